@@ -1,0 +1,65 @@
+"""Folders and files that are whole or absent: written beside their place, then renamed."""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from calprune.config import UserError
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: CALPRUNE_CACHE, else ~/.cache/calprune. It need not exist."""
+    return Path(os.environ.get("CALPRUNE_CACHE") or "~/.cache/calprune").expanduser()
+
+
+def refuse_occupied(folder: str | Path) -> None:
+    """Raise UserError unless `folder` can be made: it must be absent or empty. Cheap, so ask before hours of work."""
+    folder = Path(folder)
+    if folder.is_dir() and next(folder.iterdir(), None) is None:
+        return
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"output folder {folder}: it holds something else; name a folder that is absent or empty")
+
+
+@contextmanager
+def whole_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder to fill; it takes the name `folder` when the block ends well, and is removed when it does not."""
+    folder = Path(folder)
+    refuse_occupied(folder)
+    beside = _beside(folder)
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        os.rename(beside, folder)
+    except OSError as e:
+        raise _unwritable(folder, e) from e
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a text file; a reader sees the old one or the new one, never a part."""
+    path = Path(path)
+    beside = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as e:
+        raise _unwritable(path, e) from e
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.absolute().parent / f".{path.name}.{uuid.uuid4().hex[:12]}.part"
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"cannot write {path}: the disk is full; nothing was left there")
+    return UserError(f"cannot write {path}: {error.strerror or error}; nothing was left there")
