@@ -1,12 +1,14 @@
 """Folders and files that are whole or absent: written beside their place, then renamed."""
 
 import errno
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from calprune.config import UserError
 
@@ -53,6 +55,25 @@ def write_whole(path: str | Path, text: str) -> None:
         raise _unwritable(path, e) from e
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON that differs only where the value does: keys sorted, whole or not at all. NaN is refused."""
+    write_whole(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path, what: str) -> dict[str, Any]:
+    """Read a file of ours; `what` says what was wanted there. Raises UserError unless it is whole and of format 1."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing, so {Path(path).parent} does not hold {what}") from None
+    except (OSError, ValueError) as e:
+        raise UserError(f"cannot read {path}: {e}; expected {what}") from None
+    if not isinstance(value, dict) or value.get("format") != 1:
+        found = value.get("format") if isinstance(value, dict) else None
+        raise UserError(f"{path} has format {found}, this calprune reads format 1")
+    return value
 
 
 def _beside(path: Path) -> Path:

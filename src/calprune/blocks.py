@@ -1,0 +1,272 @@
+"""Walk a decoder-only model one block at a time, with the hidden states carried by hand.
+
+    for block in walk(model, calibration):
+        stats = block.collect("moments")     # the calibration data through the block, up to its last linear
+        ...change the block's weights...
+        # as the loop comes round, the block runs with its new weights: the next one sees what they give
+
+Only one block's inputs are held at a time (sequences · T · hidden numbers), where the model's embeddings are; with
+`device`, each block is moved there for its turn, so that a model larger than the device can be walked.
+
+No attention mask is given to the model: padding stands on the right, and causal attention never looks right. So a
+padded batch gives real tokens what they would get alone, and padding is left out of the statistics.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from calprune.collect import Collector, Enough
+from calprune.config import UserError
+from calprune.products import faster_products
+from calprune.stats import InputStats, Needs
+
+Propagate = Literal["pruned", "dense"]
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}  # where `batch_size` is None: what a cache, or a GPU, is well filled by
+
+
+class ModelError(UserError):
+    """A model whose blocks or linears cannot be found or pruned."""
+
+
+class Sequences(Protocol):
+    """What `walk` reads of a calibration set."""
+
+    tokens: Int[Tensor, "n T"]
+    lengths: Int[Tensor, "n"]
+    weights: Float[Tensor, "n T"] | None
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One prunable matrix, always seen as (out, in), whatever the module stores."""
+
+    name: str  # within the block: "mlp.down_proj"
+    module: nn.Module
+    transposed: bool  # GPT-2's Conv1D stores (in, out)
+
+    @property
+    def weight(self) -> Float[Tensor, "out in"]:
+        weight = self.module.weight.data
+        return weight.T if self.transposed else weight
+
+    def write(self, weight: Float[Tensor, "out in"]) -> None:
+        self.module.weight.data.copy_(weight.T if self.transposed else weight)
+
+
+def linears(block: nn.Module) -> list[Linear]:
+    """The block's linears, in the order in which the module names them."""
+    found = []
+    for name, module in block.named_modules():
+        if isinstance(module, nn.Linear):
+            found.append(Linear(name, module, transposed=False))
+        elif type(module).__name__ == "Conv1D":  # transformers' own class of GPT-2: named here, not imported
+            found.append(Linear(name, module, transposed=True))
+    return found
+
+
+def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The decoder blocks and their name: the ModuleList that holds the most parameters."""
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
+    if not lists:
+        raise ModelError(f"{type(model).__name__} has no list of blocks (no ModuleList), so it cannot be walked")
+    return max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
+
+
+@dataclass
+class Batch:
+    """Some sequences of the calibration set, trimmed to the longest, on their way through the model."""
+
+    sequences: Int[Tensor, "b"]  # which rows of the set
+    hidden: Float[Tensor, "b T hidden"]
+    arguments: tuple[tuple, dict]  # what the model gave each block besides the hidden states
+    rows: Int[Tensor, "counted"] | None  # the tokens that count, of b · T; None: all
+    weight: Float[Tensor, "counted"] | None  # how often each of them counts; None: once
+
+
+@dataclass
+class Block:
+    """One decoder block together with the inputs that reach it."""
+
+    name: str  # "model.layers.3"
+    module: nn.Module
+    batches: list[Batch]
+    device: torch.device
+    propagate: Propagate
+    passed: bool = False  # the batches already hold what leaves the block
+
+    def linears(self) -> list[Linear]:
+        return linears(self.module)
+
+    @torch.no_grad()
+    def collect(self, needs: Needs) -> dict[str, InputStats]:
+        """The input statistics of each linear, shared by those that read the same tensor.
+
+        With `propagate="pruned"` the block is left as soon as its last linear's input is known. With "dense" it runs
+        to its end and its outputs are kept, so collect before you change the weights.
+        """
+        dense = self.propagate == "dense"
+        with Collector(self.linears(), needs, stop_early=not dense) as collector, faster_products(self.module):
+            for batch in self.batches:
+                collector.start(batch.rows, batch.weight, batch.hidden.shape[0] * batch.hidden.shape[1])
+                try:
+                    output = self._forward(batch)
+                except Enough:
+                    continue
+                if dense:
+                    batch.hidden = output
+        self.passed = dense
+        return collector.stats
+
+    @torch.no_grad()
+    def run(self) -> None:
+        """Carry every batch through the block as it now is."""
+        with faster_products(self.module):
+            for batch in self.batches:
+                batch.hidden = self._forward(batch)
+        self.passed = True
+
+    def _forward(self, batch: Batch) -> Float[Tensor, "b T hidden"]:
+        args, kwargs = batch.arguments
+        output = self.module(batch.hidden.to(self.device), *args, **kwargs)
+        return (output[0] if isinstance(output, tuple) else output).to(batch.hidden.device)
+
+
+def walk(
+    model: nn.Module,
+    calibration: Sequences,
+    *,
+    batch_size: int | None = None,
+    propagate: Propagate = "pruned",
+    device: torch.device | str | None = None,
+) -> Iterator[Block]:
+    """Yield the blocks in order, each with the hidden states that reach it.
+
+    batch_size: sequences at a time; None chooses by the device. device: where the blocks run; None: where they are.
+    With propagate "pruned" a block sees the outputs of the blocks before it as changed so far, with "dense" as they
+    were. The last block's outputs are not computed: nothing reads them.
+    """
+    name, modules = find_blocks(model)
+    training = model.training
+    model.eval()
+    try:
+        target = torch.device(device) if device else next(modules.parameters()).device
+        batches = _enter(model, modules, calibration, batch_size, target)
+        arguments = [batch.arguments for batch in batches]
+        for i, module in enumerate(modules):
+            for batch, given in zip(batches, arguments, strict=True):
+                batch.arguments = given[i]
+            block = Block(f"{name}.{i}", module, batches, target, propagate)
+            with _lent(module, target):
+                yield block
+                if not block.passed and i + 1 < len(modules):
+                    block.run()
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _lent(module: nn.Module, device: torch.device) -> Iterator[None]:
+    home = next(module.parameters()).device
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to(home)
+
+
+class _Caught(Exception):
+    """The last block's arguments are known: the model's head need not run."""
+
+
+@torch.no_grad()
+def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: int | None, device) -> list[Batch]:
+    """What reaches the first block, and what each block is given besides: the model's own code up to its blocks.
+
+    The arguments are caught for each block, because models such as Gemma give sliding-window and full-attention
+    blocks different ones. While they are caught, the blocks hand their input on unchanged, so no arithmetic is spent.
+    """
+    home = model.get_input_embeddings().weight.device
+    order = calibration.lengths.argsort(descending=True, stable=True)  # like lengths together: little padding
+    size = batch_size or max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
+    batches: list[Batch] = []
+    known: Any = None
+    with _handing_on(modules) as calls:
+        for sequences in order.split(size):
+            calls.clear()
+            longest = int(calibration.lengths[sequences].max())
+            try:
+                model(input_ids=calibration.tokens[sequences, :longest].to(home), use_cache=False)
+            except _Caught:
+                pass
+            hidden = calls[0][0]
+            known = _shared([_to(call[1:], device) for call in calls], known)
+            batches.append(Batch(sequences, hidden, known, *_counted(calibration, sequences, longest, device)))
+    return batches
+
+
+def _counted(calibration: Sequences, sequences: Tensor, longest: int, device) -> tuple[Tensor | None, Tensor | None]:
+    """Which tokens of a batch count in the statistics, and how often; (None, None): each once."""
+    weight = (torch.arange(longest) < calibration.lengths[sequences, None]).float()
+    if calibration.weights is not None:
+        weight = weight * calibration.weights[sequences, :longest]
+    if bool((weight == 1).all()):
+        return None, None
+    rows = weight.flatten().nonzero().flatten()
+    counted = weight.flatten()[rows]
+    return rows.to(device), None if bool((counted == 1).all()) else counted.to(device)
+
+
+@contextmanager
+def _handing_on(modules: nn.ModuleList) -> Iterator[list]:
+    """While open, each block appends (its input, other arguments, keywords) to the list and returns its input."""
+    calls: list[tuple] = []
+    returns: dict[type, tuple | None] = {}  # what a class of block returns after the hidden states; None: no tuple
+
+    def catcher(module: nn.Module, original, last: bool):
+        def forward(hidden, *args, **kwargs):
+            calls.append((hidden, args, kwargs))
+            if last:
+                raise _Caught
+            if type(module) not in returns:  # once for each class of block, the real thing
+                output = original(hidden, *args, **kwargs)
+                returns[type(module)] = output[1:] if isinstance(output, tuple) else None
+            rest = returns[type(module)]
+            return hidden if rest is None else (hidden, *rest)
+
+        return forward
+
+    with ExitStack() as stack:
+        for i, module in enumerate(modules):
+            original = module.forward
+            module.forward = catcher(module, original, i + 1 == len(modules))  # type: ignore[method-assign]
+            stack.callback(module.__dict__.pop, "forward")
+        yield calls
+
+
+def _shared(new: Any, known: Any) -> Any:
+    """`new`, with every tensor that equals its counterpart in `known` replaced by it: masks are held once, not a batch."""
+    if isinstance(new, Tensor):
+        same = isinstance(known, Tensor) and known.shape == new.shape and known.dtype == new.dtype
+        return known if same and torch.equal(new, known) else new
+    if isinstance(new, dict):
+        return {k: _shared(v, known.get(k) if isinstance(known, dict) else None) for k, v in new.items()}
+    if isinstance(new, (list, tuple)):
+        others = known if isinstance(known, (list, tuple)) and len(known) == len(new) else [None] * len(new)
+        return type(new)(_shared(v, o) for v, o in zip(new, others, strict=True))
+    return new
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: _to(v, device) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_to(v, device) for v in value)
+    return value

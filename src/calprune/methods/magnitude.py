@@ -1,0 +1,23 @@
+"""Magnitude: keep the largest |w_ij|.
+
+Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015,
+arXiv:1506.02626. The baseline that reads no calibration data; all weights of the matrix compete.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from calprune.pattern import Pattern, competing, keep_mask, masked
+from calprune.stats import InputStats, Needs
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    needs: ClassVar[Needs] = "nothing"
+    version: ClassVar[int] = 1
+
+    def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern) -> Float[Tensor, "out in"]:
+        return masked(weight, keep_mask(weight.abs().float(), competing(pattern, "matrix")))

@@ -1,0 +1,37 @@
+"""RIA: relative importance and activations.
+
+Zhang, Bai, Lin, Zhao, Hou, Cannistraci, "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language
+Models", ICLR 2024, eq. 3-4:
+
+    score_ij = (|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) · ‖X_j‖₂^power
+
+All weights of the matrix compete, as in the paper's code.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from calprune.config import ConfigError
+from calprune.pattern import Pattern, competing, keep_mask, masked
+from calprune.stats import InputStats, Needs
+
+
+@dataclass(frozen=True)
+class RIA:
+    power: float = 0.5  # the paper's a
+
+    needs: ClassVar[Needs] = "moments"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self):
+        if self.power < 0:
+            raise ConfigError(f"power must be at least 0, got {self.power}")
+
+    def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
+        size = weight.abs().float()
+        tiny = 1e-30  # a row or column of zeros has no relative importance, and no NaN
+        relative = size / size.sum(1, keepdim=True).clamp_min(tiny) + size / size.sum(0, keepdim=True).clamp_min(tiny)
+        return masked(weight, keep_mask(relative * stats.norm**self.power, competing(pattern, "matrix")))

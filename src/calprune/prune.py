@@ -1,0 +1,152 @@
+"""Prune a model in place, one block at a time.
+
+A block's statistics come from what the blocks before it give: as already pruned (the default: errors made early are
+seen, and can be compensated, later), or dense, in one pass instead of two; or they were saved, and no pass is run.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from calprune.blocks import Linear, ModelError, Propagate, Sequences, find_blocks, linears, walk
+from calprune.config import ConfigError, UserError, did_you_mean
+from calprune.methods import Method
+from calprune.pattern import Pattern, PatternError, check_width
+from calprune.statistics import BlockStats, Statistics
+from calprune.stats import InputStats, StatsError, relative_error
+
+
+@dataclass(frozen=True)
+class LinearReport:
+    """What happened to one matrix."""
+
+    name: str  # "model.layers.3.mlp.down_proj"
+    shape: tuple[int, int]  # (out, in)
+    pattern: str
+    zeros: int  # counted, those that were there before included
+    tokens: float | None  # that its statistics are of; None: the method read none
+    relative_error: float | None  # ‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs; None without a Gram matrix
+    damping: float | None  # that its Gram matrix took to be factorised; None where none was
+
+    @property
+    def sparsity(self) -> float:
+        return self.zeros / (self.shape[0] * self.shape[1])
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """A job: what to do to a model, checked against it before a weight is touched."""
+
+    method: Method
+    pattern: Pattern
+    ignore: tuple[str, ...] = ()  # linears left dense: "*.down_proj", a block "model.layers.0", "re:.*[qk]_proj"
+    propagate: Propagate = "pruned"
+    min_coverage: float = 0.5  # of each block's parameters, in linears; below it the job is refused
+
+    def blocks(
+        self, model: nn.Module, data: Sequences | Statistics | None, **knobs: Any
+    ) -> Iterator[tuple[LinearReport, ...]]:
+        """Prune block after block; each block's reports as they are known. Knobs: those of `walk` (batch_size, device)."""
+        chosen = self.plan(model)
+        for name, sites, stats in _visits(model, data, self.method, self.propagate, knobs):
+            yield tuple(self._prune_linear(f"{name}.{s.name}", s, stats.get(s.name)) for s in sites if f"{name}.{s.name}" in chosen)
+
+    def plan(self, model: nn.Module) -> set[str]:
+        """The full names of the linears that will be pruned. Raises UserError where the job does not fit the model."""
+        name, modules = find_blocks(model)
+        for i, block in enumerate(modules):
+            _check_coverage(f"{name}.{i}", block, self.min_coverage)
+        found = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
+        ignored = {linear for rule in self.ignore for linear in _matching(rule, found)}
+        chosen = {linear: site for linear, site in found.items() if linear not in ignored}
+        for linear, site in chosen.items():
+            try:
+                check_width(site.weight.shape[1], self.pattern)
+            except PatternError as e:
+                raise PatternError(f"{linear} {tuple(site.weight.shape)}: {e}; leave it out with --ignore") from None
+            if not site.weight.isfinite().all():
+                raise ModelError(f"{linear} holds NaN or infinity in its weights")
+        return set(chosen)
+
+    def _prune_linear(self, name: str, site: Linear, stats: InputStats | None) -> LinearReport:
+        before = site.weight.clone()
+        try:
+            if stats is not None:
+                if len(stats.sum_x) != before.shape[1]:
+                    raise StatsError(f"the statistics are of {len(stats.sum_x)} inputs: of another model")
+                stats.check()
+            after = self.method(before, stats, self.pattern)
+            if not after.isfinite().all():
+                raise StatsError("the pruned weights hold NaN or infinity")
+        except Exception as e:
+            e.add_note(f"while pruning {name} {tuple(before.shape)} to {self.pattern} with {self.method}")
+            raise
+        site.write(after)
+        has_gram = stats is not None and stats.gram is not None
+        return LinearReport(
+            name,
+            (before.shape[0], before.shape[1]),
+            str(self.pattern),
+            int((after == 0).sum()),
+            stats.tokens if stats is not None else None,
+            relative_error(before, after, stats) if has_gram else None,
+            stats.damping_used if has_gram else None,
+        )
+
+
+def prune(model: nn.Module, data: Sequences | Statistics | None, method: Method, pattern: Pattern, **options: Any) -> list[LinearReport]:
+    """Prune `model` in place and say what happened to each matrix.
+
+    `data` is a calibration set, saved `Statistics` (then no forward pass is run), or None for a method that reads
+    none. Options: those of `Pruning` (ignore, propagate, min_coverage) and of `walk` (batch_size, device).
+    """
+    knobs = {key: options.pop(key) for key in ("batch_size", "device") if key in options}
+    job = Pruning(method, pattern, **options)
+    with torch.no_grad():
+        return [report for block in job.blocks(model, data, **knobs) for report in block]
+
+
+def _visits(model, data, method: Method, propagate: Propagate, knobs: dict) -> Iterator[tuple[str, list[Linear], BlockStats]]:
+    """Each block with the statistics of its inputs: none, saved, or collected on the way."""
+    if method.needs == "nothing" or isinstance(data, Statistics):
+        name, modules = find_blocks(model)
+        for i, module in enumerate(modules):
+            stats = {} if method.needs == "nothing" else data.of_block(f"{name}.{i}", next(module.parameters()).device)
+            yield f"{name}.{i}", linears(module), stats
+    elif data is None:
+        raise UserError(f"{method} needs calibration data: give it a calibration set or saved statistics")
+    else:
+        for block in walk(model, data, propagate=propagate, **knobs):
+            yield block.name, block.linears(), block.collect(method.needs)
+
+
+def _check_coverage(name: str, block: nn.Module, least: float) -> None:
+    """Refuse a block most of whose parameters are no linears: fused experts, which hooks on linears never see."""
+    total = sum(p.numel() for p in block.parameters())
+    inside = sum(site.weight.numel() for site in linears(block))
+    if inside >= least * total:
+        return
+    fused = [f"{n} {tuple(p.shape)}" for n, p in block.named_parameters() if p.dim() >= 3]
+    what = f"fused expert tensors ({', '.join(fused[:2])})" if fused else "parameters that are no linears"
+    raise ModelError(f"{name}: only {inside / total:.0%} of its parameters are in linears, the rest in {what}, which are "
+                     f"not pruned; expected at least {least:.0%} (min_coverage)")  # fmt: skip
+
+
+def _matching(rule: str, names: Iterable[str]) -> list[str]:
+    """The linears that a rule of `ignore` means: a name, a block, a pattern with *, or "re:" and a regular expression."""
+    names = list(names)
+    if rule.startswith("re:"):
+        try:
+            found = [n for n in names if re.fullmatch(rule[3:], n)]
+        except re.error as e:
+            raise ConfigError(f"ignore: cannot read {rule!r}: {e}") from None
+    else:
+        found = [n for n in names if any(fnmatch.fnmatch(n, p) for p in (rule, f"*.{rule}", f"{rule}.*"))]
+    if not found:
+        raise ConfigError(f"ignore: {rule!r} matches no linear{did_you_mean(rule, {n.rsplit('.', 1)[1] for n in names})}")
+    return found

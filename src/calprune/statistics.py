@@ -1,0 +1,134 @@
+"""The sums of one model on one calibration set: collected once, saved, added, and used for any method and pattern.
+
+    statistics/                 a folder: whole or absent
+        model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"
+        statistics.json              which linears read which input, what was collected; written last
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from calprune.blocks import Sequences, walk
+from calprune.stats import LADDER, InputStats, Needs, StatsError
+from calprune.store import read_json, whole_folder, write_json
+
+BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that share an input share the object
+
+
+@dataclass
+class Statistics:
+    """The sums at every linear's input, block by block: in memory, or in a folder and read when asked for."""
+
+    needs: Needs
+    about: dict[str, Any]  # model, calibration, versions: what the sums are of
+    blocks: dict[str, BlockStats] = field(default_factory=dict)
+    folder: Path | None = None
+    inputs: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # block -> input -> linears, where in a folder
+
+    @classmethod
+    def collect(cls, model: nn.Module, calibration: Sequences, needs: Needs = "gram", **knobs: Any) -> "Statistics":
+        """One dense pass over the data. Knobs are those of `walk`: batch_size, device."""
+        made = cls(needs, {"calibration": getattr(calibration, "id", None)})
+        for name, stats in made.collecting(model, calibration, **knobs):
+            made.blocks[name] = stats
+        return made
+
+    def collecting(self, model: nn.Module, calibration: Sequences, **knobs: Any) -> Iterator[tuple[str, BlockStats]]:
+        """Each block's sums as they are known, so that they can be written one block at a time."""
+        for block in walk(model, calibration, propagate="dense", **knobs):
+            yield block.name, block.collect(self.needs)
+
+    def names(self) -> list[str]:
+        return list(self.inputs or self.blocks)
+
+    def of_block(self, name: str, device: torch.device | str = "cpu") -> BlockStats:
+        """The sums at the inputs of block `name`'s linears."""
+        if name not in self.names():
+            raise StatsError(f"the statistics hold no block {name}; they hold {len(self.names())} blocks, {self.names()[0]} first")
+        if name in self.blocks:
+            return self.blocks[name]
+        return _read_block(self.folder / f"{name}.safetensors", self.inputs[name], device)
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        if self.names() != other.names():
+            raise StatsError("cannot add the statistics of two different models: their blocks differ")
+        sums = {b: _combine(self.of_block(b), other.of_block(b)) for b in self.names()}
+        return Statistics(min(self.needs, other.needs, key=LADDER.index), {"sum of": [self.about, other.about]}, sums)
+
+    def __rmul__(self, share: float) -> "Statistics":
+        scaled = {b: _each(self.of_block(b), lambda s: share * s) for b in self.names()}
+        return Statistics(self.needs, {"times": share, "of": self.about}, scaled)
+
+    def per_token(self) -> "Statistics":
+        """As of one average token, so that `0.3 * a.per_token() + 0.7 * b.per_token()` mixes by shares of tokens."""
+        averaged = {b: _each(self.of_block(b), InputStats.per_token) for b in self.names()}
+        return Statistics(self.needs, {"per token of": self.about}, averaged)
+
+    def save(self, folder: Path) -> None:
+        save_statistics(folder, self.needs, self.about, ((b, self.of_block(b)) for b in self.names()))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Statistics":
+        """Open a folder; the sums are read block by block, when asked for."""
+        about = read_json(Path(folder) / "statistics.json", "saved statistics (calprune stats writes them)")
+        return cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"])
+
+
+def save_statistics(folder: Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
+    """Write a folder of sums, a block at a time: it is whole or absent."""
+    with whole_folder(folder) as making:
+        inputs = {}
+        for name, stats in blocks:
+            inputs[name] = shared = _by_input(stats)
+            tensors = {}
+            for first, members in shared.items():
+                sums = stats[members[0]]
+                tensors[f"{first}/tokens"] = torch.tensor(sums.tokens, dtype=torch.float64)
+                tensors |= {f"{first}/sum_x": sums.sum_x.contiguous(), f"{first}/sum_xx": sums.sum_xx.contiguous()}
+                if sums.gram is not None:
+                    tensors[f"{first}/gram"] = sums.gram.contiguous()
+            save_file(tensors, making / f"{name}.safetensors")
+        write_json(making / "statistics.json", {"format": 1, "needs": needs, "about": about, "inputs": inputs})
+
+
+def _by_input(stats: BlockStats) -> dict[str, list[str]]:
+    """The linears that share an input, under the first one's name."""
+    groups: dict[int, list[str]] = {}
+    for name, sums in stats.items():
+        groups.setdefault(id(sums), []).append(name)
+    return {members[0]: members for members in groups.values()}
+
+
+def _each(stats: BlockStats, change) -> BlockStats:
+    """`change` applied once to each input's sums; linears that shared them still do."""
+    changed = {id(sums): change(sums) for sums in stats.values()}
+    return {name: changed[id(sums)] for name, sums in stats.items()}
+
+
+def _combine(a: BlockStats, b: BlockStats) -> BlockStats:
+    shared = _by_input(a)
+    return {name: total for first, members in shared.items() for total in [a[first] + b[first]] for name in members}
+
+
+def _read_block(path: Path, inputs: dict[str, list[str]], device) -> BlockStats:
+    stats: BlockStats = {}
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            names = set(file.keys())
+            for first, members in inputs.items():
+                sums = InputStats(0, "moments")
+                sums.tokens = file.get_tensor(f"{first}/tokens").item()
+                sums.sum_x, sums.sum_xx = file.get_tensor(f"{first}/sum_x"), file.get_tensor(f"{first}/sum_xx")
+                sums.gram = file.get_tensor(f"{first}/gram") if f"{first}/gram" in names else None
+                stats |= dict.fromkeys(members, sums)
+    except (OSError, SafetensorError, json.JSONDecodeError) as e:
+        raise StatsError(f"cannot read {path}: {e}; collect the statistics again") from None
+    return stats
