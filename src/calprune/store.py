@@ -58,8 +58,13 @@ def write_whole(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON that differs only where the value does: keys sorted, whole or not at all. NaN is refused."""
-    write_whole(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write JSON, whole or not at all."""
+    write_whole(path, to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """JSON text that differs only where the value does: keys sorted. NaN is refused, because JSON has none."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_json(path: str | Path, what: str) -> dict[str, Any]:

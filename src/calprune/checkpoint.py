@@ -1,0 +1,95 @@
+"""A pruned checkpoint: the model as transformers loads it, calprune.json with what was done, and a model card."""
+
+import importlib.metadata
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calprune import __version__
+from calprune.config import plain, write_call
+from calprune.methods import METHODS
+from calprune.models import Model, save
+from calprune.prune import LinearReport, Pruning
+from calprune.store import to_json
+
+REPORT = "calprune.json"
+
+
+def describe(job: Pruning, model: Model, reports: list[LinearReport], seconds: float) -> dict[str, Any]:
+    """What was asked and what came of it, ready for calprune.json. `model` is the pruned one."""
+    pruned = sum(r.shape[0] * r.shape[1] for r in reports)
+    errors = [r.relative_error for r in reports if r.relative_error is not None]
+    parameters = list(model.model.parameters())  # tied ones once
+    return {
+        "format": 1,
+        "model": {"name": model.name, "id": model.id},
+        "method": write_call(job.method, METHODS),
+        "pattern": str(job.pattern),
+        "job": plain(job),
+        "sparsity": {
+            "pruned_linears": sum(r.zeros for r in reports) / pruned if pruned else None,
+            "whole_model": sum(int((p == 0).sum()) for p in parameters) / sum(p.numel() for p in parameters),
+            "share_of_parameters_pruned": pruned / sum(p.numel() for p in parameters),
+        },
+        "relative_error": sum(errors) / len(errors) if errors else None,  # mean over linears
+        "seconds": seconds,
+        "peak_bytes": peak_bytes(),
+        "environment": environment(),
+        "linears": [
+            {
+                "name": r.name,
+                "shape": list(r.shape),
+                "pattern": r.pattern,
+                "sparsity": r.sparsity,
+                "tokens": r.tokens,
+                "relative_error": r.relative_error,
+                "damping": r.damping,
+            }
+            for r in reports
+        ],
+    }
+
+
+def save_pruned(model: Model, description: dict[str, Any], folder: str | Path) -> None:
+    """Write the checkpoint with its description and card: whole or not at all."""
+    save(model.model, model.tokenizer, folder, {REPORT: to_json(description), "README.md": card(description)})
+
+
+def card(description: dict[str, Any]) -> str:
+    """The model card: what this is, how it was made, what sparsity does and does not give."""
+    sparsity, calibration = description["sparsity"], description.get("calibration")
+    data = "none: the method reads no calibration data" if calibration is None else f"`{calibration['asked']}` (identity `{calibration['id']}`)"
+    licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
+    return f"""---
+base_model: {description["model"]["name"]}
+library_name: transformers
+tags: [calprune, pruned, sparse]
+---
+# {description["model"]["name"]}, pruned with {description["method"]} to {description["pattern"]}
+
+- base model: {description["model"]["name"]}, identity `{description["model"]["id"]}`
+- calibration data: {data}; licences of its texts: {licences}
+- sparsity of the pruned linears: {sparsity["pruned_linears"]:.4%}; of the whole model: {sparsity["whole_model"]:.4%}
+- made by calprune {description["environment"]["calprune"]}; every matrix's figures are in `{REPORT}`
+
+It loads as any other checkpoint of transformers. The zeros are stored as zeros: the file is as large as before, and an
+ordinary runtime is no faster with it.
+"""
+
+
+def environment() -> dict[str, str]:
+    """The versions that a result depends on."""
+    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"calprune": __version__, "python": platform.python_version(), "machine": platform.machine()} | versions
+
+
+def peak_bytes() -> dict[str, int]:
+    """The most memory that this process has held so far: resident on the machine, allocated on the GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    return peak | ({"cuda": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
