@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -51,7 +52,8 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None) -> M
     with quiet_transformers():
         try:
             kind = DTYPES[dtype] if dtype else _stored_dtype(files)
-            model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, output_loading_info=True)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, output_loading_info=True)
+            model, report = loaded
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as e:
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
     if missing := sorted(report["missing_keys"]):
@@ -171,7 +173,7 @@ def _check_decoder_only(folder: Path, name: str) -> None:
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str) -> None:
     """Raise UserError when the tokenizer can give an id that the model has no embedding for."""
-    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings
+    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
     if largest >= rows:
         raise UserError(f"model {name}: its tokenizer gives ids up to {largest}, but the model has embeddings for "
                         f"{rows}; expected the tokenizer that belongs to it")  # fmt: skip
