@@ -1,0 +1,207 @@
+"""The calibration set: sequences of tokens, where each came from, and the recipe that made them; a folder on disk."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from torch import Tensor
+
+from calprune.calibration.card import card
+from calprune.calibration.provenance import Drawn, Piece
+from calprune.config import UserError, identity, read
+from calprune.store import whole_folder
+
+__all__ = ["CalibrationSet", "Drawn", "Piece", "tokenizer_hash"]
+
+FILES = ("recipe.yaml", "tokens.safetensors", "pieces.jsonl", "README.md", "counts.json")  # in the order of writing
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationSet:
+    """Sequences to collect statistics from. Make one with `from_tokens`, `calibration.recipe.build` or `load`."""
+
+    tokens: Int[Tensor, "n T"]  # int64
+    lengths: Int[Tensor, "n"]  # tokens[i, lengths[i]:] is padding and is never counted
+    weights: Float[Tensor, "n T"] | None = None  # a token's weight in the statistics; None: 1 for each
+    pieces: tuple[tuple[Piece, ...], ...] = ()  # for each sequence, the documents in it
+    recipe: Mapping[str, Any] | None = None  # plain data, as recipe.yaml holds it; None: made from_tokens
+    counts: Mapping[str, int] = field(default_factory=dict)  # documents read, dropped for each reason, tokens, padding
+    drawn: tuple[Drawn, ...] = ()  # what each source gave, out of what
+    notes: tuple[str, ...] = ()  # warnings of the making, for whoever reads the set's figures
+    tokenizer: str | None = None  # `tokenizer_hash` of the one that made the tokens; None: not known
+    id: str = ""  # the hash of what made it; "": of its tokens
+
+    def __post_init__(self) -> None:
+        n, width = self.tokens.shape
+        if n == 0 or width == 0:
+            raise UserError(f"a calibration set needs at least one token; got {n} sequences of {width}")
+        if self.lengths.shape != (n,) or int(self.lengths.min()) < 1 or int(self.lengths.max()) > width:
+            raise UserError(f"lengths: expected {n} of them, each from 1 to {width}; got {_some(self.lengths)}")
+        if int(self.tokens.min()) < 0:
+            raise UserError(f"tokens: expected ids from 0; got {int(self.tokens.min())} (padding is told by lengths)")
+        if self.weights is not None:
+            if self.weights.shape != self.tokens.shape:
+                raise UserError(f"weights: expected one a token {(n, width)}; got {tuple(self.weights.shape)}")
+            if not (torch.isfinite(self.weights).all() and (self.weights >= 0).all()):
+                raise UserError("weights: expected finite numbers, none negative")
+            if not (self.weights * self.real).any():
+                raise UserError("weights: every token weighs 0, so there is nothing to count")
+        if not self.id:
+            object.__setattr__(self, "id", identity({"contents": _contents(self)}))
+
+    @classmethod
+    def from_tokens(
+        cls,
+        tokens: Int[Tensor, "n T"] | Sequence[Sequence[int]],
+        lengths: Int[Tensor, "n"] | Sequence[int] | None = None,
+        weights: Float[Tensor, "n T"] | None = None,
+    ) -> "CalibrationSet":
+        """A set of tokens that one already has: a tensor (n, T), or lists of ids, which may be of several lengths.
+
+        `lengths` says how many tokens of each row are real (the rest is padding on the right); None: all of them.
+        """
+        if not isinstance(tokens, Tensor):
+            rows = [torch.as_tensor(row, dtype=torch.int64) for row in tokens]
+            lengths = [len(row) for row in rows] if lengths is None else lengths
+            if not rows:
+                raise UserError("a calibration set needs at least one sequence; got none")
+            tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        if tokens.ndim != 2 or tokens.is_floating_point():
+            raise UserError(f"tokens: expected integers (sequences, tokens); got {tokens.dtype} {tuple(tokens.shape)}")
+        counted = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else torch.as_tensor(lengths)
+        return cls(tokens.to("cpu", torch.int64), counted.to("cpu", torch.int64),
+                   None if weights is None else weights.to("cpu", torch.float32))  # fmt: skip
+
+    @property
+    def real(self) -> Tensor:
+        """(n, T) boolean: True where a token is not padding."""
+        return torch.arange(self.tokens.shape[1]) < self.lengths[:, None]
+
+    @property
+    def licences(self) -> dict[str, str]:
+        """The licence of each source, by its name."""
+        return {part.source: part.licence for part in self.drawn}
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Raise UserError unless `tokenizer` reads these tokens as the one that made them."""
+        if self.tokenizer is not None and (other := tokenizer_hash(tokenizer)) != self.tokenizer:
+            raise UserError(
+                f"calibration set {self.id} was built with another tokenizer ({self.tokenizer}) than the model's "
+                f"({other}), so its ids are other words there; build it again with --model set to this model"
+            )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the set's folder, whole or not at all. A folder that holds this very set already is left as it is.
+
+        Raises UserError when `folder` holds something else or the disk is full.
+        """
+        if (Path(folder) / "counts.json").is_file() and _head(Path(folder)).get("id") == self.id:
+            return
+        with whole_folder(folder) as beside:
+            tensors = {"tokens": self.tokens.int(), "lengths": self.lengths.int()}
+            if self.weights is not None:
+                tensors["weights"] = self.weights
+            pieces = "".join(_line([vars(piece) for piece in row]) for row in self.pieces)
+            (beside / "recipe.yaml").write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True))
+            (beside / "tokens.safetensors").write_bytes(safetensors.torch.save(tensors))
+            (beside / "pieces.jsonl").write_text(pieces)
+            (beside / "README.md").write_text(card(self))
+            (beside / "counts.json").write_text(json.dumps(self._head(beside), indent=1))
+
+    def _head(self, folder: Path) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "id": self.id,
+            "tokenizer": self.tokenizer,
+            "counts": dict(self.counts),
+            "drawn": [vars(part) for part in self.drawn],
+            "notes": list(self.notes),
+            "sha256": {name: _sha256(folder / name) for name in FILES[:3]},
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "CalibrationSet":
+        """Read a set's folder. Raises UserError when it is absent, incomplete, damaged or of a newer calprune."""
+        folder = Path(folder)
+        head = _head(folder)
+        try:
+            for name in FILES[:3]:
+                if _sha256(folder / name) != head["sha256"][name]:
+                    raise UserError(f"calibration set {folder}: {name} is damaged or was edited; build the set again")
+            tensors = safetensors.torch.load_file(folder / "tokens.safetensors")
+            rows = (folder / "pieces.jsonl").read_text().splitlines()
+            return cls(
+                tokens=tensors["tokens"].long(),
+                lengths=tensors["lengths"].long(),
+                weights=tensors.get("weights"),
+                pieces=tuple(tuple(Piece(**piece) for piece in json.loads(row)) for row in rows),
+                recipe=yaml.safe_load((folder / "recipe.yaml").read_text()),
+                counts=head["counts"],
+                drawn=tuple(read(Drawn, part, f"{folder}/counts.json: drawn") for part in head["drawn"]),
+                notes=tuple(head["notes"]),
+                tokenizer=head["tokenizer"],
+                id=head["id"],
+            )
+        except (OSError, KeyError, TypeError, SafetensorError, yaml.YAMLError, json.JSONDecodeError) as e:
+            raise UserError(f"calibration set {folder}: incomplete or damaged ({e}); build the set again") from e
+
+
+def is_set(folder: str | Path) -> bool:
+    """Whether a folder is a calibration set's."""
+    return (Path(folder) / "counts.json").is_file()
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """The 16-character hash of how a tokenizer turns text into ids: of its contents, wherever it lies.
+
+    How it was last asked to cut or pad, and its chat template, are not part of it.
+    """
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        contents = json.loads(backend.to_str())
+        contents |= {"truncation": None, "padding": None}
+    else:
+        contents = {"type": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    return identity([contents, tokenizer.bos_token_id, tokenizer.eos_token_id])
+
+
+def _head(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise UserError(f"calibration set {folder}: there is no such folder; make one with: calprune calib build")
+    if not is_set(folder):
+        raise UserError(f"calibration set {folder}: it has no counts.json, so it is not a set or not whole; build it")
+    try:
+        head = json.loads((folder / "counts.json").read_text())
+        found = head["format"]
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise UserError(f"calibration set {folder}: counts.json is damaged ({e}); build the set again") from e
+    if found != 1:
+        raise UserError(f"calibration set {folder}: format {found}; this calprune reads format 1: update calprune")
+    return head
+
+
+def _contents(given: CalibrationSet) -> str:
+    digest = hashlib.sha256(repr(tuple(given.tokens.shape)).encode())
+    for tensor in (given.tokens, given.lengths, given.weights):
+        if tensor is not None:
+            digest.update(str(tensor.dtype).encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _some(tensor: Tensor) -> str:
+    return f"{tensor.flatten()[:8].tolist()}{' ...' if tensor.numel() > 8 else ''}"
