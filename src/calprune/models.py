@@ -173,7 +173,8 @@ def _check_decoder_only(folder: Path, name: str) -> None:
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str) -> None:
     """Raise UserError when the tokenizer can give an id that the model has no embedding for."""
-    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
+    embeddings: Any = model.get_input_embeddings()
+    largest, rows = max(tokenizer.get_vocab().values()), len(embeddings.weight)
     if largest >= rows:
         raise UserError(f"model {name}: its tokenizer gives ids up to {largest}, but the model has embeddings for "
                         f"{rows}; expected the tokenizer that belongs to it")  # fmt: skip

@@ -1,0 +1,61 @@
+"""Text as windows of tokens, for perplexity and divergence: the one way in which calprune cuts a text."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from calprune.calibration.document import Document
+from calprune.config import UserError
+
+PROTOCOL = (
+    "documents joined, each followed by a blank line; no special tokens, except that every window begins with the "
+    "begin-of-text token where the tokenizer begins a text with it; windows do not overlap and the rest is left out; "
+    "each token of a window after its first is predicted from those before it in the window; natural logarithms; "
+    "the mean over windows"
+)
+
+
+def windows_of(
+    documents: Iterable[Document],
+    tokenizer: PreTrainedTokenizerBase,
+    length: int = 512,
+    limit_tokens: int | None = None,
+) -> Int[Tensor, "n T"]:
+    """Windows of `length` tokens from the documents in their order, `limit_tokens` tokens in all at most.
+
+    Documents are joined, each followed by a blank line, and tokenised without special tokens; one that was made as
+    tokens is taken as it is. Windows do not overlap, and what is left at the end is left out. Where the tokenizer
+    begins every text with a token (begin-of-text), so does every window: a model trained with it needs it, and it is
+    never predicted. Raises UserError when the documents do not fill one window.
+    """
+    if length < 2:
+        raise UserError(f"windows of {length} tokens predict nothing; expected a length of 2 or more")
+    if limit_tokens is not None and limit_tokens < length:
+        raise UserError(
+            f"{limit_tokens} tokens do not fill one window of {length}; ask for more tokens or less a window"
+        )
+    start = _start(tokenizer)
+    take = length - len(start)
+    wanted = None if limit_tokens is None else limit_tokens // length * take
+    stream = list(islice(_tokens(documents, tokenizer), wanted))
+    if len(stream) < take:
+        raise UserError(f"the text is too short: {len(stream)} tokens do not fill one window of {length} tokens")
+    rows = torch.tensor(stream[: len(stream) // take * take]).view(-1, take)
+    return torch.cat([torch.tensor(start, dtype=torch.long).expand(len(rows), -1), rows], dim=1)
+
+
+def _tokens(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
+    for document in documents:
+        if document.tokens is not None:
+            yield from document.tokens
+        else:
+            yield from tokenizer(document.text + "\n\n", add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    ids = tokenizer("a")["input_ids"]
+    return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []
