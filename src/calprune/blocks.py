@@ -15,7 +15,7 @@ padded batch gives real tokens what they would get alone, and padding is left ou
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -34,6 +34,7 @@ class ModelError(UserError):
     """A model whose blocks or linears cannot be found or pruned."""
 
 
+@runtime_checkable
 class Sequences(Protocol):
     """What `walk` reads of a calibration set."""
 
@@ -156,8 +157,7 @@ def walk(
     model.eval()
     try:
         target = torch.device(device) if device else next(modules.parameters()).device
-        batches = _enter(model, modules, calibration, batch_size, target)
-        arguments = [batch.arguments for batch in batches]
+        batches, arguments = _enter(model, modules, calibration, batch_size, target)
         for i, module in enumerate(modules):
             for batch, given in zip(batches, arguments, strict=True):
                 batch.arguments = given[i]
@@ -185,8 +185,8 @@ class _Caught(Exception):
 
 
 @torch.no_grad()
-def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: int | None, device) -> list[Batch]:
-    """What reaches the first block, and what each block is given besides: the model's own code up to its blocks.
+def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: int | None, device) -> tuple[list, list]:
+    """The batches that reach the first block, and what each of its blocks is given besides, batch by batch.
 
     The arguments are caught for each block, because models such as Gemma give sliding-window and full-attention
     blocks different ones. While they are caught, the blocks hand their input on unchanged, so no arithmetic is spent.
@@ -195,7 +195,7 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
     order = calibration.lengths.argsort(descending=True, stable=True)  # like lengths together: little padding
     size = batch_size or max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
     batches: list[Batch] = []
-    known: Any = None
+    arguments: list[list[tuple]] = []
     with _handing_on(modules) as calls:
         for sequences in order.split(size):
             calls.clear()
@@ -205,9 +205,10 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
             except _Caught:
                 pass
             hidden = calls[0][0]
-            known = _shared([_to(call[1:], device) for call in calls], known)
-            batches.append(Batch(sequences, hidden, known, *_counted(calibration, sequences, longest, device)))
-    return batches
+            given = [_to(call[1:], device) for call in calls]
+            arguments.append(_shared(given, arguments[-1] if arguments else None))
+            batches.append(Batch(sequences, hidden, arguments[-1][0], *_counted(calibration, sequences, longest, device)))
+    return batches, arguments
 
 
 def _counted(calibration: Sequences, sequences: Tensor, longest: int, device) -> tuple[Tensor | None, Tensor | None]:

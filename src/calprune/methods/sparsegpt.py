@@ -48,7 +48,7 @@ class SparseGPT:
             raise PatternError(f'sparsegpt decides a block of columns at a time and cannot honour "{pattern}"')
         factor = stats.factor(self.damping)
         U = factor.upper
-        W = weight.float().T.contiguous()  # (in, out)
+        W = weight.T.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # (in, out)
         W[factor.dead] = 0  # inputs that were always zero: their weights do nothing
         step = self.column_block
         if isinstance(pattern, KeepNofM):

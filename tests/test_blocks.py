@@ -1,0 +1,182 @@
+"""The walk gives what the model gives, for every family; statistics know nothing of batches and padding."""
+
+import pytest
+import torch
+
+from calprune.blocks import ModelError, find_blocks, linears, walk
+from calprune.calibration.set import CalibrationSet
+from calprune.products import onednn_products, torch_products
+from calprune.stats import StatsError
+from tests.families import CONFIGS, FUSED_EXPERTS, VOCABULARY, tiny_model
+
+LENGTHS = torch.tensor([24, 7, 13, 24, 2])
+
+
+def calibration(seed: int = 0, lengths: torch.Tensor = LENGTHS, weights: torch.Tensor | None = None) -> CalibrationSet:
+    numbers = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(3, VOCABULARY, (len(lengths), 24), generator=numbers)
+    return CalibrationSet.from_tokens(tokens, lengths, weights)
+
+
+def own_outputs(model, tokens, mask) -> torch.Tensor:
+    """What leaves the last block in the model's own forward."""
+    caught = []
+    hook = find_blocks(model)[1][-1].register_forward_hook(lambda m, a, out: caught.append(out))
+    with torch.no_grad(), hook:
+        model(input_ids=tokens, attention_mask=mask.long(), use_cache=False)
+    return caught[0][0] if isinstance(caught[0], tuple) else caught[0]
+
+
+def largest_difference(model, data: CalibrationSet, batch_size: int) -> float:
+    """Between the walk and the model's own forward of the same batches, on real tokens, relative to the largest value."""
+    for block in walk(model, data, batch_size=batch_size):
+        pass
+    block.run()
+    worst = 0.0
+    for batch in block.batches:
+        lengths = data.lengths[batch.sequences]
+        mask = torch.arange(batch.hidden.shape[1]) < lengths[:, None]
+        expected = own_outputs(model, data.tokens[batch.sequences, : batch.hidden.shape[1]], mask)
+        worst = max(worst, ((batch.hidden - expected)[mask].abs().max() / expected[mask].abs().max()).item())
+    return worst
+
+
+@pytest.mark.parametrize("family", [*CONFIGS, *FUSED_EXPERTS])
+def test_the_walk_gives_the_models_own_output_to_the_bit(family):
+    with torch_products():
+        assert largest_difference(tiny_model(family), calibration(), batch_size=2) == 0.0
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_faster_products_stay_within_rounding(family):
+    with onednn_products():
+        assert largest_difference(tiny_model(family), calibration(), batch_size=2) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt2", "llama", "opt"])
+def test_statistics_do_not_depend_on_batches_and_are_the_same_alone(family):
+    model = tiny_model(family)
+    one_by_one, together = statistics(model, calibration(), 1), statistics(model, calibration(), 5)
+    for name, stats in together.items():
+        assert stats.tokens == LENGTHS.sum()
+        torch.testing.assert_close(stats.gram, one_by_one[name].gram, rtol=1e-4, atol=1e-4)
+
+
+def statistics(model, data, batch_size: int = 2, **options) -> dict:
+    return {f"{b.name}.{n}": s for b in walk(model, data, batch_size=batch_size, **options) for n, s in b.collect("gram").items()}
+
+
+def test_padding_has_no_part_in_the_statistics():
+    model, data = tiny_model("llama"), calibration()
+    other = data.tokens.clone()
+    other[torch.arange(24) >= LENGTHS[:, None]] = 5  # other padding
+    changed = statistics(model, CalibrationSet.from_tokens(other, LENGTHS))
+    for name, stats in statistics(model, data).items():
+        assert torch.equal(stats.gram, changed[name].gram)
+
+
+def test_the_statistics_are_sums_over_what_the_linears_read():
+    model, data = tiny_model("llama"), calibration(lengths=torch.tensor([24, 24]))
+    read: dict = {}
+    for linear in linears(find_blocks(model)[1][0]):
+        linear.module.register_forward_pre_hook(lambda m, a, name=linear.name: read.__setitem__(name, a[0]))
+    with torch.no_grad():
+        model(data.tokens)
+    inputs = {name: x.reshape(-1, x.shape[-1]) for name, x in read.items()}
+    found = next(iter(walk(model, data))).collect("gram")
+    assert set(found) == set(inputs)
+    for name, x in inputs.items():
+        torch.testing.assert_close(found[name].gram, x.T @ x, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found[name].sum_x, x.sum(0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_token_of_weight_zero_is_seen_by_others_and_not_counted():
+    model = tiny_model("llama")
+    weights = torch.ones(5, 24)
+    weights[:, :2] = 0
+    found = statistics(model, calibration(weights=weights))
+    assert found["model.layers.0.mlp.down_proj"].tokens == (LENGTHS - 2).sum()
+    longer = calibration().tokens[:1]
+    cut = statistics(model, CalibrationSet.from_tokens(longer, weights=weights[:1]))
+    name = "model.layers.1.mlp.down_proj"
+    whole, head = statistics(model, CalibrationSet.from_tokens(longer)), statistics(model, CalibrationSet.from_tokens(longer[:, :2]))
+    torch.testing.assert_close(cut[name].gram, whole[name].gram - head[name].gram, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "groups"),
+    [
+        ("llama", [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]]),
+        ("opt", [["k_proj", "v_proj", "q_proj"], ["out_proj"], ["fc1"], ["fc2"]]),
+        ("phi3", [["o_proj"], ["qkv_proj"], ["gate_up_proj"], ["down_proj"]]),
+    ],
+)
+def test_linears_that_read_the_same_tensor_share_their_statistics(family, groups):
+    stats = next(iter(walk(tiny_model(family), calibration(), batch_size=2))).collect("moments")
+    shared: dict = {}
+    for name, of in stats.items():
+        shared.setdefault(id(of), set()).add(name.rsplit(".", 1)[-1])
+    assert sorted(map(sorted, shared.values())) == sorted(map(sorted, groups))
+
+
+def test_a_block_sees_the_changed_outputs_of_the_one_before_or_the_dense_ones():
+    def second_block_norms(propagate):
+        model, norms = tiny_model("llama"), []
+        for block in walk(model, calibration(), propagate=propagate):
+            norms.append(block.collect("moments")["mlp.down_proj"].norm)
+            for linear in block.linears():
+                linear.write(linear.weight * 0.5)
+        return norms[1]
+
+    untouched = statistics(tiny_model("llama"), calibration())["model.layers.1.mlp.down_proj"].norm
+    assert torch.equal(second_block_norms("dense"), untouched) or torch.allclose(second_block_norms("dense"), untouched)
+    assert not torch.allclose(second_block_norms("pruned"), untouched, rtol=0.01)
+
+
+def test_collecting_for_pruned_propagation_does_not_run_the_last_linear():
+    model, ran = tiny_model("llama"), []
+    down = find_blocks(model)[1][0].mlp.down_proj
+    down.register_forward_hook(lambda *a: ran.append(1))
+    block = next(iter(walk(model, calibration(), batch_size=5)))
+    ran.clear()  # the arguments of the blocks are caught with one real run of the first
+    block.collect("moments")
+    assert not ran
+
+
+def test_the_walk_leaves_the_model_as_it_was():
+    model = tiny_model("llama").train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for block in walk(model, calibration()):
+        block.collect("moments")
+    assert model.training and all("forward" not in m.__dict__ for m in model.modules())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not any(m._forward_pre_hooks for m in model.modules())
+
+
+def test_dropout_is_off_while_walking():
+    model = tiny_model("gpt2").train()
+    a, b = statistics(model, calibration()), statistics(model, calibration())
+    assert all(torch.equal(a[n].gram, b[n].gram) for n in a)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_are_walked_as_they_are_and_summed_in_float32(dtype):
+    found = statistics(tiny_model("llama").to(dtype), calibration())
+    reference = statistics(tiny_model("llama"), calibration())
+    for name, stats in found.items():
+        assert stats.gram.dtype == torch.float32
+        assert (stats.gram - reference[name].gram).norm() < 0.05 * reference[name].gram.norm()
+
+
+def test_nan_activations_name_their_linear():
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
+    with pytest.raises(StatsError, match="input channels"):
+        for block in walk(model, calibration()):
+            for stats in block.collect("moments").values():
+                stats.check()
+
+
+def test_a_model_without_a_list_of_blocks_is_refused():
+    with pytest.raises(ModelError, match="no list of blocks"):
+        find_blocks(torch.nn.Sequential(torch.nn.Linear(2, 2)))
