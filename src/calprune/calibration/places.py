@@ -1,0 +1,123 @@
+"""Where a source's records are read from: the data root if its files are there, else the hub.
+
+The data root is an argument or CALPRUNE_DATA. A user's own source has its files beside its YAML instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from calprune.calibration.controls import pydoc_file
+from calprune.calibration.hub import hub_records
+from calprune.calibration.read import read_records
+from calprune.calibration.records import Place
+from calprune.config import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from calprune.calibration.sources import Source
+
+
+class Part(NamedTuple):
+    """One file of a split: its name in document ids, its numbered records, and what is joined to them."""
+
+    name: str
+    records: Iterator[tuple[int, dict]]
+    place: Place
+    joined: dict[Any, dict] | None
+
+
+def data_folder(data_root: Path | None) -> Path | None:
+    """The data root: the argument, else CALPRUNE_DATA, else None. A folder that is not there is an error."""
+    given = data_root or (Path(text) if (text := os.environ.get("CALPRUNE_DATA")) else None)
+    if given is not None and not Path(given).is_dir():
+        raise UserError(f"the data root {given} is not a folder; give --data-root (or CALPRUNE_DATA) one that is")
+    return Path(given) if given else None
+
+
+def local_files(source: Source, split: str, data_root: Path | None) -> list[Path]:
+    """The files that the documents of a split depend on: what an identity hashes. Empty if they are not all here."""
+    if source.made:
+        return [pydoc_file()] if source.made == "pydoc_topics" else []
+    if source.local is None:
+        return []
+    paths = _files(source, source.local.files(split), data_root)
+    if paths and source.local.join:
+        paths += _files(source, source.local.join.files(split), data_root)
+    if paths and source.distinct and split == "calibration":
+        paths += _files(source, source.local.files("evaluation"), data_root)
+    return paths
+
+
+def places(source: Source, split: str, data_root: Path | None) -> list[Place]:
+    """Where the split can be read, the first that is best: the local files if they are all there, then the hub."""
+    local = [source.local] if source.local and local_files(source, split, data_root) else []
+    return local + ([source.hub] if source.hub and source.hub.files(split) else [])
+
+
+def parts(source: Source, split: str, data_root: Path | None, joins: bool) -> Iterator[Part]:
+    """The files of a split, one after the other. Raises UserError at once where there is none."""
+    found = places(source, split, data_root)
+    if not found:
+        raise _absent(source, split, data_root)
+    place = found[0]
+    joined = _joined(source, place, split, data_root) if joins and place.join else None
+    if place is source.local:
+        root = _root(source, data_root)
+        read = ((path.relative_to(root).as_posix(), read_records(path))
+                for path in _files(source, place.files(split), data_root))  # fmt: skip
+    else:
+        read = hub_records(place, split, f"or {_bring(source, split)}")
+    return (Part(name, records, place, joined) for name, records in read)
+
+
+def _absent(source: Source, split: str, data_root: Path | None) -> UserError:
+    """The error for a split that the source does not have, or that is only local and not here."""
+    known = sorted({s for place in (source.local, source.hub) if place for s in place.splits})
+    if split in known:
+        looked = f" in {root}" if (root := _root(source, data_root)) else ""
+        return UserError(f"the {split} split of {source.name} is not here{looked} nor on the hub; "
+                         f"{_bring(source, split)}")  # fmt: skip
+    if split == "evaluation":
+        return UserError(f"source {source.name} has no evaluation split, it only calibrates; evaluate on another source")
+    if split == "calibration":
+        return UserError(f"source {source.name} has no calibration split, it only evaluates; calibrate on another "
+                         "source or allow it with allow_evaluation_split")  # fmt: skip
+    return UserError(f"source {source.name} has no split {split!r}{did_you_mean(split, known)}")
+
+
+def _bring(source: Source, split: str) -> str:
+    """How to have the split without the hub."""
+    files = source.local.files(split) if source.local else ()
+    if files and source.root:
+        return f"put {files[0]} into {source.root}"
+    if files:
+        return f"give --data-root (or CALPRUNE_DATA) a folder with {', '.join(files)}"
+    evaluates = split == "calibration" and source.local and source.local.files("evaluation")
+    allow = ", or allow its evaluation split with allow_evaluation_split" if evaluates else ""
+    return f"use another source, for {source.name} has no local {split} split{allow}"
+
+
+def _root(source: Source, data_root: Path | None) -> Path | None:
+    return source.root or data_folder(data_root)
+
+
+def _files(source: Source, names: tuple[str, ...], data_root: Path | None) -> list[Path]:
+    """The named files under the source's root, or none if one is missing: half a source would pass for it."""
+    root = _root(source, data_root)
+    paths = [root / name for name in names] if root else []
+    return paths if all(path.is_file() for path in paths) else []
+
+
+def _joined(source: Source, place: Place, split: str, data_root: Path | None) -> dict[Any, dict]:
+    """The fields to add to a record, by the value of the field that is joined on."""
+    join = place.join
+    assert join is not None
+    if place is source.local:
+        records = (record for path in _files(source, join.files(split), data_root) for _, record in read_records(path))
+    else:
+        there = Place(calibration=join.calibration, evaluation=join.evaluation, path=join.path, reader=place.reader)
+        records = (record for _, part in hub_records(there, split, _bring(source, split)) for _, record in part)
+    return {record[join.by]: {field: record[field] for field in join.take} for record in records}
