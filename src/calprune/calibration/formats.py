@@ -36,7 +36,7 @@ class Format:
     name: str
     pairs: int | None = None  # icl, icl_cot: this many pairs a sequence; None: until it is full
     steps: int | None = None  # cot, icl_cot: only rationales of this many steps, counted by lines
-    steps_by_full_stop: bool = False  # quirk of the released code: steps are occurrences of ". ", one in most of GSM8K
+    steps_by_full_stop: bool = False  # quirk of the paper's code: steps are occurrences of ". "
     responses: bool = False  # chat: tokens of responses weigh 1, the others `prompt_weight`
     prompt_weight: float = 0.0  # chat(responses): 0 leaves prompts out of the statistics, 1 counts them fully
 
@@ -74,17 +74,19 @@ class Format:
         """Whether the answer carries its reasoning."""
         return self.name in ("cot", "icl_cot")
 
-    def accepts(self, rationale: str) -> bool:
-        """Whether a rationale has the asked number of steps. A step is a line, as GSM8K writes them."""
+    def accepts(self, rationale: str, written: str) -> bool:
+        """Whether a rationale has the asked number of steps. A step is a line, as GSM8K writes them.
+
+        The paper's code counted ". " in the rationale `written` with its answer, which is once in most of GSM8K."""
         if self.steps is None:
             return True
         if self.steps_by_full_stop:
-            return rationale.count(". ") == self.steps
+            return written.count(". ") == self.steps
         return sum(1 for line in rationale.splitlines() if line.strip()) == self.steps
 
 
 def parse_format(text: str) -> Format:
-    """The format written as `text`: a name, or a name with options in brackets; a bare word is an option set to true."""
+    """The format written as `text`: a name, or a name with options in brackets, of which a bare word means true."""
     try:
         node = ast.parse(text.strip(), mode="eval").body
         name, options = _name_and_options(node)

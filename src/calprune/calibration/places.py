@@ -51,6 +51,13 @@ def local_files(source: Source, split: str, data_root: Path | None) -> list[Path
     return paths
 
 
+def available(source: Source, data_root: Path | None) -> list[str]:
+    """The splits that can be read without a network."""
+    if source.made:
+        return ["calibration"] if source.endless else ["calibration", "evaluation"]
+    return [split for split in (source.local.splits if source.local else ()) if local_files(source, split, data_root)]
+
+
 def places(source: Source, split: str, data_root: Path | None) -> list[Place]:
     """Where the split can be read, the first that is best: the local files if they are all there, then the hub."""
     local = [source.local] if source.local and local_files(source, split, data_root) else []
@@ -64,13 +71,12 @@ def parts(source: Source, split: str, data_root: Path | None, joins: bool) -> It
         raise _absent(source, split, data_root)
     place = found[0]
     joined = _joined(source, place, split, data_root) if joins and place.join else None
-    if place is source.local:
-        root = _root(source, data_root)
-        read = ((path.relative_to(root).as_posix(), read_records(path))
-                for path in _files(source, place.files(split), data_root))  # fmt: skip
-    else:
+    if place is not source.local:
         read = hub_records(place, split, f"or {_bring(source, split)}")
-    return (Part(name, records, place, joined) for name, records in read)
+        return (Part(name, records, place, joined) for name, records in read)
+    names = place.files(split)
+    paths = _files(source, names, data_root)
+    return (Part(name, read_records(path), place, joined) for name, path in zip(names, paths, strict=True))
 
 
 def _absent(source: Source, split: str, data_root: Path | None) -> UserError:
@@ -81,7 +87,7 @@ def _absent(source: Source, split: str, data_root: Path | None) -> UserError:
         return UserError(f"the {split} split of {source.name} is not here{looked} nor on the hub; "
                          f"{_bring(source, split)}")  # fmt: skip
     if split == "evaluation":
-        return UserError(f"source {source.name} has no evaluation split, it only calibrates; evaluate on another source")
+        return UserError(f"source {source.name} has no evaluation split, it only calibrates; evaluate on another")
     if split == "calibration":
         return UserError(f"source {source.name} has no calibration split, it only evaluates; calibrate on another "
                          "source or allow it with allow_evaluation_split")  # fmt: skip

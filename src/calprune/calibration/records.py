@@ -86,7 +86,7 @@ def rows(records: Iterable[tuple[int, dict]], name: str, place: Place, split: st
 
 def _paragraphs(records: Iterable[tuple[int, dict]], begins: re.Pattern) -> Iterator[tuple[int, dict]]:
     """Lines to documents, joined by blank lines as WikiText-2's evaluation text is."""
-    first, lines = 1, []
+    first, lines = 1, list[str]()
     for number, record in records:
         if begins.search(record["text"]):
             if any(line.strip() for line in lines):

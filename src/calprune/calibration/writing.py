@@ -70,9 +70,8 @@ class Writer:
         rationale = wording(source.rationale)(record, at).strip()
         if not rationale:
             return "no rationale"
-        if not format.accepts(rationale):
-            return "another number of reasoning steps"
-        return prompt + wording(source.cot)(record | {"rationale": rationale, "answer": answer}, at), ()
+        reasoned = wording(source.cot)(record | {"rationale": rationale, "answer": answer}, at)
+        return (prompt + reasoned, ()) if format.accepts(rationale, reasoned) else "another number of reasoning steps"
 
     def _conversation(self, record: dict[str, Any], at: str) -> Written:
         kind = chat.kind_of(record)
