@@ -44,7 +44,7 @@ def reader_name(path: str | Path) -> str:
     if endings and endings[-1] in ("gz", "zst"):
         endings.pop()
     if not endings or endings[-1] not in READERS:
-        raise UserError(f"{path}: cannot tell its kind; a file of records ends in {', '.join('.' + r for r in READERS)}")
+        raise UserError(f"{path}: cannot tell its kind; a file of records ends in .{', .'.join(READERS)}")
     return endings[-1]
 
 
@@ -121,10 +121,8 @@ def _read_parquet(path: Path) -> Iterator[Record]:
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches(batch_size=256):  # row groups are read as they are needed
-            for number, record in enumerate(batch.to_pylist(), number + 1):
-                yield number, record
+        batches = file.iter_batches(batch_size=256)  # row groups are read as they are needed
+        yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
     except (pyarrow.ArrowException, OSError) as e:
         raise UserError(f"{path}: not a readable parquet file: {_first_line(e)}") from e
 

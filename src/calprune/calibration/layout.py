@@ -1,0 +1,197 @@
+"""Layouts: how encoded documents become sequences.
+
+    concatenate   documents one after another, an end-of-text token between them, cut into full sequences
+    crop          a random window of each document that is at least as long as the sequence; the others are dropped
+    pad           one document a sequence, at its natural length, cut where the sequence ends
+
+Formats of question-answer pairs have a packing of their own (`pairs.py`).
+
+Bandari et al. (EMNLP 2024, arXiv:2410.07461) and most papers before crop, and so keep only long documents without
+saying so: here that is a named choice, and what it drops is counted.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from calprune.calibration.encode import Encoded, Marks, encode_text
+from calprune.calibration.provenance import Piece
+from calprune.config import parse_call, rng, write_call
+
+
+class Row:
+    """One sequence while it is made."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.tokens: list[int] = []
+        self.weights: list[float] | None = None  # None: all 1
+        self.pieces: list[Piece] = []
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, given: Encoded, first: int = 0, last: int | None = None) -> None:
+        """Append tokens [first, last) of a document."""
+        tokens = given.tokens[first:last]
+        if not tokens:
+            return
+        weights = given.weights[first:last] if given.weights is not None else None
+        if weights is not None and self.weights is None:
+            self.weights = [1.0] * len(self)
+        if self.weights is not None:
+            self.weights.extend(weights if weights is not None else [1.0] * len(tokens))
+            if not self.pieces and len(self.weights) > len(tokens):  # a begin-of-text weighs what follows it
+                self.weights[0] = self.weights[len(self)]
+        self.pieces.append(Piece(self.source, given.document, len(self), len(self) + len(tokens)))
+        self.tokens.extend(tokens)
+
+    def mark(self, ids: Sequence[int]) -> None:
+        """Append tokens that are no document's; they weigh what the token before them does."""
+        self.tokens.extend(ids)
+        if self.weights is not None:
+            self.weights.extend(self.weights[-1:] * len(ids))
+
+    def cut(self, first: int, length: int) -> None:
+        """Keep the window [first, first + length)."""
+        last = first + length
+        self.tokens = self.tokens[first:last]
+        self.weights = None if self.weights is None else self.weights[first:last]
+        inside = [p for p in self.pieces if p.first < last and p.last > first]
+        self.pieces = [replace(p, first=max(p.first - first, 0), last=min(p.last, last) - first) for p in inside]
+
+    @property
+    def counts(self) -> bool:
+        """Whether any token weighs anything."""
+        return self.weights is None or any(self.weights)
+
+
+@dataclass
+class Making:
+    """What a layout needs beside documents and lengths, and where it counts what it drops."""
+
+    source: str  # as pieces name it
+    stream: str  # as random streams name it: of a file its contents, so that a copy elsewhere gives the same windows
+    tokenizer: Any
+    marks: Marks
+    seed: int
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def begin(self, tokens: Sequence[int]) -> Row:
+        """A row with its begin-of-text, unless the tokens that will follow bring one."""
+        row = Row(self.source)
+        if not self.marks.starts(tokens):
+            row.mark([self.marks.begin])  # type: ignore[list-item]
+        return row
+
+    def room(self, given: Encoded, length: int) -> int:
+        """How many of a document's tokens a sequence of this length holds."""
+        return length - (not self.marks.starts(given.tokens))
+
+    def window(self, document: str, last_start: int) -> int:
+        """A random start from 0 to `last_start`, the same for this document and seed whatever else is drawn."""
+        return rng(self.seed, f"window/{self.stream}/{document.rpartition(':')[2]}").randint(0, last_start)
+
+
+@dataclass(frozen=True)
+class Concatenate:
+    """Documents one after another, an end-of-text token between them, cut into full sequences."""
+
+    natural: ClassVar[bool] = False  # whether sequences may be shorter than asked
+    separator: str | None = None  # text between documents; None: the end-of-text token; "": nothing
+
+    def __call__(self, documents: Iterator[Encoded], lengths: Sequence[int], making: Making) -> Iterator[Row]:
+        between = [i for i in (making.marks.end,) if i is not None]
+        if self.separator is not None:
+            between = encode_text(making.tokenizer, self.separator) if self.separator else []
+        current, taken = None, 0
+        for length in lengths:
+            row: Row | None = None
+            while row is None or len(row) < length:
+                if current is None:
+                    if (current := next(documents, None)) is None:
+                        return
+                    taken = 0
+                if row is None:
+                    row = making.begin(current.tokens[taken:])
+                last = min(len(current.tokens), taken + length - len(row))
+                row.add(current, taken, last)
+                taken = last
+                if taken == len(current.tokens):
+                    row.mark(between[: length - len(row)])
+                    current = None
+            yield row
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A random window of each document that is at least as long as the sequence; the others are dropped."""
+
+    natural: ClassVar[bool] = False
+
+    def __call__(self, documents: Iterator[Encoded], lengths: Sequence[int], making: Making) -> Iterator[Row]:
+        for length in lengths:
+            for document in documents:
+                spare = len(document.tokens) - making.room(document, length)
+                if spare < 0:
+                    making.dropped["shorter than the sequence"] += 1
+                    continue
+                first = making.window(document.document, spare)
+                row = making.begin(document.tokens[first:])
+                row.add(document, first, first + length - len(row))
+                yield row
+                break
+            else:
+                return
+
+
+@dataclass(frozen=True)
+class Pad:
+    """One document a sequence, at its natural length."""
+
+    natural: ClassVar[bool] = True
+    whole: bool = False  # drop documents that are longer than the sequence instead of cutting them
+
+    def __call__(self, documents: Iterator[Encoded], lengths: Sequence[int], making: Making) -> Iterator[Row]:
+        for length in lengths:
+            for document in documents:
+                room = making.room(document, length)
+                if not document.tokens:
+                    making.dropped["no tokens"] += 1
+                elif self.whole and len(document.tokens) > room:
+                    making.dropped["longer than the sequence"] += 1
+                else:
+                    row = making.begin(document.tokens)
+                    row.add(document, 0, room)
+                    if row.counts:
+                        yield row
+                        break
+                    making.dropped["every token weighs 0"] += 1
+            else:
+                return
+
+
+Layout = Concatenate | Crop | Pad
+LAYOUTS: dict[str, type] = {"concatenate": Concatenate, "crop": Crop, "pad": Pad}
+
+
+def parse_layout(text: str) -> Layout:
+    """The layout written as text: "crop", "pad(whole=True)", "concatenate(separator='')"."""
+    return parse_call(text, LAYOUTS, "layout")
+
+
+def write_layout(layout: Layout) -> str:
+    """The text that `parse_layout` reads as this layout."""
+    return write_call(layout, LAYOUTS)
+
+
+def allocate(total: int, shares: Sequence[float]) -> list[int]:
+    """Split `total` into whole numbers by shares, none lost: largest remainder, the earlier first where they tie."""
+    whole = sum(shares)
+    exact = [total * share / whole for share in shares]
+    counts = [int(x) for x in exact]
+    behind = sorted(range(len(shares)), key=lambda i: (counts[i] - exact[i], i))
+    for i in behind[: total - sum(counts)]:
+        counts[i] += 1
+    return counts

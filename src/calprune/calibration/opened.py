@@ -1,0 +1,93 @@
+"""A part of a recipe with its source found: what it is called, what its documents are, what names them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from calprune.calibration.document import Document
+from calprune.calibration.formats import Format, parse_format
+from calprune.calibration.layout import Concatenate, Crop, Pad
+from calprune.calibration.pairs import Pairs
+from calprune.calibration.read import READERS
+from calprune.calibration.sources import Source, file_source, find_source, local_files
+from calprune.calibration.spec import Part, Recipe
+
+HUB_DOCUMENTS = 20_000  # a source on the hub may be terabytes: choose among so many at its beginning
+
+
+@dataclass
+class Opened:
+    """A part, ready to be read."""
+
+    part: Part
+    source: Source
+    format: Format
+    split: str
+    stream: str  # the name of its random streams
+    revision: str  # the hash of its files, or the hub's pinned commit; "" for what is made
+    seed: int
+    first: int | None  # choose among so many documents
+    data_root: Path | None
+    skipped: Counter[str] = field(default_factory=Counter)  # records that gave no document, by reason
+
+    @property
+    def endless(self) -> bool:
+        return self.source.endless
+
+    @property
+    def identity(self) -> list[Any]:
+        """What its documents depend on. A user's file counts by its bytes, not by where it lies."""
+        name = "file" if self.stream.startswith("file/") else [self.part.source, self.source.identity]
+        return [name, self.revision, self.split, str(self.format), self.part.share, self.first]
+
+    def documents(self, tokenizer: Any) -> Iterator[Document]:
+        """All documents, in the source's order."""
+        found = self.source.documents(self.format, self.split, data_root=self.data_root, tokenizer=tokenizer,
+                                      seed=self.seed)  # fmt: skip
+        self.skipped = found.skipped
+        return islice(found, self.first)
+
+    def layout(self, recipe: Recipe) -> Concatenate | Crop | Pad | Pairs:
+        """How its documents become sequences: the format's packing, and for text the recipe's layout."""
+        if self.endless:
+            return Concatenate(separator="")
+        if self.format.packing == "fill":
+            return replace(recipe.pairs, count=self.format.pairs or recipe.pairs.count)
+        if self.format.packing == "one":
+            return Pad(whole=self.format.name != "chat")
+        return recipe.layout
+
+
+def open_part(part: Part, recipe: Recipe, data_root: Path | None) -> Opened:
+    """Find a part's source and split. Raises UserError for an unknown name or format, and for files that are absent."""
+    own = is_file(part.source)
+    source = file_source(Path(part.source)) if own else find_source(part.source)
+    format = parse_format(part.format or source.default_format)
+    split = source.calibration_split(recipe.allow_evaluation_split, data_root)
+    files = local_files(source, split, data_root)
+    hub = None if files or source.made else source.hub
+    revision = _hash(files) if files else (hub.revision or "not pinned") if hub else ""
+    return Opened(
+        part=part, source=source, format=format, split=split, stream=f"file/{revision}" if own else part.source,
+        revision=revision, seed=recipe.seed, first=recipe.first or (HUB_DOCUMENTS if hub else None),
+        data_root=data_root,
+    )  # fmt: skip
+
+
+def is_file(name: str) -> bool:
+    """Whether a source's name is meant as a file of records: by its ending, or because there is one."""
+    stem, _, ending = name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")
+    return (bool(stem) and ending in READERS) or (Path(name).is_file() and ending not in ("yaml", "yml"))
+
+
+def _hash(files: list[Path]) -> str:
+    """16 characters for the bytes of these files."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

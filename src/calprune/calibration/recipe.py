@@ -1,0 +1,206 @@
+"""From a recipe to a calibration set: each part's documents are drawn, encoded and laid out, and all is counted."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calprune.calibration.draw import HELD, Draws, Pool, Run, read_pool
+from calprune.calibration.encode import Marks, encode, find_marks
+from calprune.calibration.layout import Making, Row, allocate
+from calprune.calibration.opened import Opened, open_part
+from calprune.calibration.provenance import Drawn
+from calprune.calibration.set import CalibrationSet, tokenizer_hash
+from calprune.calibration.spec import Part, Recipe, parse_spec, read_recipe, write_recipe
+from calprune.config import UserError, identity, plain
+
+__all__ = ["Part", "Recipe", "build", "make_set", "parse_spec", "read_recipe", "write_recipe"]
+
+VERSION = 1  # in a set's identity: raise it when the same recipe gives other tokens
+MEASURED = 32  # sequences of a part that are made to learn how long they are, where that varies
+FEW_DRAWS = 10  # a pool of fewer makes draws alike, and the spread between them small
+
+
+def make_set(
+    spec: str, tokenizer: Any, *, data_root: Path | None = None, model: Any = None, **options: Any
+) -> CalibrationSet:
+    """The set that `spec` stands for: the folder of a built set, or what `parse_spec` takes with these options."""
+    if Path(spec).is_dir():
+        loaded = CalibrationSet.load(spec)
+        loaded.check_tokenizer(tokenizer)
+        return loaded
+    return build(parse_spec(spec, **options), tokenizer, data_root=data_root, model=model)
+
+
+def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, model: Any = None) -> CalibrationSet:
+    """Make a calibration set. The same recipe, files and tokenizer give the same bytes on any machine.
+
+    `model` is a loaded model, for the sources that it writes itself. Raises UserError for a source that is absent, of
+    no such format, or has too few documents; it says how many there were and what became of them.
+    """
+    marks = find_marks(tokenizer, recipe.begin_of_text)
+    parts = [_Making(recipe, open_part(part, recipe, data_root), tokenizer, marks) for part in recipe.parts]
+    counts = _sequences(recipe, parts)
+    drawn, rows = [], []
+    for part, n in zip(parts, counts, strict=True):
+        made, report = part.draw(n)
+        rows += made
+        drawn.append(replace(report, share=part.opened.part.share / sum(p.share for p in recipe.parts)))
+    return _assemble(recipe, rows, tuple(drawn), parts, marks.pad)
+
+
+def _sequences(recipe: Recipe, parts: list["_Making"]) -> list[int]:
+    """How many sequences each part gives, so that its share of the set's tokens is as asked."""
+    if len(parts) == 1:
+        return [recipe.num_samples]
+    counts = allocate(recipe.num_samples, [p.opened.part.share / p.mean_length() for p in parts])
+    for part, n in zip(parts, counts, strict=True):
+        if n == 0:
+            raise UserError(f"the share of {part.opened.part.source} is less than one of {recipe.num_samples} "
+                            "sequences; raise --num-samples or its share")  # fmt: skip
+    return counts
+
+
+class _Making:
+    """One part of a recipe while its sequences are made."""
+
+    def __init__(self, recipe: Recipe, opened: Opened, tokenizer: Any, marks: Marks) -> None:
+        self.recipe, self.opened, self.tokenizer = recipe, opened, tokenizer
+        self.marks = replace(marks, begin=None) if opened.format.name == "chat" else marks  # the template writes it
+        self.layout = opened.layout(recipe)
+        self.held = HELD
+        self._draws: Draws | None = None
+
+    def draws(self) -> Draws:
+        if self._draws is None:
+            pool = read_pool(self.opened.stream, self.opened.documents(self.tokenizer), self.recipe.seed, self.held)
+            self._draws = Draws(pool, self.tokenizer)
+        return self._draws
+
+    def lengths(self, n: int) -> list[int]:
+        """How long each of n sequences is to be."""
+        if not self.recipe.lengths:
+            return [self.recipe.max_seq_length] * n
+        counts = allocate(n, [share for _, share in self.recipe.lengths])
+        return [length for (length, _), k in zip(self.recipe.lengths, counts, strict=True) for _ in range(k)]
+
+    def rows(self, run: Run, n: int) -> tuple[list[Row], Making]:
+        making = Making(self.opened.part.source, self.opened.stream, self.tokenizer, self.marks, self.recipe.seed)
+        return list(self.layout(run, self.lengths(n), making)), making
+
+    def mean_length(self) -> float:
+        """Tokens of a sequence; where it varies, of the first MEASURED in the source's random order, whatever the
+        seed."""
+        lengths = self.lengths(self.recipe.num_samples)
+        if not self.layout.natural or self.opened.endless:
+            return sum(lengths) / len(lengths)
+        rows, _ = self.rows(self.draws().ordered(), MEASURED)
+        return sum(map(len, rows)) / len(rows) if rows else sum(lengths) / len(lengths)
+
+    def draw(self, n: int) -> tuple[list[Row], Drawn]:
+        """The sequences of this seed, and the account of them."""
+        if self.opened.endless:
+            run: Run = Run(encode(self.tokenizer, self.opened.documents(self.tokenizer)))
+            rows, making = self.rows(run, n)
+            return rows, self._report(rows, run, None, making.dropped)
+        while True:
+            draws = self.draws()
+            run = self._run(draws, n)
+            rows, making = self.rows(run, n)
+            dropped = making.dropped + self.opened.skipped
+            if len(rows) == n:
+                return rows, self._report(rows, run, draws.pool, dropped)
+            if draws.pool.whole:
+                raise self._too_few(len(rows), n, draws.pool, dropped)
+            self.held, self._draws = self.held * 4, None  # what was kept did not suffice: read again, keep more
+
+    def _run(self, draws: Draws, n: int) -> Run:
+        if self.recipe.with_replacement:
+            return draws.with_replacement(self.recipe.seed)
+        whole = self.recipe.num_samples
+
+        def takes(k: int) -> Any:
+            return lambda run: len(self.rows(run, k)[0]) == k
+
+        return draws.run(self.recipe.seed, takes(whole), takes(n))
+
+    def _too_few(self, found: int, wanted: int, pool: Pool, dropped: Counter[str]) -> UserError:
+        why = ", ".join(f"{n:,} {reason}" for reason, n in dropped.most_common()) or "none dropped"
+        return UserError(
+            f"{self.opened.part.source}: too few documents: {pool.size:,} gave {found} of {wanted} sequences of "
+            f"{self.recipe.max_seq_length} tokens ({why}); ask for fewer (--num-samples) or shorter "
+            f"(--max-seq-length) sequences, use --layout concatenate, or add a source"
+        )
+
+    def _report(self, rows: list[Row], run: Run, pool: Pool | None, dropped: Counter[str]) -> Drawn:
+        opened = self.opened
+        return Drawn(
+            source=opened.part.source, format=str(opened.format), share=1.0, licence=opened.source.licence,
+            pool=pool.size if pool else None, read=run.taken, used=len({p.document for row in rows for p in row.pieces}),
+            sequences=len(rows), tokens=sum(map(len, rows)), dropped=dict(dropped), citation=opened.source.citation,
+            stand_in=opened.source.stand_in, revision=opened.revision, split=opened.split,
+        )  # fmt: skip
+
+
+def _assemble(
+    recipe: Recipe, rows: list[Row], drawn: tuple[Drawn, ...], parts: list[_Making], pad: int
+) -> CalibrationSet:
+    width = recipe.max_seq_length if recipe.count_padding else max(map(len, rows))
+    real = torch.tensor([len(row) for row in rows])
+    tokens = torch.full((len(rows), width), pad)
+    weights = torch.ones(len(rows), width) if any(row.weights for row in rows) or recipe.skip_first else None
+    left = recipe.count_padding  # the papers' tokenizers pad on the left
+    pieces = []
+    for i, row in enumerate(rows):
+        first = width - len(row) if left else 0
+        tokens[i, first : first + len(row)] = torch.tensor(row.tokens)
+        if weights is not None:
+            if row.weights is not None:
+                weights[i, first : first + len(row)] = torch.tensor(row.weights)
+            weights[i, : recipe.skip_first] = 0.0
+            weights[i, first + len(row) :] = 0.0
+        pieces.append(tuple(replace(p, first=p.first + first, last=p.last + first) for p in row.pieces))
+    tokenizer = tokenizer_hash(parts[0].tokenizer)
+    return CalibrationSet(
+        tokens=tokens, lengths=torch.full_like(real, width) if left else real, weights=weights, pieces=tuple(pieces),
+        recipe=write_recipe(recipe), counts=_counts(drawn, int(real.sum()), len(rows) * width), drawn=drawn,
+        notes=tuple(_notes(recipe, drawn)), tokenizer=tokenizer, id=_identity(recipe, parts, tokenizer),
+    )  # fmt: skip
+
+
+def _identity(recipe: Recipe, parts: list[_Making], tokenizer: str) -> str:
+    """The hash of all that decides the tokens: sources count by their contents, wherever they lie."""
+    described = plain(recipe) | {"parts": [part.opened.identity for part in parts]}
+    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer})
+
+
+def _counts(drawn: tuple[Drawn, ...], tokens: int, places: int) -> dict[str, int]:
+    dropped: Counter[str] = Counter()
+    for part in drawn:
+        dropped.update({f"dropped: {reason}": n for reason, n in part.dropped.items()})
+    return {
+        "documents read": sum(part.read for part in drawn),
+        "documents used": sum(part.used for part in drawn),
+        **dict(sorted(dropped.items())),
+        "sequences": sum(part.sequences for part in drawn),
+        "tokens": tokens,
+        "padding": places - tokens,
+    }
+
+
+def _notes(recipe: Recipe, drawn: tuple[Drawn, ...]) -> Iterator[str]:
+    """What whoever reads the set's figures should know."""
+    for part in drawn:
+        if part.split == "evaluation":
+            yield f"{part.source}: drawn from its evaluation split: results on that benchmark do not count"
+        if part.draws is not None and part.draws < FEW_DRAWS and not recipe.with_replacement:
+            yield (f"{part.source}: this draw read {part.read:,} of {part.pool:,} documents: from the "
+                   f"{int(part.draws) + 1}{_ordinal(int(part.draws) + 1)} seed on draws share documents, and the "
+                   "spread between them looks small")  # fmt: skip
+
+
+def _ordinal(n: int) -> str:
+    return {1: "st", 2: "nd", 3: "rd"}.get(n if n < 20 else n % 10, "th")

@@ -1,0 +1,151 @@
+"""Recipes: how a calibration set is made, written as a short text or as a YAML file.
+
+    c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)
+
+is three parts, `source:format*share`; format and share may be left out. A YAML file has the fields of `Recipe`.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from calprune.calibration.encode import BeginOfText
+from calprune.calibration.formats import parse_format
+from calprune.calibration.layout import Concatenate, Crop, Pad, parse_layout, write_layout
+from calprune.calibration.pairs import Pairs
+from calprune.config import ConfigError, plain, read
+
+HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)"'
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of a recipe, in one format, with its share of the tokens."""
+
+    source: str  # a name of the catalogue, `self`, or the path of a file
+    format: str | None = None  # None: the source's own
+    share: float = 1.0  # beside the other parts' shares
+
+    def __post_init__(self) -> None:
+        if not self.share > 0 or self.share == float("inf"):
+            raise ConfigError(f"the share of {self.source} must be a number above 0; got {self.share:g}")
+        if self.format is not None:
+            object.__setattr__(self, "format", str(parse_format(self.format)))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a calibration set's tokens, beside the bytes of its sources, the tokenizer and the model."""
+
+    parts: tuple[Part, ...]
+    num_samples: int = 128  # sequences
+    max_seq_length: int = 2048  # tokens of the longest
+    seed: int = 0  # draws of seeds 0, 1, 2, ... have no document in common while the source has enough
+    layout: Concatenate | Crop | Pad = Concatenate()  # noqa: RUF009  of text; pairs have a packing of their own
+    lengths: tuple[tuple[int, float], ...] = ()  # sequences of several lengths: (tokens, share of the sequences)
+    skip_first: int = 0  # this many tokens at the beginning of each sequence weigh 0 (attention sinks)
+    begin_of_text: BeginOfText = "auto"  # auto: once a sequence, where the tokenizer adds one by itself
+    pairs: Pairs = Pairs()  # noqa: RUF009  how icl and icl_cot fill a sequence
+    with_replacement: bool = False  # quirk of the papers' code: a document may be drawn again
+    count_padding: bool = False  # quirk of the papers' code: padding, on the left, is counted like tokens
+    allow_evaluation_split: bool = False  # draw from the split that evaluates, where a source has no other
+    first: int | None = None  # choose among so many documents at a source's beginning; None: all (hub: 20,000)
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ConfigError(f"a recipe needs a source; {HOW}")
+        for name, least in (("num_samples", 1), ("max_seq_length", 2), ("seed", 0), ("skip_first", 0), ("first", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ConfigError(f"{name} must be at least {least}; got {value}")
+        if self.skip_first >= self.max_seq_length:
+            raise ConfigError(f"skip_first must be below max_seq_length {self.max_seq_length}; got {self.skip_first}")
+        for length, share in self.lengths:
+            if not (2 <= length <= self.max_seq_length and share > 0):
+                raise ConfigError(f"lengths: expected [tokens, share], tokens from 2 to max_seq_length "
+                                  f"{self.max_seq_length} and a share above 0; got [{length}, {share:g}]")  # fmt: skip
+        if len({(part.source, part.format) for part in self.parts}) < len(self.parts):
+            raise ConfigError("a recipe names the same source and format twice; give it once, with a share")
+
+
+def parse_spec(spec: str, **options: Any) -> Recipe:
+    """The recipe written as text, or in a YAML file; `options` are fields of Recipe that are not None.
+
+    An option overrides the file's. `layout` may be text: "crop". Raises ConfigError where anything cannot be read.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if spec.endswith((".yaml", ".yml")) and "parts" in (data := _yaml(Path(spec))):
+        return read_recipe(data | given, spec)
+    return read_recipe({"parts": spec} | given, f"calibration {spec!r}")
+
+
+def read_recipe(data: dict[str, Any], where: str) -> Recipe:
+    """The recipe of plain data, as a YAML file holds it. Parts may be mappings or texts, or all one text."""
+    data = dict(data)
+    parts = data.pop("parts")
+    layout = data.pop("layout", None)
+    parts = [parts] if isinstance(parts, str) else parts
+    if not isinstance(parts, (list, tuple)):
+        raise ConfigError(f"{where}: parts: expected a list of sources; {HOW}")
+    found: list[Part] = []
+    for part in parts:
+        found += _parts(part) if isinstance(part, str) else [read(Part, part, f"{where}: parts")]
+    recipe = read(Recipe, data | {"parts": [dataclasses.asdict(part) for part in found]}, where)
+    if layout is None:
+        return recipe
+    return dataclasses.replace(recipe, layout=parse_layout(layout) if isinstance(layout, str) else layout)
+
+
+def write_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Plain data that `read_recipe` reads as this recipe; what is as usual is left out, but for the sizes."""
+    sizes = {name: getattr(recipe, name) for name in ("num_samples", "max_seq_length", "seed")}
+    rest = {k: v for k, v in plain(recipe).items() if k not in ("type", "parts", "layout", *sizes)}
+    for name, value in rest.items():
+        if isinstance(value, dict):
+            rest[name] = {k: v for k, v in value.items() if k != "type"}
+    parts = [{k: v for k, v in plain(part).items() if k != "type"} for part in recipe.parts]
+    return {"parts": parts, **sizes, "layout": write_layout(recipe.layout), **rest}
+
+
+def _parts(text: str) -> list[Part]:
+    """The parts of "a*2 + b:icl(pairs=5)". A text that names a file as it stands is that file."""
+    if Path(text).is_file():
+        return [Part(text)]
+    return [_part(term.strip(), text) for term in _split(text)]
+
+
+def _split(text: str) -> list[str]:
+    """Cut at each + that is outside brackets and quotes."""
+    return re.split(r"\+(?![^(]*\))", text)
+
+
+def _part(term: str, text: str) -> Part:
+    match = re.fullmatch(
+        r"(?:(?P<before>[-+\d.e]+)\s*\*\s*)?(?P<source>[^*]+?)(?:\s*\*\s*(?P<after>[^*()]+))?", term
+    )
+    if not match or (match["before"] and match["after"]):
+        raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
+    share = match["before"] or match["after"] or "1"
+    try:
+        number = float(share)
+    except ValueError:
+        raise ConfigError(f"the share of {match['source']} must be a number; got {share.strip()!r}; {HOW}") from None
+    source, _, format = match["source"].strip().partition(":")
+    if not source.strip() or (":" in match["source"] and not format.strip()):
+        raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
+    return Part(source.strip(), format.strip() or None, number)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"cannot read the recipe {path}: {e.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: {' '.join(str(e).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping with parts, num_samples, max_seq_length, ...")
+    return data
