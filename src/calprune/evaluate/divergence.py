@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from calprune.config import UserError
-from calprune.evaluate.head import Head
+from calprune.evaluate.head import Follow, Head, window_means
 from calprune.products import faster_products
 from calprune.uncertainty import Estimate, mean_of
 
@@ -37,19 +37,24 @@ class DenseReference:
     output embeddings, not its logits. So its blocks may be pruned in place afterwards; its embeddings may not change.
     """
 
-    def __init__(self, model: PreTrainedModel, windows: Int[Tensor, "n T"], *, batch_size: int = 4) -> None:
-        self.windows, self.batch_size, self.head = windows, batch_size, Head(model)
+    def __init__(
+        self, model: PreTrainedModel, windows: Int[Tensor, "n T"], *, batch_size: int = 4, follow: Follow = iter
+    ) -> None:
+        self.head = Head(model)
+        batches = windows.split(batch_size)
         with faster_products(model):
-            self.hidden = torch.cat([self.head.hidden(b)[:, :-1].cpu() for b in windows.split(batch_size)])
+            hidden = [self.head.hidden(batch)[:, :-1].cpu() for batch in follow(batches)]
+        self.batches = list(zip(batches, hidden, strict=True))
 
-    def divergence(self, pruned: PreTrainedModel) -> Divergence:
+    def divergence(self, pruned: PreTrainedModel, follow: Follow = iter) -> Divergence:
         """KL(dense || pruned) of each window. Raises UserError when the two have not one vocabulary."""
         head = Head(pruned)
         if head.vocabulary != self.head.vocabulary:
             raise UserError(f"KL divergence needs one vocabulary: the dense model has {self.head.vocabulary} tokens, "
                             f"the other one {head.vocabulary}")  # fmt: skip
         with faster_products(pruned), faster_products(self.head.embeddings):
-            pairs = zip(self.windows.split(self.batch_size), self.hidden.split(self.batch_size), strict=True)
+            tokens = follow([tokens for tokens, _ in self.batches])
+            pairs = zip(tokens, [hidden for _, hidden in self.batches], strict=True)
             return Divergence(torch.cat([self._nats(head, batch, dense) for batch, dense in pairs]))
 
     def _nats(self, head: Head, batch: Int[Tensor, "b T"], dense: Float[Tensor, "b T_1 hidden"]) -> Float[Tensor, "b"]:
@@ -59,4 +64,4 @@ class DenseReference:
             log_p = self.head.log_probabilities(p_hidden[piece])
             log_q = head.log_probabilities(q_hidden[piece]).to(log_p.device)
             parts.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
-        return torch.cat(parts).double().view(len(batch), -1).mean(1)
+        return window_means(parts, len(batch))

@@ -6,7 +6,7 @@ with many others keeps its hidden states, not its logits. What a family does to 
 (soft caps, scales) is done here by the model itself, so there is no code per family.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,9 @@ from transformers import PreTrainedModel
 from calprune.config import UserError
 
 HEAD_NUMBERS = 2**24  # logits made at once: 64 MiB in float32
+
+
+Follow = Callable[[Sequence[Tensor]], Iterable[Tensor]]  # the batches of windows as they are taken: for a progress bar
 
 
 class _Reached(Exception):
@@ -82,3 +85,14 @@ class Head:
         """Slices of `positions` that are small enough for their logits to be held."""
         step = max(1, HEAD_NUMBERS // self.vocabulary)
         yield from (slice(i, min(i + step, positions)) for i in range(0, positions, step))
+
+
+def window_means(per_token: list[Float[Tensor, "n"]], windows: int) -> Float[Tensor, "windows"]:
+    """The mean of each window's values, float64; `per_token` holds the windows' values one after another.
+
+    Raises UserError where a value is NaN: then the model's activations are.
+    """
+    means = torch.cat(per_token).double().view(windows, -1).mean(1)
+    if means.isnan().any():
+        raise UserError("the model's logits hold NaN or infinity on this text, so nothing can be measured of it")
+    return means

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from calprune.evaluate.head import Head
+from calprune.evaluate.head import Follow, Head, window_means
 from calprune.products import faster_products
 from calprune.uncertainty import Estimate, mean_of
 
@@ -37,11 +37,16 @@ class Perplexity:
         return self.nats_per_token().map(_exp)
 
 
-def perplexity(model: PreTrainedModel, windows: Int[Tensor, "n T"], *, batch_size: int = 4) -> Perplexity:
-    """The mean of -ln p of each window's tokens after its first. `batch_size` changes nothing but time and memory."""
+def perplexity(
+    model: PreTrainedModel, windows: Int[Tensor, "n T"], *, batch_size: int = 4, follow: Follow = iter
+) -> Perplexity:
+    """The mean of -ln p of each window's tokens after its first. `batch_size` changes nothing but time and memory.
+
+    Raises UserError when a window is longer than the model's positions reach, or its logits are not numbers.
+    """
     head = Head(model)
     with faster_products(model):
-        return Perplexity(torch.cat([_nats(head, batch) for batch in windows.split(batch_size)]))
+        return Perplexity(torch.cat([_nats(head, batch) for batch in follow(windows.split(batch_size))]))
 
 
 def _nats(head: Head, batch: Int[Tensor, "b T"]) -> Float[Tensor, "b"]:
@@ -50,11 +55,8 @@ def _nats(head: Head, batch: Int[Tensor, "b T"]) -> Float[Tensor, "b"]:
     for piece in head.pieces(len(targets)):
         target = targets[piece, None].to(head.device)
         parts.append(-head.log_probabilities(hidden[piece]).gather(1, target)[:, 0].cpu())
-    return torch.cat(parts).double().view(len(batch), -1).mean(1)
+    return window_means(parts, len(batch))
 
 
 def _exp(nats: float) -> float:
-    try:
-        return math.exp(nats)
-    except OverflowError:
-        return math.inf
+    return math.exp(nats) if nats < 700 else math.inf  # float64 ends at exp(709)

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from calprune.calibration.document import Document
+from calprune.calibration.encode import encode_text, find_marks
 from calprune.config import UserError
 
 PROTOCOL = (
@@ -38,7 +39,8 @@ def windows_of(
         raise UserError(
             f"{limit_tokens} tokens do not fill one window of {length}; ask for more tokens or less a window"
         )
-    start = _start(tokenizer)
+    begin = find_marks(tokenizer).begin
+    start = [] if begin is None else [begin]
     take = length - len(start)
     wanted = None if limit_tokens is None else limit_tokens // length * take
     stream = list(islice(_tokens(documents, tokenizer), wanted))
@@ -53,9 +55,4 @@ def _tokens(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -
         if document.tokens is not None:
             yield from document.tokens
         else:
-            yield from tokenizer(document.text + "\n\n", add_special_tokens=False, verbose=False)["input_ids"]
-
-
-def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    ids = tokenizer("a")["input_ids"]
-    return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []
+            yield from encode_text(tokenizer, document.text + "\n\n")

@@ -1,0 +1,111 @@
+"""calprune eval: perplexity on text, and KL to the dense model."""
+
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calprune.cli import options as opt
+from calprune.cli.app import app
+from calprune.config import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from calprune.models import Model
+    from calprune.uncertainty import Estimate
+
+_TEXT = "text to judge on: a catalogue name (its evaluation split), a text file, the folder of a built set; repeatable"
+
+
+@app.command("eval")
+def eval_command(
+    model: opt.Model,
+    perplexity: Annotated[list[str], typer.Option(help=_TEXT)],
+    kl_to: Annotated[
+        str | None, typer.Option(help="the dense model: measures KL(dense || model) on the same text")
+    ] = None,
+    window: Annotated[int, typer.Option(help="tokens of a window")] = 512,
+    tokens: Annotated[int, typer.Option(help="tokens of each text, at most")] = 16384,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    batch_size: opt.BatchSize = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Measure a model's perplexity on held-out text, and how far it is from the dense model.
+
+    Example: calprune eval pruned --perplexity wikipedia --perplexity notes.txt --kl-to demo
+    """
+    from calprune.calibration.set import tokenizer_hash
+    from calprune.evaluate.text import open_text
+    from calprune.evaluate.windows import PROTOCOL, windows_of
+    from calprune.models import load, load_tokenizer
+
+    started = time.perf_counter()
+    tokenizer = load_tokenizer(model)
+    texts = [open_text(spec, tokenizer, data_root) for spec in perplexity]
+    windows = [windows_of(text.documents, tokenizer, window, tokens) for text in texts]
+    judged = load(model, dtype=dtype, device=device)
+    dense = load(kl_to, dtype=dtype, device=device) if kl_to else None
+    if dense and tokenizer_hash(dense.tokenizer) != tokenizer_hash(tokenizer):
+        raise UserError(
+            f"--kl-to {kl_to}: its tokenizer is another than that of {model}, so they have no token in common"
+        )
+    found = [
+        {"name": text.name, "held": text.held} | _measured(judged, dense, rows, batch_size or 4)
+        for text, rows in zip(texts, windows, strict=True)
+    ]
+    told = {
+        "format": 1, "model": {"name": judged.name, "id": judged.id},
+        "kl_to": {"name": dense.name, "id": dense.id} if dense else None,
+        "perplexity": found[0]["perplexity"], "kl": found[0]["kl"], "texts": found, "window": window,
+        "predictions_per_window": window - 1, "protocol": PROTOCOL, "seconds": time.perf_counter() - started,
+    }  # fmt: skip
+    print(json.dumps(told, indent=1, allow_nan=False) if as_json else _summary(told))
+
+
+def _measured(judged: "Model", dense: "Model | None", windows: "Tensor", batch_size: int) -> dict[str, Any]:
+    """What is printed of one text."""
+    from calprune.cli.progress import tracking
+    from calprune.evaluate.divergence import DenseReference
+    from calprune.evaluate.perplexity import perplexity
+
+    def following(doing: str) -> Any:
+        return lambda batches: tracking(batches, len(batches), doing)
+
+    measured = perplexity(judged.model, windows, batch_size=batch_size, follow=following("perplexity"))
+    told: dict[str, Any] = {"windows": len(windows)} | _numbers("perplexity", measured.estimate())
+    told |= _numbers("nats_per_token", measured.nats_per_token())
+    if dense is None:
+        return told | _numbers("kl", None)
+    reference = DenseReference(dense.model, windows, batch_size=batch_size, follow=following("the dense model"))
+    return told | _numbers("kl", reference.divergence(judged.model, following("divergence")).estimate())
+
+
+def _numbers(name: str, estimate: "Estimate | None") -> dict[str, float | None]:
+    """A value and its interval; null is not measured, or more than a number can say."""
+    ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
+    value, low, high = (end if end is not None and math.isfinite(end) else None for end in ends)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _summary(told: dict[str, Any]) -> str:
+    name, to, lines = told["model"]["name"], told["kl_to"], []
+    for text in told["texts"]:
+        note = ": NOT held out" if text["held"] == "calibration text" else ""
+        size = f"{text['windows']} windows of {told['window']} tokens"
+        lines.append(f"{name} on {text['name']} ({text['held']}{note}), {size}")
+        lines.append(f"  perplexity        {_shown(text, 'perplexity')}")
+        lines.append(f"  nats per token    {_shown(text, 'nats_per_token')}")
+        lines += [f"  KL({to['name']} || {name})  {_shown(text, 'kl')} nats per token"] if to else []
+    return "\n".join([*lines, f"brackets: 95 % intervals over windows. Protocol: {told['protocol']}."])
+
+
+def _shown(text: dict[str, Any], name: str) -> str:
+    value, low, high = (text[key] for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None:
+        return "not measured"
+    return f"{value:.4g}" + (f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else "")

@@ -1,0 +1,47 @@
+"""Find the text that a model is judged on: a source's evaluation split, a file, or a calibration set."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from calprune.calibration.document import Document
+from calprune.calibration.formats import parse_format
+from calprune.calibration.opened import is_file
+from calprune.calibration.set import CalibrationSet
+from calprune.calibration.sources import file_source, find_source
+from calprune.calibration.spec import parse_spec
+from calprune.config import UserError
+
+Held = Literal["evaluation split", "file", "calibration text"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """Documents to judge a model on, and what they are."""
+
+    name: str  # as asked for
+    held: Held  # "calibration text": a model pruned with it is judged on what it was fitted to
+    documents: Iterable[Document]
+
+
+def open_text(spec: str, tokenizer: Any, data_root: Path | None = None) -> Text:
+    """The text that `spec` names: a source of the catalogue (`name` or `name:format`; its evaluation split), a text
+    file of any kind that calibration reads, or the folder of a built set.
+
+    Raises UserError when it is none of these, or a set that another tokenizer made.
+    """
+    if Path(spec).is_dir():
+        built = CalibrationSet.load(spec)
+        built.check_tokenizer(tokenizer)
+        rows = enumerate(zip(built.tokens.tolist(), built.lengths.tolist(), strict=True))
+        real = (Document("", str(i), tokens=tuple(row[:length])) for i, (row, length) in rows)
+        return Text(spec, "calibration text", real)
+    parts = parse_spec(spec).parts
+    if len(parts) > 1:
+        raise UserError(f"cannot judge on the mixture {spec!r}: name one source at a time, each is judged by itself")
+    own = is_file(parts[0].source)
+    source = file_source(Path(parts[0].source)) if own else find_source(parts[0].source)
+    format, split = parse_format(parts[0].format or source.default_format), "calibration" if own else "evaluation"
+    documents = source.documents(format, split, data_root=data_root, tokenizer=tokenizer)
+    return Text(spec, "file" if own else "evaluation split", documents)
