@@ -10,7 +10,7 @@ import torch
 
 from calprune.calibration.draw import HELD, Draws, Pool, Run, read_pool
 from calprune.calibration.encode import Marks, encode, find_marks
-from calprune.calibration.layout import Making, Row, allocate
+from calprune.calibration.layout import Crop, Making, Row, allocate
 from calprune.calibration.opened import Opened, open_part
 from calprune.calibration.provenance import Drawn
 from calprune.calibration.set import CalibrationSet, tokenizer_hash
@@ -128,20 +128,21 @@ class _Making:
         return draws.run(self.recipe.seed, takes(whole), takes(n))
 
     def _too_few(self, found: int, wanted: int, pool: Pool, dropped: Counter[str]) -> UserError:
-        why = ", ".join(f"{n:,} {reason}" for reason, n in dropped.most_common()) or "none dropped"
+        why = ", ".join(f"{n:,} {reason}" for reason, n in dropped.most_common()) or "none"
+        or_else = "use --layout concatenate" if isinstance(self.layout, Crop) else "add a source"
         return UserError(
             f"{self.opened.part.source}: too few documents: {pool.size:,} gave {found} of {wanted} sequences of "
-            f"{self.recipe.max_seq_length} tokens ({why}); ask for fewer (--num-samples) or shorter "
-            f"(--max-seq-length) sequences, use --layout concatenate, or add a source"
+            f"{self.recipe.max_seq_length} tokens (dropped: {why}); ask for fewer (--num-samples) or shorter "
+            f"(--max-seq-length) sequences, or {or_else}"
         )
 
     def _report(self, rows: list[Row], run: Run, pool: Pool | None, dropped: Counter[str]) -> Drawn:
         opened = self.opened
         return Drawn(
             source=opened.part.source, format=str(opened.format), share=1.0, licence=opened.source.licence,
-            pool=pool.size if pool else None, read=run.taken, used=len({p.document for row in rows for p in row.pieces}),
-            sequences=len(rows), tokens=sum(map(len, rows)), dropped=dict(dropped), citation=opened.source.citation,
-            stand_in=opened.source.stand_in, revision=opened.revision, split=opened.split,
+            pool=pool.size if pool else None, read=run.taken, sequences=len(rows), tokens=sum(map(len, rows)),
+            used=len({piece.document for row in rows for piece in row.pieces}), dropped=dict(dropped),
+            citation=opened.source.citation, stand_in=opened.source.stand_in, revision=opened.revision, split=opened.split,
         )  # fmt: skip
 
 

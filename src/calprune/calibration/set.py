@@ -37,6 +37,7 @@ class CalibrationSet:
     drawn: tuple[Drawn, ...] = ()  # what each source gave, out of what
     notes: tuple[str, ...] = ()  # warnings of the making, for whoever reads the set's figures
     tokenizer: str | None = None  # `tokenizer_hash` of the one that made the tokens; None: not known
+    made_for: str = ""  # the model whose tokenizer that is, as it was named: a label
     id: str = ""  # the hash of what made it; "": of its tokens
 
     def __post_init__(self) -> None:
@@ -121,6 +122,7 @@ class CalibrationSet:
             "format": 1,
             "id": self.id,
             "tokenizer": self.tokenizer,
+            "made_for": self.made_for,
             "counts": dict(self.counts),
             "drawn": [vars(part) for part in self.drawn],
             "notes": list(self.notes),
@@ -148,6 +150,7 @@ class CalibrationSet:
                 drawn=tuple(read(Drawn, part, f"{folder}/counts.json: drawn") for part in head["drawn"]),
                 notes=tuple(head["notes"]),
                 tokenizer=head["tokenizer"],
+                made_for=head["made_for"],
                 id=head["id"],
             )
         except (OSError, KeyError, TypeError, SafetensorError, yaml.YAMLError, json.JSONDecodeError) as e:

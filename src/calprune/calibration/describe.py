@@ -1,0 +1,94 @@
+"""What there is to say of a calibration set: shares, lengths, vocabulary, repetition, texts with their weights."""
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from calprune.calibration.set import CalibrationSet
+
+BINS = 16  # of the length histogram
+REPEATED = 4  # tokens of the n-grams whose repetition is reported
+
+
+class Stretch(NamedTuple):
+    """A piece of a sequence's text of which each token has the same weight."""
+
+    text: str
+    weight: float
+
+
+def describe(given: CalibrationSet, tokenizer: Any = None) -> dict[str, Any]:
+    """Plain data: what `calprune calib show` prints. `tokenizer` is needed for the share of the vocabulary that occurs.
+
+    Repetition is 1 - distinct / all over the 4-grams of tokens of each sequence: 0 where none occurs twice in the set.
+    """
+    n, width = given.tokens.shape
+    tokens = int(given.lengths.sum())
+    distinct = len(given.tokens[given.real].unique())
+    return {
+        "format": 1,
+        "id": given.id,
+        "sequences": n,
+        "width": width,
+        "tokens": tokens,
+        "padding": n * width - tokens,
+        "weight": float((given.weights * given.real).sum()) if given.weights is not None else float(tokens),
+        "sources": [_source(part, tokens) for part in given.drawn],
+        "counts": dict(given.counts),
+        "lengths": _lengths(given),
+        "vocabulary": {"distinct": distinct, "share": distinct / len(tokenizer) if tokenizer is not None else None},
+        "repetition": _repetition(given),
+        "licences": given.licences,
+        "notes": list(given.notes),
+        "recipe": given.recipe,
+        "tokenizer": given.tokenizer,
+        "made_for": given.made_for,
+    }
+
+
+def stretches(given: CalibrationSet, index: int, tokenizer: Any) -> list[Stretch]:
+    """One sequence's text, cut where the weight of its tokens changes. A character that is several tokens stays
+    whole."""
+    length = int(given.lengths[index])
+    ids = given.tokens[index, :length].tolist()
+    weights = given.weights[index, :length].tolist() if given.weights is not None else [1.0] * length
+    found, first = [], 0
+    for i in range(1, length + 1):
+        if i < length and weights[i] == weights[first]:
+            continue
+        found.append(Stretch(tokenizer.decode(ids[first:i], clean_up_tokenization_spaces=False), weights[first]))
+        first = i
+    return found
+
+
+def _source(part: Any, tokens: int) -> dict[str, Any]:
+    draws = part.draws
+    return {"name": part.source} | vars(part) | {
+        "share_of_tokens": part.tokens / tokens if tokens else 0.0,
+        "draws_in_pool": None if draws is None else round(draws, 2),
+    }
+
+
+def _lengths(given: CalibrationSet) -> dict[str, Any]:
+    lengths = given.lengths.double()
+    width = given.tokens.shape[1]
+    edges = sorted({round(width * i / BINS) for i in range(BINS + 1)})
+    histogram = [
+        {"from": a + 1, "to": b, "sequences": int(((lengths > a) & (lengths <= b)).sum())}
+        for a, b in pairwise(edges)
+    ]
+    return {
+        "min": int(lengths.min()),
+        "median": float(lengths.median()),
+        "mean": float(lengths.mean()),
+        "max": int(lengths.max()),
+        "histogram": histogram,
+    }
+
+
+def _repetition(given: CalibrationSet) -> float | None:
+    grams: Counter[tuple[int, ...]] = Counter()
+    for row, length in zip(given.tokens.tolist(), given.lengths.tolist(), strict=True):
+        grams.update(zip(*(row[i:length] for i in range(REPEATED)), strict=False))
+    total = sum(grams.values())
+    return 1 - len(grams) / total if total else None
