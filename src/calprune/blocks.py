@@ -191,7 +191,11 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
     The arguments are caught for each block, because models such as Gemma give sliding-window and full-attention
     blocks different ones. While they are caught, the blocks hand their input on unchanged, so no arithmetic is spent.
     """
-    home = model.get_input_embeddings().weight.device
+    embeddings = model.get_input_embeddings()
+    if (largest := int(calibration.tokens.max())) >= embeddings.num_embeddings:
+        raise ModelError(f"the calibration set holds token {largest}, but the model knows {embeddings.num_embeddings}: "
+                         "the set was made with another tokenizer")  # fmt: skip
+    home = embeddings.weight.device
     order = calibration.lengths.argsort(descending=True, stable=True)  # like lengths together: little padding
     size = batch_size or max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
     batches: list[Batch] = []

@@ -152,3 +152,11 @@ def did_you_mean(word: Any, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names) or 'none'}"
 
 
+
+
+def choice(word: str, allowed: Iterable[str], where: str) -> str:
+    """`word`, if it is allowed; otherwise a ConfigError that names the option, what came and what is near."""
+    allowed = list(allowed)
+    if word not in allowed:
+        raise ConfigError(f"{where}: unknown value {word!r}{did_you_mean(word, allowed)}")
+    return word

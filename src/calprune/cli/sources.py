@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @app.command("sources")
 def sources_command(
-    name: Annotated[str | None, typer.Argument(help="a name of the catalogue or a path of a YAML; default: all")] = None,
+    name: Annotated[str | None, typer.Argument(help="a name of the catalogue or a YAML file; default: all")] = None,
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
 ) -> None:

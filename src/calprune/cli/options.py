@@ -1,0 +1,18 @@
+"""Options that several commands share: one name, one help text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(help="`demo`, a folder, or a hub name like owner/name@revision")]
+Out = Annotated[Path, typer.Option(help="folder to write; absent or empty")]
+Calibration = Annotated[str | None, typer.Option(help="a catalogue name, a text file, the folder of a built set or of saved statistics")]
+NumSamples = Annotated[int, typer.Option(help="sequences of the calibration set")]
+MaxSeqLength = Annotated[int, typer.Option(help="tokens of a sequence")]
+Seed = Annotated[int, typer.Option(help="of the draw of documents")]
+DataRoot = Annotated[Path | None, typer.Option(envvar="CALPRUNE_DATA", help="folder of data sets on disk")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1; blocks are moved there one at a time")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: as stored")]
+BatchSize = Annotated[int | None, typer.Option(help="sequences at a time; default: by the device")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON value")]

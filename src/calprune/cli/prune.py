@@ -1,0 +1,157 @@
+"""calprune prune, stats and methods: the commands of the core."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calprune.cli import options as opt
+from calprune.cli.app import app
+from calprune.config import UserError
+
+if TYPE_CHECKING:
+    from calprune.pattern import Pattern
+
+
+@app.command("prune")
+def prune_command(
+    model: opt.Model,
+    out: opt.Out,
+    method: Annotated[str, typer.Option(help='"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them')] = "wanda",
+    pattern: Annotated[str | None, typer.Option(help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"')] = None,
+    sparsity: Annotated[float | None, typer.Option(help="0.5 is the pattern 50%")] = None,
+    calibration: opt.Calibration = None,
+    num_samples: opt.NumSamples = 128,
+    max_seq_length: opt.MaxSeqLength = 2048,
+    seed: opt.Seed = 0,
+    ignore: Annotated[list[str] | None, typer.Option(help='leave linears dense: "*.down_proj", "re:.*[qk]_proj"; repeatable')] = None,
+    propagate: Annotated[str, typer.Option(help="pruned: blocks see pruned outputs; dense: one pass, not two")] = "pruned",
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    batch_size: opt.BatchSize = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Prune a model and save it with a report of every matrix.
+
+    Example: calprune prune demo --method sparsegpt --pattern 2:4 --calibration c4 --num-samples 16
+    --max-seq-length 256 --out pruned
+    """
+    from calprune.checkpoint import describe, save_pruned
+    from calprune.cli.inputs import open_data
+    from calprune.cli.progress import following
+    from calprune.config import choice
+    from calprune.methods import parse_method
+    from calprune.models import find_device, load
+    from calprune.prune import Pruning
+    from calprune.store import refuse_occupied
+
+    job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), choice(propagate, ("pruned", "dense"), "--propagate"))
+    refuse_occupied(out)
+    if calibration is None and job.method.needs != "nothing":
+        raise UserError(f"{method} needs calibration data; write --calibration SPEC: a catalogue name (calprune sources), "
+                        "a text file, or the folder of a built set or of saved statistics")  # fmt: skip
+    loaded = load(model, dtype=dtype)
+    job.plan(loaded.model)
+    data = about = None
+    if job.method.needs != "nothing":
+        data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
+    started = time.perf_counter()
+    blocks = job.blocks(loaded.model, data, device=find_device(device), batch_size=batch_size)
+    reports = [r for block in following(blocks, loaded.model, "pruning") for r in block]
+    description = describe(job, loaded, reports, time.perf_counter() - started) | {"calibration": about}
+    save_pruned(loaded, description, out)
+    if as_json:
+        print(json.dumps(description | {"out": str(out)}, indent=1))
+    else:
+        print(_summary(description, out))
+
+
+@app.command("stats")
+def stats_command(
+    model: opt.Model,
+    calibration: opt.Calibration,
+    out: opt.Out,
+    needs: Annotated[str, typer.Option(help="moments: enough for wanda and ria; gram: for every method")] = "gram",
+    num_samples: opt.NumSamples = 128,
+    max_seq_length: opt.MaxSeqLength = 2048,
+    seed: opt.Seed = 0,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    batch_size: opt.BatchSize = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Collect and save the sums that methods read (one dense pass), to prune from again and again.
+
+    Example: calprune stats demo --calibration c4 --num-samples 16 --max-seq-length 256 --out sums, then
+    calprune prune demo --method sparsegpt --pattern 2:4 --calibration sums --out pruned
+    """
+    from calprune.cli.inputs import open_data
+    from calprune.cli.progress import following
+    from calprune.config import choice
+    from calprune.models import find_device, load
+    from calprune.statistics import Statistics, save_statistics
+    from calprune.store import refuse_occupied
+
+    level: Any = choice(needs, ("moments", "gram"), "--needs")
+    refuse_occupied(out)
+    loaded = load(model, dtype=dtype)
+    data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
+    if isinstance(data, Statistics):
+        raise UserError(f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file")
+    told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about}
+    blocks = Statistics(level, told).collecting(loaded.model, data, device=find_device(device), batch_size=batch_size)
+    save_statistics(out, level, told, following(blocks, loaded.model, "collecting"))
+    size = sum(file.stat().st_size for file in Path(out).iterdir())
+    if as_json:
+        print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | told, indent=1))
+    else:
+        print(f"{out}: sums ({level}) of {loaded.name} on {about['asked']}, {size / 1e6:.1f} MB")
+
+
+@app.command("methods")
+def methods_command(as_json: opt.Json = False) -> None:
+    """List the pruning methods with what they need and their options.
+
+    Example: calprune methods --json
+    """
+    from calprune.methods.listing import described_methods
+
+    found = described_methods()
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for entry in found:
+        options = ", ".join(f"{name}={value!r}" for name, value in entry["options"].items())
+        print(f"{entry['name']:<14} needs {entry['needs']:<8} {entry['idea']}" + (f"  [{options}]" if options else ""))
+
+
+def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
+    """What --pattern and --sparsity ask for together."""
+    from calprune.pattern import Unstructured, parse_pattern
+
+    if pattern is None and sparsity is None:
+        raise UserError('say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5')
+    if pattern is None:
+        return Unstructured(sparsity)
+    parsed = parse_pattern(pattern)
+    if sparsity is not None and abs(parsed.sparsity - sparsity) > 1e-9:
+        raise UserError(f"--pattern {pattern} is a sparsity of {parsed.sparsity:g}, but --sparsity is {sparsity:g}; write one of them")
+    return parsed
+
+
+def _summary(told: dict[str, Any], out: Path) -> str:
+    sparsity, seconds = told["sparsity"], told["seconds"]
+    damped = [r for r in told["linears"] if r["damping"] is not None and r["damping"] > told["job"]["method"].get("damping", 0.01)]
+    lines = [
+        f"{out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}",
+        f"  sparsity of the pruned linears  {sparsity['pruned_linears']:.4%}" if sparsity["pruned_linears"] is not None else "",
+        f"  sparsity of the whole model     {sparsity['whole_model']:.4%}",
+        f"  reconstruction error            {told['relative_error']:.4f} (mean over linears)" if told["relative_error"] is not None else "",
+        f"  {seconds:.1f} s, peak memory {told['peak_bytes']['resident'] / 2**20:.0f} MiB; every matrix: {out}/calprune.json",
+        f"  {len(damped)} Gram matrices took more damping (up to {max(r['damping'] for r in damped):g})" if damped else "",
+    ]
+    return "\n".join(line for line in lines if line)
