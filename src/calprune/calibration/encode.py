@@ -70,7 +70,7 @@ def encode(tokenizer: Any, documents: Iterable[Document]) -> Iterator[Encoded]:
         ids, places = iter(found["input_ids"]), iter(found.get("offset_mapping", ()))
         for document in batch:
             if document.tokens is not None:
-                yield Encoded(document.id, document.tokens, None)
+                yield Encoded(document.id, document.tokens, document.token_weights)
                 continue
             place = next(places, ())
             yield Encoded(document.id, next(ids), _weights(document, place) if document.spans else None)

@@ -7,7 +7,7 @@ tokens are the same unless a draw falls within that rounding of a boundary.
 
 import inspect
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,9 +17,11 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from calprune.calibration.meter import Meter
 from calprune.calibration.sampling import Sampling, next_tokens
 from calprune.calibration.slots import SlotCache
 from calprune.config import UserError
+from calprune.products import faster_products
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,13 @@ def generate(
     streams: Sequence[random.Random],
     sampling: Sampling,
     *,
-    batch_size: int = 32,
-    progress: Callable[[int], None] = lambda tokens: None,
+    batch_size: int = 64,
+    meter: Meter | None = None,
 ) -> list[Written]:
     """What the model writes after each prompt, in the prompts' order.
 
-    Prompts wait by falling length; a sequence that ends leaves its slot to a waiting one. `progress` is told the tokens
-    of each step. Raises UserError for a prompt that is empty or leaves no room in the model's window.
+    Prompts wait by falling length; a sequence that ends leaves its slot to a waiting one. `meter` is told of tokens and
+    of sequences that ended. Raises UserError for a prompt that is empty or leaves no room in the model's window.
     """
     widest = window(model)
     for i, prompt in enumerate(prompts, 1):
@@ -73,8 +75,8 @@ def generate(
     _needs_keys_and_values_only(model)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     waiting = [_Row(i, list(prompts[i]), len(prompts[i]), _limit(len(prompts[i]), sampling, widest)) for i in order]
-    writer = _Writer(model, [r for r in waiting], streams, sampling, batch_size, progress)
-    with torch.inference_mode(), evaluating(model):
+    writer = _Writer(model, waiting, streams, sampling, batch_size, meter)
+    with torch.inference_mode(), evaluating(model), faster_products(model):
         return [written for _, written in sorted(writer.run(), key=lambda pair: pair[0])]
 
 
@@ -86,9 +88,9 @@ def _limit(prompt: int, sampling: Sampling, widest: int | None) -> int:
 class _Writer:
     """One batch that lasts until nothing waits: its rows, their cache, and the loop."""
 
-    def __init__(self, model, waiting: list[_Row], streams, sampling: Sampling, batch_size: int, progress) -> None:
+    def __init__(self, model, waiting: list[_Row], streams, sampling: Sampling, batch_size: int, meter) -> None:
         self.model, self.waiting, self.streams, self.sampling = model, waiting, streams, sampling
-        self.batch_size, self.progress, self.stop = batch_size, progress, frozenset(sampling.stop)
+        self.batch_size, self.meter, self.stop = batch_size, meter, frozenset(sampling.stop)
         self.options = frozenset(inspect.signature(model.forward).parameters)
         self.cache = SlotCache(min(batch_size, len(waiting)), max((len(r.tokens) for r in waiting), default=0))
         self.rows: list[_Row] = []
@@ -144,13 +146,16 @@ class _Writer:
         draws = [self.streams[row.index].random() for row in rows]
         uniform = torch.tensor(draws, dtype=torch.float64, device=device)
         chosen = next_tokens(logits, history, step, uniform, self.sampling).tolist()
-        self.progress(len(chosen))
+        if self.meter is not None:
+            self.meter.token(len(chosen))
         for slot in reversed(range(len(rows))):
             row, token = rows[slot], chosen[slot]
             stop = token if token in self.stop else None
             if stop is None:
                 row.tokens.append(token)
             if stop is not None or len(row.tokens) >= row.limit:
+                if self.meter is not None:
+                    self.meter.document(made=True)
                 yield row.index, Written(tuple(row.tokens), row.prompt, stop)
                 self._remove(first + slot)
 

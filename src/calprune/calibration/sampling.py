@@ -25,7 +25,7 @@ class Sampling:
 
     temperature: float = 0.6
     final_temperature: float | None = None
-    cooling_tokens: int = 0
+    cooling_tokens: int = 10
     top_k: int | None = 50
     top_p: float = 0.95
     repetition_penalty: float = 1.2
@@ -38,8 +38,10 @@ class Sampling:
                 raise ConfigError(f"{name} is 0 (greedy) or more, such as 0.6; got {value}")
         if self.final_temperature is not None and (0 in (self.temperature, self.final_temperature)):
             raise ConfigError("a temperature that changes has to stay above 0, such as 2.0:1.0")
-        if self.final_temperature is not None and self.cooling_tokens < 1:
-            raise ConfigError(f"cooling_tokens is 1 or more where a final temperature is given; got {self.cooling_tokens}")
+        if self.cooling_tokens < 1:
+            raise ConfigError(
+                f"cooling_tokens is 1 or more where a final temperature is given; got {self.cooling_tokens}"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k is 1 or more, or None for all tokens; got {self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -103,9 +105,7 @@ def candidates(
         k = min(8 * k, vocabulary)
 
 
-def _nucleus(
-    kept: Float[Tensor, "b kept"], total: Float[Tensor, "b 1"], top_p: float
-) -> Float[Tensor, "b kept"]:
+def _nucleus(kept: Float[Tensor, "b kept"], total: Float[Tensor, "b 1"], top_p: float) -> Float[Tensor, "b kept"]:
     """Of falling scores, the fewest whose probability reaches top_p, at least one; the rest -inf. `total` is the log
     of what the probabilities are shares of."""
     if top_p == 1:
@@ -121,5 +121,7 @@ def draw(scores: Float[Tensor, "b kept"], uniform: Float[Tensor, "b"]) -> Int[Te
     """The first place at which the cumulative probability (float64) exceeds the uniform number."""
     cumulative = scores.double().softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
-    threshold = torch.minimum(uniform[:, None] * total, total.nextafter(torch.zeros_like(total)))  # rounding up to total
+    threshold = torch.minimum(
+        uniform[:, None] * total, total.nextafter(torch.zeros_like(total))
+    )  # rounding up to total
     return torch.searchsorted(cumulative, threshold, right=True)[:, 0]

@@ -16,7 +16,7 @@ _ROOM = 256  # columns to grow by: seldom enough to cost nothing, small beside a
 
 
 class SlotCache(Cache):
-    """The cache of up to `slots` sequences; `starts[i]` is the first column of slot i. Made for transformers' models."""
+    """The cache of up to `slots` sequences; `starts[i]` is the first column of slot i."""
 
     def __init__(self, slots: int, longest_prompt: int) -> None:
         super().__init__(layers=[])
@@ -94,7 +94,9 @@ class _SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing is left to do: the buffers are made with the layer."""
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Write one token of each sequence; give all columns in use."""
         cache, n = self.cache, len(self.cache.starts)
         self.keys[:n, :, cache.end] = key_states[:, :, 0]
