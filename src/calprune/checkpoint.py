@@ -1,7 +1,9 @@
 """A pruned checkpoint: the model as transformers loads it, calprune.json with what was done, and a model card."""
 
+import contextlib
 import importlib.metadata
 import platform
+import re
 import resource
 import sys
 from pathlib import Path
@@ -89,7 +91,18 @@ def environment() -> dict[str, str]:
 
 
 def peak_bytes() -> dict[str, int]:
-    """The most memory that this process has held so far: resident on the machine, allocated on the GPU."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
-    return peak | ({"cuda": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
+    """The most memory that this process has held, since it began or since `reset_peak`: resident, and on the GPU."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"resident": peak} | ({"cuda": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
+
+
+def reset_peak() -> None:
+    """Begin counting the peak anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()

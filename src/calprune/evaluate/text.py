@@ -25,9 +25,10 @@ class Text:
     documents: Iterable[Document]
 
 
-def open_text(spec: str, tokenizer: Any, data_root: Path | None = None) -> Text:
+def open_text(spec: str, tokenizer: Any, data_root: Path | None = None, model: Any = None) -> Text:
     """The text that `spec` names: a source of the catalogue (`name` or `name:format`; its evaluation split), a text
-    file of any kind that calibration reads, or the folder of a built set.
+    file of any kind that calibration reads, the folder of a built set, or `self`: what `model` writes, other texts
+    than it calibrates with.
 
     Raises UserError when it is none of these, or a set that another tokenizer made.
     """
@@ -40,6 +41,11 @@ def open_text(spec: str, tokenizer: Any, data_root: Path | None = None) -> Text:
     parts = parse_spec(spec).parts
     if len(parts) > 1:
         raise UserError(f"cannot judge on the mixture {spec!r}: name one source at a time, each is judged by itself")
+    if parts[0].source == "self":
+        from calprune.calibration.synthesise import open_self  # it runs a model: transformers' models are imported
+
+        written = open_self(parts[0].strategy, model)
+        return Text(spec, "evaluation split", written.documents(parse_format(written.default_format), "evaluation"))
     own = is_file(parts[0].source)
     source = file_source(Path(parts[0].source)) if own else find_source(parts[0].source)
     format, split = parse_format(parts[0].format or source.default_format), "calibration" if own else "evaluation"

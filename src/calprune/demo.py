@@ -1,0 +1,156 @@
+"""The demo: one small real model, several calibration sets, three methods, two patterns, one table.
+
+Sizes are chosen for minutes on two cores, not for evidence: a study has draws and intervals (`calprune study`).
+"""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from calprune.blocks import find_blocks
+from calprune.calibration.recipe import make_set
+from calprune.calibration.set import CalibrationSet
+from calprune.checkpoint import describe, environment, peak_bytes, reset_peak, save_pruned
+from calprune.config import UserError
+from calprune.evaluate.divergence import DenseReference
+from calprune.evaluate.perplexity import perplexity
+from calprune.evaluate.text import open_text
+from calprune.evaluate.windows import PROTOCOL, windows_of
+from calprune.methods import parse_method
+from calprune.models import Model, load, quiet_transformers
+from calprune.pattern import parse_pattern
+from calprune.prune import Pruning
+from calprune.store import write_json, write_whole
+
+SEQUENCES, LENGTH, WINDOWS = 16, 256, 12  # calibration sequences, tokens of each; windows of that length to judge on
+WITHOUT_DATA = {"random_tokens": "random_tokens", "pydoc_topics": "pydoc_topics", "self": "self:bos(documents=48, max_new_tokens=256)"}
+WITH_DATA = {"c4": "c4", "wikipedia": "wikipedia", "gsm8k": "gsm8k"}
+METHODS, PATTERNS = ("magnitude", "wanda", "sparsegpt"), ("50%", "2:4")
+KEPT = {("none", "magnitude", "2:4"), ("pydoc_topics", "wanda", "2:4"), ("pydoc_topics", "sparsegpt", "2:4")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    calibration: str  # the set's name; "none": the method reads none
+    method: str
+    pattern: str
+    sparsity: float | None  # achieved, of the pruned linears
+    perplexity: float  # on held-out text
+    kl: float  # KL(dense || pruned) on held-out text that the dense model wrote, nats a token
+    perplexity_interval: tuple[float, float]  # 95 %, over windows
+    kl_interval: tuple[float, float]
+    own_source: tuple[str, ...]  # which of the two figures are judged on text of the source that calibrated
+    seconds: float | None  # of the prune step; None: not pruned
+    peak_mib: float | None  # of memory while pruning, the dense model and what it is compared by included
+    checkpoint: str | None = None  # the folder, where it was kept
+
+
+class Demo:
+    """The demo's model, sets and yardsticks; `rows` makes the table one line at a time."""
+
+    def __init__(self, out: Path, data_root: Path | None) -> None:
+        self.out, self.data_root = out, data_root
+        if out.is_dir() and any(out.iterdir()) and not (out / "about.json").is_file():
+            raise UserError(f"output folder {out}: it holds something else; name a folder that is absent, empty or a demo's")
+        self.model: Model = load("demo")
+        self.judged_on = "wikitext2" if data_root else "pydoc_topics"
+        self.specs = WITHOUT_DATA | (WITH_DATA if data_root else {})
+        self.cells = [("none", m, p) for m in METHODS[:1] for p in PATTERNS]
+        self.cells += [(c, m, p) for c in self.specs for m in METHODS[1:] for p in PATTERNS]
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        write_json(out / "about.json", self._about())
+
+    def steps(self) -> int:
+        """How many items `rows` gives."""
+        return 1 + len(self.cells)
+
+    def rows(self) -> Iterator[Row]:
+        """The dense model, then every cell."""
+        model = self.model.model
+        sets = {name: self._set(spec) for name, spec in self.specs.items()}
+        text, written = (self._windows(spec) for spec in (self.judged_on, self.specs["self"]))
+        dense = [p.detach().clone() for p in find_blocks(model)[1].parameters()]
+        reference = DenseReference(model, written)
+        yield self._row(("none", "dense", "0%"), text, reference)
+        for cell in self.cells:
+            with torch.no_grad():
+                for parameter, value in zip(find_blocks(model)[1].parameters(), dense, strict=True):
+                    parameter.copy_(value)
+            yield self._pruned(cell, sets.get(cell[0]), text, reference)
+
+    def _set(self, spec: str) -> CalibrationSet:
+        return make_set(spec, self.model.tokenizer, data_root=self.data_root, model=self.model,
+                        num_samples=SEQUENCES, max_seq_length=LENGTH)  # fmt: skip
+
+    def _windows(self, spec: str) -> Int[Tensor, "n T"]:
+        held_out = open_text(spec, self.model.tokenizer, self.data_root, model=self.model)
+        return windows_of(held_out.documents, self.model.tokenizer, LENGTH, WINDOWS * LENGTH)
+
+    def _pruned(self, cell: tuple[str, str, str], data: CalibrationSet | None, text: Tensor, reference: DenseReference) -> Row:
+        job = Pruning(parse_method(cell[1]), parse_pattern(cell[2]))
+        reset_peak()
+        started = time.perf_counter()
+        reports = [r for block in job.blocks(self.model.model, data) for r in block]
+        seconds, peak = time.perf_counter() - started, peak_bytes()["resident"] / 2**20
+        told = describe(job, self.model, reports, seconds)
+        row = self._row(cell, text, reference)
+        row = dataclasses.replace(row, sparsity=told["sparsity"]["pruned_linears"], seconds=seconds, peak_mib=peak)
+        if cell not in KEPT:
+            return row
+        folder = self.out / "checkpoints" / f"{cell[1]}-{cell[2].replace(':', 'of')}"
+        asked = None if data is None else {"asked": self.specs[cell[0]], "id": data.id, "licences": sorted(set(data.licences.values()))}
+        save_pruned(self.model, told | {"calibration": asked}, folder)
+        return dataclasses.replace(row, checkpoint=str(folder))
+
+    def _row(self, cell: tuple[str, str, str], text: Tensor, reference: DenseReference) -> Row:
+        calibration, method, pattern = cell
+        ppl = perplexity(self.model.model, text).estimate()
+        kl = reference.divergence(self.model.model).estimate()
+        own = ("perplexity",) * (calibration == self.judged_on) + ("kl",) * (calibration == "self")
+        return Row(f"{calibration} {method} {pattern}", calibration, method, pattern, None, ppl.value, kl.value,
+                   (ppl.low, ppl.high), (kl.low, kl.high), own, None, None)  # fmt: skip
+
+    def loads_equal(self, row: Row) -> bool:
+        """Whether plain transformers, given the checkpoint of the last row, gives this process's logits to the bit."""
+        ids = torch.arange(5, 69)[None]
+        with torch.no_grad(), quiet_transformers():
+            loaded = AutoModelForCausalLM.from_pretrained(row.checkpoint, dtype=torch.float32)
+            return torch.equal(loaded(ids).logits, self.model.model(ids).logits)
+
+    def keep(self, rows: list[Row]) -> None:
+        """Write the table: demo.json, a list of rows."""
+        write_json(self.out / "demo.json", [dataclasses.asdict(row) for row in rows])
+        write_whole(self.out / "README.md", f"# calprune demo\n\n`demo.json` is the table, `about.json` its settings.\n\n{table(rows)}\n")
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "format": 1, "model": {"name": "demo", "id": self.model.id}, "calibrations": self.specs,
+            "sequences": SEQUENCES, "tokens_of_a_sequence": LENGTH, "windows_judged": WINDOWS,
+            "perplexity_on": f"{self.judged_on}, its evaluation split",
+            "kl_on": "text that the dense model wrote and no set holds", "protocol": PROTOCOL, "environment": environment(),
+        }  # fmt: skip
+
+
+def table(rows: list[Row]) -> str:
+    """The table as text. A star: judged on held-out text of the same source that calibrated."""
+    lines = ["calibration    method     pattern  sparsity  perplexity  KL to dense  seconds  peak MiB", "-" * 84]
+    for row in rows:
+        sparsity = "-" if row.sparsity is None else f"{row.sparsity:.2%}"
+        seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
+        peak = "-" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+        star = {figure: "*" if figure in row.own_source else " " for figure in ("perplexity", "kl")}
+        lines.append(f"{row.calibration:<14} {row.method:<10} {row.pattern:<7} {sparsity:>9} {row.perplexity:>10.2f}{star['perplexity']}"
+                     f" {row.kl:>11.3f}{star['kl']} {seconds:>8} {peak:>9}")  # fmt: skip
+    return "\n".join(lines)
