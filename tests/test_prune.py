@@ -1,0 +1,178 @@
+"""The loop: what is pruned, by which statistics, what is reported, and what is refused before a weight is touched."""
+
+import copy
+
+import pytest
+import torch
+
+from calprune.blocks import ModelError, find_blocks, linears, walk
+from calprune.calibration.set import CalibrationSet
+from calprune.config import UserError
+from calprune.methods import Magnitude, SparseGPT, Wanda
+from calprune.pattern import KeepNofM, PatternError, Unstructured
+from calprune.prune import prune
+from calprune.statistics import Statistics
+from calprune.stats import StatsError
+from tests.families import CONFIGS, FUSED_EXPERTS, tiny_model
+from tests.test_blocks import calibration
+
+TWO_FOUR, HALF = KeepNofM(2, 4), Unstructured(0.5)
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("method", [Magnitude(), Wanda(), SparseGPT()], ids=str)
+def test_every_linear_of_every_family_is_pruned_and_nothing_else_is_touched(family, method):
+    model = tiny_model(family)
+    before = weights(model)
+    reports = prune(model, calibration(), method, TWO_FOUR)
+    name, modules = find_blocks(model)
+    expected = {f"{name}.{i}.{s.name}" for i, block in enumerate(modules) for s in linears(block)}
+    assert {r.name for r in reports} == expected
+    assert all(r.sparsity == pytest.approx(0.5, abs=1e-3) for r in reports)
+    touched = {f"{n}.weight" for n in expected}
+    assert all(torch.equal(p, before[n]) for n, p in weights(model).items() if n not in touched)
+
+
+def test_a_report_counts_the_zeros_that_are_in_the_model():
+    model = tiny_model("llama")
+    for report in prune(model, calibration(), SparseGPT(), Unstructured(0.37)):
+        weight = model.get_submodule(report.name).weight
+        assert report.zeros == int((weight == 0).sum())
+        assert report.shape == tuple(weight.shape)
+        assert report.tokens == calibration().lengths.sum()
+        assert 0 < report.relative_error < 1 and report.damping == 0.01
+
+
+def test_pruning_is_the_method_applied_to_the_walks_statistics():
+    """The loop written out by hand, block by block, each seeing the pruned outputs of the one before."""
+    model, by_hand = tiny_model("llama"), tiny_model("llama")
+    prune(model, calibration(), SparseGPT(), TWO_FOUR, batch_size=2)
+    for block in walk(by_hand, calibration(), batch_size=2):
+        stats = block.collect("gram")
+        for site in block.linears():
+            site.write(SparseGPT()(site.weight, stats[site.name], TWO_FOUR))
+    assert all(torch.equal(a, b) for a, b in zip(weights(model).values(), weights(by_hand).values(), strict=True))
+
+
+def test_saved_sums_give_what_dense_propagation_gives_and_run_no_forward(tmp_path):
+    model, data = tiny_model("llama"), calibration()
+    Statistics.collect(model, data, "gram").save(tmp_path / "sums")
+    saved = Statistics.load(tmp_path / "sums")
+    for method in (Wanda(), SparseGPT()):
+        from_saved, from_data = copy.deepcopy(model), copy.deepcopy(model)
+        ran = []
+        hook = from_saved.model.layers[0].register_forward_pre_hook(lambda *a: ran.append(1))
+        prune(from_saved, saved, method, TWO_FOUR)
+        hook.remove()
+        assert not ran
+        prune(from_data, data, method, TWO_FOUR, propagate="dense")
+        for (name, a), b in zip(weights(from_saved).items(), weights(from_data).values(), strict=True):
+            torch.testing.assert_close(a, b, msg=f"{method} {name}")
+
+
+def test_statistics_of_two_sets_add_to_those_of_both():
+    model, a, b = tiny_model("llama"), calibration(0), calibration(1)
+    both = CalibrationSet.from_tokens(torch.cat([a.tokens, b.tokens]), torch.cat([a.lengths, b.lengths]))
+    summed = Statistics.collect(model, a) + Statistics.collect(model, b)
+    whole = Statistics.collect(model, both)
+    for block in whole.names():
+        for linear, stats in whole.of_block(block).items():
+            torch.testing.assert_close(summed.of_block(block)[linear].gram, stats.gram, rtol=1e-4, atol=1e-4)
+    shared = summed.of_block("model.layers.0")
+    assert shared["self_attn.q_proj"] is shared["self_attn.k_proj"], "and linears still share them"
+
+
+def test_shares_of_statistics_are_shares_of_tokens():
+    model, a, b = tiny_model("llama"), calibration(0), calibration(1, torch.tensor([3, 5]))
+    parts = [Statistics.collect(model, data).per_token() for data in (a, b)]
+    mixed = (0.25 * parts[0] + 0.75 * parts[1]).of_block("model.layers.1")["mlp.down_proj"]
+    one, other = (p.of_block("model.layers.1")["mlp.down_proj"].covariance for p in parts)
+    torch.testing.assert_close(mixed.covariance, 0.25 * one + 0.75 * other)
+
+
+def test_propagation_pruned_and_dense_differ_from_the_second_block_on():
+    results = []
+    for propagate in ("pruned", "dense"):
+        model = tiny_model("llama")
+        prune(model, calibration(), Wanda(), HALF, propagate=propagate)
+        results.append(weights(model))
+    same = {n: torch.equal(results[0][n], results[1][n]) for n in results[0] if "layers" in n and "proj" in n}
+    assert all(equal for n, equal in same.items() if "layers.0" in n) and not all(same.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_keep_their_dtype(dtype):
+    model = tiny_model("llama").to(dtype)
+    reports = prune(model, calibration(), SparseGPT(), TWO_FOUR)
+    assert all(p.dtype == dtype for p in model.parameters())
+    assert sum(r.zeros for r in reports) * 2 == sum(r.shape[0] * r.shape[1] for r in reports)
+
+
+@pytest.mark.parametrize(("rule", "left"), [
+    ("down_proj", {"mlp.down_proj"}), ("model.layers.0", None), ("*.mlp.*", {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}),
+    ("re:.*[qk]_proj", {"self_attn.q_proj", "self_attn.k_proj"}),
+])  # fmt: skip
+def test_what_is_ignored_stays_dense(rule, left):
+    model = tiny_model("llama")
+    pruned = {r.name for r in prune(model, calibration(), Wanda(), HALF, ignore=(rule,))}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and "layers" in name:
+            ignored = name.startswith("model.layers.0.") if left is None else name.split(".", 3)[3] in left
+            assert (name not in pruned) == ignored
+            assert bool((module.weight == 0).any()) != ignored
+
+
+@pytest.mark.parametrize(("break_it", "error", "said"), [
+    (lambda m: m.model.layers[1].mlp.up_proj.weight.data.fill_(float("nan")), ModelError, "model.layers.1.mlp.up_proj"),
+    (lambda m: setattr(m.model.layers[0].mlp, "down_proj", torch.nn.Linear(30, 32)), PatternError, "mlp.down_proj"),
+])  # fmt: skip
+def test_what_does_not_fit_is_refused_before_a_weight_is_touched(break_it, error, said):
+    model = tiny_model("llama")
+    break_it(model)
+    before = weights(model)
+    with pytest.raises(error, match=said):
+        prune(model, calibration(), Wanda(), TWO_FOUR)
+    assert all(torch.equal(p.nan_to_num(), before[n].nan_to_num()) for n, p in weights(model).items())
+
+
+@pytest.mark.parametrize("family", FUSED_EXPERTS)
+def test_fused_experts_are_found_and_refused(family):
+    with pytest.raises(ModelError, match=r"(11|20)%.*fused expert tensors \(mlp.experts.gate_up_proj"):
+        prune(tiny_model(family), calibration(), Wanda(), HALF)
+
+
+def test_activations_that_are_not_finite_name_block_and_linear():
+    model = tiny_model("llama")
+    model.model.layers[1].input_layernorm.weight.data[3] = float("inf")
+    with pytest.raises(StatsError) as error:
+        prune(model, calibration(), Wanda(), HALF)
+    assert "model.layers.1.self_attn.q_proj" in error.value.__notes__[0]
+
+
+def test_rules_that_match_nothing_and_missing_data_are_refused():
+    with pytest.raises(UserError, match="did you mean 'down_proj'"):
+        prune(tiny_model("llama"), calibration(), Wanda(), HALF, ignore=("donw_proj",))
+    with pytest.raises(UserError, match="needs calibration data"):
+        prune(tiny_model("llama"), None, Wanda(), HALF)
+    with pytest.raises(ModelError, match="the set was made with another tokenizer"):
+        prune(tiny_model("llama"), CalibrationSet.from_tokens(torch.tensor([[5, 4000]])), Wanda(), HALF)
+
+
+def test_statistics_of_another_model_are_refused():
+    other = Statistics.collect(tiny_model("gpt2"), calibration())
+    with pytest.raises(StatsError, match="no block model.layers.0"):
+        prune(tiny_model("llama"), other, Wanda(), HALF)
+
+
+def test_a_damaged_folder_of_statistics_is_one_line(tmp_path):
+    Statistics.collect(tiny_model("llama"), calibration(), "moments").save(tmp_path / "sums")
+    (tmp_path / "sums" / "model.layers.1.safetensors").write_bytes(b"not a tensor")
+    with pytest.raises(StatsError, match="collect the statistics again"):
+        prune(tiny_model("llama"), Statistics.load(tmp_path / "sums"), Wanda(), HALF)
+    with pytest.raises(StatsError, match="no Gram matrix"):
+        good = Statistics.collect(tiny_model("llama"), calibration(), "moments")
+        prune(tiny_model("llama"), good, SparseGPT(), HALF)
