@@ -64,6 +64,12 @@ def places(source: Source, split: str, data_root: Path | None) -> list[Place]:
     return local + ([source.hub] if source.hub and source.hub.files(split) else [])
 
 
+def comparable(source: Source, data_root: Path | None) -> bool:
+    """Whether the evaluation split can be read where the calibration split is: not from the hub for local rows."""
+    found = [places(source, split, data_root)[:1] for split in ("calibration", "evaluation")]
+    return found[0] == found[1] != []
+
+
 def parts(source: Source, split: str, data_root: Path | None, joins: bool) -> Iterator[Part]:
     """The files of a split, one after the other. Raises UserError at once where there is none."""
     found = places(source, split, data_root)
@@ -122,7 +128,10 @@ def _joined(source: Source, place: Place, split: str, data_root: Path | None) ->
     join = place.join
     assert join is not None
     if place is source.local:
-        records = (record for path in _files(source, join.files(split), data_root) for _, record in read_records(path))
+        if not (paths := _files(source, join.files(split), data_root)):
+            raise UserError(f"the rationales of {source.name} ({', '.join(join.files(split)) or 'none'}) "
+                            f"are not in {_root(source, data_root)}; use a format without them")  # fmt: skip
+        records = (record for path in paths for _, record in read_records(path))
     else:
         there = Place(calibration=join.calibration, evaluation=join.evaluation, path=join.path, reader=place.reader)
         records = (record for _, part in hub_records(there, split, _bring(source, split)) for _, record in part)

@@ -5,18 +5,15 @@ is one value, is the exception). Whatever is wrong with a file is said with its 
 """
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from calprune.calibration.streams import Position, opened
 from calprune.config import UserError
 
-BUFFER_BYTES = 1 << 20  # Python's own 8 KiB makes reading lines of a .gz file a third slower
 PASSAGE_CHARACTERS = 4096  # about 1,000 tokens of English
 LONGEST_CHARACTERS = 16384  # where a text has no blank lines
 
@@ -49,8 +46,8 @@ def reader_name(path: str | Path) -> str:
 
 
 def _read_lines(path: Path) -> Iterator[Record]:
-    at = _Position(path)
-    with _opened(path, at) as stream:
+    at = Position(path)
+    with opened(path, at) as stream:
         for at.line, line in enumerate(stream, 1):
             if at.line == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
@@ -63,8 +60,8 @@ def _read_lines(path: Path) -> Iterator[Record]:
 
 
 def _read_json(path: Path) -> Iterator[Record]:
-    at = _Position(path, 1)
-    with _opened(path, at) as stream:
+    at = Position(path, 1)
+    with opened(path, at) as stream:
         value = json.loads(stream.read().decode("utf-8-sig"))
     rows = value if isinstance(value, list) else [value]
     for number, record in enumerate(rows, 1):
@@ -74,8 +71,8 @@ def _read_json(path: Path) -> Iterator[Record]:
 
 
 def _read_text(path: Path) -> Iterator[Record]:
-    at = _Position(path)
-    with _opened(path, at) as stream:
+    at = Position(path)
+    with opened(path, at) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         passage: list[str] = []
         length = first = 0
@@ -93,7 +90,7 @@ def _read_text(path: Path) -> Iterator[Record]:
             yield first, {"text": "".join(passage).rstrip()}
 
 
-def _lines_of(text: IO[str]) -> Iterator[tuple[int, str]]:
+def _lines_of(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
     """Lines with their numbers; one longer than LONGEST_CHARACTERS comes in parts that have the same number."""
     number = 1
     while line := text.readline(LONGEST_CHARACTERS):
@@ -102,8 +99,8 @@ def _lines_of(text: IO[str]) -> Iterator[tuple[int, str]]:
 
 
 def _read_csv(path: Path) -> Iterator[Record]:
-    at = _Position(path)
-    with _opened(path, at) as stream:
+    at = Position(path)
+    with opened(path, at) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         csv.field_size_limit(1 << 30)
         rows = csv.DictReader(text, delimiter="\t" if reader_name(path) == "tsv" else ",", strict=True)
@@ -135,50 +132,6 @@ READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
     "tsv": _read_csv,
     "txt": _read_text,
 }
-
-
-class _Position:
-    """Where reading is, for the message if it fails."""
-
-    def __init__(self, path: Path, line: int = 0):
-        self.path, self.line = path, line
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}"
-
-
-@contextmanager
-def _opened(path: Path, at: _Position) -> Iterator[IO[bytes]]:
-    """The file's bytes, decompressed; what fails inside is told with the place that `at` has reached."""
-    with path.open("rb") as raw:
-        try:
-            yield _decompressed(path, raw)
-        except json.JSONDecodeError as e:  # json counts lines and columns within what it was given
-            raise UserError(f"{path}:{at.line + e.lineno - 1}: broken JSON: {e.msg} at column {e.colno}") from None
-        except UnicodeDecodeError as e:
-            raise UserError(f"{path}:{max(at.line, 1)}: not UTF-8 text: byte 0x{e.object[e.start]:02x}") from None
-        except csv.Error as e:
-            raise UserError(f"{path}:{at.line + 1}: broken CSV: {e}") from None
-        except (EOFError, gzip.BadGzipFile, zlib.error, _zstd_error()) as e:
-            raise UserError(f"{path}:{at.line + 1}: broken compression: {_first_line(e)}") from e
-        except OSError as e:
-            raise UserError(f"{path}: cannot be read: {e.strerror or e}") from e
-
-
-def _decompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    if path.suffix.lower() == ".gz":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER_BYTES)
-    if path.suffix.lower() == ".zst":
-        import zstandard
-
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), BUFFER_BYTES)
-    return raw
-
-
-def _zstd_error() -> type[Exception]:
-    import zstandard
-
-    return zstandard.ZstdError
 
 
 def _first_line(error: Exception) -> str:

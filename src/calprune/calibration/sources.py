@@ -19,7 +19,7 @@ import yaml
 from calprune.calibration import chat
 from calprune.calibration.controls import MAKERS
 from calprune.calibration.formats import Format, refuse
-from calprune.calibration.places import local_files, parts, places
+from calprune.calibration.places import comparable, local_files, parts
 from calprune.calibration.read import read_records
 from calprune.calibration.records import Join, Place, Row, rows, wording
 from calprune.calibration.writing import Documents, Writer, letters
@@ -127,7 +127,7 @@ class Source:
         if self.made:
             return Documents(lambda skipped: MAKERS[self.made](seed, split, tokenizer))
         seen: set[str] = set()
-        if self.distinct and split == "calibration" and places(self, "evaluation", data_root):
+        if self.distinct and split == "calibration" and comparable(self, data_root):
             seen = {letters(example.prompt) for example in self.examples("evaluation", data_root=data_root)}
         write = Writer(self, format, tokenizer, seen)
         found = parts(self, split, data_root, joins=format.rationales)
