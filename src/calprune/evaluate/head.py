@@ -87,8 +87,8 @@ class Head:
         yield from (slice(i, min(i + step, positions)) for i in range(0, positions, step))
 
 
-def window_means(per_token: list[Float[Tensor, "n"]], windows: int) -> Float[Tensor, "windows"]:
-    """The mean of each window's values, float64; `per_token` holds the windows' values one after another.
+def window_means(per_token: list[Tensor], windows: int) -> Float[Tensor, "n"]:
+    """The mean of each window's values, float64; `per_token` holds them in pieces, one window after another.
 
     Raises UserError where a value is NaN: then the model's activations are.
     """

@@ -1,0 +1,233 @@
+"""Perplexity and divergence are what transformers' own loss and plain sums say, however the work is cut up."""
+
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+import calprune.cli.evaluate
+import calprune.cli.prune  # noqa: F401 (a program of one command takes no command's name)
+from calprune.calibration.document import Document
+from calprune.calibration.set import CalibrationSet
+from calprune.cli import main
+from calprune.config import UserError
+from calprune.evaluate.divergence import DenseReference
+from calprune.evaluate.head import HEAD_NUMBERS, Head
+from calprune.evaluate.perplexity import perplexity
+from calprune.evaluate.text import open_text
+from calprune.evaluate.windows import windows_of
+from calprune.models import save
+from tests.families import CONFIGS, VOCABULARY, tiny_model
+
+WORDS = [f"w{i}" for i in range(VOCABULARY - 4)]
+
+
+def word_tokenizer(begin: bool = False) -> PreTrainedTokenizerFast:
+    """One token a word; a blank line is one token too. With `begin`, texts begin with <s>."""
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<s>", "</s>", "\n\n", *WORDS])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n\n", "isolated"), pre_tokenizers.Split(" ", "removed")]
+    )
+    if begin:
+        inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+
+
+def text_of(*words: int) -> Document:
+    return Document(" ".join(f"w{i - 4}" for i in words), "a text")
+
+
+def some_windows(n: int = 5, length: int = 12) -> torch.Tensor:
+    return torch.randint(3, VOCABULARY, (n, length), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_nats_are_the_loss_that_transformers_gives_a_window(family):
+    model, windows = tiny_model(family), some_windows()
+    with torch.no_grad():
+        losses = [model(input_ids=w[None], labels=w[None]).loss.item() for w in windows]
+    found = perplexity(model, windows)
+    assert found.nats.tolist() == pytest.approx(losses, rel=1e-5)
+    assert found.estimate().value == pytest.approx(math.exp(sum(losses) / len(losses)), rel=1e-5)
+
+
+def test_perplexity_of_a_model_that_knows_nothing_is_the_size_of_its_vocabulary():
+    model = tiny_model("llama")
+    model.lm_head.weight.data.zero_()
+    found = perplexity(model, some_windows()).estimate()
+    assert (found.value, found.low, found.high) == pytest.approx((VOCABULARY,) * 3)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])  # gemma2 bounds its logits after the output embeddings
+def test_divergence_is_the_sum_over_the_vocabulary(family):
+    dense, pruned, windows = tiny_model(family), tiny_model(family, seed=1), some_windows()
+    with torch.no_grad():
+        log_p, log_q = (m(input_ids=windows).logits[:, :-1].double().log_softmax(-1) for m in (dense, pruned))
+    expected = F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1).mean(1)
+    found = DenseReference(dense, windows, batch_size=2).divergence(pruned)
+    assert found.nats.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert found.estimate().value == pytest.approx(expected.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_a_model_diverges_from_itself_by_nothing(family):
+    model = tiny_model(family)
+    assert DenseReference(model, some_windows()).divergence(model).nats.abs().max() == 0
+
+
+def test_a_model_pruned_in_place_is_compared_with_what_it_was():
+    model, windows = tiny_model("llama"), some_windows()
+    reference = DenseReference(model, windows)
+    model.model.layers[0].mlp.down_proj.weight.data.zero_()
+    expected = DenseReference(tiny_model("llama"), windows).divergence(model).nats
+    assert expected.min() > 0.001
+    assert torch.equal(reference.divergence(model).nats, expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 9])
+def test_batches_change_nothing(batch_size):
+    dense, pruned, windows = tiny_model("llama"), tiny_model("llama", seed=1), some_windows()
+    assert perplexity(dense, windows, batch_size=batch_size).nats == pytest.approx(perplexity(dense, windows).nats)
+    found = DenseReference(dense, windows, batch_size=batch_size).divergence(pruned).nats
+    assert found == pytest.approx(DenseReference(dense, windows).divergence(pruned).nats, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_few_logits_at_a_time_change_nothing(family, monkeypatch):
+    dense, pruned, windows = tiny_model(family), tiny_model(family, seed=1), some_windows()
+    whole = perplexity(dense, windows).nats, DenseReference(dense, windows).divergence(pruned).nats
+    monkeypatch.setattr("calprune.evaluate.head.HEAD_NUMBERS", 7 * VOCABULARY)
+    assert list(Head(dense).pieces(15)) == [slice(0, 7), slice(7, 14), slice(14, 15)]
+    assert perplexity(dense, windows).nats == pytest.approx(whole[0], rel=1e-5)
+    assert DenseReference(dense, windows).divergence(pruned).nats == pytest.approx(whole[1], rel=1e-5)
+
+
+def test_a_vocabulary_larger_than_the_bound_is_taken_one_position_at_a_time():
+    head = Head(tiny_model("llama"))
+    head.vocabulary = HEAD_NUMBERS + 1
+    assert list(head.pieces(2)) == [slice(0, 1), slice(1, 2)]
+
+
+def test_windows_join_documents_by_a_blank_line_and_leave_out_the_rest():
+    documents = [text_of(5, 6, 7), text_of(8, 9), Document("", "made as tokens", tokens=(10, 11, 12, 13))]
+    windows = windows_of(documents, word_tokenizer(), length=5)
+    assert windows.tolist() == [[5, 6, 7, 3, 8], [9, 3, 10, 11, 12]]
+
+
+def test_every_window_begins_as_the_tokenizer_begins_a_text():
+    windows = windows_of([text_of(5, 6, 7), text_of(8, 9)], word_tokenizer(begin=True), length=4)
+    assert windows.tolist() == [[1, 5, 6, 7], [1, 3, 8, 9]]
+
+
+def test_the_limit_is_kept_and_no_more_is_read():
+    def endless():
+        for i in range(100):
+            assert i < 8, "read on although the limit was reached"
+            yield text_of(5, 6, 7)
+
+    assert windows_of(endless(), word_tokenizer(), length=8, limit_tokens=31).shape == (3, 8)
+    assert windows_of(endless(), word_tokenizer(begin=True), length=8, limit_tokens=31).shape == (3, 8)
+
+
+@pytest.mark.parametrize(
+    "length, limit, words", [(1, None, "predict nothing"), (8, 7, "do not fill"), (40, None, "too short")]
+)
+def test_windows_that_cannot_be_made_are_refused(length, limit, words):
+    with pytest.raises(UserError, match=words):
+        windows_of([text_of(5, 6, 7)], word_tokenizer(), length=length, limit_tokens=limit)
+
+
+def test_a_text_is_a_file_or_a_built_set_whose_padding_is_left_out(tmp_path):
+    (tmp_path / "notes.txt").write_text("w1 w2 w3\n\nw4")
+    found = open_text(str(tmp_path / "notes.txt"), word_tokenizer())
+    assert found.held == "file"
+    assert windows_of(found.documents, word_tokenizer(), length=4)[0].tolist()[:3] == [5, 6, 7]
+    CalibrationSet.from_tokens([[5, 6, 7], [8, 9], [10]]).save(tmp_path / "set")
+    found = open_text(str(tmp_path / "set"), word_tokenizer())
+    assert found.held == "calibration text"
+    assert windows_of(found.documents, word_tokenizer(), length=3).tolist() == [[5, 6, 7], [8, 9, 10]]
+
+
+def test_a_mixture_and_an_unknown_name_are_refused(tmp_path):
+    with pytest.raises(UserError, match="one source at a time"):
+        open_text("c4+gsm8k", word_tokenizer())
+    with pytest.raises(UserError, match="did you mean 'wikipedia'"):
+        open_text("wikipdia", word_tokenizer())
+
+
+def test_what_cannot_be_measured_is_refused():
+    model, windows = tiny_model("llama"), some_windows()
+    with pytest.raises(UserError, match="64 positions"):
+        perplexity(model, some_windows(1, 65))
+    with pytest.raises(UserError, match="96 tokens, the other one 95"):
+        smaller = tiny_model("llama")
+        smaller.resize_token_embeddings(95)
+        DenseReference(model, windows).divergence(smaller)
+    with pytest.raises(UserError, match=r"model\.eval"):
+        perplexity(tiny_model("llama").train(), windows)
+    model.model.layers[0].mlp.down_proj.weight.data[0, 0] = math.nan
+    with pytest.raises(UserError, match="NaN"):
+        perplexity(model, windows)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """A dense model and one whose first block does nothing, as folders, with a text."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    model = tiny_model("llama")
+    save(model, word_tokenizer(), folder / "dense")
+    model.model.layers[0].mlp.down_proj.weight.data.zero_()
+    save(model, word_tokenizer(), folder / "pruned")
+    numbers = torch.randint(0, len(WORDS), (400,), generator=torch.Generator().manual_seed(1))
+    (folder / "notes.txt").write_text(" ".join(WORDS[i] for i in numbers))
+    return folder
+
+
+@pytest.fixture
+def run_eval(checkpoints, monkeypatch, capsys):
+    """The program as a user runs it, in the checkpoints' folder: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.chdir(checkpoints)
+        monkeypatch.setattr("sys.argv", ["calprune", "eval", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_prints_one_object_with_every_text(run_eval):
+    sizes = ("--window", 32, "--tokens", 320)
+    status, out, err = run_eval("pruned", "--perplexity", "notes.txt", "--kl-to", "dense", *sizes, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["format"] == 1 and told["window"] == 32 and told["predictions_per_window"] == 31
+    assert "do not overlap" in told["protocol"]
+    (text,) = told["texts"]
+    assert text["name"] == "notes.txt" and text["windows"] == 10
+    assert told["perplexity"] == text["perplexity"] == pytest.approx(math.exp(text["nats_per_token"]))
+    assert text["perplexity_low"] < text["perplexity"] < text["perplexity_high"]
+    assert told["kl"] == text["kl"] > 0 and told["kl_to"]["name"] == "dense"
+    assert told["model"]["id"] != told["kl_to"]["id"]
+
+
+def test_the_command_says_in_one_line_what_was_wrong(run_eval):
+    told = run_eval("pruned", "--perplexity", "notes.txt", "--window", 512)
+    assert told == (1, "", "calprune: the text is too short: 401 tokens do not fill one window of 512 tokens\n")
+
+
+def test_the_command_prints_intervals_the_protocol_and_what_the_text_is(run_eval, checkpoints):
+    rows = torch.randint(4, VOCABULARY, (4, 32), generator=torch.Generator().manual_seed(2))
+    CalibrationSet.from_tokens(rows).save(checkpoints / "set")
+    texts = ("--perplexity", "set", "--perplexity", "notes.txt")
+    status, out, err = run_eval("pruned", *texts, "--kl-to", "dense", "--window", 32)
+    assert status == 0, err
+    assert "pruned on set (calibration text: NOT held out), 4 windows of 32 tokens" in out
+    assert "pruned on notes.txt (file), 12 windows of 32 tokens" in out
+    assert out.count("KL(dense || pruned)") == 2 and "95 % intervals" in out and "do not overlap" in out
