@@ -92,6 +92,13 @@ class Draws:
         """All documents in random order from `first` on."""
         return Run(self._encode(self.pool.order(epoch)[first:]))
 
+    def candidates(self, seed: int, count: int) -> list[Encoded]:
+        """`count` documents for a selection to choose among, apart from other seeds' while the pool allows it."""
+        if not self.pool.whole:
+            return list(islice(self.ordered(), count))
+        epoch, place = divmod(seed, max(1, self.pool.size // count))
+        return list(islice(self.ordered(epoch, place * count), count))
+
     def with_replacement(self, seed: int) -> "Run":
         """Documents drawn at random, each any number of times, as the papers' code does. Not for ever: a pool of
         which nothing serves must come to an end."""
@@ -131,6 +138,17 @@ class Run(Iterator[Encoded]):
         document = next(self._documents)
         self.taken += 1
         return document
+
+
+class Chosen(Run):
+    """Documents that a selection put into order: all of them were looked at, so all count as taken."""
+
+    def __init__(self, documents: list[Encoded]) -> None:
+        super().__init__(iter(documents))
+        self.taken = len(documents)
+
+    def __next__(self) -> Encoded:
+        return next(self._documents)
 
 
 def _cost(document: Document) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from calprune.calibration.draw import HELD, Draws, Pool, Run, read_pool
-from calprune.calibration.encode import Marks, encode, find_marks
+from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
+from calprune.calibration.encode import Encoded, Marks, encode, find_marks
 from calprune.calibration.layout import Crop, Making, Row, allocate
 from calprune.calibration.opened import Opened, open_part
 from calprune.calibration.provenance import Drawn
+from calprune.calibration.selection import Choosing, Random, write_selection
 from calprune.calibration.set import CalibrationSet, tokenizer_hash
 from calprune.calibration.spec import Part, Recipe, parse_spec, read_recipe, write_recipe
 from calprune.config import UserError, identity, plain
@@ -38,11 +39,15 @@ def make_set(
 def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, model: Any = None) -> CalibrationSet:
     """Make a calibration set. The same recipe, files and tokenizer give the same bytes on any machine.
 
-    `model` is a loaded model, for the sources that it writes itself. Raises UserError for a source that is absent, of
-    no such format, or has too few documents; it says how many there were and what became of them.
+    `model` is a loaded model, for the source that it writes itself and for selections that look at its activations.
+    Raises UserError for a source that is absent, of no such format, or has too few documents; it says how many there
+    were and what became of them.
     """
+    if recipe.selection.uses_model and model is None:
+        raise UserError(f"selection {write_selection(recipe.selection)} looks at a model's activations: give the model")
     marks = find_marks(tokenizer, recipe.begin_of_text)
-    parts = [_Making(recipe, open_part(part, recipe, data_root), tokenizer, marks) for part in recipe.parts]
+    parts = [_Making(recipe, open_part(part, recipe, data_root, model), tokenizer, marks, model)
+             for part in recipe.parts]  # fmt: skip
     counts = _sequences(recipe, parts)
     drawn, rows = [], []
     for part, n in zip(parts, counts, strict=True):
@@ -67,12 +72,13 @@ def _sequences(recipe: Recipe, parts: list["_Making"]) -> list[int]:
 class _Making:
     """One part of a recipe while its sequences are made."""
 
-    def __init__(self, recipe: Recipe, opened: Opened, tokenizer: Any, marks: Marks) -> None:
-        self.recipe, self.opened, self.tokenizer = recipe, opened, tokenizer
+    def __init__(self, recipe: Recipe, opened: Opened, tokenizer: Any, marks: Marks, model: Any) -> None:
+        self.recipe, self.opened, self.tokenizer, self.model = recipe, opened, tokenizer, model
         self.marks = replace(marks, begin=None) if opened.format.name == "chat" else marks  # the template writes it
         self.layout = opened.layout(recipe)
         self.held = HELD
         self._draws: Draws | None = None
+        self._chosen: list[Encoded] | None = None
 
     def draws(self) -> Draws:
         if self._draws is None:
@@ -97,7 +103,8 @@ class _Making:
         lengths = self.lengths(self.recipe.num_samples)
         if not self.layout.natural or self.opened.endless:
             return sum(lengths) / len(lengths)
-        rows, _ = self.rows(self.draws().ordered(), MEASURED)
+        plain_draw = self.recipe.selection == Random()
+        rows, _ = self.rows(self.draws().ordered() if plain_draw else Chosen(self.chosen()), MEASURED)
         return sum(map(len, rows)) / len(rows) if rows else sum(lengths) / len(lengths)
 
     def draw(self, n: int) -> tuple[list[Row], Drawn]:
@@ -113,11 +120,24 @@ class _Making:
             dropped = making.dropped + self.opened.skipped
             if len(rows) == n:
                 return rows, self._report(rows, run, draws.pool, dropped)
-            if draws.pool.whole:
+            if draws.pool.whole or self._chosen is not None:
                 raise self._too_few(len(rows), n, draws.pool, dropped)
             self.held, self._draws = self.held * 4, None  # what was kept did not suffice: read again, keep more
 
+    def chosen(self) -> list[Encoded]:
+        """The candidates of this seed, in the order of the recipe's selection."""
+        recipe, selection = self.recipe, self.recipe.selection
+        if self._chosen is None and not isinstance(selection, Random):
+            while not (pool := self.draws().pool).whole and len(pool.documents) < selection.pool:
+                self.held, self._draws = self.held * 4, None
+            choosing = Choosing(self.tokenizer, self.model, recipe.max_seq_length, recipe.num_samples, recipe.seed)
+            candidates = [c for c in self.draws().candidates(recipe.seed, selection.pool) if len(c.tokens)]
+            self._chosen = [candidates[i] for i in selection(candidates, choosing)] if candidates else []
+        return self._chosen or []
+
     def _run(self, draws: Draws, n: int) -> Run:
+        if self.recipe.selection != Random():
+            return Chosen(self.chosen())
         if self.recipe.with_replacement:
             return draws.with_replacement(self.recipe.seed)
         whole = self.recipe.num_samples
@@ -130,6 +150,8 @@ class _Making:
     def _too_few(self, found: int, wanted: int, pool: Pool, dropped: Counter[str]) -> UserError:
         why = ", ".join(f"{n:,} {reason}" for reason, n in dropped.most_common()) or "none"
         or_else = "use --layout concatenate" if isinstance(self.layout, Crop) else "add a source"
+        if self._chosen is not None and len(self._chosen) < pool.size:
+            or_else = f"choose among more documents than {len(self._chosen):,} (--selection with a larger pool)"
         return UserError(
             f"{self.opened.part.source}: too few documents: {pool.size:,} gave {found} of {wanted} sequences of "
             f"{self.recipe.max_seq_length} tokens (dropped: {why}); ask for fewer (--num-samples) or shorter "
@@ -142,7 +164,8 @@ class _Making:
             source=opened.part.source, format=str(opened.format), share=1.0, licence=opened.source.licence,
             pool=pool.size if pool else None, read=run.taken, sequences=len(rows), tokens=sum(map(len, rows)),
             used=len({piece.document for row in rows for piece in row.pieces}), dropped=dict(dropped),
-            citation=opened.source.citation, stand_in=opened.source.stand_in, revision=opened.revision, split=opened.split,
+            citation=opened.source.citation, stand_in=opened.source.stand_in, revision=opened.revision,
+            split=opened.split,
         )  # fmt: skip
 
 
@@ -175,7 +198,8 @@ def _assemble(
 def _identity(recipe: Recipe, parts: list[_Making], tokenizer: str) -> str:
     """The hash of all that decides the tokens: sources count by their contents, wherever they lie."""
     described = plain(recipe) | {"parts": [part.opened.identity for part in parts]}
-    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer})
+    looked = {"model": parts[0].model.id} if recipe.selection.uses_model else {}
+    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked)
 
 
 def _counts(drawn: tuple[Drawn, ...], tokens: int, places: int) -> dict[str, int]:

@@ -17,6 +17,15 @@ from calprune.calibration.encode import BeginOfText
 from calprune.calibration.formats import parse_format
 from calprune.calibration.layout import Concatenate, Crop, Pad, parse_layout, write_layout
 from calprune.calibration.pairs import Pairs
+from calprune.calibration.selection import (
+    Cluster,
+    Herding,
+    Random,
+    UniqueTokens,
+    Zipf,
+    parse_selection,
+    write_selection,
+)
 from calprune.config import ConfigError, plain, read
 
 HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)"'
@@ -29,10 +38,15 @@ class Part:
     source: str  # a name of the catalogue, `self`, or the path of a file
     format: str | None = None  # None: the source's own
     share: float = 1.0  # beside the other parts' shares
+    strategy: str | None = None  # of `self`: how the model writes (asking.py)
 
     def __post_init__(self) -> None:
         if not self.share > 0 or self.share == float("inf"):
             raise ConfigError(f"the share of {self.source} must be a number above 0; got {self.share:g}")
+        if self.source == "self" and self.format is not None:
+            raise ConfigError(f"self has no format {self.format!r}; say its strategy: self:bos or strategy: bos")
+        if self.source != "self" and self.strategy is not None:
+            raise ConfigError(f"{self.source} has no strategy; only self has, what the model writes")
         if self.format is not None:
             object.__setattr__(self, "format", str(parse_format(self.format)))
 
@@ -50,6 +64,7 @@ class Recipe:
     skip_first: int = 0  # this many tokens at the beginning of each sequence weigh 0 (attention sinks)
     begin_of_text: BeginOfText = "auto"  # auto: once a sequence, where the tokenizer adds one by itself
     pairs: Pairs = Pairs()  # noqa: RUF009  how icl and icl_cot fill a sequence
+    selection: Random | UniqueTokens | Zipf | Cluster | Herding = Random()  # noqa: RUF009  which documents of a source
     with_replacement: bool = False  # quirk of the papers' code: a document may be drawn again
     count_padding: bool = False  # quirk of the papers' code: padding, on the left, is counted like tokens
     allow_evaluation_split: bool = False  # draw from the split that evaluates, where a source has no other
@@ -61,14 +76,23 @@ class Recipe:
         for name, least in (("num_samples", 1), ("max_seq_length", 2), ("seed", 0), ("skip_first", 0), ("first", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ConfigError(f"{name} must be at least {least}; got {value}")
+        if self.with_replacement and self.selection != Random():
+            raise ConfigError(f"with_replacement draws at random, so it cannot go with selection "
+                              f"{write_selection(self.selection)}; leave one of them out")  # fmt: skip
         if self.skip_first >= self.max_seq_length:
             raise ConfigError(f"skip_first must be below max_seq_length {self.max_seq_length}; got {self.skip_first}")
         for length, share in self.lengths:
             if not (2 <= length <= self.max_seq_length and share > 0):
                 raise ConfigError(f"lengths: expected [tokens, share], tokens from 2 to max_seq_length "
                                   f"{self.max_seq_length} and a share above 0; got [{length}, {share:g}]")  # fmt: skip
-        if len({(part.source, part.format) for part in self.parts}) < len(self.parts):
+        if len({(part.source, part.format, part.strategy) for part in self.parts}) < len(self.parts):
             raise ConfigError("a recipe names the same source and format twice; give it once, with a share")
+
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether building takes a model, not only its tokenizer."""
+        return self.selection.uses_model or any(part.source == "self" for part in self.parts)
 
 
 def parse_spec(spec: str, **options: Any) -> Recipe:
@@ -86,7 +110,7 @@ def read_recipe(data: dict[str, Any], where: str) -> Recipe:
     """The recipe of plain data, as a YAML file holds it. Parts may be mappings or texts, or all one text."""
     data = dict(data)
     parts = data.pop("parts")
-    layout = data.pop("layout", None)
+    layout, selection = data.pop("layout", None), data.pop("selection", None)
     parts = [parts] if isinstance(parts, str) else parts
     if not isinstance(parts, (list, tuple)):
         raise ConfigError(f"{where}: parts: expected a list of sources; {HOW}")
@@ -94,15 +118,17 @@ def read_recipe(data: dict[str, Any], where: str) -> Recipe:
     for part in parts:
         found += _parts(part) if isinstance(part, str) else [read(Part, part, f"{where}: parts")]
     recipe = read(Recipe, data | {"parts": [dataclasses.asdict(part) for part in found]}, where)
-    if layout is None:
-        return recipe
-    return dataclasses.replace(recipe, layout=parse_layout(layout) if isinstance(layout, str) else layout)
+    if layout is not None:
+        recipe = dataclasses.replace(recipe, layout=parse_layout(layout) if isinstance(layout, str) else layout)
+    return recipe if selection is None else dataclasses.replace(recipe, selection=parse_selection(selection))
 
 
 def write_recipe(recipe: Recipe) -> dict[str, Any]:
     """Plain data that `read_recipe` reads as this recipe; what is as usual is left out, but for the sizes."""
     sizes = {name: getattr(recipe, name) for name in ("num_samples", "max_seq_length", "seed")}
     rest = {k: v for k, v in plain(recipe).items() if k not in ("type", "parts", "layout", *sizes)}
+    if "selection" in rest:
+        rest["selection"] = write_selection(recipe.selection)
     for name, value in rest.items():
         if isinstance(value, dict):
             rest[name] = {k: v for k, v in value.items() if k != "type"}
@@ -136,6 +162,8 @@ def _part(term: str, text: str) -> Part:
     source, _, format = match["source"].strip().partition(":")
     if not source.strip() or (":" in match["source"] and not format.strip()):
         raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
+    if source.strip() == "self":
+        return Part("self", share=number, strategy=format.strip() or None)
     return Part(source.strip(), format.strip() or None, number)
 
 

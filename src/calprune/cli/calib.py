@@ -31,6 +31,8 @@ def build_command(
     max_seq_length: Annotated[int | None, typer.Option(help="tokens; default 2048, or as the recipe says")] = None,
     seed: Annotated[int | None, typer.Option(help="of the draw; default 0, or as the recipe says")] = None,
     layout: Annotated[str | None, typer.Option(help="concatenate (default), crop or pad: how text is laid out")] = None,
+    selection: Annotated[str | None, typer.Option(help="which documents: random (default), unique_tokens, zipf, "
+                                                       "cluster or herding(pool=512)")] = None,
     skip_first: Annotated[int | None, typer.Option(help="tokens at each sequence's beginning that weigh 0")] = None,
     allow_evaluation_split: AllowEvaluation = False,
     exclude_license: Excluded = None,
@@ -44,18 +46,20 @@ def build_command(
     from calprune.calibration.describe import describe
     from calprune.calibration.licences import refuse_licences
     from calprune.calibration.recipe import build, parse_spec
-    from calprune.models import load_tokenizer
+    from calprune.models import load, load_tokenizer
     from calprune.store import refuse_occupied
 
     if Path(spec).is_dir():
         raise UserError(f"{spec} is a folder; give a recipe or sources, for a built set is built already")
     recipe = parse_spec(spec, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed, layout=layout,
-                        skip_first=skip_first, allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
+                        selection=selection, skip_first=skip_first,
+                        allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
     refuse_licences(recipe, exclude_license or [])
-    tokenizer = load_tokenizer(model)
     if not (out / "counts.json").is_file():  # a set that is there may be this one: known when it is built
         refuse_occupied(out)
-    built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root), made_for=model)
+    loaded = load(model) if recipe.uses_model else None
+    tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
+    built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
     built.save(out)
     told = describe(built, tokenizer)
     print(json.dumps({"out": str(out), **told}, indent=1, ensure_ascii=False) if as_json else _told(told, str(out)))

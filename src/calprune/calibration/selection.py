@@ -1,0 +1,181 @@
+"""Which documents of a source a set takes: at random, or the best of a random pool of candidates.
+
+    random           as they come in the draw's random order
+    unique_tokens    ZipCal: each next document brings the most words that those before it lack
+    zipf             ZipCal: documents of rare words first
+    cluster          COLA, EvoP: a document of each cluster of the model's hidden states
+    herding          documents whose mean of x² at the model's linears is together that of the whole pool
+
+ZipCal: "ZipCal", 2026, arXiv:2603.16105. COLA: "Preserving LLM capabilities through calibration data curation",
+NeurIPS 2025, arXiv:2510.10618. EvoP: arXiv:2502.14910. Herding: Chen, Welling, Smola, "Super-samples from kernel
+herding", UAI 2010, here of the statistics that pruning reads.
+
+A selection puts its candidates into an order, and the layout takes as many as it needs. Candidates are the documents
+of one seed's draw, so seeds stay apart. Each is looked at as far as a sequence would hold it. Unlike the papers, the
+sources of a mixture are chosen from one by one, and keep their shares.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Any, ClassVar, Literal
+
+from calprune.calibration.encode import Encoded
+from calprune.config import ConfigError, did_you_mean, parse_call, read, rng, write_call
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """What a selection may look at beside the candidates."""
+
+    tokenizer: Any
+    model: Any  # a loaded model, where the selection uses one
+    length: int  # tokens that a sequence holds
+    sequences: int  # of the set
+    seed: int
+
+    def texts(self, candidates: Sequence[Encoded]) -> list[str]:
+        """What a sequence would hold of each candidate."""
+        return self.tokenizer.batch_decode(self.cut(candidates), clean_up_tokenization_spaces=False)
+
+    def cut(self, candidates: Sequence[Encoded]) -> list[list[int]]:
+        return [list(candidate.tokens[: self.length]) for candidate in candidates]
+
+
+@dataclass(frozen=True)
+class Random:
+    """No choice: the documents of the draw as they come."""
+
+    uses_model: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class _Among:
+    """A selection among `pool` candidates."""
+
+    uses_model: ClassVar[bool] = False
+    pool: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.pool < 2:
+            raise ConfigError(f"pool must be at least 2 documents; got {self.pool}")
+
+
+@dataclass(frozen=True)
+class UniqueTokens(_Among):
+    """ZipCal's `unique_tokens`: greedily the text with the most words not seen yet; of equals the one of most tokens.
+
+    The paper's exact rule of what a word is was not available: here runs of letters, digits and underscores, in lower
+    case. Nor was it said which of equals goes first."""
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        words = [set(_words(text)) for text in choosing.texts(candidates)]
+        heap = [(-len(own), -len(candidates[i].tokens), i) for i, own in enumerate(words)]
+        heapify(heap)
+        seen, order = set[str](), list[int]()
+        while heap:
+            _, size, i = heappop(heap)
+            now = (-len(words[i] - seen), size, i)
+            if heap and now > heap[0]:  # what it brings has shrunk since it was looked at; others' can only shrink too
+                heappush(heap, now)
+                continue
+            seen |= words[i]
+            order.append(i)
+        return order
+
+
+@dataclass(frozen=True)
+class Zipf(_Among):
+    """ZipCal's `zipf`: by score(text) = Σ over its distinct words of 1 / freq(word), the highest first.
+
+    The paper's exact freq was not available: here a word's occurrences in the candidates."""
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        words = [_words(text) for text in choosing.texts(candidates)]
+        frequency = Counter(word for own in words for word in own)
+        scores = [sum(1 / frequency[word] for word in sorted(set(own))) for own in words]
+        return sorted(range(len(words)), key=lambda i: -scores[i])
+
+
+@dataclass(frozen=True)
+class Cluster(_Among):
+    """COLA's third stage: k-means on what leaves each block of the model (mean over tokens, of length 1, projected to
+    `dimensions`), then of each cluster the document nearest its centre; when more are needed, the next nearest.
+
+    Unlike the paper's code, padding is no part of the mean. EvoP draws within clusters at random: take="random"; its
+    exact embedding and number of clusters were not available."""
+
+    uses_model: ClassVar[bool] = True
+    pool: int = 512
+    clusters: int | None = None  # None: as many as there are sequences (COLA)
+    take: Literal["nearest", "random"] = "nearest"
+    dimensions: int = 64
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        from calprune.calibration.activations import mean_states  # runs the model
+        from calprune.calibration.clusters import k_means
+
+        points = mean_states(choosing.model.model, choosing.cut(candidates), self.dimensions)
+        stream = rng(choosing.seed, "selection/cluster")
+        label, distance = k_means(points, min(self.clusters or choosing.sequences, len(candidates)), stream)
+        if self.take == "random":
+            distance = [stream.random() for _ in distance]
+        found: dict[int, list[int]] = {}
+        for i in sorted(range(len(label)), key=lambda i: distance[i]):
+            found.setdefault(label[i], []).append(i)
+        largest = sorted(found.values(), key=len, reverse=True)
+        return [own[turn] for turn in range(len(largest[0])) for own in largest if turn < len(own)]
+
+
+@dataclass(frozen=True)
+class Herding(_Among):
+    """Greedily the document that brings the mean of the chosen ones' vectors nearest to that of all candidates.
+
+    A document's vector is its mean of x² at each input channel of the linears, over that of all candidates, projected
+    to `dimensions`: pruning reads these sums, not texts. Unlike kernel herding, which takes argmax ⟨w, φᵢ⟩ and so
+    prefers long vectors where they are not all of one length, this takes the nearest: argmax ⟨w, φᵢ⟩ - ‖φᵢ‖²/2, with
+    w = (t + 1) φ* - Σ of the t chosen, which is the same where they are."""
+
+    uses_model: ClassVar[bool] = True
+    pool: int = 512
+    dimensions: int = 256
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        from calprune.calibration.activations import second_moments  # runs the model
+        from calprune.calibration.clusters import herd
+
+        sequences = choosing.cut(candidates)
+        return herd(second_moments(choosing.model.model, sequences, self.dimensions), list(map(len, sequences)))
+
+
+Selection = Random | UniqueTokens | Zipf | Cluster | Herding
+SELECTIONS: dict[str, type] = {
+    "cluster": Cluster,
+    "herding": Herding,
+    "random": Random,
+    "unique_tokens": UniqueTokens,
+    "zipf": Zipf,
+}
+
+
+def parse_selection(value: Any) -> Selection:
+    """The selection written as text, "zipf(pool=500)", or as a mapping with its `name` and options."""
+    if isinstance(value, str):
+        return parse_call(value, SELECTIONS, "selection")
+    if not isinstance(value, Mapping) or "name" not in value:
+        raise ConfigError(f"selection: write it like \"zipf(pool=500)\" or {{name: zipf, pool: 500}}; got {value!r}")
+    name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
+    if name not in SELECTIONS:
+        raise ConfigError(f"unknown selection {name!r}{did_you_mean(name, SELECTIONS)}")
+    return read(SELECTIONS[name], options, f"selection {name}")
+
+
+def write_selection(selection: Selection) -> str:
+    """The text that `parse_selection` reads as this selection."""
+    return write_call(selection, SELECTIONS)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
