@@ -172,7 +172,8 @@ def tokenizer_hash(tokenizer: Any) -> str:
         contents |= {"truncation": None, "padding": None}
     else:
         contents = {"type": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
-    return identity([contents, tokenizer.bos_token_id, tokenizer.eos_token_id])
+    described = json.dumps([contents, tokenizer.bos_token_id, tokenizer.eos_token_id], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def _head(folder: Path) -> dict[str, Any]:
