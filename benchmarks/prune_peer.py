@@ -1,6 +1,6 @@
 """llm-compressor's prune step on given tokens, timed. Runs in a virtual environment of its own (make bench makes it).
 
-    python benchmarks/prune_peer.py MODEL TOKENS.safetensors METHOD PATTERN OUT
+python benchmarks/prune_peer.py MODEL TOKENS.safetensors METHOD PATTERN OUT
 """
 
 import json

@@ -23,19 +23,31 @@ CONFIGS = {
     "bloom": lambda: t.BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=VOCABULARY),
     "gemma2": lambda: t.Gemma2Config(**_GROUPED, head_dim=8, **_WINDOW),
     "gemma3": lambda: t.Gemma3TextConfig(**_GROUPED, head_dim=8, **_WINDOW),
-    "gpt2": lambda: t.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=VOCABULARY, n_positions=64, bos_token_id=1, eos_token_id=2),
+    "gpt2": lambda: t.GPT2Config(
+        n_embd=32, n_layer=2, n_head=4, vocab_size=VOCABULARY, n_positions=64, bos_token_id=1, eos_token_id=2
+    ),
     "gpt_neox": lambda: t.GPTNeoXConfig(**_SMALL),
     "llama": lambda: t.LlamaConfig(**_GROUPED),
     "mistral": lambda: t.MistralConfig(**_GROUPED, **_WINDOW),
     "olmo2": lambda: t.Olmo2Config(**_GROUPED),
-    "opt": lambda: t.OPTConfig(hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=VOCABULARY, max_position_embeddings=64, word_embed_proj_dim=32),  # fmt: skip
+    "opt": lambda: t.OPTConfig(
+        hidden_size=32,
+        ffn_dim=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=64,
+        word_embed_proj_dim=32,
+    ),
     "phi3": lambda: t.Phi3Config(**_GROUPED),
     "qwen2": lambda: t.Qwen2Config(**_GROUPED),
     "qwen3": lambda: t.Qwen3Config(**_GROUPED, head_dim=8),
 }
 FUSED_EXPERTS = {
     "mixtral": lambda: t.MixtralConfig(**_GROUPED, num_local_experts=4),
-    "qwen3_moe": lambda: t.Qwen3MoeConfig(**_GROUPED, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32),
+    "qwen3_moe": lambda: t.Qwen3MoeConfig(
+        **_GROUPED, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32
+    ),
 }
 
 

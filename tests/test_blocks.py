@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from calprune.blocks import ModelError, find_blocks, linears, walk
+from calprune.blocks import walk
 from calprune.calibration.set import CalibrationSet
+from calprune.linears import ModelError, find_blocks, linears
 from calprune.products import onednn_products, torch_products
 from calprune.stats import StatsError
 from tests.families import CONFIGS, FUSED_EXPERTS, VOCABULARY, tiny_model
@@ -63,7 +64,11 @@ def test_statistics_do_not_depend_on_batches_and_are_the_same_alone(family):
 
 
 def statistics(model, data, batch_size: int = 2, **options) -> dict:
-    return {f"{b.name}.{n}": s for b in walk(model, data, batch_size=batch_size, **options) for n, s in b.collect("gram").items()}
+    return {
+        f"{b.name}.{n}": s
+        for b in walk(model, data, batch_size=batch_size, **options)
+        for n, s in b.collect("gram").items()
+    }
 
 
 def test_padding_has_no_part_in_the_statistics():
@@ -99,7 +104,10 @@ def test_a_token_of_weight_zero_is_seen_by_others_and_not_counted():
     longer = calibration().tokens[:1]
     cut = statistics(model, CalibrationSet.from_tokens(longer, weights=weights[:1]))
     name = "model.layers.1.mlp.down_proj"
-    whole, head = statistics(model, CalibrationSet.from_tokens(longer)), statistics(model, CalibrationSet.from_tokens(longer[:, :2]))
+    whole, head = (
+        statistics(model, CalibrationSet.from_tokens(longer)),
+        statistics(model, CalibrationSet.from_tokens(longer[:, :2])),
+    )
     torch.testing.assert_close(cut[name].gram, whole[name].gram - head[name].gram, rtol=1e-4, atol=1e-4)
 
 

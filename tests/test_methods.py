@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.methods import METHODS, Magnitude, Method, RIA, SparseGPT, Wanda, WandaVariant, parse_method
+from calprune.methods import METHODS, RIA, Magnitude, Method, SparseGPT, Wanda, WandaVariant, parse_method
 from calprune.pattern import KeepNofM, PatternError, Unstructured, parse_pattern
 from calprune.stats import InputStats, relative_error
 from tests.test_stats import stats_of
@@ -34,7 +34,9 @@ def random_weight(rows: int = 12, width: int = 16, seed: int = 1) -> Tensor:
 def test_a_method_is_frozen_options_and_cites_its_paper(method):
     assert isinstance(method, Method)
     assert method == type(method)(), "two with the same options are equal"
-    assert re.search(r"\b(19|20)\d\d\b", inspect.getmodule(type(method)).__doc__), "the file's docstring names the paper"
+    assert re.search(r"\b(19|20)\d\d\b", inspect.getmodule(type(method)).__doc__), (
+        "the file's docstring names the paper"
+    )
 
 
 @pytest.mark.parametrize("method", EXACT)
@@ -169,7 +171,10 @@ def test_sparsegpt_equals_its_algorithm_written_out(pattern, width):
 
 def test_sparsegpt_equals_wanda_when_inputs_are_uncorrelated():
     x = torch.linalg.qr(random_inputs(64, 8)).Q * torch.tensor([1.0, 2.0, 3.0, 4.0, 1.5, 2.5, 3.5, 4.5])
-    torch.testing.assert_close(SparseGPT(damping=0.0)(random_weight(8, 8), stats_of(x), TWO_FOUR), Wanda()(random_weight(8, 8), stats_of(x), TWO_FOUR))  # fmt: skip
+    torch.testing.assert_close(
+        SparseGPT(damping=0.0)(random_weight(8, 8), stats_of(x), TWO_FOUR),
+        Wanda()(random_weight(8, 8), stats_of(x), TWO_FOUR),
+    )
 
 
 def test_sparsegpt_never_beats_the_exhaustive_optimum_of_a_row_of_four_and_is_near_it():
@@ -178,7 +183,10 @@ def test_sparsegpt_never_beats_the_exhaustive_optimum_of_a_row_of_four_and_is_ne
     ratios = []
     for seed in range(20):
         weight = random_weight(1, 4, seed)
-        best = min(relative_error(weight, least_squares(weight, stats, kept), stats) for kept in itertools.combinations(range(4), 2))
+        best = min(
+            relative_error(weight, least_squares(weight, stats, kept), stats)
+            for kept in itertools.combinations(range(4), 2)
+        )
         found = relative_error(weight, SparseGPT(damping=0.0)(weight, stats, TWO_FOUR), stats)
         assert found >= best * (1 - 1e-3) - 1e-6
         ratios.append(found / best)

@@ -43,7 +43,9 @@ def test_counts_are_exact_when_every_score_ties(pattern):
 
 
 def test_the_n_of_n_to_m_is_what_is_kept():
-    assert keep_mask(torch.tensor([[4.0, 1.0, 3.0, 2.0]]), parse_pattern("1:4")).tolist() == [[True, False, False, False]]
+    assert keep_mask(torch.tensor([[4.0, 1.0, 3.0, 2.0]]), parse_pattern("1:4")).tolist() == [
+        [True, False, False, False]
+    ]
 
 
 def test_scores_of_half_precision_are_compared_as_they_are():

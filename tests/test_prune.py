@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
-from calprune.blocks import ModelError, find_blocks, linears, walk
+from calprune.blocks import walk
 from calprune.calibration.set import CalibrationSet
 from calprune.config import UserError
+from calprune.linears import ModelError, find_blocks, linears
 from calprune.methods import Magnitude, SparseGPT, Wanda
 from calprune.pattern import KeepNofM, PatternError, Unstructured
 from calprune.prune import prune
@@ -112,10 +113,15 @@ def test_weights_keep_their_dtype(dtype):
     assert sum(r.zeros for r in reports) * 2 == sum(r.shape[0] * r.shape[1] for r in reports)
 
 
-@pytest.mark.parametrize(("rule", "left"), [
-    ("down_proj", {"mlp.down_proj"}), ("model.layers.0", None), ("*.mlp.*", {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}),
-    ("re:.*[qk]_proj", {"self_attn.q_proj", "self_attn.k_proj"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "left"),
+    [
+        ("down_proj", {"mlp.down_proj"}),
+        ("model.layers.0", None),
+        ("*.mlp.*", {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}),
+        ("re:.*[qk]_proj", {"self_attn.q_proj", "self_attn.k_proj"}),
+    ],
+)
 def test_what_is_ignored_stays_dense(rule, left):
     model = tiny_model("llama")
     pruned = {r.name for r in prune(model, calibration(), Wanda(), HALF, ignore=(rule,))}
@@ -126,10 +132,17 @@ def test_what_is_ignored_stays_dense(rule, left):
             assert bool((module.weight == 0).any()) != ignored
 
 
-@pytest.mark.parametrize(("break_it", "error", "said"), [
-    (lambda m: m.model.layers[1].mlp.up_proj.weight.data.fill_(float("nan")), ModelError, "model.layers.1.mlp.up_proj"),
-    (lambda m: setattr(m.model.layers[0].mlp, "down_proj", torch.nn.Linear(30, 32)), PatternError, "mlp.down_proj"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("break_it", "error", "said"),
+    [
+        (
+            lambda m: m.model.layers[1].mlp.up_proj.weight.data.fill_(float("nan")),
+            ModelError,
+            "model.layers.1.mlp.up_proj",
+        ),
+        (lambda m: setattr(m.model.layers[0].mlp, "down_proj", torch.nn.Linear(30, 32)), PatternError, "mlp.down_proj"),
+    ],
+)
 def test_what_does_not_fit_is_refused_before_a_weight_is_touched(break_it, error, said):
     model = tiny_model("llama")
     break_it(model)

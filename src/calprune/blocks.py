@@ -22,16 +22,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calprune.collect import Collector, Enough
-from calprune.config import UserError
+from calprune.linears import Linear, ModelError, find_blocks, linears
 from calprune.products import faster_products
 from calprune.stats import InputStats, Needs
 
 Propagate = Literal["pruned", "dense"]
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}  # where `batch_size` is None: what a cache, or a GPU, is well filled by
-
-
-class ModelError(UserError):
-    """A model whose blocks or linears cannot be found or pruned."""
 
 
 @runtime_checkable
@@ -41,42 +37,6 @@ class Sequences(Protocol):
     tokens: Int[Tensor, "n T"]
     lengths: Int[Tensor, "n"]
     weights: Float[Tensor, "n T"] | None
-
-
-@dataclass(frozen=True)
-class Linear:
-    """One prunable matrix, always seen as (out, in), whatever the module stores."""
-
-    name: str  # within the block: "mlp.down_proj"
-    module: nn.Module
-    transposed: bool  # GPT-2's Conv1D stores (in, out)
-
-    @property
-    def weight(self) -> Float[Tensor, "out in"]:
-        weight = self.module.weight.data
-        return weight.T if self.transposed else weight
-
-    def write(self, weight: Float[Tensor, "out in"]) -> None:
-        self.module.weight.data.copy_(weight.T if self.transposed else weight)
-
-
-def linears(block: nn.Module) -> list[Linear]:
-    """The block's linears, in the order in which the module names them."""
-    found = []
-    for name, module in block.named_modules():
-        if isinstance(module, nn.Linear):
-            found.append(Linear(name, module, transposed=False))
-        elif type(module).__name__ == "Conv1D":  # transformers' own class of GPT-2: named here, not imported
-            found.append(Linear(name, module, transposed=True))
-    return found
-
-
-def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The decoder blocks and their name: the ModuleList that holds the most parameters."""
-    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
-    if not lists:
-        raise ModelError(f"{type(model).__name__} has no list of blocks (no ModuleList), so it cannot be walked")
-    return max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
 
 
 @dataclass
@@ -211,7 +171,9 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
             hidden = calls[0][0]
             given = [_to(call[1:], device) for call in calls]
             arguments.append(_shared(given, arguments[-1] if arguments else None))
-            batches.append(Batch(sequences, hidden, arguments[-1][0], *_counted(calibration, sequences, longest, device)))
+            batches.append(
+                Batch(sequences, hidden, arguments[-1][0], *_counted(calibration, sequences, longest, device))
+            )
     return batches, arguments
 
 

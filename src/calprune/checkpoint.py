@@ -64,7 +64,11 @@ def save_pruned(model: Model, description: dict[str, Any], folder: str | Path) -
 def card(description: dict[str, Any]) -> str:
     """The model card: what this is, how it was made, what sparsity does and does not give."""
     sparsity, calibration = description["sparsity"], description.get("calibration")
-    data = "none: the method reads no calibration data" if calibration is None else f"`{calibration['asked']}` (identity `{calibration['id']}`)"
+    data = (
+        "none: the method reads no calibration data"
+        if calibration is None
+        else f"`{calibration['asked']}` (identity `{calibration['id']}`)"
+    )
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
     return f"""---
 base_model: {description["model"]["name"]}

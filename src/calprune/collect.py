@@ -1,14 +1,11 @@
 """Watch the inputs of a block's linears while the block runs, and add up their statistics."""
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from calprune.linears import Linear
 from calprune.stats import InputStats, Needs, StatsError
-
-if TYPE_CHECKING:
-    from calprune.blocks import Linear
 
 
 class Enough(Exception):
@@ -18,7 +15,7 @@ class Enough(Exception):
 class Collector:
     """A context in which each linear's input is observed. Linears that read the same tensor share one InputStats."""
 
-    def __init__(self, sites: list["Linear"], needs: Needs, *, stop_early: bool):
+    def __init__(self, sites: list[Linear], needs: Needs, *, stop_early: bool):
         self.sites, self.needs, self.stop_early = sites, needs, stop_early
         self.stats: dict[str, InputStats] = {}
         self._leader: dict[str, str] = {}  # linear -> the first linear that read the same tensor
@@ -41,7 +38,7 @@ class Collector:
         self._seen: dict[tuple, tuple[str, Tensor]] = {}
         self._missing = {site.name for site in self.sites}
 
-    def _hook(self, site: "Linear"):
+    def _hook(self, site: Linear):
         def observe(module, args) -> None:
             x = args[0]
             if x.numel():  # an expert that no token was sent to sees an empty input
@@ -57,14 +54,18 @@ class Collector:
         key = (x.data_ptr(), x.shape, x.stride(), x._version)
         leader = self._seen.setdefault(key, (name, x))[0]
         if self._leader.setdefault(name, leader) != leader:
-            raise RuntimeError(f"{name} shares its input with {leader}, but with {self._leader[name]} in an earlier batch")
+            raise RuntimeError(
+                f"{name} shares its input with {leader}, but with {self._leader[name]} in an earlier batch"
+            )
         if leader != name:
             self.stats[name] = self.stats[leader]
             return
         x = x.reshape(-1, x.shape[-1])  # (b, T, in), or (b·T, in) in OPT's feed-forward
         if self._rows is not None:
             if len(x) != self._tokens:
-                raise StatsError(f"{name} sees {len(x)} of {self._tokens} tokens, so padding or weights cannot be told apart")
+                raise StatsError(
+                    f"{name} sees {len(x)} of {self._tokens} tokens, so padding or weights cannot be told apart"
+                )
             x = x[self._rows]
         stats = self.stats.get(name) or self.stats.setdefault(name, InputStats(x.shape[1], self.needs, x.device))
         stats.observe(x, self._weight)

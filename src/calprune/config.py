@@ -102,7 +102,7 @@ def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> A
 
 
 def _unreadable(kind: str, text: str) -> ConfigError:
-    return ConfigError(f"cannot read {kind} {text!r}; write it like \"name\" or \"name(option=0.1, other='text')\"")
+    return ConfigError(f'cannot read {kind} {text!r}; write it like "name" or "name(option=0.1, other=\'text\')"')
 
 
 def plain(value: Any) -> Any:
@@ -110,7 +110,9 @@ def plain(value: Any) -> Any:
     their defaults: so a field added later does not rename what was made before. Changing a default raises `version`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         head = {"type": type(value).__name__} | ({"version": v} if (v := getattr(value, "version", None)) else {})
-        return head | {f.name: plain(v) for f in dataclasses.fields(value) if (v := getattr(value, f.name)) != _default(f)}
+        return head | {
+            f.name: plain(v) for f in dataclasses.fields(value) if (v := getattr(value, f.name)) != _default(f)
+        }
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -146,12 +148,10 @@ def rng(seed: int, purpose: str) -> random.Random:
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """"; did you mean 'wanda'?" or, when nothing is near, the list of what there is."""
+    """ "; did you mean 'wanda'?" or, when nothing is near, the list of what there is."""
     names = sorted(str(k) for k in known)
     close = difflib.get_close_matches(str(word).lower(), names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names) or 'none'}"
-
-
 
 
 def choice(word: str, allowed: Iterable[str], where: str) -> str:

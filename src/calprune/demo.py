@@ -16,7 +16,6 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from calprune.blocks import find_blocks
 from calprune.calibration.recipe import make_set
 from calprune.calibration.set import CalibrationSet
 from calprune.checkpoint import describe, environment, peak_bytes, reset_peak, save_pruned
@@ -25,6 +24,7 @@ from calprune.evaluate.divergence import DenseReference
 from calprune.evaluate.perplexity import perplexity
 from calprune.evaluate.text import open_text
 from calprune.evaluate.windows import PROTOCOL, windows_of
+from calprune.linears import find_blocks
 from calprune.methods import parse_method
 from calprune.models import Model, load, quiet_transformers
 from calprune.pattern import parse_pattern
@@ -32,7 +32,11 @@ from calprune.prune import Pruning
 from calprune.store import write_json, write_whole
 
 SEQUENCES, LENGTH, WINDOWS = 16, 256, 12  # calibration sequences, tokens of each; windows of that length to judge on
-WITHOUT_DATA = {"random_tokens": "random_tokens", "pydoc_topics": "pydoc_topics", "self": "self:bos(documents=48, max_new_tokens=256)"}
+WITHOUT_DATA = {
+    "random_tokens": "random_tokens",
+    "pydoc_topics": "pydoc_topics",
+    "self": "self:bos(documents=48, max_new_tokens=256)",
+}
 WITH_DATA = {"c4": "c4", "wikipedia": "wikipedia", "gsm8k": "gsm8k"}
 METHODS, PATTERNS = ("magnitude", "wanda", "sparsegpt"), ("50%", "2:4")
 KEPT = {("none", "magnitude", "2:4"), ("pydoc_topics", "wanda", "2:4"), ("pydoc_topics", "sparsegpt", "2:4")}
@@ -63,7 +67,9 @@ class Demo:
     def __init__(self, out: Path, data_root: Path | None) -> None:
         self.out, self.data_root = out, data_root
         if out.is_dir() and any(out.iterdir()) and not (out / "about.json").is_file():
-            raise UserError(f"output folder {out}: it holds something else; name a folder that is absent, empty or a demo's")
+            raise UserError(
+                f"output folder {out}: it holds something else; name a folder that is absent, empty or a demo's"
+            )
         self.model: Model = load("demo")
         self.judged_on = "wikitext2" if data_root else "pydoc_topics"
         self.specs = WITHOUT_DATA | (WITH_DATA if data_root else {})
@@ -98,7 +104,9 @@ class Demo:
         held_out = open_text(spec, self.model.tokenizer, self.data_root, model=self.model)
         return windows_of(held_out.documents, self.model.tokenizer, LENGTH, WINDOWS * LENGTH)
 
-    def _pruned(self, cell: tuple[str, str, str], data: CalibrationSet | None, text: Tensor, reference: DenseReference) -> Row:
+    def _pruned(
+        self, cell: tuple[str, str, str], data: CalibrationSet | None, text: Tensor, reference: DenseReference
+    ) -> Row:
         job = Pruning(parse_method(cell[1]), parse_pattern(cell[2]))
         reset_peak()
         started = time.perf_counter()
@@ -110,7 +118,11 @@ class Demo:
         if cell not in KEPT:
             return row
         folder = self.out / "checkpoints" / f"{cell[1]}-{cell[2].replace(':', 'of')}"
-        asked = None if data is None else {"asked": self.specs[cell[0]], "id": data.id, "licences": sorted(set(data.licences.values()))}
+        asked = (
+            None
+            if data is None
+            else {"asked": self.specs[cell[0]], "id": data.id, "licences": sorted(set(data.licences.values()))}
+        )
         save_pruned(self.model, told | {"calibration": asked}, folder)
         return dataclasses.replace(row, checkpoint=str(folder))
 
@@ -132,7 +144,10 @@ class Demo:
     def keep(self, rows: list[Row]) -> None:
         """Write the table: demo.json, a list of rows."""
         write_json(self.out / "demo.json", [dataclasses.asdict(row) for row in rows])
-        write_whole(self.out / "README.md", f"# calprune demo\n\n`demo.json` is the table, `about.json` its settings.\n\n{table(rows)}\n")
+        write_whole(
+            self.out / "README.md",
+            f"# calprune demo\n\n`demo.json` is the table, `about.json` its settings.\n\n{table(rows)}\n",
+        )
 
     def _about(self) -> dict[str, Any]:
         return {

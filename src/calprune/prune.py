@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from calprune.blocks import Linear, ModelError, Propagate, Sequences, find_blocks, linears, walk
+from calprune.blocks import Propagate, Sequences, walk
 from calprune.config import ConfigError, UserError, did_you_mean
+from calprune.linears import Linear, ModelError, find_blocks, linears
 from calprune.methods import Method
 from calprune.pattern import Pattern, PatternError, check_width
 from calprune.statistics import BlockStats, Statistics
@@ -54,7 +55,11 @@ class Pruning:
         """Prune block after block; each block's reports as they are known. Knobs: those of `walk` (batch_size, device)."""
         chosen = self.plan(model)
         for name, sites, stats in _visits(model, data, self.method, self.propagate, knobs):
-            yield tuple(self._prune_linear(f"{name}.{s.name}", s, stats.get(s.name)) for s in sites if f"{name}.{s.name}" in chosen)
+            yield tuple(
+                self._prune_linear(f"{name}.{s.name}", s, stats.get(s.name))
+                for s in sites
+                if f"{name}.{s.name}" in chosen
+            )
 
     def plan(self, model: nn.Module) -> set[str]:
         """The full names of the linears that will be pruned. Raises UserError where the job does not fit the model."""
@@ -99,7 +104,9 @@ class Pruning:
         )
 
 
-def prune(model: nn.Module, data: Sequences | Statistics | None, method: Method, pattern: Pattern, **options: Any) -> list[LinearReport]:
+def prune(
+    model: nn.Module, data: Sequences | Statistics | None, method: Method, pattern: Pattern, **options: Any
+) -> list[LinearReport]:
     """Prune `model` in place and say what happened to each matrix.
 
     `data` is a calibration set, saved `Statistics` (then no forward pass is run), or None for a method that reads
@@ -111,7 +118,9 @@ def prune(model: nn.Module, data: Sequences | Statistics | None, method: Method,
         return [report for block in job.blocks(model, data, **knobs) for report in block]
 
 
-def _visits(model, data, method: Method, propagate: Propagate, knobs: dict) -> Iterator[tuple[str, list[Linear], BlockStats]]:
+def _visits(
+    model, data, method: Method, propagate: Propagate, knobs: dict
+) -> Iterator[tuple[str, list[Linear], BlockStats]]:
     """Each block with the statistics of its inputs: none, saved, or collected on the way."""
     if method.needs == "nothing" or isinstance(data, Statistics):
         name, modules = find_blocks(model)
@@ -148,5 +157,7 @@ def _matching(rule: str, names: Iterable[str]) -> list[str]:
     else:
         found = [n for n in names if any(fnmatch.fnmatch(n, p) for p in (rule, f"*.{rule}", f"{rule}.*"))]
     if not found:
-        raise ConfigError(f"ignore: {rule!r} matches no linear{did_you_mean(rule, {n.rsplit('.', 1)[1] for n in names})}")
+        raise ConfigError(
+            f"ignore: {rule!r} matches no linear{did_you_mean(rule, {n.rsplit('.', 1)[1] for n in names})}"
+        )
     return found

@@ -1,8 +1,8 @@
 """The sums of one model on one calibration set: collected once, saved, added, and used for any method and pattern.
 
-    statistics/                 a folder: whole or absent
-        model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"
-        statistics.json              which linears read which input, what was collected; written last
+statistics/                 a folder: whole or absent
+    model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"
+    statistics.json              which linears read which input, what was collected; written last
 """
 
 import json
@@ -31,7 +31,9 @@ class Statistics:
     about: dict[str, Any]  # model, calibration, versions: what the sums are of
     blocks: dict[str, BlockStats] = field(default_factory=dict)
     folder: Path | None = None
-    inputs: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # block -> input -> linears, where in a folder
+    inputs: dict[str, dict[str, list[str]]] = field(
+        default_factory=dict
+    )  # block -> input -> linears, where in a folder
 
     @classmethod
     def collect(cls, model: nn.Module, calibration: Sequences, needs: Needs = "gram", **knobs: Any) -> "Statistics":
@@ -52,7 +54,9 @@ class Statistics:
     def of_block(self, name: str, device: torch.device | str = "cpu") -> BlockStats:
         """The sums at the inputs of block `name`'s linears."""
         if name not in self.names():
-            raise StatsError(f"the statistics hold no block {name}; they hold {len(self.names())} blocks, {self.names()[0]} first")
+            raise StatsError(
+                f"the statistics hold no block {name}; they hold {len(self.names())} blocks, {self.names()[0]} first"
+            )
         if name in self.blocks:
             return self.blocks[name]
         return _read_block(self.folder / f"{name}.safetensors", self.inputs[name], device)

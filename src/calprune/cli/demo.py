@@ -40,5 +40,7 @@ def demo_command(
     print(f"calibrated on {SEQUENCES} x {LENGTH} tokens; perplexity on held-out {demo.judged_on}, KL (nats per token) on held-out "
           f"text of the model's own, {WINDOWS} x {LENGTH} tokens each")  # fmt: skip
     print("* judged on held-out text of the source that calibrated")
-    print(f"{out}: demo.json, and {len(equal)} checkpoints; loaded again by transformers, {sum(equal)} give the same logits to the bit")
+    print(
+        f"{out}: demo.json, and {len(equal)} checkpoints; loaded again by transformers, {sum(equal)} give the same logits to the bit"
+    )
     print(f"{time.perf_counter() - started:.0f} s in all")

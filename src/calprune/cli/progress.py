@@ -11,14 +11,21 @@ T = TypeVar("T")
 
 def following(blocks: Iterable[T], model: Any, doing: str) -> Iterator[T]:
     """The same blocks, with a bar that says how many of the model's are done and how long the rest may take."""
-    from calprune.blocks import find_blocks
+    from calprune.linears import find_blocks
 
     name, modules = find_blocks(model)
     return tracking(blocks, len(modules), f"{doing} {name}")
 
 
 def tracking(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(doing, total=total)
         for item in items:

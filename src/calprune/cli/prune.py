@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 def prune_command(
     model: opt.Model,
     out: opt.Out,
-    method: Annotated[str, typer.Option(help='"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them')] = "wanda",
+    method: Annotated[
+        str, typer.Option(help='"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them')
+    ] = "wanda",
     pattern: Annotated[str | None, typer.Option(help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"')] = None,
     sparsity: Annotated[float | None, typer.Option(help="0.5 is the pattern 50%")] = None,
     calibration: opt.Calibration = None,
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
     seed: opt.Seed = 0,
-    ignore: Annotated[list[str] | None, typer.Option(help='leave linears dense: "*.down_proj", "re:.*[qk]_proj"; repeatable')] = None,
-    propagate: Annotated[str, typer.Option(help="pruned: blocks see pruned outputs; dense: one pass, not two")] = "pruned",
+    ignore: Annotated[
+        list[str] | None, typer.Option(help='leave linears dense: "*.down_proj", "re:.*[qk]_proj"; repeatable')
+    ] = None,
+    propagate: Annotated[
+        str, typer.Option(help="pruned: blocks see pruned outputs; dense: one pass, not two")
+    ] = "pruned",
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
@@ -48,7 +54,12 @@ def prune_command(
     from calprune.prune import Pruning
     from calprune.store import refuse_occupied
 
-    job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), choice(propagate, ("pruned", "dense"), "--propagate"))
+    job = Pruning(
+        parse_method(method),
+        _one_pattern(pattern, sparsity),
+        tuple(ignore or ()),
+        choice(propagate, ("pruned", "dense"), "--propagate"),
+    )
     refuse_occupied(out)
     if calibration is None and job.method.needs != "nothing":
         raise UserError(f"{method} needs calibration data; write --calibration SPEC: a catalogue name (calprune sources), "
@@ -101,7 +112,9 @@ def stats_command(
     loaded = load(model, dtype=dtype)
     data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
     if isinstance(data, Statistics):
-        raise UserError(f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file")
+        raise UserError(
+            f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
+        )
     told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about}
     blocks = Statistics(level, told).collecting(loaded.model, data, device=find_device(device), batch_size=batch_size)
     save_statistics(out, level, told, following(blocks, loaded.model, "collecting"))
@@ -134,24 +147,36 @@ def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
     from calprune.pattern import Unstructured, parse_pattern
 
     if pattern is None and sparsity is None:
-        raise UserError('say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5')
+        raise UserError("say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5")
     if pattern is None:
         return Unstructured(sparsity)
     parsed = parse_pattern(pattern)
     if sparsity is not None and abs(parsed.sparsity - sparsity) > 1e-9:
-        raise UserError(f"--pattern {pattern} is a sparsity of {parsed.sparsity:g}, but --sparsity is {sparsity:g}; write one of them")
+        raise UserError(
+            f"--pattern {pattern} is a sparsity of {parsed.sparsity:g}, but --sparsity is {sparsity:g}; write one of them"
+        )
     return parsed
 
 
 def _summary(told: dict[str, Any], out: Path) -> str:
     sparsity, seconds = told["sparsity"], told["seconds"]
-    damped = [r for r in told["linears"] if r["damping"] is not None and r["damping"] > told["job"]["method"].get("damping", 0.01)]
+    damped = [
+        r
+        for r in told["linears"]
+        if r["damping"] is not None and r["damping"] > told["job"]["method"].get("damping", 0.01)
+    ]
     lines = [
         f"{out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}",
-        f"  sparsity of the pruned linears  {sparsity['pruned_linears']:.4%}" if sparsity["pruned_linears"] is not None else "",
+        f"  sparsity of the pruned linears  {sparsity['pruned_linears']:.4%}"
+        if sparsity["pruned_linears"] is not None
+        else "",
         f"  sparsity of the whole model     {sparsity['whole_model']:.4%}",
-        f"  reconstruction error            {told['relative_error']:.4f} (mean over linears)" if told["relative_error"] is not None else "",
+        f"  reconstruction error            {told['relative_error']:.4f} (mean over linears)"
+        if told["relative_error"] is not None
+        else "",
         f"  {seconds:.1f} s, peak memory {told['peak_bytes']['resident'] / 2**20:.0f} MiB; every matrix: {out}/calprune.json",
-        f"  {len(damped)} Gram matrices took more damping (up to {max(r['damping'] for r in damped):g})" if damped else "",
+        f"  {len(damped)} Gram matrices took more damping (up to {max(r['damping'] for r in damped):g})"
+        if damped
+        else "",
     ]
     return "\n".join(line for line in lines if line)

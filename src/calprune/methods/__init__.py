@@ -23,7 +23,9 @@ class Method(Protocol):
     needs: ClassVar[Needs]  # which sums it reads
     version: ClassVar[int]  # in a trial's name; raised when the numbers it gives change
 
-    def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern) -> Float[Tensor, "out in"]:
+    def __call__(
+        self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern
+    ) -> Float[Tensor, "out in"]:
         """The new weight, zero where pruned, of the dtype that came. `weight` itself is not changed."""
         ...
 
@@ -46,7 +48,9 @@ def parse_method(text: str, known: Mapping[str, type] = METHODS) -> Method:
     try:
         cls = getattr(importlib.import_module(place.strip()), name)
     except (ImportError, AttributeError) as e:
-        raise ConfigError(f'cannot import method {text!r} ({e}); write it like "package.module:MyMethod(option=1)"') from None
+        raise ConfigError(
+            f'cannot import method {text!r} ({e}); write it like "package.module:MyMethod(option=1)"'
+        ) from None
     if missing := [a for a in ("needs", "version", "__call__") if not hasattr(cls, a)]:
         raise ConfigError(f"{text!r} is no method: it has no {missing[0]} (docs/add-a-method.md)")
     return parse_call(call, {**known, name: cls}, "method")

@@ -19,5 +19,7 @@ class Magnitude:
     needs: ClassVar[Needs] = "nothing"
     version: ClassVar[int] = 1
 
-    def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern) -> Float[Tensor, "out in"]:
+    def __call__(
+        self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern
+    ) -> Float[Tensor, "out in"]:
         return masked(weight, keep_mask(weight.abs().float(), competing(pattern, "matrix")))

@@ -32,7 +32,9 @@ LEAF = 8  # columns that are solved one after the other
 @dataclass(frozen=True)
 class SparseGPT:
     damping: float = 0.01  # fraction of the mean diagonal of H that is added to the diagonal
-    column_block: int = 128  # the paper's B = B_s: the unstructured mask is chosen for so many columns of all rows at a time
+    column_block: int = (
+        128  # the paper's B = B_s: the unstructured mask is chosen for so many columns of all rows at a time
+    )
 
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 1
@@ -62,7 +64,9 @@ class SparseGPT:
             W[last:] -= matmul(U[first:last, last:].T, E)
         return W.T.contiguous().to(weight.dtype)
 
-    def _choice(self, W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], pattern: Pattern) -> "Bool[Tensor, 'b out'] | KeepNofM":
+    def _choice(
+        self, W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], pattern: Pattern
+    ) -> "Bool[Tensor, 'b out'] | KeepNofM":
         """Unstructured: the mask of the whole block of columns, by (w_ij / U_jj)². n:m: chosen later, group by group."""
         if isinstance(pattern, KeepNofM):
             return pattern
