@@ -104,9 +104,9 @@ def _temperatures(options: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(text := options.get("temperature"), str):
         return options
     names = ("temperature", "final_temperature", "cooling_tokens")
+    parts = text.split(":")
     try:
-        first, last, *over = text.split(":")
-        values = (float(first), float(last), *map(int, over))
+        values = [float(part) for part in parts[:2]] + [int(part) for part in parts[2:]]
         return options | dict(zip(names[: len(values)], values, strict=True))
     except ValueError:
         raise ConfigError(f"temperature: write 0.6, or 2.0:1.0 for one that falls; got {text!r}") from None

@@ -18,7 +18,8 @@ def token_nats(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> li
     found: list[Tensor] = [torch.empty(0)] * len(sequences)
     with torch.inference_mode(), faster_products(model):
         while order:
-            longest, batch = len(sequences[order[-1]]), []
+            longest = len(sequences[order[-1]])
+            batch: list[int] = []
             while order and (len(batch) + 1) * longest <= max(_TOKENS, longest):
                 batch.append(order.pop())
             if longest > 1:

@@ -13,7 +13,7 @@ from calprune.calibration.formats import Format, parse_format
 from calprune.calibration.layout import Concatenate, Crop, Pad
 from calprune.calibration.pairs import Pairs
 from calprune.calibration.read import READERS
-from calprune.calibration.sources import Source, file_source, find_source, local_files
+from calprune.calibration.sources import file_source, find_source, local_files
 from calprune.calibration.spec import Part, Recipe
 
 HUB_DOCUMENTS = 20_000  # a source on the hub may be terabytes: choose among so many at its beginning
@@ -24,7 +24,7 @@ class Opened:
     """A part, ready to be read."""
 
     part: Part
-    source: Source
+    source: Any  # a Source, or a SelfSource
     format: Format
     split: str
     stream: str  # the name of its random streams
@@ -62,8 +62,11 @@ class Opened:
         return recipe.layout
 
 
-def open_part(part: Part, recipe: Recipe, data_root: Path | None) -> Opened:
-    """Find a part's source and split. Raises UserError for an unknown name or format, and for files that are absent."""
+def open_part(part: Part, recipe: Recipe, data_root: Path | None, model: Any = None) -> Opened:
+    """Find a part's source and split. Raises UserError for an unknown name or format, and for files that are absent.
+    `model` (a `models.Model`) writes the source `self`."""
+    if part.source == "self":
+        return _open_self(part, recipe, data_root, model)
     own = is_file(part.source)
     source = file_source(Path(part.source)) if own else find_source(part.source)
     format = parse_format(part.format or source.default_format)
@@ -75,6 +78,16 @@ def open_part(part: Part, recipe: Recipe, data_root: Path | None) -> Opened:
         part=part, source=source, format=format, split=split, stream=f"file/{revision}" if own else part.source,
         revision=revision, seed=recipe.seed, first=recipe.first or (HUB_DOCUMENTS if hub else None),
         data_root=data_root,
+    )  # fmt: skip
+
+
+def _open_self(part: Part, recipe: Recipe, data_root: Path | None, model: Any) -> Opened:
+    from calprune.calibration.synthesise import open_self  # it runs a model: transformers' models are imported
+
+    source = open_self(part.strategy, model)
+    return Opened(
+        part=part, source=source, format=parse_format(source.default_format), split="calibration", stream="self",
+        revision=source.revision(recipe.seed, data_root), seed=recipe.seed, first=recipe.first, data_root=data_root,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from calprune.calibration import chat
 from calprune.calibration.encode import encode_text
 from calprune.calibration.formats import Format
 from calprune.calibration.generate import window
+from calprune.calibration.opened import is_file
 from calprune.calibration.read import read_records
 from calprune.calibration.strategies import Prompt, Writing, find_texts
 from calprune.config import ConfigError, UserError
@@ -63,7 +64,7 @@ class Respond:
 
     def _turns(self, writing: Writing) -> Iterator[tuple[str, chat.Messages]]:
         path = Path(self.of)
-        if path.is_file():
+        if is_file(self.of):
             for number, record in read_records(path):
                 yield f"{path.name}:{number}", _asked(record, f"{path}:{number}")
             return

@@ -57,10 +57,8 @@ class Screen:
             return "nothing written"
         if not self.keep_truncated and not text.ended:
             return "truncated"
-        if (
-            self.max_repetition is not None
-            and repetition(text.tokens[text.written :], self.ngram) > self.max_repetition
-        ):
+        most = self.max_repetition
+        if most is not None and repetition(text.tokens[text.written :], self.ngram) > most:
             return f"more than {most:.0%} repeated {self.ngram}-grams"
         return ""
 

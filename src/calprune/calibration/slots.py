@@ -10,7 +10,7 @@ All sequences end at the same column; each begins at its own, and the columns be
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
 _ROOM = 256  # columns to grow by: seldom enough to cost nothing, small beside a cache
 
@@ -19,7 +19,8 @@ class SlotCache(Cache):
     """The cache of up to `slots` sequences; `starts[i]` is the first column of slot i."""
 
     def __init__(self, slots: int, longest_prompt: int) -> None:
-        super().__init__(layers=[])
+        self.blocks: list[_SlotLayer] = []
+        super().__init__(layers=self.blocks)  # type: ignore[arg-type]
         self.slots, self.longest_prompt = slots, longest_prompt
         self.starts: list[int] = []
         self.end, self.capacity = longest_prompt, longest_prompt + _ROOM
@@ -38,9 +39,10 @@ class SlotCache(Cache):
         """Put the keys and values of left-padded prompts into the next slots."""
         first, width = len(self.starts), max(lengths)
         for i, source in enumerate(prompts.layers):
-            if len(self.layers) <= i:
-                self.layers.append(_SlotLayer(self, source.keys, source.values))
-            layer = self.layers[i]
+            assert isinstance(source, DynamicLayer) and source.keys is not None and source.values is not None
+            if len(self.blocks) <= i:
+                self.blocks.append(_SlotLayer(self, source.keys, source.values))
+            layer = self.blocks[i]
             for buffer, new in ((layer.keys, source.keys), (layer.values, source.values)):
                 buffer[first : first + len(lengths), :, self.end - width : self.end] = new
         self.starts += [self.end - length for length in lengths]
@@ -49,7 +51,7 @@ class SlotCache(Cache):
         """Free a slot; the last sequence moves into it."""
         last = len(self.starts) - 1
         if slot != last:
-            for layer in self.layers:
+            for layer in self.blocks:
                 for buffer in (layer.keys, layer.values):
                     buffer[slot, :, self.starts[last] : self.end] = buffer[last, :, self.starts[last] : self.end]
         self.starts[slot] = self.starts[last]
@@ -63,7 +65,7 @@ class SlotCache(Cache):
         begin = self.begin
         end = max(self.end - begin, self.longest_prompt)  # a waiting prompt has to fit before it
         self.capacity = max(self.capacity, end + _ROOM)
-        for layer in self.layers:
+        for layer in self.blocks:
             layer.keys = self._moved(layer.keys, begin, end)
             layer.values = self._moved(layer.values, begin, end)
         shift = self.end - end
@@ -83,6 +85,8 @@ class _SlotLayer(CacheLayerMixin):
     """One block's keys and values. Sliding windows are left to the model's mask: all columns are kept."""
 
     is_sliding = False
+    keys: Tensor  # type: ignore[assignment]
+    values: Tensor  # type: ignore[assignment]
 
     def __init__(self, cache: SlotCache, keys: Float[Tensor, "..."], values: Float[Tensor, "..."]) -> None:
         super().__init__()

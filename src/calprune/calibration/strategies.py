@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 from calprune.calibration.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.calibration.formats import Format
 from calprune.calibration.generate import generate
+from calprune.calibration.opened import is_file
 from calprune.calibration.sampling import Sampling
+from calprune.calibration.sources import file_source, find_source
 from calprune.config import ConfigError, UserError, rng
 
 _PREFIX_POOL = 5000  # documents of the source whose beginnings are used, as Ji et al. took
@@ -167,7 +169,7 @@ class RandomToken:
 
 def find_texts(name: str) -> Any:
     """A source of real texts: a file, or a name of the catalogue."""
-    return filefind_texts(Path(name)) if Path(name).is_file() else findfind_texts(name)
+    return file_source(Path(name)) if is_file(name) else find_source(name)
 
 
 def _identifier() -> Callable[[str], str]:

@@ -12,8 +12,8 @@ is written whole, so on one machine the tokens are the same whether or not the r
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,6 +47,7 @@ class SelfSource:
     shard: int = SHARD
     work: Path | None = None  # None: CALPRUNE_CACHE/self
     meter: Callable[[int, str], Meter] = Meter
+    _sessions: dict[tuple, "_Session"] = field(default_factory=dict, repr=False)
 
     name: ClassVar[str] = "self"
     kind: ClassVar[str] = "self"
@@ -87,9 +88,18 @@ class SelfSource:
         tokenizer: Any = None, seed: int = 0,
     ) -> Documents:  # fmt: skip
         """All documents, written if they are not there yet; the split "evaluation" holds others of the same kind."""
-        purpose = "" if split == "calibration" else f"/{split}"
-        writer = _Session(self, Writing(self.model, seed, data_root), purpose)
-        return Documents(writer.documents)
+        return Documents(self._session(seed, data_root, split).documents)
+
+    def revision(self, seed: int, data_root: Path | None = None) -> str:
+        """The hash of what the texts begin with: of the contents of the source or file that it comes from."""
+        return identity(self._session(seed, data_root, "calibration").begins)
+
+    def _session(self, seed: int, data_root: Path | None, split: str) -> "_Session":
+        key = (seed, data_root, split)
+        if key not in self._sessions:
+            purpose = "" if split == "calibration" else f"/{split}"
+            self._sessions[key] = _Session(self, Writing(self.model, seed, data_root), purpose)
+        return self._sessions[key]
 
 
 class _Session:
@@ -105,13 +115,13 @@ class _Session:
             count = min(self.asked.documents or len(self.prompts), len(self.prompts))
         self.count = count
         given = [plain(self.asked.strategy), plain(self.sampling), writing.model.id, tokenizer_hash(writing.tokenizer)]
-        begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
-        asked = identity([given, begins, writing.seed, purpose, source.shard])
+        self.begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
+        asked = identity([given, self.begins, writing.seed, purpose, source.shard])
         self.folder = (source.work or cache_folder() / "self") / asked
-        self.meter = source.meter(count, "writing")
 
     def documents(self, skipped: Counter[str]) -> Iterator[Document]:
         """The documents that the screen keeps, in order."""
+        self.meter = self.source.meter(self.count, "writing")
         texts, about = self._texts()
         reasons = [self.asked.screen.first_reason(text) for text in texts]
         skipped.update(reason for reason in reasons if reason)
@@ -132,7 +142,7 @@ class _Session:
         for first, last in spans(self.count, self.source.shard):
             path = self.folder / f"{first:06d}-{last:06d}.safetensors"
             made = not path.exists()
-            tensors, said = load_or_make(path, lambda a=first, b=last: self._write(a, b), self.meter.say)
+            tensors, said = load_or_make(path, partial(self._write, first, last), self.meter.say)
             rows = tensors["tokens"].split(tensors["lengths"].tolist())
             for row, entry in zip(rows, said, strict=True):
                 tokens = tuple(row.tolist())

@@ -1,0 +1,95 @@
+"""calprune synth: a calibration set of texts that the model writes itself."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from calprune.cli import options as opt
+from calprune.cli.app import app
+from calprune.config import UserError
+
+_WAYS = "--from-prefixes SOURCE, --from-bos, --respond-to FILE, --from-random-token or --strategy TEXT"
+
+
+@app.command("synth")
+def synth_command(
+    model: opt.Model,
+    out: opt.Out,
+    from_prefixes: Annotated[str | None, typer.Option(help="continue the first tokens of this source's texts")] = None,
+    prefix_tokens: Annotated[int | None, typer.Option(help="so many of them; default 8")] = None,
+    from_bos: Annotated[bool, typer.Option("--from-bos", help="begin with the start token alone")] = False,
+    start: Annotated[str | None, typer.Option(help="--from-bos: this start token instead of the model's own")] = None,
+    from_random_token: Annotated[bool, typer.Option("--from-random-token", help="begin with a random token")] = False,
+    respond_to: Annotated[str | None, typer.Option(help="a file of prompts (.jsonl), or a source: the model's own "
+                                                        "responses through its chat template")] = None,
+    responses: Annotated[int | None, typer.Option(help="--respond-to: to each prompt; default 1")] = None,
+    strategy: Annotated[str | None, typer.Option(help='all at once: "prefixes(of=c4, tokens=4, top_p=0.9)"')] = None,
+    temperature: Annotated[str | None, typer.Option(help="0.6; 2.0:1.0 falls over the first tokens")] = None,
+    documents: Annotated[int | None, typer.Option(help="to write; default 500, or all prompts")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="of a document; default 2048")] = None,
+    num_samples: opt.NumSamples = 128,
+    max_seq_length: opt.MaxSeqLength = 2048,
+    seed: opt.Seed = 0,
+    data_root: opt.DataRoot = None,
+    as_json: opt.Json = False,
+) -> None:  # fmt: skip
+    """Let the model write its own calibration data and build a set of it. A run that was stopped goes on where it was.
+
+    Example: calprune synth demo --from-prefixes wikipedia --documents 500 --out sets/self
+    """
+    chosen = [
+        from_prefixes and ("prefixes", {"of": from_prefixes, "tokens": prefix_tokens}),
+        from_bos and ("bos", {"start": start}),
+        from_random_token and ("random_token", {}),
+        respond_to and ("respond", {"of": respond_to, "responses": responses}),
+    ]
+    ways: list[Any] = [way for way in chosen if way]
+    if len(ways) + (strategy is not None) != 1:
+        raise UserError(f"say one way to begin: {_WAYS}")
+    general = {"temperature": temperature, "documents": documents, "max_new_tokens": max_new_tokens}
+    for option, value, way in (("--prefix-tokens", prefix_tokens, "--from-prefixes"), ("--start", start, "--from-bos"),
+                               ("--responses", responses, "--respond-to")):  # fmt: skip
+        if value is not None and not {"--from-prefixes": from_prefixes, "--from-bos": from_bos}.get(way, respond_to):
+            raise UserError(f"{option} goes with {way}")
+    if strategy and any(value is not None for value in general.values()):
+        raise UserError("with --strategy, say temperature, documents and max_new_tokens in its brackets")
+    text = strategy or _text(*ways[0], general)
+    from calprune.calibration.spec import Part, Recipe
+
+    recipe = Recipe((Part("self", strategy=text),), num_samples=num_samples, max_seq_length=max_seq_length, seed=seed)
+    _make(model, recipe, out, data_root, as_json)
+
+
+def _text(name: str, own: dict[str, Any], general: dict[str, Any]) -> str:
+    """The strategy as text."""
+    given = [f"{key}={value!r}" for key, value in (own | general).items() if value is not None]
+    return f"{name}({', '.join(given)})" if given else name
+
+
+def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: bool) -> None:
+    from calprune.calibration.asking import parse_strategy
+    from calprune.calibration.describe import describe
+    from calprune.calibration.recipe import build
+    from calprune.models import load
+    from calprune.store import refuse_occupied
+
+    parse_strategy(recipe.parts[0].strategy)  # a mistake shows before the model is loaded
+    if not (out / "counts.json").is_file():  # a set that is there may be this one
+        refuse_occupied(out)
+    loaded = load(model)
+    built = build(recipe, loaded.tokenizer, data_root=data_root, model=loaded)
+    built = dataclasses.replace(built, made_for=model)
+    built.save(out)
+    told = describe(built, loaded.tokenizer)
+    if as_json:
+        print(json.dumps({"out": str(out), **told}, indent=1, ensure_ascii=False))
+        return
+    print(f"{out}: calibration set {built.id}, {told['sequences']} sequences, {told['tokens']:,} tokens, "
+          f"written as {recipe.parts[0].strategy}")  # fmt: skip
+    for reason, count in built.counts.items():
+        print(f"  {count:,} {reason}")
+    print(f"look at it: calprune calib show {out} --texts 3", file=sys.stderr)
