@@ -1,4 +1,4 @@
-"""What tests share: the demo model and the data root, where they are there; otherwise the test says why it is skipped."""
+"""What tests share: the demo model and the data root, where they are; otherwise a test says why it is skipped."""
 
 import os
 from pathlib import Path

@@ -65,8 +65,8 @@ def test_saved_sums_give_what_dense_propagation_gives_and_run_no_forward(tmp_pat
     saved = Statistics.load(tmp_path / "sums")
     for method in (Wanda(), SparseGPT()):
         from_saved, from_data = copy.deepcopy(model), copy.deepcopy(model)
-        ran = []
-        hook = from_saved.model.layers[0].register_forward_pre_hook(lambda *a: ran.append(1))
+        ran: list[int] = []
+        hook = from_saved.model.layers[0].register_forward_pre_hook(lambda *a, ran=ran: ran.append(1))
         prune(from_saved, saved, method, TWO_FOUR)
         hook.remove()
         assert not ran
@@ -177,7 +177,7 @@ def test_rules_that_match_nothing_and_missing_data_are_refused():
 
 def test_statistics_of_another_model_are_refused():
     other = Statistics.collect(tiny_model("gpt2"), calibration())
-    with pytest.raises(StatsError, match="no block model.layers.0"):
+    with pytest.raises(StatsError, match=r"no block model\.layers\.0"):
         prune(tiny_model("llama"), other, Wanda(), HALF)
 
 

@@ -13,7 +13,7 @@ padded batch gives real tokens what they would get alone, and padding is left ou
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -34,9 +34,12 @@ TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}  # where `batch_size` is None: w
 class Sequences(Protocol):
     """What `walk` reads of a calibration set."""
 
-    tokens: Int[Tensor, "n T"]
-    lengths: Int[Tensor, "n"]
-    weights: Float[Tensor, "n T"] | None
+    @property
+    def tokens(self) -> Int[Tensor, "n T"]: ...
+    @property
+    def lengths(self) -> Int[Tensor, "n"]: ...
+    @property
+    def weights(self) -> Float[Tensor, "n T"] | None: ...
 
 
 @dataclass
@@ -164,10 +167,8 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
         for sequences in order.split(size):
             calls.clear()
             longest = int(calibration.lengths[sequences].max())
-            try:
+            with suppress(_Caught):
                 model(input_ids=calibration.tokens[sequences, :longest].to(home), use_cache=False)
-            except _Caught:
-                pass
             hidden = calls[0][0]
             given = [_to(call[1:], device) for call in calls]
             arguments.append(_shared(given, arguments[-1] if arguments else None))
@@ -217,7 +218,7 @@ def _handing_on(modules: nn.ModuleList) -> Iterator[list]:
 
 
 def _shared(new: Any, known: Any) -> Any:
-    """`new`, with every tensor that equals its counterpart in `known` replaced by it: masks are held once, not a batch."""
+    """`new`, each tensor replaced by its counterpart in `known` where they are equal: masks are held once."""
     if isinstance(new, Tensor):
         same = isinstance(known, Tensor) and known.shape == new.shape and known.dtype == new.dtype
         return known if same and torch.equal(new, known) else new

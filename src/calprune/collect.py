@@ -19,6 +19,7 @@ class Collector:
         self.sites, self.needs, self.stop_early = sites, needs, stop_early
         self.stats: dict[str, InputStats] = {}
         self._leader: dict[str, str] = {}  # linear -> the first linear that read the same tensor
+        self._seen: dict[tuple, tuple[str, Tensor]] = {}  # a tensor of this batch -> who read it first, and itself
 
     def __enter__(self) -> "Collector":
         self._hooks = ExitStack()
@@ -28,14 +29,14 @@ class Collector:
 
     def __exit__(self, *exception) -> None:
         self._hooks.close()
-        self._seen = {}
+        self._seen.clear()
         if exception[0] is None and (unseen := [s.name for s in self.sites if s.name not in self.stats]):
             raise StatsError(f"no token reached {', '.join(unseen)}, so there is nothing to prune by")
 
     def start(self, rows: Tensor | None, weight: Tensor | None, tokens: int) -> None:
         """Announce a batch of `tokens` (padding included), of which `rows` count, `weight` often."""
         self._rows, self._weight, self._tokens = rows, weight, tokens
-        self._seen: dict[tuple, tuple[str, Tensor]] = {}
+        self._seen.clear()
         self._missing = {site.name for site in self.sites}
 
     def _hook(self, site: Linear):

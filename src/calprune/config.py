@@ -82,8 +82,11 @@ def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> A
             raise _unreadable(kind, text)
     if name not in known:
         raise ConfigError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
-    options, objects = {}, {}
+    options: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
     for keyword in keywords:
+        if keyword.arg is None:
+            raise _unreadable(kind, text)
         match keyword.value:
             case ast.Call() | ast.Name() as inner:
                 objects[keyword.arg] = _build(inner, text, known, kind)

@@ -53,8 +53,8 @@ class Row:
     sparsity: float | None  # achieved, of the pruned linears
     perplexity: float  # on held-out text
     kl: float  # KL(dense || pruned) on held-out text that the dense model wrote, nats a token
-    perplexity_interval: tuple[float, float]  # 95 %, over windows
-    kl_interval: tuple[float, float]
+    perplexity_interval: tuple[float | None, float | None]  # 95 %, over windows
+    kl_interval: tuple[float | None, float | None]
     own_source: tuple[str, ...]  # which of the two figures are judged on text of the source that calibrated
     seconds: float | None  # of the prune step; None: not pruned
     peak_mib: float | None  # of memory while pruning, the dense model and what it is compared by included
@@ -138,7 +138,7 @@ class Demo:
         """Whether plain transformers, given the checkpoint of the last row, gives this process's logits to the bit."""
         ids = torch.arange(5, 69)[None]
         with torch.no_grad(), quiet_transformers():
-            loaded = AutoModelForCausalLM.from_pretrained(row.checkpoint, dtype=torch.float32)
+            loaded = AutoModelForCausalLM.from_pretrained(str(row.checkpoint), dtype=torch.float32)
             return torch.equal(loaded(ids).logits, self.model.model(ids).logits)
 
     def keep(self, rows: list[Row]) -> None:
@@ -154,18 +154,24 @@ class Demo:
             "format": 1, "model": {"name": "demo", "id": self.model.id}, "calibrations": self.specs,
             "sequences": SEQUENCES, "tokens_of_a_sequence": LENGTH, "windows_judged": WINDOWS,
             "perplexity_on": f"{self.judged_on}, its evaluation split",
-            "kl_on": "text that the dense model wrote and no set holds", "protocol": PROTOCOL, "environment": environment(),
+            "kl_on": "text that the dense model wrote and no set holds", "protocol": PROTOCOL,
+            "environment": environment(),
         }  # fmt: skip
 
 
 def table(rows: list[Row]) -> str:
     """The table as text. A star: judged on held-out text of the same source that calibrated."""
-    lines = ["calibration    method     pattern  sparsity  perplexity  KL to dense  seconds  peak MiB", "-" * 84]
+
+    def shown(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    head = "calibration    method     pattern   sparsity  perplexity  KL to dense   seconds  peak MiB"
+    lines = [head, "-" * len(head)]
     for row in rows:
-        sparsity = "-" if row.sparsity is None else f"{row.sparsity:.2%}"
-        seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
-        peak = "-" if row.peak_mib is None else f"{row.peak_mib:.0f}"
         star = {figure: "*" if figure in row.own_source else " " for figure in ("perplexity", "kl")}
-        lines.append(f"{row.calibration:<14} {row.method:<10} {row.pattern:<7} {sparsity:>9} {row.perplexity:>10.2f}{star['perplexity']}"
-                     f" {row.kl:>11.3f}{star['kl']} {seconds:>8} {peak:>9}")  # fmt: skip
+        lines.append(
+            f"{row.calibration:<14} {row.method:<10} {row.pattern:<7} {shown(row.sparsity, '.2%'):>10} "
+            f"{row.perplexity:>10.2f}{star['perplexity']} {row.kl:>11.3f}{star['kl']} "
+            f"{shown(row.seconds, '.1f'):>8}  {shown(row.peak_mib, '.0f'):>8}"
+        )
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """What of a model can be pruned: its decoder blocks, and the linears inside them. No code per family."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,11 +23,11 @@ class Linear:
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
-        weight = self.module.weight.data
+        weight = cast(Tensor, self.module.weight).data
         return weight.T if self.transposed else weight
 
     def write(self, weight: Float[Tensor, "out in"]) -> None:
-        self.module.weight.data.copy_(weight.T if self.transposed else weight)
+        self.weight.copy_(weight)
 
 
 def linears(block: nn.Module) -> list[Linear]:

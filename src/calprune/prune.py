@@ -52,7 +52,7 @@ class Pruning:
     def blocks(
         self, model: nn.Module, data: Sequences | Statistics | None, **knobs: Any
     ) -> Iterator[tuple[LinearReport, ...]]:
-        """Prune block after block; each block's reports as they are known. Knobs: those of `walk` (batch_size, device)."""
+        """Prune block after block; each block's reports as they are known. Knobs: those of `walk`."""
         chosen = self.plan(model)
         for name, sites, stats in _visits(model, data, self.method, self.propagate, knobs):
             yield tuple(
@@ -92,15 +92,15 @@ class Pruning:
             e.add_note(f"while pruning {name} {tuple(before.shape)} to {self.pattern} with {self.method}")
             raise
         site.write(after)
-        has_gram = stats is not None and stats.gram is not None
+        gram = stats if stats is not None and stats.gram is not None else None
         return LinearReport(
             name,
             (before.shape[0], before.shape[1]),
             str(self.pattern),
             int((after == 0).sum()),
             stats.tokens if stats is not None else None,
-            relative_error(before, after, stats) if has_gram else None,
-            stats.damping_used if has_gram else None,
+            relative_error(before, after, gram) if gram else None,
+            gram.damping_used if gram else None,
         )
 
 
@@ -142,12 +142,14 @@ def _check_coverage(name: str, block: nn.Module, least: float) -> None:
         return
     fused = [f"{n} {tuple(p.shape)}" for n, p in block.named_parameters() if p.dim() >= 3]
     what = f"fused expert tensors ({', '.join(fused[:2])})" if fused else "parameters that are no linears"
-    raise ModelError(f"{name}: only {inside / total:.0%} of its parameters are in linears, the rest in {what}, which are "
-                     f"not pruned; expected at least {least:.0%} (min_coverage)")  # fmt: skip
+    raise ModelError(
+        f"{name}: only {inside / total:.0%} of its parameters are in linears, the rest in {what}, not pruned; "
+        f"expected at least {least:.0%} (min_coverage)"
+    )
 
 
 def _matching(rule: str, names: Iterable[str]) -> list[str]:
-    """The linears that a rule of `ignore` means: a name, a block, a pattern with *, or "re:" and a regular expression."""
+    """The linears that a rule of `ignore` means: a name, a block, one with *, or "re:" and a regular expression."""
     names = list(names)
     if rule.startswith("re:"):
         try:

@@ -59,6 +59,7 @@ class Statistics:
             )
         if name in self.blocks:
             return self.blocks[name]
+        assert self.folder is not None, "names() gave the names of the folder's files"
         return _read_block(self.folder / f"{name}.safetensors", self.inputs[name], device)
 
     def __add__(self, other: "Statistics") -> "Statistics":

@@ -156,8 +156,8 @@ def factorise(gram: Float[Tensor, "in in"], damping: float) -> Factor:
 
 def relative_error(before: Float[Tensor, "out in"], after: Float[Tensor, "out in"], stats: InputStats) -> float:
     """‖(W - Ŵ) X‖² / ‖W X‖² on the calibration inputs, from their Gram matrix; 0.0 where W X is zero."""
-    before = before.float()
+    before, gram = before.float(), stats.covariance
     delta = before - after.float()
-    lost = (matmul(delta, stats.gram) * delta).sum()
-    total = (matmul(before, stats.gram) * before).sum()
+    lost = (matmul(delta, gram) * delta).sum()
+    total = (matmul(before, gram) * before).sum()
     return (lost / total).item() if total > 0 else 0.0

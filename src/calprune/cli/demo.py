@@ -37,10 +37,12 @@ def demo_command(
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
         return
     print(table(rows))
-    print(f"calibrated on {SEQUENCES} x {LENGTH} tokens; perplexity on held-out {demo.judged_on}, KL (nats per token) on held-out "
-          f"text of the model's own, {WINDOWS} x {LENGTH} tokens each")  # fmt: skip
+    print(
+        f"calibrated on {SEQUENCES} x {LENGTH} tokens; perplexity on held-out {demo.judged_on}, KL (nats per token) on"
+    )
+    print(f"held-out text of the model's own, {WINDOWS} x {LENGTH} tokens each")
     print("* judged on held-out text of the source that calibrated")
     print(
-        f"{out}: demo.json, and {len(equal)} checkpoints; loaded again by transformers, {sum(equal)} give the same logits to the bit"
+        f"{out}: demo.json and {len(equal)} checkpoints; loaded by plain transformers, {sum(equal)} give the same logits"
     )
     print(f"{time.perf_counter() - started:.0f} s in all")

@@ -31,8 +31,10 @@ def _open_statistics(spec: str, loaded: "Model") -> "tuple[Statistics, dict[str,
     saved = Statistics.load(Path(spec))
     of = saved.about.get("model", {})
     if of.get("id") not in (None, loaded.id):
-        raise UserError(f"{spec} holds statistics of {of.get('name')} ({of.get('id')}), not of {loaded.name} ({loaded.id}); "
-                        f"collect them: calprune stats {loaded.name} --calibration SPEC --out FOLDER")  # fmt: skip
+        raise UserError(
+            f"{spec} holds statistics of {of.get('name')} ({of.get('id')}), not of {loaded.name} ({loaded.id}); "
+            f"collect them: calprune stats {loaded.name} --calibration SPEC --out FOLDER"
+        )
     calibration = saved.about.get("calibration") or {}
     return saved, {"asked": calibration.get("asked", spec), "id": calibration.get("id"), "statistics": spec,
                    "licences": calibration.get("licences", [])}  # fmt: skip

@@ -7,9 +7,9 @@ import typer
 
 Model = Annotated[str, typer.Argument(help="`demo`, a folder, or a hub name like owner/name@revision")]
 Out = Annotated[Path, typer.Option(help="folder to write; absent or empty")]
-Calibration = Annotated[
-    str | None, typer.Option(help="a catalogue name, a text file, the folder of a built set or of saved statistics")
-]
+_DATA = "a catalogue name, a text file, the folder of a built set or of saved statistics"
+Calibration = Annotated[str | None, typer.Option(help=_DATA)]
+CalibrationNeeded = Annotated[str, typer.Option("--calibration", help=_DATA)]
 NumSamples = Annotated[int, typer.Option(help="sequences of the calibration set")]
 MaxSeqLength = Annotated[int, typer.Option(help="tokens of a sequence")]
 Seed = Annotated[int, typer.Option(help="of the draw of documents")]

@@ -54,20 +54,16 @@ def prune_command(
     from calprune.prune import Pruning
     from calprune.store import refuse_occupied
 
-    job = Pruning(
-        parse_method(method),
-        _one_pattern(pattern, sparsity),
-        tuple(ignore or ()),
-        choice(propagate, ("pruned", "dense"), "--propagate"),
-    )
+    how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
+    job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), how)
     refuse_occupied(out)
     if calibration is None and job.method.needs != "nothing":
-        raise UserError(f"{method} needs calibration data; write --calibration SPEC: a catalogue name (calprune sources), "
-                        "a text file, or the folder of a built set or of saved statistics")  # fmt: skip
+        raise UserError(f"{method} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
+                        "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
     loaded = load(model, dtype=dtype)
     job.plan(loaded.model)
     data = about = None
-    if job.method.needs != "nothing":
+    if calibration is not None and job.method.needs != "nothing":
         data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
     started = time.perf_counter()
     blocks = job.blocks(loaded.model, data, device=find_device(device), batch_size=batch_size)
@@ -83,7 +79,7 @@ def prune_command(
 @app.command("stats")
 def stats_command(
     model: opt.Model,
-    calibration: opt.Calibration,
+    calibration: opt.CalibrationNeeded,
     out: opt.Out,
     needs: Annotated[str, typer.Option(help="moments: enough for wanda and ria; gram: for every method")] = "gram",
     num_samples: opt.NumSamples = 128,
@@ -146,37 +142,28 @@ def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
     """What --pattern and --sparsity ask for together."""
     from calprune.pattern import Unstructured, parse_pattern
 
-    if pattern is None and sparsity is None:
-        raise UserError("say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5")
     if pattern is None:
+        if sparsity is None:
+            raise UserError("say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5")
         return Unstructured(sparsity)
     parsed = parse_pattern(pattern)
     if sparsity is not None and abs(parsed.sparsity - sparsity) > 1e-9:
         raise UserError(
-            f"--pattern {pattern} is a sparsity of {parsed.sparsity:g}, but --sparsity is {sparsity:g}; write one of them"
+            f"--pattern {pattern} is a sparsity of {parsed.sparsity:g}, --sparsity is {sparsity:g}; write one of them"
         )
     return parsed
 
 
 def _summary(told: dict[str, Any], out: Path) -> str:
-    sparsity, seconds = told["sparsity"], told["seconds"]
-    damped = [
-        r
-        for r in told["linears"]
-        if r["damping"] is not None and r["damping"] > told["job"]["method"].get("damping", 0.01)
-    ]
-    lines = [
-        f"{out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}",
-        f"  sparsity of the pruned linears  {sparsity['pruned_linears']:.4%}"
-        if sparsity["pruned_linears"] is not None
-        else "",
-        f"  sparsity of the whole model     {sparsity['whole_model']:.4%}",
-        f"  reconstruction error            {told['relative_error']:.4f} (mean over linears)"
-        if told["relative_error"] is not None
-        else "",
-        f"  {seconds:.1f} s, peak memory {told['peak_bytes']['resident'] / 2**20:.0f} MiB; every matrix: {out}/calprune.json",
-        f"  {len(damped)} Gram matrices took more damping (up to {max(r['damping'] for r in damped):g})"
-        if damped
-        else "",
-    ]
-    return "\n".join(line for line in lines if line)
+    sparsity, linears = told["sparsity"], told["linears"]
+    lines = [f"{out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}"]
+    lines.append(f"  sparsity of the pruned linears  {sparsity['pruned_linears']:.4%}")
+    lines.append(f"  sparsity of the whole model     {sparsity['whole_model']:.4%}")
+    if told["relative_error"] is not None:
+        lines.append(f"  reconstruction error            {told['relative_error']:.4f} (mean over linears)")
+    damping = [r["damping"] for r in linears if r["damping"] is not None]
+    if damping and max(damping) > min(damping):
+        lines.append(f"  some Gram matrices took more damping to be factorised, up to {max(damping):g}")
+    peak = told["peak_bytes"]["resident"] / 2**20
+    lines.append(f"  {told['seconds']:.1f} s, peak memory {peak:.0f} MiB; every matrix: {out}/calprune.json")
+    return "\n".join(lines)

@@ -8,17 +8,17 @@ arXiv:2301.00774, Algorithm 1. Letters as in the paper:
     U       (in, in)   upper Cholesky factor of H⁻¹; its row j holds what step j needs
     E       (out, b)   the error of each column of a block, divided by U_jj
 
-For each column j: the error e = (w_j - pruned w_j) / U_jj is subtracted from all columns k > j as e · U_jk. The order of
-the arithmetic is free as long as each column has had all its updates before it is pruned: here a block of columns is
-halved, the left half solved, the right half updated by one product, and solved (LOG.md, 2026-11-22). All is done on Wᵀ, so that a
-column of W is contiguous.
+For each column j: the error e = (w_j - pruned w_j) / U_jj is subtracted from all columns k > j as e · U_jk. The order
+of the arithmetic is free as long as each column has had all its updates before it is pruned: here a block of columns is
+halved, the left half solved, the right half updated by one product, and solved (LOG.md, 2026-11-22). All is done on Wᵀ,
+so that a column of W is contiguous.
 """
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from calprune.config import ConfigError
@@ -26,15 +26,14 @@ from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, chec
 from calprune.products import matmul
 from calprune.stats import InputStats, Needs
 
+Choice = KeepNofM | Tensor  # which weights of a block of columns stay: decided group by group, or a mask (b, out)
 LEAF = 8  # columns that are solved one after the other
 
 
 @dataclass(frozen=True)
 class SparseGPT:
     damping: float = 0.01  # fraction of the mean diagonal of H that is added to the diagonal
-    column_block: int = (
-        128  # the paper's B = B_s: the unstructured mask is chosen for so many columns of all rows at a time
-    )
+    column_block: int = 128  # the paper's B = B_s: the unstructured mask is chosen for so many columns at a time
 
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 1
@@ -64,10 +63,8 @@ class SparseGPT:
             W[last:] -= matmul(U[first:last, last:].T, E)
         return W.T.contiguous().to(weight.dtype)
 
-    def _choice(
-        self, W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], pattern: Pattern
-    ) -> "Bool[Tensor, 'b out'] | KeepNofM":
-        """Unstructured: the mask of the whole block of columns, by (w_ij / U_jj)². n:m: chosen later, group by group."""
+    def _choice(self, W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], pattern: Pattern) -> "Choice":
+        """Unstructured: the mask of a whole block of columns, by (w_ij / U_jj)². n:m: chosen later, group by group."""
         if isinstance(pattern, KeepNofM):
             return pattern
         score = (W / U.diagonal()[:, None]).square()
@@ -77,7 +74,7 @@ class SparseGPT:
         return keep_mask(score, replace(pattern, within="matrix"))
 
 
-def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice) -> None:
+def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: Choice) -> None:
     """Prune the columns of a block in place and write their errors to E: halves, down to a leaf of a few columns."""
     columns = len(W)
     leaf = LEAF + (-LEAF % choice.of if isinstance(choice, KeepNofM) else 0)
@@ -92,7 +89,7 @@ def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, 
             W[right] -= matmul(U[left, right].T, E[left])
 
 
-def _solve_leaf(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice) -> None:
+def _solve_leaf(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: Choice) -> None:
     """Algorithm 1's inner loop, a column at a time."""
     diagonal = U.diagonal()
     for j in range(len(W)):

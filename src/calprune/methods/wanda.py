@@ -27,7 +27,7 @@ class Wanda:
 
 @dataclass(frozen=True)
 class WandaVariant:
-    """Each row loses its lowest scores up to the same share α of the row's total score (the paper's code, not its text).
+    """Each row loses its lowest scores up to the same share α of its total score (the paper's code, not its text).
 
     α is found by bisection on [0, 0.8], from 0.4, until the sparsity is within 0.001 of what was asked or the interval
     is narrower than 0.001: rows differ, and the count is near, not exact.

@@ -1,0 +1,30 @@
+"""The methods as data: what each is, reads and takes, from the classes themselves."""
+
+import dataclasses
+import inspect
+from typing import Any
+
+from calprune.methods import METHODS, Method
+
+
+def described_methods() -> list[dict[str, Any]]:
+    """One object a method: name, idea (the first line of its file), needs, options with defaults, paper."""
+    return [_describe(name, cls) for name, cls in METHODS.items()]
+
+
+def _describe(name: str, cls: type[Method]) -> dict[str, Any]:
+    own = inspect.getdoc(cls) if cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}(") else None
+    module = inspect.getdoc(inspect.getmodule(cls)) or ""
+    idea, _, rest = module.partition("\n\n")
+    return {
+        "name": name,
+        "idea": " ".join((own or idea).split("\n\n")[0].split()),
+        "paper": " ".join(rest.split("\n\n")[0].split()),
+        "needs": cls.needs,
+        "options": {f.name: _written(f.default) for f in dataclasses.fields(cls)},  # type: ignore[arg-type]
+        "version": cls.version,
+    }
+
+
+def _written(default: Any) -> Any:
+    return str(default) if dataclasses.is_dataclass(default) else default
