@@ -76,6 +76,7 @@ class Source:
             raise ConfigError(f"made: unknown maker {self.made!r}{did_you_mean(self.made, MAKERS)}")
         if not (self.made or self.local or self.hub):
             raise ConfigError("a source needs a place: local, hub or made")
+        object.__setattr__(self, "title", self.title or self.name)
         if not self.default_format:
             object.__setattr__(self, "default_format", _DEFAULT_FORMAT[self.kind])
 
