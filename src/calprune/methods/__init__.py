@@ -30,7 +30,7 @@ class Method(Protocol):
         ...
 
 
-METHODS: dict[str, type[Method]] = {
+METHODS: dict[str, type] = {
     "magnitude": Magnitude,
     "ria": RIA,
     "sparsegpt": SparseGPT,
@@ -39,7 +39,7 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
-def parse_method(text: str, known: Mapping[str, type[Method]] = METHODS) -> Method:
+def parse_method(text: str, known: Mapping[str, type] = METHODS) -> Method:
     """Read "wanda", "sparsegpt(damping=0.1)", or a method of your own: "package.module:MyMethod(option=1)"."""
     place, colon, call = text.partition(":")
     if not colon:

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 from typing import Any
 
-from calprune.methods import METHODS, Method
+from calprune.methods import METHODS
 
 
 def described_methods() -> list[dict[str, Any]]:
@@ -12,7 +12,7 @@ def described_methods() -> list[dict[str, Any]]:
     return [_describe(name, cls) for name, cls in METHODS.items()]
 
 
-def _describe(name: str, cls: type[Method]) -> dict[str, Any]:
+def _describe(name: str, cls: Any) -> dict[str, Any]:
     own = inspect.getdoc(cls) if cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}(") else None
     module = inspect.getdoc(inspect.getmodule(cls)) or ""
     idea, _, rest = module.partition("\n\n")
@@ -21,7 +21,7 @@ def _describe(name: str, cls: type[Method]) -> dict[str, Any]:
         "idea": " ".join((own or idea).split("\n\n")[0].split()),
         "paper": " ".join(rest.split("\n\n")[0].split()),
         "needs": cls.needs,
-        "options": {f.name: _written(f.default) for f in dataclasses.fields(cls)},  # type: ignore[arg-type]
+        "options": {f.name: _written(f.default) for f in dataclasses.fields(cls)},
         "version": cls.version,
     }
 
