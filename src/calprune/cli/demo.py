@@ -42,7 +42,6 @@ def demo_command(
     )
     print(f"held-out text of the model's own, {WINDOWS} x {LENGTH} tokens each")
     print("* judged on held-out text of the source that calibrated")
-    print(
-        f"{out}: demo.json and {len(equal)} checkpoints; loaded by plain transformers, {sum(equal)} give the same logits"
-    )
+    same = f"with {sum(equal)} of them plain transformers gives the same logits to the bit"
+    print(f"{out}: demo.json and {len(equal)} checkpoints; {same}")
     print(f"{time.perf_counter() - started:.0f} s in all")
