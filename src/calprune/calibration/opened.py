@@ -1,6 +1,5 @@
 """A part of a recipe with its source found: what it is called, what its documents are, what names them."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -9,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from calprune.calibration.document import Document
+from calprune.calibration.filtering import depends, filtered
+from calprune.calibration.filters import Filter
 from calprune.calibration.formats import Format, parse_format
+from calprune.calibration.judge import Opening
 from calprune.calibration.layout import Concatenate, Crop, Pad
 from calprune.calibration.pairs import Pairs
+from calprune.calibration.places import files_hash
 from calprune.calibration.read import READERS
 from calprune.calibration.sources import file_source, find_source, local_files
 from calprune.calibration.spec import Part, Recipe
@@ -32,7 +35,10 @@ class Opened:
     seed: int
     first: int | None  # choose among so many documents
     data_root: Path | None
-    skipped: Counter[str] = field(default_factory=Counter)  # records that gave no document, by reason
+    filters: tuple[Filter, ...] = ()
+    model: Any = None  # a models.Model, for filters that need one
+    skipped: Counter[str] = field(default_factory=Counter)  # what was dropped, by reason
+    notes: list[str] = field(default_factory=list)  # what filters say, for whoever reads the set
 
     @property
     def endless(self) -> bool:
@@ -42,14 +48,20 @@ class Opened:
     def identity(self) -> list[Any]:
         """What its documents depend on. A user's file counts by its bytes, not by where it lies."""
         name = "file" if self.stream.startswith("file/") else [self.part.source, self.source.identity]
-        return [name, self.revision, self.split, str(self.format), self.part.share, self.first]
+        given = [name, self.revision, self.split, str(self.format), self.part.share, self.first]
+        found = [] if self.endless else depends(self.filters, Opening(data_root=self.data_root, model=self.model))
+        return given + ([found] if found else [])
 
     def documents(self, tokenizer: Any) -> Iterator[Document]:
-        """All documents, in the source's order."""
+        """All documents that its filters keep, in the source's order. One that never ends is not filtered."""
         found = self.source.documents(self.format, self.split, data_root=self.data_root, tokenizer=tokenizer,
                                       seed=self.seed)  # fmt: skip
-        self.skipped = found.skipped
-        return islice(found, self.first)
+        self.skipped, self.notes = found.skipped, []
+        if not self.filters or self.endless:
+            self.notes += [f"{self.part.source} is made without end: no filter looks at it"] if self.filters else []
+            return islice(found, self.first)
+        given = Opening(tokenizer, self.data_root, self.model, self.notes)
+        return filtered(islice(found, self.first), self.filters, given, self.skipped)
 
     def layout(self, recipe: Recipe) -> Concatenate | Crop | Pad | Pairs:
         """How its documents become sequences: the format's packing, and for text the recipe's layout."""
@@ -73,11 +85,11 @@ def open_part(part: Part, recipe: Recipe, data_root: Path | None, model: Any = N
     split = source.calibration_split(recipe.allow_evaluation_split, data_root)
     files = local_files(source, split, data_root)
     hub = None if files or source.made else source.hub
-    revision = _hash(files) if files else (hub.revision or "not pinned") if hub else ""
+    revision = files_hash(files) if files else (hub.revision or "not pinned") if hub else ""
     return Opened(
         part=part, source=source, format=format, split=split, stream=f"file/{revision}" if own else part.source,
         revision=revision, seed=recipe.seed, first=recipe.first or (HUB_DOCUMENTS if hub else None),
-        data_root=data_root,
+        data_root=data_root, filters=recipe.filters, model=model,
     )  # fmt: skip
 
 
@@ -88,6 +100,7 @@ def _open_self(part: Part, recipe: Recipe, data_root: Path | None, model: Any) -
     return Opened(
         part=part, source=source, format=parse_format(source.default_format), split="calibration", stream="self",
         revision=source.revision(recipe.seed, data_root), seed=recipe.seed, first=recipe.first, data_root=data_root,
+        filters=recipe.filters, model=model,
     )  # fmt: skip
 
 
@@ -95,12 +108,3 @@ def is_file(name: str) -> bool:
     """Whether a source's name is meant as a file of records: by its ending, or because there is one."""
     stem, _, ending = name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")
     return (bool(stem) and ending in READERS) or (Path(name).is_file() and ending not in ("yaml", "yml"))
-
-
-def _hash(files: list[Path]) -> str:
-    """16 characters for the bytes of these files."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]

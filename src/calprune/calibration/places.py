@@ -5,6 +5,7 @@ The data root is an argument or CALPRUNE_DATA. A user's own source has its files
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,15 @@ def local_files(source: Source, split: str, data_root: Path | None) -> list[Path
     if paths and source.distinct and split == "calibration":
         paths += _files(source, source.local.files("evaluation"), data_root)
     return paths
+
+
+def files_hash(files: list[Path]) -> str:
+    """16 characters for the bytes of these files."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def available(source: Source, data_root: Path | None) -> list[str]:

@@ -191,7 +191,7 @@ def _assemble(
     return CalibrationSet(
         tokens=tokens, lengths=torch.full_like(real, width) if left else real, weights=weights, pieces=tuple(pieces),
         recipe=write_recipe(recipe), counts=_counts(drawn, int(real.sum()), len(rows) * width), drawn=drawn,
-        notes=tuple(_notes(recipe, drawn)), tokenizer=tokenizer, id=_identity(recipe, parts, tokenizer),
+        notes=tuple(_notes(recipe, drawn, parts)), tokenizer=tokenizer, id=_identity(recipe, parts, tokenizer),
     )  # fmt: skip
 
 
@@ -216,8 +216,10 @@ def _counts(drawn: tuple[Drawn, ...], tokens: int, places: int) -> dict[str, int
     }
 
 
-def _notes(recipe: Recipe, drawn: tuple[Drawn, ...]) -> Iterator[str]:
+def _notes(recipe: Recipe, drawn: tuple[Drawn, ...], parts: list[_Making]) -> Iterator[str]:
     """What whoever reads the set's figures should know."""
+    for making in parts:
+        yield from making.opened.notes
     for part in drawn:
         if part.split == "evaluation":
             yield f"{part.source}: drawn from its evaluation split: results on that benchmark do not count"

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 from calprune.calibration.encode import BeginOfText
+from calprune.calibration.filtering import read_filters, write_filter
+from calprune.calibration.filters import Filter, Perplexity
 from calprune.calibration.formats import parse_format
 from calprune.calibration.layout import Concatenate, Crop, Pad, parse_layout, write_layout
 from calprune.calibration.pairs import Pairs
@@ -64,6 +66,7 @@ class Recipe:
     skip_first: int = 0  # this many tokens at the beginning of each sequence weigh 0 (attention sinks)
     begin_of_text: BeginOfText = "auto"  # auto: once a sequence, where the tokenizer adds one by itself
     pairs: Pairs = Pairs()  # noqa: RUF009  how icl and icl_cot fill a sequence
+    filters: tuple[Filter, ...] = ()  # which documents may be drawn; each looks at what those before it left
     selection: Random | UniqueTokens | Zipf | Cluster | Herding = Random()  # noqa: RUF009  which documents of a source
     with_replacement: bool = False  # quirk of the papers' code: a document may be drawn again
     count_padding: bool = False  # quirk of the papers' code: padding, on the left, is counted like tokens
@@ -92,7 +95,8 @@ class Recipe:
     @property
     def uses_model(self) -> bool:
         """Whether building takes a model, not only its tokenizer."""
-        return self.selection.uses_model or any(part.source == "self" for part in self.parts)
+        looks = self.selection.uses_model or any(isinstance(one, Perplexity) for one in self.filters)
+        return looks or any(part.source == "self" for part in self.parts)
 
 
 def parse_spec(spec: str, **options: Any) -> Recipe:
@@ -111,6 +115,7 @@ def read_recipe(data: dict[str, Any], where: str) -> Recipe:
     data = dict(data)
     parts = data.pop("parts")
     layout, selection = data.pop("layout", None), data.pop("selection", None)
+    filters = read_filters(data.pop("filters", None), where)
     parts = [parts] if isinstance(parts, str) else parts
     if not isinstance(parts, (list, tuple)):
         raise ConfigError(f"{where}: parts: expected a list of sources; {HOW}")
@@ -118,6 +123,7 @@ def read_recipe(data: dict[str, Any], where: str) -> Recipe:
     for part in parts:
         found += _parts(part) if isinstance(part, str) else [read(Part, part, f"{where}: parts")]
     recipe = read(Recipe, data | {"parts": [dataclasses.asdict(part) for part in found]}, where)
+    recipe = dataclasses.replace(recipe, filters=filters) if filters else recipe
     if layout is not None:
         recipe = dataclasses.replace(recipe, layout=parse_layout(layout) if isinstance(layout, str) else layout)
     return recipe if selection is None else dataclasses.replace(recipe, selection=parse_selection(selection))
@@ -129,6 +135,8 @@ def write_recipe(recipe: Recipe) -> dict[str, Any]:
     rest = {k: v for k, v in plain(recipe).items() if k not in ("type", "parts", "layout", *sizes)}
     if "selection" in rest:
         rest["selection"] = write_selection(recipe.selection)
+    if recipe.filters:
+        rest["filters"] = [write_filter(one) for one in recipe.filters]
     for name, value in rest.items():
         if isinstance(value, dict):
             rest[name] = {k: v for k, v in value.items() if k != "type"}

@@ -33,6 +33,8 @@ def build_command(
     layout: Annotated[str | None, typer.Option(help="concatenate (default), crop or pad: how text is laid out")] = None,
     selection: Annotated[str | None, typer.Option(help="which documents: random (default), unique_tokens, zipf, "
                                                        "cluster or herding(pool=512)")] = None,
+    filters: Annotated[list[str] | None, typer.Option("--filter", help="drop documents: min_words(50), language(en), "
+                                                      "near_duplicates, ...; repeatable, in this order")] = None,
     skip_first: Annotated[int | None, typer.Option(help="tokens at each sequence's beginning that weigh 0")] = None,
     allow_evaluation_split: AllowEvaluation = False,
     exclude_license: Excluded = None,
@@ -52,7 +54,7 @@ def build_command(
     if Path(spec).is_dir():
         raise UserError(f"{spec} is a folder; give a recipe or sources, for a built set is built already")
     recipe = parse_spec(spec, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed, layout=layout,
-                        selection=selection, skip_first=skip_first,
+                        selection=selection, skip_first=skip_first, filters=filters or None,
                         allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
     refuse_licences(recipe, exclude_license or [])
     if not (out / "counts.json").is_file():  # a set that is there may be this one: known when it is built
@@ -83,7 +85,7 @@ def show_command(
     from calprune.store import write_whole
 
     given = CalibrationSet.load(folder)
-    tokenizer = _tokenizer(given, model, needed=texts > 0)
+    tokenizer = set_tokenizer(given, model, needed=texts > 0)
     told = describe(given, tokenizer)
     shown = 5 if html and not texts and tokenizer is not None else texts
     found = [stretches(given, i, tokenizer) for i in range(min(shown, told["sequences"]))]
@@ -99,7 +101,7 @@ def show_command(
             print(f"\n--- sequence {i}\n" + "".join(stretch.text for stretch in text))
 
 
-def _tokenizer(given: Any, model: str | None, needed: bool) -> Any:
+def set_tokenizer(given: Any, model: str | None, needed: bool) -> Any:
     """The tokenizer that made the set: of `model`, or of the model that the set names, where it is still there."""
     from calprune.models import load_tokenizer
 
