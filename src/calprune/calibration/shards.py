@@ -36,11 +36,11 @@ def load_or_make(path: Path, make: Callable[[], Shard], say: Callable[[str], Non
 
 def _save(path: Path, tensors: dict[str, Tensor], about: Any) -> None:
     text = json.dumps(about, sort_keys=True)
-    head = {"format": "1", "about": text, "sha256": _digest(tensors, text)}
+    head = json.dumps({"format": 1, "about": text, "sha256": _digest(tensors, text)})
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(safetensors.torch.save(tensors, head))
+        beside.write_bytes(safetensors.torch.save(tensors, {"calprune": head}))
         os.replace(beside, path)
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}; what was written before is kept") from e
@@ -50,9 +50,9 @@ def _save(path: Path, tensors: dict[str, Tensor], about: Any) -> None:
 
 def _load(path: Path) -> Shard:
     with safe_open(path, framework="pt") as stored:
-        head = stored.metadata() or {}
-        if head.get("format") != "1":
-            raise ValueError(f"format {head.get('format')}, not 1")
+        head = json.loads((stored.metadata() or {})["calprune"])  # one entry: their order is not kept
+        if head["format"] != 1:
+            raise ValueError(f"format {head['format']}, not 1")
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is not a mapping)
     if _digest(tensors, head["about"]) != head["sha256"]:
         raise ValueError("its contents do not have its hash")

@@ -9,7 +9,7 @@ Brackets take the options of the strategy, of `Sampling`, of `Filters`, and `doc
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from calprune.calibration.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.calibration.formats import Format
 from calprune.calibration.generate import generate
+from calprune.calibration.language import identifier
 from calprune.calibration.opened import is_file
 from calprune.calibration.sampling import Sampling
 from calprune.calibration.sources import file_source, find_source
@@ -146,12 +147,12 @@ class RandomToken:
         self, streams: Sequence[random.Random], writing: Writing, sampling: Sampling, batch_size: int
     ) -> list[Prompt]:
         """An accepted opening for each stream, or a refused one."""
-        language_of = _identifier() if self.language else None
+        language_of = identifier("random_token", (self.language,)) if self.language else None
         special = set(writing.tokenizer.all_special_ids)
         ids = sorted(i for i in writing.tokenizer.get_vocab().values() if i not in special)
         begin = find_marks(writing.tokenizer).begin
         lead = () if begin is None else (begin,)
-        greedy = Sampling(temperature=0, repetition_penalty=1, max_new_tokens=self.opening, stop=sampling.stop)
+        greedy = Sampling(temperature=0.0, repetition_penalty=1.0, max_new_tokens=self.opening, stop=sampling.stop)
         found = [Prompt((), refused=f"no opening in {self.language} within {self.tries} tries")] * len(streams)
         missing = list(range(len(streams)))
         for _ in range(self.tries):
@@ -170,13 +171,3 @@ class RandomToken:
 def find_texts(name: str) -> Any:
     """A source of real texts: a file, or a name of the catalogue."""
     return file_source(Path(name)) if is_file(name) else find_source(name)
-
-
-def _identifier() -> Callable[[str], str]:
-    try:
-        import py3langid
-    except ImportError:
-        raise UserError(
-            "random_token checks the language of what it begins with: pip install py3langid, or give language=None"
-        ) from None
-    return lambda text: py3langid.classify(text)[0]

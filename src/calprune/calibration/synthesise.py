@@ -23,6 +23,7 @@ from calprune.calibration.asking import Asked, parse_strategy
 from calprune.calibration.document import Document
 from calprune.calibration.formats import Format
 from calprune.calibration.generate import generate
+from calprune.calibration.language import identifier_version
 from calprune.calibration.likelihood import token_nats
 from calprune.calibration.meter import Meter
 from calprune.calibration.respond import Respond
@@ -115,6 +116,8 @@ class _Session:
             count = min(self.asked.documents or len(self.prompts), len(self.prompts))
         self.count = count
         given = [plain(self.asked.strategy), plain(self.sampling), writing.model.id, tokenizer_hash(writing.tokenizer)]
+        if isinstance(self.asked.strategy, RandomToken) and self.asked.strategy.language:
+            given.append(identifier_version())
         self.begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
         asked = identity([given, self.begins, writing.seed, purpose, source.shard])
         self.folder = (source.work or cache_folder() / "self") / asked

@@ -1,0 +1,362 @@
+"""What a model writes as a source: what documents begin with, what is kept of them, and that a kill changes nothing."""
+
+import functools
+import json
+import os
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from typer.testing import CliRunner
+
+from calprune.calibration.asking import parse_strategy
+from calprune.calibration.encode import encode_text
+from calprune.calibration.formats import Format
+from calprune.calibration.generate import generate
+from calprune.calibration.likelihood import token_nats
+from calprune.calibration.meter import Meter
+from calprune.calibration.recipe import make_set
+from calprune.calibration.sampling import Sampling
+from calprune.calibration.screen import Screen, Text, repetition
+from calprune.calibration.synthesise import SelfSource, open_self
+from calprune.cli import app
+from calprune.config import ConfigError, UserError
+from calprune.models import Model
+from tests.tiny import toy_tokenizer
+
+PLAIN = Format("plain")
+BEGIN, SEPARATOR, END = 0, 1, 2  # of the toy tokenizer
+
+
+@functools.cache
+def network():
+    """A random Llama over the toy tokenizer's 259 ids, whose texts end now and then."""
+    config = transformers.LlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=260, max_position_embeddings=128, bos_token_id=BEGIN, eos_token_id=END, pad_token_id=END,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(config).eval()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(torch.randn_like(p) * 0.2 if p.dim() > 1 else torch.ones_like(p))
+    return model
+
+
+def toy(**options) -> Model:
+    return Model(network(), toy_tokenizer(**options), "toy", "0123456789abcdef")
+
+
+def written(tmp_path, strategy, model=None, seed=0, split="calibration", **options):
+    source = SelfSource(parse_strategy(strategy), model or toy(), batch_size=4, shard=8, work=tmp_path, **options)
+    documents = source.documents(PLAIN, split, seed=seed)
+    return list(documents), documents.skipped
+
+
+def texts_file(tmp_path, texts):
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def prompts_file(tmp_path, *records):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+# -- shards --------------------------------------------------------------------------------------
+
+
+class Killed(Meter):
+    """A meter that kills its process after so many tokens."""
+
+    at = 0
+
+    def token(self, count):
+        super().token(count)
+        if self.tokens >= self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_a_child_that_is_killed(work, strategy, at, while_saving):
+    if (child := os.fork()) == 0:
+        try:
+            meter = type("Killed", (Killed,), {"at": at})
+            if while_saving:
+                meter, os.replace = Meter, lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            written(work, strategy, meter=meter)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def bytes_of(work):
+    return {path.name: path.read_bytes() for path in work.rglob("*.safetensors")}
+
+
+def test_a_run_killed_at_ten_random_points_goes_on_to_the_same_bytes(tmp_path):
+    strategy = "bos(documents=30, max_new_tokens=30, temperature=1.5, top_p=1.0)"
+    whole, _ = written(tmp_path / "whole", strategy)
+    stream, exits = random.Random(0), []
+    for i in range(10):
+        at, saving = stream.randrange(20, 300), i % 4 == 3
+        exits.append(in_a_child_that_is_killed(tmp_path / "killed", strategy, at, saving))
+    found, _ = written(tmp_path / "killed", strategy)
+    assert exits.count(-signal.SIGKILL) >= 5  # it was killed, again and again
+    assert found == whole
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole") != {}
+
+
+def test_a_damaged_shard_is_written_again_and_said_to_be(tmp_path, capsys):
+    strategy = "bos(documents=10, max_new_tokens=6)"
+    before, _ = written(tmp_path, strategy)
+    first, second = sorted(tmp_path.rglob("*.safetensors"))
+    whole = bytes_of(tmp_path)
+    first.write_bytes(first.read_bytes()[:-3] + b"xyz")  # other tokens under the old hash
+    second.write_bytes(b"")
+    assert written(tmp_path, strategy)[0] == before
+    assert bytes_of(tmp_path) == whole
+    assert capsys.readouterr().err.count("is damaged") == 2
+
+
+def test_what_was_written_is_not_written_again_and_more_is_added_to_it(tmp_path):
+    few, _ = written(tmp_path, "bos(documents=8, max_new_tokens=6)")
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    more, _ = written(tmp_path, "bos(documents=12, max_new_tokens=6)")
+    assert more[:8] == few and len(more) == 12
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+def test_seeds_and_splits_give_other_texts(tmp_path):
+    strategy = "bos(documents=4, max_new_tokens=20, temperature=1.5)"
+    given = [written(tmp_path, strategy, seed=0), written(tmp_path, strategy, seed=1)]
+    given.append(written(tmp_path, strategy, split="evaluation"))
+    assert len({documents[0].tokens for documents, _ in given}) == 3
+
+
+def test_a_set_of_the_models_own_texts_has_the_same_bytes_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path / "cache"))
+    model = toy()
+    spec, size = "self:bos(documents=12, max_new_tokens=20)", {"num_samples": 2, "max_seq_length": 32}
+    for name in ("a", "b"):
+        make_set(spec, model.tokenizer, model=model, **size).save(tmp_path / name)
+    assert (tmp_path / "a/tokens.safetensors").read_bytes() == (tmp_path / "b/tokens.safetensors").read_bytes()
+
+
+# -- strategies ----------------------------------------------------------------------------------
+
+
+def test_prefixes_are_the_first_tokens_of_real_documents_which_the_model_continues(tmp_path):
+    texts = ["the first text here", "another one there", "tiny"]
+    path = texts_file(tmp_path, texts)
+    documents, skipped = written(
+        tmp_path, f"prefixes({path}, tokens=6, documents=6, max_new_tokens=10, drop_perplexity=0.0)"
+    )
+    begins = {tuple(encode_text(toy_tokenizer(), text)[:6]) for text in texts[:2]}  # the third is too short
+    assert {document.tokens[:6] for document in documents} == begins
+    assert all(6 < len(document.tokens) <= 16 for document in documents)
+    assert all("after texts.jsonl:" in document.id for document in documents) and not skipped
+    assert len({document.tokens for document in documents}) > 2  # a prefix that comes again is continued otherwise
+
+
+def test_documents_hold_neither_the_start_token_nor_the_token_that_ended_them(tmp_path):
+    documents, _ = written(tmp_path, "bos(documents=8, max_new_tokens=60, temperature=2.0)")
+    ended = [document for document in documents if len(document.tokens) < 60]
+    assert ended and not {BEGIN, SEPARATOR, END} & {token for document in documents for token in document.tokens}
+
+
+def test_the_start_is_the_separator_of_documents_where_begin_of_text_is_a_turns_mark():
+    bos = parse_strategy("bos").strategy
+    tokenizer = toy_tokenizer()
+    assert bos.token(tokenizer) == BEGIN
+    tokenizer.chat_template = "<s>" + tokenizer.chat_template
+    assert bos.token(tokenizer) == SEPARATOR
+    assert parse_strategy("bos(start='<|end|>')").strategy.token(tokenizer) == END
+
+
+def test_a_response_weighs_one_and_its_prompt_what_is_asked(tmp_path):
+    path = prompts_file(tmp_path, {"prompt": "hello"}, {"messages": [{"role": "user", "content": "hi"}]})
+    strategy = f"respond({path}, prompt_weight=0.25, responses=2, max_new_tokens=60, keep_truncated=True)"
+    documents, _ = written(tmp_path, strategy)
+    assert len(documents) == 4 and documents[0].tokens != documents[1].tokens
+    prompt = encode_text(toy_tokenizer(), "[user] hello<|end|>\n")
+    for document in documents[:2]:
+        assert document.tokens[: len(prompt)] == tuple(prompt)
+        assert document.token_weights == (0.25,) * len(prompt) + (1.0,) * (len(document.tokens) - len(prompt))
+
+
+def test_decode_only_counts_what_is_fed_back_and_nothing_else(tmp_path):
+    path = prompts_file(tmp_path, *({"prompt": f"p{i}"} for i in range(6)))
+    documents, skipped = written(tmp_path, f"respond({path}, decode_only=True, temperature=2.0, max_new_tokens=90)")
+    assert skipped["truncated"] == 6 - len(documents)
+    for document in documents:
+        prompt = len(encode_text(toy_tokenizer(), "[user] p0<|end|>\n"))
+        fed = len(document.tokens) - prompt - 1
+        assert document.tokens[-1] in (SEPARATOR, END)
+        assert document.token_weights == (0.0,) * prompt + (1.0,) * fed + (0.0,)
+
+
+def test_a_random_token_is_followed_by_greedy_ones(tmp_path):
+    strategy = "random_token(language=None, opening=4, documents=6, max_new_tokens=8, temperature=3.0)"
+    documents, _ = written(tmp_path, strategy)
+    greedy = Sampling(temperature=0.0, repetition_penalty=1.0, max_new_tokens=4, stop=(SEPARATOR, END))
+    for document in documents:
+        stream = [random.Random(0)]
+        [expected] = generate(network(), [(BEGIN, document.tokens[0])], stream, greedy)
+        assert (BEGIN, *document.tokens)[: len(expected.tokens)] == expected.tokens
+    assert len({document.tokens[0] for document in documents}) > 3
+
+
+def test_openings_in_another_language_are_counted_and_not_written_on(tmp_path):
+    pytest.importorskip("py3langid", reason="needs calprune[language]")
+    strategy = "random_token(language='ka', tries=2, documents=6, max_new_tokens=8)"  # bytes are seldom Georgian
+    with pytest.raises(UserError, match=r"none of 6 documents is left \(6 no opening in ka within 2 tries\)"):
+        written(tmp_path, strategy)
+
+
+# -- the screen ----------------------------------------------------------------------------------
+
+
+def test_the_least_likely_fifth_goes_and_the_band_before_it():
+    dropped = Counter()
+    assert Screen(drop_perplexity=0.2).likely([5.0, 1.0, 4.0, 2.0, 3.0], dropped) == [False, True, True, True, True]
+    assert dropped == {"perplexity in the top 20%": 1}  # NumPy's 80th percentile of 1 to 5 is 4.2
+    screen, dropped = Screen(drop_perplexity=0.5, perplexity_band=(2.0, 9.0)), Counter()
+    assert screen.likely([1.0, 2.0, 3.0, 4.0, 90.0, float("nan")], dropped) == [False, True, False, False, False, False]
+    assert dropped == {"too short for a perplexity": 1, "perplexity outside 2 to 9": 2, "perplexity in the top 50%": 2}
+
+
+def test_repetition_is_the_fraction_of_n_grams_that_came_before():
+    assert repetition([1, 2, 1, 2, 1], 2) == 0.5  # 12 21 12 21
+    assert repetition([1, 2, 3], 4) == 0.0
+
+
+def test_a_document_is_dropped_for_the_first_reason_that_holds():
+    screen = Screen(max_repetition=0.4, ngram=2, keep_truncated=False)
+    assert screen.first_reason(Text((1, 2, 1, 2, 1), 0, True)) == "more than 40% repeated 2-grams"
+    assert screen.first_reason(Text((1, 2, 1, 2, 1), 4, True)) == ""  # what the model wrote is one token
+    assert screen.first_reason(Text((1, 2, 1, 2, 1), 0, False)) == "truncated"
+    assert screen.first_reason(Text((1, 2), 2, True)) == "nothing written"
+    assert screen.first_reason(Text((), 0, False, "refused")) == "refused"
+
+
+def test_nats_are_those_of_each_sequence_alone():
+    sequences = [[5, 6, 7, 8], [9], [10, 11], list(range(20, 60))]
+    for sequence, nats in zip(sequences, token_nats(network(), sequences), strict=True):
+        expected = []
+        for i in range(1, len(sequence)):
+            with torch.inference_mode():
+                logits = network()(input_ids=torch.tensor([sequence[:i]])).logits[0, -1]
+            expected.append(-float(logits.log_softmax(-1)[sequence[i]]))
+        assert nats.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_perplexity_counts_the_prefix_or_leaves_it_out(tmp_path):
+    path = texts_file(tmp_path, ["abcdefgh"])
+    begin = f"prefixes({path}, tokens=8, documents=1, max_new_tokens=10, drop_perplexity=0.0"
+    [document], _ = written(tmp_path, begin + ")")
+    [nats] = token_nats(network(), [(BEGIN, *document.tokens)])
+    for of, expected in (("all", nats), ("written", nats[8:])):
+        middle = float(expected.mean().exp())
+        band = f", perplexity_of={of}, perplexity_band=({middle * 0.999}, {middle * 1.001}))"
+        assert len(written(tmp_path, begin + band)[0]) == 1
+
+
+# -- what is asked, and bad input ----------------------------------------------------------------
+
+
+def test_a_strategy_is_read_with_its_sampling_and_its_screen():
+    asked = parse_strategy("prefixes(of=wikipedia, tokens=4, temperature=2.0:1.0:64, documents=9)")
+    assert (asked.strategy.of, asked.strategy.tokens, asked.documents) == ("wikipedia", 4, 9)
+    assert asked.options == {"temperature": 2.0, "final_temperature": 1.0, "cooling_tokens": 64}
+    assert asked.screen.drop_perplexity == 0.2  # Ji et al.'s
+    assert parse_strategy("respond(my prompts.jsonl, responses=2)").strategy.of == "my prompts.jsonl"
+    assert parse_strategy(None) == parse_strategy("bos")
+    assert parse_strategy("bos(temperature='0.8')").options == {"temperature": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        ("bso", "unknown strategy 'bso'; did you mean 'bos'"),
+        ("bos(temprature=2.0)", "unknown option 'temprature'; did you mean 'temperature'"),
+        ("bos(temperature=hot)", "write 0.6, or 2.0:1.0"),
+        ("bos(temperature=-1.0)", "temperature is 0"),
+        ("bos(documents=0)", "1 or more; got 0"),
+        ("bos(top_k)", "cannot read|unknown option 'of'"),
+        ("prefixes", "of is missing"),
+        ("prefixes(c4, tokens=0)", "1 or more; got 0"),
+        ("bos(drop_perplexity=2.0)", "drop_perplexity is a fraction"),
+        ("bos(perplexity_band=(5, 2))", "perplexity_band"),
+        ("respond(x.jsonl, decode_only=True, prompt_weight=0.5)", "not both"),
+        ("respond(x.jsonl, prompt_weight=3.0)", "from 0 to 1"),
+        ("respond(x.jsonl, responses=0)", "1 or more"),
+        ("random_token(tries=0)", "1 or more"),
+        ("bos((", "cannot read"),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_line_that_says_so(strategy, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        parse_strategy(strategy)
+    assert "\n" not in str(caught.value)
+
+
+def test_models_that_cannot_do_a_strategy_say_why(tmp_path):
+    nothing = toy()
+    nothing.tokenizer.bos_token = None
+    with pytest.raises(UserError, match=r"no begin-of-text token; give start='<\|endoftext\|>'"):
+        written(tmp_path, "bos", nothing)
+    path = prompts_file(tmp_path, {"prompt": "hello"})
+    with pytest.raises(UserError, match="no chat template"):
+        written(tmp_path, f"respond({path})", toy(chat=False))
+    with pytest.raises(UserError, match="no token 'nowhere'"):
+        written(tmp_path, "bos(start=nowhere)")
+    with pytest.raises(UserError, match="say by which"):
+        open_self("bos", None)
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ({"prompt": "x" * 200}, r"prompts.jsonl:1: the prompt has 2\d\d tokens and the model's window is 128"),
+        ({"question": "x"}, "no prompt; expected prompt, .* its fields: question"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "without a turn of the user"),
+    ],
+)
+def test_a_prompt_that_does_not_serve_is_named(tmp_path, record, says):
+    with pytest.raises(UserError, match=says):
+        written(tmp_path, f"respond({prompts_file(tmp_path, record)})")
+
+
+def test_a_screen_that_leaves_nothing_says_which_filter_took_how_many(tmp_path):
+    with pytest.raises(UserError, match=r"none of 4 documents is left \(4 perplexity outside 1 to 1.1\)"):
+        written(tmp_path, "bos(documents=4, max_new_tokens=6, perplexity_band=(1, 1.1))")
+
+
+def test_too_few_documents_after_the_screen_are_counted_by_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path))
+    model, spec = toy(), "self:bos(documents=5, max_new_tokens=10, drop_perplexity=0.4)"
+    with pytest.raises(UserError, match=r"self: too few documents: .* 2 perplexity in the top 40%"):
+        make_set(spec, model.tokenizer, model=model, num_samples=50, max_seq_length=32)
+
+
+def test_the_command_builds_a_set_and_refuses_two_ways_at_once(tmp_path, monkeypatch):
+    from calprune.models import save
+
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path / "cache"))
+    save(network(), toy_tokenizer(), tmp_path / "model")
+    asked = ["synth", str(tmp_path / "model"), "--from-bos", "--temperature", "2.0:1.0", "--documents", "12"]
+    size = ["--max-new-tokens", "30", "--num-samples", "2", "--max-seq-length", "32", "--out", str(tmp_path / "set")]
+    result = CliRunner().invoke(app, [*asked, *size, "--json"], catch_exceptions=False)
+    told = json.loads(result.stdout)
+    assert (told["sequences"], told["tokens"]) == (2, 64)
+    assert Path(told["out"], "tokens.safetensors").exists()
+    for wrong in (["--from-random-token"], ["--prefix-tokens", "3"], ["--responses", "2"]):
+        result = CliRunner().invoke(app, [*asked, *wrong, *size])
+        assert isinstance(result.exception, UserError)
