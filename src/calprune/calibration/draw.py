@@ -18,7 +18,7 @@ from calprune.calibration.document import Document
 from calprune.calibration.encode import Encoded, batches, encode
 from calprune.config import rng
 
-HELD = 32_000_000  # characters: a hundred draws of 128 x 2048 tokens need no more; Python spends 1 to 4 bytes on each
+HELD = 16_000_000  # characters, fifteen draws of 128 x 2048 tokens of English; Python spends 1 to 4 bytes on each
 CIRCLE = 1 << 64  # places in the order
 ENTRY = 200  # characters that a document is taken to need beside its text
 

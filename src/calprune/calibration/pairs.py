@@ -38,27 +38,28 @@ class Pairs:
 
     def _row(self, pairs: "_Returnable", length: int, between: list[int], making: Making) -> Row | None:
         row: Row | None = None
+        windows = self.random_window and self.count is None
         for pair in pairs:
             if not pair.tokens:
                 making.dropped["no tokens"] += 1
                 continue
-            size = len(pair.tokens) + (len(row) + len(between) if row else length - making.room(pair, length))
-            windows = self.random_window and self.count is None
-            if size <= length or windows:
-                if row:
-                    row.mark(between)
-                row = row or making.begin(pair.tokens)
-                row.add(pair)
-                if len(row.pieces) == self.count or (windows and len(row) > length):
-                    return row
-            elif row is None:
+            if len(pair.tokens) > making.room(pair, length) and not windows:
                 making.dropped["longer than the sequence"] += 1
+                continue
+            if row is None:
+                row = making.begin(pair.tokens)
+            elif windows or len(row) + len(between) + len(pair.tokens) <= length:
+                row.mark(between)
             else:
                 pairs.give_back(pair)
                 if self.count is None:
                     return row
                 making.dropped[f"{self.count} pairs are longer than the sequence"] += len(row.pieces)
                 row = None
+                continue
+            row.add(pair)
+            if len(row.pieces) == self.count or (windows and len(row) > length):
+                return row
         return None
 
 
