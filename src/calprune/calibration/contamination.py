@@ -2,9 +2,11 @@
 
 Two texts overlap where 13 words in a row are the same, whatever their case and punctuation (Brown et al. 2020,
 arXiv:2005.14165, appendix C); an evaluation text of fewer than 13 words is looked for by 8 words in a row, and one of
-fewer than 8 cannot be told from ordinary wording and is counted as too short. The texts of an evaluation set are the
-strings of its records (question, choices, passage, answer, ...) each by itself: the wording of a prompt, which every
-prompt of a format has in common, is not among them. Equal hashes are checked against the words, so a match is one.
+fewer than 8 cannot be told from ordinary wording and is counted as too short. Eight words that more than 3 examples of
+short texts have in common ("which is not true according to the passage") are usual wording and no match. The texts of
+an evaluation set are the strings of its records (question, choices, passage, answer, ...) each by itself: the wording
+of a prompt, which every prompt of a format has in common, is not among them. Equal hashes are checked against the
+words, so a match is one.
 """
 
 from collections import Counter
@@ -22,6 +24,7 @@ from calprune.calibration.words import LONGEST, gram_hashes, words
 from calprune.config import ConfigError, identity
 
 SHOWN = 3  # matches of a part that a set's notes show
+USUAL = 3  # examples whose short texts may have an n-gram in common before it is usual wording
 ALIKE = 8  # places of one n-gram in the evaluation sets that are looked at: some wordings are in every record
 
 
@@ -121,6 +124,8 @@ class Evaluations:
                 evaluation.examples += 1
                 evaluation.too_short += not usable
         self._tables = {n: _table(grams) for n, grams in found.items() if grams}
+        if short in self._tables and short < ngram:
+            self._tables[short] = _unusual(self._tables[short], [text[:2] for text in self._texts])
 
     def matches(self, text: str) -> list[Match]:
         """For each example that shares wording with the text its longest shared run, in the order of the text."""
@@ -210,3 +215,12 @@ def _table(grams: list[tuple[np.ndarray, int]]) -> _Table:
     places = np.concatenate([np.arange(len(found), dtype=np.int32) for found, _ in grams])
     order = np.argsort(hashes, kind="stable")
     return _Table(hashes[order], texts[order], places[order])
+
+
+def _unusual(table: _Table, examples: list[tuple[str, str]]) -> _Table:
+    """The table without the n-grams of more than USUAL examples."""
+    _, first, count = np.unique(table.hashes, return_index=True, return_counts=True)
+    keep = np.ones(len(table.hashes), dtype=bool)
+    for at, n in zip(first[count > USUAL].tolist(), count[count > USUAL].tolist(), strict=True):
+        keep[at : at + n] = len({examples[which] for which in table.texts[at : at + n].tolist()}) <= USUAL
+    return _Table(*(column[keep] for column in table))

@@ -10,13 +10,15 @@ pair with an equal band is a candidate, with probability 1 - (1 - J^rows)^bands.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from calprune.calibration.document import Document
 from calprune.calibration.judge import Judge, Opening
-from calprune.calibration.words import word_hashes, words
+from calprune.calibration.words import words
 from calprune.config import ConfigError
 
 SEED = 42  # of the permutations: which documents go must not depend on a recipe's seed
-_BYTES = 4  # of a word's hash
+_SPACE = ord(" ")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class NearDuplicates:
 
 
 def shingles(text: str, n: int) -> list[bytes]:
-    """The n-grams of a text's words, each as bytes: the words' hashes, little-endian, one after another."""
-    hashes = b"".join(h.to_bytes(_BYTES, "little") for h in word_hashes(words(text)))
-    width = _BYTES * n
-    return [hashes[i : i + width] for i in range(0, max(len(hashes) - width, 0) + 1, _BYTES)]
+    """The n-grams of a text's words, a space between words, as bytes; all of a text of fewer words."""
+    given = " ".join(words(text)).encode("utf-8", "surrogatepass")
+    spaces = np.flatnonzero(np.frombuffer(given, dtype=np.uint8) == _SPACE).tolist()
+    if len(spaces) < n:
+        return [given]
+    firsts, lasts = [0, *(space + 1 for space in spaces)], [*spaces[n - 1 :], len(given)]
+    return [given[first:last] for first, last in zip(firsts, lasts, strict=False)]

