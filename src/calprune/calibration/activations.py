@@ -5,10 +5,11 @@ model is held for all sequences at once. Padding counts for nothing.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -36,29 +37,42 @@ def mean_states(model: Any, sequences: Sequence[Sequence[int]], size: int) -> Fl
 
 def second_moments(model: Any, sequences: Sequence[Sequence[int]], size: int) -> Float[Tensor, "n size"]:
     """Of each sequence the mean of x² at each input channel of the linears, over that of all tokens of all sequences,
-    projected. A channel that is always zero gives nothing."""
+    projected. A channel that is always zero gives nothing; nor do inputs that only some tokens reach (experts)."""
     given = CalibrationSet.from_tokens(sequences)
     share = given.lengths / given.lengths.sum()
     found = torch.zeros(len(sequences), size)
-    for block in walk(model, given, batch_size=1, propagate="dense"):
-        for name, moments in _of_each_sequence(block, len(sequences)).items():
+    for block in walk(model, given, propagate="dense"):
+        for name, moments in _of_each_sequence(block, given.lengths).items():
             usual = share @ moments
             ratios = torch.where(usual > 0, moments / usual, 0.0)
             found += ratios @ _projection(moments.shape[1], size, f"{block.name}.{name}")
     return found
 
 
-def _of_each_sequence(block: Block, n: int) -> dict[str, Float[Tensor, "n in"]]:
-    """For each input of the block's linears, named by the first that reads it, each sequence's mean of x²."""
-    batches, found = block.batches, dict[str, Tensor]()
-    for batch in batches:
-        block.batches = [batch]
-        seen = set()  # linears that read the same tensor share one InputStats
-        for name, stats in block.collect("moments").items():
-            if id(stats) not in seen:
-                seen.add(id(stats))
-                row = (stats.sum_xx / stats.tokens).cpu()
-                found.setdefault(name, torch.zeros(n, len(row)))[batch.sequences] = row
+def _of_each_sequence(block: Block, lengths: Int[Tensor, "n"]) -> dict[str, Float[Tensor, "n in"]]:
+    """For each input of the block's linears, named by the first that reads it, each sequence's mean of x². Carries
+    the batches through the block."""
+    batches, found, seen = block.batches, dict[str, Tensor](), list[Tensor]()
+
+    def look(name: str, x: Float[Tensor, "..."]) -> None:
+        b, width = len(batch.sequences), batch.hidden.shape[1]
+        if any(x is other for other in seen) or x.numel() != b * width * x.shape[-1]:
+            return
+        seen.append(x)
+        own = lengths[batch.sequences].to(x.device)
+        real = torch.arange(width, device=x.device) < own[:, None]
+        squares = (x.reshape(b, width, -1).float().square() * real[..., None]).sum(1)
+        means = found.setdefault(name, torch.zeros(len(lengths), x.shape[-1]))
+        means[batch.sequences] = (squares / own[:, None]).cpu()
+
+    with ExitStack() as stack:
+        for linear in block.linears():
+            hook = linear.module.register_forward_pre_hook(lambda _, args, name=linear.name: look(name, args[0]))
+            stack.callback(hook.remove)
+        for batch in batches:
+            seen.clear()
+            block.batches = [batch]
+            block.run()
     block.batches = batches
     return found
 
