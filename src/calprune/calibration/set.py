@@ -61,9 +61,9 @@ class CalibrationSet:
     @classmethod
     def from_tokens(
         cls,
-        tokens: Int[Tensor, "n T"] | Sequence[Sequence[int]],
-        lengths: Int[Tensor, "n"] | Sequence[int] | None = None,
-        weights: Float[Tensor, "n T"] | None = None,
+        tokens: Tensor | Sequence[Sequence[int]],
+        lengths: Tensor | Sequence[int] | None = None,
+        weights: Tensor | None = None,
     ) -> "CalibrationSet":
         """A set of tokens that one already has: a tensor (n, T), or lists of ids, which may be of several lengths.
 
@@ -78,6 +78,8 @@ class CalibrationSet:
         if tokens.ndim != 2 or tokens.is_floating_point():
             raise UserError(f"tokens: expected integers (sequences, tokens); got {tokens.dtype} {tuple(tokens.shape)}")
         counted = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else torch.as_tensor(lengths)
+        if counted.shape != (len(tokens),):
+            raise UserError(f"lengths: expected {len(tokens)} of them, one a sequence; got {_some(counted)}")
         return cls(tokens.to("cpu", torch.int64), counted.to("cpu", torch.int64),
                    None if weights is None else weights.to("cpu", torch.float32))  # fmt: skip
 

@@ -1,0 +1,332 @@
+"""Recipes: how they are written, what is drawn for which seed, how shares come out, and what the set says of it."""
+
+import gzip
+import itertools
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calprune.calibration.document import Document
+from calprune.calibration.draw import read_pool
+from calprune.calibration.layout import Crop, Pad
+from calprune.calibration.pairs import Pairs
+from calprune.calibration.recipe import Part, Recipe, build, make_set, parse_spec, read_recipe, write_recipe
+from calprune.config import ConfigError, UserError
+from tests.tiny import toy_tokenizer
+
+TOKENIZER = toy_tokenizer()
+
+
+def write(path: Path, count: int, size: int = 30, letter: str = "a") -> str:
+    """A file of `count` documents of `size` characters, each of them different."""
+    texts = [f"{letter}{i:04}" + letter * (size - 5) for i in range(count)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(path)
+
+
+def made(spec: str, **options):
+    return build(parse_spec(spec, **{"num_samples": 4, "max_seq_length": 31, "layout": "pad"} | options), TOKENIZER)
+
+
+def drawn(spec: str, source: str | None = None, **options) -> list[str]:
+    pieces = itertools.chain(*made(spec, **options).pieces)
+    return list(dict.fromkeys(p.document for p in pieces if source in (None, p.source)))
+
+
+# how a recipe is written ----------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_as_text_has_sources_formats_and_shares():
+    recipe = parse_spec("c4*2 + gsm8k:icl(pairs=5) + my_chat.jsonl:chat(responses, prompt_weight=0.2)*0.5", seed=3)
+    assert recipe.parts == (
+        Part("c4", None, 2.0),
+        Part("gsm8k", "icl(pairs=5)", 1.0),
+        Part("my_chat.jsonl", "chat(responses, prompt_weight=0.2)", 0.5),
+    )
+    assert (recipe.num_samples, recipe.max_seq_length, recipe.seed) == (128, 2048, 3)
+
+
+RECIPES = [
+    Recipe((Part("c4"),)),
+    Recipe((Part("c4", None, 2.0), Part("gsm8k", "icl")), 16, 512, 3, Crop(), lengths=((128, 1.0), (512, 3.0))),
+    Recipe((Part("gsm8k", "icl"),), layout=Pad(whole=True), pairs=Pairs(separator="", bos_per_pair=True),
+           with_replacement=True, count_padding=True, begin_of_text="always", skip_first=4, first=100),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_read_as_it_was_written(recipe):
+    assert read_recipe(json.loads(json.dumps(write_recipe(recipe))), "test") == recipe
+
+
+def test_a_yaml_file_says_the_same_as_text_and_options_go_before_it(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("parts:\n- c4*2\n- {source: gsm8k, format: icl}\nnum_samples: 16\nlayout: crop\n")
+    assert parse_spec(str(path)) == parse_spec("c4*2 + gsm8k:icl", num_samples=16, layout="crop")
+    assert parse_spec(str(path), num_samples=8).num_samples == 8
+
+
+BAD = {
+    "c4*0": "share of c4 must be a number above 0; got 0",
+    "c4*-1": "share of c4 must be a number above 0",
+    "c4*nan": "share of c4 must be a number above 0",
+    "c4*x": "share of c4 must be a number; got 'x'; write it like",
+    "c4:iicl": "did you mean 'icl'",
+    "c4:": "cannot read 'c4:'",
+    "": "cannot read ''",
+    "c4 + c4": "same source and format twice",
+}
+
+
+@pytest.mark.parametrize("spec", BAD)
+def test_what_cannot_be_read_is_said(spec):
+    with pytest.raises(ConfigError) as caught:
+        parse_spec(spec)
+    assert BAD[spec] in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("option", "expected"), [
+    ({"num_samples": 0}, "num_samples must be at least 1; got 0"), ({"layout": "cropp"}, "did you mean 'crop'"),
+    ({"max_seq_length": 1}, "at least 2"), ({"skip_first": 2048}, "below max_seq_length"), ({"sed": 1}, "'seed'"),
+    ({"lengths": [[4096, 1]]}, "tokens from 2 to max_seq_length 2048"), ({"num_samples": "8"}, "num_samples"),
+    ({"begin_of_text": "yes"}, "begin_of_text"), ({"seed": -1}, "seed must be at least 0"),
+])  # fmt: skip
+def test_an_option_that_is_wrong_is_named(option, expected):
+    with pytest.raises(ConfigError, match=expected):
+        parse_spec("c4", **option)
+
+
+# what is drawn --------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_recipe_gives_the_same_tokens_and_another_seed_gives_others(tmp_path):
+    path = write(tmp_path / "a.jsonl", 40)
+    one, again, other = made(path), made(path), made(path, seed=1)
+    assert torch.equal(one.tokens, again.tokens) and one.id == again.id
+    assert not torch.equal(one.tokens, other.tokens) and one.id != other.id
+
+
+@pytest.mark.parametrize("layout", ["pad", "crop", "concatenate"])
+@pytest.mark.parametrize(("documents", "samples"), [(40, 4), (30, 10), (21, 4)])
+def test_draws_are_disjoint_while_the_pool_allows_it(tmp_path, layout, documents, samples):
+    path = write(tmp_path / "a.jsonl", documents)
+    length = 32 if layout == "concatenate" else 31  # a document, its begin-of-text and, concatenated, its end
+    draws = [drawn(path, seed=seed, num_samples=samples, layout=layout, max_seq_length=length)
+             for seed in range(documents // samples)]  # fmt: skip
+    everything = list(itertools.chain(*draws))
+    assert len(set(everything)) == len(everything) == samples * (documents // samples)
+
+
+def test_when_the_pool_is_used_up_new_draws_are_random_and_not_the_old_ones_again(tmp_path):
+    path = write(tmp_path / "a.jsonl", 12)
+    draws = [frozenset(drawn(path, seed=seed)) for seed in range(12)]
+    assert all(len(d) == 4 for d in draws)
+    assert len(set(draws)) > 9
+    for first in range(0, 12, 3):  # each three seeds use the pool once
+        assert frozenset.union(*draws[first : first + 3]) == frozenset.union(*draws[:3])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 5])
+def test_adding_a_source_never_changes_what_another_draws(tmp_path, seed):
+    a, b, c = (write(tmp_path / f"{name}.jsonl", 100, letter=name) for name in "abc")
+    alone = drawn(a, seed=seed, num_samples=12)
+    both = drawn(f"{a} + {b}", a, seed=seed, num_samples=12)
+    three = drawn(f"{c} + {a} + {b}", a, seed=seed, num_samples=12)
+    assert len(both) == 6 and both == alone[:6]
+    assert len(three) == 4 and three == alone[:4]
+
+
+def test_a_mixture_from_a_small_pool_uses_all_of_it_before_draws_meet(tmp_path):
+    a, b = (write(tmp_path / f"{name}.jsonl", 20, letter=name) for name in "ab")
+    draws = [drawn(f"{a} + {b}", a, seed=seed, num_samples=10) for seed in range(4)]  # 5 documents of each
+    assert len(set(itertools.chain(*draws))) == 20
+
+
+def test_a_random_draw_is_of_the_whole_file_not_of_its_beginning(tmp_path):
+    path = write(tmp_path / "a.jsonl", 400)
+    lines = [int(d.split(":")[1]) for seed in range(5) for d in drawn(path, seed=seed, num_samples=20)]
+    expected, spread = 200.5, 400 / 12**0.5 / 100**0.5
+    assert abs(sum(lines) / 100 - expected) < 4 * spread
+
+
+@given(st.integers(0, 40), st.integers(1, 5))
+def test_a_reservoir_holds_the_run_of_its_seed_whatever_it_may_hold(seed, times):
+    """What a larger reservoir gives first, a smaller one gives too: the file is only read, never the memory asked."""
+    documents = [Document("x" * 100, str(i)) for i in range(200)]
+    small = read_pool("s", iter(documents), seed, held=3_000)
+    large = read_pool("s", iter(documents), seed, held=3_000 * times)
+    first = [small.documents[i].id for i in small.order()]
+    assert not small.whole and 3 <= len(first) <= 12
+    if not large.whole:
+        assert [large.documents[i].id for i in large.order()][: len(first)] == first
+
+
+def test_runs_of_a_file_too_large_to_hold_are_apart(monkeypatch, tmp_path):
+    monkeypatch.setattr("calprune.calibration.recipe.HELD", 6_000)
+    path = write(tmp_path / "a.jsonl", 1_000)
+    draws = [drawn(path, seed=seed, num_samples=8) for seed in range(8)]
+    assert len(set(itertools.chain(*draws))) == 8 * 8
+
+
+def test_a_reservoir_that_turns_out_too_small_is_filled_again(monkeypatch, tmp_path):
+    monkeypatch.setattr("calprune.calibration.recipe.HELD", 2_000)
+    assert len(drawn(write(tmp_path / "a.jsonl", 400), num_samples=100)) == 100
+
+
+def test_with_replacement_a_document_may_come_again(tmp_path):
+    path = write(tmp_path / "a.jsonl", 3)
+    found = made(path, num_samples=40, with_replacement=True)
+    assert len(found.tokens) == 40 and found.drawn[0].used == 3
+
+
+def test_an_edited_file_is_another_set_and_a_copy_elsewhere_is_the_same(tmp_path):
+    path = Path(write(tmp_path / "a.jsonl", 40))
+    first = made(str(path), layout="crop", max_seq_length=20)
+    (tmp_path / "sub").mkdir()
+    copy = tmp_path / "sub" / "b.jsonl"
+    copy.write_bytes(path.read_bytes())
+    other = made(str(copy), layout="crop", max_seq_length=20)
+    assert other.id == first.id and torch.equal(other.tokens, first.tokens)
+    path.write_text(path.read_text().replace("a0039", "a0040"))
+    assert made(str(path), layout="crop", max_seq_length=20).id != first.id
+
+
+def test_another_tokenizer_makes_another_set(tmp_path):
+    path = write(tmp_path / "a.jsonl", 10)
+    recipe = parse_spec(path, num_samples=2, max_seq_length=8)
+    assert build(recipe, TOKENIZER).id != build(recipe, toy_tokenizer(adds_begin=False)).id
+
+
+# shares, lengths, weights ---------------------------------------------------------------------------------------------
+
+
+def test_shares_are_of_tokens_though_sequences_differ_in_length(tmp_path):
+    long, short = write(tmp_path / "a.jsonl", 300, 119), write(tmp_path / "b.jsonl", 300, 29, "b")
+    built = made(f"{long}*3 + {short}", num_samples=70, max_seq_length=120)
+    tokens = {part.source: part.tokens for part in built.drawn}
+    assert sum(part.sequences for part in built.drawn) == 70  # 30 of 120 tokens, 40 of 30
+    assert tokens == {long: 30 * 120, short: 40 * 30}
+    assert [part.share for part in built.drawn] == [0.75, 0.25]
+
+
+def test_sequences_of_full_length_are_shared_by_largest_remainder(tmp_path):
+    paths = [write(tmp_path / f"{name}.jsonl", 100, letter=name) for name in "abc"]
+    built = made(" + ".join(paths), num_samples=128, layout="concatenate", max_seq_length=16)
+    assert [part.sequences for part in built.drawn] == [43, 43, 42]
+
+
+def test_a_share_of_less_than_a_sequence_is_refused_not_lost(tmp_path):
+    a, b = write(tmp_path / "a.jsonl", 50), write(tmp_path / "b.jsonl", 50, letter="b")
+    with pytest.raises(UserError, match="less than one of 4 sequences"):
+        made(f"{a}*100 + {b}")
+
+
+def test_a_mixture_of_lengths_has_each_length_as_often_as_asked(tmp_path):
+    path = write(tmp_path / "a.jsonl", 200)
+    built = made(path, num_samples=10, layout="concatenate", max_seq_length=64, lengths=[[16, 3], [64, 2]])
+    assert sorted(built.lengths.tolist()) == [16] * 6 + [64] * 4
+    assert built.counts["padding"] == 6 * 48
+
+
+def test_the_first_tokens_of_a_sequence_weigh_nothing_where_asked(tmp_path):
+    built = made(write(tmp_path / "a.jsonl", 10, 9), skip_first=3, max_seq_length=20)
+    assert built.weights.shape == (4, 10) and torch.equal(built.weights, torch.tensor([[0.0] * 3 + [1.0] * 7] * 4))
+
+
+def test_only_responses_count_where_asked(tmp_path):
+    path = tmp_path / "chat.jsonl"
+    rows = [{"messages": [{"role": "user", "content": f"ask {i}"}, {"role": "assistant", "content": f"reply {i}"}]}
+            for i in range(9)]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    built = made(f"{path}:chat(responses)", max_seq_length=99)
+    for tokens, weights, length in zip(built.tokens, built.weights, built.lengths.tolist(), strict=True):
+        counted = TOKENIZER.decode(tokens[:length][weights[:length] == 1])
+        assert counted.startswith("reply ") and "ask" not in counted
+        assert set(weights.tolist()) == {0.0, 1.0} and not weights[length:].any()
+        assert TOKENIZER.bos_token_id not in tokens[:length]  # the template writes what there is to write
+
+
+def test_padding_is_counted_on_the_left_as_the_papers_do_only_where_asked(tmp_path):
+    path = write(tmp_path / "a.jsonl", 10, 9)
+    plain, padded = made(path, max_seq_length=20), made(path, max_seq_length=20, count_padding=True)
+    assert plain.tokens.shape == (4, 10) and plain.lengths.tolist() == [10] * 4
+    assert padded.tokens.shape == (4, 20) and padded.lengths.tolist() == [20] * 4
+    assert torch.equal(padded.tokens[:, 10:], plain.tokens)
+    for row, pieces in zip(padded.tokens, padded.pieces, strict=True):
+        assert TOKENIZER.decode(row[pieces[0].first : pieces[0].last]).startswith("a0")
+
+
+# what the set says ----------------------------------------------------------------------------------------------------
+
+
+def test_every_document_is_accounted_for(tmp_path):
+    path = tmp_path / "a.jsonl"
+    texts = ["x" * (40 if i % 2 else 10) for i in range(30)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    built = made(str(path), layout="crop", num_samples=8, max_seq_length=31)
+    part = built.drawn[0]
+    assert part.pool == 30 and part.used == 8 and part.read == part.used + sum(part.dropped.values())
+    assert built.counts == {"documents read": part.read, "documents used": 8, "sequences": 8, "tokens": 248,
+                            "dropped: shorter than the sequence": part.read - 8, "padding": 0}  # fmt: skip
+
+
+def test_the_pieces_name_the_document_of_each_token(tmp_path):
+    path = Path(write(tmp_path / "a.jsonl", 40))
+    lines = [json.loads(line)["text"] for line in path.read_text().splitlines()]
+    for layout in ("concatenate", "crop", "pad"):
+        built = made(str(path), layout=layout, num_samples=6, max_seq_length=20)
+        for row, pieces in zip(built.tokens, built.pieces, strict=True):
+            for piece in pieces:
+                name, _, line = piece.document.rpartition(":")
+                found = TOKENIZER.decode(row[piece.first : piece.last])
+                assert name == "a.jsonl" and found and found in lines[int(line) - 1]
+            assert sum(p.last - p.first for p in pieces) + sum(i in (0, 1) for i in row.tolist()) == 20
+
+
+def test_a_pool_of_few_draws_is_told(tmp_path):
+    few, many = write(tmp_path / "a.jsonl", 39), write(tmp_path / "b.jsonl", 40, letter="b")
+    assert "from the 10th seed on draws share documents" in made(few).notes[0]
+    assert made(many).notes == ()
+
+
+def test_too_few_documents_are_told_with_how_many_there_were_and_why(tmp_path):
+    with pytest.raises(UserError) as caught:
+        made(write(tmp_path / "a.jsonl", 9, 12), layout="crop")
+    message = str(caught.value)
+    assert "9 gave 0 of 4 sequences of 31 tokens (dropped: 9 shorter than the sequence)" in message
+    assert "--num-samples" in message and "--layout concatenate" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "too short"])
+def test_an_empty_or_too_short_text_is_one_line(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(UserError, match=r"a\.txt"):
+        make_set(str(tmp_path / "a.txt"), TOKENIZER)
+
+
+def test_a_broken_file_is_told_with_its_line(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "a"}\n{"text": \n'))
+    with pytest.raises(UserError, match=r"a\.jsonl\.gz:2: broken JSON"):
+        made(str(path))
+
+
+def test_the_controls_never_run_out_and_differ_by_seed():
+    one, other = made("random_tokens", layout=None), made("random_tokens", layout=None, seed=1)
+    assert one.drawn[0].pool is None and one.notes == ()
+    assert not torch.equal(one.tokens, other.tokens)
+    assert (one.tokens[:, 1:] >= 3).all()  # no special token but the begin-of-text
+    dots = made("ellipses", layout=None, num_samples=2, max_seq_length=1500)
+    assert set(TOKENIZER.decode(dots.tokens[0, 1:])) == {"."}
+
+
+@pytest.mark.skipif(not os.environ.get("CALPRUNE_DATA"), reason="needs data sets on disk: set CALPRUNE_DATA")
+def test_real_sources_mix():
+    built = build(parse_spec("c4*2 + gsm8k:icl", num_samples=12, max_seq_length=256), TOKENIZER)
+    tokens = [part.tokens for part in built.drawn]
+    assert 0.55 < tokens[0] / sum(tokens) < 0.75 and all(part.licence for part in built.drawn)
