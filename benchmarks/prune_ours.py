@@ -19,7 +19,7 @@ from calprune.blocks import walk
 from calprune.calibration.set import CalibrationSet
 from calprune.methods import parse_method
 from calprune.pattern import parse_pattern
-from calprune.prune import prune
+from calprune.pruning import prune
 from calprune.statistics import Statistics
 
 

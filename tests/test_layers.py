@@ -16,7 +16,7 @@ LAYERS = [  # a room may import itself and the rooms above its line, never one b
     {"collect"},
     {"blocks"},
     {"methods", "statistics"},
-    {"prune"},
+    {"pruning"},
     {"demo_model"},
     {"models"},
     {"calibration"},

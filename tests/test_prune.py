@@ -11,7 +11,7 @@ from calprune.config import UserError
 from calprune.linears import ModelError, find_blocks, linears
 from calprune.methods import Magnitude, SparseGPT, Wanda
 from calprune.pattern import KeepNofM, PatternError, Unstructured
-from calprune.prune import prune
+from calprune.pruning import prune
 from calprune.statistics import Statistics
 from calprune.stats import StatsError
 from tests.families import CONFIGS, FUSED_EXPERTS, tiny_model

@@ -15,7 +15,7 @@ from calprune import __version__
 from calprune.config import plain, write_call
 from calprune.methods import METHODS
 from calprune.models import Model, save
-from calprune.prune import LinearReport, Pruning
+from calprune.pruning import LinearReport, Pruning
 from calprune.store import to_json
 
 REPORT = "calprune.json"

@@ -28,7 +28,7 @@ from calprune.linears import find_blocks
 from calprune.methods import parse_method
 from calprune.models import Model, load, quiet_transformers
 from calprune.pattern import parse_pattern
-from calprune.prune import Pruning
+from calprune.pruning import Pruning
 from calprune.store import write_json, write_whole
 
 SEQUENCES, LENGTH, WINDOWS = 16, 256, 12  # calibration sequences, tokens of each; windows of that length to judge on

@@ -51,7 +51,7 @@ def prune_command(
     from calprune.config import choice
     from calprune.methods import parse_method
     from calprune.models import find_device, load
-    from calprune.prune import Pruning
+    from calprune.pruning import Pruning
     from calprune.store import refuse_occupied
 
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")

@@ -2,9 +2,12 @@
 
 import dataclasses
 import inspect
+import re
 from typing import Any
 
 from calprune.methods import METHODS
+
+CITATION = r".*?\b(19|20)\d\d\b(, arXiv:\d+\.\d+)?(, (eq\.|Algorithm) [\d-]+)?"  # authors, title, where, year, place
 
 
 def described_methods() -> list[dict[str, Any]]:
@@ -16,10 +19,11 @@ def _describe(name: str, cls: Any) -> dict[str, Any]:
     own = inspect.getdoc(cls) if cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}(") else None
     module = inspect.getdoc(inspect.getmodule(cls)) or ""
     idea, _, rest = module.partition("\n\n")
+    paper = re.match(CITATION, " ".join(rest.split()))
     return {
         "name": name,
         "idea": " ".join((own or idea).split("\n\n")[0].split()),
-        "paper": " ".join(rest.split("\n\n")[0].split()),
+        "paper": paper[0] if paper else "",
         "needs": cls.needs,
         "options": {f.name: _written(f.default) for f in dataclasses.fields(cls)},
         "version": cls.version,

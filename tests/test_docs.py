@@ -1,0 +1,69 @@
+"""The pages say what the program does: every command, method and file is there, and what is generated is current."""
+
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from calprune.methods import METHODS
+from calprune.methods.listing import described_methods
+
+ROOT = Path(__file__).parents[1]
+
+
+def load_generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATE = load_generator()
+
+
+def test_generated_pages_are_current():
+    assert GENERATE.stale() == []
+
+
+def test_every_command_shows_an_example_and_explains_its_options():
+    found = dict(GENERATE.commands())
+    assert len(found) >= 8
+    for name, command in found.items():
+        assert f"Example: {name.split()[0]}" in " ".join(command.help.split()), name
+        for option in command.params:
+            assert option.param_type_name == "argument" or option.help, f"{name}: {option.name}"
+
+
+def test_every_method_names_its_idea_and_its_paper():
+    assert [entry["name"] for entry in described_methods()] == sorted(METHODS)
+    for entry in described_methods():
+        assert entry["idea"], entry["name"]
+        assert re.search(r", (19|20)\d\d\b", entry["paper"]), entry["name"]
+
+
+def test_every_file_that_is_written_is_on_the_page_about_the_disk():
+    page = (ROOT / "docs" / "on-disk.md").read_text()
+    sets = ("recipe.yaml", "tokens.safetensors", "pieces.jsonl", "counts.json")
+    for name in (*sets, "statistics.json", "calprune.json", "demo.json", "about.json"):
+        assert name in page, name
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize(
+    "word", ["pypi" + ".org", "python" + "hosted", "registry." + "npmjs", "/work" + "/", "/farm" + "/"]
+)
+def test_no_registry_host_and_no_path_of_a_machine_is_written_down(word):
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("this is no git checkout, so its files are not known")
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_file() and path.suffix not in (".png",):
+            assert word not in path.read_text(errors="replace"), name
