@@ -195,11 +195,20 @@ def test_a_save_that_is_interrupted_leaves_nothing(tmp_path, error):
 
 
 def test_loading_says_nothing_and_leaves_transformers_as_loud_as_it_was(folder, capfd):
-    level, bars = transformers.logging.get_verbosity(), transformers.utils.logging.is_progress_bar_enabled()
-    models.load(str(folder))
-    assert capfd.readouterr() == ("", "")
-    assert transformers.logging.get_verbosity() == level
-    assert transformers.utils.logging.is_progress_bar_enabled() == bars
+    log = transformers.utils.logging
+    before = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(log.ERROR + 1)
+    log.enable_progress_bar()
+    try:
+        models.load(str(folder))
+        assert capfd.readouterr() == ("", "")
+        assert (log.get_verbosity(), log.is_progress_bar_enabled()) == (log.ERROR + 1, True)
+        log.disable_progress_bar()
+        models.load(str(folder))
+        assert not log.is_progress_bar_enabled()
+    finally:
+        log.set_verbosity(before[0])
+        (log.enable_progress_bar if before[1] else log.disable_progress_bar)()
 
 
 def test_without_its_package_the_demo_model_says_what_to_install(tmp_path, monkeypatch):

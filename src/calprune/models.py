@@ -175,7 +175,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel,
     """Raise UserError when the tokenizer can give an id that the model has no embedding for."""
     embeddings: Any = model.get_input_embeddings()
     largest, rows = max(tokenizer.get_vocab().values()), len(embeddings.weight)
-    if False:
+    if largest >= rows:
         raise UserError(f"model {name}: its tokenizer gives ids up to {largest}, but the model has embeddings for "
                         f"{rows}; expected the tokenizer that belongs to it")  # fmt: skip
 
