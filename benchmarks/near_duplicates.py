@@ -4,7 +4,8 @@
 
 Documents are drawn from a seeded word model (Zipf's law over 50,000 invented words), a tenth of them copies with a few
 words changed. Each side runs in a process of its own and does the whole work, from text to the list of what is kept:
-5-word n-grams (cut by the same code, timed alone too), 128 permutations, threshold 0.8. Memory is what the process grew by while it ran, at its peak.
+5-word n-grams (cut by the same code, timed alone too), 128 permutations, threshold 0.8. Memory is what the process
+grew by while it ran, at its peak.
 Writes benchmarks/near_duplicates.md.
 """
 

@@ -1,0 +1,231 @@
+"""Filters: each drops what it says, for the reason it says; near duplicates are held to exact Jaccard."""
+
+import gzip
+import json
+import math
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from calprune.calibration.document import Document
+from calprune.calibration.filtering import filtered, parse_filter, read_filters, write_filter
+from calprune.calibration.filters import FILTERS, Language, MaxWords, MinWords, Perplexity, Repetition
+from calprune.calibration.judge import Opening
+from calprune.calibration.near_duplicates import NearDuplicates, shingles
+from calprune.calibration.recipe import build, parse_spec, read_recipe, write_recipe
+from calprune.calibration.words import gram_hashes, words
+from calprune.config import ConfigError, UserError, identity, rng
+from tests.tiny import toy_tokenizer
+
+CALM = "the boat left the harbour at noon and nobody on the quay waved to it"
+EXAMPLES = [  # each filter, a document that it drops, and one that it keeps
+    ("min_words(5)", "four words are here", "five words are just here"),
+    ("max_words(4)", "five words are just here", "four words are here"),
+    ("language(en)", "Der Hafen war leer, und niemand winkte dem kleinen Boot nach, als es ablegte.", CALM),
+    ("repetition(0.5)", "again and again " * 20, CALM),
+    ("blocked_words([casino, 'free spins'])", "You get FREE  spins, today!", "you are free. A spinster came"),
+    ("blocked_words(casino)", "the Casino.", "the casinos"),
+]
+TEXT = [rng(0, "filters").choice(["sun", "moon", "sea", "tide", "oar", "net", "fog", "gull"]) for _ in range(400)]
+
+
+def judged(filters: str | list[str], texts: list[str], **given) -> tuple[list[str], Counter]:
+    dropped: Counter[str] = Counter()
+    documents = [Document(text, f"file:{i}") for i, text in enumerate(texts, 1)]
+    kept = filtered(documents, read_filters(filters, "here"), Opening(**given), dropped)
+    return [document.text for document in kept], dropped
+
+
+def jaccard(a: str, b: str, n: int) -> float:
+    """By sets of tuples, as it is defined."""
+    first, second = ({tuple(w[i : i + n]) for i in range(len(w) - n + 1)} for w in (a.split(), b.split()))
+    return len(first & second) / len(first | second)
+
+
+@pytest.mark.parametrize(("written", "bad", "good"), EXAMPLES, ids=[e[0] for e in EXAMPLES])
+def test_a_filter_drops_what_it_says_and_nothing_else(written, bad, good):
+    kept, dropped = judged(written, [good, bad])
+    assert kept == [good]
+    assert sum(dropped.values()) == 1
+
+
+def test_reasons_are_counted_and_the_first_filter_that_objects_gives_it():
+    texts = ["one two", "one two", "one two three four five six seven", CALM, CALM + " ", "three little words"]
+    kept, dropped = judged(["min_words(3)", "exact_duplicates", "max_words(10)"], texts)
+    assert kept == ["one two three four five six seven", "three little words"]
+    assert dropped == {"fewer than 3 words": 2, "exact duplicate": 1, "more than 10 words": 1}
+
+
+def test_a_filter_sees_only_what_those_before_it_left():
+    texts = [CALM, "short one", "short one", CALM]
+    assert judged(["exact_duplicates", "min_words(5)"], texts)[1] == {"exact duplicate": 2, "fewer than 5 words": 1}
+    assert judged(["min_words(5)", "exact_duplicates"], texts)[1] == {"exact duplicate": 1, "fewer than 5 words": 2}
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30), st.integers(1, 4))
+def test_repetition_is_the_share_of_ngrams_that_came_before(letters, n):
+    grams = [tuple(letters[i : i + n]) for i in range(len(letters) - n + 1)]
+    share = 1 - len(set(grams)) / len(grams) if grams else 0.0
+    for most in (share, share - 1e-6):
+        if most >= 0:
+            judge = Repetition(most, n).open(Opening())
+            assert bool(judge([Document(" ".join(letters), "")])[0]) == (share > most)
+
+
+@given(st.text())
+def test_ascii_words_are_found_as_all_words_are(text):
+    ascii_part = "".join(c for c in text if c.isascii())
+    beside = words(ascii_part + " é")  # goes the other way
+    assert words(ascii_part) == beside[:-1]
+
+
+def test_a_chinese_character_is_a_word():
+    assert words("我们 went 去海边") == ["我", "们", "went", "去", "海", "边"]
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=40), st.integers(1, 5))
+def test_ngrams_have_equal_hashes_exactly_where_they_are_equal(given_words, n):
+    grams = [tuple(given_words[i : i + n]) for i in range(len(given_words) - n + 1)]
+    hashes = gram_hashes(given_words, n).tolist()
+    assert len(hashes) == len(grams)
+    assert len(set(zip(grams, hashes, strict=True))) == len(set(grams)) == len(set(hashes))
+    cut = shingles(" ".join(given_words), n)
+    assert cut == ([" ".join(gram).encode() for gram in grams] or [" ".join(given_words).encode()])
+
+
+def test_minhash_estimates_the_jaccard_index_within_its_error():
+    """The deduplicator's own estimate, at a threshold four standard errors (sqrt(J(1-J)/128)) above or below the
+    exact index, says new or duplicate; a hundred pairs of known similarity."""
+    stream = rng(1, "pairs")
+    for _ in range(100):
+        text = [f"w{stream.randrange(10_000)}" for _ in range(200)]
+        other = list(text)
+        for _ in range(stream.randrange(1, 12)):
+            other[stream.randrange(200)] = "changed"
+        a, b = " ".join(text), " ".join(other)
+        exact = jaccard(a, b, 5)
+        error = math.sqrt(exact * (1 - exact) / 128)
+        documents = [Document(a, "1"), Document(b, "2")]
+        every_pair = {"permutations": 128, "bands": 128}  # a candidate wherever one of 128 values agrees
+        if exact - 4 * error > 0:
+            assert NearDuplicates(exact - 4 * error, **every_pair).open(Opening())(documents)[1]
+        if exact + 4 * error <= 1:
+            assert not NearDuplicates(exact + 4 * error, **every_pair).open(Opening())(documents)[1]
+
+
+def test_of_near_duplicates_the_first_stays_wherever_the_batch_ends():
+    stream = rng(2, "far")
+    unlike = [" ".join(f"w{stream.randrange(10_000)}" for _ in range(60)) for _ in range(150)]
+    near = f"{unlike[0]} and one word more"
+    assert jaccard(unlike[0], near, 5) > 0.9
+    kept, dropped = judged("near_duplicates", [*unlike, near, unlike[3]])
+    assert kept == unlike
+    assert dropped == {"near duplicate (Jaccard 0.8 or more)": 2}
+
+
+def test_perplexity_is_the_models_own_loss():
+    tokenizer = toy_tokenizer()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), initializer_range=0.5, **sizes)).eval()
+    texts = ["aaaa aaaa", "a bird", "x"]
+    losses = []
+    for text in texts:
+        ids = torch.tensor([tokenizer(text)["input_ids"]])  # with its begin-of-text
+        losses.append(math.exp(model(ids, labels=ids).loss.item()))
+    loaded = SimpleNamespace(model=model, id="tiny")
+    for text, perplexity in zip(texts, losses, strict=True):
+        for low, high, stays in ((perplexity * 0.999, perplexity * 1.001, True), (perplexity * 1.001, 1e9, False)):
+            kept, dropped = judged(f"perplexity({low}, {high})", [text], tokenizer=tokenizer, model=loaded)
+            assert (kept == [text]) == stays and sum(dropped.values()) == (not stays)
+
+
+def test_perplexity_without_a_model_is_refused():
+    with pytest.raises(UserError, match="needs the model's weights"):
+        judged("perplexity(high=50)", ["a"], tokenizer=toy_tokenizer())
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_is_read_as_it_is_written(name):
+    example = {"min_words": "min_words(5)", "max_words": "max_words(5)", "language": "language([en, de])",
+               "repetition": "repetition(0.3, ngram=2)", "blocked_words": "blocked_words([casino, 'free spins'])",
+               "contamination": "contamination(against=[gsm8k, './own file.jsonl'], ngram=10)"}  # fmt: skip
+    read = parse_filter(example.get(name, name))
+    assert type(read) is FILTERS[name]
+    assert parse_filter(write_filter(read)) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("min_word(5)", "did you mean 'min_words'"),
+        ("min_words(most=5)", "unknown option 'most'"),
+        ("min_words", "words is missing"),
+        ("min_words(5, 6)", "takes 1 options"),
+        ("min_words('5')", "valid integer"),
+        ("repetition(3)", "fraction from 0 to 1"),
+        ("near_duplicates(bands=7)", "multiple of bands"),
+        ("contamination([])", "needs evaluation sets"),
+        ("blocked_words(['!'])", "needs words"),
+        ("min_words(", "cannot read filter"),
+        ("1 + 1", "cannot read filter"),
+    ],
+)
+def test_a_mistake_in_a_filter_is_named(text, told):
+    with pytest.raises(ConfigError, match=told.replace("(", r"\(")):
+        parse_filter(text)
+
+
+def test_an_unknown_language_is_named():
+    with pytest.raises(ConfigError, match="unknown language 'eng'; did you mean"):
+        Language(("eng",)).open(Opening())
+
+
+def test_a_language_filter_without_its_identifier_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "py3langid", None)
+    with pytest.raises(UserError, match="pip install py3langid"):
+        Language(("en",)).open(Opening())
+
+
+def texts_file(folder, texts):
+    path = folder / "own.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(json.dumps({"text": text}) + "\n" for text in texts).encode(), mtime=0))
+    return path
+
+
+def test_a_recipe_keeps_its_filters_in_its_file_and_its_identity(tmp_path):
+    path = texts_file(tmp_path, [CALM, "short", " ".join(TEXT), CALM])
+    wanted = {"num_samples": 2, "max_seq_length": 32, "filters": ["min_words(3)", "exact_duplicates"]}
+    recipe = parse_spec(str(path), **wanted)
+    assert recipe.filters == read_filters([{"min_words": {"words": 3}}, "exact_duplicates"], "")
+    assert read_recipe(write_recipe(recipe), "again") == recipe
+    plainly = parse_spec(str(path), **(wanted | {"filters": None}))
+    assert "filters" not in write_recipe(plainly)
+    assert identity(recipe) != identity(plainly) != identity(parse_spec(str(path), **(wanted | {"filters": "min_words(4)"})))
+    made = build(recipe, toy_tokenizer())
+    assert made.counts["dropped: fewer than 3 words"] == 1 and made.counts["dropped: exact duplicate"] == 1
+    assert made.drawn[0].pool == 2
+    assert made.id != build(plainly, toy_tokenizer()).id
+
+
+def test_too_few_documents_tells_what_the_filters_dropped(tmp_path):
+    path = texts_file(tmp_path, ["short"] * 9 + [CALM])
+    recipe = parse_spec(str(path), num_samples=50, max_seq_length=32, filters="min_words(3)")
+    with pytest.raises(UserError, match=r"too few documents: 1 gave .*\(dropped: 9 fewer than 3 words"):
+        build(recipe, toy_tokenizer())
+
+
+def test_a_source_without_end_is_not_filtered():
+    recipe = parse_spec("ellipses", num_samples=1, max_seq_length=16, filters="min_words(3)")
+    made = build(recipe, toy_tokenizer())
+    assert any("no filter looks at it" in note for note in made.notes)
+
+
+def test_a_filter_that_needs_a_model_makes_its_recipe_need_one():
+    assert parse_spec("c4", filters=[Perplexity(high=100.0)]).uses_model
+    assert not parse_spec("c4", filters=[MinWords(3), MaxWords(9)]).uses_model
