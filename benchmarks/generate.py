@@ -84,23 +84,25 @@ def main() -> None:
         for name, write in ways.items():
             rates.setdefault(name, []).append(rate(write))
             print(f"round {turn + 1}: {name}: {rates[name][-1]:.1f} tokens/s", flush=True)
-    Path(__file__).with_suffix(".md").write_text(table(rates, asked))
+        Path(__file__).with_suffix(".md").write_text(table(rates, asked))
 
 
 def table(rates: dict[str, list[float]], asked: argparse.Namespace) -> str:
-    middle = {name: statistics.median(found) for name, found in rates.items()}
+    middle = {name: statistics.median(each) for name, each in rates.items()}
     single, batched, ours = middle.values()
+    found = next(iter(rates.values()))
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
     lines = [
         "# Text generation, tokens per second", "",
-        f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load average "
-        f"{load}, {versions}; SmolLM2-135M-Instruct, float32, {asked.prompts} prompts of 8 tokens ({ONE_BY_ONE} one at "
-        f"a time), at most {asked.max_new_tokens} new ones, median of {asked.rounds} rounds in turn (lowest, highest).",
+        f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load "
+        f"average {load}, {versions}; SmolLM2-135M-Instruct, float32, {asked.prompts} prompts of 8 tokens "
+        f"({ONE_BY_ONE} one at a time), at most {asked.max_new_tokens} new ones, median of {len(found)} round(s) in turn "
+        "(lowest, highest).",
         "",
         "| way | tokens/s | of one at a time | of batches |", "|---|---|---|---|",
-        *[f"| {name} | {middle[name]:.1f} ({min(found):.1f} to {max(found):.1f}) | {middle[name] / single:.2f} | "
-          f"{middle[name] / batched:.2f} |" for name, found in rates.items()], "",
+        *[f"| {name} | {middle[name]:.1f} ({min(each):.1f} to {max(each):.1f}) | {middle[name] / single:.2f} | "
+          f"{middle[name] / batched:.2f} |" for name, each in rates.items()], "",
         f"Goals: {ours / single:.2f} of one at a time (at least 4), {ours / batched:.2f} of batches (at least 1.2). "
         "vLLM, a GPU: not measured.", "",
     ]  # fmt: skip
