@@ -96,7 +96,7 @@ def test_a_format_made_in_python_takes_no_option_of_another():
 
 
 def test_steps_are_lines_as_gsm8k_writes_them():
-    rationale = "He has 3 boxes. Each holds 4.\nSo 3 * 4 = <<3*4=12>>12.\n\nHe eats 2, so 12 - 2 = 10."
+    rationale = "He has 3 boxes. Each holds 4.\nSo 3 * 4 = <<3*4=12>>12.\n  \nHe eats 2, so 12 - 2 = 10."
     asked = {k: parse_format(f"cot(steps={k})") for k in range(1, 6)}
     assert [k for k, format in asked.items() if format.accepts(rationale, "")] == [3]
 

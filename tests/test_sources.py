@@ -402,6 +402,20 @@ def test_a_wording_that_cannot_be_written_is_named(wording, said, tmp_path):
         texts(source, "single", None)
 
 
+@pytest.mark.parametrize("condition", ["checked", "checked == 1", "row < limit", "not checked"])
+def test_a_condition_on_a_field_that_is_not_there_is_named(condition, tmp_path):
+    source = find_source(str(own(tmp_path, OWN.replace("local: {", f"local: {{where: {condition}, "))))
+    with pytest.raises(UserError, match=r"record 1 has no field '(checked|limit)'; its fields: ask, say"):
+        texts(source, "single", None)
+
+
+def test_a_source_of_conversations_without_any_says_what_they_look_like(tmp_path):
+    (tmp_path / "talks.yaml").write_text("kind: chat\nlocal: quiz.jsonl\n")
+    own(tmp_path)
+    with pytest.raises(UserError, match=r"quiz.jsonl:1: not the conversation .*ShareGPT.*its fields: ask, say"):
+        texts(find_source(str(tmp_path / "talks.yaml")), "chat", None, tokenizer=tokenizer(CHATML))
+
+
 def test_a_name_that_is_taken_is_refused(tmp_path, monkeypatch):
     own(tmp_path).rename(tmp_path / "c4.yaml")
     monkeypatch.setenv("CALPRUNE_CATALOGUE", str(tmp_path))
