@@ -3,7 +3,6 @@
 import sys
 from typing import NoReturn
 
-import click
 import typer
 
 from calprune.config import UserError
@@ -12,19 +11,28 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
                   help="Which calibration data should I prune my language model with, how much does it matter, "
                        "and give me the pruned model.")  # fmt: skip
 
+# what typer raises for a mistake in the words of a command: its own copy of click's exception, or click's
+WordsError = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+INTERRUPTED = 130
+
 
 def main() -> NoReturn:
     """Run a command. Exit 0 done, 1 what the user can mend (one line), 130 interrupted; a traceback is our own bug."""
     try:
         status = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        status = _say("interrupted; nothing half-written was left", 130)
-    except KeyboardInterrupt:
-        status = _say("interrupted; nothing half-written was left", 130)
-    except click.ClickException as e:
-        status = _say(e.format_message(), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except SystemExit as e:  # how typer itself ends at Ctrl-C
+        status = e.code
+    except WordsError as e:
+        message = e.format_message()  # type: ignore[attr-defined]
+        if message.startswith("Usage:"):  # a group named without a command: its help
+            print(message)
+        status = 0 if message.startswith("Usage:") else _say(message, 1)
     except UserError as e:
         status = _say("; ".join([str(e), *getattr(e, "__notes__", [])]), 1)
+    if status == INTERRUPTED:
+        _say("interrupted; nothing half-written was left", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -57,6 +57,7 @@ def prune_command(
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
     job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), how)
     refuse_occupied(out)
+    target = find_device(device)
     if calibration is None and job.method.needs != "nothing":
         raise UserError(f"{method} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
@@ -66,7 +67,7 @@ def prune_command(
     if calibration is not None and job.method.needs != "nothing":
         data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
     started = time.perf_counter()
-    blocks = job.blocks(loaded.model, data, device=find_device(device), batch_size=batch_size)
+    blocks = job.blocks(loaded.model, data, device=target, batch_size=batch_size)
     reports = [r for block in following(blocks, loaded.model, "pruning") for r in block]
     description = describe(job, loaded, reports, time.perf_counter() - started) | {"calibration": about}
     save_pruned(loaded, description, out)
@@ -105,6 +106,7 @@ def stats_command(
 
     level: Any = choice(needs, ("moments", "gram"), "--needs")
     refuse_occupied(out)
+    target = find_device(device)
     loaded = load(model, dtype=dtype)
     data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
     if isinstance(data, Statistics):
@@ -112,7 +114,7 @@ def stats_command(
             f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
         )
     told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about}
-    blocks = Statistics(level, told).collecting(loaded.model, data, device=find_device(device), batch_size=batch_size)
+    blocks = Statistics(level, told).collecting(loaded.model, data, device=target, batch_size=batch_size)
     save_statistics(out, level, told, following(blocks, loaded.model, "collecting"))
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:

@@ -1,0 +1,218 @@
+"""The command line, driven as a user would: what it writes and prints, and one line for every mistake."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from calprune.cli import main
+from calprune.models import save
+from tests.tiny import toy_tokenizer
+
+WORDS = "the cat sat on a mat and saw that the dog had come home again before the rain. "
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A checkpoint of a random Llama with tied embeddings over the toy tokenizer's ids."""
+    config = transformers.LlamaConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=260,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save(transformers.AutoModelForCausalLM.from_config(config), toy_tokenizer(), folder)
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path) -> Path:
+    path = tmp_path / "notes.txt"
+    path.write_text("\n\n".join(f"{i} {WORDS}" * 3 for i in range(20)))
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in this process; gives (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["calprune", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+SHORT = ("--num-samples", 4, "--max-seq-length", 64)
+
+
+def test_a_pruned_checkpoint_loads_in_plain_transformers_and_says_what_was_done(run, tiny_folder, text, tmp_path):
+    asked = ("prune", tiny_folder, "--method", "sparsegpt", "--pattern", "2:4", "--calibration", text, *SHORT)
+    status, out, _ = run(*asked, "--out", "pruned", "--json")
+    assert status == 0
+    said, kept = json.loads(out), json.loads(Path("pruned/calprune.json").read_text())
+    assert kept["format"] == 1 and kept["method"] == "sparsegpt" and kept["pattern"] == "2:4"
+    assert said["sparsity"] == kept["sparsity"] and said["out"] == "pruned"
+    assert kept["sparsity"]["pruned_linears"] == 0.5 > kept["sparsity"]["whole_model"] > 0.3
+    assert len(kept["linears"]) == 14 and all(0 < r["relative_error"] < 1 for r in kept["linears"])
+    assert kept["calibration"]["asked"] == str(text) and kept["seconds"] > 0 and kept["peak_bytes"]["resident"] > 0
+    assert set(kept["environment"]) >= {"calprune", "torch", "transformers"}
+    stored = load_file("pruned/model.safetensors")
+    assert "lm_head.weight" not in stored, "tied embeddings are written once"
+    loaded = transformers.AutoModelForCausalLM.from_pretrained("pruned")
+    for name, p in loaded.named_parameters():
+        if "proj" in name:
+            assert ((p != 0).reshape(-1, 4).sum(1) <= 2).all(), name
+    generated = loaded.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=4, do_sample=False)
+    assert generated.shape[1] <= 7
+    assert "2:4" in Path("pruned/README.md").read_text()
+
+
+def test_the_same_command_gives_the_same_weights(run, tiny_folder, text):
+    for out in ("one", "two"):
+        run("prune", tiny_folder, "--method", "wanda", "--sparsity", 0.6, "--calibration", text, *SHORT, "--out", out)
+    assert Path("one/model.safetensors").read_bytes() == Path("two/model.safetensors").read_bytes()
+    assert json.loads(Path("one/calprune.json").read_text())["pattern"] == "60%"
+
+
+def test_saved_sums_prune_as_data_with_dense_propagation(run, tiny_folder, text):
+    assert run("stats", tiny_folder, "--calibration", text, *SHORT, "--out", "sums")[0] == 0
+    job = ("prune", tiny_folder, "--method", "sparsegpt", "--pattern", "50%")
+    assert run(*job, "--calibration", "sums", "--out", "a")[0] == 0
+    assert run(*job, "--calibration", text, *SHORT, "--propagate", "dense", "--out", "b")[0] == 0
+    a, b = load_file("a/model.safetensors"), load_file("b/model.safetensors")
+    for name in a:
+        torch.testing.assert_close(a[name], b[name])
+    assert json.loads(Path("a/calprune.json").read_text())["calibration"]["asked"] == str(text)
+
+
+def test_a_built_set_prunes_as_the_text_it_was_built_from(run, tiny_folder, text):
+    assert run("calib", "build", text, "--model", tiny_folder, *SHORT, "--out", "set")[0] == 0
+    job = ("prune", tiny_folder, "--method", "wanda", "--pattern", "50%")
+    assert run(*job, "--calibration", "set", "--out", "a")[0] == 0
+    assert run(*job, "--calibration", text, *SHORT, "--out", "b")[0] == 0
+    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
+
+
+def test_magnitude_needs_no_data_and_ignored_linears_stay_dense(run, tiny_folder):
+    assert (
+        run("prune", tiny_folder, "--method", "magnitude", "--pattern", "50%", "--ignore", "down_proj", "--out", "m")[0]
+        == 0
+    )
+    weights = load_file("m/model.safetensors")
+    assert all(bool((w == 0).any()) == ("down" not in n) for n, w in weights.items() if "proj" in n)
+
+
+def test_a_dense_and_a_pruned_model_are_judged(run, tiny_folder, text):
+    run("prune", tiny_folder, "--method", "magnitude", "--pattern", "70%", "--out", "m")
+    status, out, _ = run("eval", "m", "--perplexity", text, "--kl-to", tiny_folder, "--window", 64, "--json")
+    assert status == 0
+    assert json.loads(out)["perplexity"] > 1 and json.loads(out)["kl"] > 0
+
+
+def test_lists_are_objects_with_a_name(run):
+    for command in (("methods",), ("sources",)):
+        status, out, _ = run(*command, "--json")
+        found = json.loads(out)
+        assert status == 0 and found and all(entry["name"] for entry in found)
+    assert {e["name"] for e in json.loads(run("methods", "--json")[1])} >= {"magnitude", "wanda", "ria", "sparsegpt"}
+
+
+PRUNE = ("prune", "{model}", "--out", "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*PRUNE, "--method", "wnada", "--pattern", "2:4", "--calibration", "{text}"), "did you mean 'wanda'"),
+        ((*PRUNE, "--method", "sparsegpt(dampin=1)", "--pattern", "2:4"), "did you mean 'damping'"),
+        ((*PRUNE, "--method", "wanda", "--pattern", "2;4", "--calibration", "{text}"), "cannot read pattern '2;4'"),
+        ((*PRUNE, "--method", "wanda", "--pattern", "120%", "--calibration", "{text}"), "below 1"),
+        ((*PRUNE, "--method", "wanda", "--sparsity", "1.5", "--calibration", "{text}"), "below 1"),
+        ((*PRUNE, "--method", "wanda", "--calibration", "{text}"), "say how sparse"),
+        ((*PRUNE, "--pattern", "2:4", "--sparsity", "0.6", "--calibration", "{text}"), "write one of them"),
+        ((*PRUNE, "--pattern", "2:5", "--calibration", "{text}"), "multiple of 5, got 32"),
+        ((*PRUNE, "--pattern", "2:4"), "needs calibration data"),
+        ((*PRUNE, "--pattern", "2:4", "--calibration", "gsm9k"), "did you mean 'gsm8k'"),
+        ((*PRUNE, "--pattern", "2:4", "--calibration", "nothing.txt"), "nothing.txt"),
+        ((*PRUNE, "--pattern", "2:4", "--calibration", "{empty}"), "{empty}"),
+        ((*PRUNE, "--pattern", "2:4", "--calibration", "{broken}"), "broken.jsonl:2"),
+        ((*PRUNE, "--pattern", "2:4", "--calibration", "{text}", "--max-seq-length", "99999"), "too few documents"),
+        ((*PRUNE, "--pattern", "2:4", "--calibration", "{text}", "--ignore", "donw_proj"), "did you mean 'down_proj'"),
+        ((*PRUNE, "--pattern", "2:4", "--calibration", "{text}", "--propagate", "densely"), "did you mean 'dense'"),
+        ((*PRUNE, "--pattern", "2:4", "--calibration", "{text}", "--device", "tpu"), "unknown device"),
+        ((*PRUNE, "--patern", "2:4"), "--pattern"),
+        (("prune", "{model}", "--pattern", "2:4", "--method", "magnitude", "--out", "{full}"), "holds something else"),
+        (("prune", "nowhere", "--pattern", "2:4", "--method", "magnitude", "--out", "out"), "there is no such folder"),
+        (("prun", "{model}"), "No such command 'prun'"),
+        (("stats", "{model}", "--calibration", "{text}", "--needs", "gramm", "--out", "out"), "did you mean 'gram'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(run, tiny_folder, text, tmp_path, words, said):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "broken.jsonl").write_text('{"text": "one"}\n{"text": \n')
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("do not touch")
+    names = {"model": tiny_folder, "text": text, "empty": "empty.txt", "broken": "broken.jsonl", "full": "full"}
+    before = sorted(p.name for p in tmp_path.iterdir())
+    status, out, err = run(*(str(word).format(**names) for word in words))
+    assert status == 1 and out == ""
+    assert err.startswith("calprune: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert said.format(**names) in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_a_set_of_another_tokenizer_is_refused(run, tiny_folder, text, tmp_path):
+    other = tmp_path / "other"
+    save(transformers.AutoModelForCausalLM.from_pretrained(tiny_folder), toy_tokenizer(adds_begin=False), other)
+    assert run("calib", "build", text, "--model", other, *SHORT, "--out", "set")[0] == 0
+    status, _, err = run("prune", tiny_folder, "--pattern", "2:4", "--calibration", "set", "--out", "out")
+    assert status == 1 and "built with another tokenizer" in err and not Path("out").exists()
+
+
+def test_statistics_of_another_model_are_refused(run, tiny_folder, text):
+    assert run("stats", tiny_folder, "--calibration", text, *SHORT, "--out", "sums")[0] == 0
+    assert run("prune", tiny_folder, "--method", "magnitude", "--pattern", "50%", "--out", "other")[0] == 0
+    status, _, err = run("prune", "other", "--pattern", "50%", "--calibration", "sums", "--out", "out")
+    assert status == 1 and "holds statistics of" in err
+
+
+def test_nan_names_its_linear(run, tiny_folder, tmp_path):
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder)
+    model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
+    save(model, toy_tokenizer(), tmp_path / "sick")
+    status, _, err = run("prune", "sick", "--method", "magnitude", "--pattern", "50%", "--out", "out")
+    assert status == 1 and "model.layers.1.mlp.up_proj holds NaN" in err and not Path("out").exists()
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(tiny_folder, text, tmp_path):
+    text.write_text(WORDS * 40_000)  # minutes of work, were it not stopped
+    program = "from calprune.cli import main; print('ready', flush=True); main()"
+    words = ["prune", tiny_folder, "--pattern", "50%", "--calibration", text, "--num-samples", 5000]
+    command = [sys.executable, "-c", program, *map(str, words), "--max-seq-length", "512", "--out", "out"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stdout.readline() == b"ready\n"
+    time.sleep(5)
+    assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err.decode()
+    assert err.decode().strip().endswith("calprune: interrupted; nothing half-written was left")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt"]
