@@ -97,7 +97,7 @@ def table(rates: dict[str, list[float]], asked: argparse.Namespace) -> str:
         "# Text generation, tokens per second", "",
         f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load "
         f"average {load}, {versions}; SmolLM2-135M-Instruct, float32, {asked.prompts} prompts of 8 tokens "
-        f"({ONE_BY_ONE} one at a time), at most {asked.max_new_tokens} new ones, median of {len(found)} round(s) in turn "
+        f"({ONE_BY_ONE} one at a time), at most {asked.max_new_tokens} new ones, median of {len(found)} in turn "
         "(lowest, highest).",
         "",
         "| way | tokens/s | of one at a time | of batches |", "|---|---|---|---|",
