@@ -35,7 +35,7 @@ def main(model_folder: str, tokens_file: str, method: str, pattern: str, out: st
         max_seq_length=len(tokens[0]),
         shuffle_calibration_samples=False,
     )
-    seconds = time.perf_counter() - started
+    seconds = [time.perf_counter() - started]
     save_file({n: p.data.contiguous() for n, p in model.named_parameters() if "layers" in n and p.dim() == 2}, out)
     print(json.dumps({"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
