@@ -55,12 +55,14 @@ def _described(family: list[Source], invented: dict[str, Any]) -> list[str]:
     title = source.title if len(family) == 1 else source.title.rpartition(", ")[0] or source.title
     lines = [f"**{', '.join(f'`{s.name}`' for s in family)}** {title}. {source.about}", ""]
     if source.stand_in:
-        lines += [f"- **Stand-in**: the copy under the data root is not the data set of this name, but {source.stand_in}"]
+        is_not = "the copy under the data root is not the data set of this name, but"
+        lines += [f"- **Stand-in**: {is_not} {source.stand_in}"]
     if not _splits(source, "calibration"):
         lines += ["- Only evaluates: it calibrates where `--allow-evaluation-split` says so."]
     elif source.local is None and not source.made:
         lines += ["- Only on the hub."]
-    lines += [f"- Licence: {source.licence} [{', '.join(source.licence_tags)}]", f"- Formats: {', '.join(source.formats)}"]
+    lines += [f"- Licence: {source.licence} [{', '.join(source.licence_tags)}]"]
+    lines += [f"- Formats: {', '.join(source.formats)}"]
     if source.citation:
         lines += [f"- {source.citation}"]
     lines.append("")

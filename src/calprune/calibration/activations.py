@@ -52,7 +52,13 @@ def second_moments(model: Any, sequences: Sequence[Sequence[int]], size: int) ->
 def _of_each_sequence(block: Block, lengths: Int[Tensor, "n"]) -> dict[str, Float[Tensor, "n in"]]:
     """For each input of the block's linears, named by the first that reads it, each sequence's mean of x². Carries
     the batches through the block."""
-    batches, found, seen = block.batches, dict[str, Tensor](), list[Tensor]()
+    coming, found, seen = iter(block.batches), dict[str, Tensor](), list[Tensor]()
+    batch = block.batches[0]
+
+    def enter(*_: Any) -> None:
+        nonlocal batch
+        batch = next(coming)
+        seen.clear()
 
     def look(name: str, x: Float[Tensor, "..."]) -> None:
         b, width = len(batch.sequences), batch.hidden.shape[1]
@@ -66,14 +72,11 @@ def _of_each_sequence(block: Block, lengths: Int[Tensor, "n"]) -> dict[str, Floa
         means[batch.sequences] = (squares / own[:, None]).cpu()
 
     with ExitStack() as stack:
+        stack.callback(block.module.register_forward_pre_hook(enter).remove)
         for linear in block.linears():
             hook = linear.module.register_forward_pre_hook(lambda _, args, name=linear.name: look(name, args[0]))
             stack.callback(hook.remove)
-        for batch in batches:
-            seen.clear()
-            block.batches = [batch]
-            block.run()
-    block.batches = batches
+        block.run()
     return found
 
 

@@ -46,7 +46,7 @@ def _lloyd(
     return float(distance.double().square().sum()), label, distance
 
 
-def herd(points: Float[Tensor, "n d"], weights: Sequence[float]) -> list[int]:
+def herd(points: Float[Tensor, "n d"], weights: Sequence[int]) -> list[int]:
     """All points in the order in which the mean of the first so many is brought nearest to their weighted mean."""
     share = torch.tensor(weights, dtype=torch.double) / sum(weights)
     points = points.double()
