@@ -16,7 +16,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.config import ConfigError, UserError, rng
 from tests.tiny import toy_tokenizer
 
-QUESTION = "A ferry with nine cabins leaves the old pier at dawn, and each cabin holds four sleepy gulls. How many gulls?"
+QUESTION = "A ferry with nine cabins leaves the old pier at dawn, and each cabin holds four sleepy gulls. How many?"
 SHORT = "Which of the harbour lamps was green then?"  # eight words
 SOURCE = """
 kind: question
@@ -53,7 +53,7 @@ def test_shared_wording_is_found_whatever_its_case_and_punctuation(tmp_path):
     (match,) = known.matches(f"{words_of(40, 'b')} {inside} {words_of(40, 'c')}")
     assert match.evaluation == exam and match.example == "eval.jsonl:2"
     assert match.words == ("a ferry with nine cabins leaves the old pier at dawn and each cabin holds four sleepy "
-                           "gulls how many gulls")  # fmt: skip
+                           "gulls how many")  # fmt: skip
 
 
 @settings(max_examples=50)
@@ -93,7 +93,8 @@ def test_the_filter_drops_the_planted_document_counts_it_and_shows_the_words(tmp
     exam = evaluation(tmp_path, [QUESTION])
     clean = [words_of(60, f"k{i}") for i in range(5)]
     path = texts_file(tmp_path, [*clean[:3], f"{words_of(20, 'x')} {QUESTION}", *clean[3:]])
-    made = build(parse_spec(path, num_samples=2, max_seq_length=64, filters=[f"contamination('{exam}')"]), toy_tokenizer())
+    recipe = parse_spec(path, num_samples=2, max_seq_length=64, filters=[f"contamination('{exam}')"])
+    made = build(recipe, toy_tokenizer())
     assert made.counts[f"dropped: shares wording with {exam}"] == 1
     (note,) = [note for note in made.notes if "was dropped" in note]
     assert "own.jsonl:4" in note and "nine cabins leaves the old pier" in note and "eval.jsonl:1" in note
