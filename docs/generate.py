@@ -1,9 +1,10 @@
-"""Write the pages that are made from the code: docs/methods.md and docs/cli.md. With --check, say which are not current."""
+"""Write the pages that are made from the code, or with --check say which are not current."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import sources_section
 import typer.main
 
 from calprune.cli import app
@@ -16,7 +17,7 @@ MADE = "<!-- made by docs/generate.py: run `make docs` -->\n"
 def methods_page() -> str:
     lines = [MADE, "# Methods", ""]
     lines += [
-        "A method decides which weights of one matrix stay, from the matrix and the statistics of its inputs. Write it as",
+        "A method decides which weights of one matrix stay, by the matrix and the statistics of its inputs. Write it as",
         'text with its options, `sparsegpt(damping=0.1)`, or bring your own: `"package.module:MyMethod(option=1)"`.',
         "",
         "`nothing`: reads no data. `moments`: Σx and Σx² at each input. `gram`: also Σxxᵀ. Sums are collected once and",
@@ -62,7 +63,11 @@ def cli_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"methods.md": methods_page, "cli.md": cli_page}
+PAGES = {
+    "choosing-calibration-data.md": sources_section.current,
+    "cli.md": cli_page,
+    "methods.md": methods_page,
+}
 
 
 def stale() -> list[str]:

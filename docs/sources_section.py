@@ -1,6 +1,6 @@
 """The section of docs/choosing-calibration-data.md that is made from the catalogue: run this file to write it anew.
 
-    python docs/sources_section.py
+python docs/sources_section.py
 """
 
 import gzip

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def load_generator():
+    sys.path.insert(0, str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -40,7 +42,7 @@ def test_every_method_names_its_idea_and_its_paper():
     assert [entry["name"] for entry in described_methods()] == sorted(METHODS)
     for entry in described_methods():
         assert entry["idea"], entry["name"]
-        assert re.search(r", (19|20)\d\d\b", entry["paper"]), entry["name"]
+        assert re.search(r"\b(19|20)\d\d\b", entry["paper"]), entry["name"]
 
 
 def test_every_file_that_is_written_is_on_the_page_about_the_disk():
