@@ -166,6 +166,13 @@ def test_a_reservoir_holds_the_run_of_its_seed_whatever_it_may_hold(seed, times)
         assert [large.documents[i].id for i in large.order()][: len(first)] == first
 
 
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_a_source_that_fits_is_held_whole_and_in_one_order_for_every_seed(seed):
+    documents = [Document("x" * 100, str(i)) for i in range(400)]
+    pool, first = read_pool("s", iter(documents), seed), read_pool("s", iter(documents), 0)
+    assert pool.whole and pool.size == 400 and pool.documents == documents and pool.order() == first.order()
+
+
 def test_runs_of_a_file_too_large_to_hold_are_apart(monkeypatch, tmp_path):
     monkeypatch.setattr("calprune.calibration.recipe.HELD", 6_000)
     path = write(tmp_path / "a.jsonl", 1_000)
@@ -240,7 +247,7 @@ def test_the_first_tokens_of_a_sequence_weigh_nothing_where_asked(tmp_path):
 
 def test_only_responses_count_where_asked(tmp_path):
     path = tmp_path / "chat.jsonl"
-    rows = [{"messages": [{"role": "user", "content": f"ask {i}"}, {"role": "assistant", "content": f"reply {i}"}]}
+    rows = [{"messages": [{"role": "user", "content": f"ask {i}"}, {"role": "assistant", "content": "reply " + "x" * i}]}
             for i in range(9)]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     built = made(f"{path}:chat(responses)", max_seq_length=99)
