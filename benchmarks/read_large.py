@@ -79,7 +79,8 @@ def main() -> None:
         started = time.perf_counter()
         {"plain": plain, "ours": ours}[given.how](Path(given.path))
         seconds = time.perf_counter() - started
-        peak = next(line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmHWM"))
+        status = Path("/proc/self/status").read_text().splitlines()
+        peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
         print(json.dumps([seconds, int(peak) / 1000]))
         return
     with tempfile.TemporaryDirectory() as folder:

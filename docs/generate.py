@@ -17,7 +17,7 @@ MADE = "<!-- made by docs/generate.py: run `make docs` -->\n"
 def methods_page() -> str:
     lines = [MADE, "# Methods", ""]
     lines += [
-        "A method decides which weights of one matrix stay, by the matrix and the statistics of its inputs. Write it as",
+        "A method decides which weights of a matrix stay, by the matrix and the statistics of its inputs. Write it as",
         'text with its options, `sparsegpt(damping=0.1)`, or bring your own: `"package.module:MyMethod(option=1)"`.',
         "",
         "`nothing`: reads no data. `moments`: Σx and Σx² at each input. `gram`: also Σxxᵀ. Sums are collected once and",

@@ -52,7 +52,8 @@ def test_json_lines_hold_ids_without_padding_text_weights_and_what_each_sequence
     assert [sum(mask) for mask in read["attention_mask"]] == given.lengths.tolist()
     assert list(read["decoded"]) == ["<s>" + text for text in TEXTS]
     assert read[0]["weights"][:5] == [0.5, 0.5, 0.5, 1.0, 1.0] and len(read[1]["weights"]) == given.lengths[1]
-    assert read[1]["pieces"] == [{"source": "birds", "document": "birds.jsonl:2", "first": 1, "last": int(given.lengths[1])}]
+    last = int(given.lengths[1])
+    assert read[1]["pieces"] == [{"source": "birds", "document": "birds.jsonl:2", "first": 1, "last": last}]
 
 
 def test_a_datasets_folder_has_the_ids_and_nothing_that_a_tool_would_tokenise_anew(given, tokenizer, tmp_path):

@@ -1,9 +1,9 @@
 """calprune: which calibration data should I prune my language model with, how much does it matter, and do it.
 
-    model = calprune.load("demo")
-    data = calprune.make_set("pydoc_topics", model.tokenizer, num_samples=16, max_seq_length=256)
-    report = calprune.prune(model.model, data, calprune.parse_method("sparsegpt"), calprune.parse_pattern("2:4"))
-    calprune.save(model.model, model.tokenizer, "pruned")
+model = calprune.load("demo")
+data = calprune.make_set("pydoc_topics", model.tokenizer, num_samples=16, max_seq_length=256)
+report = calprune.prune(model.model, data, calprune.parse_method("sparsegpt"), calprune.parse_pattern("2:4"))
+calprune.save(model.model, model.tokenizer, "pruned")
 """
 
 import importlib

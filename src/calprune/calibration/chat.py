@@ -102,7 +102,7 @@ def _apply(messages: Sequence[Mapping[str, str]], tokenizer: Any, where: str) ->
     if tokenizer is None or not getattr(tokenizer, "chat_template", None):
         name = getattr(tokenizer, "name_or_path", "") or "the model"
         what = f"the tokenizer of {name} has no chat template" if tokenizer else "no model was given"
-        raise UserError(f"{what}, which the format \"chat\" needs; take a chat model, or another format of the source")
+        raise UserError(f'{what}, which the format "chat" needs; take a chat model, or another format of the source')
     try:
         return tokenizer.apply_chat_template(list(messages), tokenize=False)
     except Exception as e:  # templates raise what they like, for a role or an order of turns that they do not know

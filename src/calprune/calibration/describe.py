@@ -63,10 +63,14 @@ def stretches(given: CalibrationSet, index: int, tokenizer: Any) -> list[Stretch
 
 def _source(part: Any, tokens: int) -> dict[str, Any]:
     draws = part.draws
-    return {"name": part.source} | vars(part) | {
-        "share_of_tokens": part.tokens / tokens if tokens else 0.0,
-        "draws_in_pool": None if draws is None else round(draws, 2),
-    }
+    return (
+        {"name": part.source}
+        | vars(part)
+        | {
+            "share_of_tokens": part.tokens / tokens if tokens else 0.0,
+            "draws_in_pool": None if draws is None else round(draws, 2),
+        }
+    )
 
 
 def _lengths(given: CalibrationSet) -> dict[str, Any]:
@@ -74,8 +78,7 @@ def _lengths(given: CalibrationSet) -> dict[str, Any]:
     width = given.tokens.shape[1]
     edges = sorted({round(width * i / BINS) for i in range(BINS + 1)})
     histogram = [
-        {"from": a + 1, "to": b, "sequences": int(((lengths > a) & (lengths <= b)).sum())}
-        for a, b in pairwise(edges)
+        {"from": a + 1, "to": b, "sequences": int(((lengths > a) & (lengths <= b)).sum())} for a, b in pairwise(edges)
     ]
     return {
         "min": int(lengths.min()),

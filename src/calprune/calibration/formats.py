@@ -92,7 +92,7 @@ def parse_format(text: str) -> Format:
         name, options = _name_and_options(node)
     except (SyntaxError, ValueError):
         raise ConfigError(
-            f"cannot read format {text!r}; write it like \"icl\", \"icl(pairs=5)\" or \"chat(responses)\""
+            f'cannot read format {text!r}; write it like "icl", "icl(pairs=5)" or "chat(responses)"'
         ) from None
     if name not in OPTIONS:
         raise ConfigError(f"unknown format {name!r}{did_you_mean(name, OPTIONS)}")

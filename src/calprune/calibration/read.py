@@ -55,7 +55,7 @@ def _read_lines(path: Path) -> Iterator[Record]:
                 continue
             record = json.loads(line)
             if not isinstance(record, dict):
-                raise UserError(f"{at}: expected an object like {{\"text\": \"...\"}}; got {line[:60].decode()!r}")
+                raise UserError(f'{at}: expected an object like {{"text": "..."}}; got {line[:60].decode()!r}')
             yield at.line, record
 
 

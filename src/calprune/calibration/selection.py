@@ -165,7 +165,7 @@ def parse_selection(value: Any) -> Selection:
     if isinstance(value, str):
         return parse_call(value, SELECTIONS, "selection")
     if not isinstance(value, Mapping) or "name" not in value:
-        raise ConfigError(f"selection: write it like \"zipf(pool=500)\" or {{name: zipf, pool: 500}}; got {value!r}")
+        raise ConfigError(f'selection: write it like "zipf(pool=500)" or {{name: zipf, pool: 500}}; got {value!r}')
     name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
     if name not in SELECTIONS:
         raise ConfigError(f"unknown selection {name!r}{did_you_mean(name, SELECTIONS)}")

@@ -91,7 +91,6 @@ class Recipe:
         if len({(part.source, part.format, part.strategy) for part in self.parts}) < len(self.parts):
             raise ConfigError("a recipe names the same source and format twice; give it once, with a share")
 
-
     @property
     def uses_model(self) -> bool:
         """Whether building takes a model, not only its tokenizer."""
@@ -157,9 +156,7 @@ def _split(text: str) -> list[str]:
 
 
 def _part(term: str, text: str) -> Part:
-    match = re.fullmatch(
-        r"(?:(?P<before>[-+\d.e]+)\s*\*\s*)?(?P<source>[^*]+?)(?:\s*\*\s*(?P<after>[^*()]+))?", term
-    )
+    match = re.fullmatch(r"(?:(?P<before>[-+\d.e]+)\s*\*\s*)?(?P<source>[^*]+?)(?:\s*\*\s*(?P<after>[^*()]+))?", term)
     if not match or (match["before"] and match["after"]):
         raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
     share = match["before"] or match["after"] or "1"
