@@ -1,5 +1,7 @@
 """Progress on stderr with an estimate of what is left; nothing on stdout, which holds results."""
 
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -7,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+QUIET = 30.0  # seconds between two lines where nobody watches a bar
 
 
 def following(blocks: Iterable[T], model: Any, doing: str) -> Iterator[T]:
@@ -18,16 +21,27 @@ def following(blocks: Iterable[T], model: Any, doing: str) -> Iterator[T]:
 
 
 def tracking(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    """The same items with a bar; where stderr is no terminal, with a line every QUIET seconds."""
+    console = Console(stderr=True)
+    return _barred(items, total, doing, console) if console.is_terminal else _told(items, total, doing)
+
+
+def _barred(items: Iterable[T], total: int, doing: str, console: Console) -> Iterator[T]:
+    said = TextColumn("{task.description}")
+    columns = (said, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(doing, total=total)
         for item in items:
             yield item
             progress.advance(task)
+
+
+def _told(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
+    began = said = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - said >= QUIET and done < total:
+            said = now
+            left = (now - began) / done * (total - done)
+            print(f"{doing}: {done} of {total}, about {left:.0f} s left", file=sys.stderr, flush=True)
