@@ -31,13 +31,13 @@ from calprune.pattern import parse_pattern
 from calprune.pruning import Pruning
 from calprune.store import write_json, write_whole
 
-SEQUENCES, LENGTH, WINDOWS = 16, 256, 10  # calibration sequences, tokens of each; windows of that length to judge on
+SEQUENCES, LENGTH, WINDOWS = 16, 256, 6  # calibration sequences, tokens of each; windows of that length to judge on
 WITHOUT_DATA = {
     "random_tokens": "random_tokens",
     "pydoc_topics": "pydoc_topics",
-    "self": "self:bos(documents=32, max_new_tokens=256)",
+    "self": "self:bos(documents=80, max_new_tokens=96)",
 }
-SELF_HELD_OUT = "self:bos(documents=24, max_new_tokens=256)"  # its evaluation split: other documents
+SELF_HELD_OUT = "self:bos(documents=32, max_new_tokens=96)"  # its evaluation split: other documents
 WITH_DATA = {"c4": "c4", "wikipedia": "wikipedia", "gsm8k": "gsm8k"}
 METHODS, PATTERNS = ("magnitude", "wanda", "sparsegpt"), ("50%", "2:4")
 KEPT = {("none", "magnitude", "2:4"), ("pydoc_topics", "wanda", "2:4"), ("pydoc_topics", "sparsegpt", "2:4")}
