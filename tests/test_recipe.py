@@ -247,8 +247,8 @@ def test_the_first_tokens_of_a_sequence_weigh_nothing_where_asked(tmp_path):
 
 def test_only_responses_count_where_asked(tmp_path):
     path = tmp_path / "chat.jsonl"
-    turns = [("user", "ask {}"), ("assistant", "reply {}")]
-    rows = [{"messages": [{"role": who, "content": said.format("x" * i)} for who, said in turns]} for i in range(9)]
+    said = [(f"ask {i}", "reply " + "x" * i) for i in range(9)]
+    rows = [{"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": b}]} for a, b in said]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     built = made(f"{path}:chat(responses)", max_seq_length=99)
     for tokens, weights, length in zip(built.tokens, built.weights, built.lengths.tolist(), strict=True):

@@ -31,7 +31,7 @@ from calprune.pattern import parse_pattern
 from calprune.pruning import Pruning
 from calprune.store import write_json, write_whole
 
-SEQUENCES, LENGTH, WINDOWS = 16, 256, 6  # calibration sequences, tokens of each; windows of that length to judge on
+SEQUENCES, LENGTH, WINDOWS = 16, 256, 5  # calibration sequences, tokens of each; windows of that length to judge on
 WITHOUT_DATA = {
     "random_tokens": "random_tokens",
     "pydoc_topics": "pydoc_topics",

@@ -93,7 +93,7 @@ def keep_mask(score: Float[Tensor, "out in"], pattern: Pattern) -> Bool[Tensor, 
     match pattern:
         case KeepNofM(keep, of):
             check_width(score.shape[1], pattern)
-            return _keep_of_each(score.reshape(-1, of), keep).reshape(score.shape)
+            return keep_of_each(score.reshape(-1, of).T, keep).T.reshape(score.shape)
         case Unstructured(sparsity, "row"):
             return _drop_lowest(score, round(score.shape[1] * sparsity))
         case Unstructured(sparsity, "matrix"):
@@ -126,17 +126,18 @@ def _kth_lowest(score: Float[Tensor, "group n"], k: int) -> Float[Tensor, "group
     return score.kthvalue(k, dim=1, keepdim=True).values
 
 
-def _keep_of_each(score: Float[Tensor, "group of"], keep: int) -> Bool[Tensor, "group of"]:
-    """True for the `keep` highest of each group, by each one's rank among the few others: no sort."""
-    of = score.shape[1]
+def keep_of_each(score: Float[Tensor, "of groups"], keep: int) -> Bool[Tensor, "of groups"]:
+    """True for the `keep` highest of each group (a column), by each one's rank among the few others: no sort."""
+    of = len(score)
     if of > 16:  # comparisons grow with of²
-        order = score.argsort(dim=1, stable=True)
-        return torch.ones_like(score, dtype=torch.bool).scatter_(1, order[:, : of - keep], False)
-    column = score.unbind(1)
-    rank = [torch.zeros_like(c, dtype=torch.int8) for c in column]  # how many of the group go before this one
+        order = score.argsort(dim=0, stable=True)
+        return torch.ones_like(score, dtype=torch.bool).scatter_(0, order[: of - keep], False)
+    rows = score.unbind(0)
+    # how many of the group go before each one: at first, all that come later
+    rank = [torch.full_like(row, of - 1 - i, dtype=torch.int8) for i, row in enumerate(rows)]
     for later in range(of):
         for earlier in range(later):
-            first = column[earlier] <= column[later]
+            first = (rows[earlier] <= rows[later]).view(torch.int8)  # 1 where the earlier one goes first
             rank[later] += first
-            rank[earlier] += ~first
-    return torch.stack(rank, 1) >= of - keep
+            rank[earlier] -= first
+    return torch.stack(rank) >= of - keep

@@ -6,10 +6,11 @@ arXiv:2301.00774, Algorithm 1. Letters as in the paper:
     W       (out, in)  the weights as updated so far
     H       (in, in)   X Xᵀ / tokens + damping · mean(diag) · I      (a common factor cancels)
     U       (in, in)   upper Cholesky factor of H⁻¹; its row j holds what step j needs
-    E       (out, b)   the error of each column of a block, divided by U_jj
+    d       (in,)      its diagonal; here the rows of U are divided by it, once
+    E       (b, out)   what was pruned of each column of a block
 
-For each column j: the error e = (w_j - pruned w_j) / U_jj is subtracted from all columns k > j as e · U_jk. The order
-of the arithmetic is free as long as each column has had all its updates before it is pruned: here a block of columns is
+For each column j: what is pruned of it, e, is subtracted from all columns k > j as e · U_jk / U_jj. The order of the
+arithmetic is free as long as each column has had all its updates before it is pruned: here a block of columns is
 halved, the left half solved, the right half updated by one product, and solved (LOG.md, 2026-11-22). All is done on Wᵀ,
 so that a column of W is contiguous.
 """
@@ -22,11 +23,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calprune.config import ConfigError
-from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask
+from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask, keep_of_each
 from calprune.products import matmul
 from calprune.stats import InputStats, Needs
 
-Choice = KeepNofM | Tensor  # which weights of a block of columns stay: decided group by group, or a mask (b, out)
 LEAF = 8  # columns that are solved one after the other
 
 
@@ -48,7 +48,8 @@ class SparseGPT:
         if isinstance(pattern, Unstructured) and pattern.within == "matrix":
             raise PatternError(f'sparsegpt decides a block of columns at a time and cannot honour "{pattern}"')
         factor = stats.factor(self.damping)
-        U = factor.upper
+        d = factor.upper.diagonal()
+        U = factor.upper / d[:, None]
         W = weight.T.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # (in, out)
         W[factor.dead] = 0  # inputs that were always zero: their weights do nothing
         step = self.column_block
@@ -56,51 +57,63 @@ class SparseGPT:
             check_width(len(W), pattern)
             step += -step % pattern.of  # whole groups of m
         for first in range(0, len(W), step):
-            last = min(first + step, len(W))
-            block = W[first:last]
-            E = torch.empty_like(block)
-            _solve(block, U[first:last, first:last], E, self._choice(block, U[first:last, first:last], pattern))
-            W[last:] -= matmul(U[first:last, last:].T, E)
+            here, rest = slice(first, first + step), slice(first + step, None)
+            E = torch.empty_like(W[here])
+            _solve(W[here], U[here, here], E, _Choice.of(W[here], d[here], pattern))
+            W[rest] -= matmul(U[here, rest].T, E)
         return W.T.contiguous().to(weight.dtype)
 
-    def _choice(self, W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], pattern: Pattern) -> "Choice":
-        """Unstructured: the mask of a whole block of columns, by (w_ij / U_jj)². n:m: chosen later, group by group."""
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which weights of some columns go: chosen beforehand, or (n:m) as their turn comes."""
+
+    d: Float[Tensor, "b"]
+    pattern: Pattern
+    gone: Float[Tensor, "b out"] | None  # 1.0 where the weight goes; None: not chosen yet
+
+    @classmethod
+    def of(cls, W: Float[Tensor, "b out"], d: Float[Tensor, "b"], pattern: Pattern) -> "_Choice":
+        """Unstructured: the mask of a whole block of columns, by (w_ij / U_jj)²."""
         if isinstance(pattern, KeepNofM):
-            return pattern
-        score = (W / U.diagonal()[:, None]).square()
+            return cls(d, pattern, None)
+        score = (W / d[:, None]).square()
         if pattern.within == "row":
-            return keep_mask(score.T.contiguous(), pattern).T
+            return cls(d, pattern, (~keep_mask(score.T.contiguous(), pattern).T).to(W.dtype))
         # the paper's adaptive mask: all rows compete. Unlike the paper's code, exactly s of them go, ties too
-        return keep_mask(score, replace(pattern, within="matrix"))
+        return cls(d, pattern, (~keep_mask(score, replace(pattern, within="matrix"))).to(W.dtype))
+
+    def __getitem__(self, part: slice) -> "_Choice":
+        return _Choice(self.d[part], self.pattern, None if self.gone is None else self.gone[part])
+
+    def group(self, W: Float[Tensor, "b out"], first: int) -> Float[Tensor, "m out"]:
+        """n:m: the fate of the group of columns that begins at `first`, by its weights as updated so far."""
+        part = slice(first, first + self.pattern.of)
+        score = (W[part] / self.d[part, None]).square()
+        return (~keep_of_each(score, self.pattern.keep)).to(W.dtype)
 
 
-def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: Choice) -> None:
-    """Prune the columns of a block in place and write their errors to E: halves, down to a leaf of a few columns."""
-    columns = len(W)
-    leaf = LEAF + (-LEAF % choice.of if isinstance(choice, KeepNofM) else 0)
+def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:
+    """Prune the columns of a block in place and write what went to E: halves, down to a leaf of a few columns."""
+    columns, leaf = len(W), LEAF
+    if isinstance(choice.pattern, KeepNofM):
+        leaf += -LEAF % choice.pattern.of  # whole groups of m
     if columns <= leaf:
         return _solve_leaf(W, U, E, choice)
     half = (columns // 2 + leaf - 1) // leaf * leaf
     left, right = slice(None, half), slice(half, None)
-    for part in (left, right):
-        chosen = choice if isinstance(choice, KeepNofM) else choice[part]
-        _solve(W[part], U[part, part], E[part], chosen)
-        if part is left:
-            W[right] -= matmul(U[left, right].T, E[left])
+    _solve(W[left], U[left, left], E[left], choice[left])
+    W[right] -= matmul(U[left, right].T, E[left])
+    _solve(W[right], U[right, right], E[right], choice[right])
 
 
-def _solve_leaf(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: Choice) -> None:
-    """Algorithm 1's inner loop, a column at a time."""
-    diagonal = U.diagonal()
-    for j in range(len(W)):
-        if isinstance(choice, KeepNofM):
-            if j % choice.of == 0:  # the group's mask is chosen from its weights as updated so far
-                group = slice(j, j + choice.of)
-                score = (W[group] / diagonal[group, None]).square()
-                keep = keep_mask(score.T.contiguous(), choice).T
-            kept = keep[j % choice.of]
-        else:
-            kept = choice[j]
-        torch.div(W[j] * ~kept, diagonal[j], out=E[j])
-        W[j].masked_fill_(~kept, 0)
-        W[j + 1 :].addcmul_(U[j, j + 1 :, None], E[j], value=-1)
+def _solve_leaf(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:
+    """Algorithm 1's inner loop, a column at a time; as few operations as there can be, each is small."""
+    gone, m = choice.gone, getattr(choice.pattern, "of", len(W))
+    for j, (column, error) in enumerate(zip(W.unbind(0), E.unbind(0), strict=True)):
+        if choice.gone is None and j % m == 0:
+            gone = choice.group(W, j)
+        torch.mul(column, gone[j % m], out=error)
+        column -= error
+        if j + 1 < len(W):
+            W[j + 1 :].addr_(U[j, j + 1 :], error, alpha=-1)
