@@ -247,7 +247,7 @@ def test_the_first_tokens_of_a_sequence_weigh_nothing_where_asked(tmp_path):
 
 def test_only_responses_count_where_asked(tmp_path):
     path = tmp_path / "chat.jsonl"
-    said = [(f"ask {i}", "reply " + "x" * i) for i in range(9)]
+    said = [(f"ask {i}", "reply " + "x" * i) for i in range(1, 10)]
     rows = [{"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": b}]} for a, b in said]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     built = made(f"{path}:chat(responses)", max_seq_length=99)
