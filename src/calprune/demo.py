@@ -1,9 +1,11 @@
 """The demo: one small real model, several calibration sets, three methods, two patterns, one table.
 
-Sizes are chosen for minutes on two cores, not for evidence: a study has draws and intervals (`calprune study`).
+Sizes are chosen for minutes on two cores, not for evidence. The sums of each set are collected once, from the dense
+model, and serve every method and pattern; `calprune prune` on data sees pruned outputs instead, in two passes a job.
 """
 
 import dataclasses
+import itertools
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,7 +19,6 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from calprune.calibration.recipe import make_set
-from calprune.calibration.set import CalibrationSet
 from calprune.checkpoint import describe, environment, peak_bytes, reset_peak, save_pruned
 from calprune.config import UserError
 from calprune.evaluate.divergence import DenseReference
@@ -29,6 +30,7 @@ from calprune.methods import parse_method
 from calprune.models import Model, load, quiet_transformers
 from calprune.pattern import parse_pattern
 from calprune.pruning import Pruning
+from calprune.statistics import Statistics
 from calprune.store import write_json, write_whole
 
 SEQUENCES, LENGTH, WINDOWS = 16, 256, 5  # calibration sequences, tokens of each; windows of that length to judge on
@@ -40,6 +42,7 @@ WITHOUT_DATA = {
 SELF_HELD_OUT = "self:bos(documents=32, max_new_tokens=96)"  # its evaluation split: other documents
 WITH_DATA = {"c4": "c4", "wikipedia": "wikipedia", "gsm8k": "gsm8k"}
 METHODS, PATTERNS = ("magnitude", "wanda", "sparsegpt"), ("50%", "2:4")
+Cell = tuple[str, str, str]  # calibration, method, pattern
 KEPT = {("none", "magnitude", "2:4"), ("pydoc_topics", "wanda", "2:4"), ("pydoc_topics", "sparsegpt", "2:4")}
 
 
@@ -57,8 +60,9 @@ class Row:
     perplexity_interval: tuple[float | None, float | None]  # 95 %, over windows
     kl_interval: tuple[float | None, float | None]
     own_source: tuple[str, ...]  # which of the two figures are judged on text of the source that calibrated
-    seconds: float | None  # of the prune step; None: not pruned
+    seconds: float | None  # of the prune step, from sums that are there; None: not pruned
     peak_mib: float | None  # of memory while pruning, the dense model and what it is compared by included
+    collect_seconds: float | None = None  # of the one pass that collected the sums, which the set's rows share
     checkpoint: str | None = None  # the folder, where it was kept
 
 
@@ -86,48 +90,50 @@ class Demo:
     def rows(self) -> Iterator[Row]:
         """The dense model, then every cell."""
         model = self.model.model
-        sets = {name: self._set(spec) for name, spec in self.specs.items()}
         text, written = (self._windows(spec) for spec in (self.judged_on, SELF_HELD_OUT))
         dense = [p.detach().clone() for p in find_blocks(model)[1].parameters()]
         reference = DenseReference(model, written)
         yield self._row(("none", "dense", "0%"), text, reference)
-        for cell in self.cells:
-            with torch.no_grad():
-                for parameter, value in zip(find_blocks(model)[1].parameters(), dense, strict=True):
-                    parameter.copy_(value)
-            yield self._pruned(cell, sets.get(cell[0]), text, reference)
+        for calibration, cells in itertools.groupby(self.cells, key=lambda cell: cell[0]):
+            sums = self._sums(calibration) if calibration in self.specs else None
+            for cell in cells:
+                yield self._pruned(cell, sums, text, reference)
+                with torch.no_grad():
+                    for parameter, value in zip(find_blocks(model)[1].parameters(), dense, strict=True):
+                        parameter.copy_(value)
 
-    def _set(self, spec: str) -> CalibrationSet:
-        return make_set(spec, self.model.tokenizer, data_root=self.data_root, model=self.model,
+    def _sums(self, calibration: str) -> Statistics:
+        """The sums of the dense model on one set: collected once, for every method and pattern."""
+        spec = self.specs[calibration]
+        data = make_set(spec, self.model.tokenizer, data_root=self.data_root, model=self.model,
                         num_samples=SEQUENCES, max_seq_length=LENGTH)  # fmt: skip
+        started = time.perf_counter()
+        sums = Statistics.collect(self.model.model, data, "gram")
+        sums.about |= {"asked": spec, "id": data.id, "licences": sorted(set(data.licences.values()))}
+        sums.about["seconds"] = time.perf_counter() - started
+        return sums
 
     def _windows(self, spec: str) -> Int[Tensor, "n T"]:
         held_out = open_text(spec, self.model.tokenizer, self.data_root, model=self.model)
         return windows_of(held_out.documents, self.model.tokenizer, LENGTH, WINDOWS * LENGTH)
 
-    def _pruned(
-        self, cell: tuple[str, str, str], data: CalibrationSet | None, text: Tensor, reference: DenseReference
-    ) -> Row:
+    def _pruned(self, cell: Cell, sums: Statistics | None, text: Tensor, reference: DenseReference) -> Row:
         job = Pruning(parse_method(cell[1]), parse_pattern(cell[2]))
         reset_peak()
         started = time.perf_counter()
-        reports = [r for block in job.blocks(self.model.model, data) for r in block]
+        reports = [r for block in job.blocks(self.model.model, sums) for r in block]
         seconds, peak = time.perf_counter() - started, peak_bytes()["resident"] / 2**20
         told = describe(job, self.model, reports, seconds)
         row = self._row(cell, text, reference)
-        row = dataclasses.replace(row, sparsity=told["sparsity"]["pruned_linears"], seconds=seconds, peak_mib=peak)
+        row = dataclasses.replace(row, sparsity=told["sparsity"]["pruned_linears"], seconds=seconds, peak_mib=peak,
+                                  collect_seconds=sums.about["seconds"] if sums else None)  # fmt: skip
         if cell not in KEPT:
             return row
         folder = self.out / "checkpoints" / f"{cell[1]}-{cell[2].replace(':', 'of')}"
-        asked = (
-            None
-            if data is None
-            else {"asked": self.specs[cell[0]], "id": data.id, "licences": sorted(set(data.licences.values()))}
-        )
-        save_pruned(self.model, told | {"calibration": asked}, folder)
+        save_pruned(self.model, told | {"calibration": sums.about if sums else None}, folder)
         return dataclasses.replace(row, checkpoint=str(folder))
 
-    def _row(self, cell: tuple[str, str, str], text: Tensor, reference: DenseReference) -> Row:
+    def _row(self, cell: Cell, text: Tensor, reference: DenseReference) -> Row:
         calibration, method, pattern = cell
         ppl = perplexity(self.model.model, text).estimate()
         kl = reference.divergence(self.model.model).estimate()

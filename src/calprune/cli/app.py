@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
                        "and give me the pruned model.")  # fmt: skip
 
 # what typer raises for a mistake in the words of a command: its own copy of click's exception, or click's
-WordsError = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+WordsError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")  # type: ignore[assignment]
 INTERRUPTED = 130
 
 

@@ -42,6 +42,8 @@ def demo_command(
     )
     print(f"held-out text of the model's own, {WINDOWS} x {LENGTH} tokens each")
     print("* judged on held-out text of the source that calibrated")
+    passes = sorted({row.collect_seconds for row in rows if row.collect_seconds})
+    print(f"seconds: the prune step, from sums collected once a set ({passes[0]:.0f} to {passes[-1]:.0f} s, one pass)")
     same = f"with {sum(equal)} of them plain transformers gives the same logits to the bit"
     print(f"{out}: demo.json and {len(equal)} checkpoints; {same}")
     print(f"{time.perf_counter() - started:.0f} s in all")

@@ -57,7 +57,7 @@ def synth_command(
             raise UserError(f"{option} goes with {way}")
     if strategy and any(value is not None for value in general.values()):
         raise UserError("with --strategy, say temperature, documents and max_new_tokens in its brackets")
-    text = strategy or _text(*ways[0], general)
+    text = strategy or _text(ways[0][0], ways[0][1], general)
     from calprune.calibration.spec import Part, Recipe
 
     recipe = Recipe((Part("self", strategy=text),), num_samples=num_samples, max_seq_length=max_seq_length, seed=seed)

@@ -88,6 +88,7 @@ class _Choice:
 
     def group(self, W: Float[Tensor, "b out"], first: int) -> Float[Tensor, "m out"]:
         """n:m: the fate of the group of columns that begins at `first`, by its weights as updated so far."""
+        assert isinstance(self.pattern, KeepNofM), "an unstructured choice is made beforehand"
         part = slice(first, first + self.pattern.of)
         score = (W[part] / self.d[part, None]).square()
         return (~keep_of_each(score, self.pattern.keep)).to(W.dtype)
@@ -109,9 +110,10 @@ def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, 
 
 def _solve_leaf(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:
     """Algorithm 1's inner loop, a column at a time; as few operations as there can be, each is small."""
-    gone, m = choice.gone, getattr(choice.pattern, "of", len(W))
+    m = choice.pattern.of if isinstance(choice.pattern, KeepNofM) else len(W)
+    gone = choice.group(W, 0) if choice.gone is None else choice.gone
     for j, (column, error) in enumerate(zip(W.unbind(0), E.unbind(0), strict=True)):
-        if choice.gone is None and j % m == 0:
+        if choice.gone is None and j > 0 and j % m == 0:
             gone = choice.group(W, j)
         torch.mul(column, gone[j % m], out=error)
         column -= error
