@@ -37,6 +37,7 @@ class Opened:
     data_root: Path | None
     filters: tuple[Filter, ...] = ()
     model: Any = None  # a models.Model, for filters that need one
+    stand_in: str = ""  # what the local files are, where they are not the data set of that name
     skipped: Counter[str] = field(default_factory=Counter)  # what was dropped, by reason
     notes: list[str] = field(default_factory=list)  # what filters say, for whoever reads the set
 
@@ -89,7 +90,7 @@ def open_part(part: Part, recipe: Recipe, data_root: Path | None, model: Any = N
     return Opened(
         part=part, source=source, format=format, split=split, stream=f"file/{revision}" if own else part.source,
         revision=revision, seed=recipe.seed, first=recipe.first or (HUB_DOCUMENTS if hub else None),
-        data_root=data_root, filters=recipe.filters, model=model,
+        data_root=data_root, stand_in=source.stand_in if files else "", filters=recipe.filters, model=model,
     )  # fmt: skip
 
 

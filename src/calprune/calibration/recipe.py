@@ -164,7 +164,7 @@ class _Making:
             source=opened.part.source, format=str(opened.format), share=1.0, licence=opened.source.licence,
             pool=pool.size if pool else None, read=run.taken, sequences=len(rows), tokens=sum(map(len, rows)),
             used=len({piece.document for row in rows for piece in row.pieces}), dropped=dict(dropped),
-            citation=opened.source.citation, stand_in=opened.source.stand_in, revision=opened.revision,
+            citation=opened.source.citation, stand_in=opened.stand_in, revision=opened.revision,
             split=opened.split,
         )  # fmt: skip
 
