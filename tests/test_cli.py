@@ -160,6 +160,11 @@ PRUNE = ("prune", "{model}", "--out", "out")
         ((*PRUNE, "--pattern", "2:4", "--calibration", "{text}", "--device", "tpu"), "unknown device"),
         ((*PRUNE, "--patern", "2:4"), "--pattern"),
         (("prune", "{model}", "--pattern", "2:4", "--method", "magnitude", "--out", "{full}"), "holds something else"),
+        (
+            ("prune", "{model}", "--pattern", "2:4", "--calibration", "nothing.txt", "--out", "{full}"),
+            "holds something",
+        ),
+        (("stats", "{model}", "--calibration", "nothing.txt", "--out", "{full}"), "holds something else"),
         (("prune", "nowhere", "--pattern", "2:4", "--method", "magnitude", "--out", "out"), "there is no such folder"),
         (("prun", "{model}"), "No such command 'prun'"),
         (("stats", "{model}", "--calibration", "{text}", "--needs", "gramm", "--out", "out"), "did you mean 'gram'"),
