@@ -12,21 +12,24 @@ SOURCE = Path(__file__).parents[1] / "src" / "calprune"
 LAYERS = [  # a room may import itself and the rooms above its line, never one below
     {"config"},
     {"pattern", "store", "products", "uncertainty"},
-    {"linears", "stats"},
+    {"experts", "linears", "stats"},
     {"collect"},
     {"blocks"},
-    {"methods", "statistics"},
+    {"gradients", "methods", "statistics"},
+    {"allocation", "permutation", "refine"},
     {"pruning"},
-    {"demo_model"},
+    {"demo_model", "openlm"},
     {"models"},
     {"calibration"},
     {"evaluate"},
     {"checkpoint"},
     {"demo"},
+    {"study"},
+    {"report"},
     {"cli"},
 ]
-CORE = set().union(*LAYERS[:7])
-HEAVY = {"transformers", "typer", "rich", "pyarrow", "datasets", "tokenizers", "jinja2", "click"}
+CORE = set().union(*LAYERS[:8])
+HEAVY = {"transformers", "typer", "rich", "pyarrow", "datasets", "tokenizers", "jinja2", "click", "altair", "lm_eval"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
