@@ -1,4 +1,4 @@
-"""How sure a measured number is."""
+"""A value with its interval, and the spread of a result over draws."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,6 +24,16 @@ class Estimate:
         return f"{self.value:.4g}" + (f" [{self.low:.4g}, {self.high:.4g}]" if self.low is not None else "")
 
 
+@dataclass(frozen=True)
+class Spread:
+    """What draws of one cell show: their mean, how far one draw lies from it, and how sure the mean is."""
+
+    n: int
+    mean: float
+    sd: float | None  # of one draw; None: there is one draw
+    interval: Estimate  # of the mean over all draws that could have been
+
+
 def mean_of(values: Sequence[float], confidence: float = 0.95) -> Estimate | None:
     """The mean of independent values with Student's t interval; None when there are no values.
 
@@ -41,3 +51,16 @@ def mean_of(values: Sequence[float], confidence: float = 0.95) -> Estimate | Non
     error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
     half = float(t.ppf((1 + confidence) / 2, n - 1)) * error
     return Estimate(mean, mean - half, mean + half, n, confidence)
+
+
+def over_draws(values: Sequence[float]) -> Spread | None:
+    """The mean, SD and 95 % interval (Student's t) of one cell's results, one a draw; None when there are none.
+
+    The interval is about new draws with the same evaluation items. At one draw there is neither SD nor interval.
+    """
+    interval = mean_of(values)
+    if interval is None:
+        return None
+    n, mean = interval.n, interval.value
+    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else None
+    return Spread(n, mean, sd, interval)

@@ -1,0 +1,43 @@
+"""How sure a measured number is: intervals, differences, effects, and what a number of draws can show.
+
+| module | what |
+|---|---|
+| `estimate` | a value with its interval; the spread over draws |
+| `crossed` | the mean of a table of draws × items, both being samples |
+| `difference` | sources paired by item, methods paired by draw; Holm; win, tie or loss |
+| `effect` | does the data matter here? |
+| `power` | draws needed, and the smallest difference that can be seen |
+| `ranks` | rank correlation |
+| `retention` | pruned ÷ dense |
+
+`benchmarks/coverage.md` has the coverage of each interval on simulated data of known answer.
+"""
+
+from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, paired_by_item, verdict
+from calprune.uncertainty.effect import RULE, Effect, Word, effect_of_groups
+from calprune.uncertainty.estimate import Estimate, Spread, mean_of, over_draws
+from calprune.uncertainty.power import detectable, draws_needed
+from calprune.uncertainty.ranks import rank_correlation
+from calprune.uncertainty.retention import retention, retention_of_perplexity
+
+__all__ = [
+    "RULE",
+    "Difference",
+    "Effect",
+    "Estimate",
+    "Spread",
+    "Verdict",
+    "Word",
+    "detectable",
+    "draws_needed",
+    "effect_of_groups",
+    "holm",
+    "mean_of",
+    "over_draws",
+    "paired_by_draw",
+    "paired_by_item",
+    "rank_correlation",
+    "retention",
+    "retention_of_perplexity",
+    "verdict",
+]

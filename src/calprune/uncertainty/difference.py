@@ -1,0 +1,90 @@
+"""Is one better than the other? Differences between sources, paired by item, and methods, paired by draw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from calprune.config import UserError
+from calprune.uncertainty.crossed import Rows, Variance, of_means, of_rest, table_of
+from calprune.uncertainty.estimate import Estimate, mean_of
+
+SIGNIFICANCE = 0.05
+Verdict = Literal["win", "tie", "loss"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first minus the second, with its interval; `p` is two-sided, for no difference at all."""
+
+    estimate: Estimate
+    p: float | None  # None: cannot be told
+    method: str  # how it was made, in words
+    note: str  # what a reader must know of this one; "" mostly
+
+
+def paired_by_item(a: Rows, b: Rows) -> Difference:
+    """The difference of two sources' means, whose draws are separate samples and whose items are the same.
+
+    `a` and `b` hold one row a draw and one column an item; they may have different numbers of draws. A method that
+    reads no data gives the same items at every draw: repeat its row. The interval is about other draws of the same
+    sources and other items of the same kind.
+    """
+    first, second = table_of(a, "the first source"), table_of(b, "the second source")
+    if first.shape[1] != second.shape[1]:
+        raise UserError(f"wanted the same items for both sources, got {first.shape[1]} and {second.shape[1]}")
+    value, items = float(first.mean() - second.mean()), first.shape[1]
+    if min(len(first), len(second), items) < 2:
+        few = "one item" if items < 2 else "one draw"
+        return Difference(Estimate(value, None, None, items), None, "none", f"{few}: cannot be told")
+    by_item = first.mean(axis=0) - second.mean(axis=0)
+    variance = Variance(
+        draws=(of_means(first.mean(axis=1)), of_means(second.mean(axis=1))),
+        items=(of_means(by_item),),
+        twice=(of_rest(first), of_rest(second)),
+    )
+    method = "paired by item; Student's t with the variance of draws and items"
+    return Difference(variance.interval(value, items), variance.p(value), method, "")
+
+
+def paired_by_draw(a: Sequence[float], b: Sequence[float]) -> Difference:
+    """The mean difference of two methods on the same draws of one source: the paired t test.
+
+    The interval is about other draws with the same evaluation items.
+    """
+    from scipy.stats import ttest_rel
+
+    if len(a) != len(b) or not len(a):
+        raise UserError(f"wanted the same draws of both methods, got {len(a)} and {len(b)}")
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    estimate = mean_of(differences)
+    assert estimate is not None
+    method = "paired by draw; Student's t"
+    if len(a) == 1:
+        return Difference(estimate, None, method, "one draw: cannot be told")
+    if np.ptp(differences) == 0:  # t is x / 0
+        return Difference(estimate, float(estimate.value == 0), method, "all draws differ by the same")
+    return Difference(estimate, float(ttest_rel(a, b).pvalue), method, "")
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p values adjusted for being a family: the chance of one false finding in the family stays under the level.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979. None,
+    a comparison that could not be told, stays None and is no member of the family.
+    """
+    order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p))
+        adjusted[i] = highest
+    return adjusted
+
+
+def verdict(difference: Difference, adjusted_p: float | None, lower_is_better: bool = False) -> Verdict:
+    """Whether the first beats the second. A tie says that no difference was shown, not that there is none."""
+    if adjusted_p is None or adjusted_p >= SIGNIFICANCE or difference.estimate.value == 0:
+        return "tie"
+    return "win" if (difference.estimate.value > 0) != lower_is_better else "loss"

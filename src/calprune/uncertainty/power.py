@@ -1,0 +1,43 @@
+"""What a number of draws can show: the power of the two-sample t test, by the noncentral F distribution."""
+
+import math
+
+from scipy.optimize import brentq
+from scipy.special import fdtri, ncfdtr
+
+from calprune.config import UserError
+
+SIGNIFICANCE, POWER = 0.05, 0.8
+MOST_DRAWS = 10**9
+
+
+def detectable(sd: float, draws: float, freedom: float, power: float = POWER) -> float:
+    """The smallest difference of two sources, each with `draws` draws of SD `sd`, found with this power.
+
+    `freedom` is of the SD: 2 · draws - 2 with these two sources alone, more where it is pooled over others.
+    """
+    critical = float(fdtri(1, freedom, 1 - SIGNIFICANCE))
+
+    def lacking(shift: float) -> float:  # in standard errors; t² is F with the noncentrality shift²
+        return power - 1 + float(ncfdtr(1, freedom, shift**2, critical))
+
+    most = 4.0
+    while lacking(most) > 0:
+        most *= 2
+    return sd * math.sqrt(2 / draws) * brentq(lacking, 0.0, most)
+
+
+def draws_needed(sd: float, difference: float, power: float = POWER) -> int:
+    """Draws of each of two sources, at least 2, that a two-sided t test at 5 % needs to find `difference`."""
+    if not (sd >= 0 and difference > 0 and 0 < power < 1):
+        raise UserError(f"wanted sd >= 0, difference > 0 and a power in (0, 1), got {sd}, {difference} and {power}")
+    enough, short = 2, 1
+    while detectable(sd, enough, 2 * enough - 2, power) > difference:
+        enough, short = 2 * enough, enough
+        if enough > MOST_DRAWS:
+            raise UserError(f"a difference of {difference:g} with an SD of {sd:g} needs over {MOST_DRAWS:,} draws")
+    while enough - short > 1:
+        middle = (enough + short) // 2
+        found = detectable(sd, middle, 2 * middle - 2, power) <= difference
+        enough, short = (middle, short) if found else (enough, middle)
+    return enough
