@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 from collections import Counter
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from calprune.calibration.filters import FILTERS, Language, MaxWords, MinWords, 
 from calprune.calibration.judge import Opening
 from calprune.calibration.near_duplicates import NearDuplicates, shingles
 from calprune.calibration.recipe import build, parse_spec, read_recipe, write_recipe
-from calprune.calibration.words import gram_hashes, words
+from calprune.calibration.words import gram_hashes, word_hashes, words
 from calprune.config import ConfigError, UserError, identity, rng
 from tests.tiny import toy_tokenizer
 
@@ -91,11 +92,30 @@ def test_a_chinese_character_is_a_word():
 @given(st.lists(st.sampled_from("abcd"), max_size=40), st.integers(1, 5))
 def test_ngrams_have_equal_hashes_exactly_where_they_are_equal(given_words, n):
     grams = [tuple(given_words[i : i + n]) for i in range(len(given_words) - n + 1)]
-    hashes = gram_hashes(given_words, n).tolist()
+    text = " ".join(given_words)
+    hashes = gram_hashes(word_hashes([text])[0], n).tolist()
     assert len(hashes) == len(grams)
     assert len(set(zip(grams, hashes, strict=True))) == len(set(grams)) == len(set(hashes))
-    cut = shingles(" ".join(given_words), n)
-    assert cut == ([" ".join(gram).encode() for gram in grams] or [" ".join(given_words).encode()])
+    (cut,) = shingles([text], n)
+    assert len(cut) == max(len(grams), 1)
+    assert len(set(cut)) == max(len(set(grams)), 1)
+
+
+@given(st.lists(st.text(alphabet="ab ,é海\ud800", max_size=30), max_size=6))
+def test_texts_are_hashed_together_as_each_alone(texts):
+    hashes, bounds = word_hashes(texts)
+    assert [hashes[a:b].tolist() for a, b in pairwise(bounds)] == [word_hashes([text])[0].tolist() for text in texts]
+    every = [word for text in texts for word in words(text)]
+    assert len(set(zip(every, hashes.tolist(), strict=True))) == len(set(every)) == len(set(hashes.tolist()))
+
+
+def test_a_text_longer_than_a_window_is_hashed_as_its_words_are():
+    stream = rng(3, "long")
+    given_words = [f"w{stream.randrange(300)}" for _ in range(30_000)] + ["x" * 200_000, "end"]
+    hashes, bounds = word_hashes([" ".join(given_words)])
+    alone = {word: word_hashes([word])[0].tolist() for word in set(given_words)}
+    assert bounds == [0, len(given_words)]
+    assert [[value] for value in hashes.tolist()] == [alone[word] for word in given_words]
 
 
 def test_minhash_estimates_the_jaccard_index_within_its_error():
@@ -126,6 +146,28 @@ def test_of_near_duplicates_the_first_stays_wherever_the_batch_ends():
     kept, dropped = judged("near_duplicates", [*unlike, near, unlike[3]])
     assert kept == unlike
     assert dropped == {"near duplicate (Jaccard 0.8 or more)": 2}
+
+
+def test_the_near_duplicates_among_many_are_those_of_the_exact_jaccard_index():
+    """Greedy removal by exact Jaccard beside the filter, for all whose nearest kept text is not within the estimate's
+    error of the threshold."""
+    stream, texts, kept, sure = rng(4, "many"), list[list[str]](), list[set[tuple[str, ...]]](), 0
+    judge = NearDuplicates().open(Opening())
+    for _ in range(300):
+        text = [f"w{stream.randrange(2_000)}" for _ in range(300)]
+        if texts and stream.random() < 0.5:
+            text = list(stream.choice(texts))
+            for _ in range(stream.choice([0, 1, 20, 40])):
+                text[stream.randrange(len(text))] = f"new{stream.randrange(2_000)}"
+        texts.append(text)
+        own = {tuple(text[i : i + 5]) for i in range(len(text) - 4)}
+        nearest = max((len(own & other) / len(own | other) for other in kept), default=0.0)
+        dropped = bool(judge([Document(" ".join(text), "")])[0])
+        if not 0.66 < nearest < 0.94:
+            assert dropped == (nearest > 0.8)
+            sure += dropped
+        kept += [] if dropped else [own]
+    assert sure > 40 and len(kept) > 200
 
 
 def test_perplexity_is_the_models_own_loss():

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from calprune.calibration.document import Document
 from calprune.calibration.judge import Judge, Opening
-from calprune.calibration.words import LONGEST, gram_hashes, words
+from calprune.calibration.words import LONGEST, gram_hashes, word_hashes, words
 from calprune.config import ConfigError, identity
 
 SHOWN = 3  # matches of a part that a set's notes show
@@ -114,11 +115,11 @@ class Evaluations:
             self.sets.append(evaluation)
             for example, texts in _examples(source, split, data_root):
                 usable = 0
-                for text in texts:
-                    given = words(text)
-                    n = ngram if len(given) >= ngram else short
-                    if len(given) >= n:
-                        found[n].append((gram_hashes(given, n), len(self._texts)))
+                hashes, bounds = word_hashes(texts)
+                for text, (first, last) in zip(texts, pairwise(bounds), strict=True):
+                    n = ngram if last - first >= ngram else short
+                    if last - first >= n:
+                        found[n].append((gram_hashes(hashes[first:last], n), len(self._texts)))
                         self._texts.append(_Text(name, example, text))
                         usable += 1
                 evaluation.examples += 1
@@ -129,19 +130,18 @@ class Evaluations:
 
     def matches(self, text: str) -> list[Match]:
         """For each example that shares wording with the text its longest shared run, in the order of the text."""
-        given = words(text)
+        given, (hashes, _) = words(text), word_hashes([text])
         best: dict[tuple[str, str], tuple[int, int]] = {}
         for n, table in self._tables.items():
-            for which, first, last in self._runs(given, n, table):
+            for which, first, last in self._runs(given, gram_hashes(hashes, n), n, table):
                 key = self._texts[which][:2]
                 if key not in best or last - first > best[key][1] - best[key][0]:
                     best[key] = (first, last)
         runs = sorted(best.items(), key=lambda item: item[1][0])
         return [Match(*key, " ".join(given[first:last])) for key, (first, last) in runs]
 
-    def _runs(self, given: list[str], n: int, table: _Table) -> Iterator[tuple[int, int, int]]:
+    def _runs(self, given: list[str], hashes: np.ndarray, n: int, table: _Table) -> Iterator[tuple[int, int, int]]:
         """(text, first, last) of runs of shared words: n-grams that follow one another in both are one run."""
-        hashes = gram_hashes(given, n)
         low = np.searchsorted(table.hashes, hashes, "left")
         high = np.minimum(np.searchsorted(table.hashes, hashes, "right"), low + ALIKE)
         open_runs: dict[tuple[int, int], tuple[int, int]] = {}  # (text, shift) -> (first, last)

@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from calprune.calibration.contamination import Contamination
@@ -94,8 +95,12 @@ class Repetition:
 
     def open(self, given: Opening) -> Judge:
         reason = f"more than {self.most:.0%} repeated {self.ngram}-grams"
-        return lambda documents: [_if(repetition(word_hashes(words(d.text)), self.ngram) > self.most, reason)
-                                  for d in documents]  # fmt: skip
+
+        def judge(documents: Sequence[Document]) -> list[str]:
+            hashes, bounds = word_hashes([d.text for d in documents])
+            return [_if(repetition(hashes[a:b].tolist(), self.ngram) > self.most, reason) for a, b in pairwise(bounds)]
+
+        return judge
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,15 @@ pair with an equal band is a candidate, with probability 1 - (1 - J^rows)^bands.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import pairwise
+from typing import ClassVar
 
 from calprune.calibration.document import Document
 from calprune.calibration.judge import Judge, Opening
-from calprune.calibration.words import words
+from calprune.calibration.words import gram_hashes, word_hashes
 from calprune.config import ConfigError
 
 SEED = 42  # of the permutations: which documents go must not depend on a recipe's seed
-_SPACE = ord(" ")
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class NearDuplicates:
     one n-gram.
     """
 
+    version: ClassVar[int] = 2  # 1 hashed the n-grams' letters
     threshold: float = 0.8  # of the Jaccard index; usual for text
     ngram: int = 5  # words
     permutations: int = 128
@@ -54,18 +54,16 @@ class NearDuplicates:
 
         def judge(documents: Sequence[Document]) -> list[str]:
             nonlocal seen
-            pairs = [(str(seen + i), shingles(document.text, self.ngram)) for i, document in enumerate(documents)]
+            cut = shingles([document.text for document in documents], self.ngram)
+            pairs = [(str(number), grams) for number, grams in enumerate(cut, seen)]
             seen += len(pairs)
             return ["" if new else reason for new in index.add_pairs(pairs)]
 
         return judge
 
 
-def shingles(text: str, n: int) -> list[bytes]:
-    """The n-grams of a text's words, a space between words, as bytes; all of a text of fewer words."""
-    given = " ".join(words(text)).encode("utf-8", "surrogatepass")
-    spaces = np.flatnonzero(np.frombuffer(given, dtype=np.uint8) == _SPACE).tolist()
-    if len(spaces) < n:
-        return [given]
-    firsts, lasts = [0, *(space + 1 for space in spaces)], [*spaces[n - 1 :], len(given)]
-    return [given[first:last] for first, last in zip(firsts, lasts, strict=False)]
+def shingles(texts: Sequence[str], n: int) -> list[list[bytes]]:
+    """The n-grams of the words of each text, as 8 bytes each; one for all of a text of fewer words."""
+    hashes, bounds = word_hashes(texts)
+    grams = gram_hashes(hashes, n).view("V8").tolist()
+    return [grams[a : b - n + 1] if b - a >= n else [hashes[a:b].tobytes()] for a, b in pairwise(bounds)]
