@@ -18,13 +18,14 @@ from calprune.uncertainty.effect import RULE, Effect, Word, effect_of_groups
 from calprune.uncertainty.estimate import Estimate, Spread, mean_of, over_draws
 from calprune.uncertainty.power import detectable, draws_needed
 from calprune.uncertainty.ranks import rank_correlation
-from calprune.uncertainty.retention import retention, retention_of_perplexity
+from calprune.uncertainty.retention import Kept, mean_retention, retention, retention_of_perplexity
 
 __all__ = [
     "RULE",
     "Difference",
     "Effect",
     "Estimate",
+    "Kept",
     "Spread",
     "Verdict",
     "Word",
@@ -33,6 +34,7 @@ __all__ = [
     "effect_of_groups",
     "holm",
     "mean_of",
+    "mean_retention",
     "over_draws",
     "paired_by_draw",
     "paired_by_item",

@@ -39,7 +39,7 @@ class Effect:
     highest: str
     sd: float | None  # of draws within a source, pooled; None: no source has two draws
     eta_squared: float | None  # share of the variance seen that lies between sources; too high at few draws
-    share: Estimate | None  # the same, corrected (ε²), with the interval of the population's
+    share: Estimate | None  # the same, corrected (ω²), with the interval of the population's η²
     p: float | None  # F test
     detectable: float | None  # the smallest difference of two sources that is found in 80 % of such studies
     word: Word  # by RULE
@@ -48,9 +48,10 @@ class Effect:
 def effect_of_groups(groups: Mapping[str, Sequence[float]]) -> Effect:
     """The one-way effect of the groups' names (sources) on values (one a draw), with its size in a word by RULE.
 
-    Draws of all groups are taken to have one SD. ε² = (SS_between - (G - 1) MS_within) / SS_total, not below 0 (Kelley
-    1935; least biased of η², ω², ε²: Okada 2013); the interval inverts the noncentral F distribution (Steiger,
-    Psychological Methods 9, 2004), λ / (λ + N). Where no effect is, its lower end is 0 in 97.5 % of studies.
+    Draws of all groups are taken to have one SD. ω² = (SS_between - (G - 1) MS_within) / (SS_total + MS_within), not
+    below 0 (Hays 1963): at 3 draws of 4 sources without any effect η² is .27 on average, ω² .09. The interval inverts
+    the noncentral F distribution, η² = λ / (λ + N) (Steiger, Psychological Methods 9, 2004); where there is no effect
+    its lower end is 0 in 97.5 % of studies. One draw of each source: nothing but means and range can be told.
     """
     if not groups or not all(len(values) for values in groups.values()):
         raise UserError("wanted at least one draw of each source")
@@ -75,7 +76,7 @@ def effect_of_groups(groups: Mapping[str, Sequence[float]]) -> Effect:
 
 
 def _shares(ss_between: float, ss_within: float, between: int, within: int) -> tuple[float, Estimate, float]:
-    """η², ε² with its interval, and p."""
+    """η², ω² with its interval, and p."""
     total = between + within + 1
     if ss_within == 0:  # draws differ in nothing: what is there between sources is all there is
         eta = float(ss_between > 0)
@@ -83,7 +84,7 @@ def _shares(ss_between: float, ss_within: float, between: int, within: int) -> t
     mean_square = ss_within / within
     f = ss_between / between / mean_square
     eta = ss_between / (ss_between + ss_within)
-    corrected = max(0.0, (ss_between - between * mean_square) / (ss_between + ss_within))
+    corrected = max(0.0, (ss_between - between * mean_square) / (ss_between + ss_within + mean_square))
     low, high = (_population_share(min(f, MOST_F), between, within, level) for level in (0.975, 0.025))
     return eta, Estimate(corrected, low, high, total), float(fdtrc(between, within, f))
 

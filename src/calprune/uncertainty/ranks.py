@@ -17,8 +17,8 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Estimate | None:
     """Spearman's correlation of pairs, with a 95 % interval; None where one side is constant.
 
     The interval is Fisher's z with the standard error √((1 + r²/2) / (n - 3)) (Bonett and Wright, "Sample size
-    requirements for estimating Pearson, Kendall and Spearman correlations", Psychometrika 65, 2000). Under 4 pairs there
-    is no interval.
+    requirements for estimating Pearson, Kendall and Spearman correlations", Psychometrika 65, 2000). At 4 to 6 pairs it
+    is wider than it must be; under 4 there is none.
     """
     n = len(x)
     if n != len(y):
