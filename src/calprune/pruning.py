@@ -7,19 +7,21 @@ seen, and can be compensated, later), or dense, in one pass instead of two; or t
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from calprune.allocation import Allocation, Uniform
+from calprune.allocation.budget import DenseBlock, DenseLinear
 from calprune.blocks import Propagate, Sequences, walk
 from calprune.config import ConfigError, UserError, did_you_mean
 from calprune.linears import Linear, ModelError, find_blocks, linears
 from calprune.methods import Method
 from calprune.pattern import Pattern, PatternError, check_width
 from calprune.statistics import BlockStats, Statistics
-from calprune.stats import InputStats, StatsError, relative_error
+from calprune.stats import LADDER, InputStats, Needs, StatsError, relative_error
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,38 @@ class Pruning:
     ignore: tuple[str, ...] = ()  # linears left dense: "*.down_proj", a block "model.layers.0", "re:.*[qk]_proj"
     propagate: Propagate = "pruned"
     min_coverage: float = 0.5  # of each block's parameters, in linears; below it the job is refused
+    allocation: Allocation = field(default_factory=Uniform)  # which linear gets how much of the pattern's sparsity
+
+    @property
+    def needs(self) -> Needs:
+        """The most that any part of the job reads of the data."""
+        return max(self.method.needs, self.allocation.needs, key=LADDER.index)
 
     def blocks(
         self, model: nn.Module, data: Sequences | Statistics | None, **knobs: Any
     ) -> Iterator[tuple[LinearReport, ...]]:
         """Prune block after block; each block's reports as they are known. Knobs: those of `walk`."""
-        chosen = self.plan(model)
+        patterns = self.allocate(model, data, **knobs)
         for name, sites, stats in _visits(model, data, self.method, self.propagate, knobs):
+            here = {f"{name}.{site.name}": site for site in sites}
             yield tuple(
-                self._prune_linear(f"{name}.{s.name}", s, stats.get(s.name))
-                for s in sites
-                if f"{name}.{s.name}" in chosen
+                self._prune_linear(full, site, stats.get(site.name), patterns[full])
+                for full, site in here.items()
+                if full in patterns
             )
+
+    def allocate(self, model: nn.Module, data: Sequences | Statistics | None, **knobs: Any) -> dict[str, Pattern]:
+        """The pattern of each linear that will be pruned; a dense pass over the data where the allocation reads it."""
+        chosen = self.plan(model)
+
+        def dense() -> Iterator[DenseBlock]:
+            for name, sites, stats in _visits(model, data, self.allocation, "dense", knobs):
+                named = [(f"{name}.{site.name}", site) for site in sites]
+                found = [DenseLinear(n, site.weight, stats.get(site.name)) for n, site in named if n in chosen]
+                if found:
+                    yield DenseBlock(name, found)
+
+        return self.allocation(dense(), self.pattern)
 
     def plan(self, model: nn.Module) -> set[str]:
         """The full names of the linears that will be pruned. Raises UserError where the job does not fit the model."""
@@ -78,25 +100,25 @@ class Pruning:
                 raise ModelError(f"{linear} holds NaN or infinity in its weights")
         return set(chosen)
 
-    def _prune_linear(self, name: str, site: Linear, stats: InputStats | None) -> LinearReport:
+    def _prune_linear(self, name: str, site: Linear, stats: InputStats | None, pattern: Pattern) -> LinearReport:
         before = site.weight.clone()
         try:
             if stats is not None:
                 if len(stats.sum_x) != before.shape[1]:
                     raise StatsError(f"the statistics are of {len(stats.sum_x)} inputs: of another model")
                 stats.check()
-            after = self.method(before, stats, self.pattern)
+            after = self.method(before, stats, pattern)
             if not after.isfinite().all():
                 raise StatsError("the pruned weights hold NaN or infinity")
         except Exception as e:
-            e.add_note(f"while pruning {name} {tuple(before.shape)} to {self.pattern} with {self.method}")
+            e.add_note(f"while pruning {name} {tuple(before.shape)} to {pattern} with {self.method}")
             raise
         site.write(after)
         gram = stats if stats is not None and stats.gram is not None else None
         return LinearReport(
             name,
             (before.shape[0], before.shape[1]),
-            str(self.pattern),
+            str(pattern),
             int((after == 0).sum()),
             stats.tokens if stats is not None else None,
             relative_error(before, after, gram) if gram else None,
@@ -110,7 +132,7 @@ def prune(
     """Prune `model` in place and say what happened to each matrix.
 
     `data` is a calibration set, saved `Statistics` (then no forward pass is run), or None for a method that reads
-    none. Options: those of `Pruning` (ignore, propagate, min_coverage) and of `walk` (batch_size, device).
+    none. Options: those of `Pruning` (ignore, propagate, min_coverage, allocation) and of `walk` (batch_size, device).
     """
     knobs = {key: options.pop(key) for key in ("batch_size", "device") if key in options}
     job = Pruning(method, pattern, **options)
@@ -119,19 +141,19 @@ def prune(
 
 
 def _visits(
-    model, data, method: Method, propagate: Propagate, knobs: dict
+    model, data, reader: Method | Allocation, propagate: Propagate, knobs: dict
 ) -> Iterator[tuple[str, list[Linear], BlockStats]]:
     """Each block with the statistics of its inputs: none, saved, or collected on the way."""
-    if method.needs == "nothing" or isinstance(data, Statistics):
+    if reader.needs == "nothing" or isinstance(data, Statistics):
         name, modules = find_blocks(model)
         for i, module in enumerate(modules):
-            stats = {} if method.needs == "nothing" else data.of_block(f"{name}.{i}", next(module.parameters()).device)
+            stats = {} if reader.needs == "nothing" else data.of_block(f"{name}.{i}", next(module.parameters()).device)
             yield f"{name}.{i}", linears(module), stats
     elif data is None:
-        raise UserError(f"{method} needs calibration data: give it a calibration set or saved statistics")
+        raise UserError(f"{reader} needs calibration data: give it a calibration set or saved statistics")
     else:
         for block in walk(model, data, propagate=propagate, **knobs):
-            yield block.name, block.linears(), block.collect(method.needs)
+            yield block.name, block.linears(), block.collect(reader.needs)
 
 
 def _check_coverage(name: str, block: nn.Module, least: float) -> None:

@@ -24,6 +24,10 @@ def prune_command(
     ] = "wanda",
     pattern: Annotated[str | None, typer.Option(help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"')] = None,
     sparsity: Annotated[float | None, typer.Option(help="0.5 is the pattern 50%")] = None,
+    allocation: Annotated[
+        str,
+        typer.Option(help='"uniform", "owl(lambda_=0.08, m=5)", "dlp", "alpha", "from_file(path=\'table.yaml\')"'),
+    ] = "uniform",
     calibration: opt.Calibration = None,
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
@@ -45,6 +49,7 @@ def prune_command(
     Example: calprune prune demo --method sparsegpt --pattern 2:4 --calibration c4 --num-samples 16
     --max-seq-length 256 --out pruned
     """
+    from calprune.allocation import parse_allocation
     from calprune.checkpoint import describe, save_pruned
     from calprune.cli.inputs import open_data
     from calprune.cli.progress import following
@@ -55,16 +60,18 @@ def prune_command(
     from calprune.store import refuse_occupied
 
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
-    job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), how)
+    job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), how,
+                  allocation=parse_allocation(allocation))  # fmt: skip
     refuse_occupied(out)
     target = find_device(device)
-    if calibration is None and job.method.needs != "nothing":
-        raise UserError(f"{method} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
+    if calibration is None and job.needs != "nothing":
+        reader = method if job.method.needs != "nothing" else allocation
+        raise UserError(f"{reader} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
     loaded = load(model, dtype=dtype)
     job.plan(loaded.model)
     data = about = None
-    if calibration is not None and job.method.needs != "nothing":
+    if calibration is not None and job.needs != "nothing":
         data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
     started = time.perf_counter()
     blocks = job.blocks(loaded.model, data, device=target, batch_size=batch_size)

@@ -1,0 +1,89 @@
+"""A table of sparsities that a user brings: a YAML or JSON mapping of blocks or linears.
+
+    model.layers.0: 0.62
+    model.layers.0.mlp.down_proj: 0.50      # the longer name wins
+
+Every linear that is pruned must be covered, and over their weights the table must give the sparsity that the pattern
+asks for, within half a percentage point; what is left of the difference is spread over all of them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import yaml
+
+from calprune.allocation.budget import AllocationError, DenseBlock, Share, meet, share_of
+from calprune.config import ConfigError, did_you_mean
+from calprune.pattern import Pattern
+from calprune.stats import Needs
+
+TOLERANCE = 0.005
+
+
+@dataclass(frozen=True)
+class FromFile:
+    path: str
+    digest: str = ""  # the first 16 characters of the file's SHA-256: taken from it, or what it must be
+
+    needs: ClassVar[Needs] = "nothing"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self):
+        try:
+            found = hashlib.sha256(Path(self.path).read_bytes()).hexdigest()[:16]
+        except OSError as e:
+            raise ConfigError(f"cannot read the table {self.path}: {e.strerror or e}") from None
+        if self.digest not in ("", found):
+            raise ConfigError(f"the table {self.path} has changed: its digest is {found}, wanted {self.digest}")
+        object.__setattr__(self, "digest", found)  # so that what it holds, and not only its name, is its identity
+        self._table()
+
+    def __call__(self, blocks: Iterable[DenseBlock], pattern: Pattern) -> dict[str, Pattern]:
+        table = self._table()
+        wanted: list[Share] = []
+        used = set()
+        for block in blocks:
+            for linear in block.linears:
+                key = next((k for k in (linear.name, *_parents(linear.name)) if k in table), None)
+                if key is None:
+                    raise AllocationError(f"the table {self.path} says nothing of {linear.name}, which is pruned")
+                used.add(key)
+                wanted.append(share_of(linear, table[key]))
+        if unused := [key for key in table if key not in used]:
+            near = did_you_mean(unused[0], {s.name for s in wanted} | {p for s in wanted for p in _parents(s.name)})
+            raise AllocationError(f"the table {self.path} names {unused[0]!r}, which is nothing that is pruned{near}")
+        total = sum(s.weights for s in wanted)
+        given = sum(s.value * s.weights for s in wanted) / total
+        if abs(given - pattern.sparsity) > TOLERANCE:
+            raise AllocationError(
+                f"the budget {pattern} cannot be met: the table {self.path} gives {given:.2%} over the {total} weights "
+                f"that are pruned, wanted {pattern.sparsity:.2%} within {TOLERANCE:.1%}"
+            )
+        rest = pattern.sparsity - given
+        return meet([Share(s.name, s.shape, _inside(s.value + rest)) for s in wanted], pattern)
+
+    def _table(self) -> dict[str, float]:
+        try:
+            table = yaml.safe_load(Path(self.path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+            raise ConfigError(f"cannot read the table {self.path}: {' '.join(str(e).split())}") from None
+        if not isinstance(table, Mapping) or not table:
+            raise ConfigError(f"{self.path}: expected a mapping of blocks or linears to sparsities, got {table!r:.60}")
+        for key, value in table.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+                raise ConfigError(f"{self.path}: {key}: a sparsity is at least 0 and below 1, got {value!r}")
+        return {str(key): float(value) for key, value in table.items()}
+
+
+def _parents(name: str) -> list[str]:
+    """ "a.b.c" -> ["a.b", "a"]: the longest first."""
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+
+
+def _inside(sparsity: float) -> float:
+    """A table's 0 stays 0 where the rest to be spread is negative."""
+    return min(max(sparsity, 0.0), 1 - TOLERANCE)

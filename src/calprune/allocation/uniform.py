@@ -1,0 +1,21 @@
+"""Uniform: every linear gets the pattern as it was asked for.
+
+Each matrix meets it by itself, rounded as `keep_mask` says.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from calprune.allocation.budget import DenseBlock
+from calprune.pattern import Pattern
+from calprune.stats import Needs
+
+
+@dataclass(frozen=True)
+class Uniform:
+    needs: ClassVar[Needs] = "nothing"
+    version: ClassVar[int] = 1
+
+    def __call__(self, blocks: Iterable[DenseBlock], pattern: Pattern) -> dict[str, Pattern]:
+        return {linear.name: pattern for block in blocks for linear in block.linears}
