@@ -10,9 +10,6 @@ import io
 import sys
 from pathlib import Path
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
 from calprune.config import UserError
 from calprune.store import cache_folder, whole_folder
 
@@ -49,6 +46,9 @@ def _gguf_file() -> Path:
 
 
 def _convert(gguf_file: Path, folder: Path) -> None:
+    import torch  # a made checkpoint is found without them
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     place = {"pretrained_model_name_or_path": str(gguf_file.parent), "gguf_file": gguf_file.name}
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars that no switch of transformers turns off
         read = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)

@@ -1,4 +1,9 @@
-"""Load and save a model with its tokenizer, and say which model it is. transformers' loading lives here."""
+"""Load and save a model with its tokenizer, and say which model it is. transformers' loading lives here.
+
+Its model classes are imported where a model is loaded: who needs only a tokenizer does not pay 130 MB and seconds.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -12,11 +17,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from calprune.config import UserError, did_you_mean
 from calprune.store import cache_folder, whole_folder, write_whole
@@ -29,7 +30,7 @@ EXPECTED = "expected `demo`, a folder with config.json and *.safetensors, or a h
 class Model:
     """A causal language model in evaluation mode with its tokenizer."""
 
-    model: PreTrainedModel
+    model: transformers.PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str  # as asked for: a label
     id: str  # the hash of its config and weights: the same for a copy under another name
@@ -52,7 +53,8 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None) -> M
     with quiet_transformers():
         try:
             kind = DTYPES[dtype] if dtype else _stored_dtype(files)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, output_loading_info=True)
+            classes = transformers.AutoModelForCausalLM
+            loaded: Any = classes.from_pretrained(folder, dtype=kind, output_loading_info=True)
             model, report = loaded
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as e:
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
@@ -69,9 +71,18 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise UserError(f"model {name}: it has no tokenizer (tokenizer.json); copy its tokenizer's files beside it")
     with quiet_transformers():
         try:
-            return AutoTokenizer.from_pretrained(folder)
+            return AutoTokenizer.from_pretrained(folder, config=_plain_config(folder))
         except (OSError, ValueError, KeyError, ImportError) as e:
             raise UserError(f"model {name}: its tokenizer cannot be loaded: {_first_line(e)}") from e
+
+
+def _plain_config(folder: Path) -> PreTrainedConfig | None:
+    """A model's config without the class of its kind, whose import costs seconds and 90 MB, where that is all that its
+    tokenizer is found by: where tokenizer_config.json names the tokenizer's class. Else None: transformers finds it."""
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads((folder / "tokenizer_config.json").read_bytes()).get("tokenizer_class"):
+            return PreTrainedConfig.from_pretrained(folder, name_or_path=str(folder))
+    return None
 
 
 def identity(name: str) -> str:
@@ -81,7 +92,7 @@ def identity(name: str) -> str:
 
 
 def save(
-    model: PreTrainedModel,
+    model: transformers.PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: str | Path,
     files: Mapping[str, str] | None = None,
@@ -157,6 +168,8 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
 
 
 def _check_decoder_only(folder: Path, name: str) -> None:
+    from transformers.models.auto import modeling_auto as known
+
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder)
@@ -165,13 +178,13 @@ def _check_decoder_only(folder: Path, name: str) -> None:
     kind = config.model_type
     if config.is_encoder_decoder:
         raise UserError(f"model {name}: {kind} is an encoder-decoder; expected a decoder-only language model")
-    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+    if kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
         raise UserError(f"model {name}: {kind} is an encoder; expected a decoder-only language model")
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if kind not in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UserError(f"model {name}: transformers has no causal language model of type {kind}")
 
 
-def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str) -> None:
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: transformers.PreTrainedModel, name: str) -> None:
     """Raise UserError when the tokenizer can give an id that the model has no embedding for."""
     embeddings: Any = model.get_input_embeddings()
     largest, rows = max(tokenizer.get_vocab().values()), len(embeddings.weight)
