@@ -1,0 +1,103 @@
+"""What rows of a study are called on its page: short names of settings, patterns in order, own texts, numbers."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from calprune.study.results import LOWER_IS_BETTER, Result
+from calprune.uncertainty import Estimate
+
+METRICS = {"perplexity": "perplexity", "kl": "KL, nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
+NO_DATA = "none"  # Result.calibration of a method that reads no data
+OWN = " †"  # after a source that is judged on its own text
+SETTING = ("model", "method", "pattern", "allocation", "propagate", "num_samples")  # all but the source and the draw
+OF_DATA = ("propagate", "num_samples")
+
+
+def sparsity_of(pattern: str) -> float:
+    """The fraction of zeros that a pattern's text asks for: 0.6 of "60%", 0.5 of "2:4"."""
+    if ":" in pattern:
+        keep, of = pattern.split(":")
+        return 1 - float(keep) / float(of)
+    return float(pattern.split("%")[0]) / 100
+
+
+def in_order(patterns: Iterable[str]) -> list[str]:
+    """Patterns by sparsity; of the same, percentages come before n:m."""
+    return sorted(set(patterns), key=lambda pattern: (sparsity_of(pattern), ":" in pattern, pattern))
+
+
+def varying(rows: Sequence[Result]) -> tuple[str, ...]:
+    """The fields of a setting in which these rows differ: the others need no place in a name."""
+    return tuple(field for field in SETTING if len({getattr(row, field) for row in rows if _has(row, field)}) > 1)
+
+
+def _has(row: Result, field: str) -> bool:
+    return row.calibration != NO_DATA or field not in OF_DATA  # no data is no amount of it, nor is it propagated
+
+
+def setting_name(row: Result, fields: Iterable[str]) -> str:
+    """The setting of a row in the words of these fields: "wanda 60%", "sparsegpt owl 2:4 on 128 sequences"."""
+    said = [str(getattr(row, field)) for field in ("model", "method", "allocation", "pattern") if field in fields]
+    if "propagate" in fields and row.calibration != NO_DATA:
+        said.append(f"{row.propagate} propagation")
+    if "num_samples" in fields and row.num_samples is not None:
+        said.append(f"on {row.num_samples:,} sequences")
+    return " ".join(said)
+
+
+def own_text(calibration: str, evaluation: str) -> bool:
+    """Whether the evaluation reads a source that the calibration reads too: "gsm8k:icl" and "perplexity(gsm8k)"."""
+    return bool(_sources(calibration) & _sources(evaluation))
+
+
+def _sources(text: str) -> set[str]:
+    """Names that may be sources': a name, and what it is called with, without options, formats and shares."""
+    text = re.sub(r":\s*\w+(\([^()]*\))?", "", text)  # formats: ":icl", ":chat(responses)"
+    return set(re.findall(r"[A-Za-z_]\w*(?![\w]*\s*=)", text)) - {"perplexity", "kl", NO_DATA}
+
+
+def number(value: float | None, decimals: int | None = None) -> str:
+    """A number with so many decimals, else four digits that count; None was not measured."""
+    if value is None:
+        return "not measured"
+    if not math.isfinite(value):
+        return "not finite"
+    if decimals is None:
+        decimals = 0 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
+        decimals = min(decimals, 6)
+    text = f"{value:,.{decimals}f}"
+    return text.removeprefix("-") if text.strip("-0.,") == "" else text.replace("-", "−")  # no "−0.0"
+
+
+def with_interval(estimate: Estimate | None, percent: bool = False) -> str:
+    """ "12.3 [11.9, 12.8]": as many decimals as the interval's half-width has use for."""
+    if estimate is None:
+        return "not measured"
+    factor, unit = (100, " %") if percent else (1, "")
+    value = estimate.value * factor
+    if estimate.low is None or estimate.high is None:
+        return (number(value, 1) if percent else number(value)) + unit
+    low, high = estimate.low * factor, estimate.high * factor
+    half = (high - low) / 2
+    if not (math.isfinite(half) and half > 0):
+        return f"{number(value)}{unit} [{number(low)}, {number(high)}]"
+    decimals = min(6, max(0, -math.floor(math.log10(half))))
+    return f"{number(value, decimals)}{unit} [{number(low, decimals)}, {number(high, decimals)}]"
+
+
+def probability(p: float | None) -> str:
+    """A p-value; below a thousandth its digits say nothing."""
+    if p is None:
+        return "not measured"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def oriented(metric: str, value: float) -> float:
+    """The value such that higher is better."""
+    return -value if metric in LOWER_IS_BETTER else value

@@ -1,0 +1,102 @@
+"""The answer in two sentences, and the warnings above the page: nothing is said that the statistics do not carry."""
+
+from calprune.report.findings import DEFAULT, Comparison, Findings
+from calprune.report.names import METRICS, listed, number, with_interval
+
+
+def answer(findings: Findings) -> list[str]:
+    """Does the data matter here, and which source is best."""
+    told = [one for one in findings.comparisons if one.word != "cannot be told"]
+    if not told:
+        return [_cannot(findings), "So no source can be called best: the means below may be luck of the draw."]
+    return [_matters(findings, told), _best(findings)]
+
+
+def warnings(findings: Findings) -> list[str]:
+    """What a reader must know before the numbers."""
+    said = []
+    if missing := findings.results.missing:
+        said.append(f"{missing:,} {_plural('trial', missing)} of this study {'is' if missing == 1 else 'are'} not there "
+                    "yet: the numbers are of those that are.")  # fmt: skip
+    if failed := len(findings.results.failed):
+        said.append(
+            f"{failed:,} {_plural('trial', failed)} failed; {'its' if failed == 1 else 'their'} errors are below."
+        )
+    if gone := len(findings.not_finite):
+        said.append(f"{gone:,} {_plural('result', gone)} {'is' if gone == 1 else 'are'} not finite and in no mean.")
+    return said
+
+
+def _cannot(findings: Findings) -> str:
+    head = "Whether the choice of calibration data matters here cannot be told"
+    if len(findings.sources) < 2:
+        return f"{head}: there is {'one source' if findings.sources else 'no source'}, and it takes two to compare."
+    return f"{head}: each source has one draw, and it takes two or more to know the luck of the draw."
+
+
+def _matters(findings: Findings, told: list[Comparison]) -> str:
+    shown = [one for one in told if one.word in ("small", "large")]
+    share = max(shown or told, key=lambda one: one.effect.share.value if one.effect.share else 0.0)
+    if not shown:
+        return f"The choice of calibration data is immaterial here: {_none_shown(findings, told)}; {_seen(findings, share)}."
+    counts = findings.words()
+    size = "large" if counts.get("large") else "small"
+    where = "" if len(told) == 1 else f" in {counts[size]} of {len(told)} comparisons"
+    parts = [f"{counts['small']} small" if size == "large" and counts.get("small") else "",
+             f"{counts['immaterial']} immaterial" if counts.get("immaterial") else ""]  # fmt: skip
+    rest = f" ({listed([part for part in parts if part])})" if any(parts) else ""
+    lead = "The choice of calibration data makes a"
+    return f"{lead} {size} difference here{where}{rest}: {_range(findings, share, len(told))}."
+
+
+def _range(findings: Findings, one: Comparison, of: int) -> str:
+    """From best to worst, with the share of variance between sources."""
+    best, worst = one.cells[0], one.cells[-1]
+    most = "" if of == 1 else "most clearly "
+    return (f"{most}{one.of.evaluation} with {findings.setting(one.of)} goes from "
+            f"{number(best.spread.mean)} ({best.of.calibration}) to {number(worst.spread.mean)} "
+            f"({worst.of.calibration}), where {with_interval(one.effect.share, percent=True)} of the variance lies "
+            "between sources rather than draws")  # fmt: skip
+
+
+def _none_shown(findings: Findings, told: list[Comparison]) -> str:
+    if len(told) == 1:
+        return f"with {findings.setting(told[0].of)} the sources are not told apart from the luck of the draw"
+    return f"in none of {len(told)} comparisons are the sources told apart from the luck of the draw"
+
+
+def _seen(findings: Findings, one: Comparison) -> str:
+    """What could have been missed."""
+    effect = one.effect
+    where = f"{one.of.evaluation} with {findings.setting(one.of)}"
+    return (f"the largest share of variance between sources is {with_interval(effect.share, percent=True)} ({where}), "
+            f"where two sources that differ by {number(effect.detectable)} {METRICS[one.of.metric].split(',')[0]} would be "
+            "told apart in 80 % of such studies")  # fmt: skip
+
+
+def _best(findings: Findings) -> str:
+    if len(findings.ranking) < 2:
+        return ("Which source is best cannot be told: each evaluation reads the text of one of the sources that it "
+                "would judge, so none but one is judged fairly.")  # fmt: skip
+    (best, _), (following, _) = findings.ranking[:2]
+    against = [following] + [DEFAULT] * (DEFAULT not in (best, following) and DEFAULT in dict(findings.ranking))
+    records = [(other, findings.record(best, other)) for other in against]
+    named = f"{best} (the usual choice)" if best == DEFAULT else best
+    fair = " on other text than a source's own" if any(cell.own for cell in findings.cells) else ""
+    said = listed([f"{_score(record)} against {'the usual ' * (other == DEFAULT)}{other}" for other, record in records])
+    if records[0][1]["win"]:
+        return f"The best by mean place{fair} is {named}: after Holm's correction {said}."
+    lead = "No source can be called best" if not any(record["win"] for _, record in records) else (
+        "The best cannot be told from the next")  # fmt: skip
+    return f"{lead}: {named} has the best mean place{fair}, with {said} after Holm's correction."
+
+
+def _score(record: dict) -> str:
+    kinds = ("win", "tie", "loss")
+    words = {"win": "wins", "tie": "ties", "loss": "losses"}
+    told = [f"{record[kind]} {kind if record[kind] == 1 else words[kind]}" for kind in kinds if record[kind]]
+    return listed(told) if told else "no comparison"
+
+
+def _plural(word: str, n: int) -> str:
+    return word if n == 1 else f"{word}s"
