@@ -1,0 +1,103 @@
+"""calprune calib similar: how like a reference text the text of sets, sources and files is."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from calprune.cli import options as opt
+from calprune.cli.calib import calib
+from calprune.config import UserError
+
+_TEXT = "folders of built sets, sources (c4, gsm8k:icl) or files"
+
+
+@calib.command("similar")
+def similar_command(
+    texts: Annotated[list[str], typer.Argument(help=_TEXT)],
+    to: Annotated[str, typer.Option(help="the reference: a source (its evaluation split, where it has one) or a file")],
+    model: Annotated[str | None, typer.Option(help="whose perplexity and Min-K%++ to measure: `demo`, a folder or a "
+                                                   "hub name")] = None,
+    ngram: Annotated[int, typer.Option(help="words of an n-gram")] = 3,
+    draws: Annotated[int, typer.Option(help="of each text, for the intervals")] = 5,
+    words: Annotated[int, typer.Option(help="of a draw, at most; all texts' draws are of one size")] = 10_000,
+    permutations: Annotated[int, typer.Option(help="of MinHash")] = 128,
+    min_k: Annotated[float, typer.Option(help="the K of Min-K%++, in per cent")] = 20.0,
+    window: Annotated[int, typer.Option(help="tokens that the model reads at a time")] = 256,
+    windows: Annotated[int, typer.Option(help="that it reads of each text, at most")] = 32,
+    seed: opt.Seed = 0,
+    html: Annotated[Path | None, typer.Option(help="write a page with a picture to this file, too")] = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    as_json: opt.Json = False,
+) -> None:  # fmt: skip
+    """How like a reference text are these texts: in their words (Jaccard index, MinHash, KL of unigrams), and to a
+    model (perplexity, Min-K%++), each beside the reference itself.
+
+    Example: calprune calib similar sets/self c4 --to fineweb_edu --model demo --html similar.html
+    """
+    from calprune.calibration.similarity import Similarity, compare_texts
+    from calprune.calibration.similarity_page import similarity_page
+    from calprune.calibration.texts import open_texts
+    from calprune.cli.progress import tracking
+    from calprune.models import load
+    from calprune.store import write_whole
+
+    how = Similarity(ngram=ngram, permutations=permutations, draws=draws, words=words, share=min_k / 100,
+                     window=window, windows=windows, seed=seed)  # fmt: skip
+    if len(set(texts)) < len(texts):
+        raise UserError("a text is named twice; name each once")
+    loaded = load(model, dtype=dtype, device=device) if model else None
+    tokenizer = loaded.tokenizer if loaded else None
+    opened = [open_texts(spec, tokenizer, data_root=data_root, model=loaded) for spec in texts]
+    reference = open_texts(to, tokenizer, data_root=data_root, model=loaded, reference=True)
+    if reference.name in texts and reference.split != "evaluation":
+        raise UserError(f"{to} has no evaluation split here, so it would be compared with its own rows: "
+                        "it is compared with itself without being named")  # fmt: skip
+    corpora = [how.read(text.name, text.documents) for text in opened]
+    other = how.read(reference.name, reference.documents)
+    told = compare_texts(how, corpora, other, loaded, lambda them: tracking(them, len(them), "comparing"))
+    for text, row in zip([*opened, reference], told["texts"], strict=True):
+        row["split"] = text.split
+    if html:
+        write_whole(html, similarity_page(told))
+    if as_json:
+        print(json.dumps(told | {"html": str(html) if html else None}, indent=1, allow_nan=False, ensure_ascii=False))
+    else:
+        _show(told)
+        print(f"{html}: written" if html else "", end="\n" if html else "")
+
+
+def _show(told: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("text", overflow="fold")
+    table.add_column("words", justify="right")
+    for kind in told["measures"].values():
+        arrow = "↑" if kind["higher_is_more_alike"] else "↓"
+        table.add_column(f"{kind['title']} {arrow}", overflow="fold")
+    for row in told["texts"]:
+        label = f"{row['name']} ({'itself' if row['is_reference'] else row['split']})"
+        table.add_row(label, f"{row['words']:,}", *map(_shown, row["measures"].values()))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    options = told["options"]
+    print(f"\nto {told['to']}; on {options['draws']} draws of {options['words']:,} words of each text; ↑ higher is "
+          "more alike, ↓ lower;")  # fmt: skip
+    print(f"brackets: 95 % intervals. N-grams are of words. KL: symmetric, in nats, {options['smoothing']:g} added to "
+          "each word's count.")  # fmt: skip
+    if told["model"]:
+        print(f"Min-K%++ and perplexity: {told['model']['name']} on up to {options['windows']} windows of "
+              f"{options['window']} tokens.")  # fmt: skip
+    for note in told["notes"]:
+        print(f"note: {note}")
+
+
+def _shown(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "not measured"
+    return f"{found['value']:.3g}" + (f" [{found['low']:.3g}, {found['high']:.3g}]" if found["low"] is not None else "")
