@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 from collections import Counter
+from dataclasses import MISSING, fields
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -32,6 +33,14 @@ EXAMPLES = [  # each filter, a document that it drops, and one that it keeps
     ("blocked_words([casino, 'free spins'])", "You get FREE  spins, today!", "you are free. A spinster came"),
     ("blocked_words(casino)", "the Casino.", "the casinos"),
 ]
+WRITTEN = {  # filters that need an option
+    "min_words": "min_words(5)",
+    "max_words": "max_words(5)",
+    "language": "language([en, de])",
+    "repetition": "repetition(0.3, ngram=2)",
+    "blocked_words": "blocked_words([casino, 'free spins'])",
+    "contamination": "contamination(against=[gsm8k, './own file.jsonl'], ngram=10)",
+}
 TEXT = [rng(0, "filters").choice(["sun", "moon", "sea", "tide", "oar", "net", "fog", "gull"]) for _ in range(400)]
 
 
@@ -194,10 +203,7 @@ def test_perplexity_without_a_model_is_refused():
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_filter_is_read_as_it_is_written(name):
-    example = {"min_words": "min_words(5)", "max_words": "max_words(5)", "language": "language([en, de])",
-               "repetition": "repetition(0.3, ngram=2)", "blocked_words": "blocked_words([casino, 'free spins'])",
-               "contamination": "contamination(against=[gsm8k, './own file.jsonl'], ngram=10)"}  # fmt: skip
-    read = parse_filter(example.get(name, name))
+    read = parse_filter(WRITTEN.get(name, name))
     assert type(read) is FILTERS[name]
     assert parse_filter(write_filter(read)) == read
 
@@ -254,6 +260,30 @@ def test_a_recipe_keeps_its_filters_in_its_file_and_its_identity(tmp_path):
     assert made.counts["dropped: fewer than 3 words"] == 1 and made.counts["dropped: exact duplicate"] == 1
     assert made.drawn[0].pool == 2
     assert made.id != build(plainly, toy_tokenizer()).id
+
+
+# If this fails, a default changed, or what a filter drops: raise its `version` on purpose, and write it here.
+VERSIONS = {
+    "blocked_words": {"version": 1},
+    "contamination": {"version": 1, "ngram": 13, "short": 8},
+    "exact_duplicates": {"version": 1},
+    "language": {"version": 1},
+    "max_words": {"version": 1},
+    "min_words": {"version": 1},
+    "near_duplicates": {"version": 2, "threshold": 0.8, "ngram": 5, "permutations": 128, "bands": 16},
+    "perplexity": {"version": 1, "low": 0.0, "high": math.inf, "tokens": 512},
+    "repetition": {"version": 1, "ngram": 4},
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filters_version_and_defaults_are_in_the_name_of_a_recipe(name, monkeypatch):
+    cls = FILTERS[name]
+    defaults = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+    assert {"version": cls.version, **defaults} == VERSIONS[name]
+    before = identity(parse_spec("c4", filters=WRITTEN.get(name, name)))
+    monkeypatch.setattr(cls, "version", cls.version + 1)
+    assert identity(parse_spec("c4", filters=WRITTEN.get(name, name))) != before
 
 
 def test_too_few_documents_tells_what_the_filters_dropped(tmp_path):

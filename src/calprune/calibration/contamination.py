@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -68,6 +68,7 @@ class Contamination:
     """Drop a document that has `ngram` words in a row in common with a set in `against`: names of the catalogue, each
     in its evaluation split, or files. `short`: for evaluation texts of fewer than `ngram` words."""
 
+    version: ClassVar[int] = 1
     against: tuple[str, ...]
     ngram: int = 13  # words
     short: int = 8  # words

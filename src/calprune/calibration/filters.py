@@ -6,6 +6,8 @@
 A recipe's filters look at each source's documents before the draw, in the order in which they are written: what one
 drops the next does not see. They look at the document as its format writes it. Duplicates are sought within a source,
 so that adding a source never changes what another gives. Sources that are made and never run out are not filtered.
+
+A filter's `version` is in the identity of a set: it is raised when the same options drop other documents.
 """
 
 import hashlib
@@ -13,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from calprune.calibration.contamination import Contamination
 from calprune.calibration.document import Document
@@ -30,6 +32,7 @@ from calprune.config import ConfigError, UserError
 class MinWords:
     """Drop documents of fewer words."""
 
+    version: ClassVar[int] = 1
     words: int
 
     def open(self, given: Opening) -> Judge:
@@ -41,6 +44,7 @@ class MinWords:
 class MaxWords:
     """Drop documents of more words."""
 
+    version: ClassVar[int] = 1
     words: int
 
     def open(self, given: Opening) -> Judge:
@@ -52,6 +56,7 @@ class MaxWords:
 class Language:
     """Drop documents that py3langid finds in another language than these ("en", "de", ...)."""
 
+    version: ClassVar[int] = 1
     codes: tuple[str, ...]
 
     def open(self, given: Opening) -> Judge:
@@ -65,6 +70,8 @@ class Language:
 @dataclass(frozen=True)
 class ExactDuplicates:
     """Drop a document whose text an earlier one of its source has, but for the white space. 16 bytes of hash each."""
+
+    version: ClassVar[int] = 1
 
     def open(self, given: Opening) -> Judge:
         seen: set[bytes] = set()
@@ -84,6 +91,7 @@ class Repetition:
     """Drop documents of whose word n-grams more than `most`, a fraction, are not the first of their kind:
     rep_n = 1 - |unique n-grams| / |n-grams| (Welleck et al. 2020, arXiv:1908.04319)."""
 
+    version: ClassVar[int] = 1
     most: float
     ngram: int = 4  # words
 
@@ -108,6 +116,7 @@ class Perplexity:
     """Keep documents whose perplexity under the model is from `low` to `high`: exp of the mean of -log p over their
     first `tokens` tokens, begun as the model's sequences are."""
 
+    version: ClassVar[int] = 1
     low: float = 0.0
     high: float = math.inf
     tokens: int = 512
@@ -150,6 +159,7 @@ class Perplexity:
 class BlockedWords:
     """Drop documents that have one of these words or phrases, whatever its case, as whole words."""
 
+    version: ClassVar[int] = 1
     words: tuple[str, ...]
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ class NearDuplicates:
     one n-gram.
     """
 
-    version: ClassVar[int] = 2  # 1 hashed the n-grams' letters
+    version: ClassVar[int] = 2  # of 1 the n-grams had other hashes, so other permutations
     threshold: float = 0.8  # of the Jaccard index; usual for text
     ngram: int = 5  # words
     permutations: int = 128
