@@ -13,6 +13,10 @@ from typing import Any
 from calprune.config import UserError
 
 
+class DiskError(UserError):
+    """Nothing can be written there: the disk is full, or the folder read-only."""
+
+
 def cache_folder() -> Path:
     """Where what can be made again is kept: CALPRUNE_CACHE, else ~/.cache/calprune. It need not exist."""
     return Path(os.environ.get("CALPRUNE_CACHE") or "~/.cache/calprune").expanduser()
@@ -85,7 +89,7 @@ def _beside(path: Path) -> Path:
     return path.absolute().parent / f".{path.name}.{uuid.uuid4().hex[:12]}.part"
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
+def _unwritable(path: Path, error: OSError) -> DiskError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"cannot write {path}: the disk is full; nothing was left there")
-    return UserError(f"cannot write {path}: {error.strerror or error}; nothing was left there")
+        return DiskError(f"cannot write {path}: the disk is full; nothing was left there")
+    return DiskError(f"cannot write {path}: {error.strerror or error}; nothing was left there")

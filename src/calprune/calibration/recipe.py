@@ -15,10 +15,11 @@ from calprune.calibration.opened import Opened, open_part
 from calprune.calibration.provenance import Drawn
 from calprune.calibration.selection import Choosing, Random, write_selection
 from calprune.calibration.set import CalibrationSet, tokenizer_hash
+from calprune.calibration.sources import catalogue
 from calprune.calibration.spec import Part, Recipe, parse_spec, read_recipe, write_recipe
 from calprune.config import UserError, identity, plain
 
-__all__ = ["Part", "Recipe", "build", "make_set", "parse_spec", "read_recipe", "write_recipe"]
+__all__ = ["Part", "Recipe", "build", "identify", "make_set", "parse_spec", "read_recipe", "write_recipe"]
 
 VERSION = 1  # in a set's identity: raise it when the same recipe gives other tokens
 MEASURED = 32  # sequences of a part that are made to learn how long they are, where that varies
@@ -28,7 +29,12 @@ FEW_DRAWS = 10  # a pool of fewer makes draws alike, and the spread between them
 def make_set(
     spec: str, tokenizer: Any, *, data_root: Path | None = None, model: Any = None, **options: Any
 ) -> CalibrationSet:
-    """The set that `spec` stands for: the folder of a built set, or what `parse_spec` takes with these options."""
+    """The set that `spec` stands for: the folder of a built set, or what `parse_spec` takes with these options.
+
+    Raises UserError where a folder is called like a source, for either may be meant."""
+    if Path(spec).is_dir() and spec in catalogue():
+        raise UserError(f"{spec} is a source and a folder here: write ./{spec} for the set in the folder, or "
+                        f"{spec}:{catalogue()[spec].default_format} for the source")  # fmt: skip
     if Path(spec).is_dir():
         loaded = CalibrationSet.load(spec)
         loaded.check_tokenizer(tokenizer)
@@ -46,8 +52,7 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
     if recipe.selection.uses_model and model is None:
         raise UserError(f"selection {write_selection(recipe.selection)} looks at a model's activations: give the model")
     marks = find_marks(tokenizer, recipe.begin_of_text)
-    parts = [_Making(recipe, open_part(part, recipe, data_root, model), tokenizer, marks, model)
-             for part in recipe.parts]  # fmt: skip
+    parts = [_Making(recipe, opened, tokenizer, marks, model) for opened in _open(recipe, data_root, model)]
     counts = _sequences(recipe, parts)
     drawn, rows = [], []
     for part, n in zip(parts, counts, strict=True):
@@ -55,6 +60,16 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
         rows += made
         drawn.append(replace(report, share=part.opened.part.share / sum(p.share for p in recipe.parts)))
     return _assemble(recipe, rows, tuple(drawn), parts, marks.pad)
+
+
+def identify(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, model: Any = None) -> str:
+    """The id of the set that `build` would make, without reading its documents. Raises UserError as `build` does
+    where a source cannot be found."""
+    return _identity(recipe, _open(recipe, data_root, model), tokenizer_hash(tokenizer))
+
+
+def _open(recipe: Recipe, data_root: Path | None, model: Any) -> list[Opened]:
+    return [open_part(part, recipe, data_root, model) for part in recipe.parts]
 
 
 def _sequences(recipe: Recipe, parts: list["_Making"]) -> list[int]:
@@ -191,13 +206,13 @@ def _assemble(
     return CalibrationSet(
         tokens=tokens, lengths=torch.full_like(real, width) if left else real, weights=weights, pieces=tuple(pieces),
         recipe=write_recipe(recipe), counts=_counts(drawn, int(real.sum()), len(rows) * width), drawn=drawn,
-        notes=tuple(_notes(recipe, drawn, parts)), tokenizer=tokenizer, id=_identity(recipe, parts, tokenizer),
+        notes=tuple(_notes(recipe, drawn, parts)), tokenizer=tokenizer, id=_identity(recipe, [part.opened for part in parts], tokenizer),
     )  # fmt: skip
 
 
-def _identity(recipe: Recipe, parts: list[_Making], tokenizer: str) -> str:
+def _identity(recipe: Recipe, parts: list[Opened], tokenizer: str) -> str:
     """The hash of all that decides the tokens: sources count by their contents, wherever they lie."""
-    described = plain(recipe) | {"parts": [part.opened.identity for part in parts]}
+    described = plain(recipe) | {"parts": [opened.identity for opened in parts]}
     looked = {"model": parts[0].model.id} if recipe.selection.uses_model else {}
     return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked)
 

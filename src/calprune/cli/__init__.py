@@ -3,7 +3,21 @@
 `calprune --help` imports no torch.
 """
 
-from calprune.cli import calib, check, demo, evaluate, export, prune, sources, synth
+from calprune.cli import calib, check, compare, demo, evaluate, export, prune, similar, sources, study, synth
 from calprune.cli.app import app, main
 
-__all__ = ["app", "calib", "check", "demo", "evaluate", "export", "main", "prune", "sources", "synth"]
+__all__ = [
+    "app",
+    "calib",
+    "check",
+    "compare",
+    "demo",
+    "evaluate",
+    "export",
+    "main",
+    "prune",
+    "similar",
+    "sources",
+    "study",
+    "synth",
+]

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from calprune.config import UserError
 from calprune.evaluate.head import Follow, Head, window_means
+from calprune.evaluate.perplexity import Perplexity, nats_of
 from calprune.products import faster_products
 from calprune.uncertainty import Estimate, mean_of
 
@@ -46,8 +47,17 @@ class DenseReference:
             hidden = [self.head.hidden(batch)[:, :-1].cpu() for batch in follow(batches)]
         self.batches = list(zip(batches, hidden, strict=True))
 
+    def perplexity(self) -> Perplexity:
+        """The dense model's own, from what was kept of it."""
+        with faster_products(self.head.embeddings):
+            return Perplexity(torch.cat([self._dense_nats(batch, dense) for batch, dense in self.batches]))
+
     def divergence(self, pruned: PreTrainedModel, follow: Follow = iter) -> Divergence:
         """KL(dense || pruned) of each window. Raises UserError when the two have not one vocabulary."""
+        return self.compare(pruned, follow)[0]
+
+    def compare(self, pruned: PreTrainedModel, follow: Follow = iter) -> tuple[Divergence, Perplexity]:
+        """KL(dense || pruned) and the pruned model's perplexity, from one pass over the windows."""
         head = Head(pruned)
         if head.vocabulary != self.head.vocabulary:
             raise UserError(f"KL divergence needs one vocabulary: the dense model has {self.head.vocabulary} tokens, "
@@ -55,13 +65,25 @@ class DenseReference:
         with faster_products(pruned), faster_products(self.head.embeddings):
             tokens = follow([tokens for tokens, _ in self.batches])
             pairs = zip(tokens, [hidden for _, hidden in self.batches], strict=True)
-            return Divergence(torch.cat([self._nats(head, batch, dense) for batch, dense in pairs]))
+            found = [self._compared(head, batch, dense) for batch, dense in pairs]
+        return Divergence(torch.cat([kl for kl, _ in found])), Perplexity(torch.cat([nats for _, nats in found]))
 
-    def _nats(self, head: Head, batch: Int[Tensor, "b T"], dense: Float[Tensor, "b T_1 hidden"]) -> Float[Tensor, "b"]:
+    def _compared(
+        self, head: Head, batch: Int[Tensor, "b T"], dense: Float[Tensor, "b T_1 hidden"]
+    ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
         p_hidden, q_hidden = dense.flatten(0, 1), head.hidden(batch)[:, :-1].flatten(0, 1)
-        parts = []
+        targets = batch[:, 1:].flatten()
+        kl, nats = [], []
         for piece in head.pieces(len(p_hidden)):
             log_p = self.head.log_probabilities(p_hidden[piece])
             log_q = head.log_probabilities(q_hidden[piece]).to(log_p.device)
-            parts.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
-        return window_means(parts, len(batch))
+            kl.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
+            nats.append(nats_of(log_q, targets[piece]))
+        return window_means(kl, len(batch)), window_means(nats, len(batch))
+
+    def _dense_nats(self, batch: Int[Tensor, "b T"], dense: Float[Tensor, "b T_1 hidden"]) -> Float[Tensor, "b"]:
+        hidden, targets = dense.flatten(0, 1), batch[:, 1:].flatten()
+        return window_means(
+            [nats_of(self.head.log_probabilities(hidden[p]), targets[p]) for p in self.head.pieces(len(targets))],
+            len(batch),
+        )

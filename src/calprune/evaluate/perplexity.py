@@ -51,11 +51,13 @@ def perplexity(
 
 def _nats(head: Head, batch: Int[Tensor, "b T"]) -> Float[Tensor, "b"]:
     hidden, targets = head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
-    parts = []
-    for piece in head.pieces(len(targets)):
-        target = targets[piece, None].to(head.device)
-        parts.append(-head.log_probabilities(hidden[piece]).gather(1, target)[:, 0].cpu())
+    parts = [nats_of(head.log_probabilities(hidden[p]), targets[p]) for p in head.pieces(len(targets))]
     return window_means(parts, len(batch))
+
+
+def nats_of(log_p: Float[Tensor, "n vocabulary"], targets: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """-ln p of each target, on the CPU."""
+    return -log_p.gather(1, targets[:, None].to(log_p.device))[:, 0].cpu()
 
 
 def _exp(nats: float) -> float:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from calprune.calibration.document import Document
-from calprune.calibration.formats import parse_format
+from calprune.calibration.formats import parse_format, refuse
 from calprune.calibration.opened import is_file
+from calprune.calibration.places import files_hash, local_files
 from calprune.calibration.set import CalibrationSet
 from calprune.calibration.sources import file_source, find_source
 from calprune.calibration.spec import parse_spec
-from calprune.config import UserError
+from calprune.config import ConfigError
 
 Held = Literal["evaluation split", "file", "calibration text"]
 
@@ -38,9 +39,8 @@ def open_text(spec: str, tokenizer: Any, data_root: Path | None = None, model: A
         rows = enumerate(zip(built.tokens.tolist(), built.lengths.tolist(), strict=True))
         real = (Document("", str(i), tokens=tuple(row[:length])) for i, (row, length) in rows)
         return Text(spec, "calibration text", real)
+    check_text(spec)
     parts = parse_spec(spec).parts
-    if len(parts) > 1:
-        raise UserError(f"cannot judge on the mixture {spec!r}: name one source at a time, each is judged by itself")
     if parts[0].source == "self":
         from calprune.calibration.synthesise import open_self  # it runs a model: transformers' models are imported
 
@@ -51,3 +51,32 @@ def open_text(spec: str, tokenizer: Any, data_root: Path | None = None, model: A
     format, split = parse_format(parts[0].format or source.default_format), "calibration" if own else "evaluation"
     documents = source.documents(format, split, data_root=data_root, tokenizer=tokenizer)
     return Text(spec, "file" if own else "evaluation split", documents)
+
+
+def check_text(spec: str) -> None:
+    """Raise ConfigError where `spec` can name no text to judge on, whatever files there are."""
+    if Path(spec).is_dir():
+        return
+    parts = parse_spec(spec).parts
+    if len(parts) > 1:
+        raise ConfigError(f"cannot judge on the mixture {spec!r}: name one source at a time, each is judged by itself")
+    if parts[0].source != "self" and not is_file(parts[0].source):
+        source = find_source(parts[0].source)
+        format = parse_format(parts[0].format or source.default_format)
+        if format.name not in source.formats:
+            raise refuse(format, source.name, source.formats)
+
+
+def text_identity(spec: str, data_root: Path | None) -> list[Any]:
+    """What the documents that `spec` names depend on: contents, not places."""
+    if Path(spec).is_dir():
+        return ["set", CalibrationSet.load(spec).id]
+    part = parse_spec(spec).parts[0]
+    if part.source == "self":
+        return ["self", part.strategy]
+    if is_file(part.source):
+        return ["file", part.format, files_hash([Path(part.source)])]
+    source = find_source(part.source)
+    files = local_files(source, "evaluation", data_root)
+    read_from = files_hash(files) if files else source.hub.revision if source.hub else None
+    return [source.identity, part.format, read_from]

@@ -1,7 +1,14 @@
 """What a study found, as plain rows: all that statistics, pages and queries read. No torch is imported here."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from calprune.store import read_json
+from calprune.study.account import Done, account
+from calprune.study.folder import Runs
 
 Metric = Literal["perplexity", "kl", "accuracy", "exact_match"]
 LOWER_IS_BETTER: frozenset[str] = frozenset({"perplexity", "kl"})
@@ -29,6 +36,7 @@ class Result:
     dense: float  # the dense model's value
     dense_items: tuple[float, ...]
     chance: float | None  # the value of guessing, for accuracies
+    sources: tuple[str, ...] = ()  # of the calibration's text, by name; empty: as its label says
 
     @property
     def cell(self) -> tuple[str, ...]:
@@ -67,3 +75,57 @@ class Results:
     missing: int  # trials that are not there yet
     similarity: tuple[Similarity, ...]
     about: dict[str, Any]  # sizes, versions, commands, seconds, forward passes run and saved: shown as they are
+
+
+def read(folder: str | Path) -> Results:
+    """Everything that a folder holds of the study that it now has. Raises UserError when it is not such a folder."""
+    runs = Runs(Path(folder))
+    plan = runs.plan()
+    trials = [Done(i, asked, *_pruned(runs, i)) for i in plan["trials"] for asked in [runs.asked(i)]]
+    rows = [row for trial in trials for row in _rows(runs, trial, plan["evaluations"])]
+    whole = [trial for trial in trials if runs.whole(trial.id, list(plan["evaluations"]))]
+    errors = [(trial, error) for trial in trials if (error := runs.error(trial.id)) is not None]
+    failed = tuple(Failure(trial.id, trial.asked["label"], error) for trial, error in errors)
+    missing = len(trials) - len(whole) - len(failed)
+    about = account(runs, plan, trials)
+    return Results(plan["title"], plan["question"], tuple(rows), failed, missing, _similarity(runs, trials), about)
+
+
+def _pruned(runs: Runs, trial: str) -> tuple[dict | None, dict | None]:
+    folder = runs.trial(trial)
+    if not (folder / "prune.json").is_file():
+        return None, None
+    return read_json(folder / "prune.json", "a trial"), read_json(folder / "environment.json", "a trial")
+
+
+def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Result]:
+    asked, pruned = trial.asked, trial.pruned
+    for name in evaluations:
+        if pruned is None or not (path := runs.result(trial.id, name)).is_file():
+            continue
+        found = read_json(path, "a result")
+        dense = read_json(runs.dense(asked["model"]["id"], name), "the dense model's result")
+        yield Result(
+            trial=trial.id, model=asked["model"]["name"], calibration=asked["calibration"], method=asked["method"],
+            pattern=asked["pattern"], allocation=asked["allocation"], propagate=asked["propagate"],
+            num_samples=asked["num_samples"], tokens=None if pruned["tokens"] is None else round(pruned["tokens"]),
+            draw=asked["draw"], evaluation=found["evaluation"], metric=found["metric"],
+            capability=found["capability"], value=_value(found), items=tuple(found["items"]), dense=_value(dense),
+            dense_items=tuple(dense["items"]), chance=found.get("chance"),
+            sources=tuple(part["source"] for part in asked["recipe"]["parts"]) if asked["recipe"] else (),
+        )  # fmt: skip
+
+
+def _value(found: dict[str, Any]) -> float:
+    return math.inf if found["value"] is None else found["value"]  # a perplexity beyond what a number can say
+
+
+def _similarity(runs: Runs, trials: list[Done]) -> tuple[Similarity, ...]:
+    """The measures of each set that is there; a calibration's value is the mean over its draws."""
+    values: dict[tuple[str, str, bool], list[float]] = {}
+    for set_id, calibration in {t.asked["set"]: t.asked["calibration"] for t in trials if t.asked["set"]}.items():
+        if (path := runs.path / "similarity" / f"{set_id}.json").is_file():
+            for one in read_json(path, "similarities")["measures"]:
+                key = (calibration, one["measure"], one["higher_is_more_alike"])
+                values.setdefault(key, []).append(one["value"])
+    return tuple(Similarity(c, m, math.fsum(v) / len(v), higher) for (c, m, higher), v in values.items())

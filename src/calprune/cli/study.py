@@ -1,0 +1,212 @@
+"""calprune study: plan, run, follow and report grids of trials. calprune query: SQL over their results."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calprune.cli import options as opt
+from calprune.cli.app import app
+from calprune.config import UserError
+
+if TYPE_CHECKING:
+    from calprune.study.folder import Runs
+
+study_app = typer.Typer(no_args_is_help=True, help="Grids of models, calibration sets, methods and draws.")
+app.add_typer(study_app, name="study")
+
+StudyFile = Annotated[Path, typer.Argument(help="the study's YAML file")]
+RunsFolder = Annotated[Path, typer.Argument(help="the folder of a study run")]
+SOME_FAILED = 3
+
+
+@study_app.command("plan")
+def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(help="folder of results; default: "
+                 "runs/ and the file's name")] = None, data_root: opt.DataRoot = None) -> None:  # fmt: skip
+    """Say which trials a study has, which of them are missing, and how long they may take. Loads no model.
+
+    Example: calprune study plan studies/quickstart.yaml
+    """
+    from calprune.study.estimate import estimate
+    from calprune.study.folder import Runs
+    from calprune.study.grid import read_study
+    from calprune.study.plan import plan
+
+    made = plan(read_study(study), data_root)
+    folder = Runs(_folder(study, runs))
+    folder.check(new=True)
+    there = {trial.id for trial in made.trials if folder.whole(trial.id, list(made.evaluations))}
+    for trial in made.trials:
+        print(f"{trial.id}  {'done   ' if trial.id in there else 'missing'}  {trial.model} {trial.label}")
+    missing = [trial for trial in made.trials if trial.id not in there]
+    passes = len({(t.model_id, t.set_id) for t in missing if t.set_id and t.propagate == "dense"})
+    print(f"{len(made.trials)} trials, {len(missing)} missing; {len(made.evaluations)} evaluations of each: "
+          f"{', '.join(made.evaluations.values())}")  # fmt: skip
+    if missing:
+        print(f"{passes} passes collect the sums of all that are missing; in all about "
+              f"{_minutes(estimate(missing, made.study.evaluations))} on this machine, by its speed now")  # fmt: skip
+
+
+@study_app.command("run")
+def run_command(
+    study: StudyFile,
+    runs: Annotated[Path | None, typer.Option(help="folder of results; default: runs/ and the file's name")] = None,
+    workers: Annotated[int, typer.Option(help="processes on this machine")] = 1,
+    ray: Annotated[str | None, typer.Option(help="a Ray cluster instead: auto, local or its address")] = None,
+    track: Annotated[str | None, typer.Option(help="also send the results to trackio, mlflow or wandb")] = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    batch_size: opt.BatchSize = None,
+) -> None:
+    """Make what is missing of a study's results. What was interrupted goes on; a failed trial is tried again.
+
+    Example: calprune study run studies/quickstart.yaml --runs runs/quick
+    """
+    from calprune.study.folder import Runs
+    from calprune.study.grid import parse_study
+    from calprune.study.plan import plan
+    from calprune.study.runner import begin
+    from calprune.study.session import Knobs
+    from calprune.study.status import status
+
+    if workers < 1:
+        raise UserError(f"--workers: expected 1 or more; got {workers}")
+    text = _read(study)
+    made = plan(parse_study(text, study.name), data_root)
+    folder = Runs(_folder(study, runs))
+    made.ask(folder, text)
+    begin(folder)
+    for _ in _running(folder, Knobs(device, batch_size, data_root), workers, ray):
+        pass
+    if track:
+        from calprune.study.tracking import send
+
+        send(folder, track)
+    ended = status(folder)
+    print(f"{folder.path}: {ended}; see it: calprune study report {folder.path} --out report.html")
+    if ended.failed:
+        for trial in made.trials:
+            if (error := folder.error(trial.id)) is not None:
+                print(f"failed: {trial.label}: {error.splitlines()[-1]}", file=sys.stderr)
+        raise typer.Exit(SOME_FAILED)
+
+
+@study_app.command("status")
+def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
+    """Say how far a study is, what failed, and what is best so far.
+
+    Example: calprune study status runs/quick
+    """
+    from calprune.study.folder import Runs
+    from calprune.study.results import read
+    from calprune.study.status import best, status
+
+    folder = Runs(runs)
+    now, results = status(folder), read(runs)
+    if as_json:
+        failed = [dataclasses.asdict(failure) for failure in results.failed]
+        print(json.dumps(dataclasses.asdict(now) | {"failures": failed}, indent=1))
+        return
+    print(f"{results.title}: {now}")
+    if (first := best(results)) is not None:
+        print(f"best so far by {first.evaluation}: {_told(first)}")
+    for failure in results.failed:
+        print(f"failed: {failure.label}: {failure.error.splitlines()[-1]}")
+
+
+@study_app.command("report")
+def report_command(
+    runs: RunsFolder,
+    out: Annotated[Path | None, typer.Option(help="the page: one HTML file")] = None,
+    csv: Annotated[Path | None, typer.Option(help="every result as a row")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="results and statistics")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="the tables as Markdown")] = None,
+) -> None:
+    """Write what a study found: a page that opens without a network, or tables.
+
+    Example: calprune study report runs/quick --out report.html
+    """
+    from calprune import report
+    from calprune.study.results import read
+
+    wanted = {report.write_html: out, report.write_csv: csv, report.write_json: json_file,
+              report.write_markdown: markdown}  # fmt: skip
+    if not any(wanted.values()):
+        raise UserError("say what to write: --out PAGE.html, --csv FILE, --json FILE or --markdown FILE")
+    results = read(runs)
+    if not results.rows:
+        raise UserError(f"{runs} holds no result yet: calprune study run makes them")
+    for write, path in wanted.items():
+        if path is not None:
+            write(results, path)
+            print(path)
+
+
+@app.command("query")
+def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL; the table is `results`")],
+                  as_json: opt.Json = False) -> None:  # fmt: skip
+    """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial.
+
+    Example: calprune query runs/quick "select calibration, method, avg(value) from results group by all"
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from calprune.study.query import query
+
+    columns, rows = query(runs, sql)
+    if as_json:
+        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, default=str))
+        return
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[None]:
+    """Run to the end and say on stderr what is done as it is."""
+    from calprune.study.results import read
+    from calprune.study.runner import work, work_in_processes
+    from calprune.study.status import best, seconds_left, status
+
+    if ray is not None:
+        from calprune.study.cluster import work_on_ray
+
+        steps = work_on_ray(folder, knobs, ray)
+    else:
+        steps = work(folder, knobs) if workers == 1 else work_in_processes(folder, knobs, workers)
+    said = None
+    for _ in steps:
+        yield
+        now = status(folder)
+        if (now.done, now.failed) != said:
+            said = (now.done, now.failed)
+            left, first = seconds_left(folder, now.left), best(read(folder.path))
+            told = [str(now), *([f"about {_minutes(left)} left"] if left and now.left else [])]
+            told += [f"best by {first.evaluation}: {_told(first)}"] if first else []
+            print("; ".join(told), file=sys.stderr, flush=True)
+
+
+def _told(row) -> str:
+    named = [row.calibration, row.method, row.pattern] + ([row.allocation] if row.allocation != "uniform" else [])
+    return f"{' '.join(named)}{f' draw {row.draw}' if row.draw is not None else ''} {row.value:.4g}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _folder(study: Path, runs: Path | None) -> Path:
+    return runs or Path("runs") / study.stem
+
+
+def _read(study: Path) -> str:
+    try:
+        return study.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"cannot read the study {study}: {getattr(e, 'strerror', None) or e}") from None

@@ -1,0 +1,70 @@
+"""From a study to its trials: models and files are looked at, so that each trial can be named by contents.
+
+No weights are loaded: a model's outline has its config and tokenizer, and weights that take no memory.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from calprune.models import Model, find_folder, identity, load_tokenizer, quiet_transformers
+from calprune.study.evaluations import check_evaluation, evaluation_id
+from calprune.study.folder import Runs
+from calprune.study.grid import Study
+from calprune.study.trial import Trial, group_of, trial_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a study, in the order in which they share most, and the names of their evaluations' files."""
+
+    study: Study
+    trials: tuple[Trial, ...]
+    evaluations: dict[str, str]  # id -> as written
+
+    def written(self) -> dict[str, Any]:
+        """Plain data for plan.json."""
+        return {
+            "title": self.study.title,
+            "question": self.study.question,
+            "trials": [trial.id for trial in self.trials],
+            "evaluations": [{"id": name, "asked": asked} for name, asked in self.evaluations.items()],
+            "similarity": list(self.study.similarity),
+        }
+
+    def ask(self, runs: Runs, study_text: str) -> None:
+        """Write what is asked into the folder, plan.json last."""
+        runs.create()
+        for trial in self.trials:
+            runs.ask(trial.id, trial.written())
+        runs.give(study_text, self.written())
+
+
+def plan(study: Study, data_root: Path | None) -> Plan:
+    """Look at the study's models and files. Raises UserError where one cannot be found."""
+    outlines: dict[str, Model] = {}
+    trials: dict[str, Trial] = {}
+    for cell in study.cells():
+        if cell.model not in outlines:
+            outlines[cell.model] = outline(cell.model)
+        trial = trial_of(cell, outlines[cell.model], data_root)
+        trials.setdefault(trial.id, trial)
+    for evaluation in study.evaluations:
+        check_evaluation(evaluation, next(iter(outlines.values())).tokenizer, data_root)
+    first = {group_of(trial): i for i, trial in reversed(list(enumerate(trials.values())))}
+    together = sorted(trials.values(), key=lambda trial: first[group_of(trial)])  # else as the study has them
+    return Plan(study, tuple(together), {evaluation_id(one, data_root): str(one) for one in study.evaluations})
+
+
+def outline(name: str) -> Model:
+    """The model without its weights: enough to name and to open what it would calibrate on."""
+    folder = find_folder(name)
+    tokenizer = load_tokenizer(name)
+    with quiet_transformers(), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).eval()
+        if (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+    return Model(model, tokenizer, name, identity(name))

@@ -1,0 +1,99 @@
+"""A trial: one cell with one draw, named by the hash of everything that changes its numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calprune.allocation import Allocation, parse_allocation
+from calprune.blocks import Propagate
+from calprune.calibration.recipe import identify
+from calprune.calibration.spec import Recipe, read_recipe, write_recipe
+from calprune.config import UserError, identity, plain
+from calprune.methods import Method, parse_method
+from calprune.models import Model
+from calprune.pattern import Pattern, parse_pattern
+from calprune.pruning import Pruning
+from calprune.study.grid import Cell
+
+VERSION = 1  # raise it when the same trial gives other numbers
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is pruned, with what, how. No device, no batch size, no path of a file is part of it."""
+
+    model: str  # as the study names it: a label
+    model_id: str
+    calibration: str  # the set's label; "none": no data
+    set_id: str | None  # by contents (`calibration.recipe.identify`)
+    recipe: Recipe | None
+    method: Method
+    pattern: Pattern
+    allocation: Allocation
+    propagate: Propagate
+    ignore: tuple[str, ...]
+    min_coverage: float
+    dtype: str | None
+    names: tuple[str, str, str]  # method, pattern and allocation as the study writes them
+    label: str
+
+    @property
+    def id(self) -> str:
+        """Labels are not part of it, contents are."""
+        parts = [plain(one) for one in (self.method, self.pattern, self.allocation)]
+        return identity([VERSION, self.model_id, self.set_id, parts, self.propagate, list(self.ignore), self.dtype])
+
+    def job(self) -> Pruning:
+        return Pruning(self.method, self.pattern, ignore=self.ignore, propagate=self.propagate,
+                       min_coverage=self.min_coverage, allocation=self.allocation)  # fmt: skip
+
+    def written(self) -> dict[str, Any]:
+        """Plain data for trial.json, which `read_trial` reads."""
+        return {
+            "model": {"name": self.model, "id": self.model_id},
+            "calibration": self.calibration,
+            "set": self.set_id,
+            "recipe": write_recipe(self.recipe) if self.recipe else None,
+            "draw": self.recipe.seed if self.recipe else None,
+            "num_samples": self.recipe.num_samples if self.recipe else None,
+            "method": self.names[0],
+            "pattern": self.names[1],
+            "allocation": self.names[2],
+            "propagate": self.propagate,
+            "ignore": list(self.ignore),
+            "min_coverage": self.min_coverage,
+            "dtype": self.dtype,
+            "label": self.label,
+        }
+
+
+def trial_of(cell: Cell, model: Model, data_root: Path | None) -> Trial:
+    """The trial that a cell means on this model (its outline suffices) and these files."""
+    set_id = None
+    if cell.recipe is not None:
+        try:
+            set_id = identify(cell.recipe, model.tokenizer, data_root=data_root, model=model)
+        except UserError as e:
+            raise type(e)(f"calibration {cell.label}: {e}") from None
+    grid = cell.grid
+    return Trial(
+        cell.model, model.id, cell.calibration.label if cell.calibration else "none", set_id, cell.recipe, cell.method,
+        cell.pattern, cell.allocation, cell.propagate, grid.ignore, grid.min_coverage, grid.dtype, cell.names,
+        cell.label,
+    )  # fmt: skip
+
+
+def read_trial(data: dict[str, Any], where: str) -> Trial:
+    """The trial that trial.json holds."""
+    names = (data["method"], data["pattern"], data["allocation"])
+    return Trial(
+        data["model"]["name"], data["model"]["id"], data["calibration"], data["set"],
+        read_recipe(data["recipe"], where) if data["recipe"] else None, parse_method(names[0]), parse_pattern(names[1]),
+        parse_allocation(names[2]), data["propagate"], tuple(data["ignore"]), data["min_coverage"], data["dtype"],
+        names, data["label"],
+    )  # fmt: skip
+
+
+def group_of(trial: Trial) -> tuple:
+    """What trials have in common that can share a loaded model, a built set and its sums."""
+    return (trial.model_id, trial.dtype, trial.set_id)
