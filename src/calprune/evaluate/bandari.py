@@ -12,6 +12,7 @@ part of the answer's first token. Numbers are compared as numbers ("1,200" is 12
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +28,7 @@ from calprune.evaluate.tasks_items import Outcomes, check_options, options_text,
 from calprune.models import Model
 
 LONG, SHORT = 256, 20  # tokens that the model may write: for arithmetic and reasoning, for a label
+ROUNDS = (8, 64)  # tokens after which it is asked which answers have ended
 GREEDY = {"temperature": 0.0, "top_k": None, "top_p": 1.0, "repetition_penalty": 1.0}
 
 
@@ -136,35 +138,34 @@ class BandariTask:
 def write(model: Model, prompts: list[str], limit: int, batch_size: int) -> tuple[list[str], int]:
     """What the model writes after each prompt, by its likeliest tokens, and how many prompts were cut at the left.
 
-    It ends at the model's end of text or of turn, at a token that has a blank line in it, or after `limit` tokens.
+    It ends with a blank line, at the model's end of text or of turn, or after `limit` tokens.
     """
-    tokenizer, begin = model.tokenizer, find_marks(model.tokenizer).begin
+    begin, widest = find_marks(model.tokenizer).begin, window(model.model)
     start = [] if begin is None else [begin]
-    widest = window(model.model)
-    room = None if widest is None else widest - limit - len(start)
-    if room is not None and room < 1:
-        raise UserError(
-            f"model {model.name}: its window of {widest} tokens has no room for {limit} tokens of an answer"
-        )
-    encoded = [encode_text(tokenizer, prompt) for prompt in prompts]
-    stops = _stops(model)
-    sampling = Sampling(**GREEDY, max_new_tokens=limit, stop=tuple(sorted(stops)))
-    kept = [start + (tokens if room is None else tokens[-room:]) for tokens in encoded]
-    streams = [rng(0, "greedy")] * len(kept)  # drawn from and not used
-    found = generate(model.model, kept, streams, sampling, batch_size=batch_size)
-    texts = [tokenizer.decode(list(w.tokens[w.prompt :])) + stops.get(w.stop, "") for w in found]
-    return texts, sum(room is not None and len(tokens) > room for tokens in encoded)
+    room = sys.maxsize if widest is None else widest - limit - len(start)
+    if room < 1:
+        raise UserError(f"model {model.name}: its window of {widest} tokens has no room for an answer of {limit}")
+    encoded = [encode_text(model.tokenizer, prompt) for prompt in prompts]
+    rows, texts = [start + tokens[-room:] for tokens in encoded], [""] * len(prompts)
+    begins = [len(row) for row in rows]
+    waiting, written = list(range(len(prompts))), 0
+    for end in [*(n for n in ROUNDS if n < limit), limit]:  # most answers are short, and no token says that one is over
+        sampling = Sampling(**GREEDY, max_new_tokens=end - written, stop=_ends(model))
+        streams = [rng(0, "greedy")] * len(waiting)  # drawn from and not used
+        found = generate(model.model, [rows[i] for i in waiting], streams, sampling, batch_size=batch_size)
+        for i, continued in zip(waiting, found, strict=True):
+            rows[i] = list(continued.tokens)
+            texts[i] = model.tokenizer.decode(rows[i][begins[i] :])
+        more = [w.stop is None and "\n\n" not in texts[i] for i, w in zip(waiting, found, strict=True)]
+        waiting, written = [i for i, on in zip(waiting, more, strict=True) if on], end
+    return texts, sum(len(tokens) > room for tokens in encoded)
 
 
-def _stops(model: Model) -> dict[int | None, str]:
-    """The tokens that end an answer, each with the text that it still adds to it."""
-    vocabulary = model.tokenizer.get_vocab()
-    ends = model.model.generation_config.eos_token_id
-    marks = {model.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
-    marks |= {vocabulary[text] for text in END_OF_TEXT if text in vocabulary}
-    newline = "\N{LATIN CAPITAL LETTER C WITH DOT ABOVE}"  # a line end, as byte-level vocabularies spell it
-    blank = {i: model.tokenizer.decode([i]) for text, i in vocabulary.items() if "\n\n" in text or newline * 2 in text}
-    return {i: text for i, text in blank.items() if "\n\n" in text} | dict.fromkeys(marks - {None}, "")
+def _ends(model: Model) -> tuple[int, ...]:
+    """The tokens with which the model ends a text or a turn."""
+    vocabulary, given = model.tokenizer.get_vocab(), model.model.generation_config.eos_token_id
+    ends = {model.tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])}
+    return tuple(sorted(ends.union(vocabulary[text] for text in END_OF_TEXT if text in vocabulary) - {None}))
 
 
 def before_blank_line(written: str) -> str:
