@@ -18,9 +18,10 @@ from calprune.uncertainty.effect import RULE, Effect, Word, effect_of_groups
 from calprune.uncertainty.estimate import Estimate, Spread, mean_of, over_draws
 from calprune.uncertainty.power import detectable, draws_needed
 from calprune.uncertainty.ranks import rank_correlation
-from calprune.uncertainty.retention import Kept, mean_retention, retention, retention_of_perplexity
+from calprune.uncertainty.retention import AT_FEW_DRAWS, Kept, mean_retention, retention, retention_of_perplexity
 
 __all__ = [
+    "AT_FEW_DRAWS",
     "RULE",
     "Difference",
     "Effect",

@@ -11,10 +11,10 @@ SIGNIFICANCE, POWER = 0.05, 0.8
 MOST_DRAWS = 10**9
 
 
-def detectable(sd: float, draws: float, freedom: float, power: float = POWER) -> float:
+def detectable(sd: float, draws: float, freedom: int, power: float = POWER) -> float:
     """The smallest difference of two sources, each with `draws` draws of SD `sd`, found with this power.
 
-    `freedom` is of the SD: 2 · draws - 2 with these two sources alone, more where it is pooled over others.
+    `draws` may be the harmonic mean of two numbers; `freedom` is of the SD: 2 · draws - 2 with these two sources alone, more where it is pooled over others.
     """
     critical = float(fdtri(1, freedom, 1 - SIGNIFICANCE))
 
@@ -24,7 +24,7 @@ def detectable(sd: float, draws: float, freedom: float, power: float = POWER) ->
     most = 4.0
     while lacking(most) > 0:
         most *= 2
-    return sd * math.sqrt(2 / draws) * brentq(lacking, 0.0, most)
+    return sd * math.sqrt(2 / draws) * float(brentq(lacking, 0.0, most))
 
 
 def draws_needed(sd: float, difference: float, power: float = POWER) -> int:
@@ -32,12 +32,12 @@ def draws_needed(sd: float, difference: float, power: float = POWER) -> int:
     if not (sd >= 0 and difference > 0 and 0 < power < 1):
         raise UserError(f"wanted sd >= 0, difference > 0 and a power in (0, 1), got {sd}, {difference} and {power}")
     enough, short = 2, 1
-    while detectable(sd, enough, 2 * enough - 2, power) > difference:
+    while detectable(sd, float(enough), 2 * enough - 2, power) > difference:
         enough, short = 2 * enough, enough
         if enough > MOST_DRAWS:
             raise UserError(f"a difference of {difference:g} with an SD of {sd:g} needs over {MOST_DRAWS:,} draws")
     while enough - short > 1:
         middle = (enough + short) // 2
-        found = detectable(sd, middle, 2 * middle - 2, power) <= difference
+        found = detectable(sd, float(middle), 2 * middle - 2, power) <= difference
         enough, short = (middle, short) if found else (enough, middle)
     return enough

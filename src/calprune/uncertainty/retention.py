@@ -15,10 +15,9 @@ from calprune.config import UserError
 from calprune.uncertainty.crossed import Rows, Variance, of_means, of_rest, table_of
 from calprune.uncertainty.estimate import Estimate, mean_of
 
-# Where draws differ as much as items do or more, Student's t with Satterthwaite's degrees of freedom is too narrow at
-# first; benchmarks/coverage.md has the numbers.
-FEW_DRAWS = 3
-FEW_DRAWS_NOTE = "at 3 draws an interval of retention may cover 92 % instead of 95 %, at 2 draws 88 %"
+# The draws of one source alone have few degrees of freedom, and where they differ more than items do Satterthwaite's
+# approximation is then too sure: benchmarks/coverage.md.
+AT_FEW_DRAWS = "at 3 draws the intervals of retention may hold the truth in 92 % of studies instead of 95 %"
 
 
 @dataclass(frozen=True)
