@@ -79,7 +79,7 @@ class Block:
             for batch in self.batches:
                 collector.start(batch.rows, batch.weight, batch.hidden.shape[0] * batch.hidden.shape[1])
                 try:
-                    output = self._forward(batch)
+                    output = self.forward(batch)
                 except Enough:
                     continue
                 if dense:
@@ -92,10 +92,11 @@ class Block:
         """Carry every batch through the block as it now is."""
         with faster_products(self.module):
             for batch in self.batches:
-                batch.hidden = self._forward(batch)
+                batch.hidden = self.forward(batch)
         self.passed = True
 
-    def _forward(self, batch: Batch) -> Float[Tensor, "b T hidden"]:
+    def forward(self, batch: Batch) -> Float[Tensor, "b T hidden"]:
+        """What the block as it now is gives for the batch; the batch is not changed."""
         args, kwargs = batch.arguments
         output = self.module(batch.hidden.to(self.device), *args, **kwargs)
         return (output[0] if isinstance(output, tuple) else output).to(batch.hidden.device)

@@ -15,8 +15,9 @@ from torch import nn
 
 from calprune.allocation import Allocation, Uniform
 from calprune.allocation.budget import DenseBlock, DenseLinear
-from calprune.blocks import Propagate, Sequences, walk
+from calprune.blocks import Propagate, Sequences
 from calprune.config import ConfigError, UserError, did_you_mean
+from calprune.gradients import walk_sums
 from calprune.linears import Linear, ModelError, find_blocks, linears
 from calprune.methods import Method
 from calprune.pattern import Pattern, PatternError, check_width
@@ -152,8 +153,8 @@ def _visits(
     elif data is None:
         raise UserError(f"{reader} needs calibration data: give it a calibration set or saved statistics")
     else:
-        for block in walk(model, data, propagate=propagate, **knobs):
-            yield block.name, block.linears(), block.collect(reader.needs)
+        for block, stats in walk_sums(model, data, reader.needs, propagate=propagate, **knobs):
+            yield block.name, block.linears(), stats
 
 
 def _check_coverage(name: str, block: nn.Module, least: float) -> None:

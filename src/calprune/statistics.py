@@ -1,12 +1,13 @@
 """The sums of one model on one calibration set: collected once, saved, added, and used for any method and pattern.
 
 statistics/                 a folder: whole or absent
-    model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"
+    model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"; of each linear, where
+                                 collected, "<linear>/output/squares", "/sizes", "/sequences", and the same of "loss"
     statistics.json              which linears read which input, what was collected; written last
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from calprune.blocks import Sequences, walk
-from calprune.stats import LADDER, InputStats, Needs, StatsError
+from calprune.blocks import Sequences
+from calprune.gradients import walk_sums
+from calprune.stats import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 from calprune.store import read_json, whole_folder, write_json
 
-BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that share an input share the object
+BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that share an input share the sums
 
 
 @dataclass
@@ -45,8 +47,8 @@ class Statistics:
 
     def collecting(self, model: nn.Module, calibration: Sequences, **knobs: Any) -> Iterator[tuple[str, BlockStats]]:
         """Each block's sums as they are known, so that they can be written one block at a time."""
-        for block in walk(model, calibration, propagate="dense", **knobs):
-            yield block.name, block.collect(self.needs)
+        for block, stats in walk_sums(model, calibration, self.needs, propagate="dense", **knobs):
+            yield block.name, stats
 
     def names(self) -> list[str]:
         return list(self.inputs or self.blocks)
@@ -69,12 +71,12 @@ class Statistics:
         return Statistics(min(self.needs, other.needs, key=LADDER.index), {"sum of": [self.about, other.about]}, sums)
 
     def __rmul__(self, share: float) -> "Statistics":
-        scaled = {b: _each(self.of_block(b), lambda s: share * s) for b in self.names()}
+        scaled = {b: _scaled(self.of_block(b), lambda s: share) for b in self.names()}
         return Statistics(self.needs, {"times": share, "of": self.about}, scaled)
 
     def per_token(self) -> "Statistics":
         """As of one average token, so that `0.3 * a.per_token() + 0.7 * b.per_token()` mixes by shares of tokens."""
-        averaged = {b: _each(self.of_block(b), InputStats.per_token) for b in self.names()}
+        averaged = {b: _scaled(self.of_block(b), lambda s: 1 / s.counted) for b in self.names()}
         return Statistics(self.needs, {"per token of": self.about}, averaged)
 
     def save(self, folder: Path) -> None:
@@ -100,6 +102,10 @@ def save_statistics(folder: Path, needs: Needs, about: dict, blocks: Iterator[tu
                 tensors |= {f"{first}/sum_x": sums.sum_x.contiguous(), f"{first}/sum_xx": sums.sum_xx.contiguous()}
                 if sums.gram is not None:
                     tensors[f"{first}/gram"] = sums.gram.contiguous()
+            for linear, sums in stats.items():
+                for of, g in sums.gradients.items():
+                    tensors[f"{linear}/{of}/sequences"] = torch.tensor(g.sequences, dtype=torch.float64)
+                    tensors |= {f"{linear}/{of}/squares": g.squares, f"{linear}/{of}/sizes": g.sizes}
             save_file(tensors, making / f"{name}.safetensors")
         write_json(making / "statistics.json", {"format": 1, "needs": needs, "about": about, "inputs": inputs})
 
@@ -108,19 +114,28 @@ def _by_input(stats: BlockStats) -> dict[str, list[str]]:
     """The linears that share an input, under the first one's name."""
     groups: dict[int, list[str]] = {}
     for name, sums in stats.items():
-        groups.setdefault(id(sums), []).append(name)
+        groups.setdefault(id(sums.sum_x), []).append(name)  # views for different linears hold the same tensor
     return {members[0]: members for members in groups.values()}
 
 
-def _each(stats: BlockStats, change) -> BlockStats:
-    """`change` applied once to each input's sums; linears that shared them still do."""
-    changed = {id(sums): change(sums) for sums in stats.values()}
-    return {name: changed[id(sums)] for name, sums in stats.items()}
+def _scaled(stats: BlockStats, share_of: Callable[[InputStats], float]) -> BlockStats:
+    """Every sum multiplied once; linears that shared theirs still do."""
+    scaled: BlockStats = {}
+    for first, members in _by_input(stats).items():
+        share = share_of(stats[first])
+        total = share * stats[first]
+        scaled |= {m: total.of_linear({of: share * g for of, g in stats[m].gradients.items()}) for m in members}
+    return scaled
 
 
 def _combine(a: BlockStats, b: BlockStats) -> BlockStats:
-    shared = _by_input(a)
-    return {name: total for first, members in shared.items() for total in [a[first] + b[first]] for name in members}
+    added: BlockStats = {}
+    for first, members in _by_input(a).items():
+        total = a[first] + b[first]
+        for m in members:
+            theirs = b[m].gradients
+            added[m] = total.of_linear({of: g + theirs[of] for of, g in a[m].gradients.items() if of in theirs})
+    return added
 
 
 def _read_block(path: Path, inputs: dict[str, list[str]], device) -> BlockStats:
@@ -133,7 +148,19 @@ def _read_block(path: Path, inputs: dict[str, list[str]], device) -> BlockStats:
                 sums.tokens = file.get_tensor(f"{first}/tokens").item()
                 sums.sum_x, sums.sum_xx = file.get_tensor(f"{first}/sum_x"), file.get_tensor(f"{first}/sum_xx")
                 sums.gram = file.get_tensor(f"{first}/gram") if f"{first}/gram" in names else None
-                stats |= dict.fromkeys(members, sums)
+                stats |= {m: sums.of_linear(_read_gradients(file, m)) for m in members}
     except (OSError, SafetensorError, json.JSONDecodeError) as e:
         raise StatsError(f"cannot read {path}: {e}; collect the statistics again") from None
     return stats
+
+
+def _read_gradients(file, linear: str) -> dict[Of, GradientSums]:
+    names = set(file.keys())
+    found: dict[Of, GradientSums] = {}
+    for of in RUNG:
+        if f"{linear}/{of}/sequences" in names:
+            sequences, squares, sizes = (
+                file.get_tensor(f"{linear}/{of}/{part}") for part in ("sequences", "squares", "sizes")
+            )
+            found[of] = GradientSums(sequences.item(), squares, sizes)
+    return found

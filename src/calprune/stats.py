@@ -1,15 +1,20 @@
 """Statistics of the inputs that a linear saw: all that a pruning method needs of the calibration data.
 
-Sums over tokens, float32, padding left out. Three levels, each holding the one before:
+Sums over tokens, float32, padding left out. Five levels, each holding the one before:
 
-    "nothing"  no pass over the data
-    "moments"  tokens, sum_x, sum_xx      (in,) each
-    "gram"     + gram = Σ x xᵀ            (in, in); its diagonal is sum_xx
+    "nothing"    no pass over the data
+    "moments"    tokens, sum_x, sum_xx      (in,) each
+    "gram"       + gram = Σ x xᵀ            (in, in); its diagonal is sum_xx
+    "regional"   + Σ g², Σ |g|              (out, in) each, of every linear: g is the gradient of the norm of what the
+                                            linear's block gives for one sequence
+    "gradients"  + the same two sums for g the gradient of the sequence's loss: a backward pass of the whole model
 
 Sums add: the statistics of a mixture of data are the weighted sum of those of its parts. A token of weight r counts r
 times. What methods read (`norm`, `mean`, `variance`, `covariance`) is divided by the tokens.
 """
 
+import copy
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -20,28 +25,68 @@ from calprune.config import UserError
 from calprune.products import gram as gram_product
 from calprune.products import matmul
 
-Needs = Literal["nothing", "moments", "gram"]
+Needs = Literal["nothing", "moments", "gram", "regional", "gradients"]
 LADDER: tuple[Needs, ...] = get_args(Needs)
+Of = Literal["output", "loss"]  # what a gradient is of: the norm of the block's output, the sequence's loss
+RUNG: dict[Of, Needs] = {"output": "regional", "loss": "gradients"}
 
 
 class StatsError(UserError):
     """Sums that cannot be used: too little was collected, or what was collected is not finite."""
 
 
+@dataclass
+class GradientSums:
+    """Sums over sequences of the gradient g (out, in) of something in one linear's weight."""
+
+    sequences: float
+    squares: Float[Tensor, "out in"]  # Σ g²
+    sizes: Float[Tensor, "out in"]  # Σ |g|
+
+    def __add__(self, other: "GradientSums") -> "GradientSums":
+        total = self.sequences + other.sequences
+        return GradientSums(total, self.squares + other.squares, self.sizes + other.sizes)
+
+    def __rmul__(self, share: float) -> "GradientSums":
+        return GradientSums(share * self.sequences, share * self.squares, share * self.sizes)
+
+    def to(self, device: torch.device | str) -> "GradientSums":
+        return GradientSums(self.sequences, self.squares.to(device), self.sizes.to(device))
+
+
 class InputStats:
-    """Running sums over the input vectors x (in,) of one linear, or of several that read the same tensor."""
+    """Running sums over the input vectors x (in,) of one linear, or of several that read the same tensor.
+
+    Gradients are of one linear's weight: `of_linear` gives a view of the shared sums that holds them.
+    """
 
     def __init__(self, width: int, needs: Needs, device: torch.device | str = "cpu"):
         self.tokens = 0.0  # Σ of the tokens' weights
         self.sum_x: Float[Tensor, "in"] = torch.zeros(width, device=device)
         self.sum_xx: Float[Tensor, "in"] = torch.zeros(width, device=device)
-        self.gram: Float[Tensor, "in in"] | None = torch.zeros(width, width, device=device) if needs == "gram" else None
+        self.gram: Float[Tensor, "in in"] | None = None
+        if LADDER.index(needs) >= LADDER.index("gram"):
+            self.gram = torch.zeros(width, width, device=device)
+        self.gradients: dict[Of, GradientSums] = {}
         self._factors: dict[float, Factor] = {}
 
     @property
     def needs(self) -> Needs:
         """The highest level that these sums can serve."""
-        return "moments" if self.gram is None else "gram"
+        held = [RUNG[of] for of in self.gradients] + ["moments" if self.gram is None else "gram"]
+        return max(held, key=LADDER.index)
+
+    def of_linear(self, gradients: dict[Of, GradientSums]) -> "InputStats":
+        """The same sums, not a copy, with the gradients of one of the linears that share them."""
+        view = copy.copy(self)
+        view.gradients = gradients
+        return view
+
+    def gradient(self, of: Of) -> GradientSums:
+        """The sums of the gradients in this linear's weight. Raises StatsError where they were not collected."""
+        if of not in self.gradients:
+            raise StatsError(f"these sums hold no gradients of the {of}; collect them with --needs {RUNG[of]}")
+        return self.gradients[of]
 
     def observe(self, x: Float[Tensor, "tokens in"], weight: Float[Tensor, "tokens"] | None = None) -> None:
         """Add the tokens' sums. `weight`: how often each token counts; None counts each once."""
@@ -63,47 +108,52 @@ class InputStats:
     @property
     def norm(self) -> Float[Tensor, "in"]:
         """√(Σ x_j² / tokens): the root mean square of each input channel."""
-        return (self.sum_xx / self._counted).sqrt()
+        return (self.sum_xx / self.counted).sqrt()
 
     @property
     def mean(self) -> Float[Tensor, "in"]:
-        return self.sum_x / self._counted
+        return self.sum_x / self.counted
 
     @property
     def variance(self) -> Float[Tensor, "in"]:
         """The pooled variance of each channel over all tokens."""
-        return (self.sum_xx / self._counted - self.mean.square()).clamp_min(0)
+        return (self.sum_xx / self.counted - self.mean.square()).clamp_min(0)
 
     @property
     def covariance(self) -> Float[Tensor, "in in"]:
         """Σ x xᵀ / tokens (not centred): the Gram matrix of one average token."""
         if self.gram is None:
             raise StatsError("these sums hold no Gram matrix; collect them with --needs gram")
-        return self.gram / self._counted
+        return self.gram / self.counted
 
     @property
-    def _counted(self) -> float:
+    def counted(self) -> float:
+        """`tokens`. Raises StatsError where there were none."""
         if self.tokens <= 0:
             raise StatsError("no token reached this input, so it has no statistics")
         return self.tokens
 
     def per_token(self) -> "InputStats":
         """The same statistics as of one average token, so that shares of a mixture are shares of tokens."""
-        return (1 / self._counted) * self
+        return (1 / self.counted) * self
 
     def __add__(self, other: "InputStats") -> "InputStats":
         if len(self.sum_x) != len(other.sum_x):
             raise StatsError(f"cannot add sums over {len(self.sum_x)} and {len(other.sum_x)} inputs")
         gram = None if self.gram is None or other.gram is None else self.gram + other.gram
-        return _sums(self.tokens + other.tokens, self.sum_x + other.sum_x, self.sum_xx + other.sum_xx, gram)
+        gradients = {of: g + other.gradients[of] for of, g in self.gradients.items() if of in other.gradients}
+        total = _sums(self.tokens + other.tokens, self.sum_x + other.sum_x, self.sum_xx + other.sum_xx, gram)
+        return total.of_linear(gradients)
 
     def __rmul__(self, share: float) -> "InputStats":
         gram = None if self.gram is None else share * self.gram
-        return _sums(share * self.tokens, share * self.sum_x, share * self.sum_xx, gram)
+        scaled = _sums(share * self.tokens, share * self.sum_x, share * self.sum_xx, gram)
+        return scaled.of_linear({of: share * g for of, g in self.gradients.items()})
 
     def to(self, device: torch.device | str) -> "InputStats":
         gram = None if self.gram is None else self.gram.to(device)
-        return _sums(self.tokens, self.sum_x.to(device), self.sum_xx.to(device), gram)
+        moved = _sums(self.tokens, self.sum_x.to(device), self.sum_xx.to(device), gram)
+        return moved.of_linear({of: g.to(device) for of, g in self.gradients.items()})
 
     def check(self) -> None:
         """Raise StatsError where a sum is NaN or infinite."""

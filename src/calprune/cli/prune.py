@@ -89,7 +89,13 @@ def stats_command(
     model: opt.Model,
     calibration: opt.CalibrationNeeded,
     out: opt.Out,
-    needs: Annotated[str, typer.Option(help="moments: enough for wanda and ria; gram: for every method")] = "gram",
+    needs: Annotated[
+        str,
+        typer.Option(
+            help="moments: enough for wanda and ria; gram: for most methods; regional: with gradients of each block's "
+            "output, for wanda_plus_plus; gradients: of the loss too, for gblm and pruner_zero: 16 bytes a weight"
+        ),
+    ] = "gram",
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
     seed: opt.Seed = 0,
@@ -109,9 +115,10 @@ def stats_command(
     from calprune.config import choice
     from calprune.models import find_device, load
     from calprune.statistics import Statistics, save_statistics
+    from calprune.stats import LADDER
     from calprune.store import refuse_occupied
 
-    level: Any = choice(needs, ("moments", "gram"), "--needs")
+    level: Any = choice(needs, LADDER[1:], "--needs")
     refuse_occupied(out)
     target = find_device(device)
     loaded = load(model, dtype=dtype)

@@ -1,0 +1,40 @@
+"""GBLM: Wanda's score, and the size of the loss's gradient beside it.
+
+Das, Sun, Ma, Shen, "Beyond Size: How Gradients Shape Pruning Decisions in Large Language Models", 2023,
+arXiv:2311.04902. Over the N sequences of the calibration set:
+
+    score_ij = |w_ij| · (√(Σ x_j² / N) + alpha · ‖g_ij‖_p)
+
+with the sum over all tokens, and the norm over sequences, as the released code has them: √(Σ g²) for p = 2, Σ |g| for
+p = 1. So the second term grows with N, and `alpha` weighs it. A row's weights compete. The released code takes its
+gradients in half precision; here they are summed in float32.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from calprune.config import ConfigError
+from calprune.pattern import Pattern, competing, keep_mask, masked
+from calprune.stats import InputStats, Needs
+
+
+@dataclass(frozen=True)
+class GBLM:
+    alpha: float = 100.0
+    norm: Literal["l1", "l2"] = "l2"
+
+    needs: ClassVar[Needs] = "gradients"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self):
+        if self.alpha < 0:
+            raise ConfigError(f"alpha must be at least 0, got {self.alpha}")
+
+    def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
+        g = stats.gradient("loss")
+        size = g.squares.sqrt() if self.norm == "l2" else g.sizes
+        inputs = (stats.sum_xx / g.sequences).sqrt()  # (in,)
+        return masked(weight, keep_mask(weight.abs().float() * (inputs + self.alpha * size), competing(pattern, "row")))
