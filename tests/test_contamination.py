@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calprune.calibration.check import check_set
@@ -57,6 +57,8 @@ def test_shared_wording_is_found_whatever_its_case_and_punctuation(tmp_path):
 
 
 @settings(max_examples=50)
+@example(length=12, first=5, at=10)
+@example(length=13, first=5, at=10)
 @given(length=st.integers(1, 25), first=st.integers(0, 20), at=st.integers(0, 30))
 def test_thirteen_words_in_a_row_are_a_match_and_twelve_are_not(tmp_path_factory, length, first, at):
     text = words_of(45, "q")

@@ -4,18 +4,27 @@ import gzip
 import itertools
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import LlamaConfig
 
 from calprune.calibration.document import Document
 from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Crop, Pad
+from calprune.calibration.opened import is_file
 from calprune.calibration.pairs import Pairs
 from calprune.calibration.recipe import Part, Recipe, build, make_set, parse_spec, read_recipe, write_recipe
+from calprune.calibration.set import CalibrationSet
+from calprune.cli import main
 from calprune.config import ConfigError, UserError
 from tests.tiny import toy_tokenizer
 
@@ -31,6 +40,13 @@ def write(path: Path, count: int, size: int = 30, letter: str = "a") -> str:
 
 def made(spec: str, **options):
     return build(parse_spec(spec, **{"num_samples": 4, "max_seq_length": 31, "layout": "pad"} | options), TOKENIZER)
+
+
+def tokenizer_folder(folder: Path) -> str:
+    """A model's folder without its weights: enough to build a set."""
+    TOKENIZER.save_pretrained(folder / "model")
+    LlamaConfig(vocab_size=len(TOKENIZER)).save_pretrained(folder / "model")
+    return str(folder / "model")
 
 
 def drawn(spec: str, source: str | None = None, **options) -> list[str]:
@@ -203,6 +219,49 @@ def test_an_edited_file_is_another_set_and_a_copy_elsewhere_is_the_same(tmp_path
     assert made(str(path), layout="crop", max_seq_length=20).id != first.id
 
 
+def own_source(folder: Path, name: str = "mine", field: str = "text") -> str:
+    folder.mkdir()
+    write(folder / "own.jsonl", 40)
+    (folder / f"{name}.yaml").write_text(f"kind: text\nlocal: own.jsonl\ntext: '{{{{ {field} }}}} .'\n")
+    return str(folder / f"{name}.yaml")
+
+
+def test_a_users_yaml_is_named_by_what_it_says_wherever_it_lies(monkeypatch, tmp_path):
+    here, there = (made(own_source(tmp_path / folder)) for folder in ("here", "there"))
+    assert here.id == there.id and torch.equal(here.tokens, there.tokens)
+    monkeypatch.chdir(tmp_path / "here")
+    assert made("mine.yaml").id == here.id
+    assert made(own_source(tmp_path / "third", "other")).id != here.id
+
+
+@pytest.fixture
+def pydoc_folder(monkeypatch, tmp_path) -> Path:
+    """A built set in a folder that is called like a source."""
+    monkeypatch.chdir(tmp_path)
+    made(write(tmp_path / "own.jsonl", 40)).save("pydoc_topics")
+    return tmp_path / "pydoc_topics"
+
+
+def test_a_folder_called_like_a_source_is_not_taken_for_it(pydoc_folder):
+    with pytest.raises(UserError, match=r"write ./pydoc_topics for the set .* pydoc_topics:plain for the source"):
+        make_set("pydoc_topics", TOKENIZER)
+    assert make_set("./pydoc_topics", TOKENIZER).id == CalibrationSet.load(pydoc_folder).id
+    for spec in ("pydoc_topics:plain", "pydoc_topics + own.jsonl"):
+        assert make_set(spec, TOKENIZER, num_samples=4, max_seq_length=31).drawn[0].source == "pydoc_topics"
+
+
+def test_building_from_a_source_minds_no_folder_and_no_file_of_its_name(pydoc_folder, monkeypatch, capsys):
+    model = tokenizer_folder(pydoc_folder.parent)
+    words = ["calprune", "calib", "build", "pydoc_topics", "--model", model, "--num-samples", "2", "--out", "set"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0, capsys.readouterr().err
+    assert CalibrationSet.load("set").drawn[0].source == "pydoc_topics"
+    Path("c4").write_text("not the source")
+    assert not is_file("c4") and is_file("./c4")
+
+
 def test_another_tokenizer_makes_another_set(tmp_path):
     path = write(tmp_path / "a.jsonl", 10)
     recipe = parse_spec(path, num_samples=2, max_seq_length=8)
@@ -321,6 +380,64 @@ def test_a_broken_file_is_told_with_its_line(tmp_path):
     path.write_bytes(gzip.compress(b'{"text": "a"}\n{"text": \n'))
     with pytest.raises(UserError, match=r"a\.jsonl\.gz:2: broken JSON"):
         made(str(path))
+
+
+# a process of its own -------------------------------------------------------------------------------------------------
+
+BUILD = """
+import sys
+from calprune.cli import main
+print("ready", flush=True)
+try:
+    main()
+finally:
+    print("model classes:", "transformers.modeling_utils" in sys.modules)
+"""
+NO_CLASSES = "model classes: False\n"  # only the tokenizer is needed
+
+
+def building(folder: Path, documents: int, sequences: int) -> subprocess.Popen:
+    """`calprune calib build` of so many documents of 300 letters, begun."""
+    write(folder / "own.jsonl", documents, 300)
+    asked = ["calib", "build", "own.jsonl", "--model", tokenizer_folder(folder),
+             "--num-samples", str(sequences), "--max-seq-length", "64"]  # fmt: skip
+    environment = os.environ | {"CALPRUNE_CACHE": str(folder / "cache")}
+    running = subprocess.Popen([sys.executable, "-c", BUILD, *asked, "--out", "set"], cwd=folder, env=environment,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert running.stdout.readline() == "ready\n"
+    return running
+
+
+def until(true: Callable[[], bool], running: subprocess.Popen) -> None:
+    while not true() and running.poll() is None:
+        time.sleep(0.001)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="sees in /proc when a process reads")
+def test_ctrl_c_while_a_set_is_built_leaves_nothing_and_says_so_in_one_line(tmp_path):
+    running = building(tmp_path, 200_000, 128)
+    opened = Path(f"/proc/{running.pid}/fd")
+    until(lambda: any("own.jsonl" in str(file.resolve()) for file in opened.iterdir()), running)
+    time.sleep(0.3)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, NO_CLASSES)
+    assert err == "calprune: interrupted; nothing half-written was left\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "own.jsonl"]
+
+
+def test_ctrl_c_while_a_set_is_written_leaves_it_whole_or_absent(tmp_path):
+    running = building(tmp_path, 10_000, 20_000)
+    until(lambda: any(tmp_path.glob(".set*")), running)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert out.endswith(NO_CLASSES)
+    left = sorted(p.name for p in tmp_path.iterdir())
+    if running.returncode:
+        assert running.returncode == 130 and err == "calprune: interrupted; nothing half-written was left\n"
+        assert left == ["model", "own.jsonl"]
+    else:  # it was done before the signal came
+        assert left == ["model", "own.jsonl", "set"] and len(CalibrationSet.load(tmp_path / "set").tokens) == 20_000
 
 
 def test_the_controls_never_run_out_and_differ_by_seed():

@@ -7,16 +7,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from calprune.calibration.asking import parse_strategy
 from calprune.calibration.document import Document
 from calprune.calibration.filtering import depends, filtered
 from calprune.calibration.filters import Filter
-from calprune.calibration.formats import Format, parse_format
+from calprune.calibration.formats import Format, parse_format, refuse
 from calprune.calibration.judge import Opening
 from calprune.calibration.layout import Concatenate, Crop, Pad
 from calprune.calibration.pairs import Pairs
 from calprune.calibration.places import files_hash
 from calprune.calibration.read import READERS
-from calprune.calibration.sources import file_source, find_source, local_files
+from calprune.calibration.sources import catalogue, file_source, find_source, local_files
 from calprune.calibration.spec import Part, Recipe
 
 HUB_DOCUMENTS = 20_000  # a source on the hub may be terabytes: choose among so many at its beginning
@@ -47,8 +48,9 @@ class Opened:
 
     @property
     def identity(self) -> list[Any]:
-        """What its documents depend on. A user's file counts by its bytes, not by where it lies."""
-        name = "file" if self.stream.startswith("file/") else [self.part.source, self.source.identity]
+        """What its documents depend on. A user's file counts by its bytes, not by where it lies, and a user's YAML by
+        what it says and its name."""
+        name = "file" if self.stream.startswith("file/") else [self.source.name, self.source.identity]
         given = [name, self.revision, self.split, str(self.format), self.part.share, self.first]
         found = [] if self.endless else depends(self.filters, Opening(data_root=self.data_root, model=self.model))
         return given + ([found] if found else [])
@@ -87,11 +89,23 @@ def open_part(part: Part, recipe: Recipe, data_root: Path | None, model: Any = N
     files = local_files(source, split, data_root)
     hub = None if files or source.made else source.hub
     revision = files_hash(files) if files else (hub.revision or "not pinned") if hub else ""
+    stream = f"file/{revision}" if own else source.name
     return Opened(
-        part=part, source=source, format=format, split=split, stream=f"file/{revision}" if own else part.source,
+        part=part, source=source, format=format, split=split, stream=stream,
         revision=revision, seed=recipe.seed, first=recipe.first or (HUB_DOCUMENTS if hub else None),
         data_root=data_root, stand_in=source.stand_in if files else "", filters=recipe.filters, model=model,
     )  # fmt: skip
+
+
+def check_part(part: Part) -> None:
+    """Raise ConfigError where a part names no source, or a format that its source has not, whatever files there are."""
+    if part.source == "self":
+        parse_strategy(part.strategy)
+    elif not is_file(part.source):
+        source = find_source(part.source)
+        format = parse_format(part.format or source.default_format)
+        if format.name not in source.formats:
+            raise refuse(format, source.name, source.formats)
 
 
 def _open_self(part: Part, recipe: Recipe, data_root: Path | None, model: Any) -> Opened:
@@ -106,6 +120,9 @@ def _open_self(part: Part, recipe: Recipe, data_root: Path | None, model: Any) -
 
 
 def is_file(name: str) -> bool:
-    """Whether a source's name is meant as a file of records: by its ending, or because there is one."""
+    """Whether a source's name is meant as a file of records: by its ending, or because there is one and no source of
+    the catalogue is called so (./c4 is always the file)."""
     stem, _, ending = name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")
-    return (bool(stem) and ending in READERS) or (Path(name).is_file() and ending not in ("yaml", "yml"))
+    if bool(stem) and ending in READERS:
+        return True
+    return Path(name).is_file() and ending not in ("yaml", "yml") and name not in catalogue()

@@ -48,10 +48,11 @@ def build_command(
     from calprune.calibration.describe import describe
     from calprune.calibration.licences import refuse_licences
     from calprune.calibration.recipe import build, parse_spec
+    from calprune.calibration.sources import catalogue
     from calprune.models import load, load_tokenizer
     from calprune.store import refuse_occupied
 
-    if Path(spec).is_dir():
+    if Path(spec).is_dir() and spec not in catalogue():  # a folder that is called like a source is not meant
         raise UserError(f"{spec} is a folder; give a recipe or sources, for a built set is built already")
     recipe = parse_spec(spec, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed, layout=layout,
                         selection=selection, skip_first=skip_first, filters=filters or None,
