@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from calprune.calibration.asking import parse_strategy
 from calprune.calibration.document import Document
 from calprune.calibration.filtering import depends, filtered
 from calprune.calibration.filters import Filter
@@ -100,6 +99,8 @@ def open_part(part: Part, recipe: Recipe, data_root: Path | None, model: Any = N
 def check_part(part: Part) -> None:
     """Raise ConfigError where a part names no source, or a format that its source has not, whatever files there are."""
     if part.source == "self":
+        from calprune.calibration.asking import parse_strategy  # its strategies open parts themselves
+
         parse_strategy(part.strategy)
     elif not is_file(part.source):
         source = find_source(part.source)

@@ -203,10 +203,11 @@ def _assemble(
             weights[i, first + len(row) :] = 0.0
         pieces.append(tuple(replace(p, first=p.first + first, last=p.last + first) for p in row.pieces))
     tokenizer = tokenizer_hash(parts[0].tokenizer)
+    named = _identity(recipe, [part.opened for part in parts], tokenizer)
     return CalibrationSet(
         tokens=tokens, lengths=torch.full_like(real, width) if left else real, weights=weights, pieces=tuple(pieces),
         recipe=write_recipe(recipe), counts=_counts(drawn, int(real.sum()), len(rows) * width), drawn=drawn,
-        notes=tuple(_notes(recipe, drawn, parts)), tokenizer=tokenizer, id=_identity(recipe, [part.opened for part in parts], tokenizer),
+        notes=tuple(_notes(recipe, drawn, parts)), tokenizer=tokenizer, id=named,
     )  # fmt: skip
 
 

@@ -174,6 +174,7 @@ def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[N
     from calprune.study.runner import work, work_in_processes
     from calprune.study.status import best, seconds_left, status
 
+    steps: Iterator
     if ray is not None:
         from calprune.study.cluster import work_on_ray
 

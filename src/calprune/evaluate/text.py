@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from calprune.calibration.document import Document
-from calprune.calibration.formats import parse_format, refuse
-from calprune.calibration.opened import is_file
+from calprune.calibration.formats import parse_format
+from calprune.calibration.opened import check_part, is_file
 from calprune.calibration.places import files_hash, local_files
 from calprune.calibration.set import CalibrationSet
 from calprune.calibration.sources import file_source, find_source
@@ -60,11 +60,7 @@ def check_text(spec: str) -> None:
     parts = parse_spec(spec).parts
     if len(parts) > 1:
         raise ConfigError(f"cannot judge on the mixture {spec!r}: name one source at a time, each is judged by itself")
-    if parts[0].source != "self" and not is_file(parts[0].source):
-        source = find_source(parts[0].source)
-        format = parse_format(parts[0].format or source.default_format)
-        if format.name not in source.formats:
-            raise refuse(format, source.name, source.formats)
+    check_part(parts[0])
 
 
 def text_identity(spec: str, data_root: Path | None) -> list[Any]:

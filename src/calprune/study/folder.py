@@ -88,8 +88,10 @@ class Runs:
         return (self.trial(trial) / "prune.json").is_file() and not self.missing(trial, evaluations)
 
     def missing(self, trial: str, evaluations: list[str]) -> list[str]:
-        """The evaluations that this trial lacks."""
-        return [one for one in evaluations if not self.result(trial, one).is_file()]
+        """The evaluations that this trial lacks, or of which the dense model's result is lacking."""
+        model = self.asked(trial)["model"]["id"]
+        return [one for one in evaluations
+                if not (self.result(trial, one).is_file() and self.dense(model, one).is_file())]  # fmt: skip
 
     def error(self, trial: str) -> str | None:
         """What the trial's last failure said."""

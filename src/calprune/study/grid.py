@@ -25,10 +25,11 @@ import yaml
 
 from calprune.allocation import Allocation, parse_allocation
 from calprune.blocks import Propagate
+from calprune.calibration.opened import check_part
 from calprune.calibration.set import is_set
 from calprune.calibration.sources import find_source
 from calprune.calibration.spec import Recipe, parse_spec, write_recipe
-from calprune.config import ConfigError, did_you_mean, identity, plain, read
+from calprune.config import ConfigError, UserError, did_you_mean, identity, plain, read
 from calprune.methods import Method, parse_method
 from calprune.pattern import Pattern, parse_pattern
 from calprune.study.evaluations import Evaluation, parse_evaluation
@@ -179,7 +180,8 @@ def _read_grid(data: dict[str, Any], where: str) -> Grid:
         raise ConfigError(f"{where}: two calibrations are called {twice[0]!r}: give one another label")
     for cell_of in calibrations:  # so that a mistake shows before a model is looked at
         with _at(f"{where}: calibrations: {cell_of.label}"):
-            cell_of.recipe(grid.num_samples[0], grid.max_seq_length, 0)
+            for part in cell_of.recipe(grid.num_samples[0], grid.max_seq_length, 0).parts:
+                check_part(part)
     if not calibrations and any(_reads_data(parse_method(m), parse_allocation(a))
                                 for m in grid.methods for a in grid.allocations):  # fmt: skip
         raise ConfigError(f"{where}: calibrations is missing, and {', '.join(grid.methods)} read calibration data")
@@ -239,7 +241,7 @@ def _several(value: Any) -> list[Any]:
 def _at(where: str) -> Iterator[None]:
     try:
         yield
-    except ConfigError as e:
+    except UserError as e:
         raise ConfigError(f"{where}: {e}") from None
 
 

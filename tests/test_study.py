@@ -1,0 +1,338 @@
+"""Studies: what a YAML file means, which trials it has, and what a folder holds after runs that were disturbed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+from calprune.config import ConfigError, UserError
+from calprune.methods import Wanda
+from calprune.models import save
+from calprune.store import DiskError
+from calprune.study.folder import Runs
+from calprune.study.grid import parse_study
+from calprune.study.plan import plan
+from calprune.study.results import read
+from calprune.study.runner import begin, work
+from calprune.study.session import Knobs
+from calprune.study.status import status
+from tests.families import tiny_model
+from tests.tiny import toy_tokenizer
+
+STUDY = """
+title: A tiny study
+models: {model}
+calibrations: [{text}, random_tokens]
+methods: [magnitude, wanda, sparsegpt]
+patterns: [50%, "2:4"]
+num_samples: 4
+max_seq_length: 16
+draws: 2
+evaluations: ["perplexity({text}, tokens=64, length=16)", "kl({text}, tokens=64, length=16)"]
+"""
+
+
+@pytest.fixture(scope="session")
+def material(tmp_path_factory) -> dict[str, str]:
+    """A tiny model on disk and a text that calibrates and evaluates."""
+    folder = tmp_path_factory.mktemp("material")
+    tokenizer = toy_tokenizer()
+    model = tiny_model("llama")
+    model.resize_token_embeddings(len(tokenizer))
+    save(model, tokenizer, folder / "model")
+    words = ["river", "stone", "lantern", "quiet", "harbour", "seven", "marble", "orchard", "winter", "copper"]
+    lines = [json.dumps({"text": " ".join(words[(i * 7 + j * j) % 10] for j in range(12))}) for i in range(60)]
+    (folder / "text.jsonl").write_text("\n".join(lines))
+    return {"model": str(folder / "model"), "text": str(folder / "text.jsonl")}
+
+
+def study_text(material: dict[str, str], **changed: str) -> str:
+    lines = STUDY.format(**material).strip().splitlines()
+    return "\n".join([line for line in lines if line.split(":")[0] not in changed]
+                     + [f"{key}: {value}" for key, value in changed.items()]) + "\n"  # fmt: skip
+
+
+def run(text: str, folder: Path) -> Runs:
+    runs = Runs(folder)
+    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    begin(runs)
+    list(work(runs, Knobs("cpu")))
+    return runs
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Every file's bytes, JSON without what is a time or a size of memory."""
+
+    def settled(value):
+        if isinstance(value, dict):
+            return {k: settled(v) for k, v in value.items() if k not in ("seconds", "peak_bytes")}
+        return [settled(v) for v in value] if isinstance(value, list) else value
+
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): settled(json.loads(path.read_text())) if path.suffix == ".json"
+            else path.read_bytes() for path in files}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def undisturbed(material, tmp_path_factory) -> Runs:
+    return run(study_text(material), tmp_path_factory.mktemp("runs") / "undisturbed")
+
+
+def ids(text: str) -> list[str]:
+    return [trial.id for trial in plan(parse_study(text, "study.yaml"), None).trials]
+
+
+def test_a_method_that_reads_no_data_is_one_trial_whatever_the_data(material):
+    trials = plan(parse_study(study_text(material), "study.yaml"), None).trials
+    assert len(trials) == 2 + 2 * 2 * 2 * 2  # magnitude: a pattern each; the rest: method, pattern, set, draw
+    assert sum(trial.set_id is None for trial in trials) == 2
+
+
+def test_changing_a_study_adds_and_drops_only_what_changed(material):
+    before, more = ids(study_text(material)), ids(study_text(material, draws="3"))
+    assert set(before) < set(more) and len(more) - len(before) == 2 * 2 * 2
+    fewer = ids(study_text(material, methods="[wanda]"))
+    assert set(fewer) < set(before)
+
+
+def test_labels_and_order_do_not_name_a_trial_but_contents_do(material, tmp_path):
+    text = study_text(material)
+    renamed = study_text(material, calibrations=f"[random_tokens, {{spec: {material['text']}, label: mine}}]")
+    assert set(ids(renamed)) == set(ids(text))
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text(Path(material["text"]).read_text())
+    moved = text.replace(f"[{material['text']}", f"[{copy}")
+    assert set(ids(moved)) == set(ids(text))
+    copy.write_text(copy.read_text() + '\n{"text": "one more"}')
+    assert set(ids(moved)) != set(ids(text))
+
+
+def test_grids_are_joined_each_trial_once(material):
+    both = study_text(material, grids="[{}, {methods: [wanda], patterns: [50%, 70%]}]")
+    assert len(ids(both)) == len(ids(study_text(material))) + 4  # 50 % was there
+
+
+def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, material):
+    from calprune.calibration.recipe import make_set
+    from calprune.evaluate.divergence import DenseReference
+    from calprune.evaluate.text import open_text
+    from calprune.evaluate.windows import windows_of
+    from calprune.methods import parse_method
+    from calprune.models import load
+    from calprune.pattern import parse_pattern
+    from calprune.pruning import prune
+
+    results = read(undisturbed.path)
+    assert len(results.rows) == 18 * 2 and not results.failed and not results.missing
+    row = next(r for r in results.rows if (r.method, r.pattern, r.draw, r.metric) == ("sparsegpt", "2:4", 1, "kl")
+               and r.calibration == "random_tokens")  # fmt: skip
+    loaded = load(material["model"])
+    data = make_set("random_tokens", loaded.tokenizer, num_samples=4, max_seq_length=16, seed=1)
+    windows = windows_of(open_text(material["text"], loaded.tokenizer).documents, loaded.tokenizer, 16, 64)
+    reference = DenseReference(loaded.model, windows)
+    prune(loaded.model, data, parse_method("sparsegpt"), parse_pattern("2:4"), propagate="dense")
+    assert torch.tensor(row.items, dtype=torch.float64).allclose(reference.divergence(loaded.model).nats, rtol=1e-5)
+    assert row.value == pytest.approx(sum(row.items) / len(row.items)) and row.tokens == 4 * 16
+
+
+def test_one_pass_a_set_serves_all_its_trials(undisturbed):
+    pruned = [read_seconds(undisturbed, trial) for trial in undisturbed.plan()["trials"]]
+    assert sum("collect" in seconds for seconds in pruned) == 4 and sum("load" in seconds for seconds in pruned) == 1
+    about = read(undisturbed.path).about
+    assert (about["passes that collect sums"], about["passes that sharing saved"]) == (4, 12)
+
+
+def read_seconds(runs: Runs, trial: str) -> dict[str, float]:
+    return json.loads((runs.trial(trial) / "prune.json").read_text())["seconds"]
+
+
+def test_what_is_done_is_not_done_again(undisturbed, material):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.json") if path.name != "plan.json"}
+    run(study_text(material), undisturbed.path)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_new_evaluation_makes_its_file_and_leaves_the_others(material, tmp_path):
+    text = study_text(material, methods="[wanda]", calibrations="[random_tokens]")
+    runs = run(text, tmp_path / "runs")
+    kept = {p: p.stat().st_mtime_ns for p in runs.path.rglob("eval/*.json")}
+    of = material["text"]
+    longer = f'["perplexity({of}, tokens=64, length=16)", "perplexity({of}, tokens=32, length=8)"]'
+    run(study_text(material, methods="[wanda]", calibrations="[random_tokens]", evaluations=longer), runs.path)
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    assert len(list(runs.path.rglob("trials/*/eval/*.json"))) == len([p for p in kept if "trials" in str(p)]) + 4
+
+
+@pytest.mark.parametrize("gone", ["plan.json", "calibration", "dense", "prune.json", "eval"])
+def test_a_file_that_is_gone_is_made_again_with_the_same_contents(gone, undisturbed, material, tmp_path):
+    import shutil
+
+    runs = Runs(Path(shutil.copytree(undisturbed.path, tmp_path / "runs")))
+    for path in list(runs.path.rglob(gone)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run(study_text(material), runs.path)
+    assert contents(runs.path).keys() >= contents(undisturbed.path).keys() - {"calibration"} or gone == "calibration"
+    again = contents(runs.path)
+    assert all(again[name] == value for name, value in contents(undisturbed.path).items() if name in again)
+    assert status(runs).done == 18
+
+
+def test_a_trial_that_fails_keeps_its_error_and_is_tried_again(material, tmp_path):
+    text = study_text(material, calibrations="[random_tokens]", methods="['tests.test_study:Failing()', wanda]",
+                      patterns="50%", draws="1")  # fmt: skip
+    Failing.broken = True
+    runs = run(text, tmp_path / "runs")
+    results = read(runs.path)
+    assert [f.label for f in results.failed] == ["random_tokens tests.test_study:Failing() 50% draw 0"]
+    assert "no such luck" in results.failed[0].error and "while pruning" in results.failed[0].error
+    assert status(runs).done == 1 and status(runs).failed == 1
+    Failing.broken = False
+    run(text, runs.path)
+    assert status(runs).done == 2 and not read(runs.path).failed
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A method that fails when told so."""
+
+    needs: ClassVar[str] = "moments"
+    version: ClassVar[int] = 1
+    broken: ClassVar[bool] = True
+
+    def __call__(self, weight, stats, pattern):
+        if Failing.broken:
+            raise UserError("no such luck")
+        return Wanda()(weight, stats, pattern)
+
+
+def test_two_runners_never_do_a_trial_twice(material, tmp_path):
+    text = study_text(material)
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    did = [subprocess.Popen([sys.executable, "-c", COUNTING, str(runs.path)], stdout=subprocess.PIPE, text=True)
+           for _ in range(2)]  # fmt: skip
+    done = [line for process in did for line in process.communicate()[0].split()]
+    assert sorted(done) == sorted(runs.plan()["trials"])
+
+
+COUNTING = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from calprune.study.folder import Runs
+from calprune.study.runner import work
+from calprune.study.session import Knobs
+for done in work(Runs(Path(sys.argv[1])), Knobs("cpu")):
+    assert done.error is None, done.error
+    print(done.trial.id)
+"""
+
+
+def test_a_killed_runner_leaves_nothing_in_the_way(material, tmp_path, undisturbed):
+    text = study_text(material)
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    process = subprocess.Popen([sys.executable, "-c", COUNTING, str(runs.path)], stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()  # a trial is done: another is under way
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run(text, runs.path)
+    again, wanted = contents(runs.path), contents(undisturbed.path)
+    assert {n: v for n, v in again.items() if not n.endswith("claim")} == wanted
+
+
+def test_a_claim_is_held_by_one_and_free_when_its_holder_ended(tmp_path):
+    runs = Runs(tmp_path)
+    with runs.claim("a") as mine:
+        assert mine and runs.claimed("a")
+        holder = subprocess.run([sys.executable, "-c", CLAIMING, str(tmp_path)], capture_output=True, text=True)
+        assert holder.stdout.strip() == "False"
+    assert not runs.claimed("a") and not (runs.trial("a") / "claim").exists()
+
+
+CLAIMING = """
+import sys
+from pathlib import Path
+from calprune.study.folder import Runs
+with Runs(Path(sys.argv[1])).claim("a") as mine:
+    print(mine)
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"method": "wanda"}, "unknown option 'method'; did you mean 'methods'?"),
+        ({"methods": "[wandda]"}, "methods.0: unknown method 'wandda'; did you mean 'wanda'?"),
+        ({"patterns": "[50%, 2of4]"}, "patterns.1:"),
+        ({"calibrations": "[{spec: c4, count_paddings: true}]"}, "did you mean 'count_padding'?"),
+        ({"calibrations": "[gsm9k]"}, "gsm9k"),
+        ({"evaluations": "[perplexity(c44)]"}, "evaluations.0: unknown source 'c44'; did you mean 'c4'?"),
+        ({"evaluations": "[bolq]"}, "evaluations.0: unknown task 'bolq'; did you mean 'boolq'?"),
+        ({"evaluations": "['kl(c4, token=5)']"}, "did you mean 'tokens'?"),
+        ({"draws": "0"}, "draws: expected 1 or more; got 0"),
+        ({"draws": "many"}, "draws:"),
+        ({"propagate": "[prunned]"}, "propagate"),
+        ({"allocations": "[owll]"}, "allocations.0: unknown allocation 'owll'; did you mean 'owl'?"),
+        ({"grids": "[{}, {pattern: 50%}]"}, "grids.1: unknown option 'pattern'; did you mean 'patterns'?"),
+        ({"calibrations": "[c4, c4]"}, "two calibrations are called 'c4'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place(changed, words, material):
+    with pytest.raises(ConfigError) as e:
+        parse_study(study_text(material, **changed), "study.yaml")
+    assert words in str(e.value) and str(e.value).startswith("study.yaml: ") and "\n" not in str(e.value)
+
+
+def test_a_key_written_twice_is_a_mistake(material):
+    with pytest.raises(ConfigError, match="'draws' is written twice"):
+        parse_study(study_text(material) + "draws: 5\n", "study.yaml")
+
+
+def test_a_folder_of_another_format_or_of_something_else_is_left_alone(tmp_path, material):
+    (tmp_path / "FORMAT").write_text("calprune 9\n")
+    with pytest.raises(UserError, match="format 'calprune 9'"):
+        run(study_text(material), tmp_path)
+    (tmp_path / "FORMAT").unlink()
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else"):
+        run(study_text(material), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_disk_that_is_full_ends_the_study_and_keeps_what_was_done(material, tmp_path, monkeypatch):
+    runs = run(study_text(material, methods="[magnitude]"), tmp_path / "runs")
+    kept = contents(runs.path)
+    replace = os.replace
+
+    def full(source, target):
+        if "/eval/" in str(target):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DiskError, match="the disk is full"):
+        run(study_text(material, methods="[magnitude, wanda]"), runs.path)
+    monkeypatch.undo()
+    assert {n: v for n, v in contents(runs.path).items() if n in kept and n not in ("plan.json", "study.yaml")} == {
+        n: v for n, v in kept.items() if n not in ("plan.json", "study.yaml")}  # fmt: skip
+    assert not list(runs.path.rglob("*.part")) and not list(runs.path.rglob("claim"))
+
+
+def test_results_are_there_while_the_study_is_still_running(material, tmp_path):
+    text = study_text(material)
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    steps = work(runs, Knobs("cpu"))
+    for _ in range(3):
+        next(steps)
+    now = status(runs)
+    assert (now.done, now.failed) == (3, 0) and len(read(runs.path).rows) == 6
+    steps.close()
