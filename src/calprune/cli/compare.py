@@ -1,0 +1,104 @@
+"""calprune calib compare: two calibration sets, by what they do to a model."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from calprune.cli import options as opt
+from calprune.cli.calib import calib
+from calprune.config import UserError
+
+_SET = "the folder of a built set, a source or a recipe"
+
+
+@calib.command("compare")
+def compare_command(
+    a: Annotated[str, typer.Argument(help=_SET)],
+    b: Annotated[str, typer.Argument(help=_SET)],
+    model: Annotated[str, typer.Option(help="`demo`, a folder, or a hub name like owner/name@revision")] = "demo",
+    method: Annotated[str, typer.Option(help="whose masks to compare; calprune methods lists them")] = "wanda",
+    pattern: Annotated[str, typer.Option(help='"50%", "50%/row", or n kept of m: "2:4"')] = "50%",
+    energy: Annotated[float, typer.Option(help="the first set's top directions: those that hold this share")] = 0.95,
+    halves: Annotated[bool, typer.Option("--halves/--no-halves", help="whether each set is large enough: halves of it "
+                                         "of growing size are pruned with, too")] = True,
+    num_samples: opt.NumSamples = 128,
+    max_seq_length: opt.MaxSeqLength = 2048,
+    seed: opt.Seed = 0,
+    ignore: Annotated[list[str] | None, typer.Option(help='leave linears out: "*.down_proj"; repeatable')] = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    batch_size: opt.BatchSize = None,
+    as_json: opt.Json = False,
+) -> None:  # fmt: skip
+    """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
+    model is not changed; it stands whole on the device.
+
+    Example: calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%
+    """
+    from calprune.calibration.compare import Comparison
+    from calprune.calibration.compared import tell
+    from calprune.calibration.recipe import make_set
+    from calprune.cli.progress import following
+    from calprune.methods import parse_method
+    from calprune.models import load
+    from calprune.pattern import parse_pattern
+    from calprune.pruning import Pruning
+
+    if a == b:
+        raise UserError(f"{a} is named twice; name two sets (two draws of one recipe: build them with two seeds)")
+    for spec in (a, b):
+        if (Path(spec) / "statistics.json").is_file():
+            raise UserError(f"{spec} holds saved statistics, whose sequences cannot be told apart; name the set itself")
+    job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
+    loaded = load(model, dtype=dtype, device=device)
+    sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
+    sets: dict[str, Any] = {
+        spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)
+    }
+    comparison = Comparison(job, sets, energy, halves)
+    found = list(following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
+    told = {"model": {"name": loaded.name, "id": loaded.id}} | tell(comparison, found)
+    if as_json:
+        print(json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False))
+    else:
+        _show(told)
+
+
+def _show(told: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("block", overflow="fold")
+    ranks = [f"rank of {one['name']}" for one in told["sets"]]
+    for column in ("kept in common", "diagonal corr.", "Frobenius", "Bures", "covered", *ranks):
+        table.add_column(column, justify="right", overflow="fold")
+    overall = told | {"name": "all", "effective_rank": [one["effective_rank"] for one in told["sets"]]}
+    for row in [*told["blocks"], overall]:
+        figures = [f"{row[name]:.3f}" for name in ("diagonal_correlation", "frobenius", "bures")]
+        table.add_row(row["name"], f"{row['kept_iou']:.1%}", *figures, f"{row['coverage']:.1%}",
+                      *(f"{rank:.1f}" for rank in row["effective_rank"]))  # fmt: skip
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    first, second = (one["name"] for one in told["sets"])
+    print(f"\nkept in common: intersection over union of the weights kept (by chance {told['kept_iou_by_chance']:.1%}); "
+          f"of those pruned {told['pruned_iou']:.1%}.")  # fmt: skip
+    print(f"covered: of the energy of {second}, by the directions that hold {told['share_of_energy']:.0%} of that of "
+          f"{first}, beside the most that so many can. Rank: effective.")  # fmt: skip
+    for one in told["sets"]:
+        print(_size(one))
+    for note in told["notes"]:
+        print(f"note: {note}")
+    print(f"\n{told['verdict']}")
+
+
+def _size(one: dict[str, Any]) -> str:
+    said = (f"{one['name']}: {one['sequences']:,} sequences, {one['tokens']:,.0f} tokens, "
+            f"{one['tokens_per_width']:.1f} for each input of {one['narrowest']}")  # fmt: skip
+    if one["halves"] is None:
+        return said
+    grown = ", ".join(f"{step['kept_iou']:.1%} at {step['sequences']}" for step in one["halves"])
+    return f"{said}; two halves of it keep in common {grown} sequences"
