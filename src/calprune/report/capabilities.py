@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calprune.report.findings import Cell, setting
+from calprune.report.comparisons import Cell, setting
 from calprune.study.results import Result
 from calprune.uncertainty import Estimate, retention, retention_of_perplexity
 

@@ -12,6 +12,7 @@ from calprune.config import UserError
 # each has a contrast of 3 or more on the page's white and on its dark ground
 PALETTE = ("#3d7cc9", "#d9722e", "#2e9e6b", "#b05cc6", "#b58a12", "#d64f6f", "#2b98ad", "#8a7560")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right")
+WIDEST = 120  # px of a column's head
 MOST_LINES = len(PALETTE)  # lines that can still be told apart
 
 
@@ -45,6 +46,7 @@ class Chart:
     title: str
     description: str
     spec: dict[str, Any]
+    least: int = 0  # px: in a narrower place it scrolls
 
 
 def altair() -> Any:
@@ -71,14 +73,15 @@ def dots(
     """A row a source, a dot with its interval a series, and the dense model's value as a dashed line."""
     alt = altair()
     rows = alt.Y("source:N", sort=list(order), title=None, axis=alt.Axis(labelLimit=150, domain=False, ticks=False))
-    apart = {"yOffset": alt.YOffset("series:N", sort=list(series))} if len(series) > 1 else {}
-    drawn = alt.Chart(_data(points)).encode(y=rows, color=_colour(series), **apart)
+    side_by_side, lanes = _lanes(points)
+    apart = alt.YOffset("lane:Q", scale=alt.Scale(domain=[-lanes / 2, lanes / 2]))
+    drawn = alt.Chart().encode(y=rows, yOffset=apart, color=_colour(series))
     span = drawn.mark_rule(strokeWidth=2, opacity=0.55).encode(x=_value_axis("X", axis, "low"), x2="high:Q")
     dot = drawn.mark_point(filled=True, size=64, opacity=1).encode(
         x=_value_axis("X", axis), shape=_shape(series), tooltip=_tooltip(axis)
     )
-    height = max(70, 26 + len({p.source for p in points}) * max(20, 11 * len(series)))
-    return _finished(_with_dense(alt, [span, dot], dense, "x"), height)
+    height = max(70, 52 + len({p.source for p in points}) * max(20, 8 + 9 * lanes))
+    return _finished(_with_dense(alt, [span, dot], dense, "x"), side_by_side, height)
 
 
 def curve(
@@ -92,37 +95,45 @@ def curve(
         scale=alt.Scale(type="log", base=2, nice=False) if along.log else alt.Scale(zero=False, padding=14),
         axis=alt.Axis(values=sorted({float(p.x) for p in points}), grid=False, format="~s" if along.log else "~f"),
     )
-    drawn = alt.Chart(_data(points)).encode(x=at, color=_colour(series))
+    drawn = alt.Chart().encode(x=at, color=_colour(series))
     line = drawn.mark_line(strokeWidth=2).encode(y=_value_axis("Y", axis))
     span = drawn.mark_rule(strokeWidth=1.5, opacity=0.55).encode(y=_value_axis("Y", axis, "low"), y2="high:Q")
     dot = drawn.mark_point(filled=True, size=56, opacity=1).encode(
         y=_value_axis("Y", axis), shape=_shape(series), tooltip=_tooltip(axis)
     )
-    return _finished(_with_dense(alt, [line, span, dot], dense, "y"), 240)
+    return _finished(_with_dense(alt, [line, span, dot], dense, "y"), _values(points), 240)
 
 
 def heat(points: Sequence[Point], columns: Sequence[str], order: Sequence[str]) -> dict[str, Any]:
-    """A cell a source and column, the darker the further from its column's best; `value` is that distance, 0 to 1."""
+    """A cell a source and column (a line break is one in its head); `value`, 0 to 1, is how dark it is."""
     alt = altair()
-    side = alt.X("x:N", sort=list(columns), title=None, axis=alt.Axis(orient="top", labelAngle=0, labelLimit=110,
-                                                                      domain=False, ticks=False))  # fmt: skip
+    lines = "split(datum.label, '\\n')"
+    head = alt.Axis(orient="top", labelAngle=0, labelLimit=WIDEST, labelPadding=20, labelExpr=lines, domain=False,
+                    ticks=False)  # fmt: skip
+    side = alt.X("x:N", sort=list(columns), title=None, axis=head)
     rows = alt.Y("source:N", sort=list(order), title=None, axis=alt.Axis(labelLimit=150, domain=False, ticks=False))
-    drawn = alt.Chart(_data(points)).encode(x=side, y=rows)
+    drawn = alt.Chart().encode(x=side, y=rows)
     cell = drawn.mark_rect(stroke="var(--ground)", strokeWidth=2).encode(
         color=alt.value(PALETTE[1]),
-        opacity=alt.Opacity("value:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.75]), legend=None),
+        opacity=alt.Opacity("value:Q", scale=alt.Scale(domain=[0, 1], range=[0.03, 0.75]), legend=None),
         tooltip=[alt.Tooltip("source:N"), alt.Tooltip("x:N", title="setting"), alt.Tooltip("shown:N", title="value"),
                  alt.Tooltip("draws:Q")],
     )  # fmt: skip
     said = drawn.mark_text(fontSize=12).encode(text="series:N")
-    return _finished(alt.layer(cell, said), 40 + 30 * len(order))
+    return _finished(alt.layer(cell, said), _values(points), 56 + 30 * len(order))
+
+
+def heat_width(columns: Sequence[str]) -> int:
+    """Pixels under which the heads of a heat map run into each other."""
+    longest = max(len(line) for column in columns for line in column.split("\n"))
+    return 130 + len(columns) * min(WIDEST, 7 * longest + 10)
 
 
 def scatter(points: Sequence[Point], along: Axis, axis: Axis) -> dict[str, Any]:
     """A dot a source: how alike its text is against what came of it."""
     alt = altair()
     at = alt.X("x:Q", title=along.title, scale=alt.Scale(zero=False, padding=24))
-    drawn = alt.Chart(_data(points)).encode(x=at)
+    drawn = alt.Chart().encode(x=at)
     span = drawn.mark_rule(strokeWidth=2, opacity=0.55, color=PALETTE[0]).encode(
         y=_value_axis("Y", axis, "low"), y2="high:Q"
     )
@@ -132,7 +143,16 @@ def scatter(points: Sequence[Point], along: Axis, axis: Axis) -> dict[str, Any]:
     name = drawn.mark_text(align="left", dx=8, dy=-6, fontSize=11, limit=110).encode(
         y=_value_axis("Y", axis), text="source:N"
     )
-    return _finished(alt.layer(span, dot, name), 260)
+    return _finished(alt.layer(span, dot, name), _values(points), 260)
+
+
+def _lanes(points: Sequence[Point]) -> tuple[list[dict[str, Any]], int]:
+    """The points with a `lane` round 0, one for each of a row's points, and how many lanes the fullest row has."""
+    rows: dict[str, list[Point]] = {}
+    for point in points:
+        rows.setdefault(point.source, []).append(point)
+    placed = [asdict(p) | {"lane": i - (len(row) - 1) / 2} for row in rows.values() for i, p in enumerate(row)]
+    return placed, max(map(len, rows.values()))
 
 
 def colours(series: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -140,8 +160,8 @@ def colours(series: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {name: (PALETTE[i % len(PALETTE)], SHAPES[i % len(SHAPES)]) for i, name in enumerate(series)}
 
 
-def _data(points: Sequence[Point]) -> Any:
-    return altair().Data(values=[asdict(p) for p in points])
+def _values(points: Sequence[Point]) -> list[dict[str, Any]]:
+    return [asdict(p) for p in points]
 
 
 def _colour(series: Sequence[str]) -> Any:
@@ -177,8 +197,11 @@ def _with_dense(alt: Any, layers: list[Any], dense: float | None, channel: str) 
     return alt.layer(rule.encode(**{channel: "dense:Q"}, tooltip=tip), *layers)
 
 
-def _finished(chart: Any, height: int) -> dict[str, Any]:
-    """The specification, as wide as its place on the page, without what the page sets for all charts."""
-    spec = chart.properties(width="container", height=height).to_dict()
+def _finished(chart: Any, values: list[dict[str, Any]], height: int) -> dict[str, Any]:
+    """The specification, as wide as its place on the page, without what the page sets for all charts. The values come
+    last, for altair copies what it is given at each step."""
+    spec = chart.properties(width="container", height=height).to_dict(
+        validate=False
+    )  # a browser draws each in the tests
     spec.pop("config", None)
-    return spec
+    return spec | {"data": {"values": values}}

@@ -20,7 +20,7 @@ def write_html(results: Results, path: str | Path) -> None:
 
 
 def write_csv(results: Results, path: str | Path) -> None:
-    """A row a source, setting and evaluation: the table `results`; an interval takes three columns, nothing is rounded."""
+    """A row a source, setting and evaluation: the table `results`. Intervals take three columns; nothing is rounded."""
     heads, rows = next((t.flat() for t in tables(Findings(results)) if t.name == "results"), ([], []))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -47,7 +47,8 @@ def write_markdown(results: Results, path: str | Path) -> None:
 def _plain(results: Results, findings: Findings) -> dict[str, Any]:
     made = {table.name: table.records() for table in tables(findings)}
     return {"format": 1, "title": results.title, "question": results.question, "answer": answer(findings),
-            "warnings": warnings(findings), "missing": results.missing, "about": results.about, "tables": made}  # fmt: skip
+            "warnings": warnings(findings), "missing": results.missing, "about": results.about,
+            "tables": made}  # fmt: skip
 
 
 def _markdown(table: Table) -> str:

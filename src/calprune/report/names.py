@@ -11,6 +11,8 @@ METRICS = {"perplexity": "perplexity", "kl": "KL, nats a token", "accuracy": "ac
 NO_DATA = "none"  # Result.calibration of a method that reads no data
 OWN = " †"  # after a source that is judged on its own text
 SETTING = ("model", "method", "pattern", "allocation", "propagate", "num_samples")  # all but the source and the draw
+FINE = 2.5
+CONTROLS = frozenset({"ellipses", "random_characters", "random_tokens"})  # of the catalogue's kind "control"
 OF_DATA = ("propagate", "num_samples")
 
 
@@ -46,15 +48,26 @@ def setting_name(row: Result, fields: Iterable[str]) -> str:
     return " ".join(said)
 
 
-def own_text(calibration: str, evaluation: str) -> bool:
+def own_text(row: Result) -> bool:
     """Whether the evaluation reads a source that the calibration reads too: "gsm8k:icl" and "perplexity(gsm8k)"."""
-    return bool(_sources(calibration) & _sources(evaluation))
+    return bool(sources_of(row) & _named(row.evaluation))
 
 
-def _sources(text: str) -> set[str]:
-    """Names that may be sources': a name, and what it is called with, without options, formats and shares."""
+def is_control(row: Result) -> bool:
+    """Whether the calibration holds nothing that was written: full stops, random letters, random tokens."""
+    return bool(sources_of(row)) and sources_of(row) <= CONTROLS
+
+
+def sources_of(row: Result) -> frozenset[str]:
+    """The names of the sources that a calibration draws from."""
+    return frozenset(row.sources) or _named(row.calibration)
+
+
+def _named(text: str) -> frozenset[str]:
+    """Names that may be sources': "c4*2 + gsm8k:icl" has c4 and gsm8k, "boolq(examples=200)" has boolq."""
     text = re.sub(r":\s*\w+(\([^()]*\))?", "", text)  # formats: ":icl", ":chat(responses)"
-    return set(re.findall(r"[A-Za-z_]\w*(?![\w]*\s*=)", text)) - {"perplexity", "kl", NO_DATA}
+    names = (name.removeprefix("bandari/") for name in re.findall(r"[A-Za-z_][\w./-]*(?![\w./-]*\s*=)", text))
+    return frozenset(names) - {"perplexity", "kl", NO_DATA}
 
 
 def number(value: float | None, decimals: int | None = None) -> str:
@@ -70,8 +83,13 @@ def number(value: float | None, decimals: int | None = None) -> str:
     return text.removeprefix("-") if text.strip("-0.,") == "" else text.replace("-", "−")  # no "−0.0"
 
 
+def rough(value: float | None) -> str:
+    """A number with two digits that count."""
+    return number(value, max(0, 1 - math.floor(math.log10(value))) if value else None)
+
+
 def with_interval(estimate: Estimate | None, percent: bool = False) -> str:
-    """ "12.3 [11.9, 12.8]": as many decimals as the interval's half-width has use for."""
+    """ "12.3 [11.9, 12.8]": with decimals until the half-width is at least FINE units of the last."""
     if estimate is None:
         return "not measured"
     factor, unit = (100, " %") if percent else (1, "")
@@ -82,7 +100,7 @@ def with_interval(estimate: Estimate | None, percent: bool = False) -> str:
     half = (high - low) / 2
     if not (math.isfinite(half) and half > 0):
         return f"{number(value)}{unit} [{number(low)}, {number(high)}]"
-    decimals = min(6, max(0, -math.floor(math.log10(half))))
+    decimals = min(6, max(0, -math.floor(math.log10(half / FINE))))
     return f"{number(value, decimals)}{unit} [{number(low, decimals)}, {number(high, decimals)}]"
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -18,15 +19,17 @@ from calprune.report.panels import (
 from calprune.report.sentences import answer, warnings
 from calprune.report.tables import Cell, Column, Table, tsv
 from calprune.report.tabulate import tables
-from calprune.report.told import facts, protocols, size_of, speed
+from calprune.report.told import SPEED, facts, protocols, size_of
 
 MOST_OPEN = 40  # rows of a table that a reader need not ask for
+LONG = 24  # characters of a cell that had better not be broken into a narrow tower
 OUTLINES = dict(
     zip(
         SHAPES,
         (
-            "M5,0A5,5 0 1 1 -5,0A5,5 0 1 1 5,0Z", "M-4.5,-4.5H4.5V4.5H-4.5Z", "M0,-5L5.5,4.5H-5.5Z", "M0,-6L5,0L0,6L-5,0Z",
-            "M-5.5,-2H-2V-5.5H2V-2H5.5V2H2V5.5H-2V2H-5.5Z", "M0,5L5.5,-4.5H-5.5Z", "M-5,0L4.5,-5.5V5.5Z", "M5,0L-4.5,-5.5V5.5Z",
+            "M5,0A5,5 0 1 1 -5,0A5,5 0 1 1 5,0Z", "M-4.5,-4.5H4.5V4.5H-4.5Z", "M0,-5L5.5,4.5H-5.5Z",
+            "M0,-6L5,0L0,6L-5,0Z", "M-5.5,-2H-2V-5.5H2V-2H5.5V2H2V5.5H-2V2H-5.5Z", "M0,5L5.5,-4.5H-5.5Z",
+            "M-5,0L4.5,-5.5V5.5Z", "M5,0L-4.5,-5.5V5.5Z",
         ),
         strict=True,
     )
@@ -77,21 +80,22 @@ def _sections(findings: Findings) -> list[Section]:
     many = "num_samples" in findings.fields
     largest = ("Drawn for the largest amount of data.",) if many else ()
     return [
-        Section("retention", "What is left, by capability", largest, tuple(retention_panels(findings)), of("retention")),
+        Section("retention", "What is left, by capability", largest, tuple(retention_panels(findings)),
+                of("retention")),
         Section("sparsity", "Results against sparsity",
                 ("Means over draws with 95 % intervals; dashed: the dense model.", *largest),
                 tuple(sparsity_panels(findings)), of("results")),
         Section("matters", "Does the data matter, and which is best?", (), (), of("effects", "differences")),
         Section("heat", "Source × method", (
-            "The darker a cell, the further from the best of its column. A column stays unshaded where its sources are "
-            "not told apart from the luck of the draw.",), tuple(heat_panels(findings)), of("methods")),
+            "Shaded is what is shown to be worse than the best of its column (after Holm's correction), the darker the "
+            "further. Means over draws.",), tuple(heat_panels(findings)), of("methods")),
         Section("amount", "How much data", (), tuple(amount_panels(findings))),
         Section("similarity", "Does likeness foretell the result?", (), tuple(similarity_panels(findings)),
                 of("correlations", "similarity")),
         Section("made", "How each number was made", points=tuple(protocols(findings))),
         Section("failed", "What failed", (), (), of("failures")),
         Section("again", "Make it again", points=tuple(points), blocks=tuple(blocks)),
-        Section("speed", "What sparsity does not give", speed()),
+        Section("speed", "What sparsity does not give", SPEED),
     ]  # fmt: skip
 
 
@@ -102,7 +106,14 @@ def _shown(section: Section, specs: dict[str, Any]) -> dict[str, Any]:
         charts = []
         for chart in panel.charts:
             specs[name := f"chart-{len(specs) + 1}"] = chart.spec
-            charts.append({"id": name, "title": chart.title, "description": f"{chart.title}: {chart.description}"})
+            charts.append(
+                {
+                    "id": name,
+                    "title": chart.title,
+                    "least": chart.least,
+                    "description": f"{chart.title}: {chart.description}",
+                }
+            )
         legend = [(name, colour, OUTLINES[shape]) for name, (colour, shape) in colours(panel.series).items()]
         panels.append({"charts": charts, "legend": legend if len(legend) > 1 else [], "wide": panel.wide})
     shown = {"panels": [one for one in panels if one["charts"]], "tables": [_table(table) for table in section.tables]}
@@ -120,7 +131,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _cell(column: Column, cell: Cell) -> dict[str, Any]:
     if column.kind == "text":
-        look = str(cell) if cell in ("win", "loss") else "long" if column.name == "error" else ""
+        look = str(cell) if cell in ("win", "loss") else "long" if len(str(cell)) > LONG else ""
         return {"text": column.shown(cell), "tsv": None, "look": look}
     return {"text": column.shown(cell), "tsv": tsv(column.values(cell)), "look": "number"}
 
@@ -129,6 +140,7 @@ def _part(name: str) -> str:
     return resources.files("calprune.report").joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def _library() -> str:
     """Vega, Vega-Lite and vega-embed in one script that sets window.vegaEmbed; it comes with vl-convert-python."""
     import vl_convert

@@ -6,8 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from calprune.report.capabilities import columns, retained
-from calprune.report.charts import MOST_LINES, Axis, Chart, Point, colours, curve, dots, heat, needs_log, scatter
-from calprune.report.findings import Cell, Comparison, Findings
+from calprune.report.charts import (
+    MOST_LINES,
+    Axis,
+    Chart,
+    Point,
+    curve,
+    dots,
+    heat,
+    heat_width,
+    needs_log,
+    scatter,
+)
+from calprune.report.comparisons import Cell, Comparison
+from calprune.report.findings import Findings
 from calprune.report.names import METRICS, NO_DATA, OWN, in_order, number, sparsity_of, with_interval
 from calprune.study.results import LOWER_IS_BETTER, Result
 from calprune.uncertainty import Estimate
@@ -67,22 +79,24 @@ def amount_panels(findings: Findings) -> list[Panel]:
 
 
 def heat_panels(findings: Findings) -> list[Panel]:
-    """Source × method, a map an evaluation; a column where sources are not told apart stays unshaded."""
+    """Source × method, a map an evaluation; shaded is what is shown to be worse than the best of its column."""
     charts, widest = [], 0
     for group in _grouped(_largest(findings.comparisons), lambda one: (one.of.model, one.of.evaluation)):
-        cells = [(one, cell) for one in group for cell in one.cells]
+        cells = [(one, cell) for one in group for cell in (*one.cells, *one.controls)]
         most = max(_lost(one, cell) for one, cell in cells) or 1.0
         points = [
-            Point(_shown(cell.of, cell.own), number(cell.spread.mean), f"{findings.method(cell.of)} {cell.of.pattern}",
-                  _lost(one, cell) / most, 0, 0, with_interval(cell.spread.interval), len(cell.rows))
+            Point(_shown(cell.of, cell.own), number(cell.spread.mean), f"{findings.method(cell.of)}\n{cell.of.pattern}",
+                  _shade(_lost(one, cell) / most), 0, 0, with_interval(cell.spread.interval), len(cell.rows))
             for one, cell in cells
         ]  # fmt: skip
         heads = list(dict.fromkeys(str(point.x) for point in points))
         if len(heads) > 1:
             widest, of = max(widest, len(heads)), group[0].of
-            told = f"{METRICS[of.metric]} of each source with {', '.join(heads)}"
+            told = f"{METRICS[of.metric]} of each source with {', '.join(heads)}".replace("\n", " ")
             rows = [name for name in _order(findings) if name in {point.source for point in points}]
-            charts.append(Chart(_title(of.evaluation, _model(findings, of)), told, heat(points, heads, rows)))
+            charts.append(
+                Chart(_title(of.evaluation, _model(findings, of)), told, heat(points, heads, rows), heat_width(heads))
+            )
     return [Panel(tuple(charts), wide=widest > 4)] if charts else []
 
 
@@ -123,12 +137,16 @@ def _lines(findings: Findings, cells: Sequence[Cell], along: Axis, at: Callable[
 
 
 def _lost(comparison: Comparison, cell: Cell) -> float:
-    """How much worse than the comparison's best: of perplexity and KL a share of it, else the difference; 0 where
-    the sources are not told apart."""
+    """How much worse than the comparison's best: of perplexity and KL a share of it, else the difference; 0 where it
+    is not shown to be worse."""
     best, value = comparison.cells[0].spread.mean, cell.spread.mean
-    if comparison.word not in ("small", "large"):
+    if cell.of.calibration not in {one.second for one in comparison.of_best if one.verdict == "win"}:
         return 0.0
     return value / best - 1 if comparison.of.metric in LOWER_IS_BETTER and best > 0 else abs(best - value)
+
+
+def _shade(lost: float) -> float:
+    return 0.2 + 0.8 * lost if lost else 0.0  # what is shown to be worse can be seen, however little it is
 
 
 def _grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> list[list[Any]]:

@@ -1,7 +1,8 @@
 """The answer in two sentences, and the warnings above the page: nothing is said that the statistics do not carry."""
 
-from calprune.report.findings import DEFAULT, Comparison, Findings
-from calprune.report.names import METRICS, listed, number, with_interval
+from calprune.report.comparisons import Comparison
+from calprune.report.findings import DEFAULT, Findings
+from calprune.report.names import METRICS, listed, number, rough, with_interval
 
 
 def answer(findings: Findings) -> list[str]:
@@ -16,8 +17,9 @@ def warnings(findings: Findings) -> list[str]:
     """What a reader must know before the numbers."""
     said = []
     if missing := findings.results.missing:
-        said.append(f"{missing:,} {_plural('trial', missing)} of this study {'is' if missing == 1 else 'are'} not there "
-                    "yet: the numbers are of those that are.")  # fmt: skip
+        are = "is" if missing == 1 else "are"
+        said.append(f"{missing:,} {_plural('trial', missing)} of this study {are} not there yet: the numbers are of "
+                    "those that are.")  # fmt: skip
     if failed := len(findings.results.failed):
         said.append(
             f"{failed:,} {_plural('trial', failed)} failed; {'its' if failed == 1 else 'their'} errors are below."
@@ -38,10 +40,11 @@ def _matters(findings: Findings, told: list[Comparison]) -> str:
     shown = [one for one in told if one.word in ("small", "large")]
     share = max(shown or told, key=lambda one: one.effect.share.value if one.effect.share else 0.0)
     if not shown:
-        return f"The choice of calibration data is immaterial here: {_none_shown(findings, told)}; {_seen(findings, share)}."
+        none, seen = _none_shown(findings, told), _seen(findings, share)
+        return f"The choice of calibration data is immaterial here: {none}; {seen}."
     counts = findings.words()
     size = "large" if counts.get("large") else "small"
-    where = "" if len(told) == 1 else f" in {counts[size]} of {len(told)} comparisons"
+    where = "" if len(told) == 1 else f" in {_of(counts[size], len(told))} pairs of setting and evaluation"
     parts = [f"{counts['small']} small" if size == "large" and counts.get("small") else "",
              f"{counts['immaterial']} immaterial" if counts.get("immaterial") else ""]  # fmt: skip
     rest = f" ({listed([part for part in parts if part])})" if any(parts) else ""
@@ -62,16 +65,18 @@ def _range(findings: Findings, one: Comparison, of: int) -> str:
 def _none_shown(findings: Findings, told: list[Comparison]) -> str:
     if len(told) == 1:
         return f"with {findings.setting(told[0].of)} the sources are not told apart from the luck of the draw"
-    return f"in none of {len(told)} comparisons are the sources told apart from the luck of the draw"
+    return (
+        f"in none of {len(told)} pairs of setting and evaluation are the sources told apart from the luck of the draw"
+    )
 
 
 def _seen(findings: Findings, one: Comparison) -> str:
     """What could have been missed."""
     effect = one.effect
     where = f"{one.of.evaluation} with {findings.setting(one.of)}"
+    least = f"{rough(effect.detectable)} {METRICS[one.of.metric].split(',')[0]}"
     return (f"the largest share of variance between sources is {with_interval(effect.share, percent=True)} ({where}), "
-            f"where two sources that differ by {number(effect.detectable)} {METRICS[one.of.metric].split(',')[0]} would be "
-            "told apart in 80 % of such studies")  # fmt: skip
+            f"where two sources that differ by {least} would be told apart in 80 % of such studies")  # fmt: skip
 
 
 def _best(findings: Findings) -> str:
@@ -83,7 +88,8 @@ def _best(findings: Findings) -> str:
     records = [(other, findings.record(best, other)) for other in against]
     named = f"{best} (the usual choice)" if best == DEFAULT else best
     fair = " on other text than a source's own" if any(cell.own for cell in findings.cells) else ""
-    said = listed([f"{_score(record)} against {'the usual ' * (other == DEFAULT)}{other}" for other, record in records])
+    names = {following: f"the next ({following})", DEFAULT: f"the usual {DEFAULT}"}
+    said = listed([f"{_score(record)} against {names[other]}" for other, record in records])
     if records[0][1]["win"]:
         return f"The best by mean place{fair} is {named}: after Holm's correction {said}."
     lead = "No source can be called best" if not any(record["win"] for _, record in records) else (
@@ -96,6 +102,10 @@ def _score(record: dict) -> str:
     words = {"win": "wins", "tie": "ties", "loss": "losses"}
     told = [f"{record[kind]} {kind if record[kind] == 1 else words[kind]}" for kind in kinds if record[kind]]
     return listed(told) if told else "no comparison"
+
+
+def _of(n: int, whole: int) -> str:
+    return f"all {whole}" if n == whole else f"{n} of {whole}"
 
 
 def _plural(word: str, n: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from calprune.report.names import number, probability, with_interval
 from calprune.uncertainty import Estimate
@@ -17,7 +17,7 @@ class Column:
     name: str
     kind: str = "text"  # "text", "number", "estimate" (takes three columns of a file), "p"
     percent: bool = False  # shown times 100
-    always: bool = True  # False: left out of what is read where all of its cells are the same
+    show: Literal["always", "varying", "never"] = "always"  # to readers; files have it; varying: where cells differ
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,8 +54,13 @@ class Table:
     notes: tuple[str, ...] = ()  # said under it
 
     def to_read(self) -> "Table":
-        """Without the columns that say the same in each row, where they are not what the table is about."""
-        kept = [i for i, column in enumerate(self.columns) if column.always or len({row[i] for row in self.rows}) > 1]
+        """Without the columns that are for files, and those that say the same in each row that says something."""
+        kept = [
+            i
+            for i, column in enumerate(self.columns)
+            if column.show == "always"
+            or (column.show == "varying" and len({row[i] for row in self.rows if row[i] is not None}) > 1)
+        ]
         rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
         return replace(self, columns=tuple(self.columns[i] for i in kept), rows=rows)
 

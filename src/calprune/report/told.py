@@ -1,53 +1,88 @@
 """What the page tells in words beside its tables: sizes, how numbers were made, what sparsity does not give."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from calprune.report.findings import Findings
-from calprune.report.names import NO_DATA, in_order, listed
+from calprune.report.names import NO_DATA, in_order, is_control, listed
 
 BLOCKS = ("command", "commands")  # of what a study tells of itself: lines to copy
+
+A_DRAW = (
+    "A calibration set of another seed. Everything else is the same, so the spread over draws is the luck of the draw."
+)
+MEANS = "Over draws, with Student's t interval at 95 %, about other draws judged by the same items."
+PERPLEXITY = "The exponential of the mean nats a token over windows of held-out text; one item is one window."
+KL = "KL(dense ‖ pruned) of the next-token distributions, nats a token; 0 is the dense model."
+TASKS = "One outcome an item, 1 or 0; the dense model answered the same items."
+RETENTION = (
+    "Dense ÷ pruned perplexity, or (accuracy − chance) ÷ (dense − chance); not measurable where the dense model's "
+    "interval touches chance. The interval is over draws and items both. Over several evaluations: the mean of the "
+    "values and of the intervals' ends, which is never too narrow."
+)
+EFFECT = (
+    "One-way analysis of variance of the source over draws: the F test, Holm's correction over all comparisons of "
+    "this page, and ε² with the interval from the noncentral F."
+)
+CONTROLS = (
+    "Full stops, random characters or random tokens. They are shown, but they are no text that one would choose: "
+    "neither the effect nor the best counts them."
+)
+BEST = (
+    "Differences between sources are paired by item, with the variance of draws and items (a crossed design, "
+    "Student's t). Win, tie or loss at 5 % after Holm's correction over the pairs of sources of one setting and "
+    "evaluation, and only where the effect is shown."
+)
+SPEED = (
+    "A pruned checkpoint is no faster and no smaller by itself. Its zeros are stored and multiplied like any other "
+    "number: vLLM, SGLang, TGI and llama.cpp run it at the speed of the dense model.",
+    "2:4 can gain where the hardware multiplies it (NVIDIA from Ampere on, by PyTorch's semi-structured tensors or "
+    "TensorRT), with large batches and long prompts; one token at a time it is slower there. Unstructured sparsity "
+    "gains with special kernels for single streams, or on some CPUs at 70 % and more, and on disk when packed.",
+    "So measure on your own machine before you prune for speed: this page measures what is lost, not what is gained.",
+)
 
 
 def size_of(findings: Findings) -> str:
     """How much the study is, in one line."""
     rows = findings.rows
-    draws = {row.draw for row in rows if row.draw is not None}
-    said = [(len(findings.sources), "source"), (len({row.method for row in rows}), "method"),
-            (len({row.pattern for row in rows}), "pattern"), (len(draws), "draw"),
-            (len({row.evaluation for row in rows}), "evaluation"), (len({row.trial for row in rows}), "trial"),
-            (len(rows), "result")]  # fmt: skip
-    models = listed(sorted({row.model for row in rows})) if rows else "no model yet"
-    return f"{models}: " + ", ".join(f"{n:,} {word}{'s' * (n != 1)}" for n, word in said)
+    if not rows:
+        return "no result yet"
+    controls = len({row.calibration for row in rows if is_control(row)})
+    counts = {
+        "source": len(findings.sources) - controls,
+        "control": controls,
+        "method": len({row.method for row in rows}),
+        "pattern": len({row.pattern for row in rows}),
+        "draw": len({row.draw for row in rows} - {None}),
+        "evaluation": len({row.evaluation for row in rows}),
+        "trial": len({row.trial for row in rows}),
+        "result": len(rows),
+    }
+    said = (f"{n:,} {word}{'s' * (n != 1)}" for word, n in counts.items() if n)
+    return f"{listed(sorted({row.model for row in rows}))}: {', '.join(said)}"
 
 
-def protocols(findings: Findings) -> Iterable[tuple[str, str]]:
+def protocols(findings: Findings) -> list[tuple[str, str]]:
     """How each kind of number was made, of those that the page has."""
     metrics = {row.metric for row in findings.rows}
     draws = sorted({len(cell.rows) for cell in findings.cells if cell.of.calibration != NO_DATA})
-    few = "" if not draws or draws[0] > 1 else " Cells of one draw have no interval: not known."
-    yield "A draw", ("A calibration set of another seed. Everything else is the same, so that the spread over draws is the "
-                     f"luck of the draw. Cells here have {listed([f'{n}' for n in draws]) if draws else 'no'} draws.{few}")  # fmt: skip
-    yield "Means", "Over draws, with Student's t interval at 95 %, about other draws judged by the same items."
-    if "perplexity" in metrics:
-        yield (
-            "Perplexity",
-            "The exponential of the mean nats a token over windows of held-out text; one item is one window.",
-        )
-    if "kl" in metrics:
-        yield "KL", "KL(dense ‖ pruned) of the next-token distributions, nats a token; 0 is the dense model."
-    if metrics & {"accuracy", "exact_match"}:
-        yield "Tasks", "One outcome an item, 1 or 0; the dense model answered the same items."
-    yield "Retention", ("Dense ÷ pruned perplexity, or (accuracy − chance) ÷ (dense − chance); not measurable where the dense "
-                        "model's interval touches chance. The interval is over draws and items both. Over several "
-                        "evaluations: the mean of the values, and of the intervals' ends, which is never too narrow.")  # fmt: skip
-    yield "Does it matter?", ("One-way analysis of variance of the source over draws: the F test, Holm's correction over all "
-                              "comparisons of this page, and ε² with the interval from the noncentral F.")  # fmt: skip
-    yield "Which is best?", ("Differences between sources are paired by item, with the variance of draws and items (a "
-                             "crossed design, Student's t). Win, tie or loss at 5 % after Holm's correction over the pairs "
-                             "of sources of one comparison, where the effect is shown at all.")  # fmt: skip
-    yield "Patterns", f"{listed(in_order(row.pattern for row in findings.rows))}: the sparsity that was asked for." \
-        if findings.rows else "none"  # fmt: skip
+    if not draws:
+        return []
+    few = "" if draws[0] > 1 else " With one there is no interval."
+    said = {
+        "A draw": f"{A_DRAW} Cells here have {listed([str(n) for n in draws])}.{few}",
+        "Patterns": f"{listed(in_order(row.pattern for row in findings.rows))}: the sparsity that was asked for.",
+        "Means": MEANS,
+        "Perplexity": PERPLEXITY if "perplexity" in metrics else "",
+        "KL": KL if "kl" in metrics else "",
+        "Tasks": TASKS if metrics & {"accuracy", "exact_match"} else "",
+        "Retention": RETENTION if metrics != {"kl"} else "",
+        "Does it matter?": EFFECT if findings.comparisons else "",
+        "Controls": CONTROLS if any(map(is_control, findings.rows)) else "",
+        "Which is best?": BEST if findings.comparisons else "",
+    }
+    return [(name, text) for name, text in said.items() if text]
 
 
 def facts(about: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -63,22 +98,17 @@ def facts(about: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[tuple[s
 
 
 def _said(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{name} {_said(inner)}" for name, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_said, value)) or "none"
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "not measured"}[value]
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if isinstance(value, float) else str(value)
-
-
-def speed() -> tuple[str, ...]:
-    """Where zeros make nothing faster: as of 2026."""
-    return (
-        "A pruned checkpoint is no faster and no smaller by itself. Its zeros are stored and multiplied like any other "
-        "number: vLLM, SGLang, TGI and llama.cpp run it at the speed of the dense model.",
-        "2:4 can gain where the hardware multiplies it (NVIDIA from Ampere on, by PyTorch's semi-structured tensors or "
-        "TensorRT), with large batches and long prompts; one token at a time it is slower there. Unstructured sparsity "
-        "gains with special kernels for single streams, or on some CPUs at 70 % and more, and on disk when packed.",
-        "So measure on your own machine before you prune for speed; this page measures what is lost, not what is gained.",
-    )
+    match value:
+        case Mapping():
+            return "; ".join(f"{name} {_said(inner)}" for name, inner in value.items())
+        case list() | tuple():
+            return ", ".join(map(_said, value)) or "none"
+        case None:
+            return "not measured"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.6g}"
+    return str(value)
