@@ -84,8 +84,8 @@ def _show(told: dict[str, Any]) -> None:
                       *(f"{rank:.1f}" for rank in row["effective_rank"]))  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
     first, second = (one["name"] for one in told["sets"])
-    print(f"\nkept in common: intersection over union of the weights kept (by chance {told['kept_iou_by_chance']:.1%}); "
-          f"of those pruned {told['pruned_iou']:.1%}.")  # fmt: skip
+    print("\nkept in common: intersection over union of the weights kept (by chance "
+          f"{told['kept_iou_by_chance']:.1%}); of those pruned {told['pruned_iou']:.1%}.")  # fmt: skip
     print(f"covered: of the energy of {second}, by the directions that hold {told['share_of_energy']:.0%} of that of "
           f"{first}, beside the most that so many can. Rank: effective.")  # fmt: skip
     for one in told["sets"]:
