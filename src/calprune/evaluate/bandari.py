@@ -128,7 +128,7 @@ class BandariTask:
 
     def _answer(self, question: Example) -> str:
         value = ASKED[self.name].value
-        return f"{question.record[value]:.12g}" if value else question.answer
+        return f"{float(question.record[value]):.12g}" if value else question.answer
 
     @property
     def _source(self) -> str:

@@ -30,7 +30,9 @@ def find_task(text: str) -> Task:
         raise _unreadable(text)
     name, brackets = match[1], match[2] or "()"
     if name not in TASKS:
-        raise ConfigError(f"unknown task {name!r}{did_you_mean(name, TASKS)} (tasks: {', '.join(TASKS)})")
+        near = did_you_mean(name, [own] if (own := f"bandari/{name}") in TASKS else TASKS)
+        listed = "" if "there are" in near else f" (there are: {', '.join(TASKS)})"
+        raise ConfigError(f"unknown task {name!r}{near}{listed}")
     try:
         call: Any = ast.parse(f"task{brackets}", mode="eval").body
         if call.args:
