@@ -1,4 +1,4 @@
-"""Effects, differences and families agree with scipy and with examples worked by hand; where nothing can be told, none."""
+"""Effects, differences and families agree with scipy and with hand-worked examples; where nothing can be told, none."""
 
 import math
 
@@ -86,6 +86,7 @@ def test_draws_that_differ_in_nothing_leave_only_the_sources():
     )
     assert (apart.word, apart.p, apart.share.value, apart.detectable) == ("large", 0.0, 1.0, 0.0)
     assert (same.word, same.p, same.share.value) == ("immaterial", 1.0, 0.0)
+    assert effect_of_groups({"a": [0.1] * 3, "b": [0.1] * 6}).word == "immaterial"  # 0.1 * 3 / 3 is not 0.1
 
 
 def test_cohens_tables_of_sample_sizes():

@@ -68,6 +68,8 @@ def effect_of_groups(groups: Mapping[str, Sequence[float]]) -> Effect:
     sizes = [len(values) for values in groups.values()]
     ss_between = float(np.dot(sizes, (np.array(list(means.values())) - everything.mean()) ** 2))
     ss_within = math.fsum((v - means[name]) ** 2 for name, values in groups.items() for v in values)
+    rounding = total * (1e-14 * float(np.abs(everything).max())) ** 2
+    ss_between, ss_within = (0.0 if ss <= rounding else ss for ss in (ss_between, ss_within))
     sd = math.sqrt(ss_within / within)
     eta, share, p = _shares(ss_between, ss_within, between, within)
     seeable = detectable(sd, float(hmean(sizes)), within)
@@ -94,7 +96,7 @@ def _population_share(f: float, between: int, within: int, level: float) -> floa
     total = between + within + 1
 
     def excess(share: float) -> float:
-        chance = float(ncfdtr(between, within, total * share / (1 - share), f))
-        return (0.0 if math.isnan(chance) else chance) - level  # scipy gives nan in places where it is under 1e-20
+        chance = ncfdtr(between, within, total * share / (1 - share), f)
+        return float(np.nan_to_num(chance)) - level  # where it is under 1e-20 scipy gives nan in places
 
     return float(brentq(excess, 0.0, MOST_SHARE)) if excess(0.0) > 0 else 0.0

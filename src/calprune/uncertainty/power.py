@@ -14,7 +14,8 @@ MOST_DRAWS = 10**9
 def detectable(sd: float, draws: float, freedom: int, power: float = POWER) -> float:
     """The smallest difference of two sources, each with `draws` draws of SD `sd`, found with this power.
 
-    `draws` may be the harmonic mean of two numbers; `freedom` is of the SD: 2 · draws - 2 with these two sources alone, more where it is pooled over others.
+    `draws` may be the harmonic mean of two numbers; `freedom` is of the SD: 2 · draws - 2 with these two sources alone,
+    more where it is pooled over others.
     """
     critical = float(fdtri(1, freedom, 1 - SIGNIFICANCE))
 
