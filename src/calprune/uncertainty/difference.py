@@ -9,8 +9,8 @@ import numpy as np
 from calprune.config import UserError
 from calprune.uncertainty.crossed import Rows, Variance, of_means, of_rest, table_of
 from calprune.uncertainty.estimate import Estimate, mean_of
+from calprune.uncertainty.power import SIGNIFICANCE
 
-SIGNIFICANCE = 0.05
 Verdict = Literal["win", "tie", "loss"]
 
 
