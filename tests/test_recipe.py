@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -396,48 +395,34 @@ finally:
 NO_CLASSES = "model classes: False\n"  # only the tokenizer is needed
 
 
-def building(folder: Path, documents: int, sequences: int) -> subprocess.Popen:
-    """`calprune calib build` of so many documents of 300 letters, begun."""
-    write(folder / "own.jsonl", documents, 300)
-    asked = ["calib", "build", "own.jsonl", "--model", tokenizer_folder(folder),
-             "--num-samples", str(sequences), "--max-seq-length", "64"]  # fmt: skip
-    environment = os.environ | {"CALPRUNE_CACHE": str(folder / "cache")}
-    running = subprocess.Popen([sys.executable, "-c", BUILD, *asked, "--out", "set"], cwd=folder, env=environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
-    assert running.stdout.readline() == "ready\n"
-    return running
+def reading(folder: Path, process: int) -> bool:
+    return any("own.jsonl" in str(file.resolve()) for file in Path(f"/proc/{process}/fd").iterdir())
 
 
-def until(true: Callable[[], bool], running: subprocess.Popen) -> None:
-    while not true() and running.poll() is None:
-        time.sleep(0.001)
+def writing(folder: Path, process: int) -> bool:
+    return any(folder.glob(".set*"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="sees in /proc when a process reads")
-def test_ctrl_c_while_a_set_is_built_leaves_nothing_and_says_so_in_one_line(tmp_path):
-    running = building(tmp_path, 200_000, 128)
-    opened = Path(f"/proc/{running.pid}/fd")
-    until(lambda: any("own.jsonl" in str(file.resolve()) for file in opened.iterdir()), running)
-    time.sleep(0.3)
+@pytest.mark.parametrize(("moment", "documents", "sequences"), [(reading, 200_000, 128), (writing, 10_000, 20_000)])
+def test_ctrl_c_leaves_a_set_whole_or_absent_and_says_so_in_one_line(tmp_path, moment, documents, sequences):
+    write(tmp_path / "own.jsonl", documents, 300)
+    words = ["calib", "build", "own.jsonl", "--model", tokenizer_folder(tmp_path), "--num-samples", sequences,
+             "--max-seq-length", 64, "--out", "set"]  # fmt: skip
+    running = subprocess.Popen([sys.executable, "-c", BUILD, *map(str, words)], cwd=tmp_path, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    assert running.stdout.readline() == "ready\n"
+    while running.poll() is None and not moment(tmp_path, running.pid):
+        time.sleep(0.001)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
-    assert (running.returncode, out) == (130, NO_CLASSES)
-    assert err == "calprune: interrupted; nothing half-written was left\n"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "own.jsonl"]
-
-
-def test_ctrl_c_while_a_set_is_written_leaves_it_whole_or_absent(tmp_path):
-    running = building(tmp_path, 10_000, 20_000)
-    until(lambda: any(tmp_path.glob(".set*")), running)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert out.endswith(NO_CLASSES)
     left = sorted(p.name for p in tmp_path.iterdir())
     if running.returncode:
-        assert running.returncode == 130 and err == "calprune: interrupted; nothing half-written was left\n"
+        assert (running.returncode, out) == (130, NO_CLASSES)
+        assert err == "calprune: interrupted; nothing half-written was left\n"
         assert left == ["model", "own.jsonl"]
     else:  # it was done before the signal came
-        assert left == ["model", "own.jsonl", "set"] and len(CalibrationSet.load(tmp_path / "set").tokens) == 20_000
+        assert left == ["model", "own.jsonl", "set"] and len(CalibrationSet.load(tmp_path / "set").tokens) == sequences
 
 
 def test_the_controls_never_run_out_and_differ_by_seed():

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from calprune.calibration.describe import describe, stretches
+from calprune.calibration.describe import describe, stretches, texts
 from calprune.calibration.page import page
 from calprune.calibration.recipe import build, parse_spec
-from calprune.calibration.set import CalibrationSet, tokenizer_hash
+from calprune.calibration.set import CalibrationSet, Piece, tokenizer_hash
 from calprune.cli import app
 from calprune.config import UserError
 from tests.tiny import toy_tokenizer
@@ -215,10 +216,19 @@ def test_texts_are_told_with_the_weights_of_their_tokens(built):
 
 
 def test_the_page_stands_alone_and_lets_no_text_be_markup(built):
-    html = page(describe(built, TOKENIZER), [stretches(built, i, TOKENIZER) for i in range(6)])
+    html = page(describe(built, TOKENIZER), texts(built, 6, TOKENIZER))
     assert "&lt;script&gt;reply" in html and "&lt;b&gt;" in html and "&amp; co" in html
-    assert "<script" not in html and "<b>" not in html and "http" not in html.replace("http://www.w3.org", "")
-    assert "rgba(72, 160, 96, 0.09)" in html and "rgba(72, 160, 96, 0.35)" in html and html.count("<rect") > 3
+    assert "<script" not in html and "<b>" not in html and "http" not in html
+    assert "rgba(var(--weight), 0.09)" in html and "rgba(var(--weight), 0.35)" in html
+    bars = [int(found) for found in re.findall(r'<div title="[^"]*: (\d+) sequences">', html)]
+    assert len(bars) > 3 and sum(bars) == len(built.tokens)
+
+
+def test_texts_are_of_all_sources_in_turn():
+    pieces = [(Piece(source, "1", 0, 4),) for source in "aaab"]
+    made = dataclasses.replace(CalibrationSet.from_tokens(torch.full((4, 4), 70)), pieces=tuple(pieces))
+    told = [(text.sequence, text.source, text.tokens) for text in texts(made, 3, TOKENIZER)]
+    assert told == [(1, "a", 4), (4, "b", 4), (2, "a", 4)]
 
 
 # the commands ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,15 @@ class Stretch(NamedTuple):
     weight: float
 
 
+class Text(NamedTuple):
+    """A sequence as text."""
+
+    sequence: int  # from 1, as it lies in the set
+    source: str  # "" where it is not known
+    tokens: int
+    stretches: list[Stretch]
+
+
 def describe(given: CalibrationSet, tokenizer: Any = None) -> dict[str, Any]:
     """Plain data: what `calprune calib show` prints. `tokenizer` is needed for the share of the vocabulary that occurs.
 
@@ -44,6 +53,18 @@ def describe(given: CalibrationSet, tokenizer: Any = None) -> dict[str, Any]:
         "tokenizer": given.tokenizer,
         "made_for": given.made_for,
     }
+
+
+def texts(given: CalibrationSet, count: int, tokenizer: Any) -> list[Text]:
+    """`count` sequences as text, all sources in turn: the first of each, then the second of each."""
+    turns, order = Counter[str](), []
+    for i, length in enumerate(given.lengths.tolist()):
+        source = " + ".join(dict.fromkeys(piece.source for piece in given.pieces[i])) if given.pieces else ""
+        turns[source] += 1
+        order.append((turns[source], i, source, length))
+    return [
+        Text(i + 1, source, length, stretches(given, i, tokenizer)) for _, i, source, length in sorted(order)[:count]
+    ]
 
 
 def stretches(given: CalibrationSet, index: int, tokenizer: Any) -> list[Stretch]:

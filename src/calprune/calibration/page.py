@@ -4,18 +4,35 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from calprune.calibration.describe import Stretch
+from calprune.calibration.describe import Stretch, Text
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { text-align: left; padding: .2rem .8rem .2rem 0; }
-th { border-bottom: 1px solid #999; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f7f8; padding: .8rem; border-radius: .3rem; }
-.note { background: #fff4d6; padding: .4rem .8rem; border-radius: .3rem; } svg text { font-size: 11px; }
+:root { color-scheme: light dark; --text: #1b1f24; --ground: #fff; --quiet: #f4f5f7; --line: #8b929b; --bar: #4878a8;
+        --note: #fff4d6; --weight: 40, 140, 70; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e3e6ea; --ground: #15181c; --quiet: #20242a; --line: #767e88; --bar: #6f9fce; --note: #40361a;
+          --weight: 80, 190, 110; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: var(--text);
+       background: var(--ground); }
+h1, p { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; }
+th { border-bottom: 1px solid var(--line); }
+.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td:last-child:not(.number) { min-width: 12rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--quiet); padding: .8rem; border-radius: .3rem; }
+.note { background: var(--note); padding: .4rem .8rem; border-radius: .3rem; }
+.bars { display: flex; align-items: flex-end; gap: 2px; font-size: 11px; text-align: center; }
+.bars div { flex: 1; min-width: 0; } .bars i { display: block; background: var(--bar); }
+.bars span { display: block; } .bars small { display: block; font-size: 11px; white-space: nowrap;
+  border-top: 1px solid var(--line); }
+@media (max-width: 40rem) { .bars div:not(:nth-child(4n)) small { color: transparent; } }
 """
+TALL = 120  # pixels of the highest bar
 
 
-def page(told: dict[str, Any], texts: Sequence[Sequence[Stretch]]) -> str:
+def page(told: dict[str, Any], texts: Sequence[Text]) -> str:
     """The page for what `describe` says of a set, with these sequences' texts. Everything from outside is escaped."""
     head = f"Calibration set {escape(told['id'])}"
     parts = [
@@ -32,11 +49,13 @@ def page(told: dict[str, Any], texts: Sequence[Sequence[Stretch]]) -> str:
     ]
     if texts:
         parts.append("<h2>Texts</h2><p>Shaded: how much a token weighs in the statistics; not shaded weighs 0.</p>")
-    for i, stretches in enumerate(texts, 1):
-        marked = "".join(_shaded(stretch) for stretch in stretches)
-        parts.append(f"<h3>Sequence {i}</h3><pre>{marked}</pre>")
+    for text in texts:
+        marked = "".join(_shaded(stretch) for stretch in text.stretches)
+        source = f" of {text.source}" if text.source else ""
+        parts.append(f"<h3>Sequence {text.sequence}{escape(source)}, {text.tokens:,} tokens</h3><pre>{marked}</pre>")
     body = "\n".join(parts)
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{head}</title>'
+    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{head}</title>'
             f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n")  # fmt: skip
 
 
@@ -65,35 +84,26 @@ def _sources(sources: Sequence[dict[str, Any]]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    body = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
-
-
-def _cell(text: str) -> str:
-    number = ' class="number"' if text[:1].isdigit() else ""
-    return f"<td{number}>{escape(text)}</td>"
+    numbers = [all(row[i][:1].isdigit() or row[i] == "endless" for row in rows) for i in range(len(heads))]
+    marks = [' class="number"' if number else "" for number in numbers]
+    top = "".join(f"<th{mark}>{escape(head)}</th>" for mark, head in zip(marks, heads, strict=True))
+    body = "".join("<tr>" + "".join(f"<td{mark}>{escape(cell)}</td>" for mark, cell in zip(marks, row, strict=True))
+                   + "</tr>" for row in rows)  # fmt: skip
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
 
 
 def _histogram(bins: Sequence[dict[str, int]]) -> str:
-    high, wide, tall = max(b["sequences"] for b in bins), 720 / len(bins), 120
-    bars = []
-    for i, b in enumerate(bins):
-        height = tall * b["sequences"] / high
-        told = f"{b['from']} to {b['to']} tokens: {b['sequences']} sequences"
-        bars.append(f'<rect x="{i * wide + 1:.1f}" y="{tall - height + 15:.1f}" width="{wide - 2:.1f}" '
-                    f'height="{height:.1f}" fill="#4878a8"><title>{told}</title></rect>'
-                    f'<text x="{(i + 1) * wide:.1f}" y="{tall + 30}" text-anchor="end">{b["to"]}</text>')  # fmt: skip
-        if b["sequences"]:
-            bars.append(f'<text x="{(i + 0.5) * wide:.1f}" y="{tall - height + 11:.1f}" text-anchor="middle">'
-                        f"{b['sequences']}</text>")  # fmt: skip
-    return (f'<svg viewBox="0 0 720 {tall + 36}" role="img" width="100%"><title>Sequences by length in tokens</title>'
-            f"{''.join(bars)}</svg>")  # fmt: skip
+    most, bars = max(b["sequences"] for b in bins), []
+    for b in bins:
+        n, told = b["sequences"], f"{b['from']} to {b['to']} tokens: {b['sequences']} sequences"
+        bars.append(f'<div title="{told}"><span>{n or ""}</span><i style="height: {TALL * n / most:.0f}px"></i>'
+                    f"<small>{b['to']}</small></div>")  # fmt: skip
+    return f'<div class="bars" role="img" aria-label="Sequences by length in tokens">{"".join(bars)}</div>'
 
 
 def _shaded(stretch: Stretch) -> str:
     if not stretch.weight:
         return escape(stretch.text)
     strength = min(stretch.weight, 1.0) * 0.35
-    return (f'<span style="background: rgba(72, 160, 96, {strength:.2f})" title="weight {stretch.weight:g}">'
+    return (f'<span style="background: rgba(var(--weight), {strength:.2f})" title="weight {stretch.weight:g}">'
             f"{escape(stretch.text)}</span>")  # fmt: skip

@@ -80,7 +80,8 @@ def show_command(
 
     Example: calprune calib show sets/mixed --texts 3
     """
-    from calprune.calibration.describe import describe, stretches
+    from calprune.calibration.describe import describe
+    from calprune.calibration.describe import texts as find_texts
     from calprune.calibration.page import page
     from calprune.calibration.set import CalibrationSet
     from calprune.store import write_whole
@@ -89,17 +90,18 @@ def show_command(
     tokenizer = set_tokenizer(given, model, needed=texts > 0)
     told = describe(given, tokenizer)
     shown = 5 if html and not texts and tokenizer is not None else texts
-    found = [stretches(given, i, tokenizer) for i in range(min(shown, told["sequences"]))]
+    found = find_texts(given, shown, tokenizer)
     if html:
         write_whole(html, page(told, found))
         print(json.dumps({"format": 1, "html": str(html)}) if as_json else f"{html}: written")
     elif as_json:
-        told["texts"] = [[stretch._asdict() for stretch in text] for text in found]
+        told["texts"] = [[stretch._asdict() for stretch in text.stretches] for text in found]
         print(json.dumps(told, indent=1, ensure_ascii=False))
     else:
         print(_told(told, str(folder)))
-        for i, text in enumerate(found, 1):
-            print(f"\n--- sequence {i}\n" + "".join(stretch.text for stretch in text))
+        for text in found:
+            source = f" of {text.source}" if text.source else ""
+            print(f"\n--- sequence {text.sequence}{source}\n" + "".join(stretch.text for stretch in text.stretches))
 
 
 def set_tokenizer(given: Any, model: str | None, needed: bool) -> Any:
