@@ -9,6 +9,7 @@ from typing import Any
 from calprune.calibration.document import Document
 from calprune.calibration.opened import open_part
 from calprune.calibration.places import local_files
+from calprune.calibration.recipe import make_set
 from calprune.calibration.set import CalibrationSet
 from calprune.calibration.spec import parse_spec
 from calprune.config import UserError
@@ -35,11 +36,9 @@ def open_texts(
     Raises UserError for a mixture, for a set that another tokenizer made, and where a tokenizer or model is missing.
     """
     if Path(spec).is_dir():
-        built = CalibrationSet.load(spec)
         if tokenizer is None:
-            raise UserError(f"{spec} is a built set, of tokens: say with --model whose, to have its text")
-        built.check_tokenizer(tokenizer)
-        return Text(spec, "set", _with_text(_of_set(built), tokenizer))
+            raise UserError(f"{spec} is the folder of a built set, of tokens: say with --model whose, to have its text")
+        return Text(spec, "set", _with_text(_of_set(make_set(spec, tokenizer)), tokenizer))
     recipe = parse_spec(spec)
     if len(recipe.parts) > 1:
         raise UserError(f"cannot compare the mixture {spec!r} as it stands: build it with calprune calib build, "
