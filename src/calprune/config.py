@@ -96,12 +96,21 @@ def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> A
                 except ValueError:
                     raise _unreadable(kind, text) from None
     cls, where = known[name], f"{kind} {name}"
-    if objects:  # already built, so only their names are still to be checked
-        names = [f.name for f in dataclasses.fields(cls)]
-        if unknown := [key for key in objects | options if key not in names]:
-            raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(unknown[0], names)}")
-        return dataclasses.replace(read(cls, options, where), **objects)
-    return read(cls, options, where)
+    if not objects:
+        return read(cls, options, where)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    if unknown := [key for key in objects | options if key not in fields]:
+        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(unknown[0], fields)}")
+    # what is built already is not plain data: the other options are read as those of a class that lacks these fields
+    others = [
+        (name, f.type, dataclasses.field(default=f.default, default_factory=f.default_factory, kw_only=True))
+        for name, f in fields.items()
+        if name not in objects
+    ]
+    try:
+        return cls(**vars(read(dataclasses.make_dataclass(cls.__name__, others), options, where)), **objects)
+    except UserError as e:
+        raise ConfigError(f"{where}: {e}") from None
 
 
 def _unreadable(kind: str, text: str) -> ConfigError:

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calprune.config import ConfigError
+from calprune.methods.sparsegpt_kernel import compiled
 from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask, keep_of_each
 from calprune.products import matmul
 from calprune.stats import InputStats, Needs
@@ -59,7 +60,7 @@ class SparseGPT:
         for first in range(0, len(W), step):
             here, rest = slice(first, first + step), slice(first + step, None)
             E = torch.empty_like(W[here])
-            _solve(W[here], U[here, here], E, _Choice.of(W[here], d[here], pattern))
+            _solve_block(W[here], U[here, here], E, _Choice.of(W[here], d[here], pattern))
             W[rest] -= matmul(U[here, rest].T, E)
         return W.T.contiguous().to(weight.dtype)
 
@@ -92,6 +93,17 @@ class _Choice:
         part = slice(first, first + self.pattern.of)
         score = (W[part] / self.d[part, None]).square()
         return (~keep_of_each(score, self.pattern.keep)).to(W.dtype)
+
+
+def _solve_block(
+    W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice
+) -> None:
+    """Prune a whole block of columns in place and write what went to E: compiled, where that can be."""
+    if W.device.type != "cpu" or (kernel := compiled()) is None:
+        return _solve(W, U, E, choice)
+    keep, of = (choice.pattern.keep, choice.pattern.of) if isinstance(choice.pattern, KeepNofM) else (0, 0)
+    gone = torch.empty_like(W) if choice.gone is None else choice.gone
+    kernel(W.numpy(), U.numpy(), E.numpy(), gone.numpy(), choice.d.numpy(), keep, of)
 
 
 def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:

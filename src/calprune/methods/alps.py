@@ -1,0 +1,119 @@
+"""ALPS: ADMM finds the mask, conjugate gradients the weights that stay.
+
+Meng, Behdin, Wang, Mazumder, "ALPS: Improved Optimization for Highly Sparse One-Shot Pruning for Large Language
+Models", NeurIPS 2024, arXiv:2406.07831, Algorithm 1. Weights are scaled by the roots of H's diagonal, so that H has a
+diagonal of ones: that is also the preconditioner of the conjugate gradients. Letters:
+
+    H = X Xᵀ / tokens + damping · mean(diag) · I, scaled;   H = Q Λ Qᵀ, in float64
+    W (in, out)  weights     D  those of them that stay     V  the dual     ρ  the penalty
+
+    W ← (H + ρ I)⁻¹ (H Ŵ - V + ρ D)      D ← the largest of W + V / ρ      V ← V + ρ (W - D)
+
+Q and Λ make each new ρ cheap. Every third iteration ρ grows, by how many weights changed sides since the last time:
+more than 10 % of those kept, by 1.3; 0.5 %, by 1.2; any, by 1.1; and it ends when none did, or after the first 30 when
+fewer than 0.03 % did. While the mask has not moved at all, ρ is too large: it is divided by 5. Then the largest weights
+of W are the mask, and conjugate gradients on them alone, from W, minimise the error. All weights of the matrix compete.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from calprune.config import ConfigError
+from calprune.pattern import Pattern, check_width, competing, keep_mask, masked
+from calprune.products import matmul
+from calprune.stats import InputStats, Needs
+
+EVERY = 3  # iterations between two looks at the mask
+SETTLING = 30  # iterations after which a mask that hardly moves is good enough
+
+
+@dataclass(frozen=True)
+class ALPS:
+    damping: float = 0.01
+    penalty: float = 0.1  # the first ρ
+    iterations: int = 300  # of ADMM, at most
+    gradient_steps: int = 10  # of conjugate gradients
+
+    needs: ClassVar[Needs] = "gram"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self):
+        if not 0 <= self.damping <= 1:
+            raise ConfigError(f"damping is a fraction of the mean diagonal, 0 to 1, got {self.damping}")
+        if not self.penalty > 0:
+            raise ConfigError(f"penalty must be above 0, got {self.penalty}")
+        for name in ("iterations", "gradient_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+    def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
+        check_width(weight.shape[1], pattern)
+        pattern = competing(pattern, "matrix")
+        H = stats.covariance
+        H.diagonal().add_(self.damping * H.diagonal().mean())
+        n = H.diagonal().sqrt() + 1e-8
+        H = H / n / n[:, None]
+        dense = (weight.float() * n).T.contiguous()
+        W = self._alternate(dense, H, pattern)
+        keep = _largest(W, pattern)
+        W = conjugate_gradients(H, matmul(H, dense), W * keep, keep, self.gradient_steps)
+        return masked((W.T / n).to(weight.dtype), keep.T)
+
+    def _alternate(
+        self, dense: Float[Tensor, "in out"], H: Float[Tensor, "in in"], pattern: Pattern
+    ) -> Float[Tensor, "in out"]:
+        """W after ADMM."""
+        values, vectors = (t.to(dense.dtype) for t in torch.linalg.eigh(H.double()))
+        Hdense, rho, moved = matmul(H, dense), self.penalty, False
+        W, V, keep = dense, torch.zeros_like(dense), _largest(dense, pattern)
+        D, before = dense * keep, keep
+        for t in range(1, self.iterations + 1):
+            W = matmul(vectors, matmul(vectors.T, Hdense - V + rho * D) / (values + rho)[:, None])
+            D = W + V / rho
+            keep = _largest(D, pattern)
+            D = D * keep
+            V = V + rho * (W - D)
+            if t % EVERY:
+                continue
+            changed = int((keep != before).sum())
+            share = changed / max(int(keep.sum()), 1)
+            before = keep
+            if (changed == 0 and moved) or (t > SETTLING and share < 0.0003):
+                break
+            if share <= 0.005 and not moved:
+                rho /= 5
+                if changed:  # a change too small to begin with: from the start again
+                    W, V, D = dense, torch.zeros_like(dense), dense * _largest(dense, pattern)
+            else:
+                rho *= 1.3 if share > 0.1 else 1.2 if share > 0.005 else 1.1
+                moved = True
+        return W
+
+
+def _largest(V: Float[Tensor, "in out"], pattern: Pattern) -> Bool[Tensor, "in out"]:
+    return keep_mask(V.abs().T.contiguous(), pattern).T
+
+
+def conjugate_gradients(
+    H: Float[Tensor, "in in"],
+    target: Float[Tensor, "in out"],
+    W: Float[Tensor, "in out"],
+    keep: Bool[Tensor, "in out"],
+    steps: int,
+) -> Float[Tensor, "in out"]:
+    """From W, towards H W = target on the kept weights alone; every column (a row of the matrix) has its own steps."""
+    R = (target - matmul(H, W)) * keep
+    P, size = R, R.square().sum(0)  # (out,)
+    for _ in range(steps):
+        HP = matmul(H, P)
+        step = size / (P * HP).sum(0).clamp_min(1e-30)
+        W = W + step * P
+        R = R - step * HP * keep
+        new_size = R.square().sum(0)
+        P = R + new_size / size.clamp_min(1e-30) * P
+        size = new_size
+    return W

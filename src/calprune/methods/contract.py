@@ -1,0 +1,41 @@
+"""What a pruning method is, and what one that begins from another takes from it."""
+
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from calprune.config import ConfigError
+from calprune.pattern import Pattern
+from calprune.stats import LADDER, InputStats, Needs
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A pruning method: a frozen dataclass of its options, called with one matrix and its input statistics."""
+
+    needs: ClassVar[Needs]  # which sums it reads
+    version: ClassVar[int]  # in a trial's name; raised when the numbers it gives change
+
+    def __call__(
+        self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern
+    ) -> Float[Tensor, "out in"]:
+        """The new weight, zero where pruned, of the dtype that came. `weight` itself is not changed."""
+        ...
+
+
+Start = Any  # the type of a field that holds a Method: what reads options from files cannot check a protocol
+
+
+def begin_from(start: Start, method: Any) -> None:
+    """Call it in the `__post_init__` of a method that holds a `start`: it then reads what either reads.
+
+    Raises ConfigError where `start` is no method. A start is a method and not a name, so that its options are its own.
+    """
+    name = type(method).__module__.rpartition(".")[2]  # a method's file has its name
+    if not isinstance(start, Method) or isinstance(start, type):
+        came = "nothing" if start is None else repr(start)
+        raise ConfigError(f"{name} begins from what another method prunes: write {name}(start=wanda), got {came}")
+    # of this object, and not of its class, for they depend on the start
+    object.__setattr__(method, "needs", max(type(method).needs, start.needs, key=LADDER.index))
+    object.__setattr__(method, "exact_count", getattr(start, "exact_count", True))
