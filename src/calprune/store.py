@@ -85,8 +85,21 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     return value
 
 
+def sweep(folder: str | Path) -> None:
+    """Remove what writers left under `folder` that were killed on this machine. Who still writes is not disturbed."""
+    for path in Path(folder).rglob(".*.part"):
+        host, _, pid = path.name.removesuffix(".part").rsplit(".", 2)[1].rpartition("-")
+        if host == _host() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def _beside(path: Path) -> Path:
-    return path.absolute().parent / f".{path.name}.{uuid.uuid4().hex[:12]}.part"
+    """Where the file or folder is made; its name says by whom, for `sweep`."""
+    return path.absolute().parent / f".{path.name}.{_host()}-{os.getpid()}.{uuid.uuid4().hex[:12]}.part"
+
+
+def _host() -> str:
+    return os.uname().nodename.replace(".", "_")
 
 
 def _unwritable(path: Path, error: OSError) -> DiskError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,9 +57,16 @@ def files_hash(files: list[Path]) -> str:
     """16 characters for the bytes of these files."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        found = path.stat()
+        digest.update(_file_hash(path, found.st_size, found.st_mtime_ns))
     return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1024)
+def _file_hash(path: Path, size: int, changed: int) -> bytes:
+    """A study asks for the same files once a cell."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def available(source: Source, data_root: Path | None) -> list[str]:

@@ -62,10 +62,10 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
     return _assemble(recipe, rows, tuple(drawn), parts, marks.pad)
 
 
-def identify(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, model: Any = None) -> str:
-    """The id of the set that `build` would make, without reading its documents. Raises UserError as `build` does
-    where a source cannot be found."""
-    return _identity(recipe, _open(recipe, data_root, model), tokenizer_hash(tokenizer))
+def identify(recipe: Recipe, tokenizer: str, *, data_root: Path | None = None, model: Any = None) -> str:
+    """The id of the set that `build` would make, without reading its documents; `tokenizer` is its `tokenizer_hash`.
+    Raises UserError as `build` does where a source cannot be found."""
+    return _identity(recipe, _open(recipe, data_root, model), tokenizer)
 
 
 def _open(recipe: Recipe, data_root: Path | None, model: Any) -> list[Opened]:

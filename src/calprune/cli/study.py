@@ -48,7 +48,7 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
           f"{', '.join(made.evaluations.values())}")  # fmt: skip
     if missing:
         print(f"{passes} passes collect the sums of all that are missing; in all about "
-              f"{_minutes(estimate(missing, made.study.evaluations))} on this machine, by its speed now")  # fmt: skip
+              f"{_minutes(estimate(missing, made.study.evaluations, made.sizes))} on this machine, by its speed now")  # fmt: skip
 
 
 @study_app.command("run")

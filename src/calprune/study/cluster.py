@@ -11,6 +11,7 @@ from typing import Any
 
 from calprune.config import UserError
 from calprune.stats import Needs
+from calprune.store import sweep
 from calprune.study.folder import Runs
 from calprune.study.runner import Queue, attempt
 from calprune.study.session import Knobs, Session
@@ -28,6 +29,7 @@ def work_on_ray(runs: Runs, knobs: Knobs, address: str) -> Iterator[None]:
         yield from _drive(ray, Runs(runs.path.resolve()), knobs)
     finally:
         ray.shutdown()
+        sweep(runs.path)
 
 
 def _connect(address: str) -> Any:

@@ -2,21 +2,20 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from calprune.study.evaluations import Evaluation, OnText
-from calprune.study.plan import outline
 from calprune.study.trial import Trial
 
 REST = 1.6  # of what a forward pass takes beside its products, measured on the demo model (LOG.md)
 TASK_TOKENS = 100  # of an item of a task, its choices together: a guess
 
 
-def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation]) -> float:
-    """Seconds, roughly: forward passes of the sets and of the texts judged on, with the pass for each set shared."""
-    sizes = {trial.model: _parameters(trial.model) for trial in trials}
+def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:
+    """Seconds, roughly: forward passes of the sets and of the texts judged on, with the pass for each set shared.
+    `sizes`: the parameters of each model."""
     judged = sum(_tokens(one) for one in evaluations)
     operations = math.fsum(2.0 * sizes[trial.model] * judged for trial in trials)
     collected = {(t.model, t.set_id): t for t in trials if t.recipe}
@@ -31,10 +30,6 @@ def _tokens(one: Evaluation) -> int:
     if isinstance(one, OnText):
         return one.tokens
     return (one.examples or 1000) * TASK_TOKENS
-
-
-def _parameters(model: str) -> int:
-    return sum(parameter.numel() for parameter in outline(model).model.parameters())
 
 
 def _speed() -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+from calprune.calibration.set import tokenizer_hash
 from calprune.models import Model, find_folder, identity, load_tokenizer, quiet_transformers
 from calprune.study.evaluations import check_evaluation, evaluation_id
 from calprune.study.folder import Runs
@@ -24,6 +25,7 @@ class Plan:
     study: Study
     trials: tuple[Trial, ...]
     evaluations: dict[str, str]  # id -> as written
+    sizes: dict[str, int]  # parameters of each model
 
     def written(self) -> dict[str, Any]:
         """Plain data for plan.json."""
@@ -45,18 +47,21 @@ class Plan:
 
 def plan(study: Study, data_root: Path | None) -> Plan:
     """Look at the study's models and files. Raises UserError where one cannot be found."""
-    outlines: dict[str, Model] = {}
+    outlines: dict[str, tuple[Model, str]] = {}
     trials: dict[str, Trial] = {}
     for cell in study.cells():
         if cell.model not in outlines:
-            outlines[cell.model] = outline(cell.model)
-        trial = trial_of(cell, outlines[cell.model], data_root)
+            model = outline(cell.model)
+            outlines[cell.model] = (model, tokenizer_hash(model.tokenizer))
+        trial = trial_of(cell, *outlines[cell.model], data_root)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:
-        check_evaluation(evaluation, next(iter(outlines.values())).tokenizer, data_root)
+        check_evaluation(evaluation, next(iter(outlines.values()))[0].tokenizer, data_root)
     first = {group_of(trial): i for i, trial in reversed(list(enumerate(trials.values())))}
     together = sorted(trials.values(), key=lambda trial: first[group_of(trial)])  # else as the study has them
-    return Plan(study, tuple(together), {evaluation_id(one, data_root): str(one) for one in study.evaluations})
+    evaluations = {evaluation_id(one, data_root): str(one) for one in study.evaluations}
+    sizes = {name: sum(p.numel() for p in model.model.parameters()) for name, (model, _) in outlines.items()}
+    return Plan(study, tuple(together), evaluations, sizes)
 
 
 def outline(name: str) -> Model:

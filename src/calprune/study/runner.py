@@ -18,7 +18,7 @@ import torch
 
 from calprune.config import UserError
 from calprune.stats import LADDER, Needs
-from calprune.store import DiskError
+from calprune.store import DiskError, sweep
 from calprune.study.evaluations import Evaluation, evaluation_id, parse_evaluation
 from calprune.study.folder import Runs
 from calprune.study.session import Knobs, Session
@@ -37,7 +37,8 @@ class Done:
 
 
 def begin(runs: Runs) -> None:
-    """Forget the failures of runs before this one, so that they are tried again."""
+    """Forget the failures of runs before this one, so that they are tried again, and what they left half-written."""
+    sweep(runs.path)
     for trial in runs.plan()["trials"]:
         runs.succeed(trial)
 
@@ -130,6 +131,7 @@ def work_in_processes(runs: Runs, knobs: Knobs, workers: int) -> Iterator[None]:
                 if process.returncode > 0:  # it said why, for example a full disk
                     raise UserError("a worker could not go on (see above); what was done is kept")
                 if process.returncode < 0:
+                    sweep(runs.path)
                     _count(runs, process, killed)
                     running.append(_start(runs, knobs, workers))
     finally:

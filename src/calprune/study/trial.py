@@ -67,12 +67,12 @@ class Trial:
         }
 
 
-def trial_of(cell: Cell, model: Model, data_root: Path | None) -> Trial:
-    """The trial that a cell means on this model (its outline suffices) and these files."""
+def trial_of(cell: Cell, model: Model, tokenizer: str, data_root: Path | None) -> Trial:
+    """The trial that a cell means on this model (its outline suffices, and its tokenizer's hash) and these files."""
     set_id = None
     if cell.recipe is not None:
         try:
-            set_id = identify(cell.recipe, model.tokenizer, data_root=data_root, model=model)
+            set_id = identify(cell.recipe, tokenizer, data_root=data_root, model=model)
         except UserError as e:
             raise type(e)(f"calibration {cell.label}: {e}") from None
     grid = cell.grid
