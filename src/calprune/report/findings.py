@@ -82,7 +82,7 @@ class Findings:
 
 
 def _finite(row: Result) -> bool:
-    return all(map(math.isfinite, (row.value, *row.items)))
+    return all(map(math.isfinite, (row.value, row.dense, *row.items, *row.dense_items)))
 
 
 def _cells(rows: Iterable[Result]) -> list[Cell]:

@@ -86,7 +86,7 @@ def heat_panels(findings: Findings) -> list[Panel]:
         most = max(_lost(one, cell) for one, cell in cells) or 1.0
         points = [
             Point(_shown(cell.of, cell.own), number(cell.spread.mean), f"{findings.method(cell.of)}\n{cell.of.pattern}",
-                  _shade(_lost(one, cell) / most), 0, 0, with_interval(cell.spread.interval), len(cell.rows))
+                  _shade(_lost(one, cell) / most), 0.0, 0.0, with_interval(cell.spread.interval), len(cell.rows))
             for one, cell in cells
         ]  # fmt: skip
         heads = list(dict.fromkeys(str(point.x) for point in points))

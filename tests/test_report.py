@@ -1,0 +1,342 @@
+"""What a study's page and files say is what the statistics say, and no more."""
+
+import csv
+import itertools
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from calprune import report
+from calprune.calibration.sources import catalogue
+from calprune.config import UserError
+from calprune.report import names
+from calprune.report.capabilities import NOT_MEASURABLE, retained
+from calprune.report.findings import Findings
+from calprune.report.page import page
+from calprune.report.sentences import answer, warnings
+from calprune.report.tables import Column, tsv
+from calprune.report.tabulate import tables
+from calprune.study.results import LOWER_IS_BETTER, Result, Results
+from calprune.uncertainty import (
+    Estimate,
+    effect_of_groups,
+    holm,
+    over_draws,
+    paired_by_draw,
+    paired_by_item,
+    rank_correlation,
+    retention,
+    retention_of_perplexity,
+)
+from tests.made_up_study import EVALUATIONS, SOURCES, made_up
+
+RESULTS = made_up()
+FINDINGS = Findings(RESULTS)
+TABLES = {table.name: table for table in tables(FINDINGS)}
+WHERE = ("evaluation", "method", "pattern")
+
+
+def rows_of(results: Results, **wanted) -> list[Result]:
+    return [row for row in results.rows if all(getattr(row, name) == value for name, value in wanted.items())]
+
+
+def records(name: str) -> list[dict]:
+    columns = [column.name for column in TABLES[name].columns]
+    return [dict(zip(columns, row, strict=True)) for row in TABLES[name].rows]
+
+
+def place(record: dict) -> dict:
+    return {name: record[name] for name in WHERE}
+
+
+def by_source(where: dict, attribute: str, sources: tuple[str, ...] = SOURCES) -> dict[str, list]:
+    return {s: [getattr(row, attribute) for row in rows_of(RESULTS, calibration=s, **where)] for s in sources}
+
+
+def test_every_mean_is_over_the_draws_of_its_cell():
+    assert len(records("results")) == len({(*row.cell, row.evaluation) for row in RESULTS.rows})
+    for record in records("results"):
+        rows = rows_of(RESULTS, calibration=record["source"], **place(record))
+        spread = over_draws([row.value for row in rows])
+        assert (record["mean"], record["SD of a draw"], record["draws"]) == (spread.interval, spread.sd, len(rows))
+        assert record["dense"] == rows[0].dense
+
+
+def test_retention_is_the_dense_models_part_over_draws_and_items():
+    for record in records("retention"):
+        for evaluation, metric, capability in EVALUATIONS:
+            if metric == "kl":
+                continue
+            where = {"method": record["method"], "pattern": record["pattern"], "evaluation": evaluation}
+            rows = rows_of(RESULTS, calibration=record["source"], **where)
+            items = [row.items for row in rows] * (2 if record["source"] == "none" else 1)
+            kind, of = ("perplexity", retention_of_perplexity) if metric == "perplexity" else ("tasks", retention)
+            chance = () if metric == "perplexity" else (0.5,)
+            assert record[f"{capability}, {kind}"] == of(items, rows[0].dense_items, *chance)
+
+
+def test_a_capability_at_chance_is_not_measurable():
+    guessing = tuple(float(i % 2) for i in range(200))
+    rows = tuple(replace(r, dense_items=guessing, dense=0.5) if r.metric == "accuracy" else r for r in RESULTS.rows)
+    found = retained(Findings(replace(RESULTS, rows=rows)).cells)
+    assert {row.by["knowledge, tasks"] for row in found} == {NOT_MEASURABLE}
+    assert NOT_MEASURABLE in page(Findings(replace(RESULTS, rows=rows)))
+
+
+def test_a_capabilitys_interval_is_no_narrower_than_were_its_evaluations_one():
+    twice = tuple(replace(row, evaluation="perplexity(c4)") for row in RESULTS.rows if row.metric == "perplexity")
+    both = retained(Findings(replace(RESULTS, rows=RESULTS.rows + twice)).cells)
+    once = retained(FINDINGS.cells)
+    for a, b in zip(both, once, strict=True):
+        assert a.by["general, perplexity"].value == pytest.approx(b.by["general, perplexity"].value)
+        assert a.by["general, perplexity"].low == pytest.approx(b.by["general, perplexity"].low)
+
+
+def test_effects_are_of_texts_over_draws_and_holms_family_is_the_table():
+    found = records("effects")
+    assert len(found) == 12
+    effects = [effect_of_groups(by_source(place(record), "value")) for record in found]
+    for record, effect, p in zip(found, effects, holm([effect.p for effect in effects]), strict=True):
+        assert record["share of variance"] == effect.share
+        assert (record["p"], record["p, Holm"]) == (effect.p, p)
+        assert (record["range"], record["SD of a draw"], record["could be seen"]) == (
+            effect.range,
+            effect.sd,
+            effect.detectable,
+        )
+        assert {record["best"], record["worst"]} == {effect.lowest, effect.highest}
+
+
+def test_a_word_is_immaterial_where_holms_p_is_though_the_own_is_not():
+    found = [one for seed in range(12) for one in Findings(made_up(apart=0.12, seed=seed)).comparisons]
+    assert any(one.effect.word != "immaterial" and one.word == "immaterial" for one in found)
+    assert all(one.word == "immaterial" for one in found if one.adjusted_p >= 0.05)
+
+
+def test_differences_are_paired_by_item_and_count_only_where_the_effect_does():
+    effects = {tuple(place(record).values()): record for record in records("effects")}
+    for record in records("differences"):
+        items, where = by_source(place(record), "items", (*SOURCES, "random_tokens")), place(record)
+        first, second = record["best"].removesuffix(" †"), record["less"].removesuffix(" †")
+        assert record["difference"] == paired_by_item(items[first], items[second]).estimate
+        if second == "random_tokens":
+            assert record["p, adjusted"] == paired_by_item(items[first], items[second]).p  # a family of one
+            continue
+        metric = rows_of(RESULTS, **where)[0].metric
+        mean = {s: math.fsum(v) / len(v) for s, v in by_source(where, "value").items()}
+        order = sorted(SOURCES, key=mean.__getitem__, reverse=metric not in LOWER_IS_BETTER)
+        pairs = list(itertools.combinations(order, 2))
+        adjusted = dict(zip(pairs, holm([paired_by_item(items[a], items[b]).p for a, b in pairs]), strict=True))
+        effect = effects[tuple(where.values())]
+        assert first == order[0] == effect["best"]
+        assert record["p, adjusted"] == max(adjusted[first, second], effect["p, Holm"])
+        assert record["verdict"] == ("win" if record["p, adjusted"] < 0.05 else "tie")
+
+
+def test_methods_are_paired_by_draw_the_better_first():
+    found = records("methods")
+    assert len(found) == 5 * 2 * 3
+    own = []
+    for record in found:
+        where = {"calibration": record["source"], "evaluation": record["evaluation"], "pattern": record["pattern"]}
+        values = {m: [row.value for row in rows_of(RESULTS, method=m, **where)] for m in ("wanda", "sparsegpt")}
+        difference = paired_by_draw(values[record["better"]], values[record["less"]])
+        assert record["difference"] == difference.estimate
+        lower = rows_of(RESULTS, **where)[0].metric in LOWER_IS_BETTER
+        assert (record["difference"].value < 0) == lower
+        own.append(difference.p)
+    assert [record["p, Holm"] for record in found] == holm(own)
+
+
+def test_likeness_is_correlated_with_what_is_good():
+    alike = {one.calibration: one.value for one in RESULTS.similarity}
+    for record in records("correlations"):
+        values = by_source(place(record), "value")
+        sign = -1 if rows_of(RESULTS, **place(record))[0].metric in LOWER_IS_BETTER else 1
+        means = {s: sign * math.fsum(v) / len(v) for s, v in values.items()}
+        found, wanted = record["rank correlation"], rank_correlation(*zip(*((alike[s], means[s]) for s in SOURCES)))
+        assert (found.value, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sources_drawn_alike_are_immaterial_and_none_is_best(seed):
+    matters, best = answer(Findings(made_up(apart=0, seed=seed)))
+    assert "is immaterial here" in matters and "in none of 12 pairs" in matters
+    assert "would be told apart in 80 % of such studies" in matters
+    assert best.startswith("No source can be called best") and " win" not in best
+
+
+def test_sources_far_apart_matter_and_the_best_is_named():
+    matters, best = answer(Findings(made_up(apart=4)))
+    assert "makes a large difference here in all 12 pairs" in matters and "immaterial" not in matters
+    assert best.startswith("The best by mean place") and "is c4 (the usual choice)" in best
+    best_of = next(one for one in Findings(made_up(apart=4)).comparisons)
+    assert "12 wins" in best and best_of.sources[0] == "c4"
+
+
+def test_one_setting_needs_no_count():
+    one = made_up(methods=("wanda",), patterns=("60%",), apart=4)
+    rows = tuple(row for row in one.rows if row.metric == "perplexity")
+    matters, _ = answer(Findings(replace(one, rows=rows)))
+    assert "makes a large difference here: perplexity(wikitext2) with wanda goes from" in matters.replace(" 60%", "")
+
+
+def test_one_draw_and_one_source_cannot_be_told():
+    matters, best = answer(Findings(made_up(draws=1)))
+    assert "cannot be told: each source has one draw" in matters and "no source can be called best" in best
+    rows = tuple(row for row in RESULTS.rows if row.calibration == "c4")
+    assert "there is one source" in answer(Findings(replace(RESULTS, rows=rows)))[0]
+    assert "there is no source" in answer(Findings(replace(RESULTS, rows=())))[0]
+
+
+def test_a_control_changes_no_answer():
+    without = replace(RESULTS, rows=tuple(row for row in RESULTS.rows if row.calibration != "random_tokens"))
+    assert answer(Findings(without)) == answer(FINDINGS)
+    assert {"random_tokens"} == {row["less"] for row in records("differences")} - {
+        s + m for s in SOURCES for m in ("", " †")
+    }
+
+
+def test_controls_are_those_of_the_catalogue():
+    assert {name for name, source in catalogue().items() if source.kind == "control"} == names.CONTROLS
+
+
+@pytest.mark.parametrize(
+    ("calibration", "evaluation", "own"),
+    [
+        ("gsm8k:icl", "perplexity(gsm8k)", True),
+        ("c4*2 + gsm8k:icl", "kl(gsm8k:cot, tokens=4096)", True),
+        ("boolq", "boolq(examples=200)", True),
+        ("gsm8k", "bandari/gsm8k(examples=50)", True),
+        ("c4", "perplexity(wikitext2)", False),
+        ("one.jsonl", "perplexity(two.jsonl)", False),
+        ("examples", "boolq(examples=200)", False),
+        ("none", "perplexity(none)", False),
+    ],
+)
+def test_a_source_judged_on_its_own_text_is_known(calibration, evaluation, own):
+    row = replace(RESULTS.rows[0], calibration=calibration, evaluation=evaluation)
+    assert names.own_text(row) is own
+    labelled = replace(row, calibration="as I call it", sources=("gsm8k",))
+    assert names.own_text(labelled) is ("gsm8k" in evaluation)
+
+
+def test_a_source_judged_on_its_own_text_is_marked_and_does_not_count_for_best():
+    marked = {
+        (row["evaluation"], name)
+        for row in records("differences")
+        for name in (row["best"], row["less"])
+        if "†" in name
+    }
+    assert marked == {("perplexity(wikitext2)", "wikitext2 †"), ("kl(gsm8k)", "gsm8k:icl †")}
+    assert {row["source"] for row in records("results") if row["own text"]} == {"wikitext2", "gsm8k:icl"}
+    assert sum(FINDINGS.record("wikitext2", "gsm8k:icl").values()) == 4  # of 12, the tasks only
+
+
+def test_files_hold_the_same_values(tmp_path):
+    report.write_csv(RESULTS, tmp_path / "a.csv")
+    report.write_json(RESULTS, tmp_path / "a.json")
+    report.write_markdown(RESULTS, tmp_path / "a.md")
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert told["format"] == 1 and told["answer"] == answer(FINDINGS) and told["missing"] == 2
+    with (tmp_path / "a.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    text = (tmp_path / "a.md").read_text()
+    assert len(lines) == len(told["tables"]["results"]) == len(TABLES["results"].rows)
+    for line, record in zip(lines, told["tables"]["results"], strict=True):
+        mean = record["mean"]
+        assert (line["evaluation"], line["source"], line["method"]) == tuple(
+            record[n] for n in ("evaluation", "source", "method")
+        )
+        assert [line["mean"], line["mean low"]] == [str(mean["value"]), "" if mean["low"] is None else str(mean["low"])]
+        assert names.with_interval(Estimate(**mean)).replace("[", "\\[") in text
+    assert all(said.split("(")[0] in text for said in told["answer"])
+
+
+def test_no_markup_of_a_study_reaches_the_page_or_markdown(tmp_path):
+    made = page(FINDINGS)
+    assert "<script>alert" not in made and "&lt;script&gt;alert(1)" in made and "a &lt;small&gt; model" in made
+    hostile = tuple(
+        replace(row, calibration="</script><script>alert(2)") if row.calibration == "c4" else row
+        for row in RESULTS.rows
+    )
+    assert "<script>alert(2)" not in page(Findings(replace(RESULTS, rows=hostile)))
+    report.write_markdown(RESULTS, tmp_path / "a.md")
+    assert "<script>" not in (tmp_path / "a.md").read_text().replace("\\<", "")
+
+
+def test_what_is_missing_or_failed_is_said_first_and_in_full():
+    assert warnings(FINDINGS) == [
+        "2 trials of this study are not there yet: the numbers are of those that are.",
+        "1 trial failed; its errors are below.",
+    ]
+    assert records("failures")[0]["error"] == RESULTS.failed[0].error
+
+
+def test_a_value_that_is_not_finite_is_in_no_mean_and_is_listed():
+    broken = replace(RESULTS.rows[0], value=math.inf)
+    findings = Findings(replace(RESULTS, rows=(broken, *RESULTS.rows[1:])))
+    assert "1 result is not finite and in no mean." in warnings(findings)
+    assert len(findings.cells[0].rows) + 1 == len(FINDINGS.cells[0].rows) or len(findings.rows) + 1 == len(RESULTS.rows)
+    assert any("not finite" in row[-1] for table in tables(findings) if table.name == "failures" for row in table.rows)
+
+
+def test_a_study_without_results_is_a_page(tmp_path):
+    empty = replace(RESULTS, rows=(), similarity=())
+    for write in (report.write_html, report.write_csv, report.write_json, report.write_markdown):
+        write(empty, tmp_path / write.__name__)
+    assert "no result yet" in (tmp_path / "write_html").read_text()
+    assert "vegaEmbed =" not in (tmp_path / "write_html").read_text()  # no chart needs no library
+
+
+def test_a_page_is_under_two_megabytes_and_names_no_host_to_load_from(tmp_path):
+    report.write_html(RESULTS, tmp_path / "a.html")
+    made = (tmp_path / "a.html").read_text()
+    assert len(made.encode()) < 2_000_000
+    assert "default-src 'none'" in made and " src=" not in made and "<link" not in made
+
+
+def test_without_altair_one_line_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(UserError, match=r"pip install 'calprune\[report\]'") as error:
+        report.write_html(RESULTS, tmp_path / "a.html")
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+    report.write_json(RESULTS, tmp_path / "a.json")
+
+
+def test_reports_import_no_torch():
+    program = (
+        "import sys, calprune.report; print(sorted({'torch', 'transformers', 'altair', 'jinja2'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "shown"),
+    [
+        (Estimate(12.345, 11.9, 12.8, 3), "12.3 [11.9, 12.8]"),
+        (Estimate(12.345, None, None, 1), "12.35"),
+        (Estimate(1234.5, 1200.0, 1269.0, 3), "1,234 [1,200, 1,269]"),
+        (Estimate(-0.0123, -0.02, -0.005, 3), "−0.012 [−0.020, −0.005]"),
+        (Estimate(0.5, 0.5, 0.5, 3), "0.5000 [0.5000, 0.5000]"),
+        (Estimate(-0.0001, -0.03, 0.03, 3), "0.00 [−0.03, 0.03]"),
+        (None, "not measured"),
+    ],
+)
+def test_numbers_have_the_digits_that_their_interval_carries(estimate, shown):
+    assert names.with_interval(estimate) == shown
+
+
+def test_patterns_are_in_the_order_of_their_sparsity():
+    assert names.in_order(["70%", "2:4", "50%/row", "50%", "1:4"]) == ["50%", "50%/row", "2:4", "70%", "1:4"]
+
+
+def test_copied_cells_keep_their_digits_and_stay_one_cell():
+    column = Column("mean", "estimate")
+    assert column.names == ("mean", "mean low", "mean high")
+    assert tsv(column.values(Estimate(1 / 3, 0.1, None, 2))) == f"{1 / 3}\t0.1\t"
+    assert tsv(("a\tb\nc", None, 2)) == "a b c\t\t2"
