@@ -8,7 +8,7 @@ from calprune.calibration.halves import FLAT, Overlap, enough
 from calprune.config import write_call
 from calprune.methods import METHODS
 
-FEW_TOKENS = 4.0  # a token for each input is what a Gram matrix needs to have full rank at all
+FEW_TOKENS = 4.0  # for each input of a linear: with fewer than one its Gram matrix has not even full rank
 _FIGURES = ("diagonal_correlation", "frobenius", "bures", "coverage")
 
 
@@ -78,7 +78,7 @@ def _pooled(overlaps: Sequence[Overlap]) -> Overlap:
 def _few(one: dict[str, Any]) -> str:
     return (
         f"{one['name']} has {one['tokens_per_width']:.2g} tokens for each of the {one['width']:,} inputs of "
-        f"{one['narrowest']}: under {FEW_TOKENS:g} its statistics are mostly chance; take more sequences"
+        f"{one['narrowest']}: under {FEW_TOKENS:g} a Gram matrix is far from settled; take more sequences"
     )
 
 

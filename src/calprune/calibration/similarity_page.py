@@ -11,6 +11,7 @@ LEFT, WIDE, LINE, TOP = 190, 420, 26, 26  # pixels: where a scale begins, how wi
 
 _STYLE = STYLE + """
 svg.panel { display: block; width: 46rem; max-width: 100%; margin: .6rem 0; }
+svg.panel text { font-size: 12px; }
 h2 { font-size: 1.05rem; margin: 1.4rem 0 0; } p.how { margin: 0; color: #57606a; }
 """  # fmt: skip
 
@@ -87,5 +88,5 @@ def _scale(found: Sequence[dict[str, Any]]) -> tuple[Any, list[float]]:
 
 
 def _shown(found: dict[str, Any]) -> str:
-    interval = f" [{found['low']:.4g}, {found['high']:.4g}]" if found["low"] is not None else ""
-    return f"{found['value']:.4g}{interval}"
+    interval = f" [{found['low']:.3g}, {found['high']:.3g}]" if found["low"] is not None else ""
+    return f"{found['value']:.3g}{interval}"
