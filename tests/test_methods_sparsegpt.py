@@ -1,0 +1,50 @@
+"""SparseGPT's compiled kernel and its plain torch form are one method."""
+
+import pytest
+import torch
+
+from calprune.methods import SparseGPT
+from calprune.methods.sparsegpt_kernel import compiled
+from calprune.pattern import parse_pattern
+from tests.test_methods import plain_sparsegpt, random_inputs, random_weight
+from tests.test_stats import stats_of
+
+PATTERNS = ["50%", "50%/row", "70%", "2:4", "1:4", "6:8", "3:20"]
+
+
+@pytest.fixture
+def without_numba(monkeypatch):
+    monkeypatch.setattr("calprune.methods.sparsegpt.compiled", lambda: None)
+
+
+def test_here_the_kernel_compiles():
+    pytest.importorskip("numba", reason="the compiled kernel is an extra: pip install 'calprune[fast]'")
+    assert compiled() is not None
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("rows", [1, 24, 300])  # 300: more than one tile
+def test_compiled_and_plain_torch_prune_the_same_weights(pattern, rows, request):
+    weight, stats = random_weight(rows, 160), stats_of(random_inputs(1000, 160))
+    fast = SparseGPT()(weight, stats, parse_pattern(pattern))
+    request.getfixturevalue("without_numba")
+    plain = SparseGPT()(weight, stats, parse_pattern(pattern))
+    assert ((fast == 0) == (plain == 0)).float().mean() > 0.999, "but for near ties"
+    same = ((fast == 0) == (plain == 0)).all(dim=1)
+    torch.testing.assert_close(fast[same], plain[same], rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("pattern", ["50%", "2:4", "3:20"])
+def test_without_numba_it_equals_its_algorithm_written_out(pattern, without_numba):
+    weight, x = random_weight(24, 160), random_inputs(1000, 160)
+    expected = plain_sparsegpt(weight, x, parse_pattern(pattern))
+    found = SparseGPT()(weight, stats_of(x), parse_pattern(pattern))
+    assert ((found == 0) == (expected == 0)).float().mean() > 0.995
+
+
+def test_of_equal_scores_the_first_goes_in_both(request):
+    weight, x = torch.ones(3, 8), torch.eye(8)
+    fast = SparseGPT()(weight, stats_of(x), parse_pattern("2:4"))
+    assert (fast != 0).tolist() == [[False, False, True, True] * 2] * 3
+    request.getfixturevalue("without_numba")
+    assert torch.equal(fast, SparseGPT()(weight, stats_of(x), parse_pattern("2:4")))
