@@ -2,39 +2,37 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import ClassVar, Protocol, runtime_checkable
-
-from jaxtyping import Float
-from torch import Tensor
 
 from calprune.config import ConfigError, parse_call
+from calprune.methods.admm import ADMM
+from calprune.methods.alps import ALPS
+from calprune.methods.contract import Method as Method
+from calprune.methods.dsnot import DSnoT
+from calprune.methods.gblm import GBLM
 from calprune.methods.magnitude import Magnitude
+from calprune.methods.pruner_zero import PrunerZero
+from calprune.methods.refit import Refit
 from calprune.methods.ria import RIA
+from calprune.methods.rose import ROSE
 from calprune.methods.sparsegpt import SparseGPT
+from calprune.methods.sparseswaps import SparseSwaps
 from calprune.methods.wanda import Wanda, WandaVariant
-from calprune.pattern import Pattern
-from calprune.stats import InputStats, Needs
-
-
-@runtime_checkable
-class Method(Protocol):
-    """A pruning method: a frozen dataclass of its options, called with one matrix and its input statistics."""
-
-    needs: ClassVar[Needs]  # which sums it reads
-    version: ClassVar[int]  # in a trial's name; raised when the numbers it gives change
-
-    def __call__(
-        self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern
-    ) -> Float[Tensor, "out in"]:
-        """The new weight, zero where pruned, of the dtype that came. `weight` itself is not changed."""
-        ...
-
+from calprune.methods.wanda_plus_plus import WandaPlusPlus
 
 METHODS: dict[str, type] = {
+    "admm": ADMM,
+    "alps": ALPS,
+    "dsnot": DSnoT,
+    "gblm": GBLM,
     "magnitude": Magnitude,
+    "pruner_zero": PrunerZero,
+    "refit": Refit,
     "ria": RIA,
+    "rose": ROSE,
     "sparsegpt": SparseGPT,
+    "sparseswaps": SparseSwaps,
     "wanda": Wanda,
+    "wanda_plus_plus": WandaPlusPlus,
     "wanda_variant": WandaVariant,
 }
 
