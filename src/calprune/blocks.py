@@ -52,6 +52,15 @@ class Batch:
     rows: Int[Tensor, "counted"] | None  # the tokens that count, of b · T; None: all
     weight: Float[Tensor, "counted"] | None  # how often each of them counts; None: once
 
+    def counts(self) -> Float[Tensor, "b T"]:
+        """How often each token counts; 0: not at all."""
+        b, length = self.hidden.shape[:2]
+        if self.rows is None:
+            return torch.ones(b, length, device=self.hidden.device)
+        counted = torch.zeros(b * length, device=self.rows.device)
+        counted[self.rows] = 1.0 if self.weight is None else self.weight
+        return counted.reshape(b, length)
+
 
 @dataclass
 class Block:

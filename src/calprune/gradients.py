@@ -17,10 +17,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from calprune.blocks import TOKENS_PER_BATCH, Batch, Block, Sequences, walk
+from calprune.blocks import TOKENS_PER_BATCH, Block, Sequences, walk
 from calprune.linears import Linear, find_blocks, linears
 from calprune.stats import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 
@@ -55,22 +54,12 @@ def output_gradients(block: Block) -> ByLinear:
         for batch in block.batches:
             hidden = batch.hidden.detach().requires_grad_()
             output = block.forward(dataclasses.replace(batch, hidden=hidden)).float()
-            weight = _weights(batch)
+            weight = batch.counts()
             counted = weight.sum(1) > 0  # the root of nothing has no gradient
             norms = (output.square().sum(2) * weight).sum(1)[counted].sqrt()
             watch.start(len(counted), int(counted.sum()))
             norms.sum().backward()
     return watch.sums()
-
-
-def _weights(batch: Batch) -> Float[Tensor, "b T"]:
-    """How often each token counts; 0 for padding."""
-    b, length = batch.hidden.shape[:2]
-    if batch.rows is None:
-        return torch.ones(b, length, device=batch.hidden.device)
-    weight = torch.zeros(b * length, device=batch.rows.device)
-    weight[batch.rows] = 1.0 if batch.weight is None else batch.weight
-    return weight.reshape(b, length).to(batch.hidden.device)
 
 
 def loss_gradients(

@@ -7,20 +7,25 @@ seen, and can be compensated, later), or dense, in one pass instead of two; or t
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from calprune.allocation import Allocation, Uniform
 from calprune.allocation.budget import DenseBlock, DenseLinear
-from calprune.blocks import Propagate, Sequences
-from calprune.config import ConfigError, UserError, did_you_mean
+from calprune.blocks import Block, Propagate, Sequences
+from calprune.config import ConfigError, UserError, did_you_mean, plain
 from calprune.gradients import walk_sums
 from calprune.linears import Linear, ModelError, find_blocks, linears
 from calprune.methods import Method
 from calprune.pattern import Pattern, PatternError, check_width
+from calprune.refine import Refinement
+from calprune.refine.beside import Beside
+from calprune.refine.kept import Kept, digest
+from calprune.refine.windows import Outputs
 from calprune.statistics import BlockStats, Statistics
 from calprune.stats import LADDER, InputStats, Needs, StatsError, relative_error
 
@@ -59,17 +64,54 @@ class Pruning:
         return max(self.method.needs, self.allocation.needs, key=LADDER.index)
 
     def blocks(
-        self, model: nn.Module, data: Sequences | Statistics | None, **knobs: Any
+        self,
+        model: nn.Module,
+        data: Sequences | Statistics | None,
+        *,
+        refine_on: Sequences | None = None,
+        resume: str | Path | None = None,
+        **knobs: Any,
     ) -> Iterator[tuple[LinearReport, ...]]:
-        """Prune block after block; each block's reports as they are known. Knobs: those of `walk`."""
+        """Prune block after block; each block's reports as they are known. Knobs: those of `walk`.
+
+        refine_on: what a method that refines blocks trains on; None: `data`. resume: a folder in which done blocks
+        are kept, so that the same call goes on where it was stopped.
+        """
         patterns = self.allocate(model, data, **knobs)
-        for name, sites, stats in _visits(model, data, self.method, self.propagate, knobs):
-            here = {f"{name}.{site.name}": site for site in sites}
-            yield tuple(
-                self._prune_linear(full, site, stats.get(site.name), patterns[full])
-                for full, site in here.items()
-                if full in patterns
-            )
+        beside = self._beside(model, data if refine_on is None else refine_on, knobs.get("device"))
+        kept = Kept(resume, self._named(data, refine_on)) if resume else None
+        training = model.training
+        try:
+            for name, sites, stats in _visits(model, data, self.method, self.propagate, knobs):
+                here = [site for site in sites if f"{name}.{site.name}" in patterns]
+                refining = beside.enter() if beside else None
+                dense = digest(here) if kept else ""
+                found = kept.restore(name, here) if kept else None
+                if found is None:
+                    reports = self._prune_block(name, here, stats, patterns, refining)
+                    if kept:
+                        kept.keep(name, here, dense, [asdict(report) for report in reports])
+                else:
+                    reports = tuple(LinearReport(**{**r, "shape": tuple(r["shape"])}) for r in found)
+                yield reports
+                if beside and refining:
+                    beside.leave(refining[0])
+        finally:
+            model.train(training)
+
+    def _beside(self, model: nn.Module, on: Any, device: Any) -> Beside | None:
+        method = self.method
+        if not isinstance(method, Refinement):
+            return None
+        if on is None or isinstance(on, Statistics):
+            raise UserError(f"{method} trains on sequences: give it a calibration set, beside saved statistics if any")
+        return Beside(model, on, method.windows, dense=method.global_propagation, batch_size=method.batch_size,
+                      device=device)  # fmt: skip
+
+    def _named(self, data: Any, refine_on: Any) -> dict[str, Any]:
+        """All that the weights depend on beside the model."""
+        identities = [d.about if isinstance(d, Statistics) else getattr(d, "id", None) for d in (data, refine_on)]
+        return {"pruning": plain(self), "data": identities[0], "refine_on": identities[1]}
 
     def allocate(self, model: nn.Module, data: Sequences | Statistics | None, **knobs: Any) -> dict[str, Pattern]:
         """The pattern of each linear that will be pruned; a dense pass over the data where the allocation reads it."""
@@ -101,30 +143,48 @@ class Pruning:
                 raise ModelError(f"{linear} holds NaN or infinity in its weights")
         return set(chosen)
 
-    def _prune_linear(self, name: str, site: Linear, stats: InputStats | None, pattern: Pattern) -> LinearReport:
-        before = site.weight.clone()
+    def _prune_block(
+        self, name: str, sites: list[Linear], stats: BlockStats, patterns: dict[str, Pattern],
+        refining: tuple[Block, list[Outputs]] | None,
+    ) -> tuple[LinearReport, ...]:  # fmt: skip
+        before = {site.name: site.weight.clone() for site in sites}
+        for site in sites:
+            self._prune_linear(f"{name}.{site.name}", site, stats.get(site.name), patterns[f"{name}.{site.name}"])
+        if refining and isinstance(self.method, Refinement):
+            self.method.refine(*refining, {site.name: site.weight != 0 for site in sites})
+        return tuple(
+            _report(full, before[site.name], site.weight, stats.get(site.name), patterns[full])
+            for site in sites
+            for full in [f"{name}.{site.name}"]
+        )
+
+    def _prune_linear(self, name: str, site: Linear, stats: InputStats | None, pattern: Pattern) -> None:
+        weight = site.weight
         try:
             if stats is not None:
-                if len(stats.sum_x) != before.shape[1]:
+                if len(stats.sum_x) != weight.shape[1]:
                     raise StatsError(f"the statistics are of {len(stats.sum_x)} inputs: of another model")
                 stats.check()
-            after = self.method(before, stats, pattern)
+            after = self.method(weight, stats, pattern)
             if not after.isfinite().all():
                 raise StatsError("the pruned weights hold NaN or infinity")
         except Exception as e:
-            e.add_note(f"while pruning {name} {tuple(before.shape)} to {pattern} with {self.method}")
+            e.add_note(f"while pruning {name} {tuple(weight.shape)} to {pattern} with {self.method}")
             raise
         site.write(after)
-        gram = stats if stats is not None and stats.gram is not None else None
-        return LinearReport(
-            name,
-            (before.shape[0], before.shape[1]),
-            str(pattern),
-            int((after == 0).sum()),
-            stats.tokens if stats is not None else None,
-            relative_error(before, after, gram) if gram else None,
-            gram.damping_used if gram else None,
-        )
+
+
+def _report(name: str, before: Tensor, after: Tensor, stats: InputStats | None, pattern: Pattern) -> LinearReport:
+    gram = stats if stats is not None and stats.gram is not None else None
+    return LinearReport(
+        name,
+        (before.shape[0], before.shape[1]),
+        str(pattern),
+        int((after == 0).sum()),
+        stats.tokens if stats is not None else None,
+        relative_error(before, after, gram) if gram else None,
+        gram.damping_used if gram else None,
+    )
 
 
 def prune(
@@ -133,9 +193,10 @@ def prune(
     """Prune `model` in place and say what happened to each matrix.
 
     `data` is a calibration set, saved `Statistics` (then no forward pass is run), or None for a method that reads
-    none. Options: those of `Pruning` (ignore, propagate, min_coverage, allocation) and of `walk` (batch_size, device).
+    none. Options: those of `Pruning` (ignore, propagate, min_coverage, allocation), of its `blocks` (refine_on,
+    resume) and of `walk` (batch_size, device).
     """
-    knobs = {key: options.pop(key) for key in ("batch_size", "device") if key in options}
+    knobs = {key: options.pop(key) for key in ("batch_size", "device", "refine_on", "resume") if key in options}
     job = Pruning(method, pattern, **options)
     with torch.no_grad():
         return [report for block in job.blocks(model, data, **knobs) for report in block]

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from calprune.config import ConfigError, parse_call
 from calprune.methods.admm import ADMM
 from calprune.methods.alps import ALPS
+from calprune.methods.block_reconstruction import BlockReconstruction
 from calprune.methods.contract import Method as Method
 from calprune.methods.dsnot import DSnoT
 from calprune.methods.gblm import GBLM
 from calprune.methods.magnitude import Magnitude
 from calprune.methods.pruner_zero import PrunerZero
 from calprune.methods.refit import Refit
+from calprune.methods.regional import Regional
 from calprune.methods.ria import RIA
 from calprune.methods.rose import ROSE
 from calprune.methods.sparsegpt import SparseGPT
@@ -22,11 +24,13 @@ from calprune.methods.wanda_plus_plus import WandaPlusPlus
 METHODS: dict[str, type] = {
     "admm": ADMM,
     "alps": ALPS,
+    "block_reconstruction": BlockReconstruction,
     "dsnot": DSnoT,
     "gblm": GBLM,
     "magnitude": Magnitude,
     "pruner_zero": PrunerZero,
     "refit": Refit,
+    "regional": Regional,
     "ria": RIA,
     "rose": ROSE,
     "sparsegpt": SparseGPT,

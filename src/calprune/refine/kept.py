@@ -1,0 +1,57 @@
+"""The blocks of a job that are done, on disk, so that a job that was stopped goes on where it was.
+
+folder/
+    job.json             what the job is: another job is refused
+    model.layers.0/      one folder a block, whole or absent: weights.safetensors, block.json (reports, dense weights)
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from calprune.config import UserError
+from calprune.linears import Linear
+from calprune.store import read_json, whole_folder, write_json
+
+
+class Kept:
+    """Blocks that were pruned and refined before."""
+
+    def __init__(self, folder: str | Path, job: dict[str, Any]):
+        """`job`: plain data, all that the weights depend on beside the model. Raises UserError for another job's."""
+        self.folder = Path(folder)
+        path = self.folder / "job.json"
+        if not path.exists():
+            write_json(path, {"format": 1, "job": job})
+        elif read_json(path, "the blocks of a job that was stopped")["job"] != job:
+            raise UserError(f"{folder} holds the blocks of another job; name a folder that is absent or empty")
+
+    def restore(self, name: str, sites: list[Linear]) -> list[dict[str, Any]] | None:
+        """Write the block's weights as they were kept, and return its reports; None: it is still to be done."""
+        folder = self.folder / name
+        if not folder.is_dir():
+            return None
+        about = read_json(folder / "block.json", "a block of a job that was stopped")
+        if about["dense"] != digest(sites):
+            raise UserError(f"{folder} was made from other weights of {name}: of another model")
+        weights = load_file(folder / "weights.safetensors")
+        for site in sites:
+            site.write(weights[site.name].to(site.weight.device))
+        return about["reports"]
+
+    def keep(self, name: str, sites: list[Linear], dense: str, reports: list[dict[str, Any]]) -> None:
+        """Keep the block as it now is; `dense`: the digest of its weights before."""
+        with whole_folder(self.folder / name) as making:
+            save_file({s.name: s.weight.contiguous().cpu() for s in sites}, making / "weights.safetensors")
+            write_json(making / "block.json", {"format": 1, "dense": dense, "reports": reports})
+
+
+def digest(sites: list[Linear]) -> str:
+    """16 characters that name the linears' weights."""
+    found = hashlib.sha256()
+    for site in sites:
+        found.update(site.weight.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]

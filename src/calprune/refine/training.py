@@ -1,0 +1,149 @@
+"""Train the kept weights of a window towards its targets: by an optimiser, on batches; the best epoch is kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from calprune.blocks import Block
+from calprune.config import rng
+from calprune.linears import Linear
+from calprune.refine.windows import WHOLE, Outputs, outputs_of
+
+Optimiser = Callable[[list[Tensor]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What refining did to one window: the mean squared difference to its targets, over tokens that count."""
+
+    window: str  # "": the whole block
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a window is trained."""
+
+    optimiser: Optimiser
+    epochs: int
+    batches: int | None = None  # so many of them in an epoch; None: all
+    decay: bool = True  # the learning rate falls linearly to 0
+    clip: float = 1000.0  # the largest norm of a gradient
+    seed: int = 0  # of the order of the batches
+
+    def __call__(
+        self,
+        block: Block,
+        window: tuple[str, list[Linear]],
+        targets: list[Outputs],
+        keep: dict[str, Bool[Tensor, "_ _"]],
+    ) -> Refined:
+        """Train the linears of one window in place. What is pruned stays zero, and the error never ends higher.
+
+        Weights are held in float32 meanwhile, and written in their own dtype; the error is of what is written.
+        """
+        name, sites = window
+        sites = [site for site in sites if site.name in keep]
+        state = _Weights(block, sites, keep)
+        before = best = error_of(block, name, targets)
+        if not sites:
+            return Refined(name, before, before)
+        parameters = list(state.trained.values())
+        optimiser = self.optimiser(parameters)
+        count = min(self.batches or len(block.batches), len(block.batches))
+        steps = self.epochs * count
+        factor = (lambda step: 1 - step / steps) if self.decay else (lambda step: 1.0)
+        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        order = list(range(len(block.batches)))
+        shuffling = rng(self.seed, f"refine/{block.name}/{name}")  # of the block, so that a resumed run is the same
+        for _ in range(self.epochs):
+            shuffling.shuffle(order)
+            for i in order[:count]:
+                optimiser.zero_grad()
+                with torch.enable_grad():
+                    given = outputs_of(block, block.batches[i], [name], state.effective())[name]
+                    _error(given, targets[i][name], block.batches[i].counts()).backward()
+                torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+                optimiser.step()
+                rate.step()
+            state.write()
+            error = error_of(block, name, targets)
+            if error < best:
+                best = error
+                state.remember()
+        state.restore()
+        return Refined(name, before, best)
+
+
+class _Weights:
+    """The weights of some linears while they are trained: float32, zero where pruned; and the best so far."""
+
+    def __init__(self, block: Block, sites: list[Linear], keep: dict[str, Bool[Tensor, "_ _"]]):
+        self.sites, self.keep = sites, {site.name: keep[site.name] for site in sites}
+        self.trained = {s.name: s.weight.float().clone().requires_grad_() for s in sites}
+        self.remember()
+
+    def effective(self) -> dict[str, Tensor]:
+        """As the module's parameters, by name: gradients reach kept weights alone."""
+        made = {}
+        for site in self.sites:
+            weight = torch.where(self.keep[site.name], self.trained[site.name], 0.0).to(site.weight.dtype)
+            made[f"{site.name}.weight"] = weight.T if site.transposed else weight
+        return made
+
+    @torch.no_grad()
+    def write(self) -> None:
+        for site in self.sites:
+            site.write(torch.where(self.keep[site.name], self.trained[site.name], 0.0).to(site.weight.dtype))
+
+    def remember(self) -> None:
+        self._best = {site.name: site.weight.clone() for site in self.sites}
+
+    def restore(self) -> None:
+        for site in self.sites:
+            site.write(self._best[site.name])
+
+
+@torch.no_grad()
+def error_of(block: Block, window: str, targets: list[Outputs]) -> float:
+    """The mean over all tokens that count of the mean squared difference to the window's targets."""
+    total = counted = 0.0
+    for batch, target in zip(block.batches, targets, strict=True):
+        weight = batch.counts()
+        given = outputs_of(block, batch, [window])[window]
+        total += _error(given, target[window], weight).item() * weight.sum().item()
+        counted += weight.sum().item()
+    return total / max(counted, 1e-30)
+
+
+def _error(given: Tensor, target: Tensor, weight: Float[Tensor, "b T"]) -> Tensor:
+    each = (given.float() - target.to(given.device).float()).square().mean(2)  # (b, T)
+    return (each * weight.to(each.device)).sum() / weight.sum().clamp_min(1e-30)
+
+
+def refine_windows(
+    training: Training,
+    block: Block,
+    windows: dict[str, list[Linear]],
+    targets: list[Outputs],
+    keep: dict[str, Bool[Tensor, "_ _"]],
+) -> list[Refined]:
+    """Train window after window, each with those before it as they now are.
+
+    A window's own error never rises; that of the block could, and then all its windows stay as they were.
+    """
+    sites = [site for linears in windows.values() for site in linears if site.name in keep]
+    start = _Weights(block, sites, keep)
+    before = error_of(block, WHOLE, targets)
+    done = [training(block, window, targets, keep) for window in windows.items()]
+    if list(windows) == [WHOLE]:
+        return done
+    after = error_of(block, WHOLE, targets)
+    if after > before:
+        start.restore()
+        return [Refined(WHOLE, before, before)]
+    return [*done, Refined(WHOLE, before, after)]
