@@ -47,8 +47,9 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
     print(f"{len(made.trials)} trials, {len(missing)} missing; {len(made.evaluations)} evaluations of each: "
           f"{', '.join(made.evaluations.values())}")  # fmt: skip
     if missing:
-        print(f"{passes} passes collect the sums of all that are missing; in all about "
-              f"{_minutes(estimate(missing, made.study.evaluations, made.sizes))} on this machine, by its speed now")  # fmt: skip
+        seconds = estimate(missing, made.study.evaluations, made.sizes)
+        print(f"{passes} passes collect the sums of all that are missing; in all about {_minutes(seconds)} on this "
+              "machine, by its speed now")  # fmt: skip
 
 
 @study_app.command("run")
@@ -68,23 +69,27 @@ def run_command(
     """
     from calprune.study.folder import Runs
     from calprune.study.grid import parse_study
+    from calprune.study.likeness import measure_similarity
     from calprune.study.plan import plan
     from calprune.study.runner import begin
     from calprune.study.session import Knobs
     from calprune.study.status import status
+    from calprune.study.tracking import find_tracker, send
 
     if workers < 1:
         raise UserError(f"--workers: expected 1 or more; got {workers}")
+    if track:  # so that a mistake shows before hours of work
+        find_tracker(track)
     text = _read(study)
     made = plan(parse_study(text, study.name), data_root)
     folder = Runs(_folder(study, runs))
     made.ask(folder, text)
     begin(folder)
-    for _ in _running(folder, Knobs(device, batch_size, data_root), workers, ray):
+    knobs = Knobs(device, batch_size, data_root)
+    for _ in _running(folder, knobs, workers, ray):
         pass
+    measure_similarity(folder, made, knobs)
     if track:
-        from calprune.study.tracking import send
-
         send(folder, track)
     ended = status(folder)
     print(f"{folder.path}: {ended}; see it: calprune study report {folder.path} --out report.html")

@@ -5,7 +5,7 @@
     plan.json                  the trials and evaluations that it now means; written last
     calibration/<set id>/      each set, as `calprune calib build` writes it
     dense/<model id>/eval/     the dense models' results
-    similarity/<set id>.json   how like the reference texts a set is, where the study asks
+    similarity/<id>.json       how like a reference text the calibrations' texts are, where the study asks
     trials/<trial id>/         trial.json (what was asked) · environment.json · prune.json · eval/<evaluation id>.json
                                claim (while someone works on it) · error.txt (the last failure; gone after a success)
 
@@ -72,6 +72,9 @@ class Runs:
 
     def dense(self, model_id: str, evaluation: str) -> Path:
         return self.path / "dense" / model_id / "eval" / f"{evaluation}.json"
+
+    def similarity(self, name: str) -> Path:
+        return self.path / "similarity" / f"{name}.json"
 
     def asked(self, trial: str) -> dict[str, Any]:
         """What trial.json says."""

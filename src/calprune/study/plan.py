@@ -29,12 +29,14 @@ class Plan:
 
     def written(self) -> dict[str, Any]:
         """Plain data for plan.json."""
+        from calprune.study.likeness import similarity_ids  # it reads plans
+
         return {
             "title": self.study.title,
             "question": self.study.question,
             "trials": [trial.id for trial in self.trials],
             "evaluations": [{"id": name, "asked": asked} for name, asked in self.evaluations.items()],
-            "similarity": list(self.study.similarity),
+            "similarity": similarity_ids(self),
         }
 
     def ask(self, runs: Runs, study_text: str) -> None:

@@ -88,7 +88,7 @@ def read(folder: str | Path) -> Results:
     failed = tuple(Failure(trial.id, trial.asked["label"], error) for trial, error in errors)
     missing = len(trials) - len(whole) - len(failed)
     about = account(runs, plan, trials)
-    return Results(plan["title"], plan["question"], tuple(rows), failed, missing, _similarity(runs, trials), about)
+    return Results(plan["title"], plan["question"], tuple(rows), failed, missing, _similarity(runs, plan), about)
 
 
 def _pruned(runs: Runs, trial: str) -> tuple[dict | None, dict | None]:
@@ -120,12 +120,11 @@ def _value(found: dict[str, Any]) -> float:
     return math.inf if found["value"] is None else found["value"]  # a perplexity beyond what a number can say
 
 
-def _similarity(runs: Runs, trials: list[Done]) -> tuple[Similarity, ...]:
-    """The measures of each set that is there; a calibration's value is the mean over its draws."""
-    values: dict[tuple[str, str, bool], list[float]] = {}
-    for set_id, calibration in {t.asked["set"]: t.asked["calibration"] for t in trials if t.asked["set"]}.items():
-        if (path := runs.path / "similarity" / f"{set_id}.json").is_file():
-            for one in read_json(path, "similarities")["measures"]:
-                key = (calibration, one["measure"], one["higher_is_more_alike"])
-                values.setdefault(key, []).append(one["value"])
-    return tuple(Similarity(c, m, math.fsum(v) / len(v), higher) for (c, m, higher), v in values.items())
+def _similarity(runs: Runs, plan: dict[str, Any]) -> tuple[Similarity, ...]:
+    """A row a calibration and measure; what is measured of the calibration's text alone is there once."""
+    found: dict[tuple[str, str], Similarity] = {}
+    for path in map(runs.similarity, plan["similarity"]):
+        if path.is_file():
+            rows = [Similarity(**one) for one in read_json(path, "similarities")["measured"]]
+            found |= {(row.calibration, row.measure): row for row in rows}
+    return tuple(found.values())
