@@ -36,19 +36,32 @@ def gsm8k(folder: Path, answers: list[str], shown: list[dict]) -> Path:
 
 
 def test_a_question_counts_when_the_model_writes_its_answer(model, tmp_path):
-    prompts = [f"{EXAMPLE}Question: What is {n}?\nAnswer:" for n in range(4)]
-    written = [before_blank_line(greedy(model, prompt, 256)) for prompt in prompts]
-    assert all(written)
-    root = gsm8k(tmp_path, [written[0], "7", written[2], written[3] + "!"], [SHOWN])
-    found = find_task("bandari/gsm8k(shots=1)").run(model, root)
+    choices = [{"label": "A", "text": "ash"}, {"label": "B", "text": "glue"}]
+    listed = "Choices:\nA. ash\nB. glue\nAnswer:"
+
+    def row(stem: str, answer: str) -> dict:
+        return {"id": stem, "question": {"stem": stem, "choices": choices}, "answerKey": answer}
+
+    stems = [f"What is {n}?" for n in range(4)]
+    prompts = [f"Question: What sticks?\n{listed} B\n\nQuestion: {stem}\n{listed}" for stem in stems]
+    written = [before_blank_line(greedy(model, prompt, 20)) for prompt in prompts]
+    assert all(written) and len(set(written)) > 1
+    answers = [written[0], "B", written[2], written[3] + "!"]
+    rows = [row(stem, answer) for stem, answer in zip(stems, answers, strict=True)]
+    write_rows(tmp_path / "commonsense_qa/validation.jsonl.gz", rows)
+    write_rows(tmp_path / "commonsense_qa/train.jsonl.gz", [row("What sticks?", "B")])
+    # the file of rationales is part of the source, though nothing here reads it
+    write_rows(tmp_path / "ecqa/train.jsonl.gz", [{"id": "What sticks?", "explanation": "Glue does."}])
+    write_rows(tmp_path / "ecqa/cqa_validation_part.jsonl.gz", [{"id": "What is 0?", "explanation": "It is."}])
+    found = find_task("bandari/commonsense_qa(shots=1)").run(model, tmp_path)
     assert found.items == (1.0, 0.0, 1.0, 0.0) and found.value == 0.5
-    assert found.ids == tuple(f"gsm8k/test.jsonl.gz:{n}" for n in range(1, 5))
-    assert (found.metric, found.chance, found.capability, found.cut) == ("exact_match", 0.0, "mathematics", 0)
-    two = find_task("bandari/gsm8k(shots=1, examples=2)").run(model, root)
+    assert found.ids == tuple(f"commonsense_qa/validation.jsonl.gz:{n}" for n in range(1, 5))
+    assert (found.metric, found.chance, found.capability, found.cut) == ("exact_match", 0.2, "commonsense", 0)
+    two = find_task("bandari/commonsense_qa(shots=1, examples=2)").run(model, tmp_path)
     assert list(two.items) == [found.items[found.ids.index(at)] for at in two.ids]
 
 
-@pytest.mark.parametrize("limit", [5, 8, 100])
+@pytest.mark.parametrize("limit", [5, 70])
 def test_what_is_written_is_what_transformers_writes_up_to_a_blank_line(model, limit):
     prompts = ["Question: one\nAnswer:", "Q" * 90, "Label:"]
     found, cut = write(model, prompts, limit, 2)
