@@ -1,5 +1,6 @@
 """Studies: what a YAML file means, which trials it has, and what a folder holds after runs that were disturbed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from calprune.study.folder import Runs
 from calprune.study.grid import parse_study
 from calprune.study.plan import plan
 from calprune.study.results import read
-from calprune.study.runner import begin, work
+from calprune.study.runner import begin, work, work_in_processes
 from calprune.study.session import Knobs
 from calprune.study.status import status
 from tests.families import tiny_model
@@ -244,8 +245,7 @@ def test_a_killed_runner_leaves_nothing_in_the_way(material, tmp_path, undisturb
     process.send_signal(signal.SIGKILL)
     process.wait()
     run(text, runs.path)
-    again, wanted = contents(runs.path), contents(undisturbed.path)
-    assert {n: v for n, v in again.items() if not n.endswith("claim")} == wanted
+    assert without_claims(runs.path) == without_claims(undisturbed.path)
 
 
 def test_a_claim_is_held_by_one_and_free_when_its_holder_ended(tmp_path):
@@ -336,3 +336,56 @@ def test_results_are_there_while_the_study_is_still_running(material, tmp_path):
     now = status(runs)
     assert (now.done, now.failed) == (3, 0) and len(read(runs.path).rows) == 6
     steps.close()
+
+
+def test_workers_give_the_same_files_also_when_one_is_killed(material, tmp_path, undisturbed):
+    text = study_text(material)
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    killed = 0
+    for _ in work_in_processes(runs, Knobs("cpu"), 2):
+        for claim in runs.path.rglob("claim") if not killed else ():
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(json.loads(claim.read_text())["pid"], signal.SIGKILL)
+                killed += 1
+                break
+    assert killed and status(runs).done == 18
+    assert without_claims(runs.path) == without_claims(undisturbed.path)
+
+
+def test_a_trial_that_kills_its_worker_twice_is_kept_as_failed(material, tmp_path):
+    text = study_text(material, calibrations="[random_tokens]", methods="['tests.test_study:Deadly()', wanda]",
+                      patterns="50%", draws="1")  # fmt: skip
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    for _ in work_in_processes(runs, Knobs("cpu"), 1):
+        pass
+    (failure,) = read(runs.path).failed
+    assert "killed twice (signal 9)" in failure.error and "Deadly" in failure.label and status(runs).done == 1
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A method that its process does not survive."""
+
+    needs: ClassVar[str] = "moments"
+    version: ClassVar[int] = 1
+
+    def __call__(self, weight, stats, pattern):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_ray_gives_the_same_files(material, tmp_path, undisturbed, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from calprune.study.cluster import work_on_ray
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    text = study_text(material)
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    assert len(list(work_on_ray(runs, Knobs("cpu"), "local"))) > 0
+    assert without_claims(runs.path) == without_claims(undisturbed.path)
+
+
+def without_claims(folder: Path) -> dict[str, object]:
+    return {name: value for name, value in contents(folder).items() if not name.endswith("claim")}
