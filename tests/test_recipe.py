@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -396,7 +397,9 @@ NO_CLASSES = "model classes: False\n"  # only the tokenizer is needed
 
 
 def reading(folder: Path, process: int) -> bool:
-    return any("own.jsonl" in str(file.resolve()) for file in Path(f"/proc/{process}/fd").iterdir())
+    with suppress(FileNotFoundError):  # files are closed while they are looked at
+        return any("own.jsonl" in os.readlink(file) for file in Path(f"/proc/{process}/fd").iterdir())
+    return False
 
 
 def writing(folder: Path, process: int) -> bool:
