@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from calprune.calibration.document import Document
+from calprune.calibration.encode import encode
 from calprune.calibration.likelihood import token_nats
 from calprune.calibration.minhash import KEPT, Signature
 from calprune.calibration.minkpp import lowest_mean, nats_and_z
@@ -73,11 +74,14 @@ def test_draws_are_of_one_size_and_share_no_word():
 
 
 def test_of_a_long_document_a_run_of_its_words_counts():
-    words = Words.of(["short one", " ".join(map(str, range(3 * LONGEST)))])
-    cut = words.stretches(random.Random(0))
-    assert cut.bounds == [0, 2, 2 + LONGEST]
-    first = words.hashes.tolist().index(cut.hashes[2])
-    assert np.array_equal(cut.hashes[2:], words.hashes[first : first + LONGEST])
+    words, firsts = Words.of(["short one", " ".join(map(str, range(3 * LONGEST)))]), set()
+    for seed in range(3):
+        cut = words.stretches(random.Random(seed))
+        assert cut.bounds == [0, 2, 2 + LONGEST]
+        first = words.hashes.tolist().index(cut.hashes[2])
+        assert np.array_equal(cut.hashes[2:], words.hashes[first : first + LONGEST])
+        firsts.add(first)
+    assert len(firsts) == 3, "not a random run"
 
 
 @pytest.mark.parametrize("shared", [0.1, 0.5, 0.9])
@@ -185,6 +189,20 @@ def test_a_text_is_more_like_its_own_source_than_like_another():
     assert found["perplexity"].n == 4 and found["jaccard"].n == 5
     without = similarity(own(like), own(reference), None, how)
     assert without["perplexity"] is None and without["jaccard"] == found["jaccard"]
+
+
+def test_no_document_fills_the_windows_alone():
+    book, pages = "b" * 5000, [chr(ord("c") + i) * 200 for i in range(8)]
+    how, tokenizer = Similarity(draws=1, words=50, window=16, windows=9), toy_tokenizer()
+    encoded = list(how._runs("text", encode(tokenizer, own([book, *pages]))))
+    assert [len(document.tokens) for document in encoded] == [16] * 9
+
+
+def test_windows_that_the_model_cannot_reach_are_refused():
+    model = Model(_byte_model(260), toy_tokenizer(), "tiny", "")
+    how = Similarity(draws=1, window=65)
+    with pytest.raises(UserError, match="longer than the 64 positions"):
+        how.under(how.read("text", own(made_up(0, 9))), model)
 
 
 def _byte_model(vocabulary: int):

@@ -45,9 +45,7 @@ class BlockComparison:
     kept: Overlap  # of the weights that both, or either, would keep
     pruned: Overlap
     inputs: tuple[InputComparison, ...]
-    halves: tuple[
-        tuple[Overlap, ...], ...
-    ]  # for each set and budget, of the weights that its halves keep; () if not asked
+    halves: tuple[tuple[Overlap, ...], ...]  # for each set and budget, of what its halves keep; () if not asked for
 
 
 @dataclass
@@ -90,7 +88,7 @@ class Comparison:
                 def keep(sums: Statistics, block: str = block, sites: list[Linear] = sites) -> Keep:
                     return self._keep(block, sites, sums.of_block(block))
 
-                met = [one.meet(keep) for one in halved] or [(next(sums), ()) for sums in whole]
+                met = [one.meet(keep) for one in halved] or [(next(sums), []) for sums in whole]
                 a, b = (sums for sums, _ in met)
                 kept, pruned = _overlaps(keep(a), keep(b))
                 inputs = tuple(_compare_inputs(a.of_block(block), b.of_block(block), self.share))

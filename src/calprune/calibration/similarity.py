@@ -14,7 +14,7 @@ from typing import Any
 
 from calprune.calibration.document import Document
 from calprune.calibration.draw import read_pool
-from calprune.calibration.encode import batches, encode, find_marks
+from calprune.calibration.encode import Encoded, batches, encode, find_marks
 from calprune.calibration.layout import Concatenate, Making
 from calprune.calibration.minhash import UNEQUAL, Signature
 from calprune.calibration.overlap import Words, jaccard, unigram_divergence
@@ -121,23 +121,34 @@ class Similarity:
         }
 
     def under(self, text: Corpus, model: Any) -> Measured:
-        """The measures under a `models.Model`: one pass over `windows` windows, cut from documents joined as the layout
-        concatenate joins them. Raises UserError where the text does not fill one."""
+        """The measures under a `models.Model`: one pass over `windows` windows, of documents joined as the layout
+        concatenate joins them. Raises UserError where the text does not fill one or the model cannot read it."""
         from calprune.calibration.minkpp import lowest_mean, nats_and_z  # transformers' models are imported
 
+        reach = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+        if reach and self.window > reach:
+            raise UserError(f"windows of {self.window} tokens are longer than the {reach} positions of {model.name}")
         making = Making(text.name, "", model.tokenizer, find_marks(model.tokenizer), self.seed)
-        lengths = [self.window] * self.windows
-        rows = [row.tokens for row in Concatenate()(encode(model.tokenizer, text.documents), lengths, making)]
+        documents = self._runs(text.name, encode(model.tokenizer, text.documents))
+        rows = [row.tokens for row in Concatenate()(documents, [self.window] * self.windows, making)]
         if not rows:
-            raise UserError(
-                f"{text.name}: too little text for one window of {self.window} tokens; ask for shorter ones"
-            )
+            raise UserError(f"{text.name}: too little text for one window of {self.window} tokens; "
+                            "ask for shorter windows")  # fmt: skip
         found = nats_and_z(model.model, rows)
+        if any(nats.isnan().any() for nats, _ in found):
+            raise UserError(f"the logits of {model.name} hold NaN on {text.name}, so nothing can be measured")
         nats = mean_of([float(nats.double().mean()) for nats, _ in found])
         return {
             "min_k": mean_of([lowest_mean(z, self.share) for _, z in found]),
             "perplexity": nats.map(_exp) if nats else None,
         }
+
+    def _runs(self, name: str, documents: Iterable[Encoded]) -> Iterator[Encoded]:
+        """Of each document a random run of `window` tokens at most, so that no book fills all windows."""
+        stream = rng(self.seed, f"windows/{name}")
+        for document in documents:
+            first = stream.randrange(max(1, len(document.tokens) - self.window + 1))
+            yield document._replace(tokens=document.tokens[first : first + self.window], weights=None)
 
 
 def similarity(
@@ -194,4 +205,4 @@ def _signed(documents: Iterable[Document], signature: Signature) -> Iterator[Doc
 
 
 def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf  # float64 ends at exp(709)
+    return math.exp(min(nats, 700))  # float64 ends at exp(709)
