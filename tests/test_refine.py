@@ -108,6 +108,7 @@ def test_the_first_block_comes_nearer_to_the_dense_one_and_nothing_but_its_linea
             assert torch.equal(refined.get_parameter(name), was)
     assert all(r.zeros == int((refined.get_submodule(r.name).weight == 0).sum()) for r in reports)
     assert all(r.sparsity == 0.5 for r in reports)
+    assert all(p.grad is None for p in refined.parameters())
 
 
 def test_global_propagation_aims_at_the_dense_model_and_local_at_the_dense_block():
@@ -178,6 +179,11 @@ def test_a_folder_of_another_job_or_another_model_is_refused(tmp_path):
         list(Pruning(Wanda(), HALF).blocks(tiny_model("llama"), calibration(), resume=tmp_path / "kept"))
     with pytest.raises(UserError, match=r"other weights of model\.layers\.0"):
         list(Pruning(Wanda(), TWO_FOUR).blocks(tiny_model("llama", 1), calibration(), resume=tmp_path / "kept"))
+
+
+def test_a_second_set_for_a_method_that_trains_on_nothing_is_refused():
+    with pytest.raises(UserError, match="refines no block"):
+        prune(tiny_model("llama"), calibration(), Wanda(), HALF, refine_on=calibration(1))
 
 
 def test_weights_keep_their_dtype():

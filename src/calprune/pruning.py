@@ -24,7 +24,7 @@ from calprune.methods import Method
 from calprune.pattern import Pattern, PatternError, check_width
 from calprune.refine import Refinement
 from calprune.refine.beside import Beside
-from calprune.refine.kept import Kept, digest
+from calprune.refine.kept import Kept
 from calprune.refine.windows import Outputs
 from calprune.statistics import BlockStats, Statistics
 from calprune.stats import LADDER, InputStats, Needs, StatsError, relative_error
@@ -78,19 +78,18 @@ class Pruning:
         are kept, so that the same call goes on where it was stopped.
         """
         patterns = self.allocate(model, data, **knobs)
-        beside = self._beside(model, data if refine_on is None else refine_on, knobs.get("device"))
+        beside = self._beside(model, data, refine_on, knobs.get("device"))
         kept = Kept(resume, self._named(data, refine_on)) if resume else None
         training = model.training
         try:
             for name, sites, stats in _visits(model, data, self.method, self.propagate, knobs):
                 here = [site for site in sites if f"{name}.{site.name}" in patterns]
                 refining = beside.enter() if beside else None
-                dense = digest(here) if kept else ""
                 found = kept.restore(name, here) if kept else None
                 if found is None:
                     reports = self._prune_block(name, here, stats, patterns, refining)
                     if kept:
-                        kept.keep(name, here, dense, [asdict(report) for report in reports])
+                        kept.keep(name, here, [asdict(report) for report in reports])
                 else:
                     reports = tuple(LinearReport(**{**r, "shape": tuple(r["shape"])}) for r in found)
                 yield reports
@@ -99,9 +98,11 @@ class Pruning:
         finally:
             model.train(training)
 
-    def _beside(self, model: nn.Module, on: Any, device: Any) -> Beside | None:
-        method = self.method
+    def _beside(self, model: nn.Module, data: Any, refine_on: Any, device: Any) -> Beside | None:
+        method, on = self.method, data if refine_on is None else refine_on
         if not isinstance(method, Refinement):
+            if refine_on is not None:
+                raise UserError(f"{method} refines no block, so it trains on nothing: leave refine_on out")
             return None
         if on is None or isinstance(on, Statistics):
             raise UserError(f"{method} trains on sequences: give it a calibration set, beside saved statistics if any")

@@ -38,6 +38,12 @@ def prune_command(
     propagate: Annotated[
         str, typer.Option(help="pruned: blocks see pruned outputs; dense: one pass, not two")
     ] = "pruned",
+    refine_on: Annotated[
+        str | None, typer.Option(help="what block_reconstruction and regional train on; default: --calibration")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="folder that keeps done blocks: the same command goes on where it was stopped")
+    ] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
@@ -73,8 +79,11 @@ def prune_command(
     data = about = None
     if calibration is not None and job.needs != "nothing":
         data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
+    trained = None
+    if refine_on is not None:
+        trained, _ = open_data(refine_on, loaded, num_samples, max_seq_length, seed, data_root)
     started = time.perf_counter()
-    blocks = job.blocks(loaded.model, data, device=target, batch_size=batch_size)
+    blocks = job.blocks(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
     reports = [r for block in following(blocks, loaded.model, "pruning") for r in block]
     description = describe(job, loaded, reports, time.perf_counter() - started) | {"calibration": about}
     save_pruned(loaded, description, out)

@@ -41,7 +41,7 @@ class BlockReconstruction:
     batch_size: int = 8  # sequences
     seed: int = 0  # of the order of the batches
 
-    needs: ClassVar[Needs] = "nothing"  # and what the start reads
+    needs: ClassVar[Needs] = "moments"  # data in any case, to train on; and what the start reads
     version: ClassVar[int] = 1
 
     def __post_init__(self):

@@ -31,7 +31,7 @@ class Regional:
     sequences: int = 32  # of each round; fewer where the calibration set has fewer
     seed: int = 0  # of which sequences, and in which order
 
-    needs: ClassVar[Needs] = "nothing"  # and what the start reads
+    needs: ClassVar[Needs] = "moments"  # data in any case, to train on; and what the start reads
     version: ClassVar[int] = 1
     windows: ClassVar[Windows] = "block"
     global_propagation: ClassVar[bool] = False

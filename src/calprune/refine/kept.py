@@ -23,6 +23,7 @@ class Kept:
     def __init__(self, folder: str | Path, job: dict[str, Any]):
         """`job`: plain data, all that the weights depend on beside the model. Raises UserError for another job's."""
         self.folder = Path(folder)
+        self._dense = ""  # the digest of the weights of the block that was last asked for, before they change
         path = self.folder / "job.json"
         if not path.exists():
             write_json(path, {"format": 1, "job": job})
@@ -30,23 +31,27 @@ class Kept:
             raise UserError(f"{folder} holds the blocks of another job; name a folder that is absent or empty")
 
     def restore(self, name: str, sites: list[Linear]) -> list[dict[str, Any]] | None:
-        """Write the block's weights as they were kept, and return its reports; None: it is still to be done."""
+        """Write the block's weights as they were kept, and return its reports; None: it is still to be done.
+
+        To be called while the block is dense.
+        """
+        self._dense = digest(sites)
         folder = self.folder / name
         if not folder.is_dir():
             return None
         about = read_json(folder / "block.json", "a block of a job that was stopped")
-        if about["dense"] != digest(sites):
+        if about["dense"] != self._dense:
             raise UserError(f"{folder} was made from other weights of {name}: of another model")
         weights = load_file(folder / "weights.safetensors")
         for site in sites:
             site.write(weights[site.name].to(site.weight.device))
         return about["reports"]
 
-    def keep(self, name: str, sites: list[Linear], dense: str, reports: list[dict[str, Any]]) -> None:
-        """Keep the block as it now is; `dense`: the digest of its weights before."""
+    def keep(self, name: str, sites: list[Linear], reports: list[dict[str, Any]]) -> None:
+        """Keep the block as it now is."""
         with whole_folder(self.folder / name) as making:
             save_file({s.name: s.weight.contiguous().cpu() for s in sites}, making / "weights.safetensors")
-            write_json(making / "block.json", {"format": 1, "dense": dense, "reports": reports})
+            write_json(making / "block.json", {"format": 1, "dense": self._dense, "reports": reports})
 
 
 def digest(sites: list[Linear]) -> str:

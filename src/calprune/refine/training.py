@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calprune.blocks import Block
-from calprune.config import rng
+from calprune.config import UserError, rng
 from calprune.linears import Linear
 from calprune.refine.windows import WHOLE, Outputs, outputs_of
 
@@ -63,17 +63,21 @@ class Training:
         for _ in range(self.epochs):
             shuffling.shuffle(order)
             for i in order[:count]:
-                optimiser.zero_grad()
                 with torch.enable_grad():
                     given = outputs_of(block, block.batches[i], [name], state.effective())[name]
-                    _error(given, targets[i][name], block.batches[i].counts()).backward()
+                    error = _error(given, targets[i][name], block.batches[i].counts())
+                # not backward(), which would leave gradients in the block's other weights
+                for parameter, g in zip(
+                    parameters, torch.autograd.grad(error, parameters, allow_unused=True), strict=True
+                ):
+                    parameter.grad = g
                 torch.nn.utils.clip_grad_norm_(parameters, self.clip)
                 optimiser.step()
                 rate.step()
             state.write()
-            error = error_of(block, name, targets)
-            if error < best:
-                best = error
+            reached = error_of(block, name, targets)
+            if reached < best:
+                best = reached
                 state.remember()
         state.restore()
         return Refined(name, before, best)
@@ -84,6 +88,9 @@ class _Weights:
 
     def __init__(self, block: Block, sites: list[Linear], keep: dict[str, Bool[Tensor, "_ _"]]):
         self.sites, self.keep = sites, {site.name: keep[site.name] for site in sites}
+        own = dict(block.module.named_parameters())
+        if fused := [s.name for s in sites if f"{s.name}.weight" not in own]:
+            raise UserError(f"{block.name}.{fused[0]} is part of a fused tensor and cannot be refined: --ignore it")
         self.trained = {s.name: s.weight.float().clone().requires_grad_() for s in sites}
         self.remember()
 
