@@ -9,8 +9,21 @@ from calprune import report
 from tests.made_up_study import made_up
 
 CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-         "--disable-component-update --disable-sync").split()  # fmt: skip
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+CONTRASTS = """() => {
+  const light = (colour) => {
+    const v = colour.match(/[\\d.]+/g).slice(0, 3).map((x) => x / 255);
+    const [r, g, b] = v.map((x) => (x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = light(getComputedStyle(document.body).backgroundColor);
+  const against = (l) => (Math.max(l, ground) + 0.05) / (Math.min(l, ground) + 0.05);
+  const least = (query, property) => Math.min(...[...document.querySelectorAll(query)].map(
+    (one) => against(light(getComputedStyle(one)[property]))));
+  return [least('p, td, th, dt, dd, a, summary, button', 'color'), least('svg text', 'fill'),
+          least('svg .mark-symbol path', 'fill')];
+}"""
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium at /usr/bin/chromium")
 
 
@@ -62,16 +75,7 @@ def test_it_draws_fits_and_asks_for_nothing(opened):
 
 def test_letters_and_marks_stand_out_from_the_ground(opened):
     page, _ = opened
-    contrasts = page.evaluate("""() => {
-      const light = (c) => { const v = c.match(/[\\d.]+/g).slice(0, 3).map((x) => { x /= 255;
-        return x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4; });
-        return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2]; };
-      const ground = light(getComputedStyle(document.body).backgroundColor);
-      const against = (c) => { const l = light(c); return (Math.max(l, ground) + 0.05) / (Math.min(l, ground) + 0.05); };
-      const of = (query, property) => [...document.querySelectorAll(query)].map((e) => against(getComputedStyle(e)[property]));
-      return [Math.min(...of('p, td, th, dt, dd, a, summary, button', 'color')), Math.min(...of('svg text', 'fill')),
-              Math.min(...of('svg .mark-symbol path', 'fill'))]; }""")
-    words, letters, marks = contrasts
+    words, letters, marks = page.evaluate(CONTRASTS)
     assert words >= 4.5 and letters >= 4.5 and marks >= 3
 
 

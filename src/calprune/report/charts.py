@@ -75,7 +75,7 @@ def dots(
     rows = alt.Y("source:N", sort=list(order), title=None, axis=alt.Axis(labelLimit=150, domain=False, ticks=False))
     side_by_side, lanes = _lanes(points)
     apart = alt.YOffset("lane:Q", scale=alt.Scale(domain=[-lanes / 2, lanes / 2]))
-    drawn = alt.Chart().encode(y=rows, yOffset=apart, color=_colour(series))
+    drawn = alt.Chart(alt.NamedData("points")).encode(y=rows, yOffset=apart, color=_colour(series))
     span = drawn.mark_rule(strokeWidth=2, opacity=0.55).encode(x=_value_axis("X", axis, "low"), x2="high:Q")
     dot = drawn.mark_point(filled=True, size=64, opacity=1).encode(
         x=_value_axis("X", axis), shape=_shape(series), tooltip=_tooltip(axis)
@@ -95,7 +95,7 @@ def curve(
         scale=alt.Scale(type="log", base=2, nice=False) if along.log else alt.Scale(zero=False, padding=14),
         axis=alt.Axis(values=sorted({float(p.x) for p in points}), grid=False, format="~s" if along.log else "~f"),
     )
-    drawn = alt.Chart().encode(x=at, color=_colour(series))
+    drawn = alt.Chart(alt.NamedData("points")).encode(x=at, color=_colour(series))
     line = drawn.mark_line(strokeWidth=2).encode(y=_value_axis("Y", axis))
     span = drawn.mark_rule(strokeWidth=1.5, opacity=0.55).encode(y=_value_axis("Y", axis, "low"), y2="high:Q")
     dot = drawn.mark_point(filled=True, size=56, opacity=1).encode(
@@ -112,7 +112,7 @@ def heat(points: Sequence[Point], columns: Sequence[str], order: Sequence[str]) 
                     ticks=False)  # fmt: skip
     side = alt.X("x:N", sort=list(columns), title=None, axis=head)
     rows = alt.Y("source:N", sort=list(order), title=None, axis=alt.Axis(labelLimit=150, domain=False, ticks=False))
-    drawn = alt.Chart().encode(x=side, y=rows)
+    drawn = alt.Chart(alt.NamedData("points")).encode(x=side, y=rows)
     cell = drawn.mark_rect(stroke="var(--ground)", strokeWidth=2).encode(
         color=alt.value(PALETTE[1]),
         opacity=alt.Opacity("value:Q", scale=alt.Scale(domain=[0, 1], range=[0.03, 0.75]), legend=None),
@@ -133,7 +133,7 @@ def scatter(points: Sequence[Point], along: Axis, axis: Axis) -> dict[str, Any]:
     """A dot a source: how alike its text is against what came of it."""
     alt = altair()
     at = alt.X("x:Q", title=along.title, scale=alt.Scale(zero=False, padding=24))
-    drawn = alt.Chart().encode(x=at)
+    drawn = alt.Chart(alt.NamedData("points")).encode(x=at)
     span = drawn.mark_rule(strokeWidth=2, opacity=0.55, color=PALETTE[0]).encode(
         y=_value_axis("Y", axis, "low"), y2="high:Q"
     )
@@ -204,4 +204,4 @@ def _finished(chart: Any, values: list[dict[str, Any]], height: int) -> dict[str
         validate=False
     )  # a browser draws each in the tests
     spec.pop("config", None)
-    return spec | {"data": {"values": values}}
+    return spec | {"datasets": {"points": values}}

@@ -13,8 +13,9 @@ async function draw() {
   if (!specs) return;
   const drawings = JSON.parse(specs.textContent);
   for (const place of document.querySelectorAll("[data-spec]")) {
-    await vegaEmbed(place, drawings[place.dataset.spec], { actions: false, renderer: "svg", config });
-    place.querySelector("svg").setAttribute("aria-hidden", "true"); // the place itself says what is drawn
+    const within = place.appendChild(document.createElement("div"));
+    within.setAttribute("aria-hidden", "true"); // the place itself says what is drawn; vega-embed would say it anew
+    await vegaEmbed(within, drawings[place.dataset.spec], { actions: false, renderer: "svg", config });
     await new Promise((resolve) => setTimeout(resolve));
   }
 }
