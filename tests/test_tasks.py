@@ -420,3 +420,28 @@ def test_the_rows_on_disk_make_requests(name, data_root):
         assert all(
             context.strip() and continuation.strip() for context, continuation in (r.args for r in item.requests)
         )
+
+
+def test_the_command_asks_tasks(root, monkeypatch, capsys, tmp_path):
+    from calprune.cli import main
+    from calprune.models import save
+
+    toy = toy_model()
+    save(toy.model, toy.tokenizer, tmp_path / "toy")
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["calprune", "eval", str(tmp_path / "toy"), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    tasks = ("--task", "piqa", "--task", "rte(examples=2)", "--data-root", root)
+    status, out, err = run(*tasks, "--json")
+    assert status == 0, err
+    piqa, rte = json.loads(out)["tasks"]
+    found = find_task("piqa").run(toy, root)
+    assert (piqa["value"], piqa["items"], piqa["chance"]) == (found.value, 4, 0.5) and rte["items"] == 2
+    assert json.loads(out)["perplexity"] is None
+    assert "on rte(examples=2), 2 items" in run(*tasks)[1]
+    assert run("--task", "piqqa")[2].startswith("calprune: unknown task 'piqqa'; did you mean 'piqa'?")
+    assert "nothing to measure" in run()[2] and "nothing to measure KL on" in run("--kl-to", "demo", *tasks)[2]

@@ -1,4 +1,4 @@
-"""calprune eval: perplexity on text, and KL to the dense model."""
+"""calprune eval: perplexity on text, KL to the dense model, and tasks."""
 
 import json
 import math
@@ -14,16 +14,19 @@ from calprune.config import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from calprune.evaluate.tasks import Outcomes
     from calprune.models import Model
     from calprune.uncertainty import Estimate
 
+_TASK = 'questions to answer: "boolq(examples=200)", "bandari/gsm8k"; repeatable'
 _TEXT = "text to judge on: a catalogue name (its evaluation split), a text file, the folder of a built set; repeatable"
 
 
 @app.command("eval")
 def eval_command(
     model: opt.Model,
-    perplexity: Annotated[list[str], typer.Option(help=_TEXT)],
+    perplexity: Annotated[list[str], typer.Option(default_factory=list, help=_TEXT)],
+    task: Annotated[list[str], typer.Option(default_factory=list, help=_TASK)],
     kl_to: Annotated[
         str | None, typer.Option(help="the dense model: measures KL(dense || model) on the same text")
     ] = None,
@@ -35,16 +38,24 @@ def eval_command(
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Measure a model's perplexity on held-out text, and how far it is from the dense model.
+    """Measure a model's perplexity on held-out text, how far it is from the dense model, and its answers on tasks.
 
-    Example: calprune eval pruned --perplexity wikipedia --perplexity notes.txt --kl-to demo
+    Example: calprune eval pruned --perplexity wikipedia --perplexity notes.txt --kl-to demo --task "boolq(examples=9)"
     """
     from calprune.calibration.set import tokenizer_hash
+    from calprune.cli.progress import tracking
+    from calprune.evaluate.tasks import find_task
     from calprune.evaluate.text import open_text
     from calprune.evaluate.windows import PROTOCOL, windows_of
     from calprune.models import load, load_tokenizer
 
     started = time.perf_counter()
+    if not perplexity and (kl_to or not task):
+        raise UserError("nothing to measure" + (" KL on" if kl_to else "") + "; give --perplexity wikipedia"
+                        + ("" if kl_to else ', or --task "boolq(examples=200)"'))  # fmt: skip
+    tasks = [find_task(text) for text in task]
+    for asked in tasks:
+        asked.files(data_root)  # so that what is missing is said before a model is loaded
     tokenizer = load_tokenizer(model)
     texts = [open_text(spec, tokenizer, data_root) for spec in perplexity]
     windows = [windows_of(text.documents, tokenizer, window, tokens) for text in texts]
@@ -58,10 +69,12 @@ def eval_command(
         {"name": text.name, "held": text.held} | _measured(judged, dense, rows, batch_size or 4)
         for text, rows in zip(texts, windows, strict=True)
     ]
+    answered = [_answered(each.run(judged, data_root)) for each in tracking(tasks, len(tasks), "tasks")]
+    first = found[0] if found else {"perplexity": None, "kl": None}
     told = {
         "format": 1, "model": {"name": judged.name, "id": judged.id},
         "kl_to": {"name": dense.name, "id": dense.id} if dense else None,
-        "perplexity": found[0]["perplexity"], "kl": found[0]["kl"], "texts": found, "window": window,
+        "perplexity": first["perplexity"], "kl": first["kl"], "texts": found, "tasks": answered, "window": window,
         "predictions_per_window": window - 1, "protocol": PROTOCOL, "seconds": time.perf_counter() - started,
     }  # fmt: skip
     print(json.dumps(told, indent=1, allow_nan=False) if as_json else _summary(told))
@@ -85,6 +98,22 @@ def _measured(judged: "Model", dense: "Model | None", windows: "Tensor", batch_s
     return told | _numbers("kl", reference.divergence(judged.model, following("divergence")).estimate())
 
 
+def _answered(outcomes: "Outcomes") -> dict[str, Any]:
+    """What is printed of one task."""
+    from calprune.uncertainty import mean_of
+
+    found = mean_of(outcomes.items)
+    assert found is not None, "a task has one item at least"
+    about = {"name": outcomes.task, "metric": outcomes.metric, "capability": outcomes.capability}
+    sizes = {
+        "chance": outcomes.chance,
+        "items": len(outcomes.items),
+        "cut": outcomes.cut,
+        "requests": outcomes.requests,
+    }
+    return about | _numbers("value", found) | sizes
+
+
 def _numbers(name: str, estimate: "Estimate | None") -> dict[str, float | None]:
     """A value and its interval; null is not measured, or more than a number can say."""
     ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
@@ -101,7 +130,13 @@ def _summary(told: dict[str, Any]) -> str:
         lines.append(f"  perplexity        {_shown(text, 'perplexity')}")
         lines.append(f"  nats per token    {_shown(text, 'nats_per_token')}")
         lines += [f"  KL({to['name']} || {name})  {_shown(text, 'kl')} nats per token"] if to else []
-    return "\n".join([*lines, f"brackets: 95 % intervals over windows. Protocol: {told['protocol']}."])
+    for task in told["tasks"]:
+        cut = f", {task['cut']} cut to the model's window" if task["cut"] else ""
+        lines.append(f"{name} on {task['name']}, {task['items']} items{cut}")
+        metric = task["metric"].replace("_", " ")
+        lines.append(f"  {metric:17} {_shown(task, 'value')}, by guessing {task['chance']:.4g}")
+    protocol = f" Protocol of perplexity: {told['protocol']}." if told["texts"] else ""
+    return "\n".join([*lines, f"brackets: 95 % intervals over windows or items.{protocol}"])
 
 
 def _shown(text: dict[str, Any], name: str) -> str:

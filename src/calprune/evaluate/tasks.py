@@ -30,7 +30,8 @@ def find_task(text: str) -> Task:
         raise _unreadable(text)
     name, brackets = match[1], match[2] or "()"
     if name not in TASKS:
-        near = did_you_mean(name, [own] if (own := f"bandari/{name}") in TASKS else TASKS)
+        own = f"bandari/{name}"
+        near = f"; did you mean {own!r}?" if own in TASKS else did_you_mean(name, TASKS)
         listed = "" if "there are" in near else f" (there are: {', '.join(TASKS)})"
         raise ConfigError(f"unknown task {name!r}{near}{listed}")
     try:
