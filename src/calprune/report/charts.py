@@ -92,7 +92,7 @@ def curve(
     at = alt.X(
         "x:Q",
         title=along.title,
-        scale=alt.Scale(type="log", base=2, nice=False) if along.log else alt.Scale(zero=False, padding=14),
+        scale=alt.Scale(type="log", base=2, nice=False, padding=14) if along.log else alt.Scale(zero=False, padding=14),
         axis=alt.Axis(values=sorted({float(p.x) for p in points}), grid=False, format="~s" if along.log else "~f"),
     )
     drawn = alt.Chart(alt.NamedData("points")).encode(x=at, color=_colour(series))
@@ -179,7 +179,7 @@ def _shape(series: Sequence[str]) -> Any:
 def _value_axis(channel: str, axis: Axis, field: str = "value") -> Any:
     alt = altair()
     scale = alt.Scale(type="log") if axis.log else alt.Scale(zero=False, padding=10)
-    look = alt.Axis(format="~%" if axis.percent else "~g" if axis.log else "", tickCount=4)
+    look = alt.Axis(format="~%" if axis.percent else "~g", tickCount=4)
     return getattr(alt, channel)(f"{field}:Q", title=axis.title, scale=scale, axis=look)
 
 

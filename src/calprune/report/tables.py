@@ -16,7 +16,7 @@ class Column:
 
     name: str
     kind: str = "text"  # "text", "number", "estimate" (takes three columns of a file), "p"
-    percent: bool = False  # shown times 100
+    percent: bool = False  # an estimate is shown times 100
     show: Literal["always", "varying", "never"] = "always"  # to readers; files have it; varying: where cells differ
 
     @property
@@ -32,15 +32,18 @@ class Column:
 
     def shown(self, cell: Cell) -> str:
         """The cell as it is read."""
-        if self.kind == "estimate":
-            return cell if isinstance(cell, str) else with_interval(cell, self.percent)
-        if self.kind == "p":
-            return probability(cell)
-        if isinstance(cell, float):
-            return number(cell * 100, 1) + " %" if self.percent else number(cell)
-        if isinstance(cell, int):
-            return f"{cell:,}"
-        return "—" if cell is None else cell
+        match cell:
+            case Estimate():
+                return with_interval(cell, self.percent)
+            case None:
+                return "—" if self.kind == "number" else "not measured"
+            case float() if self.kind == "p":
+                return probability(cell)
+            case float():
+                return number(cell)
+            case int():
+                return f"{cell:,}"
+        return cell
 
 
 @dataclass(frozen=True)
