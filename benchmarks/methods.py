@@ -1,9 +1,9 @@
 """Time every method on one block of the demo model, and SparseGPT's solve beside a plain column loop.
 
-    python benchmarks/methods.py [--calibration pydoc_topics] [--pattern 2:4] [--block 10] [--skip sparseswaps]
+    python -P benchmarks/methods.py [--calibration pydoc_topics] [--pattern 2:4] [--block 10] [--skip sparseswaps]
 
-One thread; processor seconds of the calls alone, the least of three (of one, where a call takes more than a second), with
-what linears share (the factor of H) paid in each. Writes benchmarks/methods.md.
+One thread; processor seconds of the calls alone, the least of three (of one, where a call takes more than a second),
+with what linears share (the factor of H) paid in each. Writes benchmarks/methods.md.
 """
 
 import argparse
@@ -45,6 +45,7 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
     """Each method on the seven linears of one block."""
     pattern = parse_pattern(asked.pattern)
     root = os.environ.get("CALPRUNE_DATA")
+    SparseGPT()(torch.randn(4, 8), stats_of_noise(), parse_pattern("2:4"))  # compiled before the clock
     matrices = block_of(asked.calibration, asked.block, Path(root) if root else None)
     times = {}
     for name in METHODS:
@@ -59,7 +60,7 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
     return [
         "# Every method's time",
         "",
-        f"`python {' '.join(['benchmarks/methods.py', *sys.argv[1:]])}`, {datetime.date.today()}; {processor()}, one "
+        f"`python -P {' '.join(['benchmarks/methods.py', *sys.argv[1:]])}`, {datetime.date.today()}; {processor()}, one "
         f"thread, torch {torch.__version__}; numba {'used' if compiled() else 'not installed'}.",
         "",
         f"Block {asked.block} of the demo model, its {len(matrices)} linears, {asked.pattern}, 16 x 256 tokens of "
@@ -71,6 +72,12 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
         "|-|-|-|-|",
         *rows,
     ]
+
+
+def stats_of_noise(width: int = 8) -> InputStats:
+    stats = InputStats(width, "gram")
+    stats.observe(torch.randn(4 * width, width))
+    return stats
 
 
 def example(name: str) -> Method | None:
@@ -93,8 +100,8 @@ def block_of(spec: str, number: int, data_root: Path | None) -> list[tuple[Tenso
 
 
 def run(method, weight: Tensor, stats: InputStats, pattern) -> tuple[float, float]:
-    pruned = method(weight, 1.0 * stats, pattern)  # once before the clock: compiled code is loaded
-    return least(lambda: method(weight, 1.0 * stats, pattern))[0], relative_error(weight, pruned, stats)
+    seconds, pruned = least(lambda: method(weight, 1.0 * stats, pattern))  # 1.0 *: a copy that holds no factor yet
+    return seconds, relative_error(weight, pruned, stats)
 
 
 def least(call, times: int = 3) -> tuple[float, Tensor]:
@@ -115,7 +122,7 @@ def solve_table() -> list[str]:
         numbers = torch.Generator().manual_seed(0)
         mixing = torch.randn(width, width, generator=numbers) * torch.logspace(-1, 1, width) / 30
         stats = InputStats(width, "gram")
-        stats.observe(torch.randn(2 * width, width, generator=numbers) @ mixing)
+        stats.observe(torch.randn(width, width, generator=numbers) @ mixing)
         stats.factor(0.01)
         weight = torch.randn(out, width, generator=numbers)
         for text in ("50%", "2:4"):

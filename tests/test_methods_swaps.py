@@ -62,14 +62,14 @@ def plain_dsnot(weight: Tensor, x: Tensor, keep: Tensor, of: int | None, cycles:
                 break
             grow = max(pruned, key=lambda j: eps.sign() * D[j] / var[j])
             drops = [j for j in kept if (j // of == grow // of if of else eps.sign() * D[j] < 0)]
+            pruned.discard(grow)
             if not drops:
-                break
+                continue
             drop = min(drops, key=lambda j: W[i, j].abs() * norm[j])
             after = eps + D[drop] - D[grow]
             if abs(after) >= abs(eps):
-                break
+                continue
             eps, keep[i, grow], keep[i, drop] = after, True, False
-            pruned.discard(grow)
             kept.discard(drop)
     return keep
 
