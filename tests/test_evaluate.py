@@ -64,8 +64,11 @@ def test_perplexity_of_a_model_that_knows_nothing_is_the_size_of_its_vocabulary(
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])  # gemma2 bounds its logits after the output embeddings
-def test_divergence_is_the_sum_over_the_vocabulary(family):
+@pytest.mark.parametrize("embeddings", ["its own", "the dense model's"])
+def test_divergence_is_the_sum_over_the_vocabulary(family, embeddings):
     dense, pruned, windows = tiny_model(family), tiny_model(family, seed=1), some_windows()
+    if embeddings != "its own":
+        pruned.get_output_embeddings().weight.data.copy_(dense.get_output_embeddings().weight)
     with torch.no_grad():
         log_p, log_q = (m(input_ids=windows).logits[:, :-1].double().log_softmax(-1) for m in (dense, pruned))
     expected = F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1).mean(1)
@@ -78,6 +81,16 @@ def test_divergence_is_the_sum_over_the_vocabulary(family):
 def test_a_model_diverges_from_itself_by_nothing(family):
     model = tiny_model(family)
     assert DenseReference(model, some_windows()).divergence(model).nats.abs().max() == 0
+
+
+def test_a_model_in_bfloat16_is_compared_by_its_own_rounded_logits():
+    dense, pruned, windows = tiny_model("llama").bfloat16(), tiny_model("llama", seed=1).bfloat16(), some_windows()
+    with torch.no_grad():
+        log_p, log_q = (m(input_ids=windows).logits[:, :-1].double().log_softmax(-1) for m in (dense, pruned))
+    expected = F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1).mean(1)
+    assert DenseReference(dense, windows, batch_size=2).divergence(pruned).nats.tolist() == pytest.approx(
+        expected.tolist(), rel=1e-4
+    )
 
 
 def test_a_model_pruned_in_place_is_compared_with_what_it_was():

@@ -2,6 +2,14 @@
 
 A window's value is the mean over its first T - 1 positions (those from which perplexity predicts) of
 sum over the vocabulary of p (ln p - ln q), p the dense model's and q the pruned one's probabilities.
+
+Where logits are linear in the final hidden states h (W h + b, in float32: most models) and the pruned model has the
+dense one's W and b, it needs no second set of logits: it is
+
+    (W' p) . (h_p - h_q) - ln sum exp(W h_p + b) + ln sum exp(W h_q + b)
+
+and W' p is as short as a hidden state and known from the dense model alone. So beside the pruned model's perplexity its
+divergence costs next to nothing.
 """
 
 from dataclasses import dataclass
@@ -31,26 +39,33 @@ class Divergence:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class _Dense:
+    """What is kept of the dense model at n positions, on the CPU."""
+
+    nats: Float[Tensor, "n"]  # -ln p of the token that follows
+    hidden: Float[Tensor, "n hidden"]  # final states
+    normaliser: Float[Tensor, "n"]  # ln sum exp of the logits
+    mean: Float[Tensor, "n hidden"] | None  # W' p; None: the logits are not linear in the hidden states
+
+
 class DenseReference:
     """What the dense model makes of the windows, kept for comparing many pruned models with it.
 
-    Kept are its final hidden states on the CPU (windows · T · hidden numbers: 2.3 KB a token for SmolLM2-135M) and its
-    output embeddings, not its logits. So its blocks may be pruned in place afterwards; its embeddings may not change.
+    Kept are two vectors a position (4.6 KB a token for SmolLM2-135M), not its logits, and its output embeddings. So its
+    blocks may be pruned in place afterwards; its embeddings may not change.
     """
 
     def __init__(
         self, model: PreTrainedModel, windows: Int[Tensor, "n T"], *, batch_size: int = 4, follow: Follow = iter
     ) -> None:
         self.head = Head(model)
-        batches = windows.split(batch_size)
         with faster_products(model):
-            hidden = [self.head.hidden(batch)[:, :-1].cpu() for batch in follow(batches)]
-        self.batches = list(zip(batches, hidden, strict=True))
+            self.batches = [(batch, self._dense(batch)) for batch in follow(windows.split(batch_size))]
 
     def perplexity(self) -> Perplexity:
         """The dense model's own, from what was kept of it."""
-        with faster_products(self.head.embeddings):
-            return Perplexity(torch.cat([self._dense_nats(batch, dense) for batch, dense in self.batches]))
+        return Perplexity(torch.cat([window_means([dense.nats], len(batch)) for batch, dense in self.batches]))
 
     def divergence(self, pruned: PreTrainedModel, follow: Follow = iter) -> Divergence:
         """KL(dense || pruned) of each window. Raises UserError when the two have not one vocabulary."""
@@ -62,28 +77,40 @@ class DenseReference:
         if head.vocabulary != self.head.vocabulary:
             raise UserError(f"KL divergence needs one vocabulary: the dense model has {self.head.vocabulary} tokens, "
                             f"the other one {head.vocabulary}")  # fmt: skip
+        shared = torch.equal(head.weight.to(self.head.device), self.head.weight)
         with faster_products(pruned), faster_products(self.head.embeddings):
             tokens = follow([tokens for tokens, _ in self.batches])
-            pairs = zip(tokens, [hidden for _, hidden in self.batches], strict=True)
-            found = [self._compared(head, batch, dense) for batch, dense in pairs]
+            pairs = zip(tokens, [dense for _, dense in self.batches], strict=True)
+            found = [self._compared(head, batch, dense, shared) for batch, dense in pairs]
         return Divergence(torch.cat([kl for kl, _ in found])), Perplexity(torch.cat([nats for _, nats in found]))
 
-    def _compared(
-        self, head: Head, batch: Int[Tensor, "b T"], dense: Float[Tensor, "b T_1 hidden"]
-    ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
-        p_hidden, q_hidden = dense.flatten(0, 1), head.hidden(batch)[:, :-1].flatten(0, 1)
-        targets = batch[:, 1:].flatten()
-        kl, nats = [], []
-        for piece in head.pieces(len(p_hidden)):
-            log_p = self.head.log_probabilities(p_hidden[piece])
-            log_q = head.log_probabilities(q_hidden[piece]).to(log_p.device)
-            kl.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
-            nats.append(nats_of(log_q, targets[piece]))
-        return window_means(kl, len(batch)), window_means(nats, len(batch))
+    def _dense(self, batch: Int[Tensor, "b T"]) -> _Dense:
+        hidden, targets = self.head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
+        nats, normalisers, means = [], [], []
+        for piece in self.head.pieces(len(targets)):
+            logits = self.head.logits(hidden[piece])
+            normalisers.append(logits.logsumexp(-1))
+            nats.append(nats_of(logits, normalisers[-1], targets[piece]))
+            if self.head.is_linear:
+                means.append(((logits - normalisers[-1][:, None]).exp() @ self.head.weight).cpu())
+        mean = torch.cat(means) if means else None
+        return _Dense(torch.cat(nats), hidden.cpu(), torch.cat(normalisers).cpu(), mean)
 
-    def _dense_nats(self, batch: Int[Tensor, "b T"], dense: Float[Tensor, "b T_1 hidden"]) -> Float[Tensor, "b"]:
-        hidden, targets = dense.flatten(0, 1), batch[:, 1:].flatten()
-        return window_means(
-            [nats_of(self.head.log_probabilities(hidden[p]), targets[p]) for p in self.head.pieces(len(targets))],
-            len(batch),
-        )
+    def _compared(
+        self, head: Head, batch: Int[Tensor, "b T"], dense: _Dense, shared: bool
+    ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        hidden, targets = head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
+        kl, nats = [], []
+        for piece in head.pieces(len(targets)):
+            logits = head.logits(hidden[piece])
+            normaliser = logits.logsumexp(-1)
+            nats.append(nats_of(logits, normaliser, targets[piece]))
+            if shared and dense.mean is not None:
+                moved = dense.hidden[piece].double() - hidden[piece].cpu().double()
+                lower = normaliser.cpu().double() - dense.normaliser[piece].double()
+                kl.append((dense.mean[piece].double() * moved).sum(-1) + lower)
+            else:
+                log_p = self.head.log_probabilities(dense.hidden[piece])
+                log_q = logits.log_softmax(-1).to(log_p.device)
+                kl.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
+        return window_means(kl, len(batch)), window_means(nats, len(batch))

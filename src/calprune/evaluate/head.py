@@ -35,13 +35,15 @@ class Head:
             raise UserError(f"{type(model).__name__} has no output embeddings, so it is not a language model")
         if model.training:
             raise UserError("the model is in training mode, where dropout makes its output random: call model.eval()")
-        self.model, self.embeddings = model, embeddings
+        self.model, self.embeddings, self.weight = model, embeddings, weight.detach()
         self.vocabulary, self.device = weight.shape[0], weight.device
         self.window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         numbers = torch.Generator().manual_seed(0)
         probe = torch.randn(2, weight.shape[1], generator=numbers).to(weight)
         with torch.no_grad():
             self.is_all = torch.equal(self.embeddings(probe[None])[0], self._by_model(probe))
+        # in a narrower dtype logits are rounded, and what is linear in exact numbers is not in theirs
+        self.is_linear = self.is_all and isinstance(embeddings, nn.Linear) and weight.dtype == torch.float32
 
     @torch.no_grad()
     def hidden(self, tokens: Int[Tensor, "b T"]) -> Float[Tensor, "b T hidden"]:
@@ -66,7 +68,12 @@ class Head:
     @torch.no_grad()
     def log_probabilities(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
         """The logarithms of the next token's probabilities, float32."""
-        return self._logits(hidden.to(self.device)).float().log_softmax(-1)
+        return self.logits(hidden).log_softmax(-1)
+
+    @torch.no_grad()
+    def logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
+        """In float32."""
+        return self._logits(hidden.to(self.device)).float()
 
     def _logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
         return self.embeddings(hidden) if self.is_all else self._by_model(hidden)

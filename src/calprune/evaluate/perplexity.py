@@ -51,13 +51,18 @@ def perplexity(
 
 def _nats(head: Head, batch: Int[Tensor, "b T"]) -> Float[Tensor, "b"]:
     hidden, targets = head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
-    parts = [nats_of(head.log_probabilities(hidden[p]), targets[p]) for p in head.pieces(len(targets))]
+    parts = []
+    for piece in head.pieces(len(targets)):
+        logits = head.logits(hidden[piece])
+        parts.append(nats_of(logits, logits.logsumexp(-1), targets[piece]))
     return window_means(parts, len(batch))
 
 
-def nats_of(log_p: Float[Tensor, "n vocabulary"], targets: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """-ln p of each target, on the CPU."""
-    return -log_p.gather(1, targets[:, None].to(log_p.device))[:, 0].cpu()
+def nats_of(
+    logits: Float[Tensor, "n vocabulary"], normaliser: Float[Tensor, "n"], targets: Int[Tensor, "n"]
+) -> Float[Tensor, "n"]:
+    """-ln p of each target, on the CPU; `normaliser` is ln sum exp of the logits."""
+    return (normaliser - logits.gather(1, targets[:, None].to(logits.device))[:, 0]).cpu()
 
 
 def _exp(nats: float) -> float:
