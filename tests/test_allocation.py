@@ -20,12 +20,9 @@ from calprune.stats import InputStats
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 
-ROW, MATRIX, TWO_FOUR, SEVENTY = (
-    Unstructured(0.7, "row"),
-    Unstructured(0.7, "matrix"),
-    KeepNofM(2, 4),
-    Unstructured(0.7),
-)
+ROW, MATRIX, SEVENTY = Unstructured(0.7, "row"), Unstructured(0.7, "matrix"), Unstructured(0.7)
+TWO_FOUR = KeepNofM(2, 4)
+EACH = [OWL(), OWL(per="linear"), DLP(), Alpha(), Alpha(epsilon=0.1, per="linear")]
 
 
 def dense_blocks(seed: int = 0, count: int = 5, shapes=((12, 8), (8, 24), (20, 16))) -> list[DenseBlock]:

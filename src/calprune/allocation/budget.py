@@ -101,13 +101,15 @@ def meet(wanted: Iterable[Share], pattern: Pattern) -> dict[str, Pattern]:
 
 
 def _check_bounds(wanted: list[Share], pattern: Pattern) -> None:
-    n_of_m = isinstance(pattern, KeepNofM)
-    most = (pattern.of - 1) / pattern.of if n_of_m else 1.0
     rounding = 1e-9
-    if beyond := [s for s in wanted if not -rounding <= s.value < (most + rounding if n_of_m else most)]:
+    if isinstance(pattern, KeepNofM):  # one of m must stay
+        most = (pattern.of - 1) / pattern.of
+        highest, bounds = most + rounding, f"0% to {most:.1%}"
+    else:
+        highest, bounds = 1.0, "0% to below 100%"
+    if beyond := [s for s in wanted if not -rounding <= s.value < highest]:
         worst = max(beyond, key=lambda s: abs(s.value - 0.5))
         others = f" (and {len(beyond) - 1} more linears one beyond the bounds)" if len(beyond) > 1 else ""
-        bounds = f"0% to {most:.1%}" if n_of_m else "0% to below 100%"
         raise AllocationError(
             f"the budget {pattern} cannot be met: {worst.name} would get a sparsity of {worst.value:.1%}{others}, "
             f"a linear can have {bounds}; ask for another sparsity or a narrower spread"
@@ -155,7 +157,8 @@ def _settle(linears: list[_Steps], missing: int) -> None:
                 up[linear.step] = linear
             if linear.taken > 0 and left < _left(down.get(linear.step), float("inf")):
                 down[linear.step] = linear
-        moves = [(step, None) for step in up] + [(None, step) for step in down]
+        moves: list[tuple[int | None, int | None]] = [(step, None) for step in up]
+        moves += [(None, step) for step in down]
         moves += [(more, fewer) for more in up for fewer in down if more != fewer]
         best = min(moves, key=lambda move: abs(missing - (move[0] or 0) + (move[1] or 0)), default=(None, None))
         change = (best[0] or 0) - (best[1] or 0)

@@ -63,6 +63,7 @@ def prune_command(
     from calprune.methods import parse_method
     from calprune.models import find_device, load
     from calprune.pruning import Pruning
+    from calprune.statistics import Statistics
     from calprune.store import refuse_occupied
 
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
@@ -82,6 +83,8 @@ def prune_command(
     trained = None
     if refine_on is not None:
         trained, _ = open_data(refine_on, loaded, num_samples, max_seq_length, seed, data_root)
+        if isinstance(trained, Statistics):
+            raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
     started = time.perf_counter()
     blocks = job.blocks(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
     reports = [r for block in following(blocks, loaded.model, "pruning") for r in block]
