@@ -13,7 +13,7 @@ part of the answer's first token. Numbers are compared as numbers ("1,200" is 12
 import math
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,7 +29,7 @@ from calprune.models import Model
 
 LONG, SHORT = 256, 20  # tokens that the model may write: for arithmetic and reasoning, for a label
 ROUNDS = (8, 64)  # tokens after which it is asked which answers have ended
-GREEDY = {"temperature": 0.0, "top_k": None, "top_p": 1.0, "repetition_penalty": 1.0}
+GREEDY = Sampling(temperature=0.0, top_k=None, top_p=1.0, repetition_penalty=1.0)
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,12 @@ def write(model: Model, prompts: list[str], limit: int, batch_size: int) -> tupl
     begins = [len(row) for row in rows]
     waiting, written = list(range(len(prompts))), 0
     for end in [*(n for n in ROUNDS if n < limit), limit]:  # most answers are short, and no token says that one is over
-        sampling = Sampling(**GREEDY, max_new_tokens=end - written, stop=_ends(model))
+        sampling = replace(GREEDY, max_new_tokens=end - written, stop=_ends(model))
         streams = [rng(0, "greedy")] * len(waiting)  # drawn from and not used
         found = generate(model.model, [rows[i] for i in waiting], streams, sampling, batch_size=batch_size)
         for i, continued in zip(waiting, found, strict=True):
             rows[i] = list(continued.tokens)
-            texts[i] = model.tokenizer.decode(rows[i][begins[i] :])
+            texts[i] = str(model.tokenizer.decode(rows[i][begins[i] :]))
         more = [w.stop is None and "\n\n" not in texts[i] for i, w in zip(waiting, found, strict=True)]
         waiting, written = [i for i, on in zip(waiting, more, strict=True) if on], end
     return texts, sum(len(tokens) > room for tokens in encoded)
@@ -181,10 +181,10 @@ def after_reasoning(text: str) -> str:
 
 def same(answer: str, expected: str) -> bool:
     """Whether the two are one text, or one number."""
-    numbers = as_number(answer), as_number(expected)
-    if None in numbers:
+    found, wanted = as_number(answer), as_number(expected)
+    if found is None or wanted is None:
         return answer == expected
-    return math.isclose(*numbers, rel_tol=1e-6)
+    return math.isclose(found, wanted, rel_tol=1e-6)
 
 
 def as_number(text: str) -> float | None:
