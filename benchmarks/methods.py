@@ -60,12 +60,13 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
     return [
         "# Every method's time",
         "",
-        f"`python -P {' '.join(['benchmarks/methods.py', *sys.argv[1:]])}`, {datetime.date.today()}; {processor()}, one "
-        f"thread, torch {torch.__version__}; numba {'used' if compiled() else 'not installed'}.",
+        f"`python -P {' '.join(['benchmarks/methods.py', *sys.argv[1:]])}`, {datetime.date.today()}; {processor()}, "
+        f"one thread, torch {torch.__version__}; numba {'used' if compiled() else 'not installed'}.",
         "",
         f"Block {asked.block} of the demo model, its {len(matrices)} linears, {asked.pattern}, 16 x 256 tokens of "
         f"{asked.calibration}. Error: the mean over linears of ‖(W-Ŵ)X‖²/‖WX‖² on the same tokens.",
-        "Not timed here: methods that need gradients or a whole block" + f"{', and ' * bool(asked.skip)}"
+        "Not timed here: methods that need gradients or a whole block, or take no n:m"
+        + f"{', and ' * bool(asked.skip)}"
         f"{', '.join(asked.skip)}.",
         "",
         "| method | processor seconds a block | times Wanda's | error |",
@@ -83,7 +84,7 @@ def stats_of_noise(width: int = 8) -> InputStats:
 def example(name: str) -> Method | None:
     """The method with its defaults; one that has to have a start gets Wanda; None where no matrix alone will do."""
     cls = METHODS[name]
-    if cls.needs in ("regional", "gradients") or hasattr(cls, "refine"):
+    if cls.needs in ("regional", "gradients") or hasattr(cls, "refine") or not getattr(cls, "exact_count", True):
         return None
     return parse_method(f"{name}(start=wanda)" if getattr(cls, "start", ...) is None else name)
 

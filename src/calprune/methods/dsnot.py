@@ -13,8 +13,8 @@ its sign). A weight moves once. A row rests when |ε_i| is at most `threshold`.
 Unlike the released code, a step that would not shrink |ε_i| is not made, and the next is tried: that code makes it as
 well, unstructured, and goes back and forth for all of its cycles. Means and variances are over all tokens, not sums
 over a sequence and variances within it: its threshold of 0.1 for sums over 2048 tokens is 5e-5 here. By default it
-refines attention's linears alone (`skip_layer="mlp"`); here every linear is refined. A method sees one matrix and not its name:
-to have the same, leave the feed-forward out (`ignore`), and prune it by the start in a second job.
+refines attention's linears alone (`skip_layer="mlp"`); here every linear is refined. A method sees one matrix and
+not its name: to have the same, leave the feed-forward out (`ignore`), and prune it by the start in a second job.
 """
 
 from dataclasses import dataclass

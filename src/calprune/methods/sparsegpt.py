@@ -103,7 +103,7 @@ def _solve_block(
         return _solve(W, U, E, choice)
     keep, of = (choice.pattern.keep, choice.pattern.of) if isinstance(choice.pattern, KeepNofM) else (0, 0)
     gone = torch.empty_like(W) if choice.gone is None else choice.gone
-    kernel(W.numpy(), U.numpy(), E.numpy(), gone.numpy(), choice.d.numpy(), keep, of)
+    kernel((W.numpy(), U.numpy(), E.numpy(), gone.numpy()), choice.d.numpy(), (keep, of))
 
 
 def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:

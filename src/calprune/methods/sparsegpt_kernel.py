@@ -17,9 +17,9 @@ TILE = 128  # rows of the matrix that are taken through all columns of a block b
 def compiled() -> Callable | None:
     """The kernel, or None where numba is missing or has no folder to keep compiled code in.
 
-    It prunes the columns of a block in place and writes what went to E: numpy arrays, letters as in sparsegpt.py. With
-    `of` > 0 it fills `gone` itself: all but the `keep` best of each `of` columns go, by their scores (w_ij / d_j)² as
-    updated so far, of equal ones the first. With `of` = 0, `gone` is given, and a group is one column.
+    `kernel((W, U, E, gone), d, (keep, of))` prunes the columns of a block in place and writes what went to E: numpy
+    arrays, letters as in sparsegpt.py. With `of` > 0 it fills `gone` itself: all but the `keep` best of each `of`
+    columns go, by their scores (w_ij / d_j)² as updated so far, of equal ones the first. With `of` = 0, `gone` is given.
     """
     try:
         import numba
@@ -34,20 +34,22 @@ def compiled() -> Callable | None:
 
 
 @no_type_check
-def _solve_columns(absorb, choose, W, U, E, gone, d, keep, of):
+def _solve_columns(absorb, choose, arrays, d, rule):
+    (W, U, E, gone), (keep, of) = arrays, rule
     columns, rows = W.shape
     group = max(of, 1)
     for first in range(0, rows, TILE):
         last = min(first + TILE, rows)
+        tile = (first, last)
         for start in range(0, columns, group):
             end = start + group
             for j in range(start, end):
-                absorb(W[j, first:last], U[:, j], E, 0, start, first, last)
+                absorb(W[j, first:last], U[:, j], E, (0, start), tile)
             if of > 0:
-                choose(W, d, gone, start, end, first, last, keep)
+                choose(W, d, gone, (start, end), tile, keep)
             for j in range(start, end):
                 w, e, g = W[j, first:last], E[j, first:last], gone[j, first:last]
-                absorb(w, U[:, j], E, start, j, first, last)
+                absorb(w, U[:, j], E, (start, j), tile)
                 for r in range(len(w)):
                     e[r] = w[r] * g[r]
                 for r in range(len(w)):
@@ -55,8 +57,9 @@ def _solve_columns(absorb, choose, W, U, E, gone, d, keep, of):
 
 
 @no_type_check
-def _absorb(w, u, E, start, end, first, last):
-    """w -= Σ_i u_i E_i over the columns i from `start` to `end`, four at a time."""
+def _absorb(w, u, E, span, tile):
+    """w -= Σ_i u_i E_i over the columns i of a span, four at a time."""
+    (start, end), (first, last) = span, tile
     fours = end - (end - start) % 4
     for i in range(start, fours, 4):
         u0, u1, u2, u3 = u[i], u[i + 1], u[i + 2], u[i + 3]
@@ -71,8 +74,9 @@ def _absorb(w, u, E, start, end, first, last):
 
 
 @no_type_check
-def _choose(W, d, gone, start, end, first, last, keep):
+def _choose(W, d, gone, span, tile, keep):
     """1.0 in `gone` for all but the `keep` highest (w / d)² of each row's group: by the rank among the few others."""
+    (start, end), (first, last) = span, tile
     score = np.empty((end - start, last - first), np.float32)
     for i in range(start, end):
         w, s, scale = W[i, first:last], score[i - start], d[i]
