@@ -19,7 +19,7 @@ def compiled() -> Callable | None:
 
     `kernel((W, U, E, gone), d, (keep, of))` prunes the columns of a block in place and writes what went to E: numpy
     arrays, letters as in sparsegpt.py. With `of` > 0 it fills `gone` itself: all but the `keep` best of each `of`
-    columns go, by their scores (w_ij / d_j)² as updated so far, of equal ones the first. With `of` = 0, `gone` is given.
+    columns go, by their scores (w_ij / d_j)² as updated so far, of equal ones the first. With `of` = 0 it is given.
     """
     try:
         import numba
