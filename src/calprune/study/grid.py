@@ -1,38 +1,18 @@
-"""A study as it is written: a YAML file that spans grids of models, calibration sets, methods, patterns and draws.
-
-title: Does the data matter for SmolLM2-135M?
-models: demo
-calibrations: [c4, gsm8k:icl, {spec: "gsm8k:single", count_padding: true, label: padded}]
-methods: [wanda, sparsegpt(damping=0.1)]
-patterns: ["60%", "2:4"]
-num_samples: 16
-max_seq_length: 256
-draws: 3
-evaluations: [perplexity(wikitext2), kl(c4), boolq(examples=200)]
-grids:                              # optional: several grids, each the fields above with some replaced
-  - {}
-  - {methods: wanda, patterns: 70%, allocations: [uniform, owl]}
-"""
+"""A study: grids of models, calibration sets, methods, patterns and draws. `reading` makes one of a YAML file."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from calprune.allocation import Allocation, parse_allocation
 from calprune.blocks import Propagate
-from calprune.calibration.opened import check_part
-from calprune.calibration.set import is_set
 from calprune.calibration.sources import find_source
 from calprune.calibration.spec import Recipe, parse_spec, write_recipe
-from calprune.config import ConfigError, UserError, did_you_mean, identity, plain, read
+from calprune.config import ConfigError, identity, plain
 from calprune.methods import Method, parse_method
 from calprune.pattern import Pattern, parse_pattern
-from calprune.study.evaluations import Evaluation, parse_evaluation
+from calprune.study.evaluations import Evaluation
 
 RECIPE_OPTIONS = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("parts", "num_samples", "seed")]
 
@@ -122,95 +102,12 @@ class Study:
                     yield cell
 
 
-def read_study(path: str | Path) -> Study:
-    """The study in a YAML file. Raises ConfigError that names the place of what is wrong."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"cannot read the study {path}: {getattr(e, 'strerror', None) or e}") from None
-    return parse_study(text, path.name)
-
-
-def parse_study(text: str, where: str) -> Study:
-    """The study that a YAML text writes; `where` begins what is said of a mistake."""
-    try:
-        data = yaml.load(text, _Strict)
-    except yaml.YAMLError as e:
-        raise ConfigError(f"{where}: {' '.join(str(e).split())}") from None
-    of_grid = [f.name for f in dataclasses.fields(Grid)]
-    of_study = ["title", "question", "evaluations", "similarity", "grids"]
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{where}: expected a mapping with title, models, calibrations, methods, patterns, "
-                          f"evaluations, ...; got {type(data).__name__}")  # fmt: skip
-    if unknown := [key for key in data if key not in of_grid + of_study]:
-        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), of_grid + of_study)}")
-    if missing := [key for key in ("title", "evaluations") if not data.get(key)]:
-        raise ConfigError(f"{where}: {missing[0]} is missing")
-    shared = {key: value for key, value in data.items() if key in of_grid}
-    written = data.get("grids", [{}])
-    if not isinstance(written, list) or not all(isinstance(one, Mapping) for one in written) or not written:
-        raise ConfigError(f"{where}: grids: expected a list of mappings, each with what it changes (see studies/)")
-    named = [f"{where}: grids.{i}" if "grids" in data else where for i in range(len(written))]
-    grids = tuple(_read_grid(shared | one, at) for one, at in zip(written, named, strict=True))
-    evaluations = []
-    for i, one in enumerate(_several(data["evaluations"])):
-        with _at(f"{where}: evaluations.{i}"):
-            evaluations.append(parse_evaluation(str(one)))
-    if twice := [e for i, e in enumerate(evaluations) if e in evaluations[:i]]:
-        raise ConfigError(f"{where}: evaluations: {twice[0]} is there twice")
-    similarity = tuple(map(str, _several(data.get("similarity", []))))
-    return Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity)
-
-
-def _read_grid(data: dict[str, Any], where: str) -> Grid:
-    lists = [f.name for f in dataclasses.fields(Grid) if "tuple" in str(f.type)]
-    data = {key: _several(value) if key in lists else value for key, value in data.items()}
-    calibrations = tuple(
-        _read_calibration(one, f"{where}: calibrations.{i}") for i, one in enumerate(data.pop("calibrations", []))
-    )
-    for key, parse in (("methods", parse_method), ("patterns", parse_pattern), ("allocations", parse_allocation)):
-        data[key] = [str(one) for one in data.get(key, ("uniform",) if key == "allocations" else ())]
-        for i, one in enumerate(data[key]):
-            with _at(f"{where}: {key}.{i}"):
-                parse(one)
-    grid = dataclasses.replace(read(Grid, data, where), calibrations=calibrations)
-    labels = [calibration.label for calibration in calibrations]
-    if twice := [label for i, label in enumerate(labels) if label in labels[:i]]:
-        raise ConfigError(f"{where}: two calibrations are called {twice[0]!r}: give one another label")
-    for cell_of in calibrations:  # so that a mistake shows before a model is looked at
-        with _at(f"{where}: calibrations: {cell_of.label}"):
-            for part in cell_of.recipe(grid.num_samples[0], grid.max_seq_length, 0).parts:
-                check_part(part)
-    if not calibrations and any(_reads_data(parse_method(m), parse_allocation(a))
-                                for m in grid.methods for a in grid.allocations):  # fmt: skip
-        raise ConfigError(f"{where}: calibrations is missing, and {', '.join(grid.methods)} read calibration data")
-    return grid
-
-
-def _read_calibration(entry: Any, where: str) -> Calibration:
-    if isinstance(entry, str):
-        if is_set(entry):
-            raise ConfigError(f"{where}: {entry} is a built set, and a study draws its sets itself: give its recipe, "
-                              f"{Path(entry) / 'recipe.yaml'}")  # fmt: skip
-        return Calibration(entry, entry)
-    if not isinstance(entry, Mapping) or "spec" not in entry:
-        raise ConfigError(f"{where}: expected a text like 'c4' or a mapping with spec, label and options of a recipe; "
-                          f"got {entry!r}")  # fmt: skip
-    known = ["spec", "label", *RECIPE_OPTIONS]
-    if unknown := [key for key in entry if key not in known]:
-        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}")
-    options = {key: value for key, value in entry.items() if key in RECIPE_OPTIONS}
-    called = " ".join([str(entry["spec"]), *(f"{key}={value}" for key, value in options.items())])
-    return Calibration(str(entry["spec"]), str(entry.get("label", called)), options)
-
-
 def _cells(grid: Grid) -> Iterator[Cell]:
     calibrations = [formatted for one in grid.calibrations for formatted in _formatted(one, grid.formats)]
     for model in grid.models:
         for names in ((m, p, a) for m in grid.methods for p in grid.patterns for a in grid.allocations):
             method, pattern, allocation = parse_method(names[0]), parse_pattern(names[1]), parse_allocation(names[2])
-            if not _reads_data(method, allocation):
+            if not reads_data(method, allocation):
                 yield Cell(model, None, None, method, pattern, allocation, "dense", grid, names)
                 continue
             for one in calibrations:
@@ -220,7 +117,7 @@ def _cells(grid: Grid) -> Iterator[Cell]:
                         yield Cell(model, one, recipe, method, pattern, allocation, propagate, grid, names)
 
 
-def _reads_data(method: Method, allocation: Allocation) -> bool:
+def reads_data(method: Method, allocation: Allocation) -> bool:
     return method.needs != "nothing" or allocation.needs != "nothing"
 
 
@@ -231,29 +128,3 @@ def _formatted(one: Calibration, formats: tuple[str, ...]) -> list[Calibration]:
         return [one]
     has = find_source(parts[0].source).formats
     return [Calibration(f"{one.spec}:{f}", f"{one.label}:{f}", one.options) for f in formats if f in has] or [one]
-
-
-def _several(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-@contextmanager
-def _at(where: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as e:
-        raise ConfigError(f"{where}: {e}") from None
-
-
-class _Strict(yaml.SafeLoader):
-    """YAML in which a key that is written twice is a mistake."""
-
-
-def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
-        raise yaml.YAMLError(f"{twice[0]!r} is written twice, again in line {node.start_mark.line + 1} or below")
-    return loader.construct_mapping(node, deep=True)
-
-
-_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

@@ -1,7 +1,7 @@
 """How like the study's reference texts each of its calibration sources is: measured once, after the trials."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calprune.calibration.similarity import MEASURES, Corpus, Similarity, compare_texts
 from calprune.calibration.spec import parse_spec
@@ -11,11 +11,13 @@ from calprune.models import Model, load
 from calprune.store import write_json
 from calprune.study.folder import Runs
 from calprune.study.grid import Calibration
-from calprune.study.plan import Plan
 from calprune.study.session import Knobs
 
+if TYPE_CHECKING:
+    from calprune.study.plan import Plan
 
-def measure_similarity(runs: Runs, plan: Plan, knobs: Knobs, how: Similarity = Similarity()) -> None:
+
+def measure_similarity(runs: Runs, plan: "Plan", knobs: Knobs, how: Similarity = Similarity()) -> None:
     """Write similarity/<id>.json for each reference that the study names, unless it is there: a calibration by every
     measure, its text and the reference's under the study's first model. Mixtures are left out."""
     missing = [(reference, path) for reference in plan.study.similarity
@@ -32,12 +34,12 @@ def measure_similarity(runs: Runs, plan: Plan, knobs: Knobs, how: Similarity = S
         write_json(path, found | {"reference": reference, "measured": list(_measured(found, reference))})
 
 
-def similarity_ids(plan: Plan, how: Similarity = Similarity()) -> list[str]:
+def similarity_ids(plan: "Plan", how: Similarity = Similarity()) -> list[str]:
     """The names of the files that `measure_similarity` makes."""
     return [_id(plan, reference, how) for reference in plan.study.similarity]
 
 
-def _id(plan: Plan, reference: str, how: Similarity) -> str:
+def _id(plan: "Plan", reference: str, how: Similarity) -> str:
     sets = sorted({(trial.calibration, trial.set_id) for trial in plan.trials if trial.set_id})
     return identity([reference, plain(how), plan.trials[0].model_id, sets])
 

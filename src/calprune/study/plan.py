@@ -15,6 +15,7 @@ from calprune.models import Model, find_folder, identity, load_tokenizer, quiet_
 from calprune.study.evaluations import check_evaluation, evaluation_id
 from calprune.study.folder import Runs
 from calprune.study.grid import Study
+from calprune.study.likeness import similarity_ids
 from calprune.study.trial import Trial, group_of, trial_of
 
 
@@ -29,8 +30,6 @@ class Plan:
 
     def written(self) -> dict[str, Any]:
         """Plain data for plan.json."""
-        from calprune.study.likeness import similarity_ids  # it reads plans
-
         return {
             "title": self.study.title,
             "question": self.study.question,
