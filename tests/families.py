@@ -44,7 +44,25 @@ CONFIGS = {
     "qwen3": lambda: t.Qwen3Config(**_GROUPED, head_dim=8),
 }
 FUSED_EXPERTS = {
+    "deepseek_v3": lambda: t.DeepseekV3Config(  # a dense block, then one with a shared expert
+        **_SMALL,
+        moe_intermediate_size=32,
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        n_group=2,
+        topk_group=1,
+        first_k_dense_replace=1,
+        q_lora_rank=16,
+        kv_lora_rank=16,
+        qk_rope_head_dim=8,
+        qk_nope_head_dim=8,
+        v_head_dim=16,  # as wide as queries, so that torch has one attention for masked and unmasked: equal to the bit
+    ),
+    "gpt_oss": lambda: t.GptOssConfig(  # transposed, gate and up in turn, with biases
+        **_GROUPED, head_dim=8, num_local_experts=4, num_experts_per_tok=2, **_WINDOW
+    ),
     "mixtral": lambda: t.MixtralConfig(**_GROUPED, num_local_experts=4),
+    "olmoe": lambda: t.OlmoeConfig(**_GROUPED, num_experts=4, num_experts_per_tok=2),
     "qwen3_moe": lambda: t.Qwen3MoeConfig(
         **_GROUPED, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32
     ),

@@ -13,15 +13,16 @@ padded batch gives real tokens what they would get alone, and padding is left ou
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from calprune.collect import Collector, Enough
+from calprune.arguments import Caught, handing_on, held_once, to_device
+from calprune.collect import Collector, Counting, Enough
 from calprune.linears import Linear, ModelError, find_blocks, linears
 from calprune.products import faster_products
 from calprune.stats import InputStats, Needs
@@ -71,6 +72,7 @@ class Block:
     batches: list[Batch]
     device: torch.device
     propagate: Propagate
+    counting: Counting
     passed: bool = False  # the batches already hold what leaves the block
 
     def linears(self) -> list[Linear]:
@@ -84,7 +86,8 @@ class Block:
         to its end and its outputs are kept, so collect before you change the weights.
         """
         dense = self.propagate == "dense"
-        with Collector(self.linears(), needs, stop_early=not dense) as collector, faster_products(self.module):
+        watching = Collector(self.linears(), needs, self.counting, stop_early=not dense)
+        with watching as collector, faster_products(self.module):
             for batch in self.batches:
                 collector.start(batch.rows, batch.weight, batch.hidden.shape[0] * batch.hidden.shape[1])
                 try:
@@ -118,12 +121,14 @@ def walk(
     batch_size: int | None = None,
     propagate: Propagate = "pruned",
     device: torch.device | str | None = None,
+    counting: Counting = Counting(),
 ) -> Iterator[Block]:
     """Yield the blocks in order, each with the hidden states that reach it.
 
     batch_size: sequences at a time; None chooses by the device. device: where the blocks run; None: where they are.
     With propagate "pruned" a block sees the outputs of the blocks before it as changed so far, with "dense" as they
-    were. The last block's outputs are not computed: nothing reads them.
+    were. The last block's outputs are not computed: nothing reads them. counting: which tokens count in an expert's
+    statistics.
     """
     name, modules = find_blocks(model)
     training = model.training
@@ -134,7 +139,7 @@ def walk(
         for i, module in enumerate(modules):
             for batch, given in zip(batches, arguments, strict=True):
                 batch.arguments = given[i]
-            block = Block(f"{name}.{i}", module, batches, target, propagate)
+            block = Block(f"{name}.{i}", module, batches, target, propagate, counting)
             with _lent(module, target):
                 yield block
                 if not block.passed and i + 1 < len(modules):
@@ -153,10 +158,6 @@ def _lent(module: nn.Module, device: torch.device) -> Iterator[None]:
         module.to(home)
 
 
-class _Caught(Exception):
-    """The last block's arguments are known: the model's head need not run."""
-
-
 @torch.no_grad()
 def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: int | None, device) -> tuple[list, list]:
     """The batches that reach the first block, and what each of its blocks is given besides, batch by batch.
@@ -173,15 +174,15 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
     size = batch_size or max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
     batches: list[Batch] = []
     arguments: list[list[tuple]] = []
-    with _handing_on(modules) as calls:
+    with handing_on(modules) as calls:
         for sequences in order.split(size):
             calls.clear()
             longest = int(calibration.lengths[sequences].max())
-            with suppress(_Caught):
+            with suppress(Caught):
                 model(input_ids=calibration.tokens[sequences, :longest].to(home), use_cache=False)
             hidden = calls[0][0]
-            given = [_to(call[1:], device) for call in calls]
-            arguments.append(_shared(given, arguments[-1] if arguments else None))
+            given = [to_device(call[1:], device) for call in calls]
+            arguments.append(held_once(given, arguments[-1] if arguments else None))
             batches.append(
                 Batch(sequences, hidden, arguments[-1][0], *_counted(calibration, sequences, longest, device))
             )
@@ -198,53 +199,3 @@ def _counted(calibration: Sequences, sequences: Tensor, longest: int, device) ->
     rows = weight.flatten().nonzero().flatten()
     counted = weight.flatten()[rows]
     return rows.to(device), None if bool((counted == 1).all()) else counted.to(device)
-
-
-@contextmanager
-def _handing_on(modules: nn.ModuleList) -> Iterator[list]:
-    """While open, each block appends (its input, other arguments, keywords) to the list and returns its input."""
-    calls: list[tuple] = []
-    returns: dict[type, tuple | None] = {}  # what a class of block returns after the hidden states; None: no tuple
-
-    def catcher(module: nn.Module, original, last: bool):
-        def forward(hidden, *args, **kwargs):
-            calls.append((hidden, args, kwargs))
-            if last:
-                raise _Caught
-            if type(module) not in returns:  # once for each class of block, the real thing
-                output = original(hidden, *args, **kwargs)
-                returns[type(module)] = output[1:] if isinstance(output, tuple) else None
-            rest = returns[type(module)]
-            return hidden if rest is None else (hidden, *rest)
-
-        return forward
-
-    with ExitStack() as stack:
-        for i, module in enumerate(modules):
-            original = module.forward
-            module.forward = catcher(module, original, i + 1 == len(modules))  # type: ignore[method-assign]
-            stack.callback(module.__dict__.pop, "forward")
-        yield calls
-
-
-def _shared(new: Any, known: Any) -> Any:
-    """`new`, each tensor replaced by its counterpart in `known` where they are equal: masks are held once."""
-    if isinstance(new, Tensor):
-        same = isinstance(known, Tensor) and known.shape == new.shape and known.dtype == new.dtype
-        return known if same and torch.equal(new, known) else new
-    if isinstance(new, dict):
-        return {k: _shared(v, known.get(k) if isinstance(known, dict) else None) for k, v in new.items()}
-    if isinstance(new, (list, tuple)):
-        others = known if isinstance(known, (list, tuple)) and len(known) == len(new) else [None] * len(new)
-        return type(new)(_shared(v, o) for v, o in zip(new, others, strict=True))
-    return new
-
-
-def _to(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {k: _to(v, device) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_to(v, device) for v in value)
-    return value

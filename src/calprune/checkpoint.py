@@ -50,6 +50,7 @@ def describe(job: Pruning, model: Model, reports: list[LinearReport], seconds: f
                 "tokens": r.tokens,
                 "relative_error": r.relative_error,
                 "damping": r.damping,
+                "routed": r.routed,
             }
             for r in reports
         ],

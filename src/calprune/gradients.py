@@ -40,7 +40,7 @@ def walk_sums(
             found: dict[Of, GradientSums] = {"output": output[name]}
             if loss:
                 found["loss"] = loss.pop(f"{block.name}.{name}").to(block.device)
-            stats[name] = stats[name].of_linear(found)
+            stats[name] = stats[name].of_linear(found, stats[name].routed)
         yield block, stats
 
 
@@ -129,6 +129,9 @@ class _Watch:
     """A context in which each linear's gradient is taken apart by sequences and added up."""
 
     def __init__(self, sites: dict[str, Linear]):
+        if fused := [name for name, site in sites.items() if site.part]:
+            raise StatsError(f"{fused[0]} is part of a fused tensor, for which no gradients are collected; "
+                             "choose a method that needs none")  # fmt: skip
         self.sites = sites
         self._sequences = self._rows = 0
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}

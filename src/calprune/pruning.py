@@ -4,9 +4,7 @@ A block's statistics come from what the blocks before it give: as already pruned
 seen, and can be compensated, later), or dense, in one pass instead of two; or they were saved, and no pass is run.
 """
 
-import fnmatch
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from torch import Tensor, nn
 from calprune.allocation import Allocation, Uniform
 from calprune.allocation.budget import DenseBlock, DenseLinear
 from calprune.blocks import Block, Propagate, Sequences
-from calprune.config import ConfigError, UserError, did_you_mean, plain
+from calprune.collect import Counting
+from calprune.config import UserError, plain
 from calprune.gradients import walk_sums
-from calprune.linears import Linear, ModelError, find_blocks, linears
+from calprune.linears import Linear, ModelError, check_coverage, find_blocks, linears, matching
 from calprune.methods import Method
 from calprune.pattern import Pattern, PatternError, check_width
 from calprune.refine import Refinement
@@ -41,6 +40,7 @@ class LinearReport:
     tokens: float | None  # that its statistics are of; None: the method read none
     relative_error: float | None  # ‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs; None without a Gram matrix
     damping: float | None  # that its Gram matrix took to be factorised; None where none was
+    routed: float | None = None  # tokens sent to its expert, where too few: the statistics are of all tokens instead
 
     @property
     def sparsity(self) -> float:
@@ -57,6 +57,7 @@ class Pruning:
     propagate: Propagate = "pruned"
     min_coverage: float = 0.5  # of each block's parameters, in linears; below it the job is refused
     allocation: Allocation = field(default_factory=Uniform)  # which linear gets how much of the pattern's sparsity
+    counting: Counting = field(default_factory=Counting)  # which tokens count in an expert's statistics
 
     @property
     def needs(self) -> Needs:
@@ -68,7 +69,7 @@ class Pruning:
         model: nn.Module,
         data: Sequences | Statistics | None,
         *,
-        refine_on: Sequences | None = None,
+        refine_on: Sequences | Statistics | None = None,
         resume: str | Path | None = None,
         **knobs: Any,
     ) -> Iterator[tuple[LinearReport, ...]]:
@@ -82,7 +83,7 @@ class Pruning:
         kept = Kept(resume, self._named(data, refine_on)) if resume else None
         training = model.training
         try:
-            for name, sites, stats in _visits(model, data, self.method, self.propagate, knobs):
+            for name, sites, stats in self._visits(model, data, self.method, self.propagate, knobs):
                 here = [site for site in sites if f"{name}.{site.name}" in patterns]
                 refining = beside.enter() if beside else None
                 found = kept.restore(name, here) if kept else None
@@ -97,6 +98,26 @@ class Pruning:
                     beside.leave(refining[0])
         finally:
             model.train(training)
+
+    def _visits(
+        self, model: nn.Module, data: Any, reader: Method | Allocation, propagate: Propagate, knobs: dict
+    ) -> Iterator[tuple[str, list[Linear], BlockStats]]:
+        """Each block with the statistics of its inputs: none, saved, or collected on the way."""
+        saved = isinstance(data, Statistics)
+        if saved and self.counting != Counting():
+            raise UserError("saved statistics are counted already: collect them with these options, or give a set")
+        if reader.needs == "nothing" or saved:
+            name, modules = find_blocks(model)
+            for i, module in enumerate(modules):
+                device = next(module.parameters()).device
+                stats = {} if reader.needs == "nothing" else data.of_block(f"{name}.{i}", device)
+                yield f"{name}.{i}", linears(module), stats
+        elif data is None:
+            raise UserError(f"{reader} needs calibration data: give it a calibration set or saved statistics")
+        else:
+            knobs = {"propagate": propagate, "counting": self.counting} | knobs
+            for block, stats in walk_sums(model, data, reader.needs, **knobs):
+                yield block.name, block.linears(), stats
 
     def _beside(self, model: nn.Module, data: Any, refine_on: Any, device: Any) -> Beside | None:
         method, on = self.method, data if refine_on is None else refine_on
@@ -119,7 +140,7 @@ class Pruning:
         chosen = self.plan(model)
 
         def dense() -> Iterator[DenseBlock]:
-            for name, sites, stats in _visits(model, data, self.allocation, "dense", knobs):
+            for name, sites, stats in self._visits(model, data, self.allocation, "dense", knobs):
                 named = [(f"{name}.{site.name}", site) for site in sites]
                 found = [DenseLinear(n, site.weight, stats.get(site.name)) for n, site in named if n in chosen]
                 if found:
@@ -131,9 +152,9 @@ class Pruning:
         """The full names of the linears that will be pruned. Raises UserError where the job does not fit the model."""
         name, modules = find_blocks(model)
         for i, block in enumerate(modules):
-            _check_coverage(f"{name}.{i}", block, self.min_coverage)
+            check_coverage(f"{name}.{i}", block, self.min_coverage)
         found = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
-        ignored = {linear for rule in self.ignore for linear in _matching(rule, found)}
+        ignored = {linear for rule in self.ignore for linear in matching(rule, found)}
         chosen = {linear: site for linear, site in found.items() if linear not in ignored}
         for linear, site in chosen.items():
             try:
@@ -185,6 +206,7 @@ def _report(name: str, before: Tensor, after: Tensor, stats: InputStats | None, 
         stats.tokens if stats is not None else None,
         relative_error(before, after, gram) if gram else None,
         gram.damping_used if gram else None,
+        stats.routed if stats is not None else None,
     )
 
 
@@ -201,50 +223,3 @@ def prune(
     job = Pruning(method, pattern, **options)
     with torch.no_grad():
         return [report for block in job.blocks(model, data, **knobs) for report in block]
-
-
-def _visits(
-    model, data, reader: Method | Allocation, propagate: Propagate, knobs: dict
-) -> Iterator[tuple[str, list[Linear], BlockStats]]:
-    """Each block with the statistics of its inputs: none, saved, or collected on the way."""
-    if reader.needs == "nothing" or isinstance(data, Statistics):
-        name, modules = find_blocks(model)
-        for i, module in enumerate(modules):
-            stats = {} if reader.needs == "nothing" else data.of_block(f"{name}.{i}", next(module.parameters()).device)
-            yield f"{name}.{i}", linears(module), stats
-    elif data is None:
-        raise UserError(f"{reader} needs calibration data: give it a calibration set or saved statistics")
-    else:
-        for block, stats in walk_sums(model, data, reader.needs, propagate=propagate, **knobs):
-            yield block.name, block.linears(), stats
-
-
-def _check_coverage(name: str, block: nn.Module, least: float) -> None:
-    """Refuse a block most of whose parameters are no linears: fused experts, which hooks on linears never see."""
-    total = sum(p.numel() for p in block.parameters())
-    inside = sum(site.weight.numel() for site in linears(block))
-    if inside >= least * total:
-        return
-    fused = [f"{n} {tuple(p.shape)}" for n, p in block.named_parameters() if p.dim() >= 3]
-    what = f"fused expert tensors ({', '.join(fused[:2])})" if fused else "parameters that are no linears"
-    raise ModelError(
-        f"{name}: only {inside / total:.0%} of its parameters are in linears, the rest in {what}, not pruned; "
-        f"expected at least {least:.0%} (min_coverage)"
-    )
-
-
-def _matching(rule: str, names: Iterable[str]) -> list[str]:
-    """The linears that a rule of `ignore` means: a name, a block, one with *, or "re:" and a regular expression."""
-    names = list(names)
-    if rule.startswith("re:"):
-        try:
-            found = [n for n in names if re.fullmatch(rule[3:], n)]
-        except re.error as e:
-            raise ConfigError(f"ignore: cannot read {rule!r}: {e}") from None
-    else:
-        found = [n for n in names if any(fnmatch.fnmatch(n, p) for p in (rule, f"*.{rule}", f"{rule}.*"))]
-    if not found:
-        raise ConfigError(
-            f"ignore: {rule!r} matches no linear{did_you_mean(rule, {n.rsplit('.', 1)[1] for n in names})}"
-        )
-    return found

@@ -2,7 +2,8 @@
 
 statistics/                 a folder: whole or absent
     model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"; of each linear, where
-                                 collected, "<linear>/output/squares", "/sizes", "/sequences", and the same of "loss"
+                                 collected, "<linear>/output/squares", "/sizes", "/sequences", and the same of "loss";
+                                 of an expert that all tokens stand in for, "<linear>/routed": those sent to it
     statistics.json              which linears read which input, what was collected; written last
 """
 
@@ -103,6 +104,8 @@ def save_statistics(folder: Path, needs: Needs, about: dict, blocks: Iterator[tu
                 if sums.gram is not None:
                     tensors[f"{first}/gram"] = sums.gram.contiguous()
             for linear, sums in stats.items():
+                if sums.routed is not None:
+                    tensors[f"{linear}/routed"] = torch.tensor(sums.routed, dtype=torch.float64)
                 for of, g in sums.gradients.items():
                     tensors[f"{linear}/{of}/sequences"] = torch.tensor(g.sequences, dtype=torch.float64)
                     tensors |= {f"{linear}/{of}/squares": g.squares, f"{linear}/{of}/sizes": g.sizes}
@@ -124,17 +127,26 @@ def _scaled(stats: BlockStats, share_of: Callable[[InputStats], float]) -> Block
     for first, members in _by_input(stats).items():
         share = share_of(stats[first])
         total = share * stats[first]
-        scaled |= {m: total.of_linear({of: share * g for of, g in stats[m].gradients.items()}) for m in members}
+        for m in members:
+            gradients = {of: share * g for of, g in stats[m].gradients.items()}
+            routed = stats[m].routed
+            scaled[m] = total.of_linear(gradients, None if routed is None else share * routed)
     return scaled
 
 
 def _combine(a: BlockStats, b: BlockStats) -> BlockStats:
+    """Linears that share their sums in both share their total. (In one alone: an expert that saw too few tokens.)"""
     added: BlockStats = {}
-    for first, members in _by_input(a).items():
-        total = a[first] + b[first]
-        for m in members:
-            theirs = b[m].gradients
-            added[m] = total.of_linear({of: g + theirs[of] for of, g in a[m].gradients.items() if of in theirs})
+    totals: dict[tuple[int, int], InputStats] = {}
+    for linear, ours in a.items():
+        theirs = b[linear]
+        shared = (id(ours.sum_x), id(theirs.sum_x))
+        if shared not in totals:
+            totals[shared] = ours + theirs
+        gradients = {of: g + theirs.gradients[of] for of, g in ours.gradients.items() if of in theirs.gradients}
+        really = [s.tokens if s.routed is None else s.routed for s in (ours, theirs)]
+        routed = None if ours.routed is None and theirs.routed is None else sum(really)
+        added[linear] = totals[shared].of_linear(gradients, routed)
     return added
 
 
@@ -148,7 +160,9 @@ def _read_block(path: Path, inputs: dict[str, list[str]], device) -> BlockStats:
                 sums.tokens = file.get_tensor(f"{first}/tokens").item()
                 sums.sum_x, sums.sum_xx = file.get_tensor(f"{first}/sum_x"), file.get_tensor(f"{first}/sum_xx")
                 sums.gram = file.get_tensor(f"{first}/gram") if f"{first}/gram" in names else None
-                stats |= {m: sums.of_linear(_read_gradients(file, m)) for m in members}
+                for m in members:
+                    routed = file.get_tensor(f"{m}/routed").item() if f"{m}/routed" in names else None
+                    stats[m] = sums.of_linear(_read_gradients(file, m), routed)
     except (OSError, SafetensorError, json.JSONDecodeError) as e:
         raise StatsError(f"cannot read {path}: {e}; collect the statistics again") from None
     return stats

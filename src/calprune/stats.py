@@ -68,6 +68,7 @@ class InputStats:
         if LADDER.index(needs) >= LADDER.index("gram"):
             self.gram = torch.zeros(width, width, device=device)
         self.gradients: dict[Of, GradientSums] = {}
+        self.routed: float | None = None
         self._factors: dict[float, Factor] = {}
 
     @property
@@ -76,10 +77,11 @@ class InputStats:
         held = [RUNG[of] for of in self.gradients] + ["moments" if self.gram is None else "gram"]
         return max(held, key=LADDER.index)
 
-    def of_linear(self, gradients: dict[Of, GradientSums]) -> "InputStats":
-        """The same sums, not a copy, with the gradients of one of the linears that share them."""
+    def of_linear(self, gradients: dict[Of, GradientSums], routed: float | None = None) -> "InputStats":
+        """The same sums, not a copy, with what belongs to one of the linears that share them: its gradients; and the
+        tokens that were routed to its expert, where they were too few and these sums are of all tokens instead."""
         view = copy.copy(self)
-        view.gradients = gradients
+        view.gradients, view.routed = gradients, routed
         return view
 
     def gradient(self, of: Of) -> GradientSums:

@@ -17,4 +17,8 @@ DataRoot = Annotated[Path | None, typer.Option(envvar="CALPRUNE_DATA", help="fol
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1; blocks are moved there one at a time")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: as stored")]
 BatchSize = Annotated[int | None, typer.Option(help="sequences at a time; default: by the device")]
+MinExpertTokens = Annotated[
+    int, typer.Option(help="an expert to which fewer tokens are sent is pruned by all tokens' statistics")
+]
+AllExperts = Annotated[bool, typer.Option("--all-experts", help="all tokens count in every expert's statistics")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON value")]

@@ -44,6 +44,8 @@ def prune_command(
     resume: Annotated[
         Path | None, typer.Option(help="folder that keeps done blocks: the same command goes on where it was stopped")
     ] = None,
+    min_expert_tokens: opt.MinExpertTokens = 128,
+    all_experts: opt.AllExperts = False,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
@@ -59,6 +61,7 @@ def prune_command(
     from calprune.checkpoint import describe, save_pruned
     from calprune.cli.inputs import open_data
     from calprune.cli.progress import following
+    from calprune.collect import Counting
     from calprune.config import choice
     from calprune.methods import parse_method
     from calprune.models import find_device, load
@@ -68,7 +71,8 @@ def prune_command(
 
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
     job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), how,
-                  allocation=parse_allocation(allocation))  # fmt: skip
+                  allocation=parse_allocation(allocation),
+                  counting=Counting(min_expert_tokens, all_experts))  # fmt: skip
     refuse_occupied(out)
     target = find_device(device)
     if calibration is None and job.needs != "nothing":
@@ -111,6 +115,8 @@ def stats_command(
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
     seed: opt.Seed = 0,
+    min_expert_tokens: opt.MinExpertTokens = 128,
+    all_experts: opt.AllExperts = False,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
@@ -124,6 +130,7 @@ def stats_command(
     """
     from calprune.cli.inputs import open_data
     from calprune.cli.progress import following
+    from calprune.collect import Counting
     from calprune.config import choice
     from calprune.models import find_device, load
     from calprune.statistics import Statistics, save_statistics
@@ -140,7 +147,10 @@ def stats_command(
             f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
         )
     told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about}
-    blocks = Statistics(level, told).collecting(loaded.model, data, device=target, batch_size=batch_size)
+    counting = Counting(min_expert_tokens, all_experts)
+    blocks = Statistics(level, told).collecting(
+        loaded.model, data, device=target, batch_size=batch_size, counting=counting
+    )
     save_statistics(out, level, told, following(blocks, loaded.model, "collecting"))
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
@@ -192,6 +202,8 @@ def _summary(told: dict[str, Any], out: Path) -> str:
     damping = [r["damping"] for r in linears if r["damping"] is not None]
     if damping and max(damping) > min(damping):
         lines.append(f"  some Gram matrices took more damping to be factorised, up to {max(damping):g}")
+    if few := [r["name"] for r in linears if r["routed"] is not None]:
+        lines.append(f"  {len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ...")
     peak = told["peak_bytes"]["resident"] / 2**20
     lines.append(f"  {told['seconds']:.1f} s, peak memory {peak:.0f} MiB; every matrix: {out}/calprune.json")
     return "\n".join(lines)

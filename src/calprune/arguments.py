@@ -1,0 +1,62 @@
+"""What a model gives its blocks besides the hidden states: caught for each block, held once, moved to where it runs."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Caught(Exception):
+    """The last block's arguments are known: the model's head need not run."""
+
+
+@contextmanager
+def handing_on(modules: nn.ModuleList) -> Iterator[list]:
+    """While open, each block appends (its input, other arguments, keywords) to the list and returns its input."""
+    calls: list[tuple] = []
+    returns: dict[type, tuple | None] = {}  # what a class of block returns after the hidden states; None: no tuple
+
+    def catcher(module: nn.Module, original, last: bool):
+        def forward(hidden, *args, **kwargs):
+            calls.append((hidden, args, kwargs))
+            if last:
+                raise Caught
+            if type(module) not in returns:  # once for each class of block, the real thing
+                output = original(hidden, *args, **kwargs)
+                returns[type(module)] = output[1:] if isinstance(output, tuple) else None
+            rest = returns[type(module)]
+            return hidden if rest is None else (hidden, *rest)
+
+        return forward
+
+    with ExitStack() as stack:
+        for i, module in enumerate(modules):
+            original = module.forward
+            module.forward = catcher(module, original, i + 1 == len(modules))  # type: ignore[method-assign]
+            stack.callback(module.__dict__.pop, "forward")
+        yield calls
+
+
+def held_once(new: Any, known: Any) -> Any:
+    """`new`, each tensor replaced by its counterpart in `known` where they are equal: masks are held once."""
+    if isinstance(new, Tensor):
+        same = isinstance(known, Tensor) and known.shape == new.shape and known.dtype == new.dtype
+        return known if same and torch.equal(new, known) else new
+    if isinstance(new, dict):
+        return {k: held_once(v, known.get(k) if isinstance(known, dict) else None) for k, v in new.items()}
+    if isinstance(new, (list, tuple)):
+        others = known if isinstance(known, (list, tuple)) and len(known) == len(new) else [None] * len(new)
+        return type(new)(held_once(v, o) for v, o in zip(new, others, strict=True))
+    return new
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: to_device(v, device) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_device(v, device) for v in value)
+    return value

@@ -1,0 +1,234 @@
+"""Fused experts are pruned as what they are: a matrix each, by the tokens that were sent to them."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from calprune.blocks import walk
+from calprune.calibration.set import CalibrationSet
+from calprune.collect import Counting
+from calprune.config import ConfigError, UserError
+from calprune.experts import is_fused
+from calprune.linears import find_blocks, linears
+from calprune.methods import SparseGPT, Wanda, WandaPlusPlus
+from calprune.pattern import KeepNofM, Unstructured
+from calprune.pruning import Pruning, prune
+from calprune.statistics import Statistics
+from calprune.stats import StatsError
+from tests.families import FUSED_EXPERTS, VOCABULARY, tiny_model
+from tests.test_blocks import LENGTHS, calibration
+
+OWN = Counting(min_expert_tokens=1)  # an expert's statistics are its own, however few
+TWO_FOUR, HALF = KeepNofM(2, 4), Unstructured(0.5)
+
+
+def fused_of(model) -> tuple[str, nn.Module]:
+    """The last block's experts and their full name."""
+    return [(n, m) for n, m in model.named_modules() if is_fused(m)][-1]
+
+
+def matrices(family: str, module, expert: int) -> tuple[torch.Tensor, ...]:
+    """gate, up, down (out, in) and the biases of gate and up, as the family's own code reads its fused tensors."""
+    both, down = module.gate_up_proj[expert].double(), module.down_proj[expert].double()
+    if family == "gpt_oss":
+        bias = module.gate_up_proj_bias[expert].double()
+        return both[:, ::2].T, both[:, 1::2].T, down.T, bias[::2], bias[1::2]
+    none = torch.zeros(len(both) // 2, dtype=torch.float64)
+    return both[: len(both) // 2], both[len(both) // 2 :], down, none, none
+
+
+def gated(family: str, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    if family == "gpt_oss":
+        gate = gate.clamp(max=7.0)
+        return (up.clamp(-7.0, 7.0) + 1) * gate * torch.sigmoid(1.702 * gate)
+    return F.silu(gate) * up
+
+
+def plain_sums(family: str, data: CalibrationSet) -> dict[str, tuple[float, torch.Tensor]]:
+    """(tokens, Σ x xᵀ) of each expert's linears in the last block: a loop over sequences, tokens and their experts."""
+    model = tiny_model(family)
+    name, module = fused_of(model)
+    seen: list = []
+    module.register_forward_pre_hook(lambda m, args: seen.append(args[:2]))
+    found: dict[str, tuple[float, torch.Tensor]] = {}
+    for i, (row, length) in enumerate(zip(data.tokens, data.lengths, strict=True)):
+        seen.clear()
+        with torch.no_grad():
+            model(row[None, :length])
+        hidden, chosen = seen[0]
+        for t, (x, experts) in enumerate(zip(hidden.reshape(length, -1).double(), chosen, strict=True)):
+            weight = 1.0 if data.weights is None else float(data.weights[i, t])
+            for e in experts.tolist():
+                gate, up, _, gate_bias, up_bias = matrices(family, module, e)
+                inner = gated(family, gate @ x + gate_bias, up @ x + up_bias)
+                for part, read in (("gate_proj", x), ("up_proj", x), ("down_proj", inner)):
+                    tokens, gram = found.get(f"{name}.{e}.{part}", (0.0, 0.0))
+                    found[f"{name}.{e}.{part}"] = (tokens + weight, gram + weight * torch.outer(read, read).detach())
+    return found
+
+
+def collected(family: str, data, counting: Counting, batch_size: int = 2) -> dict:
+    walked = walk(tiny_model(family), data, batch_size=batch_size, propagate="dense", counting=counting)
+    return {f"{b.name}.{n}": s for b in walked for n, s in b.collect("gram").items()}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["once", "weighted"])
+@pytest.mark.parametrize("family", FUSED_EXPERTS)
+def test_an_experts_statistics_are_sums_over_the_tokens_routed_to_it(family, weighted):
+    weights = torch.rand(5, 24, generator=torch.Generator().manual_seed(1)) if weighted else None
+    data = calibration(weights=weights)
+    expected, found = plain_sums(family, data), collected(family, data, OWN)
+    experts = {n: s for n, s in found.items() if ".experts." in n and n.startswith(fused_of(tiny_model(family))[0])}
+    assert set(expected) <= set(experts)
+    for name, stats in experts.items():
+        own = name in expected and expected[name][0] >= 1
+        assert (stats.routed is None) == own, "all tokens stand in for an expert that saw none"
+        if own:
+            tokens, gram = expected[name]
+            assert stats.tokens == pytest.approx(tokens, rel=1e-5)
+            torch.testing.assert_close(stats.gram.double(), gram, rtol=1e-3, atol=1e-3 * gram.abs().max().item())
+
+
+@pytest.mark.parametrize("family", FUSED_EXPERTS)
+def test_experts_statistics_do_not_depend_on_batches(family):
+    one_by_one, together = (collected(family, calibration(), OWN, size) for size in (1, 5))
+    for name, stats in together.items():
+        assert stats.tokens == one_by_one[name].tokens and stats.routed == one_by_one[name].routed
+        torch.testing.assert_close(stats.gram, one_by_one[name].gram, rtol=1e-3, atol=1e-3)
+
+
+class Separate(nn.Module):
+    """The same experts as linears of their own, in a plain loop."""
+
+    def __init__(self, family: str, fused):
+        super().__init__()
+        self.family = family
+        for e in range(fused.num_experts):
+            expert = nn.Module()
+            gate, up, down, gate_bias, up_bias = (p.detach().float() for p in matrices(family, fused, e))
+            down_bias = fused.down_proj_bias[e].detach() if family == "gpt_oss" else torch.zeros(len(down))
+            named = {"gate_proj": (gate, gate_bias), "up_proj": (up, up_bias), "down_proj": (down, down_bias)}
+            for name, (weight, bias) in named.items():
+                linear = nn.Linear(weight.shape[1], weight.shape[0])
+                linear.weight, linear.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+                expert.add_module(name, linear)
+            self.add_module(str(e), expert)
+
+    def forward(self, hidden, chosen, share):
+        output = torch.zeros_like(hidden)
+        for name, expert in self.named_children():
+            tokens, place = torch.where(chosen == int(name))
+            if len(tokens):
+                x = hidden[tokens]
+                inner = gated(self.family, expert.gate_proj(x), expert.up_proj(x))
+                output.index_add_(0, tokens, expert.down_proj(inner) * share[tokens, place, None])
+        return output
+
+
+@pytest.mark.parametrize("family", FUSED_EXPERTS)
+def test_a_fused_model_is_pruned_as_the_same_model_with_its_experts_written_out(family):
+    numbers = torch.Generator().manual_seed(3)
+    data = CalibrationSet.from_tokens(torch.randint(3, VOCABULARY, (24, 24), generator=numbers))  # no padding
+    model, separate = tiny_model(family), tiny_model(family)
+    for name, module in list(separate.named_modules()):
+        if is_fused(module):
+            parent, _, child = name.rpartition(".")
+            setattr(separate.get_submodule(parent), child, Separate(family, module))
+    reports = prune(model, data, SparseGPT(), TWO_FOUR, counting=OWN, propagate="dense")
+    by_hand = {r.name: r for r in prune(separate, data, SparseGPT(), TWO_FOUR, propagate="dense")}
+    assert {r.name for r in reports} == set(by_hand)
+    written = {
+        f"{n}.{i}.{s.name}": s.weight for n, m in [find_blocks(model)] for i, b in enumerate(m) for s in linears(b)
+    }
+    for report in reports:
+        expected = separate.get_submodule(report.name).weight
+        assert report.tokens == by_hand[report.name].tokens
+        # rounding may settle a near tie the other way: a pair in ten thousand
+        same = ((written[report.name] == 0) == (expected == 0)).float().mean()
+        assert same > 0.999, report.name
+        assert report.relative_error == pytest.approx(by_hand[report.name].relative_error, rel=1e-2)
+
+
+@pytest.mark.parametrize("family", FUSED_EXPERTS)
+def test_blocks_with_fused_experts_are_covered_and_their_zeros_counted(family):
+    model = tiny_model(family)
+    job = Pruning(Wanda(), HALF, min_coverage=0.95)
+    reports = [r for block in job.blocks(model, calibration()) for r in block]
+    inside = sum(r.shape[0] * r.shape[1] for r in reports)
+    assert inside > 0.95 * sum(p.numel() for p in find_blocks(model)[1].parameters())
+    assert all(r.zeros == r.shape[0] * (r.shape[1] // 2) for r in reports)
+    zeros = sum(int((p == 0).sum()) for p in find_blocks(model)[1].parameters())
+    assert zeros == sum(r.zeros for r in reports), "and nothing else was touched"
+
+
+def test_an_expert_that_sees_too_few_tokens_takes_all_tokens_and_is_named():
+    few = 30  # of 70 tokens, each of which goes to two of four experts
+    own, found = (collected("mixtral", calibration(), Counting(n)) for n in (1, few))
+    everything = collected("mixtral", calibration(), Counting(all_experts=True))
+    short = {n for n, s in own.items() if ".experts." in n and s.tokens < few}
+    assert short and len(short) < sum(".experts." in n for n in own)
+    for name, stats in found.items():
+        if name in short:
+            assert stats.routed == own[name].tokens and stats.tokens == LENGTHS.sum()
+        else:
+            assert stats.routed is None and stats.tokens == own[name].tokens
+        other = everything if name in short else own
+        torch.testing.assert_close(stats.gram, other[name].gram, rtol=1e-4, atol=1e-4)
+    reports = prune(tiny_model("mixtral"), calibration(), Wanda(), HALF, counting=Counting(few), propagate="dense")
+    assert {r.name for r in reports if r.routed is not None} == short
+
+
+def test_with_all_experts_every_token_counts_in_each_and_goes_where_it_went():
+    model, dense = tiny_model("qwen3_moe"), tiny_model("qwen3_moe")
+    walks = (
+        walk(model, calibration(), propagate="dense", counting=Counting(all_experts=True)),
+        walk(dense, calibration()),
+    )
+    for block, untouched in zip(*walks, strict=True):
+        stats = block.collect("gram")
+        untouched.run()
+        for batch, other in zip(block.batches, untouched.batches, strict=True):
+            assert torch.equal(batch.hidden, other.hidden)
+        experts = {n: s for n, s in stats.items() if ".experts." in n}
+        assert {s.tokens for s in experts.values()} == {float(LENGTHS.sum())}
+        assert all(s.routed is None for s in experts.values()), "as asked for, not for want of tokens"
+        shared = {id(s.gram) for n, s in experts.items() if "down_proj" not in n}
+        assert len(shared) == 1, "all experts' gates read the same tokens: one Gram matrix"
+
+
+def test_saved_statistics_of_experts_come_back_and_add(tmp_path):
+    few = Counting(30)
+    a, b = (Statistics.collect(tiny_model("mixtral"), calibration(seed), counting=few) for seed in (0, 1))
+    a.save(tmp_path / "sums")
+    again = Statistics.load(tmp_path / "sums")
+    total = a + b
+    for block in a.names():
+        for name, stats in a.of_block(block).items():
+            loaded, other, both = (s.of_block(block)[name] for s in (again, b, total))
+            assert loaded.routed == stats.routed and torch.equal(loaded.gram, stats.gram)
+            torch.testing.assert_close(both.gram, stats.gram + other.gram)
+            really = [s.tokens if s.routed is None else s.routed for s in (stats, other)]
+            assert both.routed == (None if stats.routed is None and other.routed is None else sum(really))
+    assert any(s.routed is not None for s in total.of_block(block).values())
+
+
+@pytest.mark.parametrize("family", FUSED_EXPERTS)
+def test_a_pruned_model_of_experts_is_saved_and_loaded(family, tmp_path):
+    model = tiny_model(family)
+    prune(model, calibration(), Wanda(), TWO_FOUR)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
+def test_what_cannot_be_counted_is_refused():
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        Counting(0)
+    with pytest.raises(StatsError, match=r"mlp\.experts\.0\.gate_proj is part of a fused tensor"):
+        prune(tiny_model("mixtral"), calibration(), WandaPlusPlus(), HALF)
+    saved = Statistics.collect(tiny_model("mixtral"), calibration(), "moments")
+    with pytest.raises(UserError, match="counted already"):
+        prune(tiny_model("mixtral"), saved, Wanda(), HALF, counting=OWN)
