@@ -54,15 +54,22 @@ def place(record: dict) -> dict:
 
 
 def by_source(where: dict, attribute: str, sources: tuple[str, ...] = SOURCES) -> dict[str, list]:
-    return {s: [getattr(row, attribute) for row in rows_of(RESULTS, calibration=s, **where)] for s in sources}
+    rows = {s: rows_of(RESULTS, calibration=s, **where) for s in sources}
+    return {s: [compared(r) if attribute == "compared" else getattr(r, attribute) for r in rows[s]] for s in sources}
+
+
+def compared(row: Result) -> float:
+    """The value on the scale on which draws are compared."""
+    return math.log(row.value) if row.metric == "perplexity" else row.value
 
 
 def test_every_mean_is_over_the_draws_of_its_cell():
     assert len(records("results")) == len({(*row.cell, row.evaluation) for row in RESULTS.rows})
     for record in records("results"):
         rows = rows_of(RESULTS, calibration=record["source"], **place(record))
-        spread = over_draws([row.value for row in rows])
-        assert (record["mean"], record["SD of a draw"], record["draws"]) == (spread.interval, spread.sd, len(rows))
+        spread = over_draws([compared(row) for row in rows])
+        mean = spread.interval.map(math.exp) if rows[0].metric == "perplexity" else spread.interval
+        assert (record["mean"], record["SD of a draw"], record["draws"]) == (mean, spread.sd, len(rows))
         assert record["dense"] == rows[0].dense
 
 
@@ -87,19 +94,23 @@ def test_a_capability_at_chance_is_not_measurable():
     assert Column("a", "estimate").shown(NOT_MEASURABLE) == NOT_MEASURABLE
 
 
-def test_a_capabilitys_interval_is_no_narrower_than_were_its_evaluations_one():
+def test_a_capability_is_the_mean_of_its_evaluations_on_the_draws_that_they_share():
     twice = tuple(replace(row, evaluation="perplexity(c4)") for row in RESULTS.rows if row.metric == "perplexity")
     both = retained(Findings(replace(RESULTS, rows=RESULTS.rows + twice)).cells)
     once = retained(FINDINGS.cells)
     for a, b in zip(both, once, strict=True):
         assert a.by["general, perplexity"].value == pytest.approx(b.by["general, perplexity"].value)
-        assert a.by["general, perplexity"].low == pytest.approx(b.by["general, perplexity"].low)
+    fewer = tuple(row for row in twice if row.draw != 2)
+    some = retained(Findings(replace(RESULTS, rows=RESULTS.rows + fewer)).cells)
+    two = retained(Findings(replace(RESULTS, rows=tuple(r for r in RESULTS.rows if r.draw != 2))).cells)
+    for a, b in zip(some, two, strict=True):
+        assert a.by["general, perplexity"].value == pytest.approx(b.by["general, perplexity"].value)
 
 
 def test_effects_are_of_texts_over_draws_and_holms_family_is_the_table():
     found = records("effects")
     assert len(found) == 12
-    effects = [effect_of_groups(by_source(place(record), "value")) for record in found]
+    effects = [effect_of_groups(by_source(place(record), "compared")) for record in found]
     adjusted = holm([effect.p for effect in effects])
     for record, effect, p in zip(found, effects, adjusted, strict=True):
         share = record["share of variance"]
@@ -144,7 +155,7 @@ def test_methods_are_paired_by_draw_the_better_first():
     own = []
     for record in found:
         where = {"calibration": record["source"], "evaluation": record["evaluation"], "pattern": record["pattern"]}
-        values = {m: [row.value for row in rows_of(RESULTS, method=m, **where)] for m in ("wanda", "sparsegpt")}
+        values = {m: [compared(row) for row in rows_of(RESULTS, method=m, **where)] for m in ("wanda", "sparsegpt")}
         difference = paired_by_draw(values[record["better"]], values[record["less"]])
         assert record["difference"] == difference.estimate
         lower = rows_of(RESULTS, **where)[0].metric in LOWER_IS_BETTER
@@ -344,3 +355,11 @@ def test_copied_cells_keep_their_digits_and_stay_one_cell():
     assert column.names == ("mean", "mean low", "mean high")
     assert tsv(column.values(Estimate(1 / 3, 0.1, None, 2))) == f"{1 / 3}\t0.1\t"
     assert tsv(("a\tb\nc", None, 2)) == "a b c\t\t2"
+
+
+def test_an_interval_of_perplexity_stays_above_nothing_however_its_draws_differ():
+    rows = tuple(replace(row, value=200.0 * (1 + 20 * row.draw)) if row.metric == "perplexity" and row.draw is not None
+                 else row for row in RESULTS.rows if row.draw in (0, 1, None))  # fmt: skip
+    for cell in Findings(replace(RESULTS, rows=rows)).cells:
+        if cell.of.metric == "perplexity" and cell.of.draw is not None:
+            assert 0 < cell.spread.interval.low < cell.spread.mean < cell.spread.interval.high

@@ -1,13 +1,12 @@
 """Retention: how much of what the dense model can do is left, by capability."""
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calprune.report.comparisons import Cell, setting
 from calprune.study.results import Result
-from calprune.uncertainty import Estimate, retention, retention_of_perplexity
+from calprune.uncertainty import Estimate, Kept, mean_retention, retention, retention_of_perplexity
 
 CAPABILITIES = ("general", "language", "commonsense", "knowledge", "mathematics", "code")
 NOT_MEASURABLE = "not measurable"
@@ -55,27 +54,23 @@ def retained(cells: Sequence[Cell]) -> list[Retained]:
         for cell in group:
             if name := column_of(cell.of):
                 parts[name].append(cell)
-        by = {name: _together([of_cell(cell) for cell in those]) for name, those in parts.items()}
+        by = {name: _together(those) for name, those in parts.items()}
         own = frozenset(name for name, those in parts.items() if any(cell.own for cell in those))
         if by:
             found.append(Retained(group[0].of, max(len(cell.rows) for cell in group), by, own))
     return found
 
 
-def _together(estimates: Sequence[Estimate | None]) -> Estimate | str:
-    """The mean over a capability's evaluations that are measurable. The SD of a mean is at most the mean of the SDs,
-    so the mean of the intervals is wide enough however the evaluations hang together."""
-    known = [one for one in estimates if one is not None]
-    if not known:
-        return NOT_MEASURABLE
-    if len(known) == 1:
-        return known[0]
-    ends = [(one.low, one.high) for one in known if one.low is not None and one.high is not None]
-    value, n = _mean([one.value for one in known]), sum(one.n for one in known)
-    if len(ends) < len(known):
-        return Estimate(value, None, None, n)
-    return Estimate(value, _mean([low for low, _ in ends]), _mean([high for _, high in ends]), n)
+def _together(cells: Sequence[Cell]) -> Estimate | str:
+    """The mean over a capability's evaluations that are measurable, on the draws that all of them have."""
+    if len(cells) == 1:
+        return of_cell(cells[0]) or NOT_MEASURABLE
+    draws = set.intersection(*({row.draw for row in cell.rows} for cell in cells))
+    shared = [Cell(tuple(row for row in cell.rows if row.draw in draws)) for cell in cells]
+    found = mean_retention([_kept(cell) for cell in shared]) if draws else None
+    return NOT_MEASURABLE if found is None else found
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+def _kept(cell: Cell) -> Kept:
+    chance = None if cell.of.metric == "perplexity" else cell.of.chance or 0.0
+    return Kept(cell.items, cell.of.dense_items, chance)

@@ -1,6 +1,7 @@
 """Sources beside each other: cells, and comparisons of all the sources of one setting judged by one evaluation."""
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -36,10 +37,18 @@ class Cell:
         return self.rows[0]
 
     @cached_property
+    def values(self) -> list[float]:
+        """By draw, on the scale on which draws are compared: of perplexity its logarithm, nats a token."""
+        return [math.log(row.value) if row.metric == "perplexity" else row.value for row in self.rows]
+
+    @cached_property
     def spread(self) -> Spread:
-        spread = over_draws([row.value for row in self.rows])
+        """Mean and interval as the metric is read, so that no interval of perplexity ends below 1; SD as `values`."""
+        spread = over_draws(self.values)
         assert spread is not None
-        return spread
+        if self.of.metric != "perplexity":
+            return spread
+        return replace(spread, mean=math.exp(spread.mean), interval=spread.interval.map(_exp))
 
     @property
     def items(self) -> list[tuple[float, ...]]:
@@ -106,7 +115,7 @@ class Comparison:
 
     def draws_to_tell(self) -> int | None:
         """Draws of each that the best needs to be told from the next; None: it cannot be said."""
-        best, following = self.cells[0].spread.mean, self.cells[1].spread.mean
+        best, following = (math.fsum(cell.values) / len(cell.values) for cell in self.cells[:2])
         try:
             return draws_needed(self.effect.sd, abs(best - following)) if self.effect.sd is not None else None
         except UserError:  # they do not differ, or by next to nothing
@@ -130,7 +139,7 @@ def comparisons_of(cells: Iterable[Cell]) -> list[Comparison]:
         texts = [cell for cell in best_first if not is_control(cell.of)]
         texts, controls = (texts, best_first) if len(texts) > 1 else (best_first, [])
         if len(texts) > 1:
-            effect = effect_of_groups({cell.of.calibration: [row.value for row in cell.rows] for cell in texts})
+            effect = effect_of_groups({cell.of.calibration: cell.values for cell in texts})
             found.append(Comparison(tuple(texts), tuple(cell for cell in controls if cell not in texts), effect, None))
     adjusted = holm([comparison.effect.p for comparison in found])
     return [_contrasted(replace(one, adjusted_p=p)) for one, p in zip(found, adjusted, strict=True)]
@@ -152,3 +161,7 @@ def _contrasts(pairs: Sequence[tuple[Cell, Cell]], least: float | None) -> list[
         won = verdict(difference, p, a.of.metric in LOWER_IS_BETTER)
         found.append(Contrast(a.of.calibration, b.of.calibration, difference, p, won))
     return found
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf  # float64 ends at exp(709)

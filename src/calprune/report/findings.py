@@ -104,7 +104,7 @@ def _methods(cells: Sequence[Cell]) -> list[MethodContrast]:
     for group in groups.values():
         better_first = sorted(group, key=lambda cell: oriented(cell.of.metric, cell.spread.mean), reverse=True)
         for a, b in itertools.combinations(better_first, 2):
-            first, second = ({row.draw: row.value for row in cell.rows} for cell in (a, b))
+            first, second = (dict(zip([row.draw for row in cell.rows], cell.values, strict=True)) for cell in (a, b))
             if draws := [draw for draw in first if draw in second]:
                 difference = paired_by_draw([first[draw] for draw in draws], [second[draw] for draw in draws])
                 found.append((a.of, b.of, len(draws), difference))

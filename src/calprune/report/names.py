@@ -8,6 +8,7 @@ from calprune.study.results import LOWER_IS_BETTER, Result
 from calprune.uncertainty import Estimate
 
 METRICS = {"perplexity": "perplexity", "kl": "KL, nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
+UNITS = {"perplexity": "nats a token", "kl": "nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
 NO_DATA = "none"  # Result.calibration of a method that reads no data
 OWN = " †"  # after a source that is judged on its own text
 SETTING = ("model", "method", "pattern", "allocation", "propagate", "num_samples")  # all but the source and the draw

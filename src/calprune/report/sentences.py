@@ -2,7 +2,7 @@
 
 from calprune.report.comparisons import Comparison
 from calprune.report.findings import DEFAULT, Findings
-from calprune.report.names import METRICS, listed, number, rough, with_interval
+from calprune.report.names import UNITS, listed, number, rough, with_interval
 
 
 def answer(findings: Findings) -> list[str]:
@@ -74,7 +74,7 @@ def _seen(findings: Findings, one: Comparison) -> str:
     """What could have been missed."""
     effect = one.effect
     where = f"{one.of.evaluation} with {findings.setting(one.of)}"
-    least = f"{rough(effect.detectable)} {METRICS[one.of.metric].split(',')[0]}"
+    least = f"{rough(effect.detectable)} {UNITS[one.of.metric]}"
     return (f"the largest share of variance between sources is {with_interval(effect.share, percent=True)} ({where}), "
             f"where two sources that differ by {least} would be told apart in 80 % of such studies")  # fmt: skip
 

@@ -18,9 +18,10 @@ PLACE = tuple(
 OWN_NOTE = "† the source is judged on its own text: a lead here says little of other text."
 EFFECT_NOTE = (
     f"{RULE[0].upper()}{RULE[1:]}, with p after Holm's correction over this table. Controls are no choice of text and "
-    "do not count. Share of variance: between sources, corrected for chance (ε²), with the interval of the "
+    "do not count. Share of variance: between sources, corrected for chance (ω²), with the interval of the "
     "population's. Range: from best to worst. Could be seen: the smallest difference of two sources that 80 % of such "
-    "studies find. Draws to tell best from next: of each, if they differ as they do here."
+    "studies find; both in nats a token of perplexity and KL. Draws to tell best from next: of each, if they differ as "
+    "they do here."
 )
 DIFFERENCE_NOTE = (
     "The best of each setting less every other, paired by item: of perplexity and KL in nats a token (0.1 is 10 % of "
@@ -34,7 +35,7 @@ RETENTION_NOTE = (
     "source is judged on its own text, which may flatter it."
 )
 METHOD_NOTE = (
-    "The better by its mean less the other, in the evaluation's own unit, paired by draw (paired t test). Holm's "
+    "The better by its mean less the other, paired by draw (paired t test); of perplexity in nats a token. Holm's "
     f"correction is over this table; a win is one at {SIGNIFICANCE:.0%}."
 )
 CORRELATION_NOTE = (
@@ -106,7 +107,10 @@ def _results(findings: Findings) -> Table:
         rows.append((of.evaluation, METRICS[of.metric], of.capability, of.calibration, *setting(of),
                      cell.spread.interval, cell.spread.sd, of.dense, None if kl else of_cell(cell), len(cell.rows),
                      "yes" if cell.own else ""))  # fmt: skip
-    note = "The interval of a mean is about other draws with the same items (Student's t). KL has no retention."
+    note = (
+        "The interval of a mean is about other draws with the same items (Student's t); mean, interval and SD of "
+        "perplexity are made in nats a token, and the mean and interval shown as perplexity. KL has no retention."
+    )
     return Table("results", "Every result: means over draws", heads, tuple(rows), (note,))
 
 

@@ -5,24 +5,28 @@ from typing import Any
 
 from calprune.report.findings import Findings
 from calprune.report.names import NO_DATA, in_order, is_control, listed
+from calprune.uncertainty import AT_FEW_DRAWS
 
 BLOCKS = ("command", "commands")  # of what a study tells of itself: lines to copy
 
 A_DRAW = (
     "A calibration set of another seed. Everything else is the same, so the spread over draws is the luck of the draw."
 )
-MEANS = "Over draws, with Student's t interval at 95 %, about other draws judged by the same items."
+MEANS = (
+    "Over draws, with Student's t interval at 95 %, about other draws judged by the same items; of perplexity by its "
+    "logarithm."
+)
 PERPLEXITY = "The exponential of the mean nats a token over windows of held-out text; one item is one window."
 KL = "KL(dense ‖ pruned) of the next-token distributions, nats a token; 0 is the dense model."
 TASKS = "One outcome an item, 1 or 0; the dense model answered the same items."
 RETENTION = (
     "Dense ÷ pruned perplexity, or (accuracy − chance) ÷ (dense − chance); not measurable where the dense model's "
-    "interval touches chance. The interval is over draws and items both. Over several evaluations: the mean of the "
-    "values and of the intervals' ends, which is never too narrow."
+    "interval touches chance. The interval is over draws and items both. Over several evaluations: their "
+    f"mean, with a draw's luck shared between them; {AT_FEW_DRAWS}."
 )
 EFFECT = (
     "One-way analysis of variance of the source over draws: the F test, Holm's correction over all comparisons of "
-    "this page, and ε² with the interval from the noncentral F."
+    "this page, and ω² with the interval from the noncentral F."
 )
 CONTROLS = (
     "Full stops, random characters or random tokens. They are shown, but they are no text that one would choose: "
