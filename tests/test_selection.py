@@ -1,6 +1,8 @@
 """Selection: each option against its definition, and what a selection changes of a set and of its name."""
 
+import itertools
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calprune.blocks import walk
-from calprune.calibration.activations import _projection, mean_states, second_moments
-from calprune.calibration.clusters import herd, k_means
+from calprune.calibration.activations import _projection, mean_states, mixed_moments, second_moments
+from calprune.calibration.clusters import herd, k_center, k_means
 from calprune.calibration.encode import Encoded
 from calprune.calibration.recipe import build, parse_spec
 from calprune.calibration.selection import Choosing, Herding, UniqueTokens, Zipf, parse_selection, write_selection
@@ -82,13 +84,34 @@ def test_k_means_of_equal_points_is_no_error():
     assert len(set(k_means(torch.ones(5, 2), 3, rng(0, "test"))[0])) == 1
 
 
+def test_k_center_takes_next_what_is_farthest_from_its_nearest():
+    line = torch.tensor([[0.0], [1.0], [4.0], [10.0], [11.0]])
+    assert k_center(line) == [0, 4, 2, 1, 3]  # 11 is 11 away; 4 then 4 from 0; 1 and 10 are 1 away, 1 comes first
+
+
+@settings(max_examples=25)
+@given(st.integers(2, 8), st.integers(0, 99))
+def test_k_center_leaves_nothing_farther_than_twice_what_the_best_centres_leave(n, seed):
+    points = torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
+    order, apart = k_center(points), torch.cdist(points, points)
+    assert sorted(order) == list(range(n)) and order[0] == 0
+    for k in range(1, n):
+        nearest = apart[order[:k]].amin(0)
+        assert nearest[order[k]] == pytest.approx(float(nearest.max()), abs=1e-5)
+        best = min(float(apart[list(c)].amin(0).max()) for c in itertools.combinations(range(n), k))
+        assert float(nearest.max()) <= 2 * best + 1e-4
+
+
+def test_herding_by_hand():
+    assert herd(torch.tensor([[0.0], [1.0], [4.0]]), torch.tensor([2.0])) == [1, 2, 0]  # means 1, 2.5, 1.67
+
+
 @settings(max_examples=25)
 @given(st.integers(2, 9), st.integers(0, 99))
-def test_herding_takes_next_what_brings_the_mean_nearest(n, seed):
-    points = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed)).double()
-    weights = [1 + i for i in range(n)]
-    target = (torch.tensor(weights).double() / sum(weights)) @ points
-    order = herd(points.float(), weights)
+def test_herding_takes_next_what_brings_the_mean_nearest_to_the_target(n, seed):
+    stream = torch.Generator().manual_seed(seed)
+    points, target = torch.randn(n, 3, generator=stream).double(), torch.randn(3, generator=stream).double()
+    order = herd(points.float(), target.float())
     for turn in range(n):
         far = [float((points[[*order[:turn], i]].mean(0) - target).norm()) for i in order[turn:]]
         assert far[0] == pytest.approx(min(far), abs=1e-5)
@@ -109,38 +132,95 @@ def test_mean_states_are_those_of_each_sequence_alone(family):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
 def test_second_moments_are_those_that_pruning_collects_of_each_sequence_over_those_of_all(family):
     model = tiny_model(family)
-    alone = [_collected(model, [ids]) for ids in SEQUENCES]
-    wanted = torch.zeros(len(SEQUENCES), 8)
-    for name, of_all in _collected(model, SEQUENCES).items():
-        wanted += torch.stack([own[name] / of_all for own in alone]) @ _projection(len(of_all), 8, name)
-    torch.testing.assert_close(second_moments(model, SEQUENCES, 8), wanted, rtol=1e-3, atol=1e-4)
+    alone = [_collected(model, CalibrationSet.from_tokens([ids])) for ids in SEQUENCES]
+    wanted, usual = torch.zeros(len(SEQUENCES), 8), torch.zeros(8)
+    for name, of_all in _collected(model, CalibrationSet.from_tokens(SEQUENCES)).items():
+        projection = _projection(len(of_all), 8, name)
+        wanted += torch.stack([own[name] / of_all for own in alone]) @ projection
+        usual += projection.sum(0)
+    found, target = second_moments(model, SEQUENCES, 8)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(target, usual, rtol=1e-3, atol=1e-4)
+    lengths = torch.tensor([float(len(ids)) for ids in SEQUENCES])
+    torch.testing.assert_close(lengths / lengths.sum() @ found, target, rtol=1e-3, atol=1e-3)
 
 
-def _collected(model, sequences) -> dict[str, torch.Tensor]:
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+def test_a_mixture_is_the_share_weighted_sum_of_what_pruning_collects_of_each_set(family):
+    model = tiny_model(family)
+    plain = CalibrationSet.from_tokens(SEQUENCES[:2])
+    weights = torch.tensor([[0.0, 0.5, 1.0, 1.0, 0.0], [0.0] * 5, [1.0] * 5])
+    responses = CalibrationSet.from_tokens([SEQUENCES[2], SEQUENCES[1], SEQUENCES[3]], weights=weights)
+    mixed = mixed_moments(model, [plain, responses], [3.0, 1.0])
+    first, second = _collected(model, plain), _collected(model, responses)
+    assert mixed.keys() == first.keys() and len(mixed) > 0
+    for name in mixed:
+        torch.testing.assert_close(mixed[name], 0.75 * first[name] + 0.25 * second[name], rtol=1e-3, atol=1e-5)
+    found, _ = second_moments(model, SEQUENCES, 8, mixed)
+    alone = [_collected(model, CalibrationSet.from_tokens([ids])) for ids in SEQUENCES]
+    for i, own in enumerate(alone):
+        wanted = sum(own[name] / mixed[name] @ _projection(len(mixed[name]), 8, name) for name in mixed)
+        torch.testing.assert_close(found[i], wanted, rtol=1e-3, atol=1e-3)
+
+
+def _collected(model, given) -> dict[str, torch.Tensor]:
+    """The mean of x² that pruning reads at each input that all tokens reach."""
     found = {}
-    for block in walk(model, CalibrationSet.from_tokens(sequences)):
+    for block in walk(model, given):
         seen = set()  # an id is only one thing's while that lives
+        routed = {linear.name for linear in block.linears() if linear.part}
         for name, stats in block.collect("moments").items():
-            if id(stats) not in seen:
+            if name not in routed and id(stats) not in seen:
                 seen.add(id(stats))
                 found[f"{block.name}.{name}"] = stats.sum_xx / stats.tokens
     return found
 
 
+def _of_kinds(stream, kinds: list[int]) -> list[list[int]]:
+    """Sequences of five kinds, each with words of its own."""
+    return [[stream.randrange(3 + kind * 15, 18 + kind * 15) for _ in range(8)] for kind in kinds]
+
+
 def test_the_statistics_of_herded_documents_are_nearer_to_the_pools_than_those_of_random_ones():
     model, stream = tiny_model("llama"), rng(0, "documents")
-    sequences = [[stream.randrange(3 + i % 5 * 15, 18 + i % 5 * 15) for _ in range(8)] for i in range(60)]
-    points = second_moments(model, sequences, 64)
+    points, target = second_moments(model, _of_kinds(stream, [i % 5 for i in range(60)]), 64)
 
     def far(chosen: list[int]) -> float:
-        return float((points[chosen].mean(0) - points.mean(0)).norm())
+        return float((points[chosen].mean(0) - target).norm())
 
     at_random = [far(stream.sample(range(60), 8)) for _ in range(50)]
-    assert far(herd(points, [8] * 60)[:8]) < min(at_random)
+    assert far(herd(points, target)[:8]) < min(at_random)
+
+
+def test_herding_towards_capabilities_brings_what_pruning_reads_nearer_to_their_mixture():
+    model, stream = tiny_model("llama"), rng(0, "capabilities")
+    sets = [CalibrationSet.from_tokens(_of_kinds(stream, [kind] * 20)) for kind in (0, 3)]
+    pool = _of_kinds(stream, [i % 5 for i in range(60)])
+
+    def far(chosen: list[int]) -> float:  # of x² itself, in every channel, not of its projection
+        own = _collected(model, CalibrationSet.from_tokens([pool[i] for i in chosen]))
+        mixed = mixed_moments(model, sets, [3.0, 1.0])
+        return sum(float((own[name] / mixed[name] - 1).square().sum()) for name in own)
+
+    towards = herd(*second_moments(model, pool, 256, mixed_moments(model, sets, [3.0, 1.0])))[:8]
+    at_random = [far(stream.sample(range(60), 8)) for _ in range(20)]
+    assert far(towards) < min(at_random)
+    assert far(towards) < far(herd(*second_moments(model, pool, 256))[:8])  # than towards the pool
+
+
+def test_spread_puts_the_farthest_apart_of_the_best_by_words_first():
+    model = SimpleNamespace(model=_bytes_model())
+    candidates = encoded([["oak"], ["elm", "ash"], ["yew", "fir", "oak"], ["fir"], ["ash", "elm", "yew"], ["elm"]])
+    asked = Choosing(TOKENIZER, model, 1000, 2, 0)
+    by_words = UniqueTokens()(candidates, asked)
+    best = by_words[:4]  # twice the two sequences of the set
+    points = mean_states(model.model, [list(candidates[i].tokens) for i in best], 64)
+    assert UniqueTokens(spread=2)(candidates, asked) == [best[i] for i in k_center(points)] + by_words[4:]
 
 
 @pytest.mark.parametrize(
-    "selection", ["unique_tokens(pool=10)", "zipf(pool=10)", "cluster(pool=10)", "herding(pool=10)"]
+    "selection",
+    ["unique_tokens(pool=10)", "zipf(pool=10)", "zipf(pool=10, spread=2)", "cluster(pool=10)", "herding(pool=10)"],
 )
 def test_a_selection_is_in_the_set_its_name_and_its_recipe(trees, selection):
     model = SimpleNamespace(model=_bytes_model(), id="a model", tokenizer=TOKENIZER)
@@ -158,6 +238,32 @@ def _bytes_model():
     model = tiny_model("llama")
     model.resize_token_embeddings(len(TOKENIZER))
     return model
+
+
+def test_capabilities_are_in_the_name_by_their_contents_wherever_they_lie(trees, tmp_path):
+    model = SimpleNamespace(model=_bytes_model(), id="a model", tokenizer=TOKENIZER)
+    for seed, folder in enumerate(["maths", "chat"]):
+        asked = parse_spec(trees, num_samples=4, max_seq_length=24, layout="pad", seed=seed)
+        build(asked, TOKENIZER).save(tmp_path / folder)
+    shutil.copytree(tmp_path / "maths", tmp_path / "elsewhere")
+
+    def built(*folders, **options):
+        written = write_selection(Herding(pool=10, towards=tuple(str(tmp_path / f) for f in folders), **options))
+        asked = parse_spec(trees, num_samples=3, max_seq_length=24, layout="pad", selection=written)
+        assert read_recipe(write_recipe(asked), "written") == asked
+        return build(asked, TOKENIZER, model=model)
+
+    assert built("maths").id == built("elsewhere").id
+    names = [built("maths"), built("chat"), built("maths", "chat"), built("maths", "chat", shares=(3.0, 1.0))]
+    assert len({one.id for one in names}) == 4
+    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+        built("nowhere")
+    given = CalibrationSet.load(tmp_path / "maths")
+    object.__setattr__(given, "tokenizer", "of another model")
+    object.__setattr__(given, "id", "another")
+    given.save(tmp_path / "foreign")
+    with pytest.raises(UserError, match="built with another tokenizer"):
+        built("foreign")
 
 
 def test_seeds_choose_among_other_candidates_while_there_are_enough(trees):
@@ -182,6 +288,10 @@ def test_a_selection_chooses_for_each_source_of_a_mixture_and_not_for_controls(t
     ("zipff", "unknown selection 'zipff'; did you mean 'zipf'"),
     ("zipf(pools=3)", "unknown option 'pools'; did you mean 'pool'"),
     ("zipf(pool=1)", "pool must be at least 2"),
+    ("zipf(spread=1)", "spread must be 2 or more"),
+    ("herding(towards=['a', 'b'], shares=[1])", "expected one for each of the 2 sets of towards; got 1"),
+    ("herding(towards=['a'], shares=[0])", "shares are numbers above 0; got [0.0]"),
+    ("herding(toward=['a'])", "did you mean 'towards'"),
     ({"name": "zip"}, "did you mean 'zipf'"),
     ({"pool": 3}, "write it like"),
 ])  # fmt: skip

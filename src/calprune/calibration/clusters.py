@@ -1,6 +1,5 @@
-"""Choosing among vectors: k-means, and herding towards their mean."""
+"""Choosing among vectors: k-means, k-center, and herding towards a target."""
 
-from collections.abc import Sequence
 from random import Random
 
 import torch
@@ -46,11 +45,22 @@ def _lloyd(
     return float(distance.double().square().sum()), label, distance
 
 
-def herd(points: Float[Tensor, "n d"], weights: Sequence[int]) -> list[int]:
-    """All points in the order in which the mean of the first so many is brought nearest to their weighted mean."""
-    share = torch.tensor(weights, dtype=torch.double) / sum(weights)
-    points = points.double()
-    target = share @ points
+def k_center(points: Float[Tensor, "n d"]) -> list[int]:
+    """All points, the first first, then always the one farthest from its nearest before it (Gonzalez, "Clustering to
+    minimize the maximum intercluster distance", 1985). After k of them no point is farther from its nearest centre
+    than twice what the best k centres would leave."""
+    nearest = torch.full((len(points),), torch.inf, dtype=torch.double)
+    order = [0]
+    for _ in range(len(points) - 1):
+        nearest = torch.minimum(nearest, (points - points[order[-1]]).double().square().sum(1))
+        nearest[order[-1]] = -1  # taken
+        order.append(int(nearest.argmax()))
+    return order
+
+
+def herd(points: Float[Tensor, "n d"], target: Float[Tensor, "d"]) -> list[int]:
+    """All points in the order in which the mean of the first so many is brought nearest to the target."""
+    points, target = points.double(), target.double()
     half = points.square().sum(1) / 2
     owed, order = target.clone(), list[int]()
     for _ in range(len(points)):

@@ -13,7 +13,7 @@ from calprune.calibration.encode import Encoded, Marks, encode, find_marks
 from calprune.calibration.layout import Crop, Making, Row, allocate
 from calprune.calibration.opened import Opened, open_part
 from calprune.calibration.provenance import Drawn
-from calprune.calibration.selection import Choosing, Random, write_selection
+from calprune.calibration.selection import Choosing, Random, by_contents, write_selection
 from calprune.calibration.set import CalibrationSet, tokenizer_hash
 from calprune.calibration.sources import catalogue
 from calprune.calibration.spec import Part, Recipe, parse_spec, read_recipe, write_recipe
@@ -213,6 +213,7 @@ def _assemble(
 
 def _identity(recipe: Recipe, parts: list[Opened], tokenizer: str) -> str:
     """The hash of all that decides the tokens: sources count by their contents, wherever they lie."""
+    recipe = replace(recipe, selection=by_contents(recipe.selection))
     described = plain(recipe) | {"parts": [opened.identity for opened in parts]}
     looked = {"model": parts[0].model.id} if recipe.selection.uses_model else {}
     return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked)

@@ -4,7 +4,8 @@
     unique_tokens    ZipCal: each next document brings the most words that those before it lack
     zipf             ZipCal: documents of rare words first
     cluster          COLA, EvoP: a document of each cluster of the model's hidden states
-    herding          documents whose mean of x² at the model's linears is together that of the whole pool
+    herding          documents whose mean of x² at the model's linears is together that of the whole pool, or of a
+                     mixture of capabilities
 
 ZipCal: "ZipCal", 2026, arXiv:2603.16105. COLA: "Preserving LLM capabilities through calibration data curation",
 NeurIPS 2025, arXiv:2510.10618. EvoP: arXiv:2502.14910. Herding: Chen, Welling, Smola, "Super-samples from kernel
@@ -18,12 +19,14 @@ sources of a mixture are chosen from one by one, and keep their shares.
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from typing import Any, ClassVar, Literal
 
 from calprune.calibration.encode import Encoded
 from calprune.config import ConfigError, did_you_mean, parse_call, read, rng, write_call
+
+_DIMENSIONS = 64  # that hidden states are projected to, to be told apart by their distance
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,6 @@ class Random:
 class _Among:
     """A selection among `pool` candidates."""
 
-    uses_model: ClassVar[bool] = False
     pool: int = 2000
 
     def __post_init__(self) -> None:
@@ -64,13 +66,50 @@ class _Among:
 
 
 @dataclass(frozen=True)
-class UniqueTokens(_Among):
+class _ByWords(_Among):
+    """A selection by words, which `spread` makes ZipCal's first step of two: then its k-center among the best
+    `spread` times as many documents as the set has sequences. The first stays; next is always the document farthest
+    from its nearest before it, in the model's mean hidden states, `_DIMENSIONS` numbers each.
+
+    Unlike the paper's code, the distance is not that of another model's sentence embeddings (MiniLM), which would have
+    to be fetched, and the k-center takes within a source, where theirs takes of what all sources gave."""
+
+    spread: int | None = None  # 2 or more; None: by words alone
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.spread is not None and self.spread < 2:
+            raise ConfigError(f"spread must be 2 or more, as there is nothing to choose from otherwise; "
+                              f"got {self.spread}")  # fmt: skip
+
+    @property
+    def uses_model(self) -> bool:
+        return self.spread is not None
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        order = self.by_words(candidates, choosing)
+        if self.spread is None:
+            return order
+        from calprune.calibration.activations import mean_states  # runs the model
+        from calprune.calibration.clusters import k_center
+
+        best = order[: self.spread * choosing.sequences]
+        sequences = choosing.cut([candidates[i] for i in best])
+        points = mean_states(choosing.model.model, sequences, _DIMENSIONS)
+        return [best[i] for i in k_center(points)] + order[len(best) :]
+
+    def by_words(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class UniqueTokens(_ByWords):
     """ZipCal's `unique_tokens`: greedily the text with the most words not seen yet; of equals the one of most tokens.
 
     The paper's exact rule of what a word is was not available: here runs of letters, digits and underscores, in lower
     case. Nor was it said which of equals goes first."""
 
-    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+    def by_words(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
         words = [set(_words(text)) for text in choosing.texts(candidates)]
         heap = [(-len(own), -len(candidates[i].tokens), i) for i, own in enumerate(words)]
         heapify(heap)
@@ -87,12 +126,12 @@ class UniqueTokens(_Among):
 
 
 @dataclass(frozen=True)
-class Zipf(_Among):
+class Zipf(_ByWords):
     """ZipCal's `zipf`: by score(text) = Σ over its distinct words of 1 / freq(word), the highest first.
 
     The paper's exact freq was not available: here a word's occurrences in the candidates."""
 
-    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+    def by_words(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
         words = [_words(text) for text in choosing.texts(candidates)]
         frequency = Counter(word for own in words for word in own)
         scores = [sum(1 / frequency[word] for word in sorted(set(own))) for own in words]
@@ -111,7 +150,7 @@ class Cluster(_Among):
     pool: int = 512
     clusters: int | None = None  # None: as many as there are sequences (COLA)
     take: Literal["nearest", "random"] = "nearest"
-    dimensions: int = 64
+    dimensions: int = _DIMENSIONS
 
     def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
         from calprune.calibration.activations import mean_states  # runs the model
@@ -131,23 +170,40 @@ class Cluster(_Among):
 
 @dataclass(frozen=True)
 class Herding(_Among):
-    """Greedily the document that brings the mean of the chosen ones' vectors nearest to that of all candidates.
+    """Greedily the document that brings the mean of the chosen ones' vectors nearest to a target's.
 
-    A document's vector is its mean of x² at each input channel of the linears, over that of all candidates, projected
-    to `dimensions`: pruning reads these sums, not texts. Unlike kernel herding, which takes argmax ⟨w, φᵢ⟩ and so
-    prefers long vectors where they are not all of one length, this takes the nearest: argmax ⟨w, φᵢ⟩ - ‖φᵢ‖²/2, with
-    w = (t + 1) φ* - Σ of the t chosen, which is the same where they are."""
+    A document's vector is its mean of x² at each input channel of the linears, over the target's, projected to
+    `dimensions`: pruning reads these sums, not texts. The target is what all candidates have together, or, with
+    `towards`, a mixture of capabilities: Σ λ_t C_t of calibration sets, each one capability (its token weights count),
+    with the shares λ. Unlike kernel herding, which takes argmax ⟨w, φᵢ⟩ and so prefers long vectors where they are not
+    all of one length, this takes the nearest: argmax ⟨w, φᵢ⟩ - ‖φᵢ‖²/2, with w = (t + 1) φ* - Σ of the t chosen, which
+    is the same where they are."""
 
     uses_model: ClassVar[bool] = True
     pool: int = 512
     dimensions: int = 256
+    towards: tuple[str, ...] = ()  # folders of calibration sets; none: the candidates themselves
+    shares: tuple[float, ...] = ()  # one each of `towards`, of any sum; none: equal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shares and len(self.shares) != len(self.towards):
+            raise ConfigError(f"shares: expected one for each of the {len(self.towards)} sets of towards; "
+                              f"got {len(self.shares)}")  # fmt: skip
+        if not all(0 < share < float("inf") for share in self.shares):
+            raise ConfigError(f"shares are numbers above 0; got {list(self.shares)}")
 
     def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
-        from calprune.calibration.activations import second_moments  # runs the model
+        from calprune.calibration.activations import mixed_moments, second_moments  # runs the model
         from calprune.calibration.clusters import herd
 
-        sequences = choosing.cut(candidates)
-        return herd(second_moments(choosing.model.model, sequences, self.dimensions), list(map(len, sequences)))
+        model, usual = choosing.model.model, None
+        if self.towards:
+            sets = _capabilities(self.towards)
+            for one in sets:
+                one.check_tokenizer(choosing.tokenizer)
+            usual = mixed_moments(model, sets, self.shares or [1.0] * len(sets))
+        return herd(*second_moments(model, choosing.cut(candidates), self.dimensions, usual))
 
 
 Selection = Random | UniqueTokens | Zipf | Cluster | Herding
@@ -172,9 +228,22 @@ def parse_selection(value: Any) -> Selection:
     return read(SELECTIONS[name], options, f"selection {name}")
 
 
+def by_contents(selection: Selection) -> Selection:
+    """As it counts in a set's identity: calibration sets by their ids, wherever they lie."""
+    if not isinstance(selection, Herding) or not selection.towards:
+        return selection
+    return replace(selection, towards=tuple(one.id for one in _capabilities(selection.towards)))
+
+
 def write_selection(selection: Selection) -> str:
     """The text that `parse_selection` reads as this selection."""
     return write_call(selection, SELECTIONS)
+
+
+def _capabilities(folders: Sequence[str]) -> list[Any]:
+    from calprune.calibration.set import CalibrationSet  # imports torch
+
+    return [CalibrationSet.load(folder) for folder in folders]
 
 
 def _words(text: str) -> list[str]:
