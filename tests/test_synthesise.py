@@ -1,12 +1,15 @@
 """What a model writes as a source: what documents begin with, what is kept of them, and that a kill changes nothing."""
 
 import functools
+import importlib.util
 import json
 import os
 import random
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,13 +19,14 @@ from typer.testing import CliRunner
 from calprune.calibration.asking import parse_strategy
 from calprune.calibration.encode import encode_text
 from calprune.calibration.formats import Format
-from calprune.calibration.generate import generate
+from calprune.calibration.generate import Written, generate
 from calprune.calibration.likelihood import token_nats
 from calprune.calibration.meter import Meter
 from calprune.calibration.recipe import make_set
 from calprune.calibration.sampling import Sampling
 from calprune.calibration.screen import Screen, Text, repetition
 from calprune.calibration.synthesise import SelfSource, open_self
+from calprune.calibration.vllm_engine import as_written, sampling_options
 from calprune.cli import app
 from calprune.config import ConfigError, UserError
 from calprune.models import Model
@@ -268,6 +272,111 @@ def test_perplexity_counts_the_prefix_or_leaves_it_out(tmp_path):
         assert len(written(tmp_path, begin + band)[0]) == 1
 
 
+def test_a_recipes_filters_look_at_what_the_screen_left_and_count_what_they_drop(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path))
+    model, same = toy(), "self:bos(temperature=0, documents=6, max_new_tokens=20)"  # greedy: six times one text
+
+    def counts(**options):
+        return make_set(same, model.tokenizer, model=model, num_samples=1, max_seq_length=16, **options).counts
+
+    assert not any("duplicate" in reason for reason in counts())
+    for name in ("near_duplicates", "exact_duplicates"):
+        found = counts(filters=[name])
+        assert [n for reason, n in found.items() if name.removesuffix("s").replace("_", " ") in reason] == [5]
+
+
+def test_a_recipes_filters_find_the_language_of_what_the_model_wrote(tmp_path, monkeypatch):
+    pytest.importorskip("py3langid", reason="needs calprune[language]")
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match="dropped: 6 not in ka"):  # bytes are seldom Georgian
+        make_set("self:bos(documents=6, max_new_tokens=20)", toy().tokenizer, model=toy(), num_samples=1,
+                 max_seq_length=16, filters=["language(ka)"])  # fmt: skip
+
+
+# -- vLLM: it is not here, so what is given to it and what comes back ----------------------------
+
+
+def test_the_options_of_a_draw_are_given_to_vllm_under_its_names():
+    sampling = Sampling(temperature=0.7, top_k=20, top_p=0.9, repetition_penalty=1.1, max_new_tokens=50, stop=(1, 2))
+    assert sampling_options(sampling, seed=7, prompt=8, room=100) == {
+        "temperature": 0.7, "top_k": 20, "top_p": 0.9, "repetition_penalty": 1.1, "max_tokens": 50,
+        "stop_token_ids": [1, 2], "ignore_eos": True, "seed": 7, "detokenize": False,
+    }  # fmt: skip
+    assert sampling_options(Sampling(top_k=None), 0, 8, 100)["top_k"] == -1  # all tokens
+    assert sampling_options(Sampling(max_new_tokens=99), 0, 8, 100)["max_tokens"] == 92  # up to the window
+    assert sampling_options(Sampling(temperature=0.0), 0, 8, 100)["temperature"] == 0  # greedy
+
+
+def test_the_token_that_ended_a_text_is_told_apart_in_what_vllm_gives():
+    assert as_written([5, 6], [7, 8, END], (SEPARATOR, END)) == Written((5, 6, 7, 8), 2, END)
+    assert as_written([5, 6], [7, 8, 9], (SEPARATOR, END)) == Written((5, 6, 7, 8, 9), 2, None)  # cut
+    assert as_written([5, END], [], (SEPARATOR, END)) == Written((5, END), 2, None)
+
+
+class StandIn:
+    """vllm.LLM as its documents have it, over our own generation: prompts and params in, tokens with the end out."""
+
+    def __init__(self, model, dtype, max_model_len, skip_tokenizer_init):
+        assert (Path(model).is_dir(), dtype, skip_tokenizer_init) == (True, "float32", True)
+        self.longest = max_model_len
+
+    def generate(self, prompts, params, use_tqdm):
+        return [self.one(prompt["prompt_token_ids"], p) for prompt, p in zip(prompts, params, strict=True)]
+
+    def one(self, prompt, p):
+        sampling = Sampling(p.temperature, top_k=None, repetition_penalty=p.repetition_penalty,
+                            max_new_tokens=p.max_tokens, stop=tuple(p.stop_token_ids))  # fmt: skip
+        [done] = generate(network(), [prompt], [random.Random(p.seed)], sampling)
+        new = [*done.tokens[done.prompt :], *([] if done.stop is None else [done.stop])]
+        assert len(prompt) + len(new) <= self.longest
+        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=new)])
+
+
+@pytest.mark.parametrize("strategy", ["bos(top_k=None, ", "random_token(language=None, "])
+def test_vllm_is_asked_for_each_document_and_its_greedy_texts_are_the_same(tmp_path, monkeypatch, strategy):
+    module = SimpleNamespace(LLM=StandIn, SamplingParams=lambda **options: SimpleNamespace(**options))
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setattr("calprune.calibration.vllm_engine.metadata.version", lambda _: "0")
+    model = Model(network(), toy_tokenizer(), str(tmp_path), "0123456789abcdef")
+    options = "documents=10, temperature=0, repetition_penalty=1.3, max_new_tokens=40"
+    ours, _ = written(tmp_path, f"{strategy}{options})", model)
+    theirs, _ = written(tmp_path, f"{strategy}{options}, engine=vllm)", model)
+    assert theirs == ours and len(ours) == 10
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        ("bos(engine=vllm, temperature=2.0:1.0)", "one temperature for all tokens"),
+        ("bos(engine=vllm, temperature=0.001)", "from 0.01 to 2.0, or 0"),
+        ("bos(engine=vllm, temperature=2.5)", "from 0.01 to 2.0, or 0"),
+        ("bos(engine=vlm)", "did you mean 'vllm'"),
+        ("bos(engine=own)", "unknown value 'own'; there are: calprune, vllm"),
+    ],
+)
+def test_what_has_no_equal_in_vllm_is_refused_when_it_is_read(strategy, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        parse_strategy(strategy)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_where_vllm_is_not_installed_the_extra_is_named_before_the_model_is_loaded(tmp_path):
+    with pytest.raises(UserError, match=r"pip install 'calprune\[vllm\]'"):
+        written(tmp_path, "bos(engine=vllm)")
+    asked = ["synth", str(tmp_path / "no model"), "--from-bos", "--engine", "vllm", "--out", str(tmp_path / "set")]
+    result = CliRunner().invoke(app, asked)
+    assert isinstance(result.exception, UserError) and "calprune[vllm]" in str(result.exception)
+
+
+def test_the_engine_is_in_the_name_of_what_is_written(monkeypatch):
+    monkeypatch.setattr("calprune.calibration.synthesise.version", lambda: "vllm 1")
+    with_vllm = open_self("bos(engine=vllm)", toy()).identity
+    assert with_vllm != open_self("bos", toy()).identity == open_self("bos(engine=calprune)", toy()).identity
+    monkeypatch.setattr("calprune.calibration.synthesise.version", lambda: "vllm 2")
+    assert open_self("bos(engine=vllm)", toy()).identity != with_vllm
+
+
 # -- what is asked, and bad input ----------------------------------------------------------------
 
 
@@ -357,6 +466,9 @@ def test_the_command_builds_a_set_and_refuses_two_ways_at_once(tmp_path, monkeyp
     told = json.loads(result.stdout)
     assert (told["sequences"], told["tokens"]) == (2, 64)
     assert Path(told["out"], "tokens.safetensors").exists()
-    for wrong in (["--from-random-token"], ["--prefix-tokens", "3"], ["--responses", "2"]):
+    filtered = [*asked, *size[:-1], str(tmp_path / "clean"), "--json", "--filter", "max_words(0)"]
+    with pytest.raises(UserError, match="more than 0 words"):
+        CliRunner().invoke(app, filtered, catch_exceptions=False)
+    for wrong in (["--from-random-token"], ["--prefix-tokens", "3"], ["--responses", "2"], ["--engine", "vlm"]):
         result = CliRunner().invoke(app, [*asked, *wrong, *size])
         assert isinstance(result.exception, UserError)

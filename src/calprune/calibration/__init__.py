@@ -7,6 +7,6 @@ Formats        formats, writing (rows to documents), chat, document
 Filters        filters, filtering, judge, words, language, near_duplicates, contamination
 Which ones     draw (random, apart from other seeds'), selection, activations, clusters
 Into tokens    encode, layout, pairs
-Self-written   synthesise (the source `self`), asking, strategies, respond, generate, slots, sampling, screen,
-               likelihood, shards, meter
+Self-written   synthesise (the source `self`), asking, strategies, respond, generate, slots, sampling,
+               vllm_engine, screen, likelihood, shards, meter
 """

@@ -2,23 +2,25 @@
 
     prefixes(of=wikipedia, tokens=8, temperature=0.8, drop_perplexity=0.3, documents=200)
 
-Brackets take the options of the strategy, of `Sampling`, of `Screen`, and `documents`.
+Brackets take the options of the strategy, of `Sampling`, of `Screen`, `documents` and `engine`.
 """
 
 import ast
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from calprune.calibration.encode import END_OF_TEXT
 from calprune.calibration.respond import Respond
 from calprune.calibration.sampling import Sampling
 from calprune.calibration.screen import Screen
 from calprune.calibration.strategies import Bos, Prefixes, RandomToken, Writing
-from calprune.config import ConfigError, did_you_mean, read
+from calprune.calibration.vllm_engine import refuse_unequal
+from calprune.config import ConfigError, choice, did_you_mean, read
 
 Strategy = Prefixes | Bos | RandomToken | Respond
+Engine = Literal["calprune", "vllm"]
 
 STRATEGIES: dict[str, type] = {
     "bos": Bos,
@@ -40,11 +42,14 @@ class Asked:
     options: dict[str, Any] = field(default_factory=dict)  # of Sampling
     screen: Screen = field(default_factory=Screen)
     documents: int | None = None  # None: 500; for `respond`, all prompts
+    engine: Engine = "calprune"  # what runs the model: `generate`, or `vllm_engine`
 
     def __post_init__(self) -> None:
         if self.documents is not None and self.documents < 1:
             raise ConfigError(f"documents to write: 1 or more; got {self.documents}")
-        read(Sampling, self.options, "sampling")  # so that a mistake shows before a model is loaded
+        sampling = read(Sampling, self.options, "sampling")  # so that a mistake shows before a model is loaded
+        if self.engine == "vllm":
+            refuse_unequal(sampling)
 
     def sampling(self, writing: Writing) -> Sampling:
         """How tokens are drawn. `respond` draws as the model's own generation config says, where it says."""
@@ -68,7 +73,7 @@ def parse_strategy(text: str | None) -> Asked:
         raise ConfigError(f"unknown strategy {name!r}{did_you_mean(name, STRATEGIES)}")
     cls, given = STRATEGIES[name], _options(inside or "", text)
     own = [f.name for f in dataclasses.fields(cls)]
-    known = [*own, *_SAMPLING, *_SCREEN, "documents"]
+    known = [*own, *_SAMPLING, *_SCREEN, "documents", "engine"]
     if unknown := [option for option in given if option not in known]:
         raise ConfigError(f"strategy {name}: unknown option {unknown[0]!r}{did_you_mean(unknown[0], known)}")
     where = f"strategy {name}"
@@ -77,8 +82,9 @@ def parse_strategy(text: str | None) -> Asked:
         k: v for k, v in given.items() if k in _SCREEN
     }
     options = _temperatures({k: v for k, v in given.items() if k in _SAMPLING})
+    engine: Any = choice(given.get("engine", "calprune"), get_args(Engine), f"{where}: engine")
     try:
-        return Asked(strategy, options, read(Screen, screen, where), given.get("documents"))
+        return Asked(strategy, options, read(Screen, screen, where), given.get("documents"), engine)
     except TypeError:
         raise ConfigError(f"{where}: documents is a whole number; got {given['documents']!r}") from None
 

@@ -64,6 +64,17 @@ def generate(
     of sequences that ended. Raises UserError for a prompt that is empty or leaves no room in the model's window.
     """
     widest = window(model)
+    check_prompts(prompts, widest)
+    _needs_keys_and_values_only(model)
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    waiting = [_Row(i, list(prompts[i]), len(prompts[i]), _limit(len(prompts[i]), sampling, widest)) for i in order]
+    writer = _Writer(model, waiting, streams, sampling, batch_size, meter)
+    with torch.inference_mode(), evaluating(model), faster_products(model):
+        return [written for _, written in sorted(writer.run(), key=lambda pair: pair[0])]
+
+
+def check_prompts(prompts: Sequence[Sequence[int]], widest: int | None) -> None:
+    """Raise UserError for a prompt after which nothing can be written."""
     for i, prompt in enumerate(prompts, 1):
         if not prompt:
             raise UserError(f"prompt {i} is empty; begin with a start token")
@@ -72,12 +83,6 @@ def generate(
                 f"prompt {i} has {len(prompt)} tokens and the model's window is {widest}: "
                 "nothing could be written after it; shorten or leave out longer prompts"
             )
-    _needs_keys_and_values_only(model)
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    waiting = [_Row(i, list(prompts[i]), len(prompts[i]), _limit(len(prompts[i]), sampling, widest)) for i in order]
-    writer = _Writer(model, waiting, streams, sampling, batch_size, meter)
-    with torch.inference_mode(), evaluating(model), faster_products(model):
-        return [written for _, written in sorted(writer.run(), key=lambda pair: pair[0])]
 
 
 def _limit(prompt: int, sampling: Sampling, widest: int | None) -> int:

@@ -31,6 +31,7 @@ from calprune.calibration.screen import Text
 from calprune.calibration.set import tokenizer_hash
 from calprune.calibration.shards import Shard, load_or_make, spans
 from calprune.calibration.strategies import Prompt, RandomToken, Writing
+from calprune.calibration.vllm_engine import VllmEngine, version
 from calprune.calibration.writing import Documents
 from calprune.config import UserError, identity, plain, rng
 from calprune.store import cache_folder
@@ -79,7 +80,7 @@ class SelfSource:
     def identity(self) -> str:
         """The hash of who writes and what was asked. Sources and files that begin the texts count by `revision`."""
         asked = [plain(self.asked.strategy), plain(self.asked.screen), self.asked.documents]
-        return identity([asked, plain(self.asked.sampling(Writing(self.model))), self.model.id])
+        return identity([asked, plain(self.asked.sampling(Writing(self.model))), self.model.id, *_engine(self.asked)])
 
     def calibration_split(self, allow_evaluation_split: bool = False, data_root: Path | None = None) -> str:
         return "calibration"
@@ -118,6 +119,7 @@ class _Session:
         given = [plain(self.asked.strategy), plain(self.sampling), writing.model.id, tokenizer_hash(writing.tokenizer)]
         if isinstance(self.asked.strategy, RandomToken) and self.asked.strategy.language:
             given.append(identifier_version())
+        given += _engine(self.asked)
         self.begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
         asked = identity([given, self.begins, writing.seed, purpose, source.shard])
         self.folder = (source.work or cache_folder() / "self") / asked
@@ -175,14 +177,24 @@ class _Session:
     ) -> list[tuple[tuple[int, ...], int | None]]:
         """(tokens, the token that ended them) for each prompt; nothing for one that was refused."""
         asked = [i for i, prompt in enumerate(prompts) if not prompt.refused]
-        found = generate(
-            self.writing.model.model, [prompts[i].tokens for i in asked], [streams[i] for i in asked], self.sampling,
-            batch_size=self.source.batch_size, meter=self.meter,
-        )  # fmt: skip
+        tokens, own = [prompts[i].tokens for i in asked], [streams[i] for i in asked]
+        if self.asked.engine == "vllm":
+            found = self._vllm.generate(tokens, own, self.sampling, self.meter)
+        else:
+            found = generate(self.writing.model.model, tokens, own, self.sampling,
+                             batch_size=self.source.batch_size, meter=self.meter)  # fmt: skip
         written: list[tuple[tuple[int, ...], int | None]] = [((), None)] * len(prompts)
         for i, one in zip(asked, found, strict=True):
             written[i] = one.tokens, one.stop
         return written
+
+    @cached_property
+    def _vllm(self) -> VllmEngine:
+        """It is loaded when the first shard is written, with room for the longest prompt of all of them."""
+        prompts = [len(prompt.tokens) for prompt in self.prompts]
+        if isinstance(self.asked.strategy, RandomToken):  # each document draws its own: two tokens and what follows
+            prompts = [2 + self.asked.strategy.opening]
+        return VllmEngine(self.writing.model, max(prompts) + self.sampling.max_new_tokens)
 
     def _perplexities(self, texts: list[Text], kept: list[int]) -> list[float]:
         """exp of the mean nats per predicted token, of the whole document or of what was written."""
@@ -202,6 +214,11 @@ class _Session:
         name = f"{self.label}:{i + 1}" + (f" after {about['after']}" if about["after"] else "")
         written = self.writing.tokenizer.decode(tokens, skip_special_tokens=True)
         return Document(written, name, tokens=tuple(tokens), token_weights=tuple(weights) if weights else None)
+
+
+def _engine(asked: Asked) -> list[str]:
+    """What the tokens depend on beside the model, where another engine than our own runs it."""
+    return [version()] if asked.engine == "vllm" else []
 
 
 def open_self(strategy: str | None, model: Any) -> SelfSource:

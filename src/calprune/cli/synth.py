@@ -31,6 +31,10 @@ def synth_command(
     temperature: Annotated[str | None, typer.Option(help="0.6; 2.0:1.0 falls over the first tokens")] = None,
     documents: Annotated[int | None, typer.Option(help="to write; default 500, or all prompts")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="of a document; default 2048")] = None,
+    engine: Annotated[str | None, typer.Option(help="calprune (default), or vllm where calprune[vllm] is "
+                                                    "installed")] = None,
+    filters: Annotated[list[str] | None, typer.Option("--filter", help="drop texts: language(en), near_duplicates, "
+                                                      "min_words(50), ...; repeatable, in this order")] = None,
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
     seed: opt.Seed = 0,
@@ -50,17 +54,20 @@ def synth_command(
     ways: list[Any] = [way for way in chosen if way]
     if len(ways) + (strategy is not None) != 1:
         raise UserError(f"say one way to begin: {_WAYS}")
-    general = {"temperature": temperature, "documents": documents, "max_new_tokens": max_new_tokens}
+    general = {"temperature": temperature, "documents": documents, "max_new_tokens": max_new_tokens,
+               "engine": engine}  # fmt: skip
     for option, value, way in (("--prefix-tokens", prefix_tokens, "--from-prefixes"), ("--start", start, "--from-bos"),
                                ("--responses", responses, "--respond-to")):  # fmt: skip
         if value is not None and not {"--from-prefixes": from_prefixes, "--from-bos": from_bos}.get(way, respond_to):
             raise UserError(f"{option} goes with {way}")
     if strategy and any(value is not None for value in general.values()):
-        raise UserError("with --strategy, say temperature, documents and max_new_tokens in its brackets")
+        raise UserError("with --strategy, say temperature, documents, max_new_tokens and engine in its brackets")
     text = strategy or _text(ways[0][0], ways[0][1], general)
+    from calprune.calibration.filtering import read_filters
     from calprune.calibration.spec import Part, Recipe
 
-    recipe = Recipe((Part("self", strategy=text),), num_samples=num_samples, max_seq_length=max_seq_length, seed=seed)
+    recipe = Recipe((Part("self", strategy=text),), num_samples=num_samples, max_seq_length=max_seq_length, seed=seed,
+                    filters=read_filters(filters, "--filter"))  # fmt: skip
     _make(model, recipe, out, data_root, as_json)
 
 
@@ -74,10 +81,12 @@ def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: b
     from calprune.calibration.asking import parse_strategy
     from calprune.calibration.describe import describe
     from calprune.calibration.recipe import build
+    from calprune.calibration.vllm_engine import version
     from calprune.models import load
     from calprune.store import refuse_occupied
 
-    parse_strategy(recipe.parts[0].strategy)  # a mistake shows before the model is loaded
+    if parse_strategy(recipe.parts[0].strategy).engine == "vllm":  # a mistake shows before the model is loaded
+        version()
     if not (out / "counts.json").is_file():  # a set that is there may be this one
         refuse_occupied(out)
     loaded = load(model)
