@@ -20,7 +20,8 @@ from calprune.config import UserError, plain
 from calprune.gradients import walk_sums
 from calprune.linears import Linear, ModelError, check_coverage, find_blocks, linears, matching
 from calprune.methods import Method
-from calprune.pattern import Pattern, PatternError, check_width
+from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
+from calprune.permutation import How, permute
 from calprune.refine import Refinement
 from calprune.refine.beside import Beside
 from calprune.refine.kept import Kept
@@ -58,6 +59,7 @@ class Pruning:
     min_coverage: float = 0.5  # of each block's parameters, in linears; below it the job is refused
     allocation: Allocation = field(default_factory=Uniform)  # which linear gets how much of the pattern's sparsity
     counting: Counting = field(default_factory=Counting)  # which tokens count in an expert's statistics
+    permute: How | None = None  # before all else, order channels so that n:m keeps more: the dense model stays the same
 
     @property
     def needs(self) -> Needs:
@@ -78,6 +80,8 @@ class Pruning:
         refine_on: what a method that refines blocks trains on; None: `data`. resume: a folder in which done blocks
         are kept, so that the same call goes on where it was stopped.
         """
+        if self.permute:
+            self._permute(model, data, knobs)
         patterns = self.allocate(model, data, **knobs)
         beside = self._beside(model, data, refine_on, knobs.get("device"))
         kept = Kept(resume, self._named(data, refine_on)) if resume else None
@@ -98,6 +102,15 @@ class Pruning:
                     beside.leave(refining[0])
         finally:
             model.train(training)
+
+    def _permute(self, model: nn.Module, data: Any, knobs: dict) -> None:
+        if not isinstance(self.pattern, KeepNofM):
+            raise UserError(f"channels are permuted for a pattern like 2:4, not for {self.pattern}; leave permute out")
+        if isinstance(data, Statistics):
+            raise UserError("saved statistics are of channels in their old order: to permute, give a calibration set")
+        assert self.permute
+        self.plan(model)
+        permute(model, data, self.pattern, self.permute, counting=self.counting, **knobs)
 
     def _visits(
         self, model: nn.Module, data: Any, reader: Method | Allocation, propagate: Propagate, knobs: dict

@@ -46,6 +46,9 @@ def prune_command(
     ] = None,
     min_expert_tokens: opt.MinExpertTokens = 128,
     all_experts: opt.AllExperts = False,
+    permute: Annotated[
+        str | None, typer.Option(help="heuristic or assignment: order channels first, so that n:m keeps more (RIA)")
+    ] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
@@ -70,9 +73,10 @@ def prune_command(
     from calprune.store import refuse_occupied
 
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
+    order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), how,
                   allocation=parse_allocation(allocation),
-                  counting=Counting(min_expert_tokens, all_experts))  # fmt: skip
+                  counting=Counting(min_expert_tokens, all_experts), permute=order)  # fmt: skip
     refuse_occupied(out)
     target = find_device(device)
     if calibration is None and job.needs != "nothing":

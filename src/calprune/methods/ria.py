@@ -31,7 +31,12 @@ class RIA:
             raise ConfigError(f"power must be at least 0, got {self.power}")
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
-        size = weight.abs().float()
-        tiny = 1e-30  # a row or column of zeros has no relative importance, and no NaN
-        relative = size / size.sum(1, keepdim=True).clamp_min(tiny) + size / size.sum(0, keepdim=True).clamp_min(tiny)
-        return masked(weight, keep_mask(relative * stats.norm**self.power, competing(pattern, "matrix")))
+        score = relative_importance(weight) * stats.norm**self.power
+        return masked(weight, keep_mask(score, competing(pattern, "matrix")))
+
+
+def relative_importance(weight: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+    """|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|."""
+    size = weight.abs().float()
+    tiny = 1e-30  # a row or column of zeros has no relative importance, and no NaN
+    return size / size.sum(1, keepdim=True).clamp_min(tiny) + size / size.sum(0, keepdim=True).clamp_min(tiny)
