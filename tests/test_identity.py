@@ -19,6 +19,7 @@ NAMED = {
         "version": 1,
         "start": {"type": "Wanda", "version": 1},
         "global_propagation": False,
+        "cross_block": False,
         "windows": "block",
         "learning_rate": 2e-4,
         "epochs": 5,

@@ -17,7 +17,7 @@ LAYERS = [  # a room may import itself and the rooms above its line, never one b
     {"arguments", "collect"},
     {"blocks"},
     {"gradients", "refine"},
-    {"methods", "statistics"},
+    {"methods", "outcome", "statistics"},
     {"allocation", "permutation"},
     {"pruning"},
     {"demo_model", "openlm"},

@@ -10,42 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from calprune.allocation import Allocation, Uniform
 from calprune.allocation.budget import DenseBlock, DenseLinear
-from calprune.blocks import Block, Propagate, Sequences
+from calprune.blocks import Propagate, Sequences
 from calprune.collect import Counting
 from calprune.config import UserError, plain
 from calprune.gradients import walk_sums
 from calprune.linears import Linear, ModelError, check_coverage, find_blocks, linears, matching
 from calprune.methods import Method
+from calprune.outcome import LinearReport, Outcome
 from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
 from calprune.permutation import How, permute
 from calprune.refine import Refinement
 from calprune.refine.beside import Beside
 from calprune.refine.kept import Kept
-from calprune.refine.windows import Outputs
+from calprune.refine.overlapping import Overlapping
 from calprune.statistics import BlockStats, Statistics
-from calprune.stats import LADDER, InputStats, Needs, StatsError, relative_error
-
-
-@dataclass(frozen=True)
-class LinearReport:
-    """What happened to one matrix."""
-
-    name: str  # "model.layers.3.mlp.down_proj"
-    shape: tuple[int, int]  # (out, in)
-    pattern: str
-    zeros: int  # counted, those that were there before included
-    tokens: float | None  # that its statistics are of; None: the method read none
-    relative_error: float | None  # ‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs; None without a Gram matrix
-    damping: float | None  # that its Gram matrix took to be factorised; None where none was
-    routed: float | None = None  # tokens sent to its expert, where too few: the statistics are of all tokens instead
-
-    @property
-    def sparsity(self) -> float:
-        return self.zeros / (self.shape[0] * self.shape[1])
+from calprune.stats import LADDER, InputStats, Needs, StatsError
 
 
 @dataclass(frozen=True)
@@ -84,22 +67,32 @@ class Pruning:
             self._permute(model, data, knobs)
         patterns = self.allocate(model, data, **knobs)
         beside = self._beside(model, data, refine_on, knobs.get("device"))
+        waiting: Outcome | None = None  # the block before, where its weights change with this one's
         kept = Kept(resume, self._named(data, refine_on)) if resume else None
         training = model.training
         try:
             for name, sites, stats in self._visits(model, data, self.method, self.propagate, knobs):
                 here = [site for site in sites if f"{name}.{site.name}" in patterns]
-                refining = beside.enter() if beside else None
-                found = kept.restore(name, here) if kept else None
+                done = Outcome(here, stats)
+                changing = waiting.sites if waiting else []
+                if beside:
+                    beside.enter(here)
+                found = kept.restore(name, here, changing) if kept else None
                 if found is None:
-                    reports = self._prune_block(name, here, stats, patterns, refining)
+                    self._prune_block(name, done, patterns, beside)
                     if kept:
-                        kept.keep(name, here, [asdict(report) for report in reports])
+                        kept.keep(name, here, changing, [asdict(report) for report in done.reports])
                 else:
-                    reports = tuple(LinearReport(**{**r, "shape": tuple(r["shape"])}) for r in found)
-                yield reports
-                if beside and refining:
-                    beside.leave(refining[0])
+                    done.reports = tuple(LinearReport(**{**r, "shape": tuple(r["shape"])}) for r in found)
+                if waiting:
+                    yield waiting.again()
+                waiting = done if isinstance(beside, Overlapping) else None
+                if not waiting:
+                    yield done.reports
+                if beside:
+                    beside.leave()
+            if waiting:
+                yield waiting.again()
         finally:
             model.train(training)
 
@@ -140,8 +133,7 @@ class Pruning:
             return None
         if on is None or isinstance(on, Statistics):
             raise UserError(f"{method} trains on sequences: give it a calibration set, beside saved statistics if any")
-        return Beside(model, on, method.windows, dense=method.global_propagation, batch_size=method.batch_size,
-                      device=device)  # fmt: skip
+        return (Overlapping if method.cross_block else Beside)(model, on, method, device)
 
     def _named(self, data: Any, refine_on: Any) -> dict[str, Any]:
         """All that the weights depend on beside the model."""
@@ -178,25 +170,19 @@ class Pruning:
                 raise ModelError(f"{linear} holds NaN or infinity in its weights")
         return set(chosen)
 
-    def _prune_block(
-        self, name: str, sites: list[Linear], stats: BlockStats, patterns: dict[str, Pattern],
-        refining: tuple[Block, list[Outputs]] | None,
-    ) -> tuple[LinearReport, ...]:  # fmt: skip
-        before = {site.name: site.weight.clone() for site in sites}
-        for site in sites:
-            self._prune_linear(f"{name}.{site.name}", site, stats.get(site.name), patterns[f"{name}.{site.name}"])
-        if refining and isinstance(self.method, Refinement):
-            self.method.refine(*refining, {site.name: site.weight != 0 for site in sites})
-        return tuple(
-            _report(full, before[site.name], site.weight, stats.get(site.name), patterns[full])
-            for site in sites
-            for full in [f"{name}.{site.name}"]
-        )
+    def _prune_block(self, name: str, block: Outcome, patterns: dict[str, Pattern], beside: Beside | None) -> None:
+        for site in block.sites:
+            full = f"{name}.{site.name}"
+            self._prune_linear(full, site, block.stats.get(site.name), patterns[full])
+        if beside:
+            beside.refine()
+        block.report(name, patterns)
 
     def _prune_linear(self, name: str, site: Linear, stats: InputStats | None, pattern: Pattern) -> None:
         weight = site.weight
         try:
             if stats is not None:
+                weight = weight.to(stats.sum_x.device)  # saved ones are where the block was at first
                 if len(stats.sum_x) != weight.shape[1]:
                     raise StatsError(f"the statistics are of {len(stats.sum_x)} inputs: of another model")
                 stats.check()
@@ -207,20 +193,6 @@ class Pruning:
             e.add_note(f"while pruning {name} {tuple(weight.shape)} to {pattern} with {self.method}")
             raise
         site.write(after)
-
-
-def _report(name: str, before: Tensor, after: Tensor, stats: InputStats | None, pattern: Pattern) -> LinearReport:
-    gram = stats if stats is not None and stats.gram is not None else None
-    return LinearReport(
-        name,
-        (before.shape[0], before.shape[1]),
-        str(pattern),
-        int((after == 0).sum()),
-        stats.tokens if stats is not None else None,
-        relative_error(before, after, gram) if gram else None,
-        gram.damping_used if gram else None,
-        stats.routed if stats is not None else None,
-    )
 
 
 def prune(

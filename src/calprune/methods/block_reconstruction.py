@@ -7,12 +7,17 @@ model, w the weights and m the start's mask, it minimises over the kept weights
     ‖f(x; w̄) - f(x; m ∘ w)‖²        local: the dense block on the same inputs (the paper's BR)
     ‖f(x̄; w̄) - f(x; m ∘ w)‖²        `global_propagation`: what the dense model gives there (GP), errors before included
 
-by Adam (β 0.9, 0.95) on batches of sequences; the rate falls linearly to 0. `windows="sub_block"` compares attention
-and feed-forward by themselves, each on its own output (Wagner, Roux, Zimmer, Pokutta, "A Free Lunch in LLM Compression:
-Revisiting Retraining after Pruning", 2025, arXiv:2510.14444). Padding does not count in the error. The epoch after
-which the error is least is kept, the start among them, so it never ends higher. Unlike the paper's code, batches are of
-sequences of like length, and an epoch shuffles batches, not sequences. The paper's cross-block reconstruction is not
-here. A lower error need not mean a better model, the paper finds: judge it on other text than it was trained on.
+With `cross_block` f is two blocks in a row (CR), and pairs overlap: the first block alone, then blocks 0 and 1, 1 and
+2, and so on, the last alone. So each block is trained twice, and a pair on the inputs that its first block will see in
+the pruned model. The minimum is sought by Adam (β 0.9, 0.95) on batches of sequences; the rate falls linearly to 0.
+`windows="sub_block"` compares attention and feed-forward by themselves, each on its own output (Wagner, Roux, Zimmer,
+Pokutta, "A Free Lunch in LLM Compression: Revisiting Retraining after Pruning", 2025, arXiv:2510.14444). Padding does
+not count in the error. The epoch after which the error is least is kept, the start among them, so it never ends higher.
+Unlike the paper's code, batches are of sequences of like length, and an epoch shuffles batches, not sequences. In its
+code a pair's local target is what the first block, as trained so far, and the second one, dense, give; here both are
+dense, as w̄ says. There the start sees a block's inputs with only the block before it still to be trained again; here,
+with all before it trained once. A lower error need not mean a better model, the paper finds: judge it on other text
+than it was trained on.
 """
 
 from dataclasses import dataclass
@@ -35,6 +40,7 @@ from calprune.stats import InputStats, Needs
 class BlockReconstruction:
     start: Start = None  # the method that prunes: block_reconstruction(start=wanda)
     global_propagation: bool = False
+    cross_block: bool = False
     windows: Windows = "block"
     learning_rate: float = 2e-4
     epochs: int = 5
@@ -46,6 +52,9 @@ class BlockReconstruction:
 
     def __post_init__(self):
         begin_from(self.start, self)
+        if self.cross_block and self.windows != "block":
+            raise ConfigError(f"cross_block compares what two blocks give together, so windows is 'block', got "
+                              f"{self.windows!r}")  # fmt: skip
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}")
         if self.epochs < 1 or self.batch_size < 1:

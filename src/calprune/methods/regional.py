@@ -34,6 +34,7 @@ class Regional:
     needs: ClassVar[Needs] = "moments"  # data in any case, to train on; and what the start reads
     version: ClassVar[int] = 1
     windows: ClassVar[Windows] = "block"
+    cross_block: ClassVar[bool] = False
     global_propagation: ClassVar[bool] = False
     batch_size: ClassVar[int] = 1
 

@@ -1,4 +1,7 @@
-"""The walks that a refinement needs beside the one that its start's statistics come from."""
+"""The walks that a refinement needs beside the one that its start's statistics come from.
+
+For each block: `enter`, prune its linears, `refine`, `leave`.
+"""
 
 from collections.abc import Iterator
 
@@ -6,7 +9,9 @@ import torch
 from torch import nn
 
 from calprune.blocks import Block, Sequences, walk
-from calprune.refine.windows import WHOLE, Outputs, Windows, targets_of
+from calprune.linears import Linear
+from calprune.refine import Refinement
+from calprune.refine.windows import WHOLE, Outputs, targets_of
 
 
 class Beside:
@@ -15,28 +20,35 @@ class Beside:
     The second walk is only there where targets are the dense model's (`global_propagation`).
     """
 
-    def __init__(
-        self, model: nn.Module, on: Sequences, windows: Windows, *, dense: bool, batch_size: int,
-        device: torch.device | str | None,
-    ):  # fmt: skip
-        self.windows = windows
-        self._pruned = walk(model, on, batch_size=batch_size, device=device)
+    def __init__(self, model: nn.Module, on: Sequences, method: Refinement, device: torch.device | str | None):
+        self.method = method
+        self._pruned = walk(model, on, batch_size=method.batch_size, device=device)
         self._dense: Iterator[Block] | None = None
-        if dense:
-            self._dense = walk(model, on, batch_size=batch_size, device=device, propagate="dense")
+        if method.global_propagation:
+            self._dense = walk(model, on, batch_size=method.batch_size, device=device, propagate="dense")
 
-    def enter(self) -> tuple[Block, list[Outputs]]:
-        """The next block, to be called before its weights change; and for each batch what its windows should give."""
-        block = next(self._pruned)
-        if self._dense is None:
-            return block, targets_of(block, self.windows)
+    def enter(self, sites: list[Linear]) -> None:
+        """Go to the next block, before its weights change, and see what its windows should give.
+
+        sites: those of its linears that will be pruned.
+        """
+        self.block, self.sites = next(self._pruned), sites
+        self.targets = targets_of(self.block, self.method.windows) if self._dense is None else self._reached()
+
+    def _reached(self) -> list[Outputs]:
+        """For each batch what the windows of the next block give in the dense model."""
+        assert self._dense is not None
         reference = next(self._dense)
-        targets = targets_of(reference, self.windows)
+        targets = targets_of(reference, self.method.windows)
         for batch, target in zip(reference.batches, targets, strict=True):
             batch.hidden = target[WHOLE]
         reference.passed = True
-        return block, targets
+        return targets
 
-    def leave(self, block: Block) -> None:
+    def refine(self) -> None:
+        """Train what is left of the block's linears, now that they are pruned."""
+        self.method.refine(self.block, self.targets, {site.name: site.weight != 0 for site in self.sites})
+
+    def leave(self) -> None:
         """Carry the sequences through the block as it now is, while it is where it runs."""
-        block.run()
+        self.block.run()

@@ -30,10 +30,10 @@ class Kept:
         elif read_json(path, "the blocks of a job that was stopped")["job"] != job:
             raise UserError(f"{folder} holds the blocks of another job; name a folder that is absent or empty")
 
-    def restore(self, name: str, sites: list[Linear]) -> list[dict[str, Any]] | None:
+    def restore(self, name: str, sites: list[Linear], before: list[Linear]) -> list[dict[str, Any]] | None:
         """Write the block's weights as they were kept, and return its reports; None: it is still to be done.
 
-        To be called while the block is dense.
+        To be called while the block is dense. before: linears of the block before, where they change with this one's.
         """
         self._dense = digest(sites)
         folder = self.folder / name
@@ -43,15 +43,20 @@ class Kept:
         if about["dense"] != self._dense:
             raise UserError(f"{folder} was made from other weights of {name}: of another model")
         weights = load_file(folder / "weights.safetensors")
-        for site in sites:
-            site.write(weights[site.name].to(site.weight.device))
+        for key, site in _named(sites, before).items():
+            site.write(weights[key].to(site.weight.device))
         return about["reports"]
 
-    def keep(self, name: str, sites: list[Linear], reports: list[dict[str, Any]]) -> None:
+    def keep(self, name: str, sites: list[Linear], before: list[Linear], reports: list[dict[str, Any]]) -> None:
         """Keep the block as it now is."""
         with whole_folder(self.folder / name) as making:
-            save_file({s.name: s.weight.contiguous().cpu() for s in sites}, making / "weights.safetensors")
+            weights = {key: site.weight.contiguous().cpu() for key, site in _named(sites, before).items()}
+            save_file(weights, making / "weights.safetensors")
             write_json(making / "block.json", {"format": 1, "dense": self._dense, "reports": reports})
+
+
+def _named(sites: list[Linear], before: list[Linear]) -> dict[str, Linear]:
+    return {site.name: site for site in sites} | {f"before.{site.name}": site for site in before}
 
 
 def digest(sites: list[Linear]) -> str:

@@ -53,9 +53,9 @@ def outputs_of(block: Block, batch: Batch, windows: list[str], weights: dict[str
 
 
 @torch.no_grad()
-def targets_of(block: Block, windows: Windows) -> list[Outputs]:
-    """What the block as it is gives for each batch, window by window."""
+def targets_of(block: Block, windows: Windows, weights: dict[str, Tensor] | None = None) -> list[Outputs]:
+    """What the block gives for each batch, window by window; `weights`: parameters by name, instead of the block's."""
     names = list(windows_of(block, windows))
-    given = [outputs_of(block, batch, names) for batch in block.batches]
+    given = [outputs_of(block, batch, names, weights) for batch in block.batches]
     homes = [batch.hidden.device for batch in block.batches]
     return [{n: t.to(home) for n, t in outputs.items()} for outputs, home in zip(given, homes, strict=True)]
