@@ -12,10 +12,12 @@ from typing import Any
 import torch
 
 from calprune import __version__
+from calprune.allocation import ALLOCATIONS
 from calprune.config import plain, write_call
 from calprune.methods import METHODS
 from calprune.models import Model, save
-from calprune.pruning import LinearReport, Pruning
+from calprune.outcome import LinearReport
+from calprune.pruning import Pruning
 from calprune.store import to_json
 
 REPORT = "calprune.json"
@@ -31,6 +33,7 @@ def describe(job: Pruning, model: Model, reports: list[LinearReport], seconds: f
         "model": {"name": model.name, "id": model.id},
         "method": write_call(job.method, METHODS),
         "pattern": str(job.pattern),
+        "allocation": write_call(job.allocation, ALLOCATIONS),
         "job": plain(job),
         "sparsity": {
             "pruned_linears": sum(r.zeros for r in reports) / pruned if pruned else None,
@@ -70,6 +73,8 @@ def card(description: dict[str, Any]) -> str:
         if calibration is None
         else f"`{calibration['asked']}` (identity `{calibration['id']}`)"
     )
+    allocation = description["allocation"]
+    shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
     return f"""---
 base_model: {description["model"]["name"]}
@@ -81,7 +86,7 @@ tags: [calprune, pruned, sparse]
 - base model: {description["model"]["name"]}, identity `{description["model"]["id"]}`
 - calibration data: {data}; licences of its texts: {licences}
 - sparsity of the pruned linears: {sparsity["pruned_linears"]:.4%}; of the whole model: {sparsity["whole_model"]:.4%}
-- made by calprune {description["environment"]["calprune"]}; every matrix's figures are in `{REPORT}`
+{shared}- made by calprune {description["environment"]["calprune"]}; every matrix's figures are in `{REPORT}`
 
 It loads as any other checkpoint of transformers. The zeros are stored as zeros: the file is as large as before, and an
 ordinary runtime is no faster with it.

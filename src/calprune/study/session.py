@@ -25,6 +25,7 @@ from calprune.evaluate.text import open_text
 from calprune.evaluate.windows import windows_of
 from calprune.linears import find_blocks
 from calprune.models import Model, load
+from calprune.refine import Refinement
 from calprune.statistics import Statistics
 from calprune.stats import LADDER, Needs
 from calprune.store import write_json
@@ -77,10 +78,12 @@ class Session:
             self._judge_dense(one, name)
         started = time.perf_counter()
         data = self._data(trial, one, needs)
+        trained = self._set_of(trial, one) if isinstance(trial.method, Refinement) else None  # sums hold no sequences
         before = sum(self.seconds.get(part, 0.0) for part in ("build", "collect"))
         with torch.no_grad():
             job = trial.job()
-            reports = [r for block in job.blocks(one.loaded.model, data, **self._walking()) for r in block]
+            blocks = job.blocks(one.loaded.model, data, refine_on=trained, **self._walking())
+            reports = [r for block in blocks for r in block]
         self._took("prune", time.perf_counter() - started - before)
         told = describe(job, one.loaded, reports, self.seconds["prune"])
         folder = self.runs.trial(trial.id)

@@ -1,0 +1,111 @@
+"""calprune prune and stats with what stands beside the method: --allocation, --refine-on, --resume, --needs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.test_cli import SHORT, WORDS, run, text, tiny_folder  # noqa: F401  fixtures
+
+REFINING = "block_reconstruction(start=wanda, learning_rate=0.0003, epochs=3, batch_size=2)"
+
+
+@pytest.fixture
+def other_text(tmp_path) -> Path:
+    path = tmp_path / "other.txt"
+    path.write_text("\n\n".join(f"{WORDS[::-1]} {i}" * 3 for i in range(20)))
+    return path
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    return {n: w for n, w in load_file(f"{folder}/model.safetensors").items() if "proj" in n}
+
+
+def told(folder: str) -> dict:
+    return json.loads(Path(folder, "calprune.json").read_text())
+
+
+def test_an_allocation_shares_the_sparsity_out_and_is_said_in_the_report_and_the_card(run, tiny_folder, text):  # noqa: F811
+    asked = ("prune", tiny_folder, "--method", "wanda", "--pattern", "60%", "--calibration", text, *SHORT)
+    assert run(*asked, "--allocation", "owl(m=2.0, per='linear')", "--out", "a")[0] == 0
+    assert run(*asked, "--out", "b")[0] == 0
+    a, b = told("a"), told("b")
+    assert a["allocation"] == "owl(m=2.0, per='linear')" and b["allocation"] == "uniform"
+    assert len({r["pattern"] for r in a["linears"]}) > 1 == len({r["pattern"] for r in b["linears"]})
+    assert a["sparsity"]["pruned_linears"] == pytest.approx(0.6, abs=0.001)
+    assert "the allocation is `owl(m=2.0, per='linear')`" in Path("a/README.md").read_text()
+    assert "the allocation is" not in Path("b/README.md").read_text()
+
+
+def test_an_allocation_that_reads_data_asks_for_it_and_one_that_does_not_fit_says_where(run, tiny_folder):  # noqa: F811
+    asked = ("prune", tiny_folder, "--method", "magnitude", "--pattern", "95%", "--out", "out")
+    status, _, err = run(*asked, "--allocation", "dlp")
+    assert status == 1 and "dlp needs calibration data; write --calibration SPEC" in err
+    status, _, err = run(*asked, "--allocation", "alpha(epsilon=0.9)")
+    assert status == 1 and "the budget 95% cannot be met: model.layers." in err and err.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_the_mask_is_of_one_text_and_the_training_on_another(run, tiny_folder, text, other_text):  # noqa: F811
+    asked = ("prune", tiny_folder, "--pattern", "2:4", "--calibration", text, *SHORT)
+    assert run(*asked, "--method", "wanda", "--propagate", "dense", "--out", "start")[0] == 0
+    refine = (*asked, "--method", REFINING, "--propagate", "dense")
+    assert run(*refine, "--out", "same")[0] == 0
+    assert run(*refine, "--refine-on", other_text, "--out", "other")[0] == 0
+    start, same, other = weights("start"), weights("same"), weights("other")
+    assert all(torch.equal(w != 0, trained[n] != 0) for n, w in start.items() for trained in (same, other))
+    assert not all(torch.equal(start[n], w) for n, w in same.items()), "it was trained"
+    assert not all(torch.equal(other[n], w) for n, w in same.items()), "on something else"
+
+
+def test_saved_sums_choose_the_mask_and_cannot_be_trained_on(run, tiny_folder, text):  # noqa: F811
+    assert run("stats", tiny_folder, "--calibration", text, *SHORT, "--out", "sums", "--needs", "moments")[0] == 0
+    asked = ("prune", tiny_folder, "--pattern", "2:4", "--method", REFINING, "--calibration", "sums", *SHORT)
+    status, _, err = run(*asked, "--out", "a")
+    assert status == 1 and "trains on sequences: give it a calibration set" in err and err.count("\n") == 1
+    status, _, err = run(*asked, "--refine-on", "sums", "--out", "a")
+    assert status == 1 and "--refine-on sums: saved statistics hold no sequences" in err
+    assert run(*asked, "--refine-on", text, "--out", "a")[0] == 0
+    assert told("a")["sparsity"]["pruned_linears"] == 0.5
+
+
+def test_a_method_that_trains_on_nothing_refuses_a_set_to_train_on(run, tiny_folder, text):  # noqa: F811
+    asked = ("prune", tiny_folder, "--pattern", "2:4", "--method", "wanda", "--calibration", text, *SHORT)
+    status, _, err = run(*asked, "--refine-on", text, "--out", "a")
+    assert status == 1 and "refines no block" in err
+
+
+def test_done_blocks_are_kept_and_the_same_command_goes_on_with_them(run, tiny_folder, text):  # noqa: F811
+    asked = ("prune", tiny_folder, "--pattern", "2:4", "--method", REFINING, "--calibration", text, *SHORT)
+    assert run(*asked, "--resume", "kept", "--out", "a")[0] == 0
+    assert {p.name for p in Path("kept").iterdir()} >= {"job.json", "model.layers.0", "model.layers.1"}
+    before = Path("kept/model.layers.0/block.json").stat().st_mtime_ns
+    assert run(*asked, "--resume", "kept", "--out", "b")[0] == 0
+    assert Path("kept/model.layers.0/block.json").stat().st_mtime_ns == before, "it is not done again"
+    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
+    assert told("a")["linears"] == told("b")["linears"]
+    status, _, err = run(*asked, "--seed", 1, "--resume", "kept", "--out", "c")
+    assert status == 1 and "kept holds the blocks of another job" in err
+
+
+@pytest.mark.parametrize(
+    ("needs", "serves", "lacks"),
+    [("regional", "wanda_plus_plus", "gblm"), ("gradients", "pruner_zero", None), ("gram", "sparsegpt", "gblm")],
+)
+def test_sums_with_gradients_serve_the_methods_that_score_by_them(run, tiny_folder, text, needs, serves, lacks):  # noqa: F811
+    assert run("stats", tiny_folder, "--calibration", text, *SHORT, "--needs", needs, "--out", "sums")[0] == 0
+    asked = ("prune", tiny_folder, "--pattern", "2:4")
+    assert run(*asked, "--method", serves, "--calibration", "sums", "--out", "a")[0] == 0
+    assert run(*asked, "--method", serves, "--calibration", text, *SHORT, "--propagate", "dense", "--out", "b")[0] == 0
+    a, b = weights("a"), weights("b")
+    assert all(torch.equal(a[n] != 0, w != 0) for n, w in b.items())
+    if lacks:
+        status, _, err = run(*asked, "--method", lacks, "--calibration", "sums", "--out", "c")
+        assert status == 1 and "collect them with --needs gradients" in err and err.count("\n") == 1
+
+
+def test_a_level_that_there_is_none_of_is_one_line(run, tiny_folder, text):  # noqa: F811
+    status, _, err = run("stats", tiny_folder, "--calibration", text, *SHORT, "--needs", "gradient", "--out", "sums")
+    assert status == 1 and "did you mean 'gradients'" in err and err.count("\n") == 1
