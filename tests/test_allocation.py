@@ -199,6 +199,26 @@ def test_the_exponent_is_the_hill_estimate_from_the_start_that_fits_best():
     assert tail_exponent(weight) == pytest.approx(min(fits)[1], rel=1e-4)
 
 
+def test_a_tail_does_not_begin_below_the_peak_even_where_the_law_fits_better_there():
+    """Many eigenvalues near 6 are the peak. The law fits best from the least on, 1, which is below 0.95 of the peak."""
+    lower = [100 / (100 - i - 0.5) for i in range(83)]  # quantiles of p(λ) ∝ λ^-2, up to 6
+    values = [*lower, *(6 + 0.01 * i for i in range(12)), 60.0, 61.0, 62.0]
+    weight = torch.diag(torch.tensor(values, dtype=torch.float64).sqrt()).float()
+    width = math.log10(62 / values[0]) / 100
+    bins = [min(int(math.log10(v / values[0]) / width), 99) for v in values]
+    peak = values[0] * 10 ** (width * max(set(bins), key=bins.count))
+    assert 5.8 < peak < 6
+
+    def distance(least: float) -> float:
+        alpha, tail = hill(values, least), [v for v in values if v >= least]
+        return max(abs(1 - (v / least) ** (1 - alpha) - i / len(tail)) for i, v in enumerate(tail))
+
+    allowed = [v for v in values[:-1] if 0.95 * peak <= v <= 1.5 * peak]
+    best, best_allowed = min(values[:-1], key=distance), min(allowed, key=distance)
+    assert best < 0.2 * peak and hill(values, best) > 1.1 * hill(values, best_allowed)
+    assert tail_exponent(weight) == pytest.approx(hill(values, best_allowed), rel=1e-4)
+
+
 def test_alpha_scales_the_places_between_the_least_and_the_most_to_the_budget():
     blocks = dense_blocks(shapes=((12, 8), (8, 24)))
     means = [sum(tail_exponent(linear.weight) for linear in b.linears) / 2 for b in blocks]
