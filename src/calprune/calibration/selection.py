@@ -67,12 +67,12 @@ class _Among:
 
 @dataclass(frozen=True)
 class _ByWords(_Among):
-    """A selection by words, which `spread` makes ZipCal's first step of two: then its k-center among the best
-    `spread` times as many documents as the set has sequences. The first stays; next is always the document farthest
-    from its nearest before it, in the model's mean hidden states, `_DIMENSIONS` numbers each.
+    """A selection by words. With `spread`, ZipCal's second step follows, the k-center: of the best `spread` times as
+    many documents as the set has sequences, the best one, then always the one farthest from its nearest before it, in
+    the model's mean hidden states.
 
-    Unlike the paper's code, the distance is not that of another model's sentence embeddings (MiniLM), which would have
-    to be fetched, and the k-center takes within a source, where theirs takes of what all sources gave."""
+    Unlike in the paper's code, the distance is not that of another model's sentence embeddings (MiniLM), which would
+    have to be fetched, and the k-center takes within a source, where theirs takes of what all sources gave."""
 
     spread: int | None = None  # 2 or more; None: by words alone
 
@@ -86,8 +86,8 @@ class _ByWords(_Among):
     def uses_model(self) -> bool:
         return self.spread is not None
 
-    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
-        order = self.by_words(candidates, choosing)
+    def spread_out(self, order: list[int], candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        """The second step, from the order that words gave."""
         if self.spread is None:
             return order
         from calprune.calibration.activations import mean_states  # runs the model
@@ -98,9 +98,6 @@ class _ByWords(_Among):
         points = mean_states(choosing.model.model, sequences, _DIMENSIONS)
         return [best[i] for i in k_center(points)] + order[len(best) :]
 
-    def by_words(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
 class UniqueTokens(_ByWords):
@@ -109,7 +106,7 @@ class UniqueTokens(_ByWords):
     The paper's exact rule of what a word is was not available: here runs of letters, digits and underscores, in lower
     case. Nor was it said which of equals goes first."""
 
-    def by_words(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
         words = [set(_words(text)) for text in choosing.texts(candidates)]
         heap = [(-len(own), -len(candidates[i].tokens), i) for i, own in enumerate(words)]
         heapify(heap)
@@ -122,7 +119,7 @@ class UniqueTokens(_ByWords):
                 continue
             seen |= words[i]
             order.append(i)
-        return order
+        return self.spread_out(order, candidates, choosing)
 
 
 @dataclass(frozen=True)
@@ -131,11 +128,12 @@ class Zipf(_ByWords):
 
     The paper's exact freq was not available: here a word's occurrences in the candidates."""
 
-    def by_words(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
         words = [_words(text) for text in choosing.texts(candidates)]
         frequency = Counter(word for own in words for word in own)
         scores = [sum(1 / frequency[word] for word in sorted(set(own))) for own in words]
-        return sorted(range(len(words)), key=lambda i: -scores[i])
+        order = sorted(range(len(words)), key=lambda i: -scores[i])
+        return self.spread_out(order, candidates, choosing)
 
 
 @dataclass(frozen=True)
