@@ -70,6 +70,12 @@ def page(findings: Findings) -> str:
     )  # fmt: skip
 
 
+SHADED = (
+    "Shaded is what is shown to be worse than the best of its column (after Holm's correction), the darker the further. "
+    "Means over draws."
+)
+
+
 def _sections(findings: Findings) -> list[Section]:
     made = {table.name: table.to_read() for table in tables(findings)}
 
@@ -77,7 +83,7 @@ def _sections(findings: Findings) -> list[Section]:
         return tuple(made[name] for name in names if name in made)
 
     points, blocks = facts(findings.results.about)
-    many = "num_samples" in findings.fields
+    many, heat = "num_samples" in findings.fields, tuple(heat_panels(findings))
     largest = ("Drawn for the largest amount of data.",) if many else ()
     return [
         Section("retention", "What is left, by capability", largest, tuple(retention_panels(findings)),
@@ -86,9 +92,7 @@ def _sections(findings: Findings) -> list[Section]:
                 ("Means over draws with 95 % intervals; dashed: the dense model.", *largest),
                 tuple(sparsity_panels(findings)), of("results")),
         Section("matters", "Does the data matter, and which is best?", (), (), of("effects", "differences")),
-        Section("heat", "Source × method", (
-            "Shaded is what is shown to be worse than the best of its column (after Holm's correction), the darker the "
-            "further. Means over draws.",), tuple(heat_panels(findings)), of("methods")),
+        Section("heat", "Source × method", (SHADED,) if heat else (), heat, of("methods")),
         Section("amount", "How much data", (), tuple(amount_panels(findings))),
         Section("similarity", "Does likeness foretell the result?", (), tuple(similarity_panels(findings)),
                 of("correlations", "similarity")),

@@ -26,6 +26,7 @@ def warnings(findings: Findings) -> list[str]:
         )
     if gone := len(findings.not_finite):
         said.append(f"{gone:,} {_plural('result', gone)} {'is' if gone == 1 else 'are'} not finite and in no mean.")
+    said += [f"{name} stands in: {what}." for name, what in findings.results.stand_ins.items()]
     return said
 
 

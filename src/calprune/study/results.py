@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +75,7 @@ class Results:
     missing: int  # trials that are not there yet
     similarity: tuple[Similarity, ...]
     about: dict[str, Any]  # sizes, versions, commands, seconds, forward passes run and saved: shown as they are
+    stand_ins: dict[str, str] = field(default_factory=dict)  # sources that are not the data set of their name: what is
 
 
 def read(folder: str | Path) -> Results:
@@ -88,7 +89,8 @@ def read(folder: str | Path) -> Results:
     failed = tuple(Failure(trial.id, trial.asked["label"], error) for trial, error in errors)
     missing = len(trials) - len(whole) - len(failed)
     about = account(runs, plan, trials)
-    return Results(plan["title"], plan["question"], tuple(rows), failed, missing, _similarity(runs, plan), about)
+    similar, stand_ins = _similarity(runs, plan), _stand_ins(runs)
+    return Results(plan["title"], plan["question"], tuple(rows), failed, missing, similar, about, stand_ins)
 
 
 def _pruned(runs: Runs, trial: str) -> tuple[dict | None, dict | None]:
@@ -114,6 +116,12 @@ def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Resu
             dense_items=tuple(dense["items"]), chance=found.get("chance"),
             sources=tuple(part["source"] for part in asked["recipe"]["parts"]) if asked["recipe"] else (),
         )  # fmt: skip
+
+
+def _stand_ins(runs: Runs) -> dict[str, str]:
+    """By source, as the sets that were built tell."""
+    heads = [read_json(path, "a calibration set") for path in sorted(runs.path.glob("calibration/*/counts.json"))]
+    return {part["source"]: part["stand_in"] for head in heads for part in head["drawn"] if part["stand_in"]}
 
 
 def _value(found: dict[str, Any]) -> float:
