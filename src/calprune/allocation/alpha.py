@@ -10,7 +10,8 @@ of WᵀW and λ_min the least that counts as tail, n eigenvalues being at least 
 λ_min is looked for at the peak of the spectrum, as the paper's code does: of the eigenvalues between 0.95 and 1.5 times
 the peak of the histogram of log10 λ, that at which the fitted law is nearest to the tail (Kolmogorov-Smirnov). A block
 has the mean alpha of its linears. Unlike the paper's code, the lower bound is 0.95 times the peak; there it is
-log10(0.95 · peak), which hardly ever excludes anything.
+log10(0.95 · peak), which hardly ever excludes anything. A sparsity above 100 % is refused: the paper's code has no
+bound either, empties such a matrix with Wanda's scores and misses the budget unsaid.
 """
 
 import math
