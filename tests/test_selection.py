@@ -311,6 +311,8 @@ def test_what_cannot_be_chosen_says_why(trees):
         parse_spec(trees, selection="zipf", with_replacement=True)
     with pytest.raises(UserError, match="cluster looks at a model's activations"):
         build(parse_spec(trees, selection="cluster"), TOKENIZER)
+    with pytest.raises(UserError, match=r"zipf\(spread=2\) looks at a model's activations"):
+        build(parse_spec(trees, selection="zipf(spread=2)"), TOKENIZER)
     few = parse_spec(trees, num_samples=8, max_seq_length=24, layout="pad", selection="zipf(pool=5)")
     with pytest.raises(UserError, match=r"choose among more documents than 5 \(--selection with a larger pool\)"):
         build(few, TOKENIZER)
