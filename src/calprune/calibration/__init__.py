@@ -9,4 +9,6 @@ Which ones     draw (random, apart from other seeds'), selection, activations, c
 Into tokens    encode, layout, pairs
 Self-written   synthesise (the source `self`), asking, strategies, respond, generate, slots, sampling,
                vllm_engine, screen, likelihood, shards, meter
+Compared       texts, similarity, overlap, minhash, minkpp, similarity_page (text against text);
+               compare, halves, distance, compared (set against set)
 """

@@ -71,8 +71,8 @@ def page(findings: Findings) -> str:
 
 
 SHADED = (
-    "Shaded is what is shown to be worse than the best of its column (after Holm's correction), the darker the further. "
-    "Means over draws."
+    "Shaded is what is shown to be worse than the best of its column (after Holm's correction), the darker the "
+    "further. Means over draws."
 )
 
 

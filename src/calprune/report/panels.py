@@ -41,7 +41,7 @@ def retention_panels(findings: Findings) -> list[Panel]:
     for name in columns(findings.cells):
         for group in _grouped(rows, lambda row: (row.of.model, row.of.pattern)):
             points = [
-                _point(row.of, row.draws, name in row.own, estimate, findings.method(row.of), percent=True)
+                _point(_shown(row.of, name in row.own), row.draws, estimate, findings.method(row.of), percent=True)
                 for row in group if isinstance(estimate := row.by.get(name), Estimate)
             ]  # fmt: skip
             if points:
@@ -163,14 +163,14 @@ def _largest(items: Sequence[Any]) -> list[Any]:
 
 
 def _of_cell(cell: Cell, series: str, x: float | str = "") -> Point:
-    return _point(cell.of, len(cell.rows), cell.own, cell.spread.interval, series, x)
+    return _point(_shown(cell.of, cell.own), len(cell.rows), cell.spread.interval, series, x)
 
 
 def _point(
-    of: Result, draws: int, own: bool, estimate: Estimate, series: str, x: float | str = "", percent: bool = False
+    source: str, draws: int, estimate: Estimate, series: str, x: float | str = "", percent: bool = False
 ) -> Point:
     low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
-    return Point(_shown(of, own), series, x, estimate.value, low, high, with_interval(estimate, percent), draws)
+    return Point(source, series, x, estimate.value, low, high, with_interval(estimate, percent), draws)
 
 
 def _shown(of: Result, own: bool) -> str:
