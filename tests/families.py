@@ -70,10 +70,15 @@ FUSED_EXPERTS = {
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
-    """A random model of the family; its weights are ten times the usual, so that its blocks do something."""
+    """A random model of the family."""
+    return random_model((CONFIGS | FUSED_EXPERTS)[family](), seed)
+
+
+def random_model(config, seed: int = 0) -> PreTrainedModel:
+    """Its weights are ten times the usual, so that its blocks do something."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config((CONFIGS | FUSED_EXPERTS)[family]()).eval()
+        model = AutoModelForCausalLM.from_config(config).eval()
         with torch.no_grad():
             for p in model.parameters():
                 p.copy_(torch.randn_like(p) * (0.2 if p.dim() > 1 else 0.1) + (1.0 if p.dim() == 1 else 0.0))

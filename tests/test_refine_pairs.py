@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from calprune.config import ConfigError
 from calprune.linears import find_blocks
@@ -16,7 +15,7 @@ from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
 from calprune.pruning import Pruning, prune
 from calprune.refine.training import error_of
-from tests.families import CONFIGS
+from tests.families import CONFIGS, random_model
 from tests.test_blocks import calibration
 
 TWO_FOUR, HALF = KeepNofM(2, 4), Unstructured(0.5)
@@ -30,13 +29,7 @@ def three_blocks(family: str = "llama"):
     config.num_hidden_layers = 3
     if family == "gemma3":
         config.layer_types = ["sliding_attention", "full_attention", "sliding_attention"]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).eval()
-        with torch.no_grad():
-            for p in model.parameters():
-                p.copy_(torch.randn_like(p) * (0.2 if p.dim() > 1 else 0.1) + (1.0 if p.dim() == 1 else 0.0))
-    return model
+    return random_model(config)
 
 
 @dataclass(frozen=True)
