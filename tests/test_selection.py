@@ -195,14 +195,13 @@ def test_the_statistics_of_herded_documents_are_nearer_to_the_pools_than_those_o
 def test_herding_towards_capabilities_brings_what_pruning_reads_nearer_to_their_mixture():
     model, stream = tiny_model("llama"), rng(0, "capabilities")
     sets = [CalibrationSet.from_tokens(_of_kinds(stream, [kind] * 20)) for kind in (0, 3)]
-    pool = _of_kinds(stream, [i % 5 for i in range(60)])
+    mixed, pool = mixed_moments(model, sets, [3.0, 1.0]), _of_kinds(stream, [i % 5 for i in range(60)])
 
     def far(chosen: list[int]) -> float:  # of x² itself, in every channel, not of its projection
         own = _collected(model, CalibrationSet.from_tokens([pool[i] for i in chosen]))
-        mixed = mixed_moments(model, sets, [3.0, 1.0])
         return sum(float((own[name] / mixed[name] - 1).square().sum()) for name in own)
 
-    towards = herd(*second_moments(model, pool, 256, mixed_moments(model, sets, [3.0, 1.0])))[:8]
+    towards = herd(*second_moments(model, pool, 256, mixed))[:8]
     at_random = [far(stream.sample(range(60), 8)) for _ in range(20)]
     assert far(towards) < min(at_random)
     assert far(towards) < far(herd(*second_moments(model, pool, 256))[:8])  # than towards the pool
