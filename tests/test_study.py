@@ -389,3 +389,10 @@ def test_ray_gives_the_same_files(material, tmp_path, undisturbed, monkeypatch):
 
 def without_claims(folder: Path) -> dict[str, object]:
     return {name: value for name, value in contents(folder).items() if not name.endswith("claim")}
+
+
+def test_a_trial_says_the_same_whatever_else_its_study_has(material, tmp_path, undisturbed):
+    alone = run(study_text(material, methods="[wanda]"), tmp_path / "alone")  # no Gram matrix is collected here
+    assert set(alone.plan()["trials"]) < set(undisturbed.plan()["trials"])
+    both = [contents(runs.path / "trials" / trial) for trial in alone.plan()["trials"] for runs in (alone, undisturbed)]
+    assert both[::2] == both[1::2]

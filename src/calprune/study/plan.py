@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from calprune.calibration.set import tokenizer_hash
-from calprune.models import Model, find_folder, identity, load_tokenizer, quiet_transformers
+from calprune.models import Model, find_folder, identity, load_tokenizer, quiet_transformers, read_config
 from calprune.study.evaluations import check_evaluation, evaluation_id
 from calprune.study.folder import Runs
 from calprune.study.grid import Study
@@ -70,7 +70,7 @@ def outline(name: str) -> Model:
     folder = find_folder(name)
     tokenizer = load_tokenizer(name)
     with quiet_transformers(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).eval()
+        model = AutoModelForCausalLM.from_config(read_config(folder)).eval()
         if (folder / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder)
     return Model(model, tokenizer, name, identity(name))

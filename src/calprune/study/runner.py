@@ -22,7 +22,7 @@ from calprune.store import DiskError, sweep
 from calprune.study.evaluations import Evaluation, evaluation_id, parse_evaluation
 from calprune.study.folder import Runs
 from calprune.study.session import Knobs, Session
-from calprune.study.trial import Trial, group_of, read_trial
+from calprune.study.trial import Trial, group_of, needs_of, read_trial
 
 KILLED = "its worker was killed twice (signal {}), perhaps for want of memory: fewer --workers, or dtype: bfloat16"
 
@@ -110,7 +110,7 @@ class Queue:
     def needs(self, trial: Trial) -> Needs:
         """The sums that this trial reads, and those after it that can share its collection."""
         group = [one for one in self.left if group_of(one) == group_of(trial) and one.propagate == trial.propagate]
-        return max((need for one in group for need in (one.method.needs, one.allocation.needs)), key=LADDER.index)
+        return max(map(needs_of, group), key=LADDER.index)
 
     def leave(self, trial: Trial) -> None:
         self.left.remove(trial)

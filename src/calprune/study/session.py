@@ -7,7 +7,7 @@ set is built once, and with dense propagation one pass collects the sums for eve
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from calprune.stats import LADDER, Needs
 from calprune.store import write_json
 from calprune.study.evaluations import Evaluation, OnText, evaluation_id
 from calprune.study.folder import Runs
-from calprune.study.trial import Trial
+from calprune.study.trial import Trial, needs_of
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Session:
             job = trial.job()
             blocks = job.blocks(one.loaded.model, data, refine_on=trained, **self._walking())
             reports = [r for block in blocks for r in block]
+        if LADDER.index(needs_of(trial)) < LADDER.index("gram"):  # no trial says more where another needed more sums
+            reports = [replace(report, relative_error=None, damping=None) for report in reports]
         self._took("prune", time.perf_counter() - started - before)
         told = describe(job, one.loaded, reports, self.seconds["prune"])
         folder = self.runs.trial(trial.id)

@@ -13,6 +13,7 @@ from calprune.methods import Method, parse_method
 from calprune.models import Model
 from calprune.pattern import Pattern, parse_pattern
 from calprune.pruning import Pruning
+from calprune.stats import LADDER, Needs
 from calprune.study.grid import Cell
 
 VERSION = 1  # raise it when the same trial gives other numbers
@@ -97,3 +98,8 @@ def read_trial(data: dict[str, Any], where: str) -> Trial:
 def group_of(trial: Trial) -> tuple:
     """What trials have in common that can share a loaded model, a built set and its sums."""
     return (trial.model_id, trial.dtype, trial.set_id)
+
+
+def needs_of(trial: Trial) -> Needs:
+    """The sums that the trial reads."""
+    return max(trial.method.needs, trial.allocation.needs, key=LADDER.index)
