@@ -53,9 +53,8 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None) -> M
     with quiet_transformers():
         try:
             kind = DTYPES[dtype] if dtype else _stored_dtype(files)
-            classes = transformers.AutoModelForCausalLM
-            loaded: Any = classes.from_pretrained(folder, dtype=kind, output_loading_info=True)
-            model, report = loaded
+            classes: Any = transformers.AutoModelForCausalLM
+            model, report = classes.from_pretrained(folder, dtype=kind, output_loading_info=True)
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as e:
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
     if missing := sorted(report["missing_keys"]):
@@ -167,20 +166,25 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
     return files
 
 
-def _check_decoder_only(folder: Path, name: str) -> None:
-    from transformers.models.auto import modeling_auto as known
+def read_config(folder: Path) -> PreTrainedConfig:
+    """A folder's config.json, by the class of its kind."""
+    if json.loads((folder / "config.json").read_bytes()).get("model_type") == "openlm":
+        import calprune.openlm  # noqa: F401 (importing it makes the kind known to transformers)
+    return AutoConfig.from_pretrained(folder)
 
+
+def _check_decoder_only(folder: Path, name: str) -> None:
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(folder)
+            config = read_config(folder)
     except (OSError, ValueError, KeyError) as e:
         raise UserError(f"model {name}: its config.json cannot be read: {_first_line(e)}") from e
     kind = config.model_type
     if config.is_encoder_decoder:
         raise UserError(f"model {name}: {kind} is an encoder-decoder; expected a decoder-only language model")
-    if kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+    if type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
         raise UserError(f"model {name}: {kind} is an encoder; expected a decoder-only language model")
-    if kind not in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(f"model {name}: transformers has no causal language model of type {kind}")
 
 
@@ -202,12 +206,8 @@ def _stored_dtype(files: list[Path]) -> torch.dtype:
                 part = tensors.get_slice(key)
                 kind = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}.get(part.get_dtype())
                 if kind:
-                    sizes[kind] = sizes.get(kind, 0) + kind.itemsize * _product(part.get_shape())
+                    sizes[kind] = sizes.get(kind, 0) + kind.itemsize * torch.Size(part.get_shape()).numel()
     return max(sizes, key=lambda kind: sizes[kind], default=torch.float32)
-
-
-def _product(shape: list[int]) -> int:
-    return torch.Size(shape).numel()
 
 
 def _identity(folder: Path, files: list[Path]) -> str:
