@@ -129,7 +129,7 @@ def dlp_by_the_paper(blocks, alpha: float, sparsity: float) -> list[float]:
         (OWL(0.15, 5.0), lambda b: owl_by_the_paper(b, 0.15, 5.0, 0.7)),
         (DLP(0.15), lambda b: dlp_by_the_paper(b, 0.15, 0.7)),
     ],
-    ids=str,
+    ids=["owl", "owl, wide", "dlp"],
 )
 def test_the_sparsity_of_each_block_is_that_of_the_papers_equations(allocation, expected):
     blocks = dense_blocks()

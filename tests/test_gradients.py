@@ -221,7 +221,7 @@ def keeps(score: Tensor, count: int) -> Tensor:
             ),
         ),
     ],
-    ids=str,
+    ids=["gblm", "gblm l1", "wanda++", "pruner-zero"],
 )
 def test_what_survives_is_what_the_papers_equation_says_in_float64(method, equation):
     weight, stats, X, G = graded()
