@@ -396,3 +396,33 @@ def test_a_trial_says_the_same_whatever_else_its_study_has(material, tmp_path, u
     assert set(alone.plan()["trials"]) < set(undisturbed.plan()["trials"])
     both = [contents(runs.path / "trials" / trial) for trial in alone.plan()["trials"] for runs in (alone, undisturbed)]
     assert both[::2] == both[1::2]
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """A method for which there is no room."""
+
+    needs: ClassVar[str] = "moments"
+    version: ClassVar[int] = 1
+
+    def __call__(self, weight, stats, pattern):
+        raise torch.OutOfMemoryError("tried to allocate 80 GiB")
+
+
+def test_a_model_that_does_not_fit_is_told_what_would(material, tmp_path):
+    text = study_text(material, calibrations="[random_tokens]", methods="['tests.test_study:TooLarge()']",
+                      patterns="50%", draws="1")  # fmt: skip
+    (failure,) = read(run(text, tmp_path / "runs").path).failed
+    assert "80 GiB" in failure.error and "dtype: bfloat16" in failure.error and "\n" not in failure.error
+
+
+def test_a_study_that_is_edited_while_it_runs_changes_nothing_of_what_is_under_way(material, tmp_path):
+    text = study_text(material)
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    steps = work(runs, Knobs("cpu"))
+    next(steps)
+    edited = study_text(material, methods="[magnitude]")
+    plan(parse_study(edited, "study.yaml"), None).ask(runs, edited)
+    assert all(done.error is None for done in steps)
+    assert status(runs).done == 2 and len(list(runs.path.glob("trials/*/prune.json"))) == 18

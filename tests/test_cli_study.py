@@ -1,0 +1,96 @@
+"""The study commands as a person gives them: what they print, how they end, what a mistake says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_study import Failing, material, study_text, undisturbed  # noqa: F401  (fixtures)
+
+
+def calprune(*words: str) -> subprocess.CompletedProcess:
+    program = "import torch; torch.set_num_threads(1); from calprune.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def study(material, tmp_path_factory) -> Path:  # noqa: F811
+    path = tmp_path_factory.mktemp("study") / "small.yaml"
+    path.write_text(study_text(material, methods="[magnitude, wanda]", patterns="50%"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(study) -> Path:
+    folder = study.parent / "runs"
+    ended = calprune("study", "run", str(study), "--runs", str(folder), "--device", "cpu")
+    assert ended.returncode == 0, ended.stderr
+    assert "5 of 5 trials done" in ended.stdout and "best by" in ended.stderr
+    return folder
+
+
+def test_a_plan_says_what_is_missing_and_how_long_it_may_take(study, runs, tmp_path):
+    fresh = calprune("study", "plan", str(study), "--runs", str(tmp_path / "none"))
+    assert "5 trials, 5 missing" in fresh.stdout and "4 passes" in fresh.stdout and "on this machine" in fresh.stdout
+    assert not (tmp_path / "none").exists()
+    assert "5 trials, 0 missing" in calprune("study", "plan", str(study), "--runs", str(runs)).stdout
+
+
+def test_status_counts_trials(runs):
+    assert "5 of 5 trials done" in calprune("study", "status", str(runs)).stdout
+    told = json.loads(calprune("study", "status", str(runs), "--json").stdout)
+    assert (told["done"], told["running"], told["failed"], told["missing"]) == (5, 0, 0, 0)
+
+
+def test_a_report_is_written_in_every_form(runs, tmp_path):
+    pytest.importorskip("altair", reason="altair is not installed")
+    files = {"--out": "page.html", "--csv": "rows.csv", "--json": "all.json", "--markdown": "tables.md"}
+    words = [word for option, name in files.items() for word in (option, str(tmp_path / name))]
+    ended = calprune("study", "report", str(runs), *words)
+    assert ended.returncode == 0, ended.stderr
+    assert "A tiny study" in (tmp_path / "page.html").read_text() and "wanda" in (tmp_path / "rows.csv").read_text()
+    assert json.loads((tmp_path / "all.json").read_text())["title"] == "A tiny study"
+
+
+def test_a_query_is_sql_over_the_results(runs):
+    pytest.importorskip("duckdb", reason="DuckDB is not installed")
+    sql = "select method, count(*) n, avg(value) v from results where metric = 'kl' group by all order by method"
+    rows = json.loads(calprune("query", str(runs), sql, "--json").stdout)
+    assert [(row["method"], row["n"]) for row in rows] == [("magnitude", 1), ("wanda", 4)]
+    found = [json.loads(path.read_text()) for path in runs.glob("trials/*/eval/*.json")]
+    values = sorted(one["value"] for one in found if one["metric"] == "kl")
+    assert 4 * rows[1]["v"] + rows[0]["v"] == pytest.approx(sum(values))
+    wrong = calprune("query", str(runs), "select nothing from results")
+    assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1 and "results(trial, model" in wrong.stderr
+    assert calprune("query", str(runs), "copy results to '/tmp/x.csv'").returncode == 1  # it only reads
+
+
+def test_a_study_with_a_trial_that_failed_ends_in_three(material, tmp_path):  # noqa: F811
+    assert Failing.broken
+    study = tmp_path / "failing.yaml"
+    study.write_text(study_text(material, calibrations="[random_tokens]", draws="1", patterns="50%",
+                                methods="['tests.test_study:Failing()', wanda]"))  # fmt: skip
+    ended = calprune("study", "run", str(study), "--runs", str(tmp_path / "runs"))
+    assert ended.returncode == 3 and "1 of 2 trials done, 1 failed" in ended.stdout
+    assert "no such luck" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study", "run", "missing.yaml"], "cannot read the study missing.yaml: No such file"),
+        (["study", "status", "nowhere"], "nowhere holds no study's results"),
+        (["study", "report", "nowhere", "--out", "x.html"], "nowhere holds no study's results"),
+        (["study", "report", "nowhere"], "say what to write"),
+        (["study", "run", "STUDY", "--workers", "0"], "--workers: expected 1 or more; got 0"),
+        (["study", "run", "STUDY", "--track", "wandbb"], "unknown tracker 'wandbb'; did you mean 'wandb'?"),
+    ],
+)
+def test_a_mistake_is_one_line(words, said, study, tmp_path):
+    words = [str(study) if word == "STUDY" else word for word in words]
+    more = ["--runs", str(tmp_path / "runs")] if words[1] == "run" else []
+    ended = calprune(*words, *more)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1 and said in ended.stderr, ended.stderr
+    assert not (tmp_path / "runs").exists()
