@@ -1,5 +1,6 @@
 """What a study took, what sharing saved, and how to make it again: the figures that its page ends with."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,4 +69,4 @@ def _of(trial: Done, part: str) -> str:
 
 def _evaluating(runs: Runs, plan: dict[str, Any], there: list[Done]) -> float:
     files = [runs.result(trial.id, name) for trial in there for name in plan["evaluations"]]
-    return sum(read_json(path, "a result").get("seconds", 0.0) for path in files if path.is_file())
+    return math.fsum(read_json(path, "a result").get("seconds", 0.0) for path in files if path.is_file())
