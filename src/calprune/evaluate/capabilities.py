@@ -29,8 +29,8 @@ _OF: dict[Capability, str] = {  # sources of the catalogue and tasks; `_*` stand
         arc_challenge arc_easy mmlu pile_arxiv pile_philpapers pile_pubmed_abstracts pile_pubmed_central
         redpajama_arxiv""",
     "language": """
-        alpaca_gpt4_zh anli_r1 anli_r2 anli_r3 boolq esnli mgsm_* race redpajama_wiki rte ud_chinese_gsdsimp
-        ud_german_gsd ud_pud_* ud_spanish_gsd xcopa_* xquad_*""",
+        alpaca_gpt4_zh anli_r1 anli_r2 anli_r3 boolq esnli mgsm_* race redpajama_wiki rte
+        ud_pud_* xquad_*""",
 }
 BY_NAME: dict[str, Capability] = {name: capability for capability, names in _OF.items() for name in names.split()}
 
