@@ -13,6 +13,7 @@ Importing this module makes the model type `openlm` known to transformers' Auto 
 (The package named openlm is something else.)
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -37,7 +38,7 @@ from calprune.config import ConfigError, did_you_mean
 
 Rotation = tuple[Float[Tensor, "#b T 1 head"], Float[Tensor, "#b T 1 head"]]  # cosines, sines
 
-NORMS = {
+NORMS: dict[str, Callable[..., nn.Module]] = {
     "default_layer_norm": nn.LayerNorm,
     "gain_only_layer_norm": partial(nn.LayerNorm, bias=False),
     "gain_only_lp_layer_norm": partial(nn.LayerNorm, bias=False),  # lp: their autocast, which we do not use
@@ -179,9 +180,9 @@ class OpenLMForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = OpenLMConfig
     base_model_prefix = "model"
     _supports_sdpa = True
-    _no_split_modules: ClassVar[list[str]] = ["OpenLMBlock"]
-    _tied_weights_keys: ClassVar[dict[str, str]] = {"model.output.weight": "model.tok_embeddings.weight"}
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"\.pos_embed\.inv_freq$"]
+    _no_split_modules = ["OpenLMBlock"]  # noqa: RUF012
+    _tied_weights_keys = {"model.output.weight": "model.tok_embeddings.weight"}  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [r"\.pos_embed\.inv_freq$"]  # noqa: RUF012
 
     def __init__(self, config: OpenLMConfig) -> None:
         super().__init__(config)
@@ -191,8 +192,8 @@ class OpenLMForCausalLM(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self) -> nn.Module:
         return self.model.tok_embeddings
 
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        self.model.tok_embeddings = value
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.tok_embeddings = value  # type: ignore[assignment]
 
     def get_output_embeddings(self) -> nn.Module:
         return self.model.output
