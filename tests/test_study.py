@@ -18,6 +18,7 @@ from calprune.methods import Wanda
 from calprune.models import save
 from calprune.store import DiskError
 from calprune.study.folder import Runs
+from calprune.study.likeness import measure_similarity
 from calprune.study.plan import plan
 from calprune.study.reading import parse_study
 from calprune.study.results import read
@@ -426,3 +427,19 @@ def test_a_study_that_is_edited_while_it_runs_changes_nothing_of_what_is_under_w
     plan(parse_study(edited, "study.yaml"), None).ask(runs, edited)
     assert all(done.error is None for done in steps)
     assert status(runs).done == 2 and len(list(runs.path.glob("trials/*/prune.json"))) == 18
+
+
+def test_likeness_to_a_reference_is_measured_once_and_read_back(material, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_text(Path(material["text"]).read_text().replace("river", "meadow"))
+    text = study_text(material, methods="[wanda]", patterns="50%", draws="1", similarity=f"[{other}]")
+    runs, made = Runs(tmp_path / "runs"), plan(parse_study(text, "study.yaml"), None)
+    made.ask(runs, text)
+    measure_similarity(runs, made, Knobs("cpu"))
+    (path,) = runs.path.glob("similarity/*.json")
+    before = path.stat().st_mtime_ns
+    measure_similarity(runs, made, Knobs("cpu"))
+    assert path.stat().st_mtime_ns == before
+    found = {(one.calibration, one.measure): one for one in read(runs.path).similarity}
+    likeness = {c: one.value for (c, measure), one in found.items() if measure.startswith("Jaccard of 3-grams")}
+    assert likeness[material["text"]] > likeness["random_tokens"] and (material["text"], "perplexity") in found

@@ -1,5 +1,6 @@
 """How like the study's reference texts each of its calibration sources is: measured once, after the trials."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from calprune.study.plan import Plan
 
 
-def measure_similarity(runs: Runs, plan: "Plan", knobs: Knobs, how: Similarity = Similarity()) -> None:
+def measure_similarity(runs: Runs, plan: "Plan", knobs: Knobs) -> None:
     """Write similarity/<id>.json for each reference that the study names, unless it is there: a calibration by every
     measure, its text and the reference's under the study's first model. Mixtures are left out."""
+    how = _options(plan)
     missing = [(reference, path) for reference in plan.study.similarity
-               if not (path := runs.similarity(_id(plan, reference, how))).is_file()]  # fmt: skip
+               if not (path := runs.similarity(_id(plan, reference))).is_file()]  # fmt: skip
     if not missing:
         return
     model = load(plan.trials[0].model, device=knobs.device)
@@ -34,14 +36,20 @@ def measure_similarity(runs: Runs, plan: "Plan", knobs: Knobs, how: Similarity =
         write_json(path, found | {"reference": reference, "measured": list(_measured(found, reference))})
 
 
-def similarity_ids(plan: "Plan", how: Similarity = Similarity()) -> list[str]:
+def similarity_ids(plan: "Plan") -> list[str]:
     """The names of the files that `measure_similarity` makes."""
-    return [_id(plan, reference, how) for reference in plan.study.similarity]
+    return [_id(plan, reference) for reference in plan.study.similarity]
 
 
-def _id(plan: "Plan", reference: str, how: Similarity) -> str:
+def _options(plan: "Plan") -> Similarity:
+    """The usual ones, with windows no longer than the sets' sequences, which the model can read."""
+    usual = Similarity()
+    return replace(usual, window=min(usual.window, *(grid.max_seq_length for grid in plan.study.grids)))
+
+
+def _id(plan: "Plan", reference: str) -> str:
     sets = sorted({(trial.calibration, trial.set_id) for trial in plan.trials if trial.set_id})
-    return identity([reference, plain(how), plan.trials[0].model_id, sets])
+    return identity([reference, plain(_options(plan)), plan.trials[0].model_id, sets])
 
 
 def _read(how: Similarity, one: Calibration, model: Model, data_root: Path | None) -> Corpus:
