@@ -1,6 +1,6 @@
 """Time every method on one block of the demo model, and SparseGPT's solve beside a plain column loop.
 
-    python -P benchmarks/methods.py [--calibration pydoc_topics] [--pattern 2:4] [--block 10] [--skip sparseswaps]
+    python benchmarks/methods.py [--calibration pydoc_topics] [--pattern 2:4] [--block 10] [--skip sparseswaps]
 
 One thread; processor seconds of the calls alone, the least of three (of one, where a call takes more than a second),
 with what linears share (the factor of H) paid in each. Writes benchmarks/methods.md.
@@ -60,7 +60,7 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
     return [
         "# Every method's time",
         "",
-        f"`python -P {' '.join(['benchmarks/methods.py', *sys.argv[1:]])}`, {datetime.date.today()}; {processor()}, "
+        f"`python {' '.join(['benchmarks/methods.py', *sys.argv[1:]])}`, {datetime.date.today()}; {processor()}, "
         f"one thread, torch {torch.__version__}; numba {'used' if compiled() else 'not installed'}.",
         "",
         f"Block {asked.block} of the demo model, its {len(matrices)} linears, {asked.pattern}, 16 x 256 tokens of "

@@ -1,6 +1,6 @@
 """On simulated results of known answer intervals hold it as often as they say, and what is not there is not found.
 
-The worlds are those of benchmarks/coverage.py, which measures more of them and keeps the figures.
+The worlds are those of benchmarks/intervals.py, which measures more of them and keeps the figures.
 """
 
 import importlib.util
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SPEC = importlib.util.spec_from_file_location(
-    "coverage_worlds", Path(__file__).parents[1] / "benchmarks" / "coverage.py"
+    "coverage_worlds", Path(__file__).parents[1] / "benchmarks" / "intervals.py"
 )
 worlds = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(worlds)

@@ -34,9 +34,9 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
     from calprune.study.estimate import estimate
     from calprune.study.folder import Runs
     from calprune.study.plan import plan
-    from calprune.study.reading import read_study
+    from calprune.study.reading import parse_study, study_text
 
-    made = plan(read_study(study), data_root)
+    made = plan(parse_study(study_text(study), study.name), data_root)
     folder = Runs(_folder(study, runs))
     folder.check(new=True)
     there = {trial.id for trial in made.trials if folder.whole(trial.id, list(made.evaluations))}
@@ -70,7 +70,7 @@ def run_command(
     from calprune.study.folder import Runs
     from calprune.study.likeness import measure_similarity
     from calprune.study.plan import plan
-    from calprune.study.reading import parse_study
+    from calprune.study.reading import parse_study, study_text
     from calprune.study.runner import begin
     from calprune.study.session import Knobs
     from calprune.study.status import status
@@ -80,7 +80,7 @@ def run_command(
         raise UserError(f"--workers: expected 1 or more; got {workers}")
     if track:  # so that a mistake shows before hours of work
         find_tracker(track)
-    text = _read(study)
+    text = study_text(study)
     made = plan(parse_study(text, study.name), data_root)
     folder = Runs(_folder(study, runs))
     made.ask(folder, text)
@@ -209,10 +209,3 @@ def _minutes(seconds: float) -> str:
 
 def _folder(study: Path, runs: Path | None) -> Path:
     return runs or Path("runs") / study.stem
-
-
-def _read(study: Path) -> str:
-    try:
-        return study.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"cannot read the study {study}: {getattr(e, 'strerror', None) or e}") from None

@@ -7,7 +7,6 @@ it: a window's value is the mean of -ln p over them, in nats per token. Perplexi
 Perplexities can be compared only when text, T and tokenizer are the same: print the dense model's beside them.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel
 
 from calprune.evaluate.head import Follow, Head, window_means
 from calprune.products import faster_products
-from calprune.uncertainty import Estimate, mean_of
+from calprune.uncertainty import Estimate, exponential, mean_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,7 @@ class Perplexity:
 
     def estimate(self) -> Estimate:
         """The perplexity; its interval is that of the mean, exponentiated."""
-        return self.nats_per_token().map(_exp)
+        return self.nats_per_token().map(exponential)
 
 
 def perplexity(
@@ -63,7 +62,3 @@ def nats_of(
 ) -> Float[Tensor, "n"]:
     """-ln p of each target, on the CPU; `normaliser` is ln sum exp of the logits."""
     return (normaliser - logits.gather(1, targets[:, None].to(logits.device))[:, 0]).cpu()
-
-
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf  # float64 ends at exp(709)

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calprune.config import ConfigError
+from calprune.methods.contract import check_damping
 from calprune.pattern import Pattern, check_width, competing, keep_mask, masked
 from calprune.products import matmul
 from calprune.stats import InputStats, Needs
@@ -42,8 +43,7 @@ class ALPS:
     version: ClassVar[int] = 1
 
     def __post_init__(self):
-        if not 0 <= self.damping <= 1:
-            raise ConfigError(f"damping is a fraction of the mean diagonal, 0 to 1, got {self.damping}")
+        check_damping(self.damping)
         if not self.penalty > 0:
             raise ConfigError(f"penalty must be above 0, got {self.penalty}")
         for name in ("iterations", "gradient_steps"):

@@ -24,6 +24,12 @@ class Method(Protocol):
         ...
 
 
+def check_damping(damping: float) -> None:
+    """Raise ConfigError unless it is a fraction: what is added to a Gram matrix's diagonal, of the diagonal's mean."""
+    if not 0 <= damping <= 1:
+        raise ConfigError(f"damping is a fraction of the mean diagonal, 0 to 1, got {damping}")
+
+
 Start = Any  # the type of a field that holds a Method: what reads options from files cannot check a protocol
 
 

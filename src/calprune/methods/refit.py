@@ -19,8 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from calprune.config import ConfigError
-from calprune.methods.contract import Start, begin_from
+from calprune.methods.contract import Start, begin_from, check_damping
 from calprune.pattern import Pattern, masked
 from calprune.stats import InputStats, Needs, StatsError
 
@@ -37,8 +36,7 @@ class Refit:
 
     def __post_init__(self):
         begin_from(self.start, self)
-        if not 0 <= self.damping <= 1:
-            raise ConfigError(f"damping is a fraction of the mean diagonal, 0 to 1, got {self.damping}")
+        check_damping(self.damping)
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         keep = self.start(weight, stats, pattern) != 0

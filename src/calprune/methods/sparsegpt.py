@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calprune.config import ConfigError
+from calprune.methods.contract import check_damping
 from calprune.methods.sparsegpt_kernel import compiled
 from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask, keep_of_each
 from calprune.products import matmul
@@ -40,8 +41,7 @@ class SparseGPT:
     version: ClassVar[int] = 1
 
     def __post_init__(self):
-        if not 0 <= self.damping <= 1:
-            raise ConfigError(f"damping is a fraction of the mean diagonal, 0 to 1, got {self.damping}")
+        check_damping(self.damping)
         if self.column_block < 1:
             raise ConfigError(f"column_block must be at least 1, got {self.column_block}")
 

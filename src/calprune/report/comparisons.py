@@ -17,6 +17,7 @@ from calprune.uncertainty import (
     Verdict,
     draws_needed,
     effect_of_groups,
+    exponential,
     holm,
     over_draws,
     paired_by_item,
@@ -48,7 +49,7 @@ class Cell:
         assert spread is not None
         if self.of.metric != "perplexity":
             return spread
-        return replace(spread, mean=math.exp(spread.mean), interval=spread.interval.map(_exp))
+        return replace(spread, mean=exponential(spread.mean), interval=spread.interval.map(exponential))
 
     @property
     def items(self) -> list[tuple[float, ...]]:
@@ -161,7 +162,3 @@ def _contrasts(pairs: Sequence[tuple[Cell, Cell]], least: float | None) -> list[
         won = verdict(difference, p, a.of.metric in LOWER_IS_BETTER)
         found.append(Contrast(a.of.calibration, b.of.calibration, difference, p, won))
     return found
-
-
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf  # float64 ends at exp(709)

@@ -32,14 +32,12 @@ from calprune.study.evaluations import parse_evaluation
 from calprune.study.grid import RECIPE_OPTIONS, Calibration, Grid, Study, reads_data
 
 
-def read_study(path: str | Path) -> Study:
-    """The study in a YAML file. Raises ConfigError that names the place of what is wrong."""
-    path = Path(path)
+def study_text(path: Path) -> str:
+    """What a study's file says. Raises ConfigError where it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"cannot read the study {path}: {getattr(e, 'strerror', None) or e}") from None
-    return parse_study(text, path.name)
 
 
 def parse_study(text: str, where: str) -> Study:

@@ -33,7 +33,6 @@ class Done:
 
     trial: Trial
     error: str | None
-    seconds: float
 
 
 def begin(runs: Runs) -> None:
@@ -62,7 +61,6 @@ def attempt(session: Session, trial: Trial, needs: Needs) -> Done | None:
     with runs.claim(trial.id) as mine:
         if not mine or runs.whole(trial.id, list(session.evaluations)):
             return None
-        started = time.perf_counter()
         try:
             session.run(trial, needs)
             runs.succeed(trial.id)
@@ -72,7 +70,7 @@ def attempt(session: Session, trial: Trial, needs: Needs) -> Done | None:
         except Exception as e:
             error = _told(e)
             runs.fail(trial.id, error)
-        return Done(trial, error, time.perf_counter() - started)
+        return Done(trial, error)
 
 
 def _told(e: Exception) -> str:

@@ -10,12 +10,12 @@
 | `ranks` | rank correlation |
 | `retention` | pruned ÷ dense |
 
-`benchmarks/coverage.md` has the coverage of each interval on simulated data of known answer.
+`benchmarks/intervals.md` has the coverage of each interval on simulated data of known answer.
 """
 
 from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, paired_by_item, verdict
 from calprune.uncertainty.effect import RULE, Effect, Word, effect_of_groups
-from calprune.uncertainty.estimate import Estimate, Spread, mean_of, over_draws
+from calprune.uncertainty.estimate import Estimate, Spread, exponential, mean_of, over_draws
 from calprune.uncertainty.power import detectable, draws_needed
 from calprune.uncertainty.ranks import rank_correlation
 from calprune.uncertainty.retention import AT_FEW_DRAWS, Kept, mean_retention, retention, retention_of_perplexity
@@ -33,6 +33,7 @@ __all__ = [
     "detectable",
     "draws_needed",
     "effect_of_groups",
+    "exponential",
     "holm",
     "mean_of",
     "mean_retention",

@@ -64,3 +64,8 @@ def over_draws(values: Sequence[float]) -> Spread | None:
     n, mean = interval.n, interval.value
     sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else None
     return Spread(n, mean, sd, interval)
+
+
+def exponential(nats: float) -> float:
+    """exp; infinity beyond what float64 holds."""
+    return math.exp(nats) if nats < 700 else math.inf

@@ -16,7 +16,7 @@ from calprune.uncertainty.crossed import Rows, Variance, of_means, of_rest, tabl
 from calprune.uncertainty.estimate import Estimate, mean_of
 
 # The draws of one source alone have few degrees of freedom, and where they differ more than items do Satterthwaite's
-# approximation is then too sure: benchmarks/coverage.md.
+# approximation is then too sure: benchmarks/intervals.md.
 AT_FEW_DRAWS = "at 3 draws the intervals of retention may hold the truth in 92 % of studies instead of 95 %"
 
 

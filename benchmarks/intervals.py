@@ -1,11 +1,11 @@
 """How often the intervals of `calprune.uncertainty` hold the truth, on simulated results of known answer.
 
-    python benchmarks/coverage.py [--simulations 1000]
+    python benchmarks/intervals.py [--simulations 1000]
 
 Every row is a made world: how draws and items vary, and what the answer is. A 95 % interval should hold it in 93 to
 97 % of simulations, at 3, 5 and 20 draws. Differences paired by item are made by the hierarchical bootstrap too
 (draws and items resampled, percentiles), to show why the package does not use it. The tests run these worlds as well.
-Writes benchmarks/coverage.md.
+Writes benchmarks/intervals.md.
 """
 
 import argparse
@@ -288,7 +288,7 @@ def main() -> None:
     lines = ["# How often the intervals hold the truth", ""]
     error = 196 * math.sqrt(0.95 * 0.05 / simulations)
     lines.append(
-        f"`python benchmarks/coverage.py`, {date.today()}, numpy {np.__version__}, scipy {scipy.__version__}; "
+        f"`python benchmarks/intervals.py`, {date.today()}, numpy {np.__version__}, scipy {scipy.__version__}; "
         f"{simulations:,} simulations a number, so ± {error:.1f} "
         f"({POWER_TIMES} times as many of power); wanted {LOWEST:.0%} to {HIGHEST:.0%}, others have a star. "
         "The worlds are in the script.\n"
@@ -296,7 +296,7 @@ def main() -> None:
     for line in tables(simulations):
         print(line, flush=True)
         lines.append(line)
-    (Path(__file__).parent / "coverage.md").write_text("\n".join(lines) + "\n")
+    (Path(__file__).parent / "intervals.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
