@@ -89,9 +89,13 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
     if (needed := job.trials.estimate(made)) > job.clock.left():
         raise UserError(f"the budget ends before the verdict, which takes about {told(needed)}; what was done is kept: "
                         "the same command goes on, or give a larger --budget")  # fmt: skip
-    if failed := job.trials.run(made, text, job.clock, job.said):
-        raise UserError("; ".join(f"{name}: {why}" for name, why in failed.items()))
-    cells = _cells(job, list(calibrations))
+    failed = job.trials.run(made, text, job.clock, job.said)
+    for name, why in failed.items():
+        if name in finalists:
+            raise UserError(f"{name}: {why}")
+        job.said(f"the verdict goes without {name}: {why}")
+    cells = _cells(job, [name for name in calibrations if name not in failed])
+    against = [name for name in against if name in cells]
     pairs = [(one, other) for one in finalists for other in against if one != other]
     found = [(one, other, c, d) for one, other in pairs for c, d in _differences(job, cells[one], cells[other]).items()]
     adjusted = holm([d.p for *_, d in found])
