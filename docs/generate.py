@@ -34,7 +34,8 @@ def methods_page() -> str:
             f"- needs: {entry['needs']}",
         ]
         options = ", ".join(f"`{name}={value!r}`" for name, value in entry["options"].items())
-        lines += [f"- options: {options or 'none'}", ""]
+        lines += [f"- options: {options or 'none'}"]
+        lines += ["", *(["Prunes nothing, so its pattern is `0%`.", ""] if not entry["prunes"] else [])]
     return "\n".join(lines)
 
 

@@ -102,6 +102,7 @@ def _pruned(runs: Runs, trial: str) -> tuple[dict | None, dict | None]:
 
 def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Result]:
     asked, pruned = trial.asked, trial.pruned
+    parts = [part for recipe in (asked["recipe"], asked.get("refine_on")) if recipe for part in recipe["parts"]]
     for name in evaluations:
         if pruned is None or not (path := runs.result(trial.id, name)).is_file():
             continue
@@ -114,7 +115,7 @@ def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Resu
             draw=asked["draw"], evaluation=found["evaluation"], metric=found["metric"],
             capability=found["capability"], value=_value(found), items=tuple(found["items"]), dense=_value(dense),
             dense_items=tuple(dense["items"]), chance=found.get("chance"),
-            sources=tuple(part["source"] for part in asked["recipe"]["parts"]) if asked["recipe"] else (),
+            sources=tuple(dict.fromkeys(part["source"] for part in parts)),
         )  # fmt: skip
 
 
