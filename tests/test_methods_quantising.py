@@ -127,7 +127,7 @@ def test_gptq_rounds_to_nearest_where_inputs_are_uncorrelated():
 
 
 def test_where_all_inputs_are_one_only_the_last_columns_rounding_is_left():
-    """x_1 = x_2 = ...: an error is the square of the sum of what a row's weights moved, and a column can undo it all."""
+    """x_1 = x_2 = ...: an error is the square of the sum of what a row's weights moved, and a column can undo all."""
     x = random_inputs(200, 1).expand(200, 10)
     step = 0.1  # of 4 bits over a row from -0.75 to 0.75
     weight = torch.tensor([[0.75, -0.75, *[0.04] * 8], [-0.75, 0.75, *[-0.04] * 8]])
@@ -138,7 +138,8 @@ def test_where_all_inputs_are_one_only_the_last_columns_rounding_is_left():
 
 
 def test_gptq_never_beats_the_best_of_all_roundings_and_is_nearer_to_it_than_rounding_to_nearest():
-    x = random_inputs(100, 6) / 10 + random_inputs(100, 1)  # correlated
+    numbers = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 1, generator=numbers) + 0.2 * torch.randn(100, 6, generator=numbers)  # correlated
     stats, above_nearest, above_gptq = stats_of(x), [], []
     for seed in range(20):
         weight = random_weight(1, 6, seed)

@@ -49,7 +49,7 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
     if missing:
         seconds = estimate(missing, made.study.evaluations, made.sizes)
         print(f"{passes} passes collect the sums of all that are missing; in all about {_minutes(seconds)} on this "
-              "machine, by its speed now")  # fmt: skip
+              "machine, by its speed now; what methods solve and models write comes on top")  # fmt: skip
 
 
 @study_app.command("run")
