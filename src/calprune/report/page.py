@@ -23,6 +23,7 @@ from calprune.report.tabulate import tables
 from calprune.report.told import SPEED, facts, protocols, size_of
 
 MOST_OPEN = 40  # rows of a table that a reader need not ask for
+LOOKS = {"win": "win", "loss": "loss", "held": "win", "not held": "loss"}
 LONG = 24  # characters of a cell that had better not be broken into a narrow tower
 OUTLINES = dict(
     zip(
@@ -116,6 +117,7 @@ def _sections(findings: Findings) -> list[Section]:
         Section("amount", "How much data", (), tuple(amount_panels(findings))),
         Section("similarity", "Does likeness foretell the result?", (), tuple(similarity_panels(findings)),
                 of("correlations", "similarity")),
+        Section("claims", "The paper's claims", (), (), of("claims")),
         Section("made", "How each number was made", points=tuple(protocols(findings))),
         Section("failed", "What failed", (), (), of("failures")),
         Section("again", "Make it again", points=tuple(points), blocks=tuple(blocks)),
@@ -155,7 +157,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _cell(column: Column, cell: Cell) -> dict[str, Any]:
     if column.kind == "text":
-        look = str(cell) if cell in ("win", "loss") else "long" if len(str(cell)) > LONG else ""
+        look = LOOKS.get(str(cell), "long" if len(str(cell)) > LONG else "")
         return {"text": column.shown(cell), "tsv": None, "look": look}
     return {"text": column.shown(cell), "tsv": tsv(column.values(cell)), "look": "number"}
 
