@@ -3,10 +3,10 @@
     python benchmarks/choose.py [--num-samples 128] [--max-seq-length 2048] [--method wanda] [--candidates 3]
                                 [--data-root DATA]
 
-Sources: c4, gsm8k:icl_cot and redpajama_github on the demo model; what is judged: their layers' relative error on text of
-wikitext2, gsm8k and mbpp, as in `calprune choose`. In one process, alternating: a candidate decided from added sums, and
-the same candidate as a set that is built, collected by a forward pass and decided. The whole search (as many candidates
-as it looked at) is timed; collecting anew for all of them is computed from the medians, since it would take hours.
+Sources: c4, gsm8k:icl_cot and redpajama_github on the demo model; judged by the layers' relative error on text of
+wikitext2, gsm8k and mbpp, as in `calprune choose`. In one process, alternating: a candidate decided from added sums,
+and the same candidate as a set that is built, collected by a forward pass and decided. The whole search is timed;
+collecting anew for as many candidates is computed from the medians, since it would take hours.
 Writes benchmarks/choose.md.
 """
 
@@ -111,7 +111,7 @@ def write(asked, collecting: float, searching: float, looked: int, from_sums: li
         "",
         "| | from sums | collecting anew | ratio |",
         "|---|---:|---:|---:|",
-        f"| one candidate, seconds (median of {len(anew)}, alternating) | {one:.2f} | {other:.1f} | {other / one:.1f} |",
+        f"| one candidate, seconds (median of {len(anew)}) | {one:.2f} | {other:.1f} | {other / one:.1f} |",
         f"| forward passes over a set | {len(SOURCES)} | {looked} | {looked / len(SOURCES):.1f} |",
         f"| the whole search, seconds | {total:.0f} ({collecting:.0f} to collect) | {otherwise:.0f} (computed) | "
         f"{otherwise / total:.1f} |",
