@@ -9,7 +9,7 @@ model are of each text by itself, to be read beside the reference's own.
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from calprune.calibration.document import Document
@@ -54,6 +54,8 @@ class Corpus:
     signature: Signature  # of every document
     documents: tuple[Document, ...]  # those kept, in random order
     words: Words  # of those
+    # what a model makes of it, which is the same for every reference that it is compared with
+    known: dict[Any, Measured] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,12 @@ class Similarity:
     def under(self, text: Corpus, model: Any) -> Measured:
         """The measures under a `models.Model`: one pass over `windows` windows, of documents joined as the layout
         concatenate joins them. Raises UserError where the text does not fill one or the model cannot read it."""
+        key = (self.share, self.window, self.windows, self.seed, model.id)
+        if key not in text.known:
+            text.known[key] = self._under(text, model)
+        return text.known[key]
+
+    def _under(self, text: Corpus, model: Any) -> Measured:
         from calprune.calibration.minkpp import lowest_mean, nats_and_z  # transformers' models are imported
 
         reach = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
