@@ -1,11 +1,13 @@
 """A study: grids of models, calibration sets, methods, patterns and draws. `reading` makes one of a YAML file."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from calprune.allocation import Allocation, parse_allocation
+from calprune.attention import EVEN
 from calprune.blocks import Propagate
 from calprune.calibration.sources import find_source
 from calprune.calibration.spec import Recipe, parse_spec, write_recipe
@@ -41,6 +43,7 @@ class Grid:
     formats: tuple[str, ...] = ()  # each source that has no format of its own, in each of these that it has
     allocations: tuple[str, ...] = ("uniform",)
     propagate: tuple[Propagate, ...] = ("dense",)
+    token_weights: tuple[str, ...] = (EVEN,)  # how often a token counts, beside what the set says
     num_samples: tuple[int, ...] = (128,)  # amounts of data: sequences
     max_seq_length: int = 512
     draws: int = 3
@@ -49,7 +52,7 @@ class Grid:
     dtype: str | None = None  # None: as the model is stored
 
     def __post_init__(self) -> None:
-        for name in ("models", "methods", "patterns", "allocations", "propagate", "num_samples"):
+        for name in ("models", "methods", "patterns", "allocations", "propagate", "token_weights", "num_samples"):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected one at least")
         if self.draws < 1:
@@ -67,6 +70,7 @@ class Cell:
     pattern: Pattern
     allocation: Allocation
     propagate: Propagate
+    token_weights: str  # as the study writes them
     grid: Grid
     names: tuple[str, str, str]  # method, pattern and allocation as the study writes them
 
@@ -75,6 +79,7 @@ class Cell:
         named = [self.calibration.label if self.calibration else "no data", *self.names[:2]]
         named += [self.names[2]] if self.names[2] != "uniform" else []
         named += [self.propagate] if self.propagate != "dense" else []
+        named += [self.token_weights] if self.token_weights != EVEN else []
         return " ".join([*named, f"draw {self.recipe.seed}"] if self.recipe else named)
 
 
@@ -95,7 +100,7 @@ class Study:
             for cell in _cells(grid):
                 recipe = write_recipe(cell.recipe) if cell.recipe else None
                 parts = [cell.method, cell.pattern, cell.allocation]
-                key = identity([cell.model, recipe, *map(plain, parts), cell.propagate,
+                key = identity([cell.model, recipe, *map(plain, parts), cell.propagate, cell.token_weights,
                                 list(grid.ignore), grid.min_coverage, grid.dtype])  # fmt: skip
                 if key not in seen:
                     seen.add(key)
@@ -108,13 +113,13 @@ def _cells(grid: Grid) -> Iterator[Cell]:
         for names in ((m, p, a) for m in grid.methods for p in grid.patterns for a in grid.allocations):
             method, pattern, allocation = parse_method(names[0]), parse_pattern(names[1]), parse_allocation(names[2])
             if not reads_data(method, allocation):
-                yield Cell(model, None, None, method, pattern, allocation, "dense", grid, names)
+                yield Cell(model, None, None, method, pattern, allocation, "dense", EVEN, grid, names)
                 continue
             for one in calibrations:
                 for amount, seed in ((n, s) for n in grid.num_samples for s in range(grid.draws)):
                     recipe = one.recipe(amount, grid.max_seq_length, seed)
-                    for propagate in grid.propagate:
-                        yield Cell(model, one, recipe, method, pattern, allocation, propagate, grid, names)
+                    for propagate, weights in itertools.product(grid.propagate, grid.token_weights):
+                        yield Cell(model, one, recipe, method, pattern, allocation, propagate, weights, grid, names)
 
 
 def reads_data(method: Method, allocation: Allocation) -> bool:

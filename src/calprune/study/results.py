@@ -36,13 +36,14 @@ class Result:
     dense: float  # the dense model's value
     dense_items: tuple[float, ...]
     chance: float | None  # the value of guessing, for accuracies
+    token_weights: str = "even"  # how often a token counts, beside what the set says
     sources: tuple[str, ...] = ()  # of the calibration's text, by name; empty: as its label says
 
     @property
     def cell(self) -> tuple[str, ...]:
         """What is the same for all draws."""
         named = (self.model, self.calibration, self.method, self.pattern, self.allocation, self.propagate)
-        return (*named, str(self.num_samples))
+        return (*named, self.token_weights, str(self.num_samples))
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Resu
             draw=asked["draw"], evaluation=found["evaluation"], metric=found["metric"],
             capability=found["capability"], value=_value(found), items=tuple(found["items"]), dense=_value(dense),
             dense_items=tuple(dense["items"]), chance=found.get("chance"),
+            token_weights=asked.get("token_weights", "even"),
             sources=tuple(part["source"] for part in asked["recipe"]["parts"]) if asked["recipe"] else (),
         )  # fmt: skip
 
