@@ -11,7 +11,7 @@ every weight (float32; of one block for "output", of the whole model for "loss")
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from calprune.blocks import TOKENS_PER_BATCH, Block, Sequences, walk
+from calprune.experts import backward, sent_to
 from calprune.linears import Linear, find_blocks, linears
 from calprune.stats import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 
@@ -129,17 +130,23 @@ class _Watch:
     """A context in which each linear's gradient is taken apart by sequences and added up."""
 
     def __init__(self, sites: dict[str, Linear]):
-        if fused := [name for name, site in sites.items() if site.part]:
-            raise StatsError(f"{fused[0]} is part of a fused tensor, for which no gradients are collected; "
-                             "choose a method that needs none")  # fmt: skip
         self.sites = sites
         self._sequences = self._rows = 0
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> "_Watch":
         self._hooks = ExitStack()
+        fused: dict[nn.Module, dict[str, Linear]] = {}
         for name, site in self.sites.items():
-            self._hooks.callback(site.module.register_forward_hook(self._hook(name)).remove)
+            if site.part:
+                fused.setdefault(site.module, {})[name] = site
+            else:
+                self._hooks.callback(site.module.register_forward_hook(self._hook(name)).remove)
+        for module, experts in fused.items():
+            if getattr(module, "has_post_expert_norm", False):
+                raise StatsError(f"{next(iter(experts))} is an expert's whose output is normalised, for which no "
+                                 "gradients are collected; choose a method that needs none")  # fmt: skip
+            self._hooks.callback(module.register_forward_hook(self._experts_hook(experts)).remove)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -157,18 +164,53 @@ class _Watch:
 
         return forward
 
+    def _experts_hook(self, sites: dict[str, Linear]):
+        """A fused module's output is Σ over its experts of the router's weight · what the expert gives."""
+
+        def forward(module, args, output) -> None:
+            hidden, chosen, share = (t.detach() for t in args[:3])
+            output.register_hook(lambda delta: self._add_experts(sites, (hidden, chosen, share), delta))
+
+        return forward
+
+    def _add_experts(self, sites: dict[str, Linear], given: tuple[Tensor, Tensor, Tensor], delta: Tensor) -> None:
+        hidden, chosen, share = given  # (tokens, width), (tokens, k), (tokens, k)
+        self._tell_apart(next(iter(sites)), hidden)
+        of_expert: dict[int, dict[str, Linear]] = {}
+        for name, site in sites.items():
+            assert site.part
+            of_expert.setdefault(site.part.expert, {})[name] = site
+        for expert, own in of_expert.items():
+            sent = sent_to(expert, chosen)
+            weight = (share * (chosen == expert)).sum(1)[sent, None]
+            module = next(iter(own.values())).module
+            found = backward(module, expert, hidden[sent], (delta[sent] * weight).to(hidden.dtype))
+            here = sent // (len(hidden) // self._rows)  # the sequence of each token that was sent
+            for name, site in own.items():
+                assert site.part
+                x, change = found[site.part.parameter]
+                rows = [here == i for i in range(self._rows)]
+                self._add_each(name, [x[r] for r in rows], [change[r][:, site.part.rows] for r in rows])
+
     def _add(self, name: str, x: Tensor, delta: Tensor) -> None:
+        self._tell_apart(name, x)
+        self._add_each(name, *(t.reshape(self._rows, -1, t.shape[-1]) for t in (x, delta)))
+
+    def _tell_apart(self, name: str, x: Tensor) -> None:
         if self._rows > 1 and x.numel() % (self._rows * x.shape[-1]):
             raise StatsError(f"{name} sees only some tokens, so sequences cannot be told apart; use batch size 1")
-        xs, deltas = (t.reshape(self._rows, -1, t.shape[-1]).float() for t in (x, delta))
-        if name not in self._sums:
-            shape = (delta.shape[-1], x.shape[-1])
-            self._sums[name] = (torch.zeros(shape, device=x.device), torch.zeros(shape, device=x.device))
-        squares, sizes = self._sums[name]
-        for one, change in zip(xs, deltas, strict=True):
-            g = change.T @ one  # (out, in)
-            squares.addcmul_(g, g)
-            sizes.add_(g.abs_())
+
+    def _add_each(self, name: str, xs: Iterable[Tensor], deltas: Iterable[Tensor]) -> None:
+        """Add each sequence's gradient, δᵀ x over its tokens."""
+        for x, delta in zip(xs, deltas, strict=True):
+            if name not in self._sums:
+                shape = (delta.shape[-1], x.shape[-1])
+                self._sums[name] = (torch.zeros(shape, device=x.device), torch.zeros(shape, device=x.device))
+            squares, sizes = self._sums[name]
+            if len(x):  # an expert may be sent none of a sequence's tokens
+                g = delta.float().T @ x.float()  # (out, in)
+                squares.addcmul_(g, g)
+                sizes.add_(g.abs_())
 
     def sums(self) -> ByLinear:
         """Raises StatsError where a gradient is not finite, or none reached a linear."""
