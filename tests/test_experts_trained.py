@@ -142,5 +142,5 @@ def test_an_expert_whose_output_is_normalised_is_refused_by_name():
     for module in model.modules():
         if is_fused(module):
             module.has_post_expert_norm = True
-    with pytest.raises(StatsError, match=r"mlp\.experts\.0\.gate_proj is an expert's whose output is normalised"):
+    with pytest.raises(StatsError, match=r"mlp\.experts\.0\.gate_proj is of an expert whose output is normalised"):
         loss_gradients(model, calibration())

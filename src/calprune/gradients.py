@@ -8,6 +8,10 @@ itself, for its square; one backward pass gives those of a whole batch, because 
 
 which can be taken over each sequence's own tokens. So no weight ever holds a `.grad`, and what is held is 8 bytes for
 every weight (float32; of one block for "output", of the whole model for "loss") beside the batch's activations.
+
+Of an expert in a fused tensor, what its linears read and δ are worked out again from the tokens that were sent to it,
+whatever way the model has of running its experts. They are its own, also where its statistics are of all tokens; for a
+sequence that sends it no token, g is zero.
 """
 
 import dataclasses
@@ -130,22 +134,22 @@ class _Watch:
     """A context in which each linear's gradient is taken apart by sequences and added up."""
 
     def __init__(self, sites: dict[str, Linear]):
+        if odd := [n for n, s in sites.items() if s.part and getattr(s.module, "has_post_expert_norm", False)]:
+            raise StatsError(f"{odd[0]} is of an expert whose output is normalised, for which no gradients are "
+                             "collected; choose a method that needs none")  # fmt: skip
         self.sites = sites
         self._sequences = self._rows = 0
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> "_Watch":
         self._hooks = ExitStack()
-        fused: dict[nn.Module, dict[str, Linear]] = {}
+        fused: dict[nn.Module, dict[int, dict[str, Linear]]] = {}
         for name, site in self.sites.items():
             if site.part:
-                fused.setdefault(site.module, {})[name] = site
+                fused.setdefault(site.module, {}).setdefault(site.part.expert, {})[name] = site
             else:
                 self._hooks.callback(site.module.register_forward_hook(self._hook(name)).remove)
         for module, experts in fused.items():
-            if getattr(module, "has_post_expert_norm", False):
-                raise StatsError(f"{next(iter(experts))} is an expert's whose output is normalised, for which no "
-                                 "gradients are collected; choose a method that needs none")  # fmt: skip
             self._hooks.callback(module.register_forward_hook(self._experts_hook(experts)).remove)
         return self
 
@@ -164,33 +168,28 @@ class _Watch:
 
         return forward
 
-    def _experts_hook(self, sites: dict[str, Linear]):
-        """A fused module's output is Σ over its experts of the router's weight · what the expert gives."""
+    def _experts_hook(self, experts: dict[int, dict[str, Linear]]):
+        """A fused module gives Σ over a token's experts of the router's weight · what the expert gives."""
 
         def forward(module, args, output) -> None:
-            hidden, chosen, share = (t.detach() for t in args[:3])
-            output.register_hook(lambda delta: self._add_experts(sites, (hidden, chosen, share), delta))
+            hidden, chosen, share = (t.detach() for t in args[:3])  # (tokens, width), (tokens, k), (tokens, k)
+
+            def add(delta: Tensor) -> None:
+                for expert, sites in experts.items():
+                    self._tell_apart(next(iter(sites)), hidden)
+                    sent = sent_to(expert, chosen)
+                    weight = (share * (chosen == expert)).sum(1)[sent, None]
+                    found = backward(module, expert, hidden[sent], (delta[sent] * weight).to(hidden.dtype))
+                    sequence = sent // (len(hidden) // self._rows)
+                    each = [sequence == i for i in range(self._rows)]
+                    for name, site in sites.items():
+                        assert site.part
+                        x, change = found[site.part.parameter]
+                        self._add_each(name, [x[i] for i in each], [change[i][:, site.part.rows] for i in each])
+
+            output.register_hook(add)
 
         return forward
-
-    def _add_experts(self, sites: dict[str, Linear], given: tuple[Tensor, Tensor, Tensor], delta: Tensor) -> None:
-        hidden, chosen, share = given  # (tokens, width), (tokens, k), (tokens, k)
-        self._tell_apart(next(iter(sites)), hidden)
-        of_expert: dict[int, dict[str, Linear]] = {}
-        for name, site in sites.items():
-            assert site.part
-            of_expert.setdefault(site.part.expert, {})[name] = site
-        for expert, own in of_expert.items():
-            sent = sent_to(expert, chosen)
-            weight = (share * (chosen == expert)).sum(1)[sent, None]
-            module = next(iter(own.values())).module
-            found = backward(module, expert, hidden[sent], (delta[sent] * weight).to(hidden.dtype))
-            here = sent // (len(hidden) // self._rows)  # the sequence of each token that was sent
-            for name, site in own.items():
-                assert site.part
-                x, change = found[site.part.parameter]
-                rows = [here == i for i in range(self._rows)]
-                self._add_each(name, [x[r] for r in rows], [change[r][:, site.part.rows] for r in rows])
 
     def _add(self, name: str, x: Tensor, delta: Tensor) -> None:
         self._tell_apart(name, x)
