@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import claims_section
 import sources_section
 import typer.main
 
@@ -34,7 +35,8 @@ def methods_page() -> str:
             f"- needs: {entry['needs']}",
         ]
         options = ", ".join(f"`{name}={value!r}`" for name, value in entry["options"].items())
-        lines += [f"- options: {options or 'none'}", ""]
+        lines += [f"- options: {options or 'none'}"]
+        lines += ["", *(["Prunes nothing, so its pattern is `0%`.", ""] if not entry["prunes"] else [])]
     return "\n".join(lines)
 
 
@@ -63,8 +65,14 @@ def cli_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def choosing_page() -> str:
+    """Written by hand but for two sections."""
+    page = (HERE / "choosing-calibration-data.md").read_text(encoding="utf-8")
+    return sources_section.current(claims_section.current(page))
+
+
 PAGES = {
-    "choosing-calibration-data.md": sources_section.current,
+    "choosing-calibration-data.md": choosing_page,
     "cli.md": cli_page,
     "methods.md": methods_page,
 }

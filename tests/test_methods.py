@@ -22,9 +22,15 @@ def example(name: str) -> Method:
 
 NAMES = [name for name, cls in METHODS.items() if cls.needs not in ("regional", "gradients")]  # tests/test_gradients.py
 ALL = [pytest.param(example(name), id=name) for name in NAMES]
-EXACT = [pytest.param(example(name), id=name) for name in NAMES if getattr(METHODS[name], "exact_count", True)]
+PRUNING = [p for p in ALL if getattr(p.values[0], "prunes", True)]  # the others: tests/test_methods_quantising.py
+EXACT = [p for p in PRUNING if getattr(p.values[0], "exact_count", True)]
 TWO_FOUR = KeepNofM(2, 4)
 HALF = Unstructured(0.5)
+
+
+def asked(method: Method) -> Unstructured:
+    """A pattern that the method takes: half of the weights, or none where it prunes nothing."""
+    return HALF if getattr(method, "prunes", True) else Unstructured(0.0)
 
 
 def random_inputs(tokens: int = 200, width: int = 16, seed: int = 0) -> Tensor:
@@ -67,7 +73,7 @@ def test_no_group_of_m_holds_more_than_n(method):
 def test_the_weight_that_came_is_not_changed_and_the_new_one_is_of_its_dtype(method, dtype):
     for weight in (random_weight().to(dtype), random_weight(16, 12).to(dtype).T):  # GPT-2 stores the transpose
         came = weight.clone()
-        pruned = method(weight, stats_of(random_inputs()), HALF)
+        pruned = method(weight, stats_of(random_inputs()), asked(method))
         assert torch.equal(weight, came)
         assert pruned.dtype == dtype
         assert not (torch.signbit(pruned) & (pruned == 0)).any(), "zeros are plus zero"
@@ -76,10 +82,11 @@ def test_the_weight_that_came_is_not_changed_and_the_new_one_is_of_its_dtype(met
 @pytest.mark.parametrize("method", ALL)
 def test_a_method_uses_the_mean_over_tokens_so_that_seeing_data_twice_changes_nothing(method):
     stats = stats_of(random_inputs())
-    torch.testing.assert_close(method(random_weight(), stats, HALF), method(random_weight(), 2.0 * stats, HALF))
+    once, twice = (method(random_weight(), seen, asked(method)) for seen in (stats, 2.0 * stats))
+    torch.testing.assert_close(once, twice)
 
 
-@pytest.mark.parametrize("method", [p for p in ALL if p.values[0].needs != "gram"] + [SparseSwaps()])
+@pytest.mark.parametrize("method", [p for p in PRUNING if p.values[0].needs != "gram"] + [SparseSwaps()])
 def test_a_method_that_only_masks_leaves_the_survivors_alone(method):
     weight = random_weight()
     pruned = method(weight, stats_of(random_inputs()), HALF)

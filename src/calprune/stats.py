@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from calprune.config import UserError
@@ -156,6 +156,11 @@ class InputStats:
         gram = None if self.gram is None else self.gram.to(device)
         moved = _sums(self.tokens, self.sum_x.to(device), self.sum_xx.to(device), gram)
         return moved.of_linear({of: g.to(device) for of, g in self.gradients.items()})
+
+    def reordered(self, order: Int[Tensor, "in"]) -> "InputStats":
+        """The sums of the inputs in another order, for a method that takes the columns so; gradients are left out."""
+        gram = None if self.gram is None else self.gram[order][:, order]
+        return _sums(self.tokens, self.sum_x[order], self.sum_xx[order], gram)
 
     def check(self) -> None:
         """Raise StatsError where a sum is NaN or infinite."""

@@ -18,10 +18,10 @@ CAPABILITIES: tuple[str, ...] = get_args(Capability)
 
 _OF: dict[Capability, str] = {  # sources of the catalogue and tasks; `_*` stands for what a family goes on with
     "general": """
-        alpaca alpaca_gpt4 c4 dclm dolma ellipses fineweb_edu gutenberg lambada openwebtext oscar pile pile_cc
-        pile_europarl pile_gutenberg pile_hackernews pile_nih_exporter pile_freelaw pile_stackexchange pile_ubuntu_irc
-        pile_uspto pile_wikipedia random_characters random_tokens redpajama redpajama_book redpajama_cc
-        redpajama_stackexchange slimpajama wikipedia wikitext2""",
+        alpaca alpaca_gpt4 c4 cnn_dailymail dclm dolma ellipses fineweb_edu gutenberg lambada openwebtext oscar pile
+        pile_cc pile_europarl pile_gutenberg pile_hackernews pile_nih_exporter pile_freelaw pile_stackexchange
+        pile_ubuntu_irc pile_uspto pile_wikipedia random_characters random_tokens redpajama redpajama_book
+        redpajama_cc redpajama_stackexchange refinedweb slimpajama wikipedia wikitext2""",
     "commonsense": "commonsense_qa commonsense_qa_cos_e hellaswag openbookqa piqa winogrande",
     "mathematics": "gsm8k math math_solutions mawps mgsm_en pile_dm_mathematics svamp",
     "code": "humaneval mbpp pile_github pydoc_topics redpajama_github",

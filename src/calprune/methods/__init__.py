@@ -10,12 +10,14 @@ from calprune.methods.block_reconstruction import BlockReconstruction
 from calprune.methods.contract import Method as Method
 from calprune.methods.dsnot import DSnoT
 from calprune.methods.gblm import GBLM
+from calprune.methods.gptq import GPTQ
 from calprune.methods.magnitude import Magnitude
 from calprune.methods.pruner_zero import PrunerZero
 from calprune.methods.refit import Refit
 from calprune.methods.regional import Regional
 from calprune.methods.ria import RIA
 from calprune.methods.rose import ROSE
+from calprune.methods.round_to_nearest import RoundToNearest
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.sparseswaps import SparseSwaps
 from calprune.methods.wanda import Wanda, WandaVariant
@@ -27,12 +29,14 @@ METHODS: dict[str, type] = {
     "block_reconstruction": BlockReconstruction,
     "dsnot": DSnoT,
     "gblm": GBLM,
+    "gptq": GPTQ,
     "magnitude": Magnitude,
     "pruner_zero": PrunerZero,
     "refit": Refit,
     "regional": Regional,
     "ria": RIA,
     "rose": ROSE,
+    "round_to_nearest": RoundToNearest,
     "sparsegpt": SparseGPT,
     "sparseswaps": SparseSwaps,
     "wanda": Wanda,

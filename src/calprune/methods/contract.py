@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calprune.config import ConfigError
-from calprune.pattern import Pattern
+from calprune.pattern import Pattern, PatternError
 from calprune.stats import LADDER, InputStats, Needs
 
 
@@ -30,6 +30,12 @@ def check_damping(damping: float) -> None:
         raise ConfigError(f"damping is a fraction of the mean diagonal, 0 to 1, got {damping}")
 
 
+def refuse_zeros(pattern: Pattern, name: str) -> None:
+    """Raise PatternError unless the pattern asks for none. For methods with `prunes: ClassVar[bool] = False`."""
+    if pattern.sparsity:
+        raise PatternError(f'{name} prunes nothing and takes the pattern "0%", got {pattern}')
+
+
 Start = Any  # the type of a field that holds a Method: what reads options from files cannot check a protocol
 
 
@@ -42,6 +48,8 @@ def begin_from(start: Start, method: Any) -> None:
     if not isinstance(start, Method) or isinstance(start, type):
         came = "nothing" if start is None else repr(start)
         raise ConfigError(f"{name} begins from what another method prunes: write {name}(start=wanda), got {came}")
+    if not getattr(start, "prunes", True):
+        raise ConfigError(f"{name} begins from what another method prunes, and {type(start).__name__} prunes nothing")
     # of this object, and not of its class, for they depend on the start
     object.__setattr__(method, "needs", max(type(method).needs, start.needs, key=LADDER.index))
     object.__setattr__(method, "exact_count", getattr(start, "exact_count", True))

@@ -27,6 +27,7 @@ def _describe(name: str, cls: Any) -> dict[str, Any]:
         "needs": cls.needs,
         "options": {f.name: _written(f.default) for f in dataclasses.fields(cls)},
         "version": cls.version,
+        "prunes": getattr(cls, "prunes", True),
     }
 
 

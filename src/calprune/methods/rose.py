@@ -50,7 +50,7 @@ class ROSE:
         # the damping that this matrix takes, in any order; it is reported with the statistics that came
         sparsegpt = SparseGPT(stats.factor(self.damping).damping, self.column_block)
         pruned = torch.empty_like(weight)
-        pruned[:, order] = sparsegpt(weight[:, order], _reordered(stats, order), pattern)
+        pruned[:, order] = sparsegpt(weight[:, order], stats.reordered(order), pattern)
         return pruned
 
     def order(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Int[Tensor, "in"] | None:
@@ -72,10 +72,3 @@ class ROSE:
 def _lost(score: Float[Tensor, "out b"], pattern: Pattern) -> Float[Tensor, "b"]:
     """What each column of a block would lose."""
     return (score * ~keep_mask(score, competing(pattern, "matrix"))).sum(0)
-
-
-def _reordered(stats: InputStats, order: Int[Tensor, "in"]) -> InputStats:
-    made = InputStats(0, "moments")
-    made.tokens, made.sum_x, made.sum_xx = stats.tokens, stats.sum_x[order], stats.sum_xx[order]
-    made.gram = stats.covariance[order][:, order] * stats.tokens
-    return made

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from calprune.allocation import Allocation, parse_allocation
@@ -14,6 +14,7 @@ from calprune.calibration.spec import Recipe, parse_spec, write_recipe
 from calprune.config import ConfigError, identity, plain
 from calprune.methods import Method, parse_method
 from calprune.pattern import Pattern, parse_pattern
+from calprune.study.claims import Claim, Field, Setting
 from calprune.study.evaluations import Evaluation
 
 RECIPE_OPTIONS = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("parts", "num_samples", "seed")]
@@ -26,10 +27,24 @@ class Calibration:
     spec: str  # as for `calprune calib build`
     label: str  # what tables and charts call it
     options: dict[str, Any] = field(default_factory=dict, hash=False)  # fields of Recipe
+    refine_on: "Calibration | None" = None  # what a method that refines blocks trains on; None: the same set
 
     def recipe(self, num_samples: int, max_seq_length: int, seed: int) -> Recipe:
         sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
         return parse_spec(self.spec, **(sizes | self.options))
+
+    def varied(self, variant: "Variant") -> "Calibration":
+        """The same with a variant's options, and called so."""
+        label = ", ".join(filter(None, (self.label, variant.label)))
+        return replace(self, label=label, options=self.options | variant.options)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Options of a recipe that each calibration of a grid is built with: a paper's quirks, say."""
+
+    label: str = ""  # what is added to a calibration's label
+    options: dict[str, Any] = field(default_factory=dict, hash=False)  # fields of Recipe
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Grid:
     patterns: tuple[str, ...]
     calibrations: tuple[Calibration, ...] = ()
     formats: tuple[str, ...] = ()  # each source that has no format of its own, in each of these that it has
+    variants: tuple[Variant, ...] = (Variant(),)  # each calibration in each of these
     allocations: tuple[str, ...] = ("uniform",)
     propagate: tuple[Propagate, ...] = ("dense",)
     token_weights: tuple[str, ...] = (EVEN,)  # how often a token counts, beside what the set says
@@ -52,11 +68,26 @@ class Grid:
     dtype: str | None = None  # None: as the model is stored
 
     def __post_init__(self) -> None:
-        for name in ("models", "methods", "patterns", "allocations", "propagate", "token_weights", "num_samples"):
+        lists = (
+            "models",
+            "methods",
+            "patterns",
+            "allocations",
+            "propagate",
+            "token_weights",
+            "num_samples",
+            "variants",
+        )
+        for name in lists:
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected one at least")
         if self.draws < 1:
             raise ConfigError(f"draws: expected 1 or more; got {self.draws}")
+
+    def sets(self) -> list[Calibration]:
+        """Its calibrations in each format and each variant."""
+        formatted = [made for one in self.calibrations for made in _formatted(one, self.formats)]
+        return [one.varied(variant) for one in formatted for variant in self.variants]
 
 
 @dataclass(frozen=True)
@@ -73,6 +104,21 @@ class Cell:
     token_weights: str  # as the study writes them
     grid: Grid
     names: tuple[str, str, str]  # method, pattern and allocation as the study writes them
+    refine_on: Recipe | None = None  # where the method trains on another set than it prunes by
+
+    @property
+    def setting(self) -> dict[Field, str]:
+        """What the results of all its draws have in common, as they will say it."""
+        return {
+            "model": self.model,
+            "calibration": self.calibration.label if self.calibration else "none",
+            "method": self.names[0],
+            "pattern": self.names[1],
+            "allocation": self.names[2],
+            "propagate": self.propagate,
+            "token_weights": self.token_weights,
+            "num_samples": str(self.recipe.num_samples) if self.recipe else "",
+        }
 
     @property
     def label(self) -> str:
@@ -92,23 +138,29 @@ class Study:
     evaluations: tuple[Evaluation, ...]
     question: str = ""
     similarity: tuple[str, ...] = ()  # reference texts that the calibration sets are compared with
+    claims: tuple[Claim, ...] = ()  # of papers: what the results are to tell
 
     def cells(self) -> Iterator[Cell]:
         """Every cell of every grid, each once; a method that reads no data is one cell whatever the data."""
         seen = set()
         for grid in self.grids:
             for cell in _cells(grid):
-                recipe = write_recipe(cell.recipe) if cell.recipe else None
+                recipes = [write_recipe(recipe) for recipe in (cell.recipe, cell.refine_on) if recipe]
                 parts = [cell.method, cell.pattern, cell.allocation]
-                key = identity([cell.model, recipe, *map(plain, parts), cell.propagate, cell.token_weights,
+                key = identity([cell.model, recipes, *map(plain, parts), cell.propagate, cell.token_weights,
                                 list(grid.ignore), grid.min_coverage, grid.dtype])  # fmt: skip
                 if key not in seen:
                     seen.add(key)
                     yield cell
 
+    def settings(self) -> list[Setting]:
+        """What results can be: each cell with each evaluation, without its draw."""
+        cells = {tuple(cell.setting.items()): cell.setting for cell in self.cells()}
+        return [cell | {"evaluation": str(one)} for cell in cells.values() for one in self.evaluations]
+
 
 def _cells(grid: Grid) -> Iterator[Cell]:
-    calibrations = [formatted for one in grid.calibrations for formatted in _formatted(one, grid.formats)]
+    calibrations = grid.sets()
     for model in grid.models:
         for names in ((m, p, a) for m in grid.methods for p in grid.patterns for a in grid.allocations):
             method, pattern, allocation = parse_method(names[0]), parse_pattern(names[1]), parse_allocation(names[2])
@@ -118,8 +170,10 @@ def _cells(grid: Grid) -> Iterator[Cell]:
             for one in calibrations:
                 for amount, seed in ((n, s) for n in grid.num_samples for s in range(grid.draws)):
                     recipe = one.recipe(amount, grid.max_seq_length, seed)
+                    trained = one.refine_on.recipe(amount, grid.max_seq_length, seed) if one.refine_on else None
                     for propagate, weights in itertools.product(grid.propagate, grid.token_weights):
-                        yield Cell(model, one, recipe, method, pattern, allocation, propagate, weights, grid, names)
+                        how = (method, pattern, allocation, propagate, weights)
+                        yield Cell(model, one, recipe, *how, grid, names, trained)
 
 
 def reads_data(method: Method, allocation: Allocation) -> bool:
@@ -132,4 +186,4 @@ def _formatted(one: Calibration, formats: tuple[str, ...]) -> list[Calibration]:
     if not formats or len(parts) > 1 or parts[0].format or parts[0].source == "self":
         return [one]
     has = find_source(parts[0].source).formats
-    return [Calibration(f"{one.spec}:{f}", f"{one.label}:{f}", one.options) for f in formats if f in has] or [one]
+    return [replace(one, spec=f"{one.spec}:{f}", label=f"{one.label}:{f}") for f in formats if f in has] or [one]

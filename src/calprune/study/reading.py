@@ -15,7 +15,7 @@ grids:                              # optional: several grids, each the fields a
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,10 @@ from calprune.calibration.set import is_set
 from calprune.config import ConfigError, UserError, did_you_mean, read
 from calprune.methods import parse_method
 from calprune.pattern import parse_pattern
+from calprune.refine import Refinement
+from calprune.study.claims_reading import check_claims, read_claims
 from calprune.study.evaluations import parse_evaluation
-from calprune.study.grid import RECIPE_OPTIONS, Calibration, Grid, Study, reads_data
+from calprune.study.grid import RECIPE_OPTIONS, Calibration, Grid, Study, Variant, reads_data
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "methods": parse_method,
@@ -55,7 +57,7 @@ def parse_study(text: str, where: str) -> Study:
     except yaml.YAMLError as e:
         raise ConfigError(f"{where}: {' '.join(str(e).split())}") from None
     of_grid = [f.name for f in dataclasses.fields(Grid)]
-    of_study = ["title", "question", "evaluations", "similarity", "grids"]
+    of_study = ["title", "question", "evaluations", "similarity", "grids", "claims"]
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: expected a mapping with title, models, calibrations, methods, patterns, "
                           f"evaluations, ...; got {type(data).__name__}")  # fmt: skip
@@ -76,35 +78,59 @@ def parse_study(text: str, where: str) -> Study:
     if twice := [e for i, e in enumerate(evaluations) if e in evaluations[:i]]:
         raise ConfigError(f"{where}: evaluations: {twice[0]} is there twice")
     similarity = tuple(map(str, _several(data.get("similarity", []))))
-    return Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity)
+    claims = read_claims(data.get("claims", []), where)
+    study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims)
+    if claims:
+        check_claims(claims, study.settings(), where)
+    return study
 
 
 def _read_grid(data: dict[str, Any], where: str) -> Grid:
     lists = [f.name for f in dataclasses.fields(Grid) if "tuple" in str(f.type)]
     data = {key: _several(value) if key in lists else value for key, value in data.items()}
-    calibrations = tuple(
-        _read_calibration(one, f"{where}: calibrations.{i}") for i, one in enumerate(data.pop("calibrations", []))
-    )
+    written = {key: list(enumerate(data.pop(key, []))) for key in ("calibrations", "variants")}
+    calibrations = tuple(_read_calibration(one, f"{where}: calibrations.{i}") for i, one in written["calibrations"])
+    variants = tuple(_read_variant(one, f"{where}: variants.{i}") for i, one in written["variants"])
     for key, parse in PARSERS.items():
         data[key] = [str(one) for one in data.get(key, getattr(Grid, key, ()))]  # the default, where there is one
         for i, one in enumerate(data[key]):
             with _at(f"{where}: {key}.{i}"):
                 parse(one)
-    grid = dataclasses.replace(read(Grid, data, where), calibrations=calibrations)
-    labels = [calibration.label for calibration in calibrations]
+    grid = dataclasses.replace(read(Grid, data, where), calibrations=calibrations, variants=variants or (Variant(),))
+    with _at(f"{where}: calibrations"):
+        sets = grid.sets()
+    labels = [one.label for one in sets]
     if twice := [label for i, label in enumerate(labels) if label in labels[:i]]:
         raise ConfigError(f"{where}: two calibrations are called {twice[0]!r}: give one another label")
-    for cell_of in calibrations:  # so that a mistake shows before a model is looked at
-        with _at(f"{where}: calibrations: {cell_of.label}"):
-            for part in cell_of.recipe(grid.num_samples[0], grid.max_seq_length, 0).parts:
-                check_part(part)
+    for one in sets:  # so that a mistake shows before a model is looked at
+        with _at(f"{where}: calibrations: {one.label}"):
+            _check_sets(one, grid)
     if not calibrations and any(reads_data(parse_method(m), parse_allocation(a))
                                 for m in grid.methods for a in grid.allocations):  # fmt: skip
         raise ConfigError(f"{where}: calibrations is missing, and {', '.join(grid.methods)} read calibration data")
     return grid
 
 
-def _read_calibration(entry: Any, where: str) -> Calibration:
+def _check_sets(calibration: Calibration, grid: Grid) -> None:
+    """Raise UserError where a set's recipe names what is not there, or is to be trained on by what trains nothing."""
+    for one in (calibration, calibration.refine_on):
+        for part in one.recipe(grid.num_samples[0], grid.max_seq_length, 0).parts if one else ():
+            check_part(part)
+    idle = [name for name in grid.methods if not isinstance(parse_method(name), Refinement)]
+    if calibration.refine_on and idle:
+        raise ConfigError(f"{idle[0]} refines no block, so it trains on nothing: leave refine_on out, or put it into a "
+                          "grid of its own")  # fmt: skip
+
+
+def _read_variant(entry: Any, where: str) -> Variant:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}: expected a mapping with label and options of a recipe; got {entry!r}")
+    options = _recipe_options(entry, ["label"], where)
+    return Variant(str(entry.get("label", _called(options))), options)
+
+
+def _read_calibration(entry: Any, where: str, sized: bool = False) -> Calibration:
+    """`sized`: it may say how many sequences it has, beside those of the grid."""
     if isinstance(entry, str):
         if is_set(entry):
             raise ConfigError(f"{where}: {entry} is a built set, and a study draws its sets itself: give its recipe, "
@@ -113,12 +139,26 @@ def _read_calibration(entry: Any, where: str) -> Calibration:
     if not isinstance(entry, Mapping) or "spec" not in entry:
         raise ConfigError(f"{where}: expected a text like 'c4' or a mapping with spec, label and options of a recipe; "
                           f"got {entry!r}")  # fmt: skip
-    known = ["spec", "label", *RECIPE_OPTIONS]
+    beside = ["spec", "label", *(() if sized else ("refine_on",))]
+    options = _recipe_options(entry, beside, where, ["num_samples"] if sized else [])
+    refine_on = None
+    if "refine_on" in entry:
+        refine_on = _read_calibration(entry["refine_on"], f"{where}: refine_on", sized=True)
+    trained = f"trained on {refine_on.label}" if refine_on else ""
+    called = ", ".join(filter(None, (" ".join([str(entry["spec"]), _called(options)]).strip(), trained)))
+    return Calibration(str(entry["spec"]), str(entry.get("label", called)), options, refine_on)
+
+
+def _recipe_options(entry: Mapping, beside: list[str], where: str, more: Iterable[str] = ()) -> dict[str, Any]:
+    """The options of a recipe that a mapping has, beside its own keys."""
+    known = [*beside, *RECIPE_OPTIONS, *more]
     if unknown := [key for key in entry if key not in known]:
         raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}")
-    options = {key: value for key, value in entry.items() if key in RECIPE_OPTIONS}
-    called = " ".join([str(entry["spec"]), *(f"{key}={value}" for key, value in options.items())])
-    return Calibration(str(entry["spec"]), str(entry.get("label", called)), options)
+    return {key: value for key, value in entry.items() if key not in beside}
+
+
+def _called(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in options.items())
 
 
 def _several(value: Any) -> list[Any]:

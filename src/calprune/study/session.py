@@ -16,6 +16,7 @@ from torch import Tensor
 
 from calprune.calibration.recipe import build
 from calprune.calibration.set import CalibrationSet, is_set
+from calprune.calibration.spec import Recipe
 from calprune.checkpoint import describe, environment
 from calprune.collect import Counting
 from calprune.config import UserError
@@ -50,7 +51,7 @@ class _OneModel:
 
     loaded: Model
     dense: list[Tensor]
-    references: dict[tuple[str, int, int], DenseReference] = field(default_factory=dict)
+    references: dict[tuple[str, int, int, int], DenseReference] = field(default_factory=dict)
 
     def restore(self) -> None:
         with torch.no_grad():
@@ -79,7 +80,7 @@ class Session:
             self._judge_dense(one, name)
         started = time.perf_counter()
         data = self._data(trial, one, needs)
-        trained = self._set_of(trial, one) if isinstance(trial.method, Refinement) else None  # sums hold no sequences
+        trained = self._trained_on(trial, one) if isinstance(trial.method, Refinement) else None
         before = sum(self.seconds.get(part, 0.0) for part in ("build", "collect"))
         with torch.no_grad():
             job = trial.job()
@@ -122,7 +123,7 @@ class Session:
         """What the trial prunes by: nothing, the set, or the sums of the dense model on it."""
         if trial.recipe is None:
             return None
-        made = self._set_of(trial, one)
+        made = self._set_of(trial.set_id, trial.recipe, one)
         if trial.propagate == "pruned":
             return made
         key = (one.loaded.id, made.id, trial.counting)
@@ -133,20 +134,25 @@ class Session:
             self._sums = (key, self._timed("collect", collect))
         return self._sums[1]
 
-    def _set_of(self, trial: Trial, one: _OneModel) -> CalibrationSet:
-        assert trial.recipe is not None and trial.set_id is not None
-        if self._set is None or self._set[0] != trial.set_id:
-            folder = self.runs.path / "calibration" / trial.set_id
-            self._set = (trial.set_id, self._timed("build", lambda: self._build(trial, one.loaded, folder)))
+    def _trained_on(self, trial: Trial, one: _OneModel) -> CalibrationSet:
+        """What blocks are refined on: sums hold no sequences."""
+        if trial.refine_on is not None:
+            return self._set_of(trial.refine_id, trial.refine_on, one)
+        return self._set_of(trial.set_id, trial.recipe, one)
+
+    def _set_of(self, name: str | None, recipe: Recipe | None, one: _OneModel) -> CalibrationSet:
+        assert name is not None and recipe is not None
+        if self._set is None or self._set[0] != name:
+            self._set = (name, self._timed("build", lambda: self._build(name, recipe, one.loaded)))
         return self._set[1]
 
-    def _build(self, trial: Trial, model: Model, folder: Path) -> CalibrationSet:
+    def _build(self, name: str, recipe: Recipe, model: Model) -> CalibrationSet:
+        folder = self.runs.path / "calibration" / name
         if is_set(folder):
             return CalibrationSet.load(folder)
-        assert trial.recipe is not None
-        made = build(trial.recipe, model.tokenizer, data_root=self.knobs.data_root, model=model)
-        if made.id != trial.set_id:
-            raise UserError(f"{trial.label}: a file that it is drawn from changed since the study was planned: "
+        made = build(recipe, model.tokenizer, data_root=self.knobs.data_root, model=model)
+        if made.id != name:
+            raise UserError("a file that its calibration set is drawn from changed since the study was planned: "
                             "run it again")  # fmt: skip
         try:
             made.save(folder)
@@ -155,11 +161,11 @@ class Session:
                 raise
         return made
 
-    def _reference(self, one: _OneModel, text: tuple[str, int, int]) -> DenseReference:
+    def _reference(self, one: _OneModel, text: tuple[str, int, int, int]) -> DenseReference:
         if text not in one.references:
-            of, tokens, length = text
+            of, tokens, length, skip = text
             found = open_text(of, one.loaded.tokenizer, self.knobs.data_root, model=one.loaded)
-            windows = windows_of(found.documents, one.loaded.tokenizer, length, tokens)
+            windows = windows_of(found.documents, one.loaded.tokenizer, length, tokens, skip)
             one.references[text] = self._timed("dense", lambda: DenseReference(one.loaded.model, windows))
         return one.references[text]
 
@@ -180,7 +186,7 @@ class Session:
 
     def _judge(self, trial: Trial, one: _OneModel, names: list[str]) -> None:
         """Write the pruned model's results; perplexity and KL on one text share a pass."""
-        compared: dict[tuple[str, int, int], Any] = {}
+        compared: dict[tuple[str, int, int, int], Any] = {}
         for name in names:
             evaluation, started = self.evaluations[name], time.perf_counter()
             if isinstance(evaluation, OnText):

@@ -40,13 +40,17 @@ class Trial:
     dtype: str | None
     names: tuple[str, str, str]  # method, pattern and allocation as the study writes them
     label: str
+    refine_id: str | None = None  # by contents: the set that the method trains on, where it is another
+    refine_on: Recipe | None = None
 
     @property
     def id(self) -> str:
         """Labels are not part of it, contents are."""
         parts = [plain(one) for one in (self.method, self.pattern, self.allocation)]
-        named = [VERSION, self.model_id, self.set_id, parts, self.propagate, list(self.ignore), self.dtype]
-        return identity(named + ([plain(self.counting)] if self.counting.told() else []))
+        more: list[Any] = [self.refine_id] if self.refine_id else []
+        more += [plain(self.counting)] if self.counting.told() else []
+        how = [parts, self.propagate, list(self.ignore), self.dtype]
+        return identity([VERSION, self.model_id, self.set_id, *how, *more])
 
     @property
     def counting(self) -> Counting:
@@ -63,6 +67,8 @@ class Trial:
             "calibration": self.calibration,
             "set": self.set_id,
             "recipe": write_recipe(self.recipe) if self.recipe else None,
+            "refine_set": self.refine_id,
+            "refine_on": write_recipe(self.refine_on) if self.refine_on else None,
             "draw": self.recipe.seed if self.recipe else None,
             "num_samples": self.recipe.num_samples if self.recipe else None,
             "method": self.names[0],
@@ -79,28 +85,29 @@ class Trial:
 
 def trial_of(cell: Cell, model: Model, tokenizer: str, data_root: Path | None) -> Trial:
     """The trial that a cell means on this model (its outline suffices, and its tokenizer's hash) and these files."""
-    set_id = None
-    if cell.recipe is not None:
-        try:
-            set_id = identify(cell.recipe, tokenizer, data_root=data_root, model=model)
-        except UserError as e:
-            raise type(e)(f"calibration {cell.label}: {e}") from None
+    try:
+        set_id, refine_id = (identify(recipe, tokenizer, data_root=data_root, model=model) if recipe else None
+                             for recipe in (cell.recipe, cell.refine_on))  # fmt: skip
+    except UserError as e:
+        raise type(e)(f"calibration {cell.label}: {e}") from None
     grid = cell.grid
     return Trial(
         cell.model, model.id, cell.calibration.label if cell.calibration else "none", set_id, cell.recipe, cell.method,
         cell.pattern, cell.allocation, cell.propagate, cell.token_weights, grid.ignore, grid.min_coverage, grid.dtype,
-        cell.names, cell.label,
+        cell.names, cell.label, refine_id, cell.refine_on,
     )  # fmt: skip
 
 
 def read_trial(data: dict[str, Any], where: str) -> Trial:
     """The trial that trial.json holds."""
     names = (data["method"], data["pattern"], data["allocation"])
+    refine_on = data.get("refine_on")  # not there in what was planned before studies could say it
     return Trial(
         data["model"]["name"], data["model"]["id"], data["calibration"], data["set"],
         read_recipe(data["recipe"], where) if data["recipe"] else None, parse_method(names[0]), parse_pattern(names[1]),
         parse_allocation(names[2]), data["propagate"], data.get("token_weights", EVEN), tuple(data["ignore"]),
-        data["min_coverage"], data["dtype"], names, data["label"],
+        data["min_coverage"], data["dtype"], names, data["label"], data.get("refine_set"),
+        read_recipe(refine_on, where) if refine_on else None,
     )  # fmt: skip
 
 

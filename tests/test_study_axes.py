@@ -1,0 +1,127 @@
+"""What a study can say of its sets beside their sources: variants of a recipe, and what blocks are refined on."""
+
+import json
+
+import pytest
+
+from calprune.calibration.recipe import make_set
+from calprune.config import ConfigError
+from calprune.evaluate.divergence import DenseReference
+from calprune.evaluate.text import open_text
+from calprune.evaluate.windows import windows_of
+from calprune.methods import parse_method
+from calprune.models import load
+from calprune.pattern import parse_pattern
+from calprune.pruning import prune
+from calprune.statistics import Statistics
+from calprune.study.estimate import estimate
+from calprune.study.plan import plan
+from calprune.study.reading import parse_study
+from calprune.study.results import read
+from tests.test_study import ids, material, run, study_text  # noqa: F401  a fixture among them
+
+REFINING = "block_reconstruction(start=wanda, learning_rate=0.01, epochs=2, batch_size=2)"
+QUIRKS = "[{}, {label: odd, with_replacement: true, layout: crop}]"
+
+
+def sets(spec: str, **options) -> str:
+    return json.dumps([{"spec": spec, "label": options.pop("label", spec)} | options])
+
+
+def test_a_variant_is_the_calibration_with_its_options_written_out(material):  # noqa: F811
+    text = material["text"]
+    wanda = {"methods": "[wanda]", "patterns": "50%"}
+    varied = study_text(material, calibrations=sets(text, label="mine"), variants=QUIRKS, **wanda)
+    plainly = study_text(material, calibrations=sets(text), **wanda)
+    by_hand = study_text(material, calibrations=sets(text, with_replacement=True, layout="crop"), **wanda)
+    trials = plan(parse_study(varied, "study.yaml"), None).trials
+    assert {trial.calibration for trial in trials} == {"mine", "mine, odd"}
+    assert {trial.id for trial in trials if trial.calibration == "mine"} == set(ids(plainly))
+    assert {trial.id for trial in trials if trial.calibration == "mine, odd"} == set(ids(by_hand))
+
+
+def test_variants_go_with_formats():
+    text = study_text({"model": "demo", "text": "c4"}, calibrations="[gsm8k, c4]", formats="[single, icl]",
+                      variants=QUIRKS)  # fmt: skip
+    labels = [one.label for one in parse_study(text, "study.yaml").grids[0].sets()]
+    assert labels == ["gsm8k:single", "gsm8k:single, odd", "gsm8k:icl", "gsm8k:icl, odd", "c4", "c4, odd"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"variants": "[{count_paddings: true}]"}, "variants.0: unknown option 'count_paddings'; did you mean"),
+        ({"variants": "[odd]"}, "variants.0: expected a mapping"),
+        ({"variants": "[{}, {}]"}, "two calibrations are called"),
+        ({"variants": "[{max_seq_length: 0}]"}, "max_seq_length must be at least 2"),
+        ({"calibrations": "[{spec: c4, refine_on: c4}]"}, "wanda refines no block, so it trains on nothing"),
+        ({"calibrations": "[{spec: c4, refine_on: gsm9k}]", "methods": f"['{REFINING}']"}, "gsm9k"),
+        ({"calibrations": "[{spec: c4, refine_on: {spec: c4, seed: 1}}]"}, "refine_on: unknown option 'seed'"),
+        ({"calibrations": "[{spec: c4, num_samples: 8}]"}, "unknown option 'num_samples'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_them_is_named_with_its_place(changed, words, material):  # noqa: F811
+    with pytest.raises(ConfigError) as e:
+        parse_study(study_text(material, **({"methods": "[wanda]"} | changed)), "study.yaml")
+    assert words in str(e.value) and str(e.value).startswith("study.yaml: ") and "\n" not in str(e.value)
+
+
+@pytest.fixture(scope="module")
+def refined(material, tmp_path_factory):  # noqa: F811
+    text = material["text"]
+    both = [text, {"spec": text, "refine_on": {"spec": "random_tokens", "num_samples": 8}, "label": "other"}]
+    study = study_text(material, methods=f"['{REFINING}']", calibrations=json.dumps(both), patterns="['2:4']",
+                       draws="1", propagate="[dense, pruned]")  # fmt: skip
+    return run(study, tmp_path_factory.mktemp("runs") / "refined")
+
+
+@pytest.mark.parametrize("propagate", ["dense", "pruned"])
+def test_the_mask_is_of_the_calibration_and_blocks_are_trained_on_the_other_set(refined, material, propagate):  # noqa: F811
+    loaded = load(material["model"])
+    data, other = (make_set(spec, loaded.tokenizer, num_samples=n, max_seq_length=16, seed=0)
+                   for spec, n in ((material["text"], 4), ("random_tokens", 8)))  # fmt: skip
+    method = parse_method(REFINING)
+    given = Statistics.collect(loaded.model, data, method.needs) if propagate == "dense" else data
+    prune(loaded.model, given, method, parse_pattern("2:4"), refine_on=other)
+    text = open_text(material["text"], loaded.tokenizer, None)
+    judged = DenseReference(loaded.model, windows_of(text.documents, loaded.tokenizer, 16, 64)).perplexity()
+    rows = {row.calibration: row for row in read(refined.path).rows
+            if (row.propagate, row.metric) == (propagate, "perplexity")}  # fmt: skip
+    assert rows["other"].value == pytest.approx(judged.estimate().value, rel=1e-4)
+    assert rows["other"].value != pytest.approx(rows[material["text"]].value, rel=1e-3)
+    assert rows["other"].sources == (material["text"], "random_tokens")
+
+
+def test_the_sums_of_one_calibration_serve_whatever_is_trained_on(refined):
+    results = read(refined.path)
+    assert not results.failed and not results.missing
+    assert results.about["passes that collect sums"] == 1
+
+
+def test_what_is_trained_on_is_in_a_trials_name_by_its_contents(material):  # noqa: F811
+    text, only = material["text"], {"methods": f"['{REFINING}']", "patterns": "50%", "draws": "1"}
+    names = {on: ids(study_text(material, calibrations=sets(text, **({"refine_on": on} if on else {})), **only))
+             for on in ("", text, "random_tokens")}  # fmt: skip
+    assert len({name for one in names.values() for name in one}) == 3
+
+
+def test_a_method_that_quantises_is_a_trial_like_another_and_rounding_reads_no_data(material, tmp_path):  # noqa: F811
+    study = study_text(material, methods="[gptq(bits=2), round_to_nearest(bits=2)]", patterns="0%")
+    results = read(run(study, tmp_path / "runs").path)
+    assert not results.failed and not results.missing
+    values = {row.calibration: row.value for row in results.rows if row.metric == "kl"}
+    assert set(values) == {material["text"], "random_tokens", "none"} and min(values.values()) > 0
+
+
+def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("calprune.study.estimate._speed", lambda: 3.2)
+
+    def seconds(**changed) -> float:
+        made = plan(parse_study(study_text(material, draws="1", patterns="50%", **changed), "study.yaml"), None)
+        return estimate(made.trials, made.study.evaluations, dict.fromkeys(made.sizes, 1))
+
+    one = sets(material["text"])
+    assert seconds(methods="[wanda]", calibrations=one) == 64 + 4 * 16
+    pair = REFINING.replace(")", ", cross_block=True)")
+    assert seconds(methods=f"['{REFINING}']", calibrations=one) == 64 + 4 * 16 + 4 * 16 * (1 + 4 * 2)
+    assert seconds(methods=f"['{pair}']", calibrations=one) == 64 + 4 * 16 + 4 * 16 * (1 + 4 * 2 * 2)
