@@ -3,7 +3,8 @@
     python benchmarks/methods.py [--calibration pydoc_topics] [--pattern 2:4] [--block 10] [--skip sparseswaps]
 
 One thread; processor seconds of the calls alone, the least of three (of one, where a call takes more than a second),
-with what linears share (the factor of H) paid in each. Writes benchmarks/methods.md.
+with what linears share (the factor of H) paid in each. What refines a block is timed once, its start and the training
+together. Gradients are collected before the clock, and their own time is said. Writes benchmarks/methods.md.
 """
 
 import argparse
@@ -12,17 +13,21 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from calprune.blocks import walk
+from calprune.blocks import Block, walk
 from calprune.calibration.recipe import make_set
+from calprune.gradients import loss_gradients, output_gradients
 from calprune.methods import METHODS, Method, SparseGPT, parse_method
 from calprune.methods.sparsegpt_kernel import compiled
 from calprune.models import load
-from calprune.pattern import parse_pattern
+from calprune.pattern import Pattern, Unstructured, parse_pattern
+from calprune.refine.windows import targets_of
 from calprune.stats import InputStats, relative_error
 
 HERE = Path(__file__).parent
@@ -46,15 +51,16 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
     pattern = parse_pattern(asked.pattern)
     root = os.environ.get("CALPRUNE_DATA")
     SparseGPT()(torch.randn(4, 8), stats_of_noise(), parse_pattern("2:4"))  # compiled before the clock
-    matrices = block_of(asked.calibration, asked.block, Path(root) if root else None)
+    block, stats, gradients = block_of(asked.calibration, asked.block, Path(root) if root else None)
     times = {}
     for name in METHODS:
-        method = example(name)
-        if name in asked.skip or method is None:
+        if name in asked.skip:
             continue
-        seconds, errors = zip(*(run(method, w, s, pattern) for w, s in matrices), strict=True)
-        times[name] = (sum(seconds), sum(errors) / len(errors))
-        print(name, times[name], file=sys.stderr, flush=True)
+        method = example(name)
+        exact = getattr(method, "exact_count", True)  # else it takes no n:m
+        wanted = pattern if exact else Unstructured(pattern.sparsity)
+        times[name if exact else f"{name} at {wanted}"] = run(method, block, stats, wanted)
+        print(name, times[name if exact else f"{name} at {wanted}"], file=sys.stderr, flush=True)
     wanda = times["wanda"][0]
     rows = [f"| {n} | {t:.3f} | {t / wanda:.1f} | {e:.4f} |" for n, (t, e) in sorted(times.items(), key=lambda i: i[1])]
     return [
@@ -63,11 +69,11 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
         f"`python {' '.join(['benchmarks/methods.py', *sys.argv[1:]])}`, {datetime.date.today()}; {processor()}, "
         f"one thread, torch {torch.__version__}; numba {'used' if compiled() else 'not installed'}.",
         "",
-        f"Block {asked.block} of the demo model, its {len(matrices)} linears, {asked.pattern}, 16 x 256 tokens of "
+        f"Block {asked.block} of the demo model, its {len(stats)} linears, {asked.pattern}, 16 x 256 tokens of "
         f"{asked.calibration}. Error: the mean over linears of ‖(W-Ŵ)X‖²/‖WX‖² on the same tokens.",
-        "Not timed here: methods that need gradients or a whole block, or take no n:m"
-        + f"{', and ' * bool(asked.skip)}"
-        f"{', '.join(asked.skip)}.",
+        f"Gradients, before the clock: {gradients[0]:.1f} s for those of the loss, of the whole model, once; "
+        f"{gradients[1]:.1f} s a block for those of its output.",
+        f"Left out: {', '.join(asked.skip) or 'nothing'}.",
         "",
         "| method | processor seconds a block | times Wanda's | error |",
         "|-|-|-|-|",
@@ -81,28 +87,57 @@ def stats_of_noise(width: int = 8) -> InputStats:
     return stats
 
 
-def example(name: str) -> Method | None:
-    """The method with its defaults; one that has to have a start gets Wanda; None where no matrix alone will do."""
-    cls = METHODS[name]
-    if cls.needs in ("regional", "gradients") or hasattr(cls, "refine") or not getattr(cls, "exact_count", True):
-        return None
-    return parse_method(f"{name}(start=wanda)" if getattr(cls, "start", ...) is None else name)
+def example(name: str) -> Method:
+    """The method with its defaults; one that has to have a start gets Wanda."""
+    return parse_method(f"{name}(start=wanda)" if getattr(METHODS[name], "start", ...) is None else name)
 
 
-def block_of(spec: str, number: int, data_root: Path | None) -> list[tuple[Tensor, InputStats]]:
+def block_of(
+    spec: str, number: int, data_root: Path | None
+) -> tuple[Block, dict[str, InputStats], tuple[float, float]]:
+    """The block, its inputs' sums with both kinds of gradients, and the processor seconds that each kind took."""
     demo = load("demo")
     data = make_set(spec, demo.tokenizer, data_root=data_root, num_samples=16, max_seq_length=256)
+    of_model, loss = timed(lambda: loss_gradients(demo.model, data))
     with torch.no_grad():
-        for i, block in enumerate(walk(demo.model, data, propagate="dense")):
+        for i, block in enumerate(walk(demo.model, data, propagate="dense", batch_size=8)):
             if i == number:
+                of_block, output = timed(lambda: output_gradients(block))  # noqa: B023
+                reached = [batch.hidden for batch in block.batches]
                 stats = block.collect("gram")
-                return [(site.weight.float().clone(), stats[site.name]) for site in block.linears()]
+                for batch, hidden in zip(block.batches, reached, strict=True):
+                    batch.hidden = hidden  # what a refinement trains on
+                found = {
+                    name: sums.of_linear({"loss": loss[f"{block.name}.{name}"], "output": output[name]})
+                    for name, sums in stats.items()
+                }
+                return block, found, (of_model, of_block)
     raise SystemExit(f"the model has no block {number}")
 
 
-def run(method, weight: Tensor, stats: InputStats, pattern) -> tuple[float, float]:
-    seconds, pruned = least(lambda: method(weight, 1.0 * stats, pattern))  # 1.0 *: a copy that holds no factor yet
-    return seconds, relative_error(weight, pruned, stats)
+def run(method: Method, block: Block, stats: dict[str, InputStats], pattern: Pattern) -> tuple[float, float]:
+    """Processor seconds for all linears of the block, and their mean error. The block is left as it was."""
+    dense = {site.name: site.weight.float().clone() for site in block.linears()}
+    targets = targets_of(block, getattr(method, "windows", "block"))
+    spent = 0.0
+    for site in block.linears():
+        sums = (1.0 * stats[site.name]).of_linear(stats[site.name].gradients)  # a copy that holds no factor yet
+        seconds, pruned = least(lambda: method(dense[site.name], sums, pattern))  # noqa: B023
+        site.write(pruned)
+        spent += seconds
+    if hasattr(method, "refine"):
+        keep = {site.name: site.weight != 0 for site in block.linears()}
+        spent += timed(lambda: method.refine(block, targets, keep))[0]
+    errors = [relative_error(dense[site.name], site.weight, stats[site.name]) for site in block.linears()]
+    for site in block.linears():
+        site.write(dense[site.name])
+    return spent, sum(errors) / len(errors)
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.process_time()
+    found = call()
+    return time.process_time() - started, found
 
 
 def least(call, times: int = 3) -> tuple[float, Tensor]:

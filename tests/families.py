@@ -46,6 +46,7 @@ CONFIGS = {
 FUSED_EXPERTS = {
     "deepseek_v3": lambda: t.DeepseekV3Config(  # a dense block, then one with a shared expert
         **_SMALL,
+        num_key_value_heads=4,
         moe_intermediate_size=32,
         n_routed_experts=8,
         num_experts_per_tok=2,

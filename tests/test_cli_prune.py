@@ -106,6 +106,25 @@ def test_sums_with_gradients_serve_the_methods_that_score_by_them(run, tiny_fold
         assert status == 1 and "collect them with --needs gradients" in err and err.count("\n") == 1
 
 
+def test_tokens_can_count_by_the_attention_they_receive_and_the_sums_and_the_report_say_so(run, tiny_folder, text):  # noqa: F811
+    by = ("--token-weights", "attention(least=0.01)")
+    assert run("stats", tiny_folder, "--calibration", text, *SHORT, *by, "--out", "sums")[0] == 0
+    counted = json.loads(Path("sums/statistics.json").read_text())["about"]["counting"]
+    assert counted["token_weights"] == {"type": "AttentionConcentration", "least": 0.01}
+    asked = ("prune", tiny_folder, "--pattern", "2:4", "--method", "sparsegpt", "--propagate", "dense")
+    assert run(*asked, "--calibration", text, *SHORT, *by, "--out", "a")[0] == 0
+    assert run(*asked, "--calibration", "sums", "--out", "b")[0] == 0
+    assert run(*asked, "--calibration", text, *SHORT, "--out", "even")[0] == 0
+    assert told("a")["job"]["counting"] == counted == told("b")["calibration"]["counting"]
+    a, b, even = weights("a"), weights("b"), weights("even")
+    assert all(torch.equal(a[n], w) for n, w in b.items()) and not all(torch.equal(a[n], w) for n, w in even.items())
+    assert run(*asked, "--calibration", "sums", *by, "--out", "same")[0] == 0, "what they are counted by may be said"
+    status, _, err = run(*asked, "--calibration", "sums", "--token-weights", "attention", "--out", "c")
+    assert status == 1 and "saved statistics are counted already" in err and err.count("\n") == 1
+    status, _, err = run(*asked, "--calibration", text, *SHORT, "--token-weights", "atention", "--out", "c")
+    assert status == 1 and "unknown token weights 'atention'; did you mean 'attention'" in err and err.count("\n") == 1
+
+
 def test_a_level_that_there_is_none_of_is_one_line(run, tiny_folder, text):  # noqa: F811
     status, _, err = run("stats", tiny_folder, "--calibration", text, *SHORT, "--needs", "gradient", "--out", "sums")
     assert status == 1 and "did you mean 'gradients'" in err and err.count("\n") == 1

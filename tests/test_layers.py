@@ -13,7 +13,7 @@ LAYERS = [  # a room may import itself and the rooms above its line, never one b
     {"config"},
     {"pattern", "store", "products", "uncertainty"},
     {"experts"},
-    {"linears", "stats"},
+    {"attention", "linears", "stats"},
     {"arguments", "collect"},
     {"blocks"},
     {"gradients", "refine"},

@@ -48,6 +48,7 @@ class Batch:
     """Some sequences of the calibration set, trimmed to the longest, on their way through the model."""
 
     sequences: Int[Tensor, "b"]  # which rows of the set
+    lengths: Int[Tensor, "b"]  # without padding
     hidden: Float[Tensor, "b T hidden"]
     arguments: tuple[tuple, dict]  # what the model gave each block besides the hidden states
     rows: Int[Tensor, "counted"] | None  # the tokens that count, of b · T; None: all
@@ -86,10 +87,12 @@ class Block:
         to its end and its outputs are kept, so collect before you change the weights.
         """
         dense = self.propagate == "dense"
+        with faster_products(self.module):
+            weights = [self._weight(batch) for batch in self.batches]
         watching = Collector(self.linears(), needs, self.counting, stop_early=not dense)
         with watching as collector, faster_products(self.module):
-            for batch in self.batches:
-                collector.start(batch.rows, batch.weight, batch.hidden.shape[0] * batch.hidden.shape[1])
+            for batch, weight in zip(self.batches, weights, strict=True):
+                collector.start(batch.rows, weight, batch.hidden.shape[0] * batch.hidden.shape[1])
                 try:
                     output = self.forward(batch)
                 except Enough:
@@ -98,6 +101,14 @@ class Block:
                     batch.hidden = output
         self.passed = dense
         return collector.stats
+
+    def _weight(self, batch: Batch) -> Float[Tensor, "counted"] | None:
+        """How often each token that counts does so in this block; None: once."""
+        weigh = self.counting.token_weights
+        if weigh is None:
+            return batch.weight
+        weight = weigh(self.name, lambda: self.forward(batch), batch.lengths, batch.counts()).flatten().to(self.device)
+        return weight if batch.rows is None else weight[batch.rows]
 
     @torch.no_grad()
     def run(self) -> None:
@@ -127,8 +138,8 @@ def walk(
 
     batch_size: sequences at a time; None chooses by the device. device: where the blocks run; None: where they are.
     With propagate "pruned" a block sees the outputs of the blocks before it as changed so far, with "dense" as they
-    were. The last block's outputs are not computed: nothing reads them. counting: which tokens count in an expert's
-    statistics.
+    were. The last block's outputs are not computed: nothing reads them. counting: which tokens count in whose
+    statistics, and how often.
     """
     name, modules = find_blocks(model)
     training = model.training
@@ -183,9 +194,8 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
             hidden = calls[0][0]
             given = [to_device(call[1:], device) for call in calls]
             arguments.append(held_once(given, arguments[-1] if arguments else None))
-            batches.append(
-                Batch(sequences, hidden, arguments[-1][0], *_counted(calibration, sequences, longest, device))
-            )
+            counted = _counted(calibration, sequences, longest, device)
+            batches.append(Batch(sequences, calibration.lengths[sequences], hidden, arguments[-1][0], *counted))
     return batches, arguments
 
 

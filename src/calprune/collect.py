@@ -2,10 +2,12 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
-from calprune.config import ConfigError
+from calprune.attention import AttentionConcentration
+from calprune.config import ConfigError, plain
 from calprune.experts import inner_inputs, sent_to
 from calprune.linears import Linear
 from calprune.stats import InputStats, Needs, StatsError
@@ -22,10 +24,15 @@ class Counting:
 
     min_expert_tokens: int = 128  # fewer tokens that count are too few
     all_experts: bool = False  # every token counts in every expert's statistics; where it is sent is not changed
+    token_weights: AttentionConcentration | None = None  # beside the calibration set's own, block by block
 
     def __post_init__(self):
         if self.min_expert_tokens < 1:
             raise ConfigError(f"min_expert_tokens must be at least 1, got {self.min_expert_tokens}")
+
+    def told(self) -> dict[str, Any]:
+        """For a record of what statistics are of: nothing where they are counted as by default."""
+        return {} if self == Counting() else {"counting": plain(self)}
 
 
 class Enough(Exception):

@@ -11,7 +11,8 @@ up row by row in turn, with biases. A hook on linears sees none of this, so what
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from calprune.products import linear
@@ -32,8 +33,9 @@ class Part:
         """Whether it reads what the gate gives, and not the hidden states."""
         return self.parameter == "down_proj"
 
-    def weight(self, module: Any) -> Float[Tensor, "out in"]:
-        return _matrix(module, self.parameter, self.expert)[self.rows]
+    def inside(self, module: Any, tensor: Tensor) -> Shaped[Tensor, "out in"]:
+        """Its place in a tensor of the shape of the module's `parameter`."""
+        return (tensor[self.expert].T if module.is_transposed else tensor[self.expert])[self.rows]
 
     def bias(self, module: Any) -> Float[Tensor, "out"] | None:
         return _bias(module, self.parameter, self.expert, self.rows)
@@ -62,7 +64,25 @@ def parts(module: Any) -> dict[str, Part]:
 def inner_inputs(module: Any, expert: int, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens inner"]:
     """What the expert's down_proj reads where its gate and up read x."""
     first = "gate_up_proj" if module.has_gate else "up_proj"
-    given = linear(x, _matrix(module, first, expert), _bias(module, first, expert, slice(None)))
+    return _gated(module, linear(x, _matrix(module, first, expert), _bias(module, first, expert, slice(None))))
+
+
+def backward(
+    module: Any, expert: int, x: Float[Tensor, "tokens hidden"], delta: Float[Tensor, "tokens hidden"]
+) -> dict[str, tuple[Float[Tensor, "tokens _"], Float[Tensor, "tokens _"]]]:
+    """Of each of the expert's matrices, by its parameter: what it reads, and the gradient in what it gives.
+
+    x: what the expert reads. delta: the gradient in what it gives, before the router's weight.
+    """
+    first = "gate_up_proj" if module.has_gate else "up_proj"
+    given = linear(x, _matrix(module, first, expert), _bias(module, first, expert, slice(None))).detach()
+    with torch.enable_grad():
+        inner = _gated(module, given.requires_grad_())
+        (change,) = torch.autograd.grad(inner, given, delta @ _matrix(module, "down_proj", expert))
+    return {first: (x, change), "down_proj": (inner.detach(), delta)}
+
+
+def _gated(module: Any, given: Float[Tensor, "tokens _"]) -> Float[Tensor, "tokens inner"]:
     return module._apply_gate(given) if module.has_gate else module.act_fn(given)
 
 

@@ -8,10 +8,14 @@ itself, for its square; one backward pass gives those of a whole batch, because 
 
 which can be taken over each sequence's own tokens. So no weight ever holds a `.grad`, and what is held is 8 bytes for
 every weight (float32; of one block for "output", of the whole model for "loss") beside the batch's activations.
+
+Of an expert in a fused tensor, what its linears read and δ are worked out again from the tokens that were sent to it,
+whatever way the model has of running its experts. They are its own, also where its statistics are of all tokens; for a
+sequence that sends it no token, g is zero.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from calprune.blocks import TOKENS_PER_BATCH, Block, Sequences, walk
+from calprune.experts import backward, sent_to
 from calprune.linears import Linear, find_blocks, linears
 from calprune.stats import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 
@@ -129,17 +134,23 @@ class _Watch:
     """A context in which each linear's gradient is taken apart by sequences and added up."""
 
     def __init__(self, sites: dict[str, Linear]):
-        if fused := [name for name, site in sites.items() if site.part]:
-            raise StatsError(f"{fused[0]} is part of a fused tensor, for which no gradients are collected; "
-                             "choose a method that needs none")  # fmt: skip
+        if odd := [n for n, s in sites.items() if s.part and getattr(s.module, "has_post_expert_norm", False)]:
+            raise StatsError(f"{odd[0]} is of an expert whose output is normalised, for which no gradients are "
+                             "collected; choose a method that needs none")  # fmt: skip
         self.sites = sites
         self._sequences = self._rows = 0
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> "_Watch":
         self._hooks = ExitStack()
+        fused: dict[nn.Module, dict[int, dict[str, Linear]]] = {}
         for name, site in self.sites.items():
-            self._hooks.callback(site.module.register_forward_hook(self._hook(name)).remove)
+            if site.part:
+                fused.setdefault(site.module, {}).setdefault(site.part.expert, {})[name] = site
+            else:
+                self._hooks.callback(site.module.register_forward_hook(self._hook(name)).remove)
+        for module, experts in fused.items():
+            self._hooks.callback(module.register_forward_hook(self._experts_hook(experts)).remove)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -157,18 +168,48 @@ class _Watch:
 
         return forward
 
+    def _experts_hook(self, experts: dict[int, dict[str, Linear]]):
+        """A fused module gives Σ over a token's experts of the router's weight · what the expert gives."""
+
+        def forward(module, args, output) -> None:
+            hidden, chosen, share = (t.detach() for t in args[:3])  # (tokens, width), (tokens, k), (tokens, k)
+
+            def add(delta: Tensor) -> None:
+                for expert, sites in experts.items():
+                    self._tell_apart(next(iter(sites)), hidden)
+                    sent = sent_to(expert, chosen)
+                    weight = (share * (chosen == expert)).sum(1)[sent, None]
+                    found = backward(module, expert, hidden[sent], (delta[sent] * weight).to(hidden.dtype))
+                    sequence = sent // (len(hidden) // self._rows)
+                    each = [sequence == i for i in range(self._rows)]
+                    for name, site in sites.items():
+                        assert site.part
+                        x, change = found[site.part.parameter]
+                        self._add_each(name, [x[i] for i in each], [change[i][:, site.part.rows] for i in each])
+
+            output.register_hook(add)
+
+        return forward
+
     def _add(self, name: str, x: Tensor, delta: Tensor) -> None:
+        self._tell_apart(name, x)
+        self._add_each(name, *(t.reshape(self._rows, -1, t.shape[-1]) for t in (x, delta)))
+
+    def _tell_apart(self, name: str, x: Tensor) -> None:
         if self._rows > 1 and x.numel() % (self._rows * x.shape[-1]):
             raise StatsError(f"{name} sees only some tokens, so sequences cannot be told apart; use batch size 1")
-        xs, deltas = (t.reshape(self._rows, -1, t.shape[-1]).float() for t in (x, delta))
-        if name not in self._sums:
-            shape = (delta.shape[-1], x.shape[-1])
-            self._sums[name] = (torch.zeros(shape, device=x.device), torch.zeros(shape, device=x.device))
-        squares, sizes = self._sums[name]
-        for one, change in zip(xs, deltas, strict=True):
-            g = change.T @ one  # (out, in)
-            squares.addcmul_(g, g)
-            sizes.add_(g.abs_())
+
+    def _add_each(self, name: str, xs: Iterable[Tensor], deltas: Iterable[Tensor]) -> None:
+        """Add each sequence's gradient, δᵀ x over its tokens."""
+        for x, delta in zip(xs, deltas, strict=True):
+            if name not in self._sums:
+                shape = (delta.shape[-1], x.shape[-1])
+                self._sums[name] = (torch.zeros(shape, device=x.device), torch.zeros(shape, device=x.device))
+            squares, sizes = self._sums[name]
+            if len(x):  # an expert may be sent none of a sequence's tokens
+                g = delta.float().T @ x.float()  # (out, in)
+                squares.addcmul_(g, g)
+                sizes.add_(g.abs_())
 
     def sums(self) -> ByLinear:
         """Raises StatsError where a gradient is not finite, or none reached a linear."""

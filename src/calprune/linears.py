@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from calprune.config import ConfigError, UserError, did_you_mean
@@ -27,11 +27,19 @@ class Linear:
     part: Part | None = None  # of an expert: which of the fused tensors, and where in it
 
     @property
+    def parameter(self) -> str:
+        """The name, within the block, of the parameter that holds it."""
+        return f"{self.name.rsplit('.', 2)[0]}.{self.part.parameter}" if self.part else f"{self.name}.weight"
+
+    @property
     def weight(self) -> Float[Tensor, "out in"]:
+        return self.inside(getattr(self.module, self.part.parameter if self.part else "weight").data)
+
+    def inside(self, tensor: Tensor) -> Shaped[Tensor, "out in"]:
+        """The matrix's place in a tensor of its parameter's shape: a view."""
         if self.part:
-            return self.part.weight(self.module)
-        weight = cast(Tensor, self.module.weight).data
-        return weight.T if self.transposed else weight
+            return self.part.inside(self.module, tensor)
+        return tensor.T if self.transposed else tensor
 
     @property
     def bias(self) -> Float[Tensor, "out"] | None:

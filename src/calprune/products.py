@@ -80,7 +80,9 @@ def _wanted() -> bool:
 
 def _serves(*tensors: Tensor | None) -> bool:
     there = [t for t in tensors if t is not None]
-    plain = all(t.device.type == "cpu" and t.dtype == torch.float32 and t.layout == torch.strided for t in there)
+    plain = all(
+        t.device.type == "cpu" and t.dtype == torch.float32 and t.layout == torch.strided and t.numel() for t in there
+    )
     return plain and not (torch.is_grad_enabled() and any(t.requires_grad for t in there))
 
 

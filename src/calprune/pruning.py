@@ -110,7 +110,8 @@ class Pruning:
     ) -> Iterator[tuple[str, list[Linear], BlockStats]]:
         """Each block with the statistics of its inputs: none, saved, or collected on the way."""
         saved = isinstance(data, Statistics)
-        if saved and self.counting != Counting():
+        asked = self.counting.told()
+        if saved and asked and asked["counting"] != data.about.get("counting"):
             raise UserError("saved statistics are counted already: collect them with these options, or give a set")
         if reader.needs == "nothing" or saved:
             name, modules = find_blocks(model)

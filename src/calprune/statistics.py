@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from calprune.blocks import Sequences
+from calprune.collect import Counting
 from calprune.gradients import walk_sums
 from calprune.stats import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 from calprune.store import read_json, whole_folder, write_json
@@ -40,8 +41,9 @@ class Statistics:
 
     @classmethod
     def collect(cls, model: nn.Module, calibration: Sequences, needs: Needs = "gram", **knobs: Any) -> "Statistics":
-        """One dense pass over the data. Knobs are those of `walk`: batch_size, device."""
-        made = cls(needs, {"calibration": getattr(calibration, "id", None)})
+        """One dense pass over the data. Knobs are those of `walk`: batch_size, device, counting."""
+        counting = knobs.get("counting", Counting())
+        made = cls(needs, {"calibration": getattr(calibration, "id", None)} | counting.told())
         for name, stats in made.collecting(model, calibration, **knobs):
             made.blocks[name] = stats
         return made

@@ -7,6 +7,7 @@ from calprune.config import UserError
 
 if TYPE_CHECKING:
     from calprune.calibration.set import CalibrationSet
+    from calprune.collect import Counting
     from calprune.models import Model
     from calprune.statistics import Statistics
 
@@ -36,5 +37,14 @@ def _open_statistics(spec: str, loaded: "Model") -> "tuple[Statistics, dict[str,
             f"collect them: calprune stats {loaded.name} --calibration SPEC --out FOLDER"
         )
     calibration = saved.about.get("calibration") or {}
+    counting = {"counting": saved.about["counting"]} if "counting" in saved.about else {}
     return saved, {"asked": calibration.get("asked", spec), "id": calibration.get("id"), "statistics": spec,
-                   "licences": calibration.get("licences", [])}  # fmt: skip
+                   "licences": calibration.get("licences", [])} | counting  # fmt: skip
+
+
+def read_counting(min_expert_tokens: int, all_experts: bool, token_weights: str) -> "Counting":
+    """The options of collecting."""
+    from calprune.attention import parse_token_weights
+    from calprune.collect import Counting
+
+    return Counting(min_expert_tokens, all_experts, parse_token_weights(token_weights))

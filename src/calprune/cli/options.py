@@ -21,4 +21,8 @@ MinExpertTokens = Annotated[
     int, typer.Option(help="an expert to which fewer tokens are sent is pruned by all tokens' statistics")
 ]
 AllExperts = Annotated[bool, typer.Option("--all-experts", help="all tokens count in every expert's statistics")]
+TokenWeights = Annotated[
+    str,
+    typer.Option(help='even; attention: a token counts by the attention it receives (RSQ), "attention(least=0.05)"'),
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON value")]

@@ -46,6 +46,7 @@ def prune_command(
     ] = None,
     min_expert_tokens: opt.MinExpertTokens = 128,
     all_experts: opt.AllExperts = False,
+    token_weights: opt.TokenWeights = "even",
     permute: Annotated[
         str | None, typer.Option(help="heuristic or assignment: order channels first, so that n:m keeps more (RIA)")
     ] = None,
@@ -62,9 +63,8 @@ def prune_command(
     """
     from calprune.allocation import parse_allocation
     from calprune.checkpoint import describe, save_pruned
-    from calprune.cli.inputs import open_data
+    from calprune.cli.inputs import open_data, read_counting
     from calprune.cli.progress import following
-    from calprune.collect import Counting
     from calprune.config import choice
     from calprune.methods import parse_method
     from calprune.models import find_device, load
@@ -76,7 +76,7 @@ def prune_command(
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), how,
                   allocation=parse_allocation(allocation),
-                  counting=Counting(min_expert_tokens, all_experts), permute=order)  # fmt: skip
+                  counting=read_counting(min_expert_tokens, all_experts, token_weights), permute=order)  # fmt: skip
     refuse_occupied(out)
     target = find_device(device)
     if calibration is None and job.needs != "nothing":
@@ -121,6 +121,7 @@ def stats_command(
     seed: opt.Seed = 0,
     min_expert_tokens: opt.MinExpertTokens = 128,
     all_experts: opt.AllExperts = False,
+    token_weights: opt.TokenWeights = "even",
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
@@ -132,9 +133,8 @@ def stats_command(
     Example: calprune stats demo --calibration c4 --num-samples 16 --max-seq-length 256 --out sums, then
     calprune prune demo --method sparsegpt --pattern 2:4 --calibration sums --out pruned
     """
-    from calprune.cli.inputs import open_data
+    from calprune.cli.inputs import open_data, read_counting
     from calprune.cli.progress import following
-    from calprune.collect import Counting
     from calprune.config import choice
     from calprune.models import find_device, load
     from calprune.statistics import Statistics, save_statistics
@@ -142,6 +142,7 @@ def stats_command(
     from calprune.store import refuse_occupied
 
     level: Any = choice(needs, LADDER[1:], "--needs")
+    counting = read_counting(min_expert_tokens, all_experts, token_weights)
     refuse_occupied(out)
     target = find_device(device)
     loaded = load(model, dtype=dtype)
@@ -150,8 +151,7 @@ def stats_command(
         raise UserError(
             f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
         )
-    told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about}
-    counting = Counting(min_expert_tokens, all_experts)
+    told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.told()
     blocks = Statistics(level, told).collecting(
         loaded.model, data, device=target, batch_size=batch_size, counting=counting
     )

@@ -43,7 +43,7 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
     for trial in made.trials:
         print(f"{trial.id}  {'done   ' if trial.id in there else 'missing'}  {trial.model} {trial.label}")
     missing = [trial for trial in made.trials if trial.id not in there]
-    passes = len({(t.model_id, t.set_id) for t in missing if t.set_id and t.propagate == "dense"})
+    passes = len({(t.model_id, t.set_id, t.token_weights) for t in missing if t.set_id and t.propagate == "dense"})
     print(f"{len(made.trials)} trials, {len(missing)} missing; {len(made.evaluations)} evaluations of each: "
           f"{', '.join(made.evaluations.values())}")  # fmt: skip
     if missing:
@@ -131,7 +131,9 @@ def report_command(
     json_file: Annotated[Path | None, typer.Option("--json", help="results and statistics")] = None,
     markdown: Annotated[Path | None, typer.Option(help="the tables as Markdown")] = None,
     claims: Annotated[Path | None, typer.Option(help="the claims of the study with their verdicts, as JSON")] = None,
-    study: Annotated[Path | None, typer.Option(help="the study's file, if its claims were written after the run")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="the study's file, if its claims were written after the run")
+    ] = None,
 ) -> None:
     """Write what a study found: a page that opens without a network, or tables.
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calprune.blocks import Block
-from calprune.config import UserError, rng
+from calprune.config import rng
 from calprune.linears import Linear
 from calprune.refine.windows import WHOLE, Outputs, outputs_of
 
@@ -84,35 +84,36 @@ class Training:
 
 
 class _Weights:
-    """The weights of some linears while they are trained: float32, zero where pruned; and the best so far."""
+    """The parameters of some linears while they are trained, in float32, and the best so far.
+
+    What is not kept stays as it is: zero where it was pruned; in a fused tensor also what belongs to other linears.
+    """
 
     def __init__(self, block: Block, sites: list[Linear], keep: dict[str, Bool[Tensor, "_ _"]]):
-        self.sites, self.keep = sites, {site.name: keep[site.name] for site in sites}
         own = dict(block.module.named_parameters())
-        if fused := [s.name for s in sites if f"{s.name}.weight" not in own]:
-            raise UserError(f"{block.name}.{fused[0]} is part of a fused tensor and cannot be refined: --ignore it")
-        self.trained = {s.name: s.weight.float().clone().requires_grad_() for s in sites}
+        self.held = {site.parameter: own[site.parameter].data for site in sites}
+        self.keep = {name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in self.held.items()}
+        for site in sites:
+            site.inside(self.keep[site.parameter]).copy_(keep[site.name])
+        self.trained = {name: tensor.float().clone().requires_grad_() for name, tensor in self.held.items()}
         self.remember()
 
     def effective(self) -> dict[str, Tensor]:
-        """As the module's parameters, by name: gradients reach kept weights alone."""
-        made = {}
-        for site in self.sites:
-            weight = torch.where(self.keep[site.name], self.trained[site.name], 0.0).to(site.weight.dtype)
-            made[f"{site.name}.weight"] = weight.T if site.transposed else weight
-        return made
+        """The parameters by name: gradients reach kept weights alone."""
+        return {name: torch.where(self.keep[name], self.trained[name].to(tensor.dtype), tensor)
+                for name, tensor in self.held.items()}  # fmt: skip
 
     @torch.no_grad()
     def write(self) -> None:
-        for site in self.sites:
-            site.write(torch.where(self.keep[site.name], self.trained[site.name], 0.0).to(site.weight.dtype))
+        for name, tensor in self.effective().items():
+            self.held[name].copy_(tensor)
 
     def remember(self) -> None:
-        self._best = {site.name: site.weight.clone() for site in self.sites}
+        self._best = {name: tensor.clone() for name, tensor in self.held.items()}
 
     def restore(self) -> None:
-        for site in self.sites:
-            site.write(self._best[site.name])
+        for name, tensor in self._best.items():
+            self.held[name].copy_(tensor)
 
 
 @torch.no_grad()

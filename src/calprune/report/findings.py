@@ -45,8 +45,8 @@ class Findings:
         return [name for name in dict.fromkeys(row.calibration for row in self.rows) if name != NO_DATA]
 
     def method(self, row: Result) -> str:
-        """The method, with the allocation and the propagation where the study has several."""
-        return setting_name(row, {"method"} | self.fields & {"allocation", "propagate"})
+        """The method, with the allocation, the propagation and the weights of tokens where the study has several."""
+        return setting_name(row, {"method"} | self.fields & {"allocation", "propagate", "token_weights"})
 
     def setting(self, row: Result) -> str:
         """Method and pattern, and whatever else the study has several of: "wanda 60%"."""

@@ -11,10 +11,11 @@ METRICS = {"perplexity": "perplexity", "kl": "KL, nats a token", "accuracy": "ac
 UNITS = {"perplexity": "nats a token", "kl": "nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
 NO_DATA = "none"  # Result.calibration of a method that reads no data
 OWN = " †"  # after a source that is judged on its own text
-SETTING = ("model", "method", "pattern", "allocation", "propagate", "num_samples")  # all but the source and the draw
+# all but the source and the draw
+SETTING = ("model", "method", "pattern", "allocation", "propagate", "token_weights", "num_samples")
 FINE = 2.5
 CONTROLS = frozenset({"ellipses", "random_characters", "random_tokens"})  # of the catalogue's kind "control"
-OF_DATA = ("propagate", "num_samples")
+OF_DATA = ("propagate", "token_weights", "num_samples")
 
 
 def sparsity_of(pattern: str) -> float:
@@ -36,7 +37,7 @@ def varying(rows: Sequence[Result]) -> tuple[str, ...]:
 
 
 def _has(row: Result, field: str) -> bool:
-    return row.calibration != NO_DATA or field not in OF_DATA  # no data is no amount of it, nor is it propagated
+    return row.calibration != NO_DATA or field not in OF_DATA  # no data has no amount, no propagation and no weights
 
 
 def setting_name(row: Result, fields: Iterable[str]) -> str:
@@ -44,6 +45,8 @@ def setting_name(row: Result, fields: Iterable[str]) -> str:
     said = [str(getattr(row, field)) for field in ("model", "method", "allocation", "pattern") if field in fields]
     if "propagate" in fields and row.calibration != NO_DATA:
         said.append(f"{row.propagate} propagation")
+    if "token_weights" in fields and row.calibration != NO_DATA:
+        said.append(f"{row.token_weights} token weights")
     if "num_samples" in fields and row.num_samples is not None:
         said.append(f"on {row.num_samples:,} sequences")
     return " ".join(said)

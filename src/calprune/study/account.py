@@ -24,7 +24,7 @@ def account(runs: Runs, plan: dict[str, Any], trials: list[Done]) -> dict[str, A
     """Figures by name, for people. A pass: one forward of a set through the dense model, with its sums."""
     there = [trial for trial in trials if trial.pruned]
     dense = [trial for trial in there if trial.asked["set"] and trial.asked["propagate"] == "dense"]
-    collected = len({(trial.asked["model"]["id"], trial.asked["set"]) for trial in dense})
+    collected = len({(t.asked["model"]["id"], t.asked["set"], t.asked.get("token_weights")) for t in dense})
     spent, alone = _seconds(runs, plan, there)
     versions = sorted({tuple(sorted(t.environment.items())) for t in there if t.environment})
     recipes = [trial.asked["recipe"] for trial in trials if trial.asked["recipe"]]

@@ -17,7 +17,8 @@ from typing import Literal, get_args
 
 from calprune.config import identity
 
-Field = Literal["model", "calibration", "method", "pattern", "allocation", "propagate", "num_samples", "evaluation"]
+Field = Literal["model", "calibration", "method", "pattern", "allocation", "propagate", "token_weights", "num_samples",
+                "evaluation"]  # fmt: skip
 FIELDS: tuple[Field, ...] = get_args(Field)
 Setting = Mapping[Field, str]  # what a result has in each of these
 
@@ -32,6 +33,7 @@ class Selection:
     pattern: tuple[str, ...] = ()
     allocation: tuple[str, ...] = ()
     propagate: tuple[str, ...] = ()
+    token_weights: tuple[str, ...] = ()
     num_samples: tuple[str, ...] = ()
     evaluation: tuple[str, ...] = ()
 

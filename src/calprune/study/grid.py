@@ -1,11 +1,13 @@
 """A study: grids of models, calibration sets, methods, patterns and draws. `reading` makes one of a YAML file."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from calprune.allocation import Allocation, parse_allocation
+from calprune.attention import EVEN
 from calprune.blocks import Propagate
 from calprune.calibration.sources import find_source
 from calprune.calibration.spec import Recipe, parse_spec, write_recipe
@@ -57,6 +59,7 @@ class Grid:
     variants: tuple[Variant, ...] = (Variant(),)  # each calibration in each of these
     allocations: tuple[str, ...] = ("uniform",)
     propagate: tuple[Propagate, ...] = ("dense",)
+    token_weights: tuple[str, ...] = (EVEN,)  # how often a token counts, beside what the set says
     num_samples: tuple[int, ...] = (128,)  # amounts of data: sequences
     max_seq_length: int = 512
     draws: int = 3
@@ -65,7 +68,17 @@ class Grid:
     dtype: str | None = None  # None: as the model is stored
 
     def __post_init__(self) -> None:
-        for name in ("models", "methods", "patterns", "allocations", "propagate", "num_samples", "variants"):
+        lists = (
+            "models",
+            "methods",
+            "patterns",
+            "allocations",
+            "propagate",
+            "token_weights",
+            "num_samples",
+            "variants",
+        )
+        for name in lists:
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected one at least")
         if self.draws < 1:
@@ -88,6 +101,7 @@ class Cell:
     pattern: Pattern
     allocation: Allocation
     propagate: Propagate
+    token_weights: str  # as the study writes them
     grid: Grid
     names: tuple[str, str, str]  # method, pattern and allocation as the study writes them
     refine_on: Recipe | None = None  # where the method trains on another set than it prunes by
@@ -102,6 +116,7 @@ class Cell:
             "pattern": self.names[1],
             "allocation": self.names[2],
             "propagate": self.propagate,
+            "token_weights": self.token_weights,
             "num_samples": str(self.recipe.num_samples) if self.recipe else "",
         }
 
@@ -110,6 +125,7 @@ class Cell:
         named = [self.calibration.label if self.calibration else "no data", *self.names[:2]]
         named += [self.names[2]] if self.names[2] != "uniform" else []
         named += [self.propagate] if self.propagate != "dense" else []
+        named += [self.token_weights] if self.token_weights != EVEN else []
         return " ".join([*named, f"draw {self.recipe.seed}"] if self.recipe else named)
 
 
@@ -131,7 +147,7 @@ class Study:
             for cell in _cells(grid):
                 recipes = [write_recipe(recipe) for recipe in (cell.recipe, cell.refine_on) if recipe]
                 parts = [cell.method, cell.pattern, cell.allocation]
-                key = identity([cell.model, recipes, *map(plain, parts), cell.propagate,
+                key = identity([cell.model, recipes, *map(plain, parts), cell.propagate, cell.token_weights,
                                 list(grid.ignore), grid.min_coverage, grid.dtype])  # fmt: skip
                 if key not in seen:
                     seen.add(key)
@@ -149,14 +165,15 @@ def _cells(grid: Grid) -> Iterator[Cell]:
         for names in ((m, p, a) for m in grid.methods for p in grid.patterns for a in grid.allocations):
             method, pattern, allocation = parse_method(names[0]), parse_pattern(names[1]), parse_allocation(names[2])
             if not reads_data(method, allocation):
-                yield Cell(model, None, None, method, pattern, allocation, "dense", grid, names)
+                yield Cell(model, None, None, method, pattern, allocation, "dense", EVEN, grid, names)
                 continue
             for one in calibrations:
                 for amount, seed in ((n, s) for n in grid.num_samples for s in range(grid.draws)):
                     recipe = one.recipe(amount, grid.max_seq_length, seed)
                     trained = one.refine_on.recipe(amount, grid.max_seq_length, seed) if one.refine_on else None
-                    for propagate in grid.propagate:
-                        yield Cell(model, one, recipe, method, pattern, allocation, propagate, grid, names, trained)
+                    for propagate, weights in itertools.product(grid.propagate, grid.token_weights):
+                        how = (method, pattern, allocation, propagate, weights)
+                        yield Cell(model, one, recipe, *how, grid, names, trained)
 
 
 def reads_data(method: Method, allocation: Allocation) -> bool:

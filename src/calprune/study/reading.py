@@ -15,7 +15,7 @@ grids:                              # optional: several grids, each the fields a
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from calprune.allocation import parse_allocation
+from calprune.attention import parse_token_weights
 from calprune.calibration.opened import check_part
 from calprune.calibration.set import is_set
 from calprune.config import ConfigError, UserError, did_you_mean, read
@@ -32,6 +33,13 @@ from calprune.refine import Refinement
 from calprune.study.claims_reading import check_claims, read_claims
 from calprune.study.evaluations import parse_evaluation
 from calprune.study.grid import RECIPE_OPTIONS, Calibration, Grid, Study, Variant, reads_data
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "methods": parse_method,
+    "patterns": parse_pattern,
+    "allocations": parse_allocation,
+    "token_weights": parse_token_weights,
+}
 
 
 def study_text(path: Path) -> str:
@@ -83,8 +91,8 @@ def _read_grid(data: dict[str, Any], where: str) -> Grid:
     written = {key: list(enumerate(data.pop(key, []))) for key in ("calibrations", "variants")}
     calibrations = tuple(_read_calibration(one, f"{where}: calibrations.{i}") for i, one in written["calibrations"])
     variants = tuple(_read_variant(one, f"{where}: variants.{i}") for i, one in written["variants"])
-    for key, parse in (("methods", parse_method), ("patterns", parse_pattern), ("allocations", parse_allocation)):
-        data[key] = [str(one) for one in data.get(key, ("uniform",) if key == "allocations" else ())]
+    for key, parse in PARSERS.items():
+        data[key] = [str(one) for one in data.get(key, getattr(Grid, key, ()))]  # the default, where there is one
         for i, one in enumerate(data[key]):
             with _at(f"{where}: {key}.{i}"):
                 parse(one)

@@ -18,6 +18,7 @@ from calprune.calibration.recipe import build
 from calprune.calibration.set import CalibrationSet, is_set
 from calprune.calibration.spec import Recipe
 from calprune.checkpoint import describe, environment
+from calprune.collect import Counting
 from calprune.config import UserError
 from calprune.evaluate.divergence import DenseReference
 from calprune.evaluate.perplexity import Perplexity
@@ -66,7 +67,7 @@ class Session:
         self.evaluations = {evaluation_id(one, knobs.data_root): one for one in evaluations}
         self._model: tuple[Any, _OneModel] | None = None
         self._set: tuple[str, CalibrationSet] | None = None
-        self._sums: tuple[tuple[str, str], Statistics] | None = None
+        self._sums: tuple[tuple[str, str, Counting], Statistics] | None = None
         self.seconds: dict[str, float] = {}
 
     def run(self, trial: Trial, needs: Needs) -> None:
@@ -125,10 +126,11 @@ class Session:
         made = self._set_of(trial.set_id, trial.recipe, one)
         if trial.propagate == "pruned":
             return made
-        key = (one.loaded.id, made.id)
+        key = (one.loaded.id, made.id, trial.counting)
         if self._sums is None or self._sums[0] != key or LADDER.index(self._sums[1].needs) < LADDER.index(needs):
             self._sums = None
-            collect = lambda: Statistics.collect(one.loaded.model, made, needs, **self._walking())  # noqa: E731
+            knobs = self._walking() | {"counting": trial.counting}
+            collect = lambda: Statistics.collect(one.loaded.model, made, needs, **knobs)  # noqa: E731
             self._sums = (key, self._timed("collect", collect))
         return self._sums[1]
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from calprune.allocation import Allocation, parse_allocation
+from calprune.attention import EVEN, parse_token_weights
 from calprune.blocks import Propagate
 from calprune.calibration.recipe import identify
 from calprune.calibration.spec import Recipe, read_recipe, write_recipe
+from calprune.collect import Counting
 from calprune.config import UserError, identity, plain
 from calprune.methods import Method, parse_method
 from calprune.models import Model
@@ -32,6 +34,7 @@ class Trial:
     pattern: Pattern
     allocation: Allocation
     propagate: Propagate
+    token_weights: str  # as the study writes them
     ignore: tuple[str, ...]
     min_coverage: float
     dtype: str | None
@@ -44,13 +47,18 @@ class Trial:
     def id(self) -> str:
         """Labels are not part of it, contents are."""
         parts = [plain(one) for one in (self.method, self.pattern, self.allocation)]
-        trained = [self.refine_id] if self.refine_id else []
+        more: list[Any] = [self.refine_id] if self.refine_id else []
+        more += [plain(self.counting)] if self.counting.told() else []
         how = [parts, self.propagate, list(self.ignore), self.dtype]
-        return identity([VERSION, self.model_id, self.set_id, *how, *trained])
+        return identity([VERSION, self.model_id, self.set_id, *how, *more])
+
+    @property
+    def counting(self) -> Counting:
+        return Counting(token_weights=parse_token_weights(self.token_weights))
 
     def job(self) -> Pruning:
         return Pruning(self.method, self.pattern, ignore=self.ignore, propagate=self.propagate,
-                       min_coverage=self.min_coverage, allocation=self.allocation)  # fmt: skip
+                       min_coverage=self.min_coverage, allocation=self.allocation, counting=self.counting)  # fmt: skip
 
     def written(self) -> dict[str, Any]:
         """Plain data for trial.json, which `read_trial` reads."""
@@ -67,6 +75,7 @@ class Trial:
             "pattern": self.names[1],
             "allocation": self.names[2],
             "propagate": self.propagate,
+            "token_weights": self.token_weights,
             "ignore": list(self.ignore),
             "min_coverage": self.min_coverage,
             "dtype": self.dtype,
@@ -84,8 +93,8 @@ def trial_of(cell: Cell, model: Model, tokenizer: str, data_root: Path | None) -
     grid = cell.grid
     return Trial(
         cell.model, model.id, cell.calibration.label if cell.calibration else "none", set_id, cell.recipe, cell.method,
-        cell.pattern, cell.allocation, cell.propagate, grid.ignore, grid.min_coverage, grid.dtype, cell.names,
-        cell.label, refine_id, cell.refine_on,
+        cell.pattern, cell.allocation, cell.propagate, cell.token_weights, grid.ignore, grid.min_coverage, grid.dtype,
+        cell.names, cell.label, refine_id, cell.refine_on,
     )  # fmt: skip
 
 
@@ -96,14 +105,15 @@ def read_trial(data: dict[str, Any], where: str) -> Trial:
     return Trial(
         data["model"]["name"], data["model"]["id"], data["calibration"], data["set"],
         read_recipe(data["recipe"], where) if data["recipe"] else None, parse_method(names[0]), parse_pattern(names[1]),
-        parse_allocation(names[2]), data["propagate"], tuple(data["ignore"]), data["min_coverage"], data["dtype"],
-        names, data["label"], data.get("refine_set"), read_recipe(refine_on, where) if refine_on else None,
+        parse_allocation(names[2]), data["propagate"], data.get("token_weights", EVEN), tuple(data["ignore"]),
+        data["min_coverage"], data["dtype"], names, data["label"], data.get("refine_set"),
+        read_recipe(refine_on, where) if refine_on else None,
     )  # fmt: skip
 
 
 def group_of(trial: Trial) -> tuple:
     """What trials have in common that can share a loaded model, a built set and its sums."""
-    return (trial.model_id, trial.dtype, trial.set_id)
+    return (trial.model_id, trial.dtype, trial.set_id, trial.token_weights)
 
 
 def needs_of(trial: Trial) -> Needs:
