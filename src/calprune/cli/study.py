@@ -131,7 +131,9 @@ def report_command(
     json_file: Annotated[Path | None, typer.Option("--json", help="results and statistics")] = None,
     markdown: Annotated[Path | None, typer.Option(help="the tables as Markdown")] = None,
     claims: Annotated[Path | None, typer.Option(help="the claims of the study with their verdicts, as JSON")] = None,
-    study: Annotated[Path | None, typer.Option(help="the study's file, if its claims were written after the run")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="the study's file, if its claims were written after the run")
+    ] = None,
 ) -> None:
     """Write what a study found: a page that opens without a network, or tables.
 
