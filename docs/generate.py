@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sources_section
+import studies_section
 import typer.main
 
 from calprune.cli import app
@@ -68,6 +69,7 @@ PAGES = {
     "choosing-calibration-data.md": sources_section.current,
     "cli.md": cli_page,
     "methods.md": methods_page,
+    "studies.md": studies_section.current,
 }
 
 
