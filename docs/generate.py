@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import claims_section
 import sources_section
 import studies_section
 import typer.main
@@ -65,8 +66,14 @@ def cli_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def choosing_page() -> str:
+    """Written by hand but for two sections."""
+    page = (HERE / "choosing-calibration-data.md").read_text(encoding="utf-8")
+    return sources_section.current(claims_section.current(page))
+
+
 PAGES = {
-    "choosing-calibration-data.md": sources_section.current,
+    "choosing-calibration-data.md": choosing_page,
     "cli.md": cli_page,
     "methods.md": methods_page,
     "studies.md": studies_section.current,

@@ -40,9 +40,9 @@ def section() -> str:
     return "\n".join(lines)
 
 
-def current() -> str:
+def current(page: str) -> str:
     """The page with the section as the catalogue has it now."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    before, _, rest = page.partition(BEGIN)
     return before + BEGIN + "\n" + section() + "\n" + END + rest.partition(END)[2]
 
 
@@ -108,4 +108,4 @@ def _write(path: Path, records: list[Any]) -> None:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(current(), encoding="utf-8")
+    PAGE.write_text(current(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

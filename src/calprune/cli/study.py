@@ -130,6 +130,8 @@ def report_command(
     csv: Annotated[Path | None, typer.Option(help="every result as a row")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="results and statistics")] = None,
     markdown: Annotated[Path | None, typer.Option(help="the tables as Markdown")] = None,
+    claims: Annotated[Path | None, typer.Option(help="the claims of the study with their verdicts, as JSON")] = None,
+    study: Annotated[Path | None, typer.Option(help="the study's file, if its claims were written after the run")] = None,
 ) -> None:
     """Write what a study found: a page that opens without a network, or tables.
 
@@ -139,10 +141,14 @@ def report_command(
     from calprune.study.results import read
 
     wanted = {report.write_html: out, report.write_csv: csv, report.write_json: json_file,
-              report.write_markdown: markdown}  # fmt: skip
+              report.write_markdown: markdown, report.write_claims: claims}  # fmt: skip
     if not any(wanted.values()):
-        raise UserError("say what to write: --out PAGE.html, --csv FILE, --json FILE or --markdown FILE")
+        raise UserError("say what to write: --out PAGE.html, --csv, --json, --markdown or --claims FILE")
     results = read(runs)
+    if study is not None:
+        from calprune.study.reading import parse_study, study_text
+
+        results = dataclasses.replace(results, claims=parse_study(study_text(study), study.name).claims)
     if not results.rows:
         raise UserError(f"{runs} holds no result yet: calprune study run makes them")
     for write, path in wanted.items():

@@ -4,6 +4,7 @@
 |---|---|
 | `findings` | the rows as cells, comparisons of sources and of methods, by the statistics of `uncertainty` |
 | `capabilities` | retention by capability |
+| `claims` | do a paper's claims hold? |
 | `tables`, `tabulate` | what a table is; findings as tables |
 | `sentences`, `told` | the answer; how numbers were made, and other words of the page |
 | `charts`, `panels` | charts by altair; which charts the page has |
@@ -12,6 +13,6 @@
 | `names` | names of settings and numbers as they are read |
 """
 
-from calprune.report.files import write_csv, write_html, write_json, write_markdown
+from calprune.report.files import write_claims, write_csv, write_html, write_json, write_markdown
 
-__all__ = ["write_csv", "write_html", "write_json", "write_markdown"]
+__all__ = ["write_claims", "write_csv", "write_html", "write_json", "write_markdown"]

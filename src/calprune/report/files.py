@@ -2,9 +2,13 @@
 
 import csv
 import io
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from calprune.config import identity
+from calprune.report.claims import judge
 from calprune.report.findings import Findings
 from calprune.report.page import page
 from calprune.report.sentences import answer, warnings
@@ -33,6 +37,19 @@ def write_json(results: Results, path: str | Path) -> None:
     """The answer and every table; a table is a list of mappings, an interval a mapping of value, low, high and n."""
     findings = Findings(results)
     write_whole(path, to_json(_plain(results, findings)))
+
+
+def write_claims(results: Results, path: str | Path) -> None:
+    """The study's claims with their verdicts: figures and hashes only, from which a table of many studies is made."""
+    rows = [[row.trial, row.evaluation, row.value if math.isfinite(row.value) else None] for row in results.rows]
+    claims = [
+        {"id": one.claim.id, "says": one.claim.says, "what": one.judgement.what,
+         "measured": one.judgement.estimate and asdict(one.judgement.estimate), "verdict": one.judgement.verdict,
+         "why": one.why}
+        for one in judge(Findings(results))
+    ]  # fmt: skip
+    head = {"format": 1, "title": results.title, "results": identity(rows), "missing": results.missing}
+    write_whole(path, to_json(head | {"claims": claims}))
 
 
 def write_markdown(results: Results, path: str | Path) -> None:

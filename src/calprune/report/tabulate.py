@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from calprune.report.capabilities import columns, of_cell, retained
+from calprune.report.claims import judge
 from calprune.report.comparisons import SIGNIFICANCE, Comparison, setting
 from calprune.report.findings import Findings
 from calprune.report.names import METRICS, OWN, SETTING, oriented
@@ -42,11 +43,19 @@ CORRELATION_NOTE = (
     "Spearman's, over sources without controls, with Bonett and Wright's interval: above 0, the more alike the "
     "better. Each source is one point; with few of them the interval is wide."
 )
+CLAIM_NOTE = (
+    "Held: the whole 95 % interval is on the claim's side. Not held: the whole of it is on the other. Else it cannot be "
+    "told here, which says nothing against the claim. Differences are paired by item, with the variance of draws and "
+    "items; of several sources the smallest is shown, with an interval that holds for all of them (Bonferroni). SDs and "
+    "shares are about other draws with the same items. The intervals are not corrected for the number of claims. It is "
+    "another model than the paper's, so a claim that does not hold here may hold there."
+)
+NOT_VERIFIED = "figure not verified"
 
 
 def tables(findings: Findings) -> list[Table]:
     """All tables that have a row, in the page's order."""
-    made = (_retention, _effects, _differences, _results, _methods, _correlations, _similarity, _failures)
+    made = (_retention, _effects, _differences, _results, _methods, _correlations, _similarity, _claims, _failures)
     return [table for one in made if (table := one(findings)).rows]
 
 
@@ -150,6 +159,17 @@ def _similarity(findings: Findings) -> Table:
         for one in findings.results.similarity
     )
     return Table("similarity", "How like the reference each source is", heads, rows)
+
+
+def _claims(findings: Findings) -> Table:
+    heads = (Column("claim"), Column("in the paper"), Column("measured", "estimate"), Column("of what"), VERDICT,
+             Column("why"))  # fmt: skip
+    rows = tuple(
+        (one.claim.says, one.claim.paper or NOT_VERIFIED, one.judgement.estimate, one.judgement.what or "—",
+         one.judgement.verdict, one.why)
+        for one in judge(findings)
+    )  # fmt: skip
+    return Table("claims", "What the paper claims, and whether it holds here", heads, rows, (CLAIM_NOTE,))
 
 
 def _failures(findings: Findings) -> Table:

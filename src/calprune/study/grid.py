@@ -12,6 +12,7 @@ from calprune.calibration.spec import Recipe, parse_spec, write_recipe
 from calprune.config import ConfigError, identity, plain
 from calprune.methods import Method, parse_method
 from calprune.pattern import Pattern, parse_pattern
+from calprune.study.claims import Claim, Field, Setting
 from calprune.study.evaluations import Evaluation
 
 RECIPE_OPTIONS = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("parts", "num_samples", "seed")]
@@ -92,6 +93,19 @@ class Cell:
     refine_on: Recipe | None = None  # where the method trains on another set than it prunes by
 
     @property
+    def setting(self) -> dict[Field, str]:
+        """What the results of all its draws have in common, as they will say it."""
+        return {
+            "model": self.model,
+            "calibration": self.calibration.label if self.calibration else "none",
+            "method": self.names[0],
+            "pattern": self.names[1],
+            "allocation": self.names[2],
+            "propagate": self.propagate,
+            "num_samples": str(self.recipe.num_samples) if self.recipe else "",
+        }
+
+    @property
     def label(self) -> str:
         named = [self.calibration.label if self.calibration else "no data", *self.names[:2]]
         named += [self.names[2]] if self.names[2] != "uniform" else []
@@ -108,6 +122,7 @@ class Study:
     evaluations: tuple[Evaluation, ...]
     question: str = ""
     similarity: tuple[str, ...] = ()  # reference texts that the calibration sets are compared with
+    claims: tuple[Claim, ...] = ()  # of papers: what the results are to tell
 
     def cells(self) -> Iterator[Cell]:
         """Every cell of every grid, each once; a method that reads no data is one cell whatever the data."""
@@ -121,6 +136,11 @@ class Study:
                 if key not in seen:
                     seen.add(key)
                     yield cell
+
+    def settings(self) -> list[Setting]:
+        """What results can be: each cell with each evaluation, without its draw."""
+        cells = {tuple(cell.setting.items()): cell.setting for cell in self.cells()}
+        return [cell | {"evaluation": str(one)} for cell in cells.values() for one in self.evaluations]
 
 
 def _cells(grid: Grid) -> Iterator[Cell]:

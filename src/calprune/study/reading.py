@@ -29,6 +29,7 @@ from calprune.config import ConfigError, UserError, did_you_mean, read
 from calprune.methods import parse_method
 from calprune.pattern import parse_pattern
 from calprune.refine import Refinement
+from calprune.study.claims_reading import check_claims, read_claims
 from calprune.study.evaluations import parse_evaluation
 from calprune.study.grid import RECIPE_OPTIONS, Calibration, Grid, Study, Variant, reads_data
 
@@ -48,7 +49,7 @@ def parse_study(text: str, where: str) -> Study:
     except yaml.YAMLError as e:
         raise ConfigError(f"{where}: {' '.join(str(e).split())}") from None
     of_grid = [f.name for f in dataclasses.fields(Grid)]
-    of_study = ["title", "question", "evaluations", "similarity", "grids"]
+    of_study = ["title", "question", "evaluations", "similarity", "grids", "claims"]
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: expected a mapping with title, models, calibrations, methods, patterns, "
                           f"evaluations, ...; got {type(data).__name__}")  # fmt: skip
@@ -69,7 +70,11 @@ def parse_study(text: str, where: str) -> Study:
     if twice := [e for i, e in enumerate(evaluations) if e in evaluations[:i]]:
         raise ConfigError(f"{where}: evaluations: {twice[0]} is there twice")
     similarity = tuple(map(str, _several(data.get("similarity", []))))
-    return Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity)
+    claims = read_claims(data.get("claims", []), where)
+    study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims)
+    if claims:
+        check_claims(claims, study.settings(), where)
+    return study
 
 
 def _read_grid(data: dict[str, Any], where: str) -> Grid:

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from calprune.store import read_json
 from calprune.study.account import Done, account
+from calprune.study.claims import FIELDS, Claim, Field, Setting
+from calprune.study.claims_reading import read_claims
 from calprune.study.folder import Runs
 
 Metric = Literal["perplexity", "kl", "accuracy", "exact_match"]
@@ -44,6 +48,12 @@ class Result:
         named = (self.model, self.calibration, self.method, self.pattern, self.allocation, self.propagate)
         return (*named, str(self.num_samples))
 
+    @property
+    def setting(self) -> Setting:
+        """By which a claim selects it."""
+        named: dict[Field, str] = {name: str(getattr(self, name)) for name in FIELDS}
+        return named | {"num_samples": "" if self.num_samples is None else str(self.num_samples)}
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -76,6 +86,7 @@ class Results:
     similarity: tuple[Similarity, ...]
     about: dict[str, Any]  # sizes, versions, commands, seconds, forward passes run and saved: shown as they are
     stand_ins: dict[str, str] = field(default_factory=dict)  # sources that are not the data set of their name: what is
+    claims: tuple[Claim, ...] = ()  # of papers, to be judged
 
 
 def read(folder: str | Path) -> Results:
@@ -90,7 +101,16 @@ def read(folder: str | Path) -> Results:
     missing = len(trials) - len(whole) - len(failed)
     about = account(runs, plan, trials)
     similar, stand_ins = _similarity(runs, plan), _stand_ins(runs)
-    return Results(plan["title"], plan["question"], tuple(rows), failed, missing, similar, about, stand_ins)
+    return Results(
+        plan["title"], plan["question"], tuple(rows), failed, missing, similar, about, stand_ins, _claims(runs)
+    )
+
+
+def _claims(runs: Runs) -> tuple[Claim, ...]:
+    """As the study had them when it was last run."""
+    path = runs.path / "study.yaml"
+    written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_claims(written.get("claims", []), str(path))
 
 
 def _pruned(runs: Runs, trial: str) -> tuple[dict | None, dict | None]:

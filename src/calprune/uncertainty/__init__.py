@@ -9,16 +9,27 @@
 | `power` | draws needed, and the smallest difference that can be seen |
 | `ranks` | rank correlation |
 | `retention` | pruned ÷ dense |
+| `spread` | how far sources, or draws, lie apart, and where they do so more |
 
 `benchmarks/intervals.md` has the coverage of each interval on simulated data of known answer.
 """
 
-from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, paired_by_item, verdict
+from calprune.uncertainty.crossed import Weighed
+from calprune.uncertainty.difference import (
+    Difference,
+    Verdict,
+    holm,
+    paired_by_draw,
+    paired_by_item,
+    verdict,
+    weighed_sum,
+)
 from calprune.uncertainty.effect import RULE, Effect, Word, effect_of_groups
 from calprune.uncertainty.estimate import Estimate, Spread, exponential, mean_of, over_draws
 from calprune.uncertainty.power import detectable, draws_needed
 from calprune.uncertainty.ranks import rank_correlation
 from calprune.uncertainty.retention import AT_FEW_DRAWS, Kept, mean_retention, retention, retention_of_perplexity
+from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_luck, spread_between
 
 __all__ = [
     "AT_FEW_DRAWS",
@@ -29,19 +40,25 @@ __all__ = [
     "Kept",
     "Spread",
     "Verdict",
+    "Weighed",
     "Word",
     "detectable",
     "draws_needed",
     "effect_of_groups",
     "exponential",
     "holm",
+    "larger_by",
+    "luck_per_doubling",
     "mean_of",
     "mean_retention",
     "over_draws",
     "paired_by_draw",
     "paired_by_item",
     "rank_correlation",
+    "ratio_of_luck",
     "retention",
     "retention_of_perplexity",
+    "spread_between",
     "verdict",
+    "weighed_sum",
 ]

@@ -9,7 +9,8 @@ analysis", Statistics in Medicine 26, 2007).
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,16 @@ from calprune.uncertainty.estimate import Estimate
 
 Rows = Sequence[Sequence[float]] | np.ndarray  # one row a draw, one column an item
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A table of draws × items with its weight in a sum of means."""
+
+    weight: float
+    draws: Hashable  # tables whose draws have the same name have the same draws, in the same order
+    items: Hashable  # and those whose items have it, the same items
+    rows: Rows
 
 
 @dataclass(frozen=True)
@@ -75,10 +86,10 @@ class Variance:
         doubt = math.fsum(part.variance**2 / part.freedom for part in parts)
         return self.value**2 / doubt if doubt else math.inf
 
-    def interval(self, value: float, n: int) -> Estimate:
+    def interval(self, value: float, n: int, confidence: float = CONFIDENCE) -> Estimate:
         """Student's t interval round `value`."""
-        half = _quantile(self.freedom) * math.sqrt(self.value)
-        return Estimate(value, value - half, value + half, n, CONFIDENCE)
+        half = float(stdtrit(min(self.freedom, 1e9), (1 + confidence) / 2)) * math.sqrt(self.value)
+        return Estimate(value, value - half, value + half, n, confidence)
 
     def p(self, value: float) -> float:
         """Two-sided: how often chance alone gives a value as far from zero."""
@@ -91,5 +102,22 @@ def _sum(parts: Iterable[Part]) -> float:
     return math.fsum(part.variance for part in parts)
 
 
-def _quantile(freedom: float) -> float:
-    return float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))
+def variance_of(parts: Sequence[Weighed]) -> Variance:
+    """The variance of Σ weight · mean: what parts have in common, draws or items, moves them together.
+
+    Tables of the same draws and items have the same shape, and each at least two rows and two columns.
+    """
+    tables: dict[tuple[Hashable, Hashable], Float[np.ndarray, "draws items"]] = {}
+    for part in parts:
+        table, at = part.weight * np.asarray(part.rows, dtype=float), (part.draws, part.items)
+        tables[at] = tables[at] + table if at in tables else table
+    by_draw: dict[Hashable, list] = defaultdict(list)
+    by_item: dict[Hashable, list] = defaultdict(list)
+    for (draws, items), table in tables.items():
+        by_draw[draws].append(table.mean(axis=1))
+        by_item[items].append(table.mean(axis=0))
+    return Variance(
+        draws=tuple(of_means(np.sum(means, axis=0)) for means in by_draw.values()),
+        items=tuple(of_means(np.sum(means, axis=0)) for means in by_item.values()),
+        twice=tuple(map(of_rest, tables.values())),
+    )

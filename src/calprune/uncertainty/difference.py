@@ -1,5 +1,6 @@
 """Is one better than the other? Differences between sources, paired by item, and methods, paired by draw."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from calprune.config import UserError
-from calprune.uncertainty.crossed import Rows, Variance, of_means, of_rest, table_of
+from calprune.uncertainty.crossed import CONFIDENCE, Rows, Weighed, table_of, variance_of
 from calprune.uncertainty.estimate import Estimate, mean_of
-from calprune.uncertainty.power import SIGNIFICANCE
+from calprune.uncertainty.power import SIGNIFICANCE, detectable
 
 Verdict = Literal["win", "tie", "loss"]
 
@@ -22,6 +23,15 @@ class Difference:
     p: float | None  # None: cannot be told
     method: str  # how it was made, in words
     note: str  # what a reader must know of this one; "" mostly
+    error: float | None = None  # the standard error of a difference by items, and its degrees of freedom
+    freedom: float | None = None
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest difference that 80 % of such studies find; None where it is not known."""
+        if self.error is None or self.freedom is None:
+            return None
+        return detectable(self.error, 2.0, min(self.freedom, 1e4))  # of the difference itself, so √(2 / 2)
 
 
 def paired_by_item(a: Rows, b: Rows) -> Difference:
@@ -37,18 +47,30 @@ def paired_by_item(a: Rows, b: Rows) -> Difference:
     first, second = table_of(a, "the first source"), table_of(b, "the second source")
     if first.shape[1] != second.shape[1]:
         raise UserError(f"wanted the same items for both sources, got {first.shape[1]} and {second.shape[1]}")
-    value, items = float(first.mean() - second.mean()), first.shape[1]
-    if min(len(first), len(second), items) < 2:
-        few = "one item" if items < 2 else "one draw"
+    return weighed_sum([Weighed(1.0, "first", "items", first), Weighed(-1.0, "second", "items", second)])
+
+
+def weighed_sum(parts: Sequence[Weighed], confidence: float = CONFIDENCE) -> Difference:
+    """Σ weight · mean over draws and items, as `paired_by_item` has it of two tables with the weights 1 and -1.
+
+    So that means over several settings can be compared: settings of one source share its draws, those judged by one
+    evaluation share its items, and what parts share moves them together. Sources and settings are these and no others.
+    """
+    tables = [table_of(part.rows, f"{part.draws}, {part.items}") for part in parts]
+    for axis, named in ((0, "draws"), (1, "items")):
+        sizes: dict = {}
+        for part, table in zip(parts, tables, strict=True):
+            if sizes.setdefault(getattr(part, named), table.shape[axis]) != table.shape[axis]:
+                raise UserError(f"{getattr(part, named)}: wanted the same {named} in each table")
+    value = math.fsum(part.weight * float(table.mean()) for part, table in zip(parts, tables, strict=True))
+    items = sum({part.items: table.shape[1] for part, table in zip(parts, tables, strict=True)}.values())
+    if min(min(table.shape) for table in tables) < 2:
+        few = "one draw" if min(table.shape[1] for table in tables) > 1 else "one item"
         return Difference(Estimate(value, None, None, items), None, "none", f"{few}: cannot be told")
-    by_item = first.mean(axis=0) - second.mean(axis=0)
-    variance = Variance(
-        draws=(of_means(first.mean(axis=1)), of_means(second.mean(axis=1))),
-        items=(of_means(by_item),),
-        twice=(of_rest(first), of_rest(second)),
-    )
+    variance = variance_of(parts)
     method = "paired by item; Student's t with the variance of draws and items"
-    return Difference(variance.interval(value, items), variance.p(value), method, "")
+    interval, error = variance.interval(value, items, confidence), math.sqrt(variance.value)
+    return Difference(interval, variance.p(value), method, "", error, variance.freedom)
 
 
 def paired_by_draw(a: Sequence[float], b: Sequence[float]) -> Difference:

@@ -11,7 +11,7 @@ SIGNIFICANCE, POWER = 0.05, 0.8
 MOST_DRAWS = 10**9
 
 
-def detectable(sd: float, draws: float, freedom: int, power: float = POWER) -> float:
+def detectable(sd: float, draws: float, freedom: int | float, power: float = POWER) -> float:
     """The smallest difference of two sources, each with `draws` draws of SD `sd`, found with this power.
 
     `draws` may be the harmonic mean of two numbers; `freedom` is of the SD: 2 · draws - 2 with these two sources alone,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from calprune.config import UserError
-from calprune.uncertainty.crossed import Rows, Variance, of_means, of_rest, table_of
+from calprune.uncertainty.crossed import Rows, Weighed, table_of, variance_of
 from calprune.uncertainty.estimate import Estimate, mean_of
 
 # The draws of one source alone have few degrees of freedom, and where they differ more than items do Satterthwaite's
@@ -91,12 +91,7 @@ def _same_items(kept: Kept) -> tuple[Float[np.ndarray, "draws items"], Float[np.
 def _estimate(parts: Sequence[_Linear]) -> Estimate:
     """The mean of the parts' values."""
     value, items = math.fsum(part.value for part in parts) / len(parts), sum(part.table.shape[1] for part in parts)
-    tables = [part.table / len(parts) for part in parts]
-    if len(tables[0]) < 2 or min(table.shape[1] for table in tables) < 2:
+    if min(min(part.table.shape) for part in parts) < 2:
         return Estimate(value, None, None, items)
-    variance = Variance(
-        draws=(of_means(np.sum([table.mean(axis=1) for table in tables], axis=0)),),
-        items=tuple(of_means(table.mean(axis=0)) for table in tables),
-        twice=tuple(of_rest(table) for table in tables),
-    )
-    return variance.interval(value, items)
+    shared = [Weighed(1 / len(parts), "draws", i, part.table) for i, part in enumerate(parts)]
+    return variance_of(shared).interval(value, items)

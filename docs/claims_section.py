@@ -1,0 +1,71 @@
+"""The table of all papers' claims that opens docs/choosing-calibration-data.md: from the studies' files and results.
+
+A study's claims are in studies/NAME.yaml. docs/results/NAME.claims.json, by `calprune study report RUNS --claims FILE`,
+has their verdicts; a claim that is not in it, or has changed since, was not measured.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from calprune.report.names import with_interval
+from calprune.study.claims import Claim, NotMeasured
+from calprune.study.claims_reading import read_claims
+from calprune.uncertainty import Estimate
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- claims: made by docs/claims_section.py -->\n", "<!-- claims: end -->\n"
+NOT_MEASURED = "not measured"
+ORDER = ("held", "not held", "cannot be told here", NOT_MEASURED)
+
+
+def current(page: str) -> str:
+    """The page with the section as the studies and their results have it now."""
+    before, _, rest = page.partition(BEGIN)
+    return before + BEGIN + "\n" + section() + "\n" + END + rest.partition(END)[2]
+
+
+def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "results") -> str:
+    """Every claim of every study with what was found, by study."""
+    lines: list[str] = []
+    counts: Counter[str] = Counter()
+    for path in sorted(studies.glob("*.yaml")):
+        study = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if claims := read_claims(study.get("claims", []), path.name):
+            found = _found(results / f"{path.stem}.claims.json")
+            page = f" ([page](results/{path.stem}.html))" if (results / f"{path.stem}.html").is_file() else ""
+            lines += [f"**[{study['title']}](../studies/{path.name})**{page}", ""]
+            lines += ["| claim | in the paper | measured here | verdict |", "|---|---|---|---|"]
+            for claim in claims:
+                verdict, row = _row(claim, found.get(claim.id))
+                counts[verdict] += 1
+                lines.append("| " + " | ".join(_line(cell) for cell in row) + " |")
+            lines.append("")
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
+    return "\n".join([f"Of {counts.total()} claims: {said}.", "", *lines])
+
+
+def _found(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    return {one["id"]: one for one in json.loads(path.read_text(encoding="utf-8"))["claims"]}
+
+
+def _row(claim: Claim, found: dict[str, Any] | None) -> tuple[str, tuple[str, ...]]:
+    """The verdict's word, and the cells."""
+    said = (claim.says, claim.paper or "figure not verified")
+    if isinstance(claim.test, NotMeasured):
+        return NOT_MEASURED, (*said, "", f"{NOT_MEASURED}: {claim.test.why}")
+    if found is None:
+        return NOT_MEASURED, (*said, "", NOT_MEASURED)
+    if found["measured"] is None:
+        return found["verdict"], (*said, "", f"{found['verdict']}: {found['why']}")
+    measured = f"{with_interval(Estimate(**found['measured']))} ({found['what']})"
+    return found["verdict"], (*said, measured, f"**{found['verdict']}**: {found['why']}")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,101 @@
+"""Claims about means: which is better, alike, the best of several, and in what order."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from calprune.report.claims.judged import CannotTell, Judgement, Region
+from calprune.report.claims.selected import Selected
+from calprune.report.comparisons import Cell
+from calprune.report.names import NO_DATA, oriented, sources_of
+from calprune.study import claims as kinds
+from calprune.uncertainty import Difference, Estimate, Weighed, weighed_sum
+
+BETTER = "above 0: better"
+
+
+@dataclass(frozen=True)
+class Least:
+    """The smallest of several differences, each of two sides."""
+
+    pair: tuple[str, str]
+    estimate: Estimate
+    detectable: float | None
+
+
+def better(test: kinds.Better, selected: Selected) -> Judgement:
+    least = smallest(selected, [("first", side) for side in selected.sides if side != "first"])
+    region = Region(least=test.by)
+    return _told(selected, least, region, " (the best of them)" if len(test.than) > 1 else "")
+
+
+def alike(test: kinds.Alike, selected: Selected) -> Judgement:
+    return _told(selected, smallest(selected, [("first", "than")]), Region(-test.margin, test.margin))
+
+
+def best(test: kinds.Best, selected: Selected) -> Judgement:
+    return _told(selected, _of_best(test, selected), Region(least=0.0), " (the best of the others)")
+
+
+def not_best(test: kinds.NotBest, selected: Selected) -> Judgement:
+    return _told(selected, _of_best(test, selected), Region(most=0.0), " (the best of the others)")
+
+
+def order(test: kinds.Order, selected: Selected) -> Judgement:
+    steps = list(zip(test.calibrations, test.calibrations[1:], strict=False))
+    return _told(selected, smallest(selected, steps), Region(least=0.0), " (the smallest step)")
+
+
+def _of_best(test: kinds.Best, selected: Selected) -> Least:
+    return smallest(selected, [(test.calibration, side) for side in selected.sides if side != test.calibration])
+
+
+def _told(selected: Selected, least: Least, region: Region, which: str = "") -> Judgement:
+    first, than = (selected.names[side] for side in least.pair)
+    mean = f", mean of {selected.settings} settings" if selected.settings > 1 else ""
+    what = f"{first} less {than}{which}{mean}, {selected.unit}; {BETTER}"
+    return Judgement(what, least.estimate, *region.judge(least.estimate, least.detectable))
+
+
+def smallest(selected: Selected, pairs: Sequence[tuple[str, str]]) -> Least:
+    """The smallest difference of these pairs, with an interval that holds it in 95 % of studies.
+
+    Each pair's interval is Bonferroni's, so with 95 % all are right together, and then the smallest difference lies
+    between the smallest lower and the smallest upper end (as in Hsu's comparisons with the best, 1984).
+    """
+    found = {pair: _difference(selected, *pair, 1 - 0.05 / len(pairs)) for pair in pairs}
+    pair = min(found, key=lambda one: found[one].estimate.value)
+    estimates = [one.estimate for one in found.values()]
+    lows, highs = [one.low for one in estimates], [one.high for one in estimates]
+    low = None if None in lows else min(end for end in lows if end is not None)
+    high = None if None in highs else min(end for end in highs if end is not None)
+    return Least(pair, Estimate(found[pair].estimate.value, low, high, estimates[0].n), found[pair].detectable)
+
+
+def _difference(selected: Selected, first: str, than: str, confidence: float) -> Difference:
+    """The first's mean less the other's, oriented so that above 0 is better; every stratum counts the same."""
+    weights = [(cell, sign / len(strata) / len(cells)) for side, sign in ((first, 1.0), (than, -1.0))
+               for strata in [selected.sides[side]] for cells in strata.values() for cell in cells]  # fmt: skip
+    shared = _shared_draws([cell for cell, _ in weights])
+    return weighed_sum([_weighed(cell, weight, shared[_draws(cell)]) for cell, weight in weights], confidence)
+
+
+def _draws(cell: Cell) -> Hashable:
+    """What the draws are of: sets of the same sources with one seed may share documents, whatever their settings."""
+    return tuple(sorted(sources_of(cell.of)))
+
+
+def _shared_draws(cells: Sequence[Cell]) -> dict[Hashable, list]:
+    draws: dict[Hashable, list[set]] = defaultdict(list)
+    for cell in cells:
+        draws[_draws(cell)].append({row.draw for row in cell.rows})
+    shared = {name: sorted(set.intersection(*found), key=str) for name, found in draws.items()}
+    if not all(shared.values()):
+        raise CannotTell("not measured: settings of one source have no draw in common")
+    return shared
+
+
+def _weighed(cell: Cell, weight: float, draws: list) -> Weighed:
+    rows = [row.items for row in cell.rows if row.draw in draws]
+    rows = rows * 2 if cell.of.calibration == NO_DATA and len(rows) == 1 else rows  # the same at every draw
+    return Weighed(oriented(cell.of.metric, weight), _draws(cell), cell.of.evaluation, rows)

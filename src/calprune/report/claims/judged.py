@@ -1,0 +1,68 @@
+"""A claim with its verdict, and how an interval becomes one."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from calprune.report.names import number, rough
+from calprune.study.claims import Claim
+from calprune.uncertainty import Estimate
+
+Verdict = Literal["held", "not held", "cannot be told here"]
+CANNOT: Verdict = "cannot be told here"
+ONE_DRAW = "a source has one draw here, and it takes two to know the luck of the draw"
+
+
+class CannotTell(Exception):
+    """Why a claim cannot be told by these results, in words."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was looked at, what it was, and what follows."""
+
+    what: str  # "pile less c4, nats a token (above 0: better)"
+    estimate: Estimate | None
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with what became of it."""
+
+    claim: Claim
+    judgement: Judgement
+    notes: tuple[str, ...] = ()  # what a reader must know of the results: stand-ins, what is left out
+
+    @property
+    def why(self) -> str:
+        return "; ".join((self.judgement.why, *self.notes))
+
+
+@dataclass(frozen=True)
+class Region:
+    """The values under which a claim is true, between two ends that are not in it."""
+
+    least: float = -math.inf
+    most: float = math.inf
+
+    def __str__(self) -> str:
+        if math.isfinite(self.least) and math.isfinite(self.most):
+            return f"between {number(self.least)} and {number(self.most)}"
+        return f"above {number(self.least)}" if math.isfinite(self.least) else f"below {number(self.most)}"
+
+    def judge(self, estimate: Estimate, detectable: float | None = None) -> tuple[Verdict, str]:
+        """Held where the whole interval is in it, not held where the whole is outside, and else no verdict.
+
+        `detectable`: the smallest difference that 80 % of such studies find.
+        """
+        if estimate.low is None or estimate.high is None:
+            return CANNOT, ONE_DRAW
+        if self.least < estimate.low and estimate.high < self.most:
+            return "held", f"the whole interval is {self}"
+        if estimate.high < self.least or estimate.low > self.most:
+            return "not held", f"no part of the interval is {self}"
+        end = self.least if estimate.low <= self.least <= estimate.high else self.most
+        power = f", and 80 % of such studies find {rough(detectable)} or more" if detectable else ""
+        return CANNOT, f"the interval holds {number(end)}{power}"

@@ -1,0 +1,144 @@
+"""Claims about how far sources, or draws of one, lie apart, and about likeness. The interval is about other draws."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from calprune.report.claims.judged import CANNOT, ONE_DRAW, CannotTell, Judgement, Region
+from calprune.report.claims.selected import Selected
+from calprune.report.comparisons import Cell
+from calprune.report.names import listed, oriented
+from calprune.study import claims as kinds
+from calprune.uncertainty import (
+    effect_of_groups,
+    larger_by,
+    luck_per_doubling,
+    rank_correlation,
+    ratio_of_luck,
+    spread_between,
+)
+
+Groups = dict[str, list[float]]  # by source, one value a draw
+
+
+def sources_differ(test: kinds.SourcesDiffer, selected: Selected) -> Judgement:
+    return _spread(selected, Region(least=test.by))
+
+
+def sources_alike(test: kinds.SourcesAlike, selected: Selected) -> Judgement:
+    return _spread(selected, Region(most=test.margin))
+
+
+def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected) -> Judgement:
+    first, than = _groups(selected)
+    if test.measure == "share":
+        what, unit = "the share of variance between sources", "1 is all"
+        a, b = (effect_of_groups(groups).share for groups in (first, than))
+    else:
+        what, unit = "the SD between sources", selected.unit
+        a, b = spread_between(first), spread_between(than)
+    if a is None or b is None:
+        raise CannotTell(_no_luck(first, than))
+    found = larger_by(a, b)
+    said = f"{what}, {selected.names['first']} less {selected.names['than']}, {unit}; {_of(first)}"
+    return Judgement(said, found, *Region(least=0.0).judge(found))
+
+
+def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected) -> Judgement:
+    first, than = _groups(selected)
+    found = ratio_of_luck(first, than)
+    if found is None:
+        raise CannotTell(_no_luck(first, than))
+    said = f"SD of a draw, {selected.names['first']} ÷ {selected.names['than']}; {_of(first)}"
+    return Judgement(said, found, *Region(least=1.0).judge(found))
+
+
+def draws_differ_less_with_amount(test: kinds.DrawsDifferLessWithAmount, selected: Selected) -> Judgement:
+    cells = [cell for found in selected.sides["where"].values() for cell in found]
+    amounts = sorted({cell.of.num_samples for cell in cells if cell.of.num_samples is not None})
+    if len(amounts) < 2:
+        raise CannotTell("not measured: there is one amount of data")
+    by_amount = {n: [cell for cell in cells if cell.of.num_samples == n] for n in amounts}
+    sources = _everywhere(by_amount.values())
+    found = luck_per_doubling({n: _means(own, sources) for n, own in by_amount.items()})
+    if found is None:
+        raise CannotTell(ONE_DRAW)
+    said = f"factor of the SD of a draw when the data doubles, {listed([f'{n:,}' for n in amounts])} sequences; "
+    return Judgement(said + listed(sources), found, *Region(most=1.0).judge(found))
+
+
+def goes_with(test: kinds.GoesWith, selected: Selected) -> Judgement:
+    measures = {one.measure for one in selected.similarity if kinds.fits(one.measure, test.measure)}
+    if len(measures) != 1:
+        known = listed(sorted(measures)) if measures else "none of this name"
+        raise CannotTell(f"not measured: the claim is about one measure of likeness, and there is {known}")
+    alike = {one.calibration: one.value if one.higher_is_more_alike else -one.value
+             for one in selected.similarity if one.measure in measures}  # fmt: skip
+    cells = [cell for found in selected.sides["where"].values() for cell in found if cell.of.calibration in alike]
+    sources = _everywhere([cells])
+    good = [math.fsum(_goodness(cell) for cell in cells if cell.of.calibration == one) for one in sources]
+    found = rank_correlation([alike[one] for one in sources], good)
+    if found is None or found.low is None:
+        few = f"{len(sources)} sources have both, and it takes four"
+        return Judgement("", found, CANNOT, few if len(sources) < 4 else "all of them are the same")
+    region = Region(least=0.0) if test.sign == "better" else Region(most=0.0)
+    said = f"rank correlation with {next(iter(measures))}, {len(sources)} sources; above 0: the more alike the better"
+    return Judgement(said, found, *region.judge(found))
+
+
+def _spread(selected: Selected, region: Region) -> Judgement:
+    (groups,) = _groups(selected)
+    found = spread_between(groups)
+    if found is None:
+        raise CannotTell(_no_luck(groups))
+    said = f"the SD between sources, {selected.unit}; {_of(groups)}"
+    return Judgement(said, found, *region.judge(found))
+
+
+def _groups(selected: Selected) -> list[Groups]:
+    """Of each side: for each source, that all settings of all sides have, the mean over settings by draw."""
+    cells = [[cell for found in strata.values() for cell in found] for strata in selected.sides.values()]
+    sources = _everywhere(cells)
+    return [_means(own, sources) for own in cells]
+
+
+def _everywhere(sides: Iterable[list[Cell]]) -> list[str]:
+    """The sources that have every setting of these."""
+    settings: dict[tuple, dict[str, None]] = defaultdict(dict)
+    for i, cells in enumerate(sides):
+        for cell in cells:
+            settings[(i, *_setting(cell))][cell.of.calibration] = None
+    first, *rest = settings.values() or [{}]
+    return [source for source in first if all(source in other for other in rest)]
+
+
+def _setting(cell: Cell) -> tuple:
+    return tuple(replace(cell.of, calibration="").setting.values())
+
+
+def _means(cells: list[Cell], sources: list[str]) -> Groups:
+    """By source and draw, over its cells."""
+    groups = {}
+    for source in sources:
+        own = [dict(zip([row.draw for row in cell.rows], cell.values, strict=True)) for cell in cells
+               if cell.of.calibration == source]  # fmt: skip
+        draws = [draw for draw in own[0] if all(draw in other for other in own)]
+        groups[source] = [math.fsum(one[draw] for one in own) / len(own) for draw in draws]
+    return {source: values for source, values in groups.items() if values}
+
+
+def _goodness(cell: Cell) -> float:
+    return oriented(cell.of.metric, math.fsum(cell.values) / len(cell.values))
+
+
+def _no_luck(*sides: Groups) -> str:
+    if any(len(groups) < 2 for groups in sides):
+        return "not measured: there are not two sources that have results in all of these settings"
+    return ONE_DRAW if any(len(values) < 2 for groups in sides for values in groups.values()) else (
+        "draws do not differ, so nothing can be told from luck")  # fmt: skip
+
+
+def _of(groups: Groups) -> str:
+    draws = sorted({len(values) for values in groups.values()})
+    return f"{listed(list(groups))}, {' to '.join(map(str, draws))} draws each"

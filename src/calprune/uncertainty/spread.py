@@ -1,0 +1,107 @@
+"""How far sources, or draws, lie apart, and whether they do so more in one setting than in another.
+
+No bootstrap: at 3 draws it holds the truth far too seldom. Sources are these and no others, draws are a sample of more,
+and the items are the same. `benchmarks/intervals.md` has the coverage.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import chdtr, chndtr, fdtri, ndtri, psi, stdtrit, zeta
+
+from calprune.config import UserError
+from calprune.uncertainty.estimate import Estimate
+
+Groups = Mapping[str, Sequence[float]]  # values by source, one a draw
+CONFIDENCE = 0.95
+UPPER = (1 + CONFIDENCE) / 2
+
+
+def spread_between(groups: Groups) -> Estimate | None:
+    """The SD of the sources' true means (divided by their number), without what the luck of the draw adds to it.
+
+    σ² = Σ(μ_s - μ)² / G. With N draws in all, SS_between / σ_draw² has the noncentral χ² distribution of noncentrality
+    N σ² / σ_draw², which is inverted for the limits; σ_draw is estimated, so it is widened there as Student's t is
+    beside the normal. None: fewer than two sources, or no source has two draws, or draws do not differ.
+    """
+    within = within_draws(groups)
+    if len(groups) < 2 or within is None or within[0] == 0:
+        return None
+    mean_square, freedom = within
+    total, between = sum(map(len, groups.values())), len(groups) - 1
+    means = {name: math.fsum(values) / len(values) for name, values in groups.items()}
+    middle = math.fsum(len(groups[name]) * mean for name, mean in means.items()) / total
+    seen = math.fsum(len(groups[name]) * (mean - middle) ** 2 for name, mean in means.items())
+    widened = mean_square * (float(stdtrit(freedom, UPPER)) / float(ndtri(UPPER))) ** 2
+    low, high = (_noncentrality(seen / widened, between, level) * widened for level in (UPPER, 1 - UPPER))
+    value = max(0.0, seen - between * mean_square)
+    low, value, high = (math.sqrt(one / total) for one in (low, value, high))
+    return Estimate(value, min(low, value), max(high, value), total)
+
+
+def larger_by(a: Estimate, b: Estimate) -> Estimate:
+    """a - b with the interval that their own make (MOVER: Zou and Donner, Statistics in Medicine 27, 2008).
+
+    It takes them to be independent; where the same draws move both the same way it is wider than it must be.
+    """
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return Estimate(a.value - b.value, None, None, a.n)
+    value = a.value - b.value
+    low = value - math.hypot(a.value - a.low, b.high - b.value)
+    return Estimate(value, low, value + math.hypot(a.high - a.value, b.value - b.low), min(a.n, b.n))
+
+
+def ratio_of_luck(a: Groups, b: Groups) -> Estimate | None:
+    """SD of a draw in `a` ÷ that in `b`, each pooled over its sources, by the F distribution of normal draws.
+
+    None: somewhere no source has two draws, or the draws do not differ.
+    """
+    first, second = within_draws(a), within_draws(b)
+    if first is None or second is None or not first[0] or not second[0]:
+        return None
+    squared = first[0] / second[0]
+    ends = [squared / float(fdtri(first[1], second[1], level)) for level in (UPPER, 1 - UPPER)]
+    return Estimate(math.sqrt(squared), math.sqrt(ends[0]), math.sqrt(ends[1]), first[1] + second[1])
+
+
+def luck_per_doubling(by_amount: Mapping[int, Groups]) -> Estimate | None:
+    """By what factor the SD of a draw changes when the amount of data doubles: an average's by 1/√2.
+
+    A weighted line through ln SD against log2 of the amount. With ν degrees of freedom ln s² is biased by
+    ψ(ν/2) - ln(ν/2) and has the variance ψ'(ν/2) (Bartlett and Kendall, JRSS Supplement 8, 1946). None: there are not
+    two amounts with draws that differ.
+    """
+    points = [(math.log2(n), *one) for n, groups in by_amount.items() if (one := within_draws(groups)) and one[0]]
+    if len({x for x, _, _ in points}) < 2:
+        return None
+    x = np.array([one[0] for one in points])
+    half = np.array([one[2] / 2 for one in points])
+    y = (np.log([one[1] for one in points]) - psi(half) + np.log(half)) / 2
+    weight = 4 / zeta(2, half)  # 1 / variance of y: ψ' is Hurwitz's zeta at 2
+    centred = x - np.average(x, weights=weight)
+    certain = float(weight @ centred**2)
+    slope, error = float(weight @ (centred * y)) / certain, math.sqrt(1 / certain)
+    reach = float(ndtri(UPPER)) * error
+    return Estimate(math.exp(slope), math.exp(slope - reach), math.exp(slope + reach), int(2 * half.sum()))
+
+
+def within_draws(groups: Groups) -> tuple[float, int] | None:
+    """The mean square of draws within sources, and its degrees of freedom; None: no source has two draws."""
+    if not all(math.isfinite(value) for values in groups.values() for value in values):
+        raise UserError("wanted finite values of each source")
+    freedom = sum(len(values) - 1 for values in groups.values())
+    if freedom < 1:
+        return None
+    squares = math.fsum((v - math.fsum(values) / len(values)) ** 2 for values in groups.values() for v in values)
+    largest = max(abs(value) for values in groups.values() for value in values)
+    return (0.0 if squares <= freedom * (1e-14 * largest) ** 2 else squares / freedom), freedom
+
+
+def _noncentrality(chi_squared: float, freedom: int, level: float) -> float:
+    """The noncentrality under which so small a χ² has the chance `level`; 0 where it always has less."""
+    if float(chdtr(freedom, chi_squared)) <= level:
+        return 0.0
+    most = 10 + 4 * chi_squared
+    return float(brentq(lambda shift: float(chndtr(chi_squared, freedom, shift)) - level, 1e-12, most))

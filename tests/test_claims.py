@@ -1,0 +1,295 @@
+"""A claim is held, not held or cannot be told as the results say, whatever its kind; and a mistake in one is named."""
+
+import json
+import math
+import random
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from calprune.config import ConfigError
+from calprune.report import write_claims
+from calprune.report.claims import judge
+from calprune.report.findings import Findings
+from calprune.report.tabulate import tables
+from calprune.study.claims import KINDS, matches
+from calprune.study.claims_reading import check_claims, read_claims
+from calprune.study.results import Result, Results, Similarity
+from calprune.uncertainty import Weighed, paired_by_item, weighed_sum
+from tests.made_up_study import made_up
+
+SOURCES = ("c4", "pile", "oscar", "wiki", "code")
+HELD, NOT, CANNOT = "held", "not held", "cannot be told here"
+
+
+def study(harm, luck=0.005, draws=3, amounts=(16,), patterns=("60%",), alike=None, **options) -> Results:
+    """KL of five sources: `harm(source, pattern)` on average, draws with the SD `luck`, or `luck(pattern, amount)`."""
+    stream = random.Random(options.get("seed", 0))
+    rows = []
+    for source, pattern, amount in (
+        (s, p, n) for s in options.get("sources", SOURCES) for p in patterns for n in amounts
+    ):
+        for draw in range(draws):
+            sd = luck(pattern, amount) if callable(luck) else luck
+            mean = 1 + harm(source, pattern) + stream.gauss(0, sd)
+            items = tuple(mean + 0.01 * stream.gauss(0, 1) for _ in range(40))
+            rows.append(Result("t", "demo", source, "wanda", pattern, "uniform", "dense", amount, amount * 256, draw,
+                               "kl(wikitext2, tokens=4096)", "kl", "general", math.fsum(items) / 40, items, 0.0,
+                               (0.0,) * 40, None))  # fmt: skip
+    similarity = tuple(Similarity(s, "Jaccard to web", float(v), True) for s, v in (alike or {}).items())
+    return Results("t", "q", tuple(rows), (), 0, similarity, {}, options.get("stand_ins", {}))
+
+
+def judged(results: Results, written: str):
+    claims = read_claims(yaml.safe_load(f"[{{says: so, {written}}}]"), "study.yaml")
+    (one,) = judge(Findings(replace(results, claims=claims)))
+    return one
+
+
+def verdict(results: Results, written: str) -> str:
+    return judged(results, written).judgement.verdict
+
+
+ORDER = {name: 0.1 * i for i, name in enumerate(SOURCES)}  # c4 the best, code the worst
+APART = study(lambda source, _: ORDER[source])
+SAME = study(lambda *_: 0.0, luck=0.05)
+WIDER_AT_70 = study(lambda s, p: ORDER[s] * (1 if p == "70%" else 0.1), patterns=("60%", "70%"), luck=0.01)
+LUCK_AT_70 = study(
+    lambda s, _: ORDER[s], patterns=("60%", "70%"), draws=5, luck=lambda p, _: 0.2 if p == "70%" else 0.01
+)
+STEADIER = study(lambda s, _: ORDER[s], amounts=(16, 256), draws=5, luck=lambda _, n: 2.0 / n)
+SHAKIER = study(lambda s, _: ORDER[s], amounts=(16, 256), draws=5, luck=lambda _, n: n / 1000)
+SEVEN = (*SOURCES, "law", "news")
+
+
+@pytest.mark.parametrize(
+    ("results", "written", "wanted"),
+    [
+        (APART, "better: {first: {calibration: c4}, than: {calibration: pile}}", HELD),
+        (APART, "better: {first: {calibration: pile}, than: {calibration: c4}}", NOT),
+        (SAME, "better: {first: {calibration: pile}, than: {calibration: c4}}", CANNOT),
+        (APART, "better: {first: {calibration: c4}, than: {calibration: pile}, by: 0.05}", HELD),
+        (APART, "better: {first: {calibration: c4}, than: {calibration: pile}, by: 0.2}", NOT),
+        (APART, "better: {first: {calibration: c4}, than: {calibration: pile}, by: 0.1}", CANNOT),
+        (APART, "better: {first: {calibration: [c4, pile]}, than: {calibration: [oscar, wiki]}, by: 0.15}", HELD),
+        (APART, "better: {first: {calibration: pile}, than: [{calibration: oscar}, {calibration: wiki}]}", HELD),
+        (APART, "better: {first: {calibration: pile}, than: [{calibration: oscar}, {calibration: c4}]}", NOT),
+        (APART, "alike: {first: {calibration: c4}, than: {calibration: pile}, margin: 0.2}", HELD),
+        (APART, "alike: {first: {calibration: c4}, than: {calibration: pile}, margin: 0.05}", NOT),
+        (SAME, "alike: {first: {calibration: c4}, than: {calibration: pile}, margin: 0.05}", CANNOT),
+        (APART, "best: {calibration: c4, of: [pile, oscar, wiki]}", HELD),
+        (APART, "best: {calibration: pile, of: [c4, oscar, wiki]}", NOT),
+        (SAME, "best: {calibration: c4, of: [pile, oscar, wiki]}", CANNOT),
+        (APART, "not_best: {calibration: pile, of: [c4, oscar, wiki]}", HELD),
+        (APART, "not_best: {calibration: c4, of: [pile, oscar, wiki]}", NOT),
+        (SAME, "not_best: {calibration: c4, of: [pile, oscar, wiki]}", CANNOT),
+        (APART, "order: {calibrations: [c4, pile, oscar, wiki]}", HELD),
+        (APART, "order: {calibrations: [c4, oscar, pile, wiki]}", NOT),
+        (SAME, "order: {calibrations: [c4, pile, oscar]}", CANNOT),
+        (APART, "sources_differ: {by: 0.05}", HELD),
+        (APART, "sources_differ: {by: 0.5}", NOT),
+        (SAME, "sources_differ: {by: 0.02}", CANNOT),
+        (APART, "sources_alike: {margin: 0.5}", HELD),
+        (APART, "sources_alike: {margin: 0.05}", NOT),
+        (SAME, "sources_alike: {margin: 0.02}", CANNOT),
+        (WIDER_AT_70, "sources_differ_more: {first: {pattern: 70%}, than: {pattern: 60%}}", HELD),
+        (WIDER_AT_70, "sources_differ_more: {first: {pattern: 60%}, than: {pattern: 70%}}", NOT),
+        (LUCK_AT_70, "sources_differ_more: {first: {pattern: 70%}, than: {pattern: 60%}}", CANNOT),
+        (LUCK_AT_70, "sources_differ_more: {first: {pattern: 60%}, than: {pattern: 70%}, measure: share}", HELD),
+        (LUCK_AT_70, "sources_differ_more: {first: {pattern: 70%}, than: {pattern: 60%}, measure: share}", NOT),
+        (LUCK_AT_70, "draws_differ_more: {first: {pattern: 70%}, than: {pattern: 60%}}", HELD),
+        (LUCK_AT_70, "draws_differ_more: {first: {pattern: 60%}, than: {pattern: 70%}}", NOT),
+        (WIDER_AT_70, "draws_differ_more: {first: {pattern: 70%}, than: {pattern: 60%}}", CANNOT),
+        (STEADIER, "draws_differ_less_with_amount: {}", HELD),
+        (SHAKIER, "draws_differ_less_with_amount: {}", NOT),
+        (study(lambda *_: 0.0, amounts=(16, 32)), "draws_differ_less_with_amount: {}", CANNOT),
+    ],
+)  # fmt: skip
+def test_a_verdict_follows_from_where_the_interval_lies(results, written, wanted):
+    one = judged(results, written)
+    assert one.judgement.verdict == wanted, one
+    assert one.judgement.estimate.low <= one.judgement.estimate.value < one.judgement.estimate.high
+    assert one.judgement.what and one.why
+
+
+@pytest.mark.parametrize(
+    ("alike", "sign", "wanted"),
+    [
+        ({name: -i for i, name in enumerate(SEVEN)}, "better", HELD),
+        ({name: -i for i, name in enumerate(SEVEN)}, "worse", NOT),
+        ({name: i for i, name in enumerate(SEVEN)}, "worse", HELD),
+        (dict(zip(SEVEN, (3, 1, 6, 2, 7, 4, 5), strict=True)), "better", CANNOT),
+        ({name: -i for i, name in enumerate(SOURCES[:3])}, "better", CANNOT),
+    ],
+)
+def test_likeness_goes_with_the_result_or_does_not(alike, sign, wanted):
+    results = study(lambda s, _: 0.1 * SEVEN.index(s), sources=SEVEN, alike=alike)
+    one = judged(results, f"goes_with: {{measure: 'Jaccard*', sign: {sign}}}")
+    assert one.judgement.verdict == wanted, one
+    if len(alike) < 4:
+        assert "it takes four" in one.why
+
+
+def test_every_kind_was_judged():
+    tried = {mark.split(":")[0] for mark in (args[1] for args in
+             test_a_verdict_follows_from_where_the_interval_lies.pytestmark[0].args[1])}  # fmt: skip
+    assert tried | {"goes_with", "not_measured"} == set(KINDS)
+
+
+ONE_DRAW = study(lambda source, _: ORDER[source], draws=1, alike={name: -i for i, name in enumerate(SOURCES)})
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "better: {first: {calibration: c4}, than: {calibration: pile}}",
+        "alike: {first: {calibration: c4}, than: {calibration: pile}, margin: 9}",
+        "best: {calibration: c4, of: [pile, oscar]}",
+        "not_best: {calibration: pile, of: [c4, oscar]}",
+        "order: {calibrations: [c4, pile]}",
+        "sources_differ: {}",
+        "sources_alike: {margin: 9}",
+    ],
+)
+def test_one_draw_tells_nothing(written):
+    one = judged(ONE_DRAW, written)
+    assert one.judgement.verdict == CANNOT and "one draw" in one.why
+
+
+def test_what_has_no_power_says_what_could_have_been_seen():
+    one = judged(SAME, "better: {first: {calibration: pile}, than: {calibration: c4}}")
+    assert "the interval holds 0, and 80 % of such studies find" in one.why
+    seen = float(one.why.split("find ")[1].split(" or")[0])
+    times, found = 300, 0
+    for seed in range(times):
+        results = study(lambda s, _: seen * (s == "c4"), luck=0.05, sources=("c4", "pile"), seed=seed + 1)
+        found += verdict(results, "better: {first: {calibration: pile}, than: {calibration: c4}}") == HELD
+    assert found / times > 0.5  # the power at an SD that was itself estimated from three draws
+
+
+def test_a_claim_about_a_stand_in_cannot_be_told_and_elsewhere_it_is_labelled():
+    results = replace(APART, stand_ins={"oscar": "63 long pages"})
+    about = judged(results, "better: {first: {calibration: c4}, than: {calibration: oscar}}")
+    assert about.judgement.verdict == CANNOT and "oscar stands in: 63 long pages" in about.why
+    beside = judged(results, "better: {first: {calibration: c4}, than: {calibration: [oscar, wiki]}}")
+    assert beside.judgement.verdict == HELD and "oscar stands in" in beside.why
+    of_others = judged(results, "not_best: {calibration: wiki, of: [oscar, code]}")
+    assert of_others.judgement.verdict == NOT and "oscar is left out" in of_others.why  # the stand-in alone was better
+    assert verdict(APART, "not_best: {calibration: wiki, of: [oscar, code]}") == HELD
+
+
+def test_cells_that_are_not_there_are_not_measured():
+    gone = replace(APART, rows=tuple(row for row in APART.rows if row.calibration != "pile"))
+    one = judged(gone, "better: {first: {calibration: c4}, than: {calibration: pile}}")
+    assert one.judgement.verdict == CANNOT and one.why.startswith("not measured: no result of calibration pile")
+    best = judged(gone, "best: {calibration: c4, of: [pile, oscar]}")
+    assert best.judgement.verdict == HELD and "pile is left out" in best.why
+    assert judged(APART, "not_measured: it needs DCLM-7B").why == "not measured: it needs DCLM-7B"
+    assert verdict(replace(APART, rows=()), "sources_differ: {}") == CANNOT
+
+
+@pytest.mark.parametrize("right", [10, 100])
+def test_a_task_whose_dense_model_guesses_tells_nothing(right):
+    answers = tuple(float(i < right) for i in range(200))
+    rows = tuple(replace(row, evaluation="boolq", metric="accuracy", dense_items=answers, chance=0.5)
+                 for row in APART.rows)  # fmt: skip
+    one = judged(replace(APART, rows=rows), "better: {first: {calibration: c4}, than: {calibration: pile}}")
+    assert one.judgement.verdict == CANNOT and "within noise of chance in boolq" in one.why
+
+
+def test_settings_are_compared_with_their_like():
+    """c4 is better at both patterns, and is there at 70 % alone with another amount, where everything is worse."""
+    both = study(lambda s, p: ORDER[s] + 5 * (p == "70%"), patterns=("60%", "70%"))
+    lacking = tuple(row for row in both.rows if row.calibration != "pile" or row.pattern == "60%")
+    one = judged(replace(both, rows=lacking), "better: {first: {calibration: c4}, than: {calibration: pile}}")
+    assert one.judgement.verdict == HELD and "1 of 2 settings have all of them" in one.why
+    assert one.judgement.estimate.value == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_mean_over_settings_is_that_of_the_differences():
+    both = study(lambda s, p: ORDER[s] * (1 + (p == "70%")), patterns=("60%", "70%"))
+    written = "better: {first: {calibration: c4}, than: {calibration: pile}, where: {pattern: P}}"
+    found = {p: judged(both, written.replace("P}", f"{p}}}")) for p in ("60%", "70%", "'*'")}
+    values = {p: one.judgement.estimate.value for p, one in found.items()}
+    assert values["'*'"] == pytest.approx((values["60%"] + values["70%"]) / 2)
+
+
+def test_a_better_kl_is_a_lower_one_and_a_better_accuracy_a_higher():
+    written = (
+        "better: {first: {calibration: c4}, than: {calibration: gsm8k:icl}, where: {method: wanda, evaluation: E}}"
+    )
+    for evaluation in ("kl(gsm8k)", "perplexity(wikitext2)", "boolq"):
+        assert verdict(made_up(apart=4), written.replace("E}", f"'{evaluation}'}}")) == HELD
+
+
+def test_perplexity_and_kl_have_no_mean():
+    one = judged(made_up(), "better: {first: {calibration: c4}, than: {calibration: wikitext2}}")
+    assert one.judgement.verdict == CANNOT and "let the claim name an evaluation" in one.why
+
+
+def test_a_method_without_data_is_compared_by_its_items():
+    written = "better: {first: {method: wanda}, than: {method: magnitude}, where: {evaluation: kl(gsm8k)}}"
+    assert verdict(made_up(apart=0), written) == HELD
+
+
+def test_two_tables_are_the_paired_difference():
+    stream = random.Random(0)
+    a, b = ([[stream.gauss(0, 1) for _ in range(9)] for _ in range(n)] for n in (3, 4))
+    found, plain = weighed_sum([Weighed(1.0, "a", 0, a), Weighed(-1.0, "b", 0, b)]), paired_by_item(a, b)
+    assert found == plain
+    halves = weighed_sum([Weighed(0.5, "a", 0, a), Weighed(0.5, "a", 0, a), Weighed(-1.0, "b", 0, b)])
+    assert halves.estimate.high == pytest.approx(plain.estimate.high)  # the same twice is not known any better
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[{says: a, beter: {}}]", r"claims\.0: unknown option 'beter'; did you mean 'better'\?"),
+        ("[{says: a, best: {calibration: c4, of: []}}, 1]", r"claims\.1: expected a mapping with says"),
+        ("[{says: a}]", r"claims\.0: expected says and one of better"),
+        ("[{best: {calibration: c4, of: []}}]", r"claims\.0: expected says and one of better"),
+        ("[{says: a, better: {first: {calibraton: c4}, than: {}}}]", r"better: first: .*did you mean 'calibration'\?"),
+        ("[{says: a, better: {frist: {}}}]", r"better: unknown option 'frist'; did you mean 'first'\?"),
+        ("[{says: a, alike: {first: {}, than: {}}}]", r"alike: margin is missing"),
+        ("[{says: a, goes_with: {measure: a, sign: up}}]", r"goes_with: sign: .*'better' or 'worse'"),
+        ("{}", r"claims: expected a list"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(written, said):
+    with pytest.raises(ConfigError, match=said):
+        read_claims(yaml.safe_load(written), "study.yaml")
+
+
+def test_a_claim_about_what_the_study_has_not_is_a_mistake():
+    settings = [row.setting for row in APART.rows]
+
+    def check(written):
+        check_claims(read_claims(yaml.safe_load(f"[{{says: a, {written}}}]"), "s.yaml"), settings, "s.yaml")
+
+    check("better: {first: {calibration: c4}, than: {calibration: 'p*'}, where: {evaluation: kl(wikitext2)}}")
+    with pytest.raises(ConfigError, match=r"claims\.0: first: no calibration of this study is 'pyle'; did you mean 'pile'"):
+        check("better: {first: {calibration: pyle}, than: {calibration: pile}}")
+    with pytest.raises(ConfigError, match=r"claims\.0: where: no num_samples of this study is '64'"):
+        check("sources_differ: {where: {num_samples: 64}}")
+
+
+def test_an_evaluation_may_be_written_without_its_options():
+    assert matches("evaluation", "kl(c4, tokens=4096, length=256)", "kl(c4)")
+    assert matches("evaluation", "bandari/gsm8k(examples=50)", "bandari/*")
+    assert not matches("evaluation", "kl(c4, tokens=4096)", "kl(c4, tokens=8192)")
+    assert not matches("method", "sparsegpt(damping=0.1)", "sparsegpt")  # that is another method
+    assert not matches("method", "wanda_variant", "wanda")
+
+
+def test_the_page_and_the_files_have_the_claims(tmp_path):
+    claims = read_claims(yaml.safe_load("[{says: <b>, best: {calibration: c4, of: [pile]}}]"), "study.yaml")
+    made = tables(Findings(replace(APART, claims=claims)))
+    (table,) = [one for one in made if one.name == "claims"]
+    (row,) = table.records()
+    assert (row["claim"], row["in the paper"], row["verdict"]) == ("<b>", "figure not verified", "held")
+    assert row["measured"]["low"] > 0
+    write_claims(replace(APART, claims=claims), tmp_path / "a.claims.json")
+    (written,) = json.loads((tmp_path / "a.claims.json").read_text())["claims"]
+    assert (written["id"], written["verdict"], written["measured"]) == (claims[0].id, "held", row["measured"])
+    assert not [one for one in tables(Findings(APART)) if one.name == "claims"]
