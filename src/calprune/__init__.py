@@ -17,6 +17,7 @@ _HOMES = {  # the public names and their modules, imported when asked for: `calp
     "Pruning": "pruning",
     "Statistics": "statistics",
     "UserError": "config",
+    "choose": "choosing.choose",
     "load": "models",
     "make_set": "calibration.recipe",
     "parse_method": "methods",

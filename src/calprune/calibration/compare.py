@@ -86,7 +86,7 @@ class Comparison:
                 sites = [site for site in linears(module) if f"{block}.{site.name}" in chosen]
 
                 def keep(sums: Statistics, block: str = block, sites: list[Linear] = sites) -> Keep:
-                    return self._keep(block, sites, sums.of_block(block))
+                    return _keep(self.job, block, sites, sums.of_block(block))
 
                 met = [one.meet(keep) for one in halved] or [(next(sums), []) for sums in whole]
                 a, b = (sums for sums, _ in met)
@@ -96,16 +96,38 @@ class Comparison:
         finally:
             model.train(training)
 
-    def _keep(self, block: str, sites: Sequence[Linear], stats: BlockStats) -> Keep:
-        kept = {}
-        for site in sites:
-            try:
-                stats[site.name].check()
-                kept[site.name] = self.job.method(site.weight, stats[site.name], self.job.pattern) != 0
-            except Exception as e:
-                e.add_note(f"while pruning {block}.{site.name} to {self.job.pattern} with {self.job.method}")
-                raise
-        return kept
+
+def _keep(job: Pruning, block: str, sites: Sequence[Linear], stats: BlockStats) -> Keep:
+    kept = {}
+    for site in sites:
+        try:
+            stats[site.name].check()
+            kept[site.name] = job.method(site.weight, stats[site.name], job.pattern) != 0
+        except Exception as e:
+            e.add_note(f"while pruning {block}.{site.name} to {job.pattern} with {job.method}")
+            raise
+    return kept
+
+
+def agreement(
+    job: Pruning, model: nn.Module, given: Sequences, batch_size: int | None = None
+) -> tuple[tuple[int, ...], list[float]]:
+    """Budgets in sequences, and how far two halves of so many agree on what is kept (intersection over union, all
+    linears together). Raises UserError where the set has too few sequences."""
+    chosen, halving = job.plan(model), halve(given, "the set")
+
+    def collect(rows: Sequences) -> Iterator[Statistics]:
+        for name, stats in Statistics(job.method.needs, {}).collecting(model, rows, batch_size=batch_size):
+            yield Statistics(job.method.needs, {}, {name: stats})
+
+    halves, total = _Halves(halving, collect), [Overlap(0, 0) for _ in halving.budgets]
+    name, modules = find_blocks(model)
+    for i, module in enumerate(modules):
+        block = f"{name}.{i}"
+        sites = [site for site in linears(module) if f"{block}.{site.name}" in chosen]
+        _, found = halves.meet(lambda sums, b=block, s=sites: _keep(job, b, s, sums.of_block(b)))
+        total = [a.plus(b) for a, b in zip(total, found, strict=True)]
+    return halving.budgets, [overlap.iou for overlap in total]
 
 
 class _Halves:

@@ -3,13 +3,14 @@
 `calprune --help` imports no torch.
 """
 
-from calprune.cli import calib, check, compare, demo, evaluate, export, prune, similar, sources, study, synth
+from calprune.cli import calib, check, choose, compare, demo, evaluate, export, prune, similar, sources, study, synth
 from calprune.cli.app import app, main
 
 __all__ = [
     "app",
     "calib",
     "check",
+    "choose",
     "compare",
     "demo",
     "evaluate",

@@ -25,8 +25,10 @@ def windows_of(
     tokenizer: PreTrainedTokenizerBase,
     length: int = 512,
     limit_tokens: int | None = None,
+    skip_tokens: int = 0,
 ) -> Int[Tensor, "n T"]:
-    """Windows of `length` tokens from the documents in their order, `limit_tokens` tokens in all at most.
+    """Windows of `length` tokens from the documents in their order, `limit_tokens` tokens in all at most; the windows
+    that fit into the first `skip_tokens` are left out, so that two parts of a text share no token.
 
     Documents are joined, each followed by a blank line, and tokenised without special tokens; one that was made as
     tokens is taken as it is. Windows do not overlap, and what is left at the end is left out. Where the tokenizer
@@ -42,10 +44,14 @@ def windows_of(
     begin = find_marks(tokenizer).begin
     start = [] if begin is None else [begin]
     take = length - len(start)
-    wanted = None if limit_tokens is None else limit_tokens // length * take
-    stream = list(islice(_tokens(documents, tokenizer), wanted))
+    left_out = skip_tokens // length * take
+    wanted = None if limit_tokens is None else left_out + limit_tokens // length * take
+    stream = list(islice(_tokens(documents, tokenizer), left_out, wanted))
     if len(stream) < take:
-        raise UserError(f"the text is too short: {len(stream)} tokens do not fill one window of {length} tokens")
+        beyond = f" beyond the {skip_tokens:,} that are skipped" if skip_tokens else ""
+        raise UserError(
+            f"the text is too short: {len(stream)} tokens{beyond} do not fill one window of {length} tokens"
+        )
     rows = torch.tensor(stream[: len(stream) // take * take]).view(-1, take)
     return torch.cat([torch.tensor(start, dtype=torch.long).expand(len(rows), -1), rows], dim=1)
 

@@ -1,6 +1,7 @@
 """A study's page: one HTML file with its charts, its tables and the library that draws them, for a browser offline."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -50,22 +51,41 @@ class Section:
     blocks: tuple[tuple[str, str], ...] = ()  # a title with lines to copy
 
 
+@dataclass(frozen=True)
+class Head:
+    """What stands above the sections."""
+
+    kicker: str
+    title: str
+    question: str
+    size: str  # how much it is, in one line
+    answer: Sequence[str]  # sentences
+    warnings: Sequence[str]
+
+
 def page(findings: Findings) -> str:
+    """The page of a study as text."""
+    results = findings.results
+    head = Head("calprune study", results.title, results.question, size_of(findings), answer(findings),
+                warnings(findings))  # fmt: skip
+    return render(head, _sections(findings))
+
+
+def render(head: Head, given: Sequence[Section]) -> str:
     """The page as text. Everything from outside is escaped; missing altair is one line that says what to install."""
     altair()
     from jinja2 import Environment, StrictUndefined
 
     from calprune import __version__
 
-    sections = [one for one in _sections(findings) if one.panels or one.tables or one.points or one.blocks or one.text]
+    sections = [one for one in given if one.panels or one.tables or one.points or one.blocks or one.text]
     specs: dict[str, Any] = {}
     drawn = [_shown(section, specs) for section in sections]
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_part("page.html"))
     from markupsafe import Markup
 
     return template.render(
-        title=findings.results.title, question=findings.results.question, size=size_of(findings),
-        answer=answer(findings), warnings=warnings(findings), sections=drawn, version=__version__,
+        top=head, sections=drawn, version=__version__,
         style=Markup(_part("page.css")), script=Markup(_part("page.js")), library=Markup(_library() if specs else ""),
         specs=Markup(json.dumps(specs, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
     )  # fmt: skip

@@ -22,6 +22,7 @@ class OnText:
     of: str  # a text as `evaluate.text.open_text` takes it
     tokens: int = 8192  # of the text, at most
     length: int = 512  # of a window
+    skip: int = 0  # tokens at the text's beginning: they are another evaluation's
 
     version: ClassVar[int] = 1
 
@@ -30,7 +31,8 @@ class OnText:
             raise ConfigError(f"expected tokens >= length >= 2; got tokens={self.tokens}, length={self.length}")
 
     def __str__(self) -> str:
-        sizes = [f"{n}={v}" for n, v in (("tokens", self.tokens), ("length", self.length)) if v != getattr(OnText, n)]
+        sizes = [f"{n}={v}" for n in ("tokens", "length", "skip")
+                 if (v := getattr(self, n)) != getattr(OnText, n)]  # fmt: skip
         return f"{self.metric}({', '.join([self.of, *sizes])})"
 
     @property
@@ -38,9 +40,9 @@ class OnText:
         return capability_of(self.of)
 
     @property
-    def text(self) -> tuple[str, int, int]:
+    def text(self) -> tuple[str, int, int, int]:
         """What perplexity and KL can share one pass over."""
-        return (self.of, self.tokens, self.length)
+        return (self.of, self.tokens, self.length, self.skip)
 
 
 Evaluation = OnText | Task

@@ -50,7 +50,7 @@ class _OneModel:
 
     loaded: Model
     dense: list[Tensor]
-    references: dict[tuple[str, int, int], DenseReference] = field(default_factory=dict)
+    references: dict[tuple[str, int, int, int], DenseReference] = field(default_factory=dict)
 
     def restore(self) -> None:
         with torch.no_grad():
@@ -159,11 +159,11 @@ class Session:
                 raise
         return made
 
-    def _reference(self, one: _OneModel, text: tuple[str, int, int]) -> DenseReference:
+    def _reference(self, one: _OneModel, text: tuple[str, int, int, int]) -> DenseReference:
         if text not in one.references:
-            of, tokens, length = text
+            of, tokens, length, skip = text
             found = open_text(of, one.loaded.tokenizer, self.knobs.data_root, model=one.loaded)
-            windows = windows_of(found.documents, one.loaded.tokenizer, length, tokens)
+            windows = windows_of(found.documents, one.loaded.tokenizer, length, tokens, skip)
             one.references[text] = self._timed("dense", lambda: DenseReference(one.loaded.model, windows))
         return one.references[text]
 
@@ -184,7 +184,7 @@ class Session:
 
     def _judge(self, trial: Trial, one: _OneModel, names: list[str]) -> None:
         """Write the pruned model's results; perplexity and KL on one text share a pass."""
-        compared: dict[tuple[str, int, int], Any] = {}
+        compared: dict[tuple[str, int, int, int], Any] = {}
         for name in names:
             evaluation, started = self.evaluations[name], time.perf_counter()
             if isinstance(evaluation, OnText):

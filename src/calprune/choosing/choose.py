@@ -1,0 +1,69 @@
+"""Choose calibration data for a model: from the question to the pruned model, stage by stage.
+
+    gate        do the sources differ more than draws of one source do? If not, the uniform mixture is used
+    search      from sums alone: what each source costs each capability, and the shares that cost least
+    halving     the best few by KL to the dense model, at growing token budgets
+    judgement   the finalists, three draws or more, against the default and the uniform mixture, on fresh text
+    result      the winner pruned with pruned propagation, and saved with its set and card
+
+DIR/question.json · <stage>.json (presence means done) · runs/ (a study) · statistics/ (until the end) · calibration/ ·
+model/. The same question goes on where it was stopped.
+"""
+
+import shutil
+from pathlib import Path
+
+from calprune.choosing.choice import UNIFORM, Choice, Gate, Halving, Judgement, Result, Search
+from calprune.choosing.clock import Clock
+from calprune.choosing.final import halving, judgement, result
+from calprune.choosing.gate import gate
+from calprune.choosing.job import Job, Said
+from calprune.choosing.mixture import rounded
+from calprune.choosing.question import Question, check_apart
+from calprune.choosing.search import search
+from calprune.config import UserError, identity
+from calprune.store import read_json, write_json
+from calprune.study.session import Knobs
+
+
+def choose(
+    question: Question,
+    out: str | Path,
+    *,
+    knobs: Knobs = Knobs(),
+    budget: float | None = None,
+    said: Said = lambda line: None,
+) -> Choice:
+    """Answer the question in the folder `out`, or go on there. `budget`: seconds for this call; `said` is told what
+    goes on.
+
+    Raises UserError where a source is also what is judged on, fewer than two sources can be used, the budget does not
+    suffice for the gate, or the folder holds something else.
+    """
+    folder = Path(out)
+    check_apart(question, knobs.data_root)
+    _check_folder(folder, question)
+    job = Job(question, folder, knobs, Clock(budget), said)
+    write_json(folder / "question.json", {"format": 1, "id": identity(question.written()), **question.written()})
+    gated: Gate = job.stage(Gate, lambda: gate(job))
+    searched: Search | None = None
+    halved: Halving | None = None
+    judged: Judgement | None = None
+    winner, shares = UNIFORM, rounded(dict.fromkeys(gated.used, 1.0))
+    if gated.matters:
+        searched = found = job.stage(Search, lambda: search(job, gated))
+        halved = best = job.stage(Halving, lambda: halving(job, gated, found))
+        judged = job.stage(Judgement, lambda: judgement(job, gated, found, best))
+        winner, shares = best.finalists[0], found.mixtures[best.finalists[0]]
+    done: Result = job.stage(Result, lambda: result(job, winner, shares))
+    shutil.rmtree(folder / "statistics", ignore_errors=True)
+    return Choice(question, gated, searched, halved, judged, done, folder, tuple(job.left_out))
+
+
+def _check_folder(folder: Path, question: Question) -> None:
+    if (folder / "question.json").is_file():
+        if read_json(folder / "question.json", "a question")["id"] != identity(question.written()):
+            raise UserError(f"{folder} holds the answer to another question (its question.json): name another folder "
+                            "with --out")  # fmt: skip
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"output folder {folder}: it holds something else; name a folder that is absent or empty")

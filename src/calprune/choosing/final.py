@@ -1,0 +1,175 @@
+"""The end: candidates judged by KL at growing budgets, the finalists' verdict on fresh text, and the pruned model."""
+
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from calprune.calibration.compare import agreement
+from calprune.calibration.halves import enough
+from calprune.checkpoint import describe, save_pruned
+from calprune.choosing.candidates import Judged, Round, budgets
+from calprune.choosing.choice import UNIFORM, Contrast, Gate, Halving, Judgement, Result, Search
+from calprune.choosing.clock import told
+from calprune.choosing.job import FINALISTS, Job, spec_of
+from calprune.choosing.search import source_sums
+from calprune.choosing.sums import Shares
+from calprune.config import UserError
+from calprune.evaluate.divergence import DenseReference
+from calprune.pruning import Pruning
+from calprune.report.comparisons import Cell
+from calprune.uncertainty import Difference, holm, paired_by_item, rank_correlation, verdict
+
+OVERALL = "all, as weighted"
+
+
+def halving(job: Job, gate: Gate, search: Search) -> Halving:
+    """Successive halving of the candidates, the best of the proxy first, as far as time allows (Jamieson and Talwalkar,
+    "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016)."""
+    weights = job.question.weights
+    if not search.proxy or not job.has_time():
+        job.left_out.append("judging candidates end to end before the verdict: no time")
+        best = _best_of_gate(job, gate)
+        return Halving((), (), dict.fromkeys(weights), (UNIFORM, best)[: 1 if best == UNIFORM else 2])
+    judged = Judged(job.model, job.question.method, job.question.pattern, source_sums(job, gate), job.searched)
+
+    def proxy(name: str) -> float:
+        return math.fsum(weights[c] * r for c, r in search.regret(search.proxy[name]).items())
+
+    left, rounds = sorted(search.mixtures, key=proxy), []
+    for budget in budgets(job.question.tokens):
+        found: dict[str, dict[str, float]] = {}
+        for name in left:
+            if len(found) >= FINALISTS and not job.has_time():
+                break
+            found[name] = judged.divergence(search.mixtures[name], budget)
+            job.said(f"{budget} tokens: {name} {math.fsum(weights[c] * kl for c, kl in found[name].items()):.4f}")
+        if len(found) < len(left):
+            job.left_out.append(f"{len(left) - len(found)} candidates at {budget} tokens: no time")
+        rounds.append(Round(budget, found))
+        left = rounds[-1].order(weights)[: max(FINALISTS, math.ceil(len(found) / 2))]
+        if not job.has_time():
+            break
+    return Halving(
+        tuple(one.tokens for one in rounds),
+        tuple(one.divergence for one in rounds),
+        {c: _correlation(search, rounds[0], c) for c in weights},
+        tuple(rounds[-1].order(weights)[:FINALISTS]),
+    )
+
+
+def _best_of_gate(job: Job, gate: Gate) -> str:
+    """The source with the lowest weighted mean KL in the gate's trials."""
+    means = {source: _weighted(job, _cells(job, [source])[source]).mean() for source in gate.used}
+    return min(means, key=lambda source: float(means[source]))
+
+
+def _correlation(search: Search, first: Round, capability: str):
+    pairs = [(search.proxy[name][capability], kl[capability]) for name, kl in first.divergence.items()]
+    return rank_correlation(*zip(*pairs, strict=True)) if len(pairs) > 1 else None
+
+
+def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgement:
+    """The finalists' draws against those of the default and of the uniform mixture."""
+    finalists = list(halving.finalists)
+    against = [name for name in (_default(job, gate), UNIFORM) if name]
+    calibrations = {name: name for name in gate.used} | {
+        name: spec_of(search.mixtures.get(name, {name: 1.0})) for name in [*against, *finalists]
+    }
+    made, text = job.trials.plan(calibrations)
+    if len(finalists) > 1 and job.trials.estimate(made) > job.clock.left():
+        job.left_out.append(f"the verdict on {finalists[1]}: no time")
+        if finalists[1] not in (*gate.used, *against):
+            calibrations.pop(finalists[1])
+            made, text = job.trials.plan(calibrations)
+        finalists = finalists[:1]
+    if (needed := job.trials.estimate(made)) > job.clock.left():
+        raise UserError(f"the budget ends before the verdict, which takes about {told(needed)}; what was done is kept: "
+                        "the same command goes on, or give a larger --budget")  # fmt: skip
+    failed = job.trials.run(made, text, job.clock, job.said)
+    for name, why in failed.items():
+        if name in finalists:
+            raise UserError(f"{name}: {why}")
+        job.said(f"the verdict goes without {name}: {why}")
+    cells = _cells(job, [name for name in calibrations if name not in failed])
+    against = [name for name in against if name in cells]
+    pairs = [(one, other) for one in finalists for other in against if one != other]
+    found = [(one, other, c, d) for one, other in pairs for c, d in _differences(job, cells[one], cells[other]).items()]
+    adjusted = holm([d.p for *_, d in found])
+    contrasts = tuple(
+        Contrast(one, other, c, d.estimate, p, verdict(d, p, lower_is_better=True))
+        for (one, other, c, d), p in zip(found, adjusted, strict=True)
+    )
+    return Judgement(contrasts, *_halves(job, spec_of(search.mixtures[finalists[0]])))
+
+
+def _default(job: Job, gate: Gate) -> str | None:
+    """The default, where it can be had."""
+    name = job.question.default
+    if name is None or name in gate.used:
+        return name
+    try:
+        job.trials.plan({name: name})
+        return name
+    except UserError as e:
+        job.said(f"the verdict goes without the default {name}: {e}")
+        return None
+
+
+def _cells(job: Job, calibrations: Sequence[str]) -> dict[str, dict[str, Cell]]:
+    """By calibration and capability."""
+    names = {str(evaluation): name for name, evaluation in job.trials.evaluations("kl").items()}
+    found: dict[str, dict[str, Cell]] = {}
+    for cell in job.trials.findings(calibrations).cells:
+        found.setdefault(cell.of.calibration, {})[names[cell.of.evaluation]] = cell
+    return found
+
+
+def _differences(job: Job, one: Mapping[str, Cell], other: Mapping[str, Cell]) -> dict[str, Difference]:
+    by = {name: paired_by_item(cell.items, other[name].items) for name, cell in one.items()}
+    return by | {OVERALL: paired_by_item(_weighted(job, one), _weighted(job, other))} if len(by) > 1 else by
+
+
+def _weighted(job: Job, cells: Mapping[str, Cell]) -> np.ndarray:
+    """(draws, items): the i-th item of each capability, weighted and added. Their mean is the weighted mean where all
+    capabilities have as many items; of those that have more, the last are left out."""
+    items = min(len(cell.items[0]) for cell in cells.values())
+    return sum(weight * np.asarray(cells[name].items)[:, :items] for name, weight in job.question.weights.items())
+
+
+def _halves(job: Job, spec: str) -> tuple[tuple[tuple[int, float], ...], int | None]:
+    """How far halves of the winner's set lead to the same mask, and how much of it would have been enough."""
+    q = job.question
+    if not job.has_time() or q.num_samples < 4:
+        job.left_out.append("how much data is enough: no time" if q.num_samples >= 4 else
+                            "how much data is enough: fewer than 4 sequences cannot be halved and doubled")  # fmt: skip
+        return (), None
+    given = job.set_of(spec, seed=0)
+    budgets, overlaps = agreement(Pruning(q.method, q.pattern), job.model.model, given, job.knobs.batch_size)
+    return tuple(zip(budgets, overlaps, strict=True)), enough(budgets, overlaps)
+
+
+def result(job: Job, winner: str, shares: Shares) -> Result:
+    """Collect the winner's set anew with pruned propagation, prune, judge and save."""
+    q, spec = job.question, spec_of(shares)
+    references = {name: DenseReference(job.model.model, rows) for name, rows in job.fresh.items()}
+    given = job.set_of(spec, seed=0)
+    pruning, started = Pruning(q.method, q.pattern), time.perf_counter()
+    with torch.no_grad():
+        blocks = pruning.blocks(job.model.model, given, batch_size=job.knobs.batch_size)
+        reports = [report for block in blocks for report in block]
+    about = {"asked": spec, "id": given.id, "recipe": given.recipe, "counts": dict(given.counts),
+             "licences": sorted(set(given.licences.values()))}  # fmt: skip
+    told = describe(pruning, job.model, reports, time.perf_counter() - started) | {"calibration": about}
+    for name in ("calibration", "model"):  # of a run that was killed before it said that it was done
+        shutil.rmtree(job.folder / name, ignore_errors=True)
+    given.save(job.folder / "calibration")
+    save_pruned(job.model, told, job.folder / "model")
+    compared = {name: one.compare(job.model.model) for name, one in references.items()}
+    perplexity = {name: (references[name].perplexity().estimate().value, pruned.estimate().value)
+                  for name, (_, pruned) in compared.items()}  # fmt: skip
+    divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
+    return Result(winner, spec, divergence, perplexity, job.clock.spent())

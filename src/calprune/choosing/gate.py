@@ -1,0 +1,95 @@
+"""The gate: do the sources differ more than draws of one source do, for this model, method and pattern?"""
+
+from collections.abc import Iterable, Sequence
+
+from calprune.calibration.check import check_set
+from calprune.calibration.contamination import Evaluations
+from calprune.calibration.opened import is_file
+from calprune.calibration.set import is_set
+from calprune.calibration.sources import find_source
+from calprune.calibration.spec import parse_spec
+from calprune.choosing.choice import Gate, Told
+from calprune.choosing.clock import told
+from calprune.choosing.job import Job
+from calprune.config import ConfigError, UserError
+
+
+class NothingToChoose(UserError):
+    """One source alone can be used."""
+
+
+def gate(job: Job) -> Gate:
+    """Run the draws of each source and compare them. Raises UserError where the budget does not suffice, and
+    NothingToChoose where fewer than two sources can be used; the trials of the one are then whole."""
+    sources, dropped = _reachable(job)
+    made, text = job.trials.plan({source: source for source in sources})
+    needed, missing = job.trials.estimate(made), len(job.trials.missing(made))
+    if needed > job.clock.left():
+        raise UserError(f"--budget {told(job.clock.seconds or 0)} is too small: the gate alone takes about "
+                        f"{told(needed)} here ({missing} trials); give {told(2 * needed)} or more, or fewer sources, "
+                        "tokens or draws")  # fmt: skip
+    failed = job.trials.run(made, text, job.clock, job.said)
+    dropped |= _said(job, failed)
+    used = tuple(source for source in sources if source not in failed)
+    if len(used) < 2:
+        raise NothingToChoose(f"nothing to choose: {used[0] if used else 'no source'} is all that can be used")
+    return Gate(_compared(job, used), used, dropped, _wording(job, used), job.question.num_samples * job.question.draws)
+
+
+def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:
+    """The sources that can be planned with, and why the others cannot."""
+    found, dropped = [], {}
+    for source in job.question.sources:
+        try:
+            job.trials.plan({source: source})
+            found.append(source)
+        except ConfigError:  # a mistake in the words, not a source that is away
+            raise
+        except UserError as e:
+            dropped[source] = str(e)
+    _said(job, dropped)
+    if not found:
+        raise UserError(f"none of the sources can be used: {'; '.join(dropped.values())}")
+    return found, dropped
+
+
+def _said(job: Job, dropped: dict[str, str]) -> dict[str, str]:
+    for source, why in dropped.items():
+        job.said(f"going on without {source}: {why}")
+    return dropped
+
+
+def _compared(job: Job, sources: Sequence[str]) -> dict[str, Told]:
+    findings = job.trials.findings(sources)
+    by_evaluation = {comparison.of.evaluation: comparison for comparison in findings.comparisons}
+    found = {}
+    for name, evaluation in job.trials.evaluations("kl").items():
+        one = by_evaluation[str(evaluation)]
+        effect = one.effect
+        found[name] = Told(one.word, effect.share, one.adjusted_p, effect.lowest, effect.highest, effect.range,
+                           effect.detectable)  # fmt: skip
+        job.said(f"{name}: {one.word} ({effect.lowest} least, {effect.highest} most, {effect.range:.3g} nats apart)")
+    return found
+
+
+def _wording(job: Job, sources: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Sequences of each source that share wording with a capability's text, where that is looked for."""
+    names = {one.name: name for one in job.question.capabilities if (name := _evaluation_set(one.text))}
+    looked = {name: Evaluations([text], job.knobs.data_root) for name, text in names.items()}
+    found: dict[str, dict[str, int]] = {}
+    for source in sources:
+        sets = [job.set_of(source, seed) for seed in range(job.question.draws)]
+        for name, evaluations in looked.items():
+            checks = [check_set(one, job.model.tokenizer, evaluations).told() for one in sets]
+            if shared := sum(check["sequences_found"] for check in checks):
+                found.setdefault(source, {})[name] = shared
+                job.said(f"{source}: {shared} sequences share wording with what {name} is judged on")
+    return found
+
+
+def _evaluation_set(text: str) -> str | None:
+    """The name of the records that a text is made of; None where it is made, written by the model, or a built set."""
+    if is_set(text):
+        return None
+    name = parse_spec(text).parts[0].source
+    return None if name == "self" or (not is_file(name) and find_source(name).made) else name

@@ -1,0 +1,111 @@
+"""A question being answered in a folder: what its stages share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from calprune.calibration.recipe import build, identify
+from calprune.calibration.set import CalibrationSet, is_set, tokenizer_hash
+from calprune.calibration.spec import parse_spec
+from calprune.choosing.choice import read_stage, write_stage
+from calprune.choosing.clock import Clock
+from calprune.choosing.question import Question
+from calprune.choosing.sums import Shares
+from calprune.choosing.trials import Trials
+from calprune.config import UserError
+from calprune.evaluate.text import open_text
+from calprune.evaluate.windows import windows_of
+from calprune.models import Model, load
+from calprune.study.folder import Runs
+from calprune.study.session import Knobs
+
+FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge
+FINALISTS = 2
+
+Said = Callable[[str], None]
+
+
+@dataclass
+class Job:
+    """The question, the dense model, and the texts that capabilities are judged on."""
+
+    question: Question
+    folder: Path
+    knobs: Knobs
+    clock: Clock
+    said: Said
+    left_out: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.model: Model = load(self.question.model, device=self.knobs.device)
+        self.windows = {one.name: self._windows(one.text) for one in self.question.capabilities}
+        tokens = {name: len(rows) // 2 * self.question.window for name, rows in self.windows.items()}
+        self.trials = Trials(self.question, Runs(self.folder / "runs"), self.knobs, tokens)
+
+    def _windows(self, text: str) -> Int[Tensor, "n T"]:
+        q = self.question
+        documents = open_text(text, self.model.tokenizer, self.knobs.data_root, model=self.model).documents
+        found = windows_of(documents, self.model.tokenizer, q.window, 2 * q.tokens)
+        if len(found) < FEWEST_WINDOWS:
+            raise UserError(f"{text} has {len(found)} windows of {q.window} tokens, too few to search and to judge on: "
+                            f"{FEWEST_WINDOWS} or more are needed; name a longer text with --judge")  # fmt: skip
+        return found
+
+    @property
+    def searched(self) -> dict[str, Int[Tensor, "n T"]]:
+        """The windows that a search may look at: the first half."""
+        return {name: rows[: len(rows) // 2] for name, rows in self.windows.items()}
+
+    @property
+    def fresh(self) -> dict[str, Int[Tensor, "n T"]]:
+        """The windows that only the verdict reads: as many of the second half."""
+        return {name: rows[len(rows) // 2 : len(rows) // 2 * 2] for name, rows in self.windows.items()}
+
+    def set_of(self, spec: str, seed: int) -> CalibrationSet:
+        """A set of the question's size, built once, beside those of the trials."""
+        q, tokenizer = self.question, self.model.tokenizer
+        recipe = parse_spec(spec, num_samples=q.num_samples, max_seq_length=q.max_seq_length, seed=seed)
+        root, model = self.knobs.data_root, self.model
+        named = identify(recipe, tokenizer_hash(tokenizer), data_root=root, model=model)
+        folder = self.folder / "runs" / "calibration" / named
+        if not is_set(folder):
+            build(recipe, tokenizer, data_root=root, model=model).save(folder)
+        return CalibrationSet.load(folder)
+
+    def reserved(self) -> float:
+        """Seconds to keep for the verdict and the result, by what a trial took."""
+        each = self.trials.seconds_each or 0.0
+        return each * (self.question.draws * (FINALISTS + 1) + 3)
+
+    def has_time(self) -> bool:
+        """Whether a search may go on."""
+        return self.clock.left() > self.reserved()
+
+    def stage(self, kind: type, make: Callable[[], Any]) -> Any:
+        """What a stage found: as it was written before, or made now and written."""
+        path = self.folder / f"{kind.__name__.lower()}.json"
+        if (there := read_stage(path, kind)) is not None:
+            found, left_out = there
+            self.left_out += left_out
+            return found
+        before = len(self.left_out)
+        found = make()
+        write_stage(path, found, self.left_out[before:])
+        return found
+
+
+def spec_of(shares: Shares) -> str:
+    """The recipe of a mixture as text: "c4*0.25 + gsm8k:icl*0.75"."""
+    if len(shares) == 1:
+        return next(iter(shares))
+    return " + ".join(f"{source}*{share:g}" for source, share in shares.items())
+
+
+def percent(shares: Mapping[str, float]) -> str:
+    """ "60 % c4, 40 % gsm8k:icl", the largest first."""
+    largest_first = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{share:.0%} {source}".replace("%", " %") for source, share in largest_first)

@@ -1,0 +1,170 @@
+"""What `choose` is asked: which of these sources, in which shares, for which capabilities, at which sizes.
+
+A capability is judged on a text of its own. The text's first half is for searching, its second for the verdict; no
+token of it is calibrated on.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calprune.calibration.opened import check_part, is_file
+from calprune.calibration.places import files_hash, local_files
+from calprune.calibration.set import is_set
+from calprune.calibration.sources import find_source
+from calprune.calibration.spec import Part, parse_spec
+from calprune.config import ConfigError, UserError, did_you_mean, plain
+from calprune.evaluate.text import check_text
+from calprune.methods import Method
+from calprune.models import load_tokenizer
+from calprune.pattern import Pattern
+from calprune.refine import Refinement
+
+TEXTS = {  # what a capability is judged on where the user does not say; none is a pre-training source of the literature
+    "general": "wikitext2",
+    "commonsense": "hellaswag",
+    "mathematics": "gsm8k:icl_cot",
+    "code": "mbpp",
+    "knowledge": "mmlu",
+    "language": "race",
+}
+HOW = 'write it like --for "general=1 mathematics=2 code=1"'
+HOW_JUDGED = "write it like --judge chat=held_out.jsonl:chat"
+FEWEST_DRAWS = 3  # for an interval over draws that holds (benchmarks/intervals.md)
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Something that the pruned model is to keep, with the text that it is judged on."""
+
+    name: str
+    weight: float  # beside the other capabilities' weights
+    text: str  # as `evaluate.text.open_text` takes it
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that decides the answer, beside the bytes of the sources and of the model."""
+
+    model: str
+    sources: tuple[str, ...]  # one source each, as `calprune calib build` takes it
+    capabilities: tuple[Capability, ...]
+    method: Method
+    pattern: Pattern
+    num_samples: int = 128  # sequences of a set
+    max_seq_length: int = 2048  # tokens of the longest
+    draws: int = 3  # of each source, and of each finalist
+    tokens: int = 8192  # of each half of a capability's text, at most
+    default: str | None = "c4"  # what the winner is compared with, beside the uniform mixture; None: no such source
+
+    def __post_init__(self) -> None:
+        if self.method.needs == "nothing":
+            raise ConfigError(f"{self.method} reads no calibration data, so there is nothing to choose; name a method "
+                              "that does, such as wanda or sparsegpt")  # fmt: skip
+        if isinstance(self.method, Refinement):
+            raise ConfigError(f"{self.method} trains on sequences, and mixtures are searched from sums: choose with "
+                              "its start, then prune with it and --calibration DIR/calibration")  # fmt: skip
+        if self.draws < FEWEST_DRAWS:
+            raise ConfigError(f"--draws: expected {FEWEST_DRAWS} or more, fewer give no interval; got {self.draws}")
+        if self.tokens < 4 * self.window:
+            raise ConfigError(f"--tokens: expected four windows of {self.window} tokens or more; got {self.tokens}")
+        for i, source in enumerate(self.sources):
+            check_part(part_of(source))
+            if source in self.sources[:i]:
+                raise ConfigError(f"--sources: {source} is there twice")
+
+    @property
+    def window(self) -> int:
+        """Tokens of a window that is judged."""
+        return min(512, self.max_seq_length)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the capabilities; they add up to 1."""
+        total = sum(one.weight for one in self.capabilities)
+        return {one.name: one.weight / total for one in self.capabilities}
+
+    def written(self) -> dict[str, Any]:
+        """Plain data that is the same for the same question."""
+        return plain(self)
+
+
+def part_of(source: str) -> Part:
+    """The one part that a source is. Raises ConfigError for a mixture: shares are what is searched for."""
+    parts = parse_spec(source).parts
+    if len(parts) != 1 or parts[0].share != 1:
+        raise ConfigError(f"--sources: {source!r} is a mixture, and the shares are what is searched for: name each "
+                          "source by itself")  # fmt: skip
+    return parts[0]
+
+
+def parse_capabilities(weights: str | Mapping[str, float], judged: Sequence[str] = ()) -> tuple[Capability, ...]:
+    """Capabilities of "general=1 mathematics=2"; `judged`: texts that the user names, "chat=held_out.jsonl:chat".
+
+    Raises ConfigError for one that no text covers, and for a weight that is no number above 0.
+    """
+    texts = dict(TEXTS)
+    for one in judged:
+        name, equals, text = (piece.strip() for piece in one.partition("="))
+        if not (name and equals and text):
+            raise ConfigError(f"--judge: cannot read {one!r}; {HOW_JUDGED}")
+        check_text(text)
+        texts[name] = text
+    pairs = _pairs(weights) if isinstance(weights, str) else dict(weights)
+    if not pairs:
+        raise ConfigError(f"--for names no capability; {HOW}")
+    for name, weight in pairs.items():
+        if name not in texts:
+            raise ConfigError(f"--for: no evaluation covers {name!r}{did_you_mean(name, texts)}; or name its text: "
+                              f"{HOW_JUDGED}")  # fmt: skip
+        if not 0 < weight < float("inf"):
+            raise ConfigError(f"--for: the weight of {name} must be a number above 0; got {weight:g}")
+    return tuple(Capability(name, float(weight), texts[name]) for name, weight in pairs.items())
+
+
+def _pairs(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for word in re.split(r"[\s,]+", text.strip()):
+        name, equals, weight = word.partition("=")
+        try:
+            value = float(weight) if equals else 1.0
+        except ValueError:
+            raise ConfigError(f"--for: the weight of {name} must be a number; got {weight!r}; {HOW}") from None
+        if name in found:
+            raise ConfigError(f"--for: {name} is there twice")
+        if name:
+            found[name] = value
+    return found
+
+
+def check_apart(question: Question, data_root: Path | None) -> None:
+    """Raise UserError where a source reads the very files that a capability is judged on."""
+    judged = {one.name: _files(one.text, "evaluation", data_root) for one in question.capabilities}
+    for source in question.sources:
+        files = _files(source, "calibration", data_root)
+        for name, others in judged.items():
+            if files and files == others:
+                raise UserError(f"{source} is a source and also what {name} is judged on: leave it out of --sources, "
+                                f"or judge on another text (--judge {name}=TEXT)")  # fmt: skip
+
+
+def _files(spec: str, split: str, data_root: Path | None) -> str | None:
+    """The hash of the local files of a text or a source; None where it has none."""
+    name = spec if is_set(spec) else parse_spec(spec).parts[0].source
+    if is_set(name) or name == "self":
+        return None
+    files = [Path(name)] if is_file(name) else local_files(find_source(name), split, data_root)
+    return files_hash(files) if files else None
+
+
+def default_sources(model: str, prompts: str | None) -> tuple[str, ...]:
+    """What to choose among where the user does not say: the model's own text (its responses, where it has a chat
+    template and there are prompts), web text, code and mathematics. Those that cannot be reached are left out later."""
+    own = "self:prefixes(of=c4)"
+    if prompts is not None:
+        if not load_tokenizer(model).chat_template:
+            raise UserError(f"--prompts {prompts}: model {model} has no chat template to respond by; leave it out")
+        own = f"self:respond({prompts})"
+    return (own, "c4", "redpajama_github", "gsm8k:icl_cot")

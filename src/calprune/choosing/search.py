@@ -1,0 +1,81 @@
+"""The search on sums alone: the transfer table, and shares for the weighted mean and for the largest regret."""
+
+import time
+from collections.abc import Mapping
+
+from calprune.choosing.choice import UNIFORM, Gate, Search
+from calprune.choosing.job import Job, percent
+from calprune.choosing.mixture import Objective, exponentiated_gradient, largest, rounded, weighted_mean
+from calprune.choosing.sums import Shares, Sums, block_names, collected, in_turn
+from calprune.choosing.transfer import Transfer, transfer_table
+from calprune.config import identity
+
+MEAN, MINIMAX = "weighted mean", "minimax regret"  # names of the mixtures that are found
+SEARCH_BLOCKS = 8  # of the model, evenly spaced, that the search looks at; the candidates are compared on all
+
+
+def search(job: Job, gate: Gate) -> Search:
+    """The candidates: each source alone, the uniform mixture, and what the search finds."""
+    q = job.question
+    mixtures = {source: {source: 1.0} for source in gate.used}
+    mixtures[UNIFORM] = rounded(dict.fromkeys(gate.used, 1.0))
+    if not job.has_time():
+        job.left_out.append("the transfer table and the search for mixtures: no time")
+        return Search({}, {}, mixtures, {}, 0, 0, 0.0)
+    sources, (own, held) = source_sums(job, gate), capability_sums(job)
+    transfer, blocks = Transfer(job.model, q.method, q.pattern, sources, held), block_names(job.model)
+    started = time.perf_counter()
+    table = transfer_table(transfer, own, blocks, lambda name: job.said(f"transfer: {name}"))
+    few = blocks[:: max(1, len(blocks) // SEARCH_BLOCKS)]
+    least = {name: transfer.loss({name: 1.0}, few, own)[name] for name in own.of}
+    seen: dict[tuple, Mapping[str, float]] = {}
+
+    def regret(shares: Shares) -> Mapping[str, float]:
+        key = tuple(sorted(shares.items()))
+        if key not in seen:
+            seen[key] = {name: value / least[name] - 1 for name, value in transfer.loss(shares, few).items()}
+        return seen[key]
+
+    for name, objective in ((MEAN, weighted_mean(q.weights)), (MINIMAX, largest(q.weights))):
+        shares = rounded(_found(job, gate, regret, objective, name), least=1 / q.num_samples)
+        if shares not in mixtures.values():
+            mixtures[name] = shares
+    proxy = {name: dict(table.loss[name]) if name in table.loss else transfer.loss(shares, blocks)
+             for name, shares in mixtures.items()}  # fmt: skip
+    seconds = time.perf_counter() - started
+    job.said(f"{transfer.evaluations} mixtures decided from sums in {seconds:.0f} s, without a forward pass")
+    losses = {source: dict(loss) for source, loss in table.loss.items()}
+    return Search(losses, dict(table.own), mixtures, proxy, len(few), transfer.evaluations, seconds)
+
+
+def _found(job: Job, gate: Gate, regret, objective: Objective, name: str) -> dict[str, float]:
+    """The best shares seen while there is time."""
+    best: dict[str, float] = {}
+    for seen in exponentiated_gradient(gate.used, regret, objective):
+        best = seen.shares
+        job.said(f"{name}: {seen.value:.4f} at {percent(best)}")
+        if not job.has_time():
+            job.left_out.append(f"rounds of the search for the {name}: no time")
+            break
+    return best
+
+
+def source_sums(job: Job, gate: Gate) -> Sums:
+    """Of a draw of each source that no trial has: what is chosen by it is judged by others."""
+    q, found = job.question, {}
+    for source in gate.used:
+        made = job.set_of(source, seed=q.draws)
+        folder = job.folder / "statistics" / f"{made.id}-{q.method.needs}"
+        found[source] = collected(folder, job.model, made, q.method.needs, batch_size=job.knobs.batch_size)
+    return Sums(found)
+
+
+def capability_sums(job: Job) -> tuple[Sums, Sums]:
+    """Of each capability's text to search on: `own`, which calibrates, and `held`, which judges."""
+    own, held = {}, {}
+    for name, windows in job.searched.items():
+        parts = in_turn(windows)
+        for into, rows, needs in ((own, parts[0], job.question.method.needs), (held, parts[1], "gram")):
+            folder = job.folder / "statistics" / f"{identity(rows.tokens.tolist())}-{needs}"
+            into[name] = collected(folder, job.model, rows, needs, batch_size=job.knobs.batch_size)
+    return Sums(own), Sums(held)

@@ -1,0 +1,88 @@
+"""What pruning by one mixture costs each capability, from sums alone: no forward pass.
+
+    L[λ → t] = mean over linears of tr(ΔW C_t ΔWᵀ) / tr(W C_t Wᵀ)      ΔW = W - Ŵ(Σ_s λ_s C_s)
+    regret R[λ → t] = L[λ → t] / L[t → t] - 1
+
+C_s (in, in) are the second moments of source s per token, C_t those of a held-out text of capability t, and L[t → t] is
+what calibrating on another part of t's own text costs t. A proxy: a lower error of the layers is not always a better
+model (Shin et al., arXiv:2406.15524), so the best few are judged end to end.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from calprune.choosing.sums import Shares, Sums
+from calprune.linears import linears
+from calprune.methods import Method
+from calprune.models import Model
+from calprune.pattern import Pattern
+from calprune.products import matmul
+from calprune.pruning import Pruning
+
+OWN = "own text of "  # the name, in the table, of calibrating on a capability's own kind of text
+
+
+@dataclass
+class Transfer:
+    """The dense model with the sums of sources and of capabilities; its weights are read, never changed."""
+
+    model: Model
+    method: Method
+    pattern: Pattern
+    sources: Sums
+    held: Sums  # of capabilities
+    evaluations: int = 0  # mixtures whose masks were decided
+    _dense: dict[tuple[str, str], float] = field(default_factory=dict)  # (linear, capability) -> tr(W C_t Wᵀ)
+
+    @torch.no_grad()
+    def loss(self, shares: Shares, blocks: Sequence[str], sources: Sums | None = None) -> dict[str, float]:
+        """L[λ → t] of each capability, over the linears of these blocks."""
+        self.evaluations += 1
+        chosen = Pruning(self.method, self.pattern).plan(self.model.model)
+        found: dict[str, list[float]] = {name: [] for name in self.held.of}
+        for block in blocks:
+            stats = (sources or self.sources).mixed(shares, block)
+            held = {name: sums.of_block(block) for name, sums in self.held.of.items()}
+            for site in linears(self.model.model.get_submodule(block)):
+                if (full := f"{block}.{site.name}") in chosen:
+                    weight = site.weight.float()
+                    moved = weight - self.method(site.weight, stats[site.name], self.pattern).float()
+                    for name, of in held.items():
+                        whole = self._whole(full, name, weight, of[site.name].covariance)
+                        found[name].append(_energy(moved, of[site.name].covariance) / whole if whole > 0 else 0.0)
+        return {name: sum(values) / len(values) for name, values in found.items()}
+
+    def _whole(self, linear: str, capability: str, weight: Tensor, covariance: Tensor) -> float:
+        if (linear, capability) not in self._dense:
+            self._dense[linear, capability] = _energy(weight, covariance)
+        return self._dense[linear, capability]
+
+
+def _energy(weight: Tensor, covariance: Tensor) -> float:
+    """tr(W C Wᵀ)."""
+    return (matmul(weight, covariance) * weight).sum().item()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Losses of calibrating on single sources, and of what each capability's own text would give."""
+
+    loss: Mapping[str, Mapping[str, float]]  # source -> capability -> L
+    own: Mapping[str, float]  # capability -> L[t → t]
+
+    def regret(self, loss: Mapping[str, float]) -> dict[str, float]:
+        """R of each capability."""
+        return {name: value / self.own[name] - 1 for name, value in loss.items()}
+
+
+def transfer_table(transfer: Transfer, own: Sums, blocks: Sequence[str], said: Callable[[str], None]) -> Table:
+    """The loss of each source, and of each capability's own text."""
+    losses = {}
+    for source in transfer.sources.of:
+        losses[source] = transfer.loss({source: 1.0}, blocks)
+        said(source)
+    best = {name: transfer.loss({name: 1.0}, blocks, own)[name] for name in own.of}
+    return Table(losses, best)

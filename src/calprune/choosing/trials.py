@@ -1,0 +1,105 @@
+"""The gate and the verdict are studies in DIR/runs: resumable, and trials that both have are done once."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from calprune.choosing.clock import Clock
+from calprune.choosing.question import Question
+from calprune.config import UserError, write_call
+from calprune.methods import METHODS
+from calprune.report.findings import Findings
+from calprune.study.estimate import estimate
+from calprune.study.evaluations import OnText
+from calprune.study.folder import Runs
+from calprune.study.plan import Plan, plan
+from calprune.study.reading import parse_study
+from calprune.study.results import Results, read
+from calprune.study.runner import begin, work
+from calprune.study.session import Knobs
+
+
+@dataclass
+class Trials:
+    """Studies of one question, with any calibrations, in one folder."""
+
+    question: Question
+    runs: Runs
+    knobs: Knobs
+    tokens: Mapping[str, int]  # of the half of each capability's text that judges
+    seconds_each: float | None = None  # of a trial, as measured
+
+    def plan(self, calibrations: Mapping[str, str]) -> tuple[Plan, str]:
+        """The study of these calibrations, label -> spec, and its text. Raises UserError as `study.plan` does."""
+        q = self.question
+        study = {
+            "title": f"Calibration data for {q.model}",
+            "question": f"Which calibration data should {q.model} be pruned with?",
+            "models": q.model,
+            "calibrations": [{"spec": spec, "label": label} for label, spec in calibrations.items()],
+            "methods": [write_call(q.method, METHODS)],
+            "patterns": [str(q.pattern)],
+            "num_samples": q.num_samples,
+            "max_seq_length": q.max_seq_length,
+            "draws": q.draws,
+            "evaluations": [str(one) for metric in ("kl", "perplexity") for one in self.evaluations(metric).values()],
+        }
+        text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
+        return plan(parse_study(text, "study.yaml"), self.knobs.data_root), text
+
+    def evaluations(self, metric: str) -> dict[str, OnText]:
+        """By capability, on the half of its text that no search looks at."""
+        q = self.question
+        return {
+            one.name: OnText(metric, one.text, self.tokens[one.name], q.window, self.tokens[one.name])  # type: ignore
+            for one in q.capabilities
+        }
+
+    def estimate(self, made: Plan) -> float:
+        """Seconds that what is missing may take, roughly: by this machine's speed, or by the trials that were done."""
+        missing = self.missing(made)
+        if self.seconds_each is not None:
+            return self.seconds_each * len(missing)
+        return estimate(missing, made.study.evaluations, made.sizes) if missing else 0.0
+
+    def missing(self, made: Plan) -> list:
+        """The trials that are not whole."""
+        there = self.runs.path.is_dir()
+        return [t for t in made.trials if not (there and self._whole(t.id, made))]
+
+    def run(self, made: Plan, text: str, clock: Clock, said: Callable[[str], None]) -> dict[str, str]:
+        """Do what is missing; what became of the calibrations that failed, by label. Raises UserError where the budget
+        ends before."""
+        made.ask(self.runs, text)
+        begin(self.runs)
+        started, done, wanted = time.perf_counter(), 0, len(self.missing(made))
+        for one in work(self.runs, self.knobs):
+            done += one.error is None
+            said(f"{done} of {wanted} trials: {one.trial.label}")
+            if clock.left() <= 0 and done < wanted:
+                raise UserError(f"the budget ended after {done} of {wanted} trials; what was done is kept: the same "
+                                "command goes on, or give a larger --budget")  # fmt: skip
+        if done:
+            self.seconds_each = (time.perf_counter() - started) / done
+        errors = [(trial, self.runs.error(trial.id)) for trial in made.trials]
+        return {trial.calibration: error.splitlines()[-1] for trial, error in errors if error}
+
+    def results(self) -> Results:
+        return read(self.runs.path)
+
+    def findings(self, calibrations: Sequence[str]) -> Findings:
+        """Of the divergences of these calibrations, by label."""
+        results = self.results()
+        rows = tuple(row for row in results.rows if row.metric == "kl" and row.calibration in calibrations)
+        return Findings(dataclasses.replace(results, rows=rows))
+
+    def _whole(self, trial: str, made: Plan) -> bool:
+        return (self.runs.trial(trial) / "trial.json").is_file() and self.runs.whole(trial, list(made.evaluations))
+
+
+def runs_in(folder: Path) -> Runs:
+    return Runs(folder / "runs")

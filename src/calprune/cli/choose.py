@@ -1,0 +1,93 @@
+"""calprune choose: which calibration data should this model be pruned with? And the pruned model."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from calprune.cli import options as opt
+from calprune.cli.app import app
+
+
+class _Several(TyperCommand):
+    """A command whose option --sources takes all words up to the next option: --sources c4 gsm8k:icl."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        taking = False
+        for word in args:
+            if word.startswith("--"):
+                taking = word == "--sources"
+                spread += [] if taking else [word]
+            else:
+                spread += ["--sources", word] if taking else [word]
+        return super().parse_args(ctx, spread)
+
+
+_SOURCES = (
+    "sources to choose among, each as for calib build; default: what the model writes itself, c4, a code and a "
+    "mathematics source, as they can be reached"
+)
+_JUDGE = "the text that a capability is judged on: chat=held_out.jsonl:chat; repeatable"
+_TOKENS = "of each capability's text to search on, and as many for the verdict"
+_BUDGET = "how long it may take: 90s, 30m, 2h; what was left out is said"
+
+
+@app.command("choose", cls=_Several)
+def choose_command(
+    model: opt.Model,
+    out: opt.Out,
+    sources: Annotated[list[str] | None, typer.Option(help=_SOURCES)] = None,
+    for_: Annotated[
+        str, typer.Option("--for", help='what the pruned model is to keep, with weights: "general=1 mathematics=2"')
+    ] = "general=1 mathematics=1 code=1",
+    judge: Annotated[list[str] | None, typer.Option(help=_JUDGE)] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="a file of prompts for the model's own responses, where --sources is not given")
+    ] = None,
+    method: Annotated[str, typer.Option(help="calprune methods lists them")] = "wanda",
+    pattern: Annotated[str, typer.Option(help='"60%", or n kept of m: "2:4"')] = "50%",
+    num_samples: opt.NumSamples = 128,
+    max_seq_length: opt.MaxSeqLength = 2048,
+    draws: Annotated[int, typer.Option(help="calibration sets of each source and finalist")] = 3,
+    tokens: Annotated[int, typer.Option(help=_TOKENS)] = 8192,
+    budget: Annotated[str | None, typer.Option(help=_BUDGET)] = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    batch_size: opt.BatchSize = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Find out whether the calibration data matters for a model, choose it, and prune with it. Goes on where it was
+    stopped.
+
+    Example: calprune choose demo --sources c4 gsm8k:icl_cot redpajama_github --for "general=1 mathematics=2 code=1"
+    --method wanda --pattern 60% --num-samples 16 --max-seq-length 256 --out chosen
+    """
+    import json
+
+    from calprune.choosing.choose import choose
+    from calprune.choosing.clock import parse_budget
+    from calprune.choosing.page import choice_page
+    from calprune.choosing.question import Question, default_sources, parse_capabilities
+    from calprune.choosing.sentences import headline
+    from calprune.methods import parse_method
+    from calprune.pattern import parse_pattern
+    from calprune.report.charts import altair
+    from calprune.store import write_whole
+    from calprune.study.results import read
+    from calprune.study.session import Knobs
+
+    altair()  # so that what the page needs is missed before hours of work
+    seconds = parse_budget(budget)
+    question = Question(
+        model, tuple(sources or default_sources(model, prompts)), parse_capabilities(for_, judge or ()),
+        parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,
+    )  # fmt: skip
+    told = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    choice = choose(question, out, knobs=Knobs(device, batch_size, data_root), budget=seconds, said=told)
+    write_whole(out / "report.html", choice_page(choice, read(out / "runs")))
+    lines = headline(choice)
+    brief = {"format": 1, "winner": choice.winner, "calibration": choice.result.spec, "answer": lines[:2],
+             "left_out": choice.left_out, "out": str(out)}  # fmt: skip
+    print(json.dumps(brief, indent=1) if as_json else "\n".join(lines))
