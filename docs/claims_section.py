@@ -35,7 +35,8 @@ def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "res
     for path in sorted(studies.glob("*.yaml")):
         study = yaml.safe_load(path.read_text(encoding="utf-8"))
         if claims := read_claims(study.get("claims", []), path.name):
-            found = _found(results / f"{path.stem}.claims.json")
+            judged = _judged(results / f"{path.stem}.claims.json")
+            found = {one["id"]: one for one in judged["claims"]}
             page = f" ([page](results/{path.stem}.html))" if (results / f"{path.stem}.html").is_file() else ""
             lines += [f"**[{study['title']}](../studies/{path.name})**{page}", ""]
             lines += ["| claim | in the paper | measured here | verdict |", "|---|---|---|---|"]
@@ -44,14 +45,14 @@ def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "res
                 counts[verdict] += 1
                 lines.append("| " + " | ".join(_line(cell) for cell in row) + " |")
             lines.append("")
+            if judged["missing"]:
+                lines += [f"{judged['missing']} of its trials were not there when the claims were judged.", ""]
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
     return "\n".join([f"Of {counts.total()} claims: {said}.", "", *lines])
 
 
-def _found(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    return {one["id"]: one for one in json.loads(path.read_text(encoding="utf-8"))["claims"]}
+def _judged(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"claims": [], "missing": 0}
 
 
 def _row(claim: Claim, found: dict[str, Any] | None) -> tuple[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import claims_section
 import sources_section
+import studies_section
 import typer.main
 
 from calprune.cli import app
@@ -75,6 +76,7 @@ PAGES = {
     "choosing-calibration-data.md": choosing_page,
     "cli.md": cli_page,
     "methods.md": methods_page,
+    "studies.md": studies_section.current,
 }
 
 

@@ -14,7 +14,8 @@ import sources_section  # noqa: E402
 
 def test_the_section_of_sources_is_current(monkeypatch):
     monkeypatch.delenv("CALPRUNE_CATALOGUE", raising=False)
-    assert sources_section.PAGE.read_text() == sources_section.current(), "run: python docs/sources_section.py"
+    page = sources_section.PAGE.read_text()
+    assert page == sources_section.current(page), "run: python docs/sources_section.py"
 
 
 def test_every_source_and_every_selection_is_told_and_stand_ins_are_called_so(monkeypatch):

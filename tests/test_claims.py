@@ -161,11 +161,8 @@ def test_what_has_no_power_says_what_could_have_been_seen():
     one = judged(SAME, "better: {first: {calibration: pile}, than: {calibration: c4}}")
     assert "the interval holds 0, and 80 % of such studies find" in one.why
     seen = float(one.why.split("find ")[1].split(" or")[0])
-    times, found = 300, 0
-    for seed in range(times):
-        results = study(lambda s, _: seen * (s == "c4"), luck=0.05, sources=("c4", "pile"), seed=seed + 1)
-        found += verdict(results, "better: {first: {calibration: pile}, than: {calibration: c4}}") == HELD
-    assert found / times > 0.5  # the power at an SD that was itself estimated from three draws
+    reach = one.judgement.estimate.high - one.judgement.estimate.value
+    assert reach < seen < 3 * reach  # to find it in 80 % it takes more than to find it in half
 
 
 def test_a_claim_about_a_stand_in_cannot_be_told_and_elsewhere_it_is_labelled():
@@ -213,6 +210,20 @@ def test_a_mean_over_settings_is_that_of_the_differences():
     found = {p: judged(both, written.replace("P}", f"{p}}}")) for p in ("60%", "70%", "'*'")}
     values = {p: one.judgement.estimate.value for p, one in found.items()}
     assert values["'*'"] == pytest.approx((values["60%"] + values["70%"]) / 2)
+
+
+def test_the_same_in_two_settings_is_not_known_any_better():
+    again = tuple(replace(row, pattern="70%") for row in APART.rows)
+    once, twice = (judged(replace(APART, rows=rows), "better: {first: {calibration: c4}, than: {calibration: pile}}")
+                   for rows in (APART.rows, APART.rows + again))  # fmt: skip
+    assert twice.judgement.estimate.low == pytest.approx(once.judgement.estimate.low)
+    assert "mean of 2 settings" in twice.judgement.what
+
+
+def test_being_the_best_of_more_is_harder_to_show():
+    ends = [judged(APART, f"best: {{calibration: c4, of: {of}}}").judgement.estimate.low
+            for of in ("[pile]", "[pile, wiki]", "[pile, wiki, code]")]  # fmt: skip
+    assert ends[0] > ends[1] > ends[2] > 0
 
 
 def test_a_better_kl_is_a_lower_one_and_a_better_accuracy_a_higher():
@@ -268,7 +279,9 @@ def test_a_claim_about_what_the_study_has_not_is_a_mistake():
         check_claims(read_claims(yaml.safe_load(f"[{{says: a, {written}}}]"), "s.yaml"), settings, "s.yaml")
 
     check("better: {first: {calibration: c4}, than: {calibration: 'p*'}, where: {evaluation: kl(wikitext2)}}")
-    with pytest.raises(ConfigError, match=r"claims\.0: first: no calibration of this study is 'pyle'; did you mean 'pile'"):
+    with pytest.raises(
+        ConfigError, match=r"claims\.0: first: no calibration of this study is 'pyle'; did you mean 'pile'"
+    ):
         check("better: {first: {calibration: pyle}, than: {calibration: pile}}")
     with pytest.raises(ConfigError, match=r"claims\.0: where: no num_samples of this study is '64'"):
         check("sources_differ: {where: {num_samples: 64}}")

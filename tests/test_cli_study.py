@@ -54,6 +54,21 @@ def test_a_report_is_written_in_every_form(runs, tmp_path):
     assert json.loads((tmp_path / "all.json").read_text())["title"] == "A tiny study"
 
 
+def test_claims_written_after_the_run_are_judged_and_a_mistake_in_one_is_named(study, runs, tmp_path):
+    written = tmp_path / "claims.yaml"
+    written.write_text(study.read_text() + "\nclaims:\n- {says: so, better: {first: {method: wanda}, "
+                       "than: {method: magnitude}, where: {evaluation: 'kl(*)'}}}\n")  # fmt: skip
+    out = tmp_path / "small.claims.json"
+    ended = calprune("study", "report", str(runs), "--study", str(written), "--claims", str(out))
+    assert ended.returncode == 0, ended.stderr
+    (claim,) = json.loads(out.read_text())["claims"]
+    assert claim["says"] == "so" and claim["measured"]["low"] < claim["measured"]["value"]
+    written.write_text(written.read_text().replace("method: magnitude", "method: magnitud"))
+    wrong = calprune("study", "report", str(runs), "--study", str(written), "--claims", str(out))
+    assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
+    assert "claims.0: than.0: no method of this study is 'magnitud'; did you mean 'magnitude'?" in wrong.stderr
+
+
 def test_a_query_is_sql_over_the_results(runs):
     pytest.importorskip("duckdb", reason="DuckDB is not installed")
     sql = "select method, count(*) n, avg(value) v from results where metric = 'kl' group by all order by method"

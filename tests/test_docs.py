@@ -1,6 +1,7 @@
 """The pages say what the program does: every command, method and file is there, and what is generated is current."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -70,3 +71,22 @@ def test_no_registry_host_and_no_path_of_a_machine_is_written_down(word):
         path = ROOT / name
         if path.is_file() and path.suffix not in (".png",):
             assert word not in path.read_text(errors="replace"), name
+
+
+def test_the_table_of_claims_has_every_claim_with_what_was_found_of_it_as_it_is_now(tmp_path):
+    import claims_section  # docs/ is on the path
+
+    study = (
+        "title: A study\nclaims:\n- {says: one, best: {calibration: a, of: [b]}}\n- {says: two, not_measured: no GPU}\n"
+    )
+    (tmp_path / "small.yaml").write_text(study)
+    assert claims_section.section(tmp_path, tmp_path).startswith("Of 2 claims: 2 not measured.")
+    (claim, _) = claims_section.read_claims(claims_section.yaml.safe_load(study)["claims"], "small.yaml")
+    found = {"id": claim.id, "what": "a less b", "why": "so it is", "verdict": "held",
+             "measured": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3, "confidence": 0.95}}  # fmt: skip
+    (tmp_path / "small.claims.json").write_text(json.dumps({"claims": [found], "missing": 0}))
+    told = claims_section.section(tmp_path, tmp_path)
+    assert told.startswith("Of 2 claims: 1 held, 1 not measured.") and "not measured: no GPU" in told
+    assert "0.50 [0.40, 0.60] (a less b) | **held**: so it is |" in told
+    (tmp_path / "small.yaml").write_text(study.replace("[b]", "[c]"))  # another claim, of which nothing was measured
+    assert claims_section.section(tmp_path, tmp_path).startswith("Of 2 claims: 2 not measured.")

@@ -44,11 +44,11 @@ CORRELATION_NOTE = (
     "better. Each source is one point; with few of them the interval is wide."
 )
 CLAIM_NOTE = (
-    "Held: the whole 95 % interval is on the claim's side. Not held: the whole of it is on the other. Else it cannot be "
-    "told here, which says nothing against the claim. Differences are paired by item, with the variance of draws and "
-    "items; of several sources the smallest is shown, with an interval that holds for all of them (Bonferroni). SDs and "
-    "shares are about other draws with the same items. The intervals are not corrected for the number of claims. It is "
-    "another model than the paper's, so a claim that does not hold here may hold there."
+    "Held: the whole 95 % interval is on the claim's side. Not held: the whole of it is on the other. Else it cannot "
+    "be told here, which says nothing against the claim. Differences are paired by item, with the variance of draws "
+    "and items; of several sources the smallest is shown, with an interval that holds for all of them (Bonferroni). "
+    "SDs and shares are about other draws with the same items. The intervals are not corrected for the number of "
+    "claims. It is another model than the paper's, so a claim that does not hold here may hold there."
 )
 NOT_VERIFIED = "figure not verified"
 
