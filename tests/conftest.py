@@ -28,3 +28,19 @@ def demo_folder() -> Path:
         return find_folder("demo")
     except UserError as e:
         pytest.skip(str(e))
+
+
+@pytest.fixture(scope="session")
+def choice_folder(tmp_path_factory) -> Path:
+    """A tiny model and texts to choose among (tests/small_choice.py)."""
+    from tests.small_choice import make_material
+
+    return make_material(tmp_path_factory.mktemp("choice"))
+
+
+@pytest.fixture(scope="session")
+def chosen(choice_folder):
+    """What `choose` answers of them, undisturbed."""
+    from tests.small_choice import answer_of
+
+    return answer_of(choice_folder, choice_folder / "chosen")

@@ -86,7 +86,7 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
             calibrations.pop(finalists[1])
             made, text = job.trials.plan(calibrations)
         finalists = finalists[:1]
-    if (needed := job.trials.estimate(made)) > job.clock.left():
+    if (needed := job.trials.estimate(made)) > max(0.0, job.clock.left()):
         raise UserError(f"the budget ends before the verdict, which takes about {told(needed)}; what was done is kept: "
                         "the same command goes on, or give a larger --budget")  # fmt: skip
     failed = job.trials.run(made, text, job.clock, job.said)
@@ -107,13 +107,14 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
 
 
 def _default(job: Job, gate: Gate) -> str | None:
-    """The default, where it can be had."""
+    """The default, where it can be had; a source that is the same text stands for it."""
     name = job.question.default
     if name is None or name in gate.used:
         return name
+    used = {trial.set_id: trial.calibration for trial in job.trials.plan({s: s for s in gate.used})[0].trials}
     try:
-        job.trials.plan({name: name})
-        return name
+        made, _ = job.trials.plan({name: name})
+        return used.get(made.trials[0].set_id, name)
     except UserError as e:
         job.said(f"the verdict goes without the default {name}: {e}")
         return None

@@ -24,25 +24,28 @@ def gate(job: Job) -> Gate:
     sources, dropped = _reachable(job)
     made, text = job.trials.plan({source: source for source in sources})
     needed, missing = job.trials.estimate(made), len(job.trials.missing(made))
-    if needed > job.clock.left():
+    if needed > max(0.0, job.clock.left()):
         raise UserError(f"--budget {told(job.clock.seconds or 0)} is too small: the gate alone takes about "
                         f"{told(needed)} here ({missing} trials); give {told(2 * needed)} or more, or fewer sources, "
                         "tokens or draws")  # fmt: skip
     failed = job.trials.run(made, text, job.clock, job.said)
     dropped |= _said(job, failed)
     used = tuple(source for source in sources if source not in failed)
+    if not used:
+        raise UserError(f"none of the sources can be used: {'; '.join(dropped.values())}")
     if len(used) < 2:
-        raise NothingToChoose(f"nothing to choose: {used[0] if used else 'no source'} is all that can be used")
+        raise NothingToChoose(f"nothing to choose: {used[0]} is all that can be used")
     return Gate(_compared(job, used), used, dropped, _wording(job, used), job.question.num_samples * job.question.draws)
 
 
 def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:
-    """The sources that can be planned with, and why the others cannot."""
-    found, dropped = [], {}
+    """The sources that can be planned with, and why the others cannot. Raises ConfigError where two are one."""
+    found, dropped = {}, {}
     for source in job.question.sources:
         try:
-            job.trials.plan({source: source})
-            found.append(source)
+            made, _ = job.trials.plan({source: source})
+            if (other := found.setdefault(made.trials[0].set_id, source)) != source:
+                raise ConfigError(f"--sources: {other} and {source} are the same text: leave one out")
         except ConfigError:  # a mistake in the words, not a source that is away
             raise
         except UserError as e:
@@ -50,7 +53,7 @@ def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:
     _said(job, dropped)
     if not found:
         raise UserError(f"none of the sources can be used: {'; '.join(dropped.values())}")
-    return found, dropped
+    return list(found.values()), dropped
 
 
 def _said(job: Job, dropped: dict[str, str]) -> dict[str, str]:

@@ -151,12 +151,12 @@ def check_apart(question: Question, data_root: Path | None) -> None:
 
 
 def _files(spec: str, split: str, data_root: Path | None) -> str | None:
-    """The hash of the local files of a text or a source; None where it has none."""
+    """The hash of the local files of a text or a source; None where it has none, or they are not there."""
     name = spec if is_set(spec) else parse_spec(spec).parts[0].source
     if is_set(name) or name == "self":
         return None
     files = [Path(name)] if is_file(name) else local_files(find_source(name), split, data_root)
-    return files_hash(files) if files else None
+    return files_hash(files) if files and all(path.is_file() for path in files) else None
 
 
 def default_sources(model: str, prompts: str | None) -> tuple[str, ...]:

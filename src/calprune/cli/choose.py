@@ -68,11 +68,13 @@ def choose_command(
 
     from calprune.choosing.choose import choose
     from calprune.choosing.clock import parse_budget
+    from calprune.choosing.gate import NothingToChoose
     from calprune.choosing.page import choice_page
     from calprune.choosing.question import Question, default_sources, parse_capabilities
     from calprune.choosing.sentences import headline
     from calprune.methods import parse_method
     from calprune.pattern import parse_pattern
+    from calprune.report import write_html
     from calprune.report.charts import altair
     from calprune.store import write_whole
     from calprune.study.results import read
@@ -85,7 +87,11 @@ def choose_command(
         parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,
     )  # fmt: skip
     told = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    choice = choose(question, out, knobs=Knobs(device, batch_size, data_root), budget=seconds, said=told)
+    try:
+        choice = choose(question, out, knobs=Knobs(device, batch_size, data_root), budget=seconds, said=told)
+    except NothingToChoose as e:
+        write_html(read(out / "runs"), out / "report.html")
+        raise NothingToChoose(f"{e}; here is its report: {out / 'report.html'}") from None
     write_whole(out / "report.html", choice_page(choice, read(out / "runs")))
     lines = headline(choice)
     brief = {"format": 1, "winner": choice.winner, "calibration": choice.result.spec, "answer": lines[:2],
