@@ -1,0 +1,260 @@
+"""From a question to the pruned model: the gate, the verdict, what is on the disk, and going on where it was stopped."""
+
+import json
+import math
+import os
+import shlex
+import sys
+from collections import defaultdict
+
+import pytest
+import torch
+import transformers
+
+from calprune.calibration.recipe import make_set
+from calprune.calibration.set import CalibrationSet
+from calprune.choosing import final
+from calprune.choosing.choice import UNIFORM
+from calprune.choosing.final import OVERALL
+from calprune.choosing.page import commands
+from calprune.choosing.sentences import answer, headline
+from calprune.config import ConfigError, UserError
+from calprune.study.results import read
+from calprune.uncertainty import effect_of_groups, holm, paired_by_item
+from tests.small_choice import answer_of, small_question
+from tests.test_study import contents
+
+RULE = {"win": lambda d, p: p < 0.05 and d < 0, "loss": lambda d, p: p < 0.05 and d > 0, "tie": lambda d, p: p >= 0.05}
+
+
+def items(chosen) -> dict[str, dict[str, list[tuple[float, ...]]]]:
+    """The KL of every window, a row a draw, by calibration and capability, from the files."""
+    found = defaultdict(lambda: defaultdict(dict))
+    for row in read(chosen.folder / "runs").rows:
+        if row.metric == "kl":
+            (name,) = [name for name in chosen.question.weights if f"{name}_held" in row.evaluation]
+            found[row.calibration][name][row.draw] = row.items
+    return {one: {name: [rows[d] for d in sorted(rows)] for name, rows in by.items()} for one, by in found.items()}
+
+
+def test_sources_that_differ_pass_the_gate(chosen):
+    found = items(chosen)
+    for name, told in chosen.gate.told.items():
+        values = {s: [math.fsum(row) / len(row) for row in found[s][name]] for s in chosen.gate.used}
+        means = {source: math.fsum(draws) / 3 for source, draws in values.items()}
+        assert all(len(draws) == 3 for draws in values.values())
+        assert (told.lowest, told.highest) == (min(means, key=means.get), max(means, key=means.get))
+        assert told.range == pytest.approx(max(means.values()) - min(means.values()))
+        assert told.word == "large" and told.share == effect_of_groups(values).share
+    effects = [effect_of_groups({s: [math.fsum(row) / len(row) for row in found[s][name]] for s in chosen.gate.used}).p
+               for name in chosen.gate.told]  # fmt: skip
+    assert [told.adjusted_p for told in chosen.gate.told.values()] == pytest.approx(holm(effects))
+    assert chosen.gate.matters and chosen.search and chosen.halving and chosen.judgement
+
+
+def test_the_candidates_are_each_source_the_uniform_mixture_and_what_the_search_found(chosen):
+    mixtures = chosen.search.mixtures
+    assert set(mixtures) <= {*chosen.gate.used, UNIFORM, "weighted mean", "minimax regret"}
+    assert all(mixtures[source] == {source: 1.0} for source in chosen.gate.used)
+    assert mixtures[UNIFORM] == dict.fromkeys(chosen.gate.used, 0.333)
+    assert set(chosen.search.proxy) == set(mixtures) and chosen.search.evaluations > len(mixtures)
+
+
+def test_no_draw_that_the_search_read_is_in_the_verdict(chosen):
+    recipes = [json.loads(path.read_text())["draw"] for path in chosen.folder.glob("runs/trials/*/trial.json")]
+    assert sorted(set(recipes)) == [0, 1, 2]
+    built = {json.loads(path.read_text())["id"] for path in chosen.folder.glob("runs/calibration/*/counts.json")}
+    used = {json.loads(path.read_text())["set"] for path in chosen.folder.glob("runs/trials/*/trial.json")}
+    assert len(built - used) == len(chosen.gate.used)  # one more draw of each source
+
+
+def test_the_verdict_is_paired_by_window_and_corrected_over_all_of_it(chosen):
+    found, judged = items(chosen), chosen.judgement
+    wanted = []
+    for one in chosen.halving.finalists:
+        for other in ("c4", UNIFORM):
+            if one != other:
+                rows = {name: paired_by_item(found[one][name], found[other][name]) for name in ("prose", "sums")}
+                wanted += [(one, other, name, rows[name]) for name in rows] + [(one, other, OVERALL, None)]
+    assert [(c.candidate, c.against, c.capability) for c in judged.contrasts] == [w[:3] for w in wanted]
+    for contrast, (*_, difference) in zip(judged.contrasts, wanted, strict=True):
+        if difference is not None:
+            assert contrast.difference == difference.estimate
+    p = [_p_of(found, contrast, chosen.question.weights) for contrast in judged.contrasts]
+    assert [contrast.adjusted_p for contrast in judged.contrasts] == pytest.approx(holm(p))
+    assert all(RULE[c.verdict](c.difference.value, c.adjusted_p) for c in judged.contrasts)
+
+
+def _p_of(found, contrast, weights) -> float:
+    one, other = found[contrast.candidate], found[contrast.against]
+    if contrast.capability != OVERALL:
+        return paired_by_item(one[contrast.capability], other[contrast.capability]).p
+    added = [[[sum(weights[n] * rows[n][d][i] for n in weights) for i in range(16)] for d in range(3)]
+             for rows in (one, other)]  # fmt: skip
+    return paired_by_item(*added).p
+
+
+def test_the_weighted_row_is_the_weighted_mean_of_the_rows(chosen):
+    by = {(c.candidate, c.against, c.capability): c.difference.value for c in chosen.judgement.contrasts}
+    weights = {"prose": 1 / 3, "sums": 2 / 3}
+    for (one, other, capability), value in by.items():
+        if capability == OVERALL:
+            assert value == pytest.approx(sum(w * by[one, other, name] for name, w in weights.items()))
+    assert sum(capability == OVERALL for *_, capability in by) >= 2
+
+
+def test_the_saved_model_is_the_winners_set_pruned_as_asked(chosen, choice_folder):
+    kept = transformers.AutoModelForCausalLM.from_pretrained(chosen.folder / "model")
+    linears = [m for m in kept.model.layers.modules() if isinstance(m, torch.nn.Linear)]
+    for linear in linears:
+        zeros = (linear.weight == 0).sum(1)
+        assert int(zeros.min()) == int(zeros.max()) == round(0.6 * linear.weight.shape[1])
+    given = CalibrationSet.load(chosen.folder / "calibration")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(chosen.folder / "model")
+    by_hand = make_set(chosen.result.spec, tokenizer, num_samples=8, max_seq_length=16, data_root=choice_folder / "data")
+    assert torch.equal(given.tokens, by_hand.tokens) and given.id == by_hand.id
+    shares = chosen.search.mixtures[chosen.winner]
+    assert all(f"{source}*{share:g}" in chosen.result.spec for source, share in shares.items()) or len(shares) == 1
+
+
+def test_the_pages_commands_make_the_same_weights_to_the_bit(chosen, choice_folder, tmp_path, monkeypatch):
+    from calprune.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALPRUNE_DATA", str(choice_folder / "data"))
+    for command in commands(chosen)[1:]:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+    assert CalibrationSet.load(tmp_path / "calibration").id == CalibrationSet.load(chosen.folder / "calibration").id
+    ours, theirs = (transformers.AutoModelForCausalLM.from_pretrained(folder / "model").state_dict()
+                    for folder in (chosen.folder, tmp_path))  # fmt: skip
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours | theirs)
+
+
+def test_the_saved_models_figures_are_of_the_second_half_of_each_text(chosen, choice_folder):
+    dense, pruned = (transformers.AutoModelForCausalLM.from_pretrained(folder)
+                     for folder in (choice_folder / "model", chosen.folder / "model"))  # fmt: skip
+    tokenizer = transformers.AutoTokenizer.from_pretrained(choice_folder / "model")
+    for name in ("prose", "sums"):
+        lines = [json.loads(line)["text"] for line in (choice_folder / f"{name}_held.jsonl").read_text().splitlines()]
+        tokens = [t for line in lines for t in tokenizer(line + "\n\n", add_special_tokens=False)["input_ids"]]
+        rows = torch.tensor([[0, *tokens[15 * i : 15 * (i + 1)]] for i in range(16, 32)])
+        with torch.no_grad():
+            p, q = (model(rows).logits[:, :-1].double().log_softmax(-1) for model in (dense, pruned))
+        assert chosen.result.divergence[name].value == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item(), rel=1e-4)
+        follow = [one.gather(-1, rows[:, 1:, None]).mean().item() for one in (p, q)]
+        assert chosen.result.perplexity[name] == pytest.approx([math.exp(-value) for value in follow], rel=1e-4)
+
+
+def test_the_answer_names_the_shares_the_gain_and_every_verdict(chosen):
+    first, second = answer(chosen)
+    assert chosen.winner in first and all(other in first for other in {"c4", UNIFORM} - {chosen.winner})
+    mine = [c for c in chosen.judgement.contrasts if c.candidate == chosen.winner]
+    for verb, kind in (("wins on", "win"), ("ties on", "tie"), ("loses on", "loss")):
+        assert (verb in second) == any(c.verdict == kind for c in mine)
+    assert headline(chosen)[-1].startswith(str(chosen.folder))
+
+
+def test_asked_again_it_answers_from_its_files(chosen, choice_folder, monkeypatch):
+    before = contents(chosen.folder)
+    monkeypatch.setattr(final, "save_pruned", lambda *a: pytest.fail("it pruned again"))
+    again = answer_of(choice_folder, chosen.folder, lambda line: pytest.fail(f"it began anew: {line}"))
+    assert again == chosen and contents(chosen.folder) == before
+
+
+def test_stopped_at_every_stage_and_started_again_it_ends_the_same(chosen, choice_folder, tmp_path, monkeypatch):
+    """In the gate's trials, before and in the search, in the halving, in the verdict's trials, while it is saved."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop_at(words: str, nth: int = 1):
+        seen = []
+
+        def said(line):
+            seen.extend([line] if words in line else [])
+            if len(seen) == nth:
+                raise Stopped
+
+        return said
+
+    out = tmp_path / "chosen"
+    for words, nth in (("trials", 2), ("large", 2), ("transfer", 2), ("256 tokens", 3), ("trials", 2)):
+        with pytest.raises(Stopped):
+            answer_of(choice_folder, out, stop_at(words, nth))
+    save = final.save_pruned
+
+    def saves_half(model, told, folder):
+        save(model, told, folder)
+        raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(final, "save_pruned", saves_half)
+        answer_of(choice_folder, out)
+    assert not (out / "result.json").exists() and (out / "model").exists()
+    again = answer_of(choice_folder, out)
+    assert again.winner == chosen.winner and again.judgement == chosen.judgement
+    ours, theirs = contents(chosen.folder), contents(out)
+    assert set(ours) == set(theirs)
+    assert [name for name in ours if ours[name] != theirs[name] and not name.endswith("README.md")] == []
+
+
+def test_a_folder_of_another_question_or_of_something_else_is_refused(chosen, choice_folder, tmp_path):
+    with pytest.raises(UserError, match="holds the answer to another question"):
+        answer_of(choice_folder, chosen.folder, draws=4)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="it holds something else; name a folder that is absent or empty"):
+        answer_of(choice_folder, tmp_path)
+    with pytest.raises(UserError, match="it holds something else"):
+        answer_of(choice_folder, tmp_path / "notes.txt")
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_budget_too_small_for_the_gate_says_what_it_takes_and_loses_nothing(choice_folder, tmp_path):
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"too small: the gate alone takes about .* here \(9 trials\); give .* or more"):
+        answer_of(choice_folder, tmp_path / "out", said.append, budget=1e-9)
+    assert said == [] and os.listdir(tmp_path / "out") == ["question.json"]
+
+
+def test_a_budget_that_ends_in_the_trials_keeps_what_was_done(chosen, choice_folder, tmp_path):
+    from calprune.choosing.clock import Clock
+    from calprune.choosing.job import Job
+    from calprune.study.session import Knobs
+
+    job = Job(small_question(choice_folder), tmp_path, Knobs("cpu", None, choice_folder / "data"), Clock(1e-9), print)
+    made, text = job.trials.plan({"c4": "c4"})
+    with pytest.raises(UserError, match="the budget ended after 1 of 3 trials; what was done is kept"):
+        job.trials.run(made, text, job.clock, job.said)
+    assert len(job.trials.missing(made)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"sources": ("c4", "gsm8k*2")}, "is a mixture, and the shares are what is searched for"),
+        ({"sources": ("c4", "gsm8k + c4")}, "is a mixture, and the shares are what is searched for"),
+        ({"sources": ("c4", "c4")}, "c4 is there twice"),
+        ({"draws": 2}, "--draws: expected 3 or more, fewer give no interval; got 2"),
+        ({"tokens": 63}, "--tokens: expected four windows of 16 tokens or more; got 63"),
+    ],
+)
+def test_a_question_that_means_nothing_is_refused_at_once(changed, said, choice_folder):
+    with pytest.raises(ConfigError, match=said.replace("*", r"\*")):
+        small_question(choice_folder, **changed)
+
+
+def test_one_text_under_two_names_is_refused(choice_folder, tmp_path):
+    with pytest.raises(ConfigError, match="c4 and c4:plain are the same text: leave one out"):
+        answer_of(choice_folder, tmp_path / "out", sources=("c4", "c4:plain"))
+
+
+def test_a_text_too_short_to_search_and_to_judge_on_is_refused(choice_folder, tmp_path):
+    from calprune.choosing.question import parse_capabilities
+
+    (tmp_path / "short.jsonl").write_text('{"text": "river stone lantern quiet harbour seven marble orchard winter"}\n')
+    capabilities = parse_capabilities("x", [f"x={tmp_path / 'short.jsonl'}"])
+    with pytest.raises(UserError, match="windows of 16 tokens, too few to search and to judge on: 8 or more"):
+        answer_of(choice_folder, tmp_path / "out", capabilities=capabilities)
