@@ -1,4 +1,4 @@
-"""From a question to the pruned model: the gate, the verdict, what is on the disk, and going on where it was stopped."""
+"""From a question to the pruned model: the gate, the verdict, what is on the disk, going on where it was stopped."""
 
 import json
 import math
@@ -111,7 +111,9 @@ def test_the_saved_model_is_the_winners_set_pruned_as_asked(chosen, choice_folde
         assert int(zeros.min()) == int(zeros.max()) == round(0.6 * linear.weight.shape[1])
     given = CalibrationSet.load(chosen.folder / "calibration")
     tokenizer = transformers.AutoTokenizer.from_pretrained(chosen.folder / "model")
-    by_hand = make_set(chosen.result.spec, tokenizer, num_samples=8, max_seq_length=16, data_root=choice_folder / "data")
+    by_hand = make_set(
+        chosen.result.spec, tokenizer, num_samples=8, max_seq_length=16, data_root=choice_folder / "data"
+    )
     assert torch.equal(given.tokens, by_hand.tokens) and given.id == by_hand.id
     shares = chosen.search.mixtures[chosen.winner]
     assert all(f"{source}*{share:g}" in chosen.result.spec for source, share in shares.items()) or len(shares) == 1
@@ -143,7 +145,9 @@ def test_the_saved_models_figures_are_of_the_second_half_of_each_text(chosen, ch
         rows = torch.tensor([[0, *tokens[15 * i : 15 * (i + 1)]] for i in range(16, 32)])
         with torch.no_grad():
             p, q = (model(rows).logits[:, :-1].double().log_softmax(-1) for model in (dense, pruned))
-        assert chosen.result.divergence[name].value == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item(), rel=1e-4)
+        assert chosen.result.divergence[name].value == pytest.approx(
+            (p.exp() * (p - q)).sum(-1).mean().item(), rel=1e-4
+        )
         follow = [one.gather(-1, rows[:, 1:, None]).mean().item() for one in (p, q)]
         assert chosen.result.perplexity[name] == pytest.approx([math.exp(-value) for value in follow], rel=1e-4)
 

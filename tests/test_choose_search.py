@@ -59,13 +59,16 @@ def test_exponentiated_gradient_stays_on_the_simplex_and_comes_near_the_optimum(
     found = list(exponentiated_gradient(SOURCES, seen_regret, made, rounds=40))
     assert all(min(shares.values()) >= 0 and math.fsum(shares.values()) == pytest.approx(1, abs=2e-3)
                for shares in looked)  # fmt: skip
-    uniform = made(regret(dict.fromkeys(SOURCES, 1 / 3)))
-    optimum = min(made(regret(dict(zip(SOURCES, at, strict=True)))) for at in GRID)
+
+    def value(shares):
+        return made(regret(shares), regret(shares))
+
+    everywhere = [value(dict(zip(SOURCES, at, strict=True))) for at in GRID]
     assert found[0].shares == dict.fromkeys(SOURCES, 0.333)
-    assert found[0].value == pytest.approx(uniform, abs=2e-3)
+    assert found[0].value == pytest.approx(value(dict.fromkeys(SOURCES, 1 / 3)), abs=2e-3)
     assert all(a.value >= b.value for a, b in itertools.pairwise(found))  # the best seen, so never worse than uniform
-    assert found[-1].value == pytest.approx(made(regret(found[-1].shares)))
-    assert found[-1].value - optimum < 0.1 * (uniform - optimum)
+    assert found[-1].value == pytest.approx(value(found[-1].shares))
+    assert found[-1].value - min(everywhere) < 0.05 * (max(everywhere) - min(everywhere))
 
 
 def test_where_shares_change_nothing_the_search_stops_at_the_uniform_mixture():
@@ -74,8 +77,10 @@ def test_where_shares_change_nothing_the_search_stops_at_the_uniform_mixture():
 
 
 def test_objectives_weigh_capabilities():
-    assert weighted_mean({"x": 0.75, "y": 0.25})({"x": 2.0, "y": -4.0}) == pytest.approx(0.5)
-    assert largest({"x": 0.75, "y": 0.25})({"x": 0.2, "y": 0.9}) == pytest.approx(0.3)  # y counts a third of x
+    weights, here, there = {"x": 0.75, "y": 0.25}, {"x": 2.0, "y": -4.0}, {"x": 0.2, "y": 0.9}
+    assert weighted_mean(weights)(here, there) == pytest.approx(0.5)
+    assert largest(weights)(there, there) == pytest.approx(0.3)  # y counts a third of x
+    assert largest(weights)(here, there) == pytest.approx(-4 / 3)  # there the worst is y
 
 
 def test_shares_too_small_for_a_sequence_are_dropped_and_the_rest_adds_up_to_1():
@@ -160,7 +165,7 @@ MIXTURES = {name: {"c4": 0.1 + i / 10, "sums": 0.9 - i / 10} for i, name in enum
 def search_of(job: Job, regrets: dict[str, float]) -> Search:
     """Made-up candidates; each has one regret for every capability."""
     names = list(job.question.weights)
-    proxy = {name: dict.fromkeys(names, 1 + value) for name, value in regrets.items()}
+    proxy = {name: dict.fromkeys(names, 1.0 + value) for name, value in regrets.items()}
     return Search({}, dict.fromkeys(names, 1.0), {name: MIXTURES[name] for name in regrets}, proxy, 2, 0, 0.0)
 
 
@@ -177,7 +182,7 @@ def told(monkeypatch):
                 return divergence(name, budget)
 
         monkeypatch.setattr(final, "Judged", Told)
-        monkeypatch.setattr(final, "source_sums", lambda job, gate: None)
+        monkeypatch.setattr(final, "source_sums", lambda job, gate: Sums({}))
         monkeypatch.setattr(candidates, "BUDGETS", (64, 128))
         return asked
 
@@ -211,8 +216,9 @@ def test_the_proxys_rank_correlation_with_divergence_is_of_all_candidates(job, t
 
 def region(windows: torch.Tensor) -> tuple[int, int, int]:
     """Where a tensor lies: its storage, and the first and the last of its elements there."""
-    last = windows.storage_offset() + sum((n - 1) * step for n, step in zip(windows.shape, windows.stride(), strict=True))
-    return windows.untyped_storage().data_ptr(), windows.storage_offset(), last
+    first = windows.storage_offset()
+    last = first + sum((n - 1) * step for n, step in zip(windows.shape, windows.stride(), strict=True))
+    return windows.untyped_storage().data_ptr(), first, last
 
 
 def test_searching_reads_windows_of_the_search_half_alone(job, monkeypatch):
@@ -266,7 +272,7 @@ def test_an_evaluation_that_skips_nothing_is_named_as_before_there_was_skipping(
 
 
 def test_without_time_the_search_and_the_halving_are_left_out_and_said(chosen, choice_folder, job):
-    hurried = Job(job.question, chosen.folder, job.knobs, Clock(1000), job.said)
+    hurried = Job(job.question, chosen.folder, job.knobs, Clock(1000.0), job.said)
     hurried.trials.seconds_each = 1e6  # a trial would take eleven days
     found = search(hurried, chosen.gate)
     assert not found.proxy and set(found.mixtures) == {*chosen.gate.used, UNIFORM}
@@ -287,7 +293,7 @@ def weighted(chosen, source: str) -> float:
 
 
 def test_time_that_ends_in_a_round_says_how_many_candidates_were_not_judged(job, told):
-    hurried = replace_clock(job, 1000)
+    hurried = replace_clock(job, 1000.0)
     asked = told(lambda name, budget: {"prose": NAMES.index(name) / 10, "sums": 0.5})
 
     def run_out(line):
@@ -304,10 +310,12 @@ def replace_clock(job: Job, seconds: float) -> Job:
 
 
 def test_without_time_for_two_finalists_the_second_is_left_out(chosen, job, tmp_path):
-    hurried = replace_clock(job, 1000)
+    hurried = replace_clock(job, 1000.0)
     hurried.folder = chosen.folder
-    hurried.trials = replace(hurried.trials, runs=type(hurried.trials.runs)(tmp_path / "runs"), seconds_each=1000 / 15)
-    hurried.trials.run = lambda made, text, clock, said: pytest.fail([t.calibration for t in made.trials])
+    hurried.trials = replace(
+        hurried.trials, runs=type(hurried.trials.runs)(tmp_path / "runs"), seconds_each=1000 / 16.5
+    )
+    hurried.trials.run = lambda made, text, clock, said: pytest.fail(str([t.calibration for t in made.trials]))
     with pytest.raises(pytest.fail.Exception) as asked:
         final.judgement(hurried, chosen.gate, chosen.search, chosen.halving)
     first, second = chosen.halving.finalists

@@ -7,6 +7,7 @@ time; the hidden states of all their sequences are, as in `walk`.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -84,10 +85,7 @@ class Comparison:
             for i, module in enumerate(modules):
                 block = f"{name}.{i}"
                 sites = [site for site in linears(module) if f"{block}.{site.name}" in chosen]
-
-                def keep(sums: Statistics, block: str = block, sites: list[Linear] = sites) -> Keep:
-                    return _keep(self.job, block, sites, sums.of_block(block))
-
+                keep = partial(_keep, self.job, block, sites)
                 met = [one.meet(keep) for one in halved] or [(next(sums), []) for sums in whole]
                 a, b = (sums for sums, _ in met)
                 kept, pruned = _overlaps(keep(a), keep(b))
@@ -97,8 +95,8 @@ class Comparison:
             model.train(training)
 
 
-def _keep(job: Pruning, block: str, sites: Sequence[Linear], stats: BlockStats) -> Keep:
-    kept = {}
+def _keep(job: Pruning, block: str, sites: Sequence[Linear], sums: Statistics) -> Keep:
+    stats, kept = sums.of_block(block), {}
     for site in sites:
         try:
             stats[site.name].check()
@@ -125,7 +123,7 @@ def agreement(
     for i, module in enumerate(modules):
         block = f"{name}.{i}"
         sites = [site for site in linears(module) if f"{block}.{site.name}" in chosen]
-        _, found = halves.meet(lambda sums, b=block, s=sites: _keep(job, b, s, sums.of_block(b)))
+        _, found = halves.meet(partial(_keep, job, block, sites))
         total = [a.plus(b) for a, b in zip(total, found, strict=True)]
     return halving.budgets, [overlap.iou for overlap in total]
 

@@ -80,7 +80,7 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
         name: spec_of(search.mixtures.get(name, {name: 1.0})) for name in [*against, *finalists]
     }
     made, text = job.trials.plan(calibrations)
-    if len(finalists) > 1 and job.trials.estimate(made) > job.clock.left():
+    if len(finalists) > 1 and job.trials.estimate(made) > max(0.0, job.clock.left()):
         job.left_out.append(f"the verdict on {finalists[1]}: no time")
         if finalists[1] not in (*gate.used, *against):
             calibrations.pop(finalists[1])
@@ -138,7 +138,8 @@ def _weighted(job: Job, cells: Mapping[str, Cell]) -> np.ndarray:
     """(draws, items): the i-th item of each capability, weighted and added. Their mean is the weighted mean where all
     capabilities have as many items; of those that have more, the last are left out."""
     items = min(len(cell.items[0]) for cell in cells.values())
-    return sum(weight * np.asarray(cells[name].items)[:, :items] for name, weight in job.question.weights.items())
+    weighted = [weight * np.asarray(cells[name].items)[:, :items] for name, weight in job.question.weights.items()]
+    return np.sum(weighted, axis=0)
 
 
 def _halves(job: Job, spec: str) -> tuple[tuple[tuple[int, float], ...], int | None]:

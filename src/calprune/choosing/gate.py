@@ -40,7 +40,8 @@ def gate(job: Job) -> Gate:
 
 def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:
     """The sources that can be planned with, and why the others cannot. Raises ConfigError where two are one."""
-    found, dropped = {}, {}
+    found: dict[str | None, str] = {}  # set -> source
+    dropped: dict[str, str] = {}
     for source in job.question.sources:
         try:
             made, _ = job.trials.plan({source: source})

@@ -99,10 +99,11 @@ class Job:
 
 
 def spec_of(shares: Shares) -> str:
-    """The recipe of a mixture as text: "c4*0.25 + gsm8k:icl*0.75"."""
+    """The recipe of a mixture as text: "c4*0.25 + gsm8k:icl*0.75"; the same in whatever order the shares come, and so
+    the same set to the byte."""
     if len(shares) == 1:
         return next(iter(shares))
-    return " + ".join(f"{source}*{share:g}" for source, share in shares.items())
+    return " + ".join(f"{source}*{share:g}" for source, share in sorted(shares.items()))
 
 
 def percent(shares: Mapping[str, float]) -> str:

@@ -2,10 +2,10 @@
 
     λ_s ← λ_s · exp(-η d_s / max|d|) / Z        d_s = (J((1-ε) λ + ε e_s) - J(λ)) / ε
 
-J is the weighted mean of the capabilities' regrets, or the largest weighted one (minimax). The masks of every mixture
-are decided anew, so J has no derivative to write down: its slope towards each source is measured (Kivinen and Warmuth,
-"Exponentiated gradient versus gradient descent for linear predictors", Information and Computation 132, 1997, for the
-update). The best mixture seen counts, not the last.
+J is the weighted mean of the capabilities' regrets, or the weighted one that is largest at λ (minimax; its slope is
+then a subgradient of the maximum). The masks of every mixture are decided anew, so J has no derivative to write down:
+its slope towards each source is measured (for the update: Kivinen and Warmuth, "Exponentiated gradient versus gradient
+descent for linear predictors", Information and Computation 132, 1997). The best mixture seen counts, not the last.
 """
 
 import math
@@ -20,7 +20,7 @@ ROUNDS = 5
 DIGITS = 3  # of a share: finer is not a difference between two sets
 
 Loss = Callable[[Shares], Mapping[str, float]]  # regret of each capability
-Objective = Callable[[Mapping[str, float]], float]
+Objective = Callable[[Mapping[str, float], Mapping[str, float]], float]  # of a regret, as it counts where another is
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,19 @@ class Seen:
 
 
 def weighted_mean(weights: Mapping[str, float]) -> Objective:
-    """Σ w_t R_t, the weights adding up to 1."""
-    return lambda regret: math.fsum(weights[name] * value for name, value in regret.items())
+    """Σ w_t R_t, the weights adding up to 1: everywhere the same."""
+    return lambda regret, at: math.fsum(weights[name] * value for name, value in regret.items())
 
 
 def largest(weights: Mapping[str, float]) -> Objective:
-    """max w_t R_t, the largest weight being 1."""
+    """w_t R_t of the capability t whose is largest at `at`, the largest weight being 1."""
     most = max(weights.values())
-    return lambda regret: max(weights[name] / most * value for name, value in regret.items())
+
+    def of_worst(regret: Mapping[str, float], at: Mapping[str, float]) -> float:
+        worst = max(at, key=lambda name: weights[name] * at[name])
+        return weights[worst] / most * regret[worst]
+
+    return of_worst
 
 
 def exponentiated_gradient(
@@ -47,19 +52,18 @@ def exponentiated_gradient(
 ) -> Iterator[Seen]:
     """The best mixture seen so far, after each round, the uniform one first. Stop when you like."""
 
-    def value(shares: Shares) -> float:
-        return objective(regret(rounded(shares)))
+    def look(shares: Shares) -> tuple[Seen, Mapping[str, float]]:
+        found = regret(rounded(shares))
+        return Seen(rounded(shares), objective(found, found)), found
 
     here = dict.fromkeys(sources, 1 / len(sources))
-    best = Seen(rounded(here), value(here))
+    best, at = look(here)
     yield best
     for i in range(rounds):
-        at = value(here)
         slopes = {}
         for source in sources:
-            towards = {s: (1 - STEP) * share + STEP * (s == source) for s, share in here.items()}
-            tried = Seen(rounded(towards), value(towards))
-            slopes[source] = (tried.value - at) / STEP
+            tried, found = look({s: (1 - STEP) * share + STEP * (s == source) for s, share in here.items()})
+            slopes[source] = (objective(found, at) - objective(at, at)) / STEP
             best = min(best, tried, key=lambda seen: seen.value)
         steepest = max(map(abs, slopes.values()))
         if steepest == 0:
@@ -67,7 +71,7 @@ def exponentiated_gradient(
         rate = RATE / math.sqrt(i + 1)
         grown = {s: share * math.exp(-rate * slopes[s] / steepest) for s, share in here.items()}
         here = {s: share / math.fsum(grown.values()) for s, share in grown.items()}
-        moved = Seen(rounded(here), value(here))
+        moved, at = look(here)
         best = min(best, moved, key=lambda seen: seen.value)
         yield best
 

@@ -11,7 +11,7 @@ from calprune.report.charts import Chart, Point, heat, heat_width
 from calprune.report.findings import Findings
 from calprune.report.page import Head, Section, render
 from calprune.report.panels import Panel, retention_panels
-from calprune.report.tables import Column, Table
+from calprune.report.tables import Cell, Column, Table
 from calprune.report.tabulate import tables
 from calprune.report.told import SPEED
 from calprune.study.results import Results
@@ -121,7 +121,9 @@ def _transfer(choice: Choice) -> Iterator[Table]:
         return
     assert choice.search is not None
     names = list(choice.question.weights)
-    rows = [(source, *(loss[name] for name in names)) for source, loss in choice.search.loss.items()]
+    rows: list[tuple[Cell, ...]] = [
+        (source, *(loss[name] for name in names)) for source, loss in choice.search.loss.items()
+    ]
     rows.append((OWN, *(choice.search.own[name] for name in names)))
     heads = (Column("calibrated on"), *(Column(name, "number") for name in names))
     yield Table("transfer", "Relative error of the layers on each capability's held-out text", heads, tuple(rows))

@@ -9,6 +9,7 @@ from calprune.choosing.mixture import Objective, exponentiated_gradient, largest
 from calprune.choosing.sums import Shares, Sums, block_names, collected, in_turn
 from calprune.choosing.transfer import Transfer, transfer_table
 from calprune.config import identity
+from calprune.statistics import Statistics
 
 MEAN, MINIMAX = "weighted mean", "minimax regret"  # names of the mixtures that are found
 SEARCH_BLOCKS = 8  # of the model, evenly spaced, that the search looks at; the candidates are compared on all
@@ -72,7 +73,8 @@ def source_sums(job: Job, gate: Gate) -> Sums:
 
 def capability_sums(job: Job) -> tuple[Sums, Sums]:
     """Of each capability's text to search on: `own`, which calibrates, and `held`, which judges."""
-    own, held = {}, {}
+    own: dict[str, Statistics] = {}
+    held: dict[str, Statistics] = {}
     for name, windows in job.searched.items():
         parts = in_turn(windows)
         for into, rows, needs in ((own, parts[0], job.question.method.needs), (held, parts[1], "gram")):
