@@ -1,10 +1,13 @@
 """calprune choose as a person gives it: several sources, what it prints and writes, one line for every mistake."""
 
 import json
+import re
 import shlex
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,6 +16,7 @@ from calprune.choosing import final, question
 from calprune.choosing.clock import parse_budget, told
 from calprune.choosing.page import choice_page, commands
 from calprune.choosing.sentences import headline
+from calprune.cli.choose import choose_command
 from calprune.config import UserError
 from calprune.study.results import read
 from tests.test_cli import run  # noqa: F401  a fixture
@@ -88,6 +92,22 @@ def test_without_sources_it_is_the_models_own_text_web_text_code_and_mathematics
     asked, _, _ = heard(f"model --prompts sums.jsonl {SIZES}")
     assert asked.sources == ("self:respond(sums.jsonl)", *question.default_sources("model", None)[1:])
     assert list(asked.weights) == ["general", "mathematics", "code"]
+
+
+def test_the_examples_are_understood_as_they_are_written(heard, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "choose.md").read_text()
+    command, python = re.findall(r"```(?:python)?\n(.*?)```", page, flags=re.DOTALL)
+    asked, out, _ = heard(command.replace("\\\n", " ").removeprefix("calprune choose"))
+    assert asked.sources == ("c4", "gsm8k:icl_cot", "redpajama_github", "my_chat.jsonl:chat") and out == Path("chosen")
+    assert asked.weights == {"general": 0.25, "mathematics": 0.5, "code": 0.25}
+    shown = choose_command.__doc__.partition("Example: calprune choose")[2]
+    assert heard(shown)[0] == replace(asked, sources=asked.sources[:3])
+    found = []
+    monkeypatch.setattr(choosing, "choose", lambda question, out: found.append((question, out)) or Mock())
+    exec(python, {})
+    ((question, out),) = found
+    assert question.sources == asked.sources[:2] and out == "chosen" and question.method == asked.method
+    assert (question.pattern, question.num_samples, question.max_seq_length) == (asked.pattern, 16, 256)
 
 
 def test_the_command_on_the_page_asks_the_same_and_is_answered_from_the_folder(
