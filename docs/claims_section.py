@@ -6,6 +6,7 @@ has their verdicts; a claim that is not in it, or has changed since, was not mea
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from calprune.uncertainty.difference import SIGNIFICANCE
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- claims: made by docs/claims_section.py -->\n", "<!-- claims: end -->\n"
 NOT_MEASURED = "not measured"
+OF_METHODS = ("methods",)  # their claims stand in docs/methods.md
 ORDER = ("held", "not held", "cannot be told here", NOT_MEASURED)
 
 
@@ -29,11 +31,13 @@ def current(page: str) -> str:
     return before + BEGIN + "\n" + section() + "\n" + END + rest.partition(END)[2]
 
 
-def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "results") -> str:
-    """Every claim of every study with what was found, by study."""
+def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "results", of: Sequence[str] = ()) -> str:
+    """Every claim of these studies, or of all that are about data, with what was found, by study."""
     lines: list[str] = []
     counts: Counter[str] = Counter()
     for path in sorted(studies.glob("*.yaml")):
+        if path.stem not in of if of else path.stem in OF_METHODS:
+            continue
         study = yaml.safe_load(path.read_text(encoding="utf-8"))
         if claims := read_claims(study.get("claims", []), path.name):
             judged = _judged(results / f"{path.stem}.claims.json")

@@ -57,12 +57,12 @@ def make_material(folder: Path) -> Path:
 
 
 def small_question(folder: Path, **changed) -> Question:
-    """Which of c4, sums and code, for prose once and for sums twice?"""
+    """Which of c4, sums and code, for prose once and for sums four times?"""
     judged = [f"{name}={folder / name}_held.jsonl" for name in ("prose", "sums")]
     asked = {
         "model": str(folder / "model"),
         "sources": ("c4", str(folder / "sums.jsonl"), str(folder / "my code.jsonl")),
-        "capabilities": parse_capabilities("prose=1 sums=2", judged),
+        "capabilities": parse_capabilities("prose=1 sums=4", judged),
         "method": parse_method("wanda"),
         "pattern": parse_pattern("60%"),
         "num_samples": 8,

@@ -4,23 +4,29 @@ import json
 import math
 import os
 import shlex
+import shutil
 import sys
 from collections import defaultdict
 
 import pytest
 import torch
 import transformers
+import yaml
 
 from calprune.calibration.recipe import make_set
 from calprune.calibration.set import CalibrationSet
 from calprune.choosing import final
-from calprune.choosing.choice import UNIFORM
-from calprune.choosing.final import OVERALL
+from calprune.choosing.choice import OVERALL, UNIFORM, Contrast, Halving, Judgement
+from calprune.choosing.clock import Clock
+from calprune.choosing.job import Job
 from calprune.choosing.page import commands
 from calprune.choosing.sentences import answer, headline
 from calprune.config import ConfigError, UserError
+from calprune.models import save
 from calprune.study.results import read
-from calprune.uncertainty import effect_of_groups, holm, paired_by_item
+from calprune.study.session import Knobs
+from calprune.uncertainty import Estimate, effect_of_groups, holm, paired_by_item, weighed_sum
+from calprune.uncertainty.crossed import Weighed
 from tests.small_choice import answer_of, small_question
 from tests.test_study import contents
 
@@ -61,11 +67,13 @@ def test_the_candidates_are_each_source_the_uniform_mixture_and_what_the_search_
 
 
 def test_no_draw_that_the_search_read_is_in_the_verdict(chosen):
-    recipes = [json.loads(path.read_text())["draw"] for path in chosen.folder.glob("runs/trials/*/trial.json")]
-    assert sorted(set(recipes)) == [0, 1, 2]
-    built = {json.loads(path.read_text())["id"] for path in chosen.folder.glob("runs/calibration/*/counts.json")}
-    used = {json.loads(path.read_text())["set"] for path in chosen.folder.glob("runs/trials/*/trial.json")}
-    assert len(built - used) == len(chosen.gate.used)  # one more draw of each source
+    folders = [path.parent for path in chosen.folder.glob("runs/calibration/*/counts.json")]
+    ids = [json.loads((one / "counts.json").read_text())["id"] for one in folders]
+    recipes = [yaml.safe_load((one / "recipe.yaml").read_text()) for one in folders]
+    seeds = {one: recipe["seed"] for one, recipe in zip(ids, recipes, strict=True)}
+    judged = {json.loads(path.read_text())["set"] for path in chosen.folder.glob("runs/trials/*/trial.json")}
+    assert {seeds[one] for one in judged} == {0, 1, 2}
+    assert {seeds[one] for one in seeds.keys() - judged} == {3}
 
 
 def test_the_verdict_is_paired_by_window_and_corrected_over_all_of_it(chosen):
@@ -74,29 +82,40 @@ def test_the_verdict_is_paired_by_window_and_corrected_over_all_of_it(chosen):
     for one in chosen.halving.finalists:
         for other in ("c4", UNIFORM):
             if one != other:
-                rows = {name: paired_by_item(found[one][name], found[other][name]) for name in ("prose", "sums")}
+                rows = {
+                    name: less(chosen, one, other, found[one][name], found[other][name]) for name in ("prose", "sums")
+                }
                 wanted += [(one, other, name, rows[name]) for name in rows] + [(one, other, OVERALL, None)]
     assert [(c.candidate, c.against, c.capability) for c in judged.contrasts] == [w[:3] for w in wanted]
     for contrast, (*_, difference) in zip(judged.contrasts, wanted, strict=True):
         if difference is not None:
             assert contrast.difference == difference.estimate
-    p = [_p_of(found, contrast, chosen.question.weights) for contrast in judged.contrasts]
+    p = [_p_of(chosen, found, contrast) for contrast in judged.contrasts]
     assert [contrast.adjusted_p for contrast in judged.contrasts] == pytest.approx(holm(p))
     assert all(RULE[c.verdict](c.difference.value, c.adjusted_p) for c in judged.contrasts)
 
 
-def _p_of(found, contrast, weights) -> float:
-    one, other = found[contrast.candidate], found[contrast.against]
+def less(chosen, one, other, a, b):
+    """Sets with a source in common hold documents of the same draw of it: luck moves both."""
+    shares = [chosen.search.mixtures[name] for name in (one, other)]
+    if set(shares[0]) & set(shares[1]):
+        return weighed_sum([Weighed(1.0, "draw", "window", a), Weighed(-1.0, "draw", "window", b)])
+    return paired_by_item(a, b)
+
+
+def _p_of(chosen, found, contrast) -> float:
+    weights, one, other = chosen.question.weights, found[contrast.candidate], found[contrast.against]
+    names = contrast.candidate, contrast.against
     if contrast.capability != OVERALL:
-        return paired_by_item(one[contrast.capability], other[contrast.capability]).p
+        return less(chosen, *names, one[contrast.capability], other[contrast.capability]).p
     added = [[[sum(weights[n] * rows[n][d][i] for n in weights) for i in range(16)] for d in range(3)]
              for rows in (one, other)]  # fmt: skip
-    return paired_by_item(*added).p
+    return less(chosen, *names, *added).p
 
 
 def test_the_weighted_row_is_the_weighted_mean_of_the_rows(chosen):
     by = {(c.candidate, c.against, c.capability): c.difference.value for c in chosen.judgement.contrasts}
-    weights = {"prose": 1 / 3, "sums": 2 / 3}
+    weights = {"prose": 1 / 5, "sums": 4 / 5}
     for (one, other, capability), value in by.items():
         if capability == OVERALL:
             assert value == pytest.approx(sum(w * by[one, other, name] for name, w in weights.items()))
@@ -205,6 +224,65 @@ def test_stopped_at_every_stage_and_started_again_it_ends_the_same(chosen, choic
     assert [name for name in ours if ours[name] != theirs[name] and not name.endswith("README.md")] == []
 
 
+def judged(**verdicts: str) -> Judgement:
+    """Of "a_c4" and the like: what the finalist is against the default or the uniform mixture, all together."""
+    names = {"c4": "c4", "uniform": UNIFORM}
+    zero = Estimate(0.0, -1.0, 1.0, 3)
+    contrasts = [Contrast(name[0], names[name[2:]], capability, zero, 0.5, verdict)
+                 for name, verdict in verdicts.items() for capability in ("prose", OVERALL)]  # fmt: skip
+    return Judgement(tuple(contrasts), (), None)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "winner"),
+    [
+        ({"a_c4": "win", "a_uniform": "tie", "b_c4": "win", "b_uniform": "win"}, "a"),
+        ({"a_c4": "win", "a_uniform": "loss", "b_c4": "tie", "b_uniform": "win"}, "b"),
+        ({"a_c4": "tie", "a_uniform": "tie", "b_c4": "tie", "b_uniform": "loss"}, "c4"),
+        ({"a_uniform": "tie", "b_uniform": "tie"}, UNIFORM),  # no default could be had
+    ],
+)
+def test_what_is_not_shown_to_be_better_is_not_taken(verdicts, winner):
+    assert final.decided(Halving((), (), {}, ("a", "b")), judged(**verdicts)) == winner
+
+
+def test_what_time_cut_short_is_made_again_until_there_is_an_answer(choice_folder, tmp_path):
+    job = Job(small_question(choice_folder), tmp_path, Knobs("cpu", None, choice_folder / "data"), Clock(), print)
+    cut, whole = Judgement((), (), 1), Judgement((), (), 2)
+
+    def made_in_haste():
+        job.left_out.append("the rest: no time")
+        return cut
+
+    assert job.stage(Judgement, made_in_haste) == cut
+    again = Job(job.question, tmp_path, job.knobs, Clock(), print)
+    assert again.stage(Judgement, lambda: whole) == whole and again.left_out == []
+    (tmp_path / "judgement.json").unlink()
+    assert again.stage(Judgement, made_in_haste) == cut
+    (tmp_path / "result.json").write_text("{}")  # the answer is there, and what it says stands
+    assert Job(job.question, tmp_path, job.knobs, Clock(), print).stage(Judgement, lambda: whole) == cut
+
+
+def test_the_question_of_a_model_or_of_sources_that_have_changed_since_is_another(choice_folder, tmp_path):
+    shutil.copytree(choice_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("chosen"))
+    knobs = Knobs("cpu", None, tmp_path / "copy" / "data")
+
+    def asked():
+        return Job(small_question(tmp_path / "copy"), tmp_path / "out", knobs, Clock(), print)
+
+    first = asked()
+    assert asked().identity() == first.identity()
+    with torch.no_grad():
+        first.model.model.get_input_embeddings().weight[5, 5] += 1
+    shutil.rmtree(tmp_path / "copy" / "model")
+    save(first.model.model, first.model.tokenizer, tmp_path / "copy" / "model")
+    second = asked()
+    assert second.identity() != first.identity() and second.question == first.question
+    with (tmp_path / "copy" / "sums.jsonl").open("a") as file:
+        file.write('{"text": "1+1=2"}\n')
+    assert asked().identity() not in (first.identity(), second.identity())
+
+
 def test_a_folder_of_another_question_or_of_something_else_is_refused(chosen, choice_folder, tmp_path):
     with pytest.raises(UserError, match="holds the answer to another question"):
         answer_of(choice_folder, chosen.folder, draws=4)
@@ -224,10 +302,6 @@ def test_a_budget_too_small_for_the_gate_says_what_it_takes_and_loses_nothing(ch
 
 
 def test_a_budget_that_ends_in_the_trials_keeps_what_was_done(chosen, choice_folder, tmp_path):
-    from calprune.choosing.clock import Clock
-    from calprune.choosing.job import Job
-    from calprune.study.session import Knobs
-
     job = Job(small_question(choice_folder), tmp_path, Knobs("cpu", None, choice_folder / "data"), Clock(1e-9), print)
     made, text = job.trials.plan({"c4": "c4"})
     with pytest.raises(UserError, match="the budget ended after 1 of 3 trials; what was done is kept"):

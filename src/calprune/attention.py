@@ -28,7 +28,8 @@ from calprune.config import ConfigError, UserError, parse_call
 
 @dataclass(frozen=True)
 class AttentionConcentration:
-    """A token counts the more, the more attention the tokens of its sequence pay it in this block."""
+    """A token counts the more, the more attention the tokens of its sequence pay it in this block. In sums of inputs:
+    gradients, and the training of blocks, are of all tokens alike."""
 
     least: float = 0.005  # the weight of the token that receives the least, where that of the most is 1
 

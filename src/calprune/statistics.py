@@ -43,7 +43,8 @@ class Statistics:
     def collect(cls, model: nn.Module, calibration: Sequences, needs: Needs = "gram", **knobs: Any) -> "Statistics":
         """One dense pass over the data. Knobs are those of `walk`: batch_size, device, counting."""
         counting = knobs.get("counting", Counting())
-        made = cls(needs, {"calibration": getattr(calibration, "id", None)} | counting.told())
+        about = {"calibration": getattr(calibration, "id", None), "tokens": int(calibration.lengths.sum())}
+        made = cls(needs, about | counting.told())
         for name, stats in made.collecting(model, calibration, **knobs):
             made.blocks[name] = stats
         return made

@@ -11,6 +11,7 @@ from calprune.store import read_json, write_json
 from calprune.uncertainty import Estimate, Verdict
 
 UNIFORM = "uniform mixture"
+OVERALL = "all, as weighted"  # a row beside those of the capabilities
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Gate:
     told: dict[str, Told]  # by capability
     used: tuple[str, ...]  # sources
     dropped: dict[str, str]  # source -> why it could not be used
-    shared_wording: dict[str, dict[str, int]]  # source -> capability -> sequences, of `looked_at`, found in its text
+    shared_wording: dict[str, dict[str, int]]  # source -> capability -> sequences, of `looked_at`, found in its text;
+    # a capability whose text is not looked up (written by the model, made up) is not there
     looked_at: int  # sequences of each source, all draws together
 
     @property
@@ -55,6 +57,10 @@ class Search:
 
     def regret(self, loss: Mapping[str, float]) -> dict[str, float]:
         return {name: value / self.own[name] - 1 for name, value in loss.items()}
+
+    def shares(self, candidate: str) -> dict[str, float]:
+        """Of a candidate, or of the default, which may be none."""
+        return self.mixtures.get(candidate, {candidate: 1.0})
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,11 @@ class Judgement:
     contrasts: tuple[Contrast, ...]
     halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
     enough: int | None  # sequences from which on a doubling adds next to nothing; None: still rising
+
+    def overall(self, candidate: str) -> list[Contrast]:
+        """All capabilities together, as weighted; the one, where there is one."""
+        rows = [one for one in self.contrasts if one.candidate == candidate]
+        return [one for one in rows if one.capability == OVERALL] or rows
 
 
 @dataclass(frozen=True)

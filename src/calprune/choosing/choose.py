@@ -12,16 +12,17 @@ model/. The same question goes on where it was stopped.
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from calprune.choosing.choice import UNIFORM, Choice, Gate, Halving, Judgement, Result, Search
 from calprune.choosing.clock import Clock
-from calprune.choosing.final import halving, judgement, result
+from calprune.choosing.final import decided, halving, judgement, result
 from calprune.choosing.gate import gate
 from calprune.choosing.job import Job, Said
 from calprune.choosing.mixture import rounded
 from calprune.choosing.question import Question, check_apart
 from calprune.choosing.search import search
-from calprune.config import UserError, identity
+from calprune.config import UserError
 from calprune.store import read_json, write_json
 from calprune.study.session import Knobs
 
@@ -42,9 +43,10 @@ def choose(
     """
     folder = Path(out)
     check_apart(question, knobs.data_root)
-    _check_folder(folder, question)
+    _check_free(folder)
     job = Job(question, folder, knobs, Clock(budget), said)
-    write_json(folder / "question.json", {"format": 1, "id": identity(question.written()), **question.written()})
+    _check_same(folder, written := {"format": 1, "id": job.identity(), **question.written()})
+    write_json(folder / "question.json", written)
     gated: Gate = job.stage(Gate, lambda: gate(job))
     searched: Search | None = None
     halved: Halving | None = None
@@ -54,16 +56,28 @@ def choose(
         searched = found = job.stage(Search, lambda: search(job, gated))
         halved = best = job.stage(Halving, lambda: halving(job, gated, found))
         judged = job.stage(Judgement, lambda: judgement(job, gated, found, best))
-        winner, shares = best.finalists[0], found.mixtures[best.finalists[0]]
+        winner = decided(best, judged)
+        shares = found.shares(winner)
     done: Result = job.stage(Result, lambda: result(job, winner, shares))
     shutil.rmtree(folder / "statistics", ignore_errors=True)
     return Choice(question, gated, searched, halved, judged, done, folder, tuple(job.left_out))
 
 
-def _check_folder(folder: Path, question: Question) -> None:
-    if (folder / "question.json").is_file():
-        if read_json(folder / "question.json", "a question")["id"] != identity(question.written()):
-            raise UserError(f"{folder} holds the answer to another question (its question.json): name another folder "
-                            "with --out")  # fmt: skip
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+def _check_free(folder: Path) -> None:
+    ours = (folder / "question.json").is_file()
+    if not ours and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"output folder {folder}: it holds something else; name a folder that is absent or empty")
+
+
+def _check_same(folder: Path, asked: dict[str, Any]) -> None:
+    if not (folder / "question.json").is_file():
+        return
+    there = read_json(folder / "question.json", "a question")
+    if there["id"] != asked["id"]:
+        told = "this question, asked before the model or a text changed" if _less_id(there) == _less_id(asked) else \
+            "another question (its question.json)"  # fmt: skip
+        raise UserError(f"{folder} holds the answer to {told}: name another folder with --out")
+
+
+def _less_id(written: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in written.items() if name != "id"}

@@ -12,7 +12,7 @@ from calprune.calibration.compare import agreement
 from calprune.calibration.halves import enough
 from calprune.checkpoint import describe, save_pruned
 from calprune.choosing.candidates import Judged, Round, budgets
-from calprune.choosing.choice import UNIFORM, Contrast, Gate, Halving, Judgement, Result, Search
+from calprune.choosing.choice import OVERALL, UNIFORM, Contrast, Gate, Halving, Judgement, Result, Search
 from calprune.choosing.clock import told
 from calprune.choosing.job import FINALISTS, Job, spec_of
 from calprune.choosing.search import source_sums
@@ -21,9 +21,8 @@ from calprune.config import UserError
 from calprune.evaluate.divergence import DenseReference
 from calprune.pruning import Pruning
 from calprune.report.comparisons import Cell
-from calprune.uncertainty import Difference, holm, paired_by_item, rank_correlation, verdict
-
-OVERALL = "all, as weighted"
+from calprune.uncertainty import Difference, holm, paired_by_item, rank_correlation, verdict, weighed_sum
+from calprune.uncertainty.crossed import Rows, Weighed
 
 
 def halving(job: Job, gate: Gate, search: Search) -> Halving:
@@ -32,8 +31,7 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
     weights = job.question.weights
     if not search.proxy or not job.has_time():
         job.left_out.append("judging candidates end to end before the verdict: no time")
-        best = _best_of_gate(job, gate)
-        return Halving((), (), dict.fromkeys(weights), (UNIFORM, best)[: 1 if best == UNIFORM else 2])
+        return Halving((), (), dict.fromkeys(weights), (UNIFORM,))
     judged = Judged(job.model, job.question.method, job.question.pattern, source_sums(job, gate), job.searched)
 
     def proxy(name: str) -> float:
@@ -51,7 +49,8 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
             job.left_out.append(f"{len(left) - len(found)} candidates at {budget} tokens: no time")
         rounds.append(Round(budget, found))
         left = rounds[-1].order(weights)[: max(FINALISTS, math.ceil(len(found) / 2))]
-        if not job.has_time():
+        if budget < job.question.tokens and not job.has_time():
+            job.left_out.append(f"judging candidates on more than {budget} tokens: no time")
             break
     return Halving(
         tuple(one.tokens for one in rounds),
@@ -59,12 +58,6 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
         {c: _correlation(search, rounds[0], c) for c in weights},
         tuple(rounds[-1].order(weights)[:FINALISTS]),
     )
-
-
-def _best_of_gate(job: Job, gate: Gate) -> str:
-    """The source with the lowest weighted mean KL in the gate's trials."""
-    means = {source: _weighted(job, _cells(job, [source])[source]).mean() for source in gate.used}
-    return min(means, key=lambda source: float(means[source]))
 
 
 def _correlation(search: Search, first: Round, capability: str):
@@ -77,15 +70,15 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
     finalists = list(halving.finalists)
     against = [name for name in (_default(job, gate), UNIFORM) if name]
     calibrations = {name: name for name in gate.used} | {
-        name: spec_of(search.mixtures.get(name, {name: 1.0})) for name in [*against, *finalists]
+        name: spec_of(search.shares(name)) for name in [*against, *finalists]
     }
     made, text = job.trials.plan(calibrations)
-    if len(finalists) > 1 and job.trials.estimate(made) > max(0.0, job.clock.left()):
-        job.left_out.append(f"the verdict on {finalists[1]}: no time")
-        if finalists[1] not in (*gate.used, *against):
-            calibrations.pop(finalists[1])
-            made, text = job.trials.plan(calibrations)
-        finalists = finalists[:1]
+    extra = [name for name in finalists[1:] if name not in (*gate.used, *against)]  # the others' trials are done anyway
+    if extra and job.trials.estimate(made) > max(0.0, job.clock.left()):
+        job.left_out.append(f"the verdict on {extra[0]}: no time")
+        finalists.remove(extra[0])
+        calibrations.pop(extra[0])
+        made, text = job.trials.plan(calibrations)
     if (needed := job.trials.estimate(made)) > max(0.0, job.clock.left()):
         raise UserError(f"the budget ends before the verdict, which takes about {told(needed)}; what was done is kept: "
                         "the same command goes on, or give a larger --budget")  # fmt: skip
@@ -97,13 +90,14 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
     cells = _cells(job, [name for name in calibrations if name not in failed])
     against = [name for name in against if name in cells]
     pairs = [(one, other) for one in finalists for other in against if one != other]
-    found = [(one, other, c, d) for one, other in pairs for c, d in _differences(job, cells[one], cells[other]).items()]
+    found = [(one, other, c, d) for one, other in pairs for c, d in _differences(job, cells[one], cells[other],
+             _share_draws(search, one, other)).items()]  # fmt: skip
     adjusted = holm([d.p for *_, d in found])
     contrasts = tuple(
         Contrast(one, other, c, d.estimate, p, verdict(d, p, lower_is_better=True))
         for (one, other, c, d), p in zip(found, adjusted, strict=True)
     )
-    return Judgement(contrasts, *_halves(job, spec_of(search.mixtures[finalists[0]])))
+    return Judgement(contrasts, *_halves(job, spec_of(search.shares(finalists[0]))))
 
 
 def _default(job: Job, gate: Gate) -> str | None:
@@ -129,9 +123,30 @@ def _cells(job: Job, calibrations: Sequence[str]) -> dict[str, dict[str, Cell]]:
     return found
 
 
-def _differences(job: Job, one: Mapping[str, Cell], other: Mapping[str, Cell]) -> dict[str, Difference]:
-    by = {name: paired_by_item(cell.items, other[name].items) for name, cell in one.items()}
-    return by | {OVERALL: paired_by_item(_weighted(job, one), _weighted(job, other))} if len(by) > 1 else by
+def _share_draws(search: Search, one: str, other: str) -> bool:
+    """Whether the two take documents of the same draw of a source, so that luck moves both."""
+    return bool(search.shares(one).keys() & search.shares(other).keys())
+
+
+def _differences(job: Job, one: Mapping[str, Cell], other: Mapping[str, Cell], shared: bool) -> dict[str, Difference]:
+    def less(a: Rows, b: Rows) -> Difference:
+        if not shared:
+            return paired_by_item(a, b)
+        return weighed_sum([Weighed(1.0, "draws", "items", a), Weighed(-1.0, "draws", "items", b)])
+
+    by = {name: less(cell.items, other[name].items) for name, cell in one.items()}
+    return by | {OVERALL: less(_weighted(job, one), _weighted(job, other))} if len(by) > 1 else by
+
+
+def decided(halving: Halving, judgement: Judgement) -> str:
+    """The first finalist that is better than the default or the uniform mixture, all capabilities together, and worse
+    than neither; else the default, or the uniform mixture where there is none."""
+    compared = list(dict.fromkeys(one.against for one in judgement.contrasts))
+    for finalist in halving.finalists:
+        told = {one.verdict for one in judgement.overall(finalist)}
+        if "win" in told and "loss" not in told:
+            return finalist
+    return next((name for name in compared if name != UNIFORM), UNIFORM)
 
 
 def _weighted(job: Job, cells: Mapping[str, Cell]) -> np.ndarray:

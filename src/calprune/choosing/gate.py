@@ -85,9 +85,9 @@ def _wording(job: Job, sources: Iterable[str]) -> dict[str, dict[str, int]]:
         sets = [job.set_of(source, seed) for seed in range(job.question.draws)]
         for name, evaluations in looked.items():
             checks = [check_set(one, job.model.tokenizer, evaluations).told() for one in sets]
-            if shared := sum(check["sequences_found"] for check in checks):
-                found.setdefault(source, {})[name] = shared
-                job.said(f"{source}: {shared} sequences share wording with what {name} is judged on")
+            shared = sum(check["sequences_found"] for check in checks)
+            found.setdefault(source, {})[name] = shared
+            job.said(f"{source}: {shared or 'no'} sequences share wording with what {name} is judged on")
     return found
 
 

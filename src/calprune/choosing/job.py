@@ -13,10 +13,10 @@ from calprune.calibration.set import CalibrationSet, is_set, tokenizer_hash
 from calprune.calibration.spec import parse_spec
 from calprune.choosing.choice import read_stage, write_stage
 from calprune.choosing.clock import Clock
-from calprune.choosing.question import Question
+from calprune.choosing.question import Question, files_of
 from calprune.choosing.sums import Shares
 from calprune.choosing.trials import Trials
-from calprune.config import UserError
+from calprune.config import UserError, identity
 from calprune.evaluate.text import open_text
 from calprune.evaluate.windows import windows_of
 from calprune.models import Model, load
@@ -39,6 +39,7 @@ class Job:
     clock: Clock
     said: Said
     left_out: list[str] = field(default_factory=list)
+    anew: bool = False  # whether a stage was made by this run, so that what follows must be too
 
     def __post_init__(self) -> None:
         self.model: Model = load(self.question.model, device=self.knobs.device)
@@ -46,10 +47,20 @@ class Job:
         tokens = {name: len(rows) // 2 * self.question.window for name, rows in self.windows.items()}
         self.trials = Trials(self.question, Runs(self.folder / "runs"), self.knobs, tokens)
 
+    def identity(self) -> str:
+        """Of the question and of what it is asked of: the model's weights, the sources' files, the texts."""
+        q = self.question
+        texts = {name: rows.tolist() for name, rows in self.windows.items()}
+        files = [files_of(source, "calibration", self.knobs.data_root) for source in q.sources]
+        return identity([q.written(), self.model.id, files, texts])
+
     def _windows(self, text: str) -> Int[Tensor, "n T"]:
         q = self.question
-        documents = open_text(text, self.model.tokenizer, self.knobs.data_root, model=self.model).documents
-        found = windows_of(documents, self.model.tokenizer, q.window, 2 * q.tokens)
+        opened = open_text(text, self.model.tokenizer, self.knobs.data_root, model=self.model)
+        if opened.held == "calibration text":
+            raise UserError(f"{text} is calibration text: what is chosen by it would be judged on it; name a held-out "
+                            "text with --judge")  # fmt: skip
+        found = windows_of(opened.documents, self.model.tokenizer, q.window, 2 * q.tokens)
         if len(found) < FEWEST_WINDOWS:
             raise UserError(f"{text} has {len(found)} windows of {q.window} tokens, too few to search and to judge on: "
                             f"{FEWEST_WINDOWS} or more are needed; name a longer text with --judge")  # fmt: skip
@@ -86,13 +97,15 @@ class Job:
         return self.clock.left() > self.reserved()
 
     def stage(self, kind: type, make: Callable[[], Any]) -> Any:
-        """What a stage found: as it was written before, or made now and written."""
+        """What a stage found: as it was written before, or made now and written. A stage that time cut short is made
+        anew until the answer is there, and so is all that came of it."""
         path = self.folder / f"{kind.__name__.lower()}.json"
-        if (there := read_stage(path, kind)) is not None:
+        if not self.anew and (there := read_stage(path, kind)) is not None:
             found, left_out = there
-            self.left_out += left_out
-            return found
-        before = len(self.left_out)
+            if not left_out or (self.folder / "result.json").is_file():
+                self.left_out += left_out
+                return found
+        self.anew, before = True, len(self.left_out)
         found = make()
         write_stage(path, found, self.left_out[before:])
         return found

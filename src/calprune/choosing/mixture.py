@@ -37,12 +37,12 @@ def weighted_mean(weights: Mapping[str, float]) -> Objective:
 
 
 def largest(weights: Mapping[str, float]) -> Objective:
-    """w_t R_t of the capability t whose is largest at `at`, the largest weight being 1."""
+    """w_t R_t of the capability t whose is largest at `at`, the largest weight being 1; no regret is below 0."""
     most = max(weights.values())
 
     def of_worst(regret: Mapping[str, float], at: Mapping[str, float]) -> float:
-        worst = max(at, key=lambda name: weights[name] * at[name])
-        return weights[worst] / most * regret[worst]
+        worst = max(at, key=lambda name: weights[name] * max(0.0, at[name]))
+        return weights[worst] / most * max(0.0, regret[worst])
 
     return of_worst
 

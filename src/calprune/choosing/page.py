@@ -53,8 +53,9 @@ def _warnings(choice: Choice, results: Results) -> Iterator[str]:
         yield f"{source} could not be used: {why}."
     for source, found in choice.gate.shared_wording.items():
         for name, n in found.items():
-            yield (f"{n} of {choice.gate.looked_at} sequences of {source} share wording with what {name} is judged on: "
-                   "a lead there may be memory.")  # fmt: skip
+            if n:
+                yield (f"{n} of {choice.gate.looked_at} sequences of {source} share wording with what {name} is judged "
+                       "on: a lead there may be memory.")  # fmt: skip
     yield from (f"{name} stands in: {what}." for name, what in results.stand_ins.items())
 
 

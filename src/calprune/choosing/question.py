@@ -46,7 +46,7 @@ class Capability:
 
 @dataclass(frozen=True)
 class Question:
-    """All that decides the answer, beside the bytes of the sources and of the model."""
+    """All that decides the answer, beside the bytes of the sources, of the texts and of the model."""
 
     model: str
     sources: tuple[str, ...]  # one source each, as `calprune calib build` takes it
@@ -63,6 +63,8 @@ class Question:
         if self.method.needs == "nothing":
             raise ConfigError(f"{self.method} reads no calibration data, so there is nothing to choose; name a method "
                               "that does, such as wanda or sparsegpt")  # fmt: skip
+        if not getattr(self.method, "prunes", True):
+            raise ConfigError(f"{self.method} prunes nothing; name a method that does, such as wanda or sparsegpt")
         if isinstance(self.method, Refinement):
             raise ConfigError(f"{self.method} trains on sequences, and mixtures are searched from sums: choose with "
                               "its start, then prune with it and --calibration DIR/calibration")  # fmt: skip
@@ -141,16 +143,16 @@ def _pairs(text: str) -> dict[str, float]:
 
 def check_apart(question: Question, data_root: Path | None) -> None:
     """Raise UserError where a source reads the very files that a capability is judged on."""
-    judged = {one.name: _files(one.text, "evaluation", data_root) for one in question.capabilities}
+    judged = {one.name: files_of(one.text, "evaluation", data_root) for one in question.capabilities}
     for source in question.sources:
-        files = _files(source, "calibration", data_root)
+        files = files_of(source, "calibration", data_root)
         for name, others in judged.items():
             if files and files == others:
                 raise UserError(f"{source} is a source and also what {name} is judged on: leave it out of --sources, "
                                 f"or judge on another text (--judge {name}=TEXT)")  # fmt: skip
 
 
-def _files(spec: str, split: str, data_root: Path | None) -> str | None:
+def files_of(spec: str, split: str, data_root: Path | None) -> str | None:
     """The hash of the local files of a text or a source; None where it has none, or they are not there."""
     name = spec if is_set(spec) else parse_spec(spec).parts[0].source
     if is_set(name) or name == "self":

@@ -4,11 +4,11 @@ import time
 from collections.abc import Mapping
 
 from calprune.choosing.choice import UNIFORM, Gate, Search
-from calprune.choosing.job import Job, percent
+from calprune.choosing.job import Job, percent, spec_of
 from calprune.choosing.mixture import Objective, exponentiated_gradient, largest, rounded, weighted_mean
 from calprune.choosing.sums import Shares, Sums, block_names, collected, in_turn
 from calprune.choosing.transfer import Transfer, transfer_table
-from calprune.config import identity
+from calprune.config import UserError, identity
 from calprune.statistics import Statistics
 
 MEAN, MINIMAX = "weighted mean", "minimax regret"  # names of the mixtures that are found
@@ -38,9 +38,8 @@ def search(job: Job, gate: Gate) -> Search:
         return seen[key]
 
     for name, objective in ((MEAN, weighted_mean(q.weights)), (MINIMAX, largest(q.weights))):
-        shares = rounded(_found(job, gate, regret, objective, name), least=1 / q.num_samples)
-        if shares not in mixtures.values():
-            mixtures[name] = shares
+        mixtures[name] = rounded(_found(job, gate, regret, objective, name), least=1 / q.num_samples)
+    mixtures = _buildable(job, mixtures)
     proxy = {name: dict(table.loss[name]) if name in table.loss else transfer.loss(shares, blocks)
              for name, shares in mixtures.items()}  # fmt: skip
     seconds = time.perf_counter() - started
@@ -59,6 +58,18 @@ def _found(job: Job, gate: Gate, regret, objective: Objective, name: str) -> dic
             job.left_out.append(f"rounds of the search for the {name}: no time")
             break
     return best
+
+
+def _buildable(job: Job, mixtures: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Those that are sets of their own: a set is of whole sequences, so that shares that are near are one set, and one
+    of a long source can be less than a sequence."""
+    found: dict[str, tuple[str, dict[str, float]]] = {}
+    for name, shares in mixtures.items():
+        try:
+            found.setdefault(job.set_of(spec_of(shares), seed=job.question.draws).id, (name, shares))
+        except UserError as e:
+            job.said(f"going on without the {name}: {e}")
+    return dict(found.values())
 
 
 def source_sums(job: Job, gate: Gate) -> Sums:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from calprune.choosing.choice import UNIFORM, Choice, Contrast
-from calprune.choosing.final import OVERALL
+from calprune.choosing.choice import OVERALL, UNIFORM, Choice, Contrast
 from calprune.choosing.job import percent
 from calprune.config import write_call
 from calprune.methods import METHODS
@@ -21,10 +20,16 @@ def answer(choice: Choice) -> list[str]:
     if choice.judgement is None:
         return [f"The choice is immaterial here ({setting(choice)}): {_immaterial(choice)}.",
                 "So the default mixture is used: an equal share of tokens of each source."]  # fmt: skip
-    found = [one for one in choice.judgement.contrasts if one.candidate == choice.winner]
-    shares = choice.search.mixtures[choice.winner] if choice.search else {}
+    assert choice.search is not None and choice.halving is not None
+    shares = choice.search.shares(choice.winner)
     named = choice.winner if len(shares) == 1 else f"the {choice.winner} ({percent(shares)})"
-    first = f"Prune with {named}: {_gains(found)}."
+    best = choice.winner if choice.winner in choice.halving.finalists else choice.halving.finalists[0]
+    found = [one for one in choice.judgement.contrasts if one.candidate == best]
+    if best == choice.winner:
+        first = f"Prune with {named}: {_gains(found, 'its')}."
+    else:
+        first = (f"Prune with {named}: nothing that was searched for is shown to be better. With the best of it, "
+                 f"{_the(best)} ({percent(choice.search.shares(best))}), {_gains(found, 'the')}.")  # fmt: skip
     return [first, f"After Holm's correction, {_scores(found)}."]
 
 
@@ -49,7 +54,7 @@ def _overall(found: Sequence[Contrast], against: str) -> Contrast | None:
     return next((one for one in rows if one.capability == OVERALL), rows[0] if len(rows) == 1 else None)
 
 
-def _gains(found: Sequence[Contrast]) -> str:
+def _gains(found: Sequence[Contrast], whose: str) -> str:
     """What the weighted KL changes by against each other set."""
     parts = []
     for against in dict.fromkeys(one.against for one in found):
@@ -58,7 +63,7 @@ def _gains(found: Sequence[Contrast]) -> str:
             parts.append(f"{with_interval(one.difference)} nats a token against {_the(against)}")
     if not parts:
         return "there is nothing to compare it with"
-    return f"its divergence from the dense model, weighted as asked, changes by {listed(parts)} (below 0 is better)"
+    return f"{whose} divergence from the dense model, weighted as asked, changes by {listed(parts)} (below 0 is better)"
 
 
 def _scores(found: Sequence[Contrast]) -> str:
@@ -88,5 +93,5 @@ def enough(choice: Choice) -> str:
     steps = ", ".join(f"{n} sequences {overlap:.1%}".replace("%", " %") for n, overlap in halves)
     said = f"Two halves of the winner's set lead to masks with this much in common (intersection over union): {steps}."
     if choice.judgement.enough is None:
-        return f"{said} It still rises by 1 % or more at each doubling: more data of the kind would help."
+        return f"{said} It still rises by 1 % or more at a doubling: with more data the masks would still change."
     return f"{said} From {choice.judgement.enough} sequences on a doubling adds less than 1 %."

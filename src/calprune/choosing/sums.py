@@ -27,14 +27,14 @@ Shares = Mapping[str, float]  # source -> its share of the tokens; they add up t
 
 @dataclass(frozen=True)
 class Sums:
-    """Collected sums by name, each of one average token when they are added."""
+    """Collected sums by name. A share is of all tokens of a set, as a recipe's is, also of those that weigh less."""
 
     of: Mapping[str, Statistics]
 
     def mixed(self, shares: Shares, block: str) -> BlockStats:
         """The sums at a block's inputs of a mixture whose tokens have these shares."""
         parts = [
-            share * Statistics(self.of[name].needs, {}, {block: self.of[name].of_block(block)}).per_token()
+            share / self.of[name].about["tokens"] * self._block(name, block)
             for name, share in shares.items()
             if share > 0
         ]
@@ -42,6 +42,9 @@ class Sums:
         for part in parts[1:]:
             total = total + part
         return total.blocks[block]
+
+    def _block(self, name: str, block: str) -> Statistics:
+        return Statistics(self.of[name].needs, {}, {block: self.of[name].of_block(block)})
 
     def statistics(self, shares: Shares, needs: Needs) -> Statistics:
         """The whole model's sums of a mixture, in memory."""
@@ -52,7 +55,8 @@ class Sums:
 def collected(folder: Path, model: Model, sequences: Sequences, needs: Needs, **knobs: Any) -> Statistics:
     """The sums in `folder`; collected by one dense pass where they are not there yet."""
     if not (folder / "statistics.json").is_file():
-        about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)}}
+        about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)},
+                 "tokens": int(sequences.lengths.sum())}  # fmt: skip
         made = Statistics(needs, about)
         save_statistics(folder, needs, about, made.collecting(model.model, sequences, **knobs))
     return Statistics.load(folder)
