@@ -131,6 +131,13 @@ def test_likeness_goes_with_the_result_or_does_not(alike, sign, wanted):
         assert "it takes four" in one.why
 
 
+def test_a_likeness_that_is_not_there_is_answered_with_those_that_are():
+    results = study(lambda s, _: 0.1 * SEVEN.index(s), sources=SEVEN, alike=dict(zip(SEVEN, range(7), strict=True)))
+    one = judged(results, "goes_with: {measure: Jaccard of words to nothing}")
+    assert one.judgement.verdict == CANNOT
+    assert all(like.measure in one.why for like in results.similarity), one.why
+
+
 def test_every_kind_was_judged():
     tried = {mark.split(":")[0] for mark in (args[1] for args in
              test_a_verdict_follows_from_where_the_interval_lies.pytestmark[0].args[1])}  # fmt: skip

@@ -274,6 +274,10 @@ def test_what_a_user_can_mend_leaves_nothing_behind(tmp_path, model):
         (("build", tmp_path / "my.txt", "--model", model, "--out", tmp_path / "full"), "holds something else"),
         (("build", "alpaca", "--model", model, "--exclude-license", "nc", "--out", tmp_path / "x"), "you excluded"),
         (("build", "c4", "--model", model, "--exclude-license", "cc", "--out", tmp_path / "x"), "unknown tag 'cc'"),
+        (
+            ("build", "self:respond(of=alpaca)", "--model", model, "--exclude-license", "nc", "--out", tmp_path / "x"),
+            "source alpaca has the licence",
+        ),
         (("show", tmp_path / "full"), "not a set"),
         (("show", tmp_path / "none"), "there is no such folder"),
     ]

@@ -472,3 +472,16 @@ def test_the_command_builds_a_set_and_refuses_two_ways_at_once(tmp_path, monkeyp
     for wrong in (["--from-random-token"], ["--prefix-tokens", "3"], ["--responses", "2"], ["--engine", "vlm"]):
         result = CliRunner().invoke(app, [*asked, *wrong, *size])
         assert isinstance(result.exception, UserError)
+
+
+def test_what_the_model_writes_is_mixed_with_a_file_by_the_command_that_builds_sets(tmp_path, monkeypatch):
+    from calprune.models import save
+
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path / "cache"))
+    save(network(), toy_tokenizer(), tmp_path / "model")
+    own = texts_file(tmp_path, ["a real text that is long enough to be cut into pieces " * 3] * 20)
+    mixed = f"{own} + self:prefixes(of={own}, tokens=4, documents=8, max_new_tokens=30, drop_perplexity=0)"
+    size = ["--num-samples", "4", "--max-seq-length", "32", "--out", str(tmp_path / "set"), "--json"]
+    asked = ["calib", "build", mixed, "--model", str(tmp_path / "model"), *size]
+    told = json.loads(CliRunner().invoke(app, asked, catch_exceptions=False).stdout)
+    assert {source["name"] for source in told["sources"]} == {str(own), "self"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from calprune.calibration.opened import is_file
 from calprune.calibration.sources import TAGS, file_source, find_source
-from calprune.calibration.spec import Recipe
+from calprune.calibration.spec import Part, Recipe
 from calprune.config import ConfigError, UserError, did_you_mean
 
 
@@ -14,8 +14,18 @@ def refuse_licences(recipe: Recipe, excluded: Sequence[str]) -> None:
     for tag in excluded:
         if tag not in TAGS:
             raise ConfigError(f"--exclude-license: unknown tag {tag!r}{did_you_mean(tag, TAGS)}")
-    for part in recipe.parts:
-        source = file_source(Path(part.source)) if is_file(part.source) else find_source(part.source)
+    for name in (name for part in recipe.parts for name in _texts_of(part)):
+        source = file_source(Path(name)) if is_file(name) else find_source(name)
         if tags := [tag for tag in source.licence_tags if tag in excluded]:
-            raise UserError(f"source {part.source} has the licence {source.licence!r} ({tags[0]}), which you excluded; "
+            raise UserError(f"source {name} has the licence {source.licence!r} ({tags[0]}), which you excluded; "
                             "leave the source out")  # fmt: skip
+
+
+def _texts_of(part: Part) -> list[str]:
+    """The sources whose text a part holds: what a model writes begins with another's, or with nobody's."""
+    if part.source != "self":
+        return [part.source]
+    from calprune.calibration.asking import parse_strategy  # transformers is imported
+
+    of = getattr(parse_strategy(part.strategy).strategy, "of", None)
+    return [of] if of else []

@@ -184,7 +184,7 @@ class DrawsDifferLessWithAmount:
 class GoesWith:
     """The more alike by a measure of likeness, the better, or the worse."""
 
-    measure: str  # as the page calls it: "Jaccard of word 3-grams to fineweb_edu"; `*` for any letters
+    measure: str  # as the page calls it: "Jaccard of 3-grams to fineweb_edu"; `*` for any letters
     sign: Literal["better", "worse"] = "better"
     where: Selection = Selection()
 

@@ -70,7 +70,7 @@ class Similarity:
     """How like a reference text a calibration's text is, by one measure."""
 
     calibration: str
-    measure: str  # "Jaccard of word 3-grams to fineweb_edu"
+    measure: str  # "Jaccard of 3-grams to fineweb_edu"
     value: float
     higher_is_more_alike: bool
 

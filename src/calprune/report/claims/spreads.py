@@ -71,8 +71,8 @@ def draws_differ_less_with_amount(test: kinds.DrawsDifferLessWithAmount, selecte
 def goes_with(test: kinds.GoesWith, selected: Selected) -> Judgement:
     measures = {one.measure for one in selected.similarity if kinds.fits(one.measure, test.measure)}
     if len(measures) != 1:
-        known = f"{listed(sorted(measures))} are called so" if measures else "none is called so"
-        raise CannotTell(f"not measured: of the likenesses to be {test.measure} {known}")
+        known = sorted(measures or {one.measure for one in selected.similarity}) or ["none"]
+        raise CannotTell(f"not measured: no single likeness is called {test.measure!r}; there are: {listed(known)}")
     alike = {one.calibration: one.value if one.higher_is_more_alike else -one.value
              for one in selected.similarity if one.measure in measures}  # fmt: skip
     cells = [cell for found in selected.sides["where"].values() for cell in found if cell.of.calibration in alike]
