@@ -44,3 +44,12 @@ def chosen(choice_folder):
     from tests.small_choice import answer_of
 
     return answer_of(choice_folder, choice_folder / "chosen")
+
+
+@pytest.fixture(scope="session")
+def alike(choice_folder):
+    """What `choose` answers of two sources of one kind: that it does not matter."""
+    from tests.small_choice import answer_of
+
+    sources = tuple(str(choice_folder / name) for name in ("sums.jsonl", "more sums.jsonl"))
+    return answer_of(choice_folder, choice_folder / "alike", sources=sources)

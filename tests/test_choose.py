@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from calprune.choosing.page import commands
 from calprune.choosing.sentences import answer, headline
 from calprune.config import ConfigError, UserError
 from calprune.models import save
+from calprune.report.names import number
 from calprune.study.results import read
 from calprune.study.session import Knobs
 from calprune.uncertainty import Estimate, effect_of_groups, holm, paired_by_item, weighed_sum
@@ -56,6 +57,31 @@ def test_sources_that_differ_pass_the_gate(chosen):
                for name in chosen.gate.told]  # fmt: skip
     assert [told.adjusted_p for told in chosen.gate.told.values()] == pytest.approx(holm(effects))
     assert chosen.gate.matters and chosen.search and chosen.halving and chosen.judgement
+
+
+def test_sources_of_one_kind_are_immaterial_and_mixed_evenly_without_a_search(alike):
+    assert {told.word for told in alike.gate.told.values()} == {"immaterial"} and not alike.gate.matters
+    assert alike.search is alike.halving is alike.judgement is None and alike.winner == UNIFORM
+    assert sorted(os.listdir(alike.folder)) == [
+        "calibration", "gate.json", "model", "question.json", "result.json", "runs"]  # fmt: skip
+    trials = [json.loads(path.read_text()) for path in alike.folder.glob("runs/trials/*/trial.json")]
+    assert len(trials) == 6  # three draws of two sources, and none of a mixture
+    given = CalibrationSet.load(alike.folder / "calibration")
+    tokens = Counter()
+    for pieces in given.pieces:
+        for piece in pieces:
+            tokens[piece.source] += piece.last - piece.first
+    assert len(tokens) == 2 and max(tokens.values()) - min(tokens.values()) <= 16  # a sequence
+    kept = transformers.AutoModelForCausalLM.from_pretrained(alike.folder / "model")
+    assert (kept.model.layers[0].self_attn.q_proj.weight == 0).float().mean().item() == pytest.approx(0.6, abs=0.02)
+
+
+def test_the_answer_says_that_the_choice_is_immaterial_and_what_would_have_been_seen(alike):
+    first, second = answer(alike)
+    assert "The choice is immaterial here" in first and "the default mixture is used" in second
+    for name, told in alike.gate.told.items():
+        assert f"on {name} they lie {number(told.range)} nats a token apart, where {number(told.detectable)}" in first
+        assert told.detectable > told.range > 0
 
 
 def test_the_candidates_are_each_source_the_uniform_mixture_and_what_the_search_found(chosen):

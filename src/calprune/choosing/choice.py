@@ -1,5 +1,6 @@
 """What each stage of `choose` found, as plain objects: written to DIR/<stage>.json, and read back when it goes on."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from calprune.choosing.question import Question
 from calprune.config import read
-from calprune.store import read_json, write_json
+from calprune.store import read_json, write_whole
 from calprune.uncertainty import Estimate, Verdict
 
 UNIFORM = "uniform mixture"
@@ -129,8 +130,10 @@ class Choice:
 
 
 def write_stage(path: Path, stage: Any, left_out: list[str]) -> None:
-    """Write a stage with what was left out of it."""
-    write_json(path, {"format": 1, "found": asdict(stage), "left_out": left_out})
+    """Write a stage with what was left out of it; in the order of sources, capabilities and candidates, so that what is
+    read is told as it was made."""
+    value = {"format": 1, "found": asdict(stage), "left_out": left_out}
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def read_stage(path: Path, kind: type) -> tuple[Any, list[str]] | None:

@@ -34,5 +34,5 @@ def parse_budget(text: str | None) -> float | None:
 
 
 def told(seconds: float) -> str:
-    """ "45 s", "12 min"."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    """ "45 s", "12 min", rounded up: who gives as much has enough."""
+    return f"{math.ceil(seconds)} s" if seconds < 100 else f"{math.ceil(seconds / 60)} min"

@@ -25,6 +25,7 @@ def gate(job: Job) -> Gate:
     made, text = job.trials.plan({source: source for source in sources})
     needed, missing = job.trials.estimate(made), len(job.trials.missing(made))
     if needed > max(0.0, job.clock.left()):
+        needed += job.clock.spent()  # a model is loaded for each run of the command
         raise UserError(f"--budget {told(job.clock.seconds or 0)} is too small: the gate alone takes about "
                         f"{told(needed)} here ({missing} trials); give {told(2 * needed)} or more, or fewer sources, "
                         "tokens or draws")  # fmt: skip

@@ -143,7 +143,7 @@ def _mixtures(choice: Choice) -> Iterator[Table]:
         regret = search.regret(search.proxy[name]) if search.proxy else {}
         judged = [sum(weights[c] * kl for c, kl in found[name].items()) if name in found else None
                   for found in halving.divergence]  # fmt: skip
-        rows.append((name, *(shares.get(s, 0.0) for s in sources), *regret.values(), *judged))
+        rows.append((name, *(shares.get(s, 0.0) for s in sources), *(regret[c] for c in names if regret), *judged))
     note = (f"{search.evaluations} mixtures were decided from sums in {search.seconds:.0f} s, the search on "
             f"{search.blocks} blocks, without a forward pass. Divergence: the weighted mean.")  # fmt: skip
     yield Table("mixtures", "Candidates: shares of tokens, regret, divergence", tuple([*heads, *rounds]), tuple(rows),

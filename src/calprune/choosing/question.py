@@ -166,6 +166,8 @@ def default_sources(model: str, prompts: str | None) -> tuple[str, ...]:
     template and there are prompts), web text, code and mathematics. Those that cannot be reached are left out later."""
     own = "self:prefixes(of=c4)"
     if prompts is not None:
+        if is_file(prompts) and not Path(prompts).is_file():
+            raise UserError(f"--prompts {prompts}: there is no such file")
         if not load_tokenizer(model).chat_template:
             raise UserError(f"--prompts {prompts}: model {model} has no chat template to respond by; leave it out")
         own = f"self:respond({prompts})"

@@ -8,6 +8,7 @@ from typer.core import TyperCommand
 
 from calprune.cli import options as opt
 from calprune.cli.app import app
+from calprune.config import ConfigError
 
 
 class _Several(TyperCommand):
@@ -16,7 +17,9 @@ class _Several(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         spread: list[str] = []
         taking = False
-        for word in args:
+        for word, follows in zip(args, [*args[1:], "--"], strict=True):
+            if word == "--sources" and follows.startswith("--"):
+                raise ConfigError("--sources: name one or more; without --sources there is a default")
             if word.startswith("--"):
                 taking = word == "--sources"
                 spread += [] if taking else [word]
@@ -82,6 +85,8 @@ def choose_command(
 
     altair()  # so that what the page needs is missed before hours of work
     seconds = parse_budget(budget)
+    if sources and prompts:
+        raise ConfigError(f"--prompts goes without --sources; beside them write --sources 'self:respond({prompts})'")
     question = Question(
         model, tuple(sources or default_sources(model, prompts)), parse_capabilities(for_, judge or ()),
         parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,

@@ -1,0 +1,203 @@
+"""calprune choose as a person gives it: several sources, what it prints and writes, one line for every mistake."""
+
+import json
+import shlex
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from calprune.choosing import choose as choosing
+from calprune.choosing import final, question
+from calprune.choosing.clock import parse_budget, told
+from calprune.choosing.page import choice_page, commands
+from calprune.choosing.sentences import headline
+from calprune.config import UserError
+from calprune.study.results import read
+from tests.test_cli import run  # noqa: F401  a fixture
+
+FOR = "prose=1 sums=2"
+SIZES = "--num-samples 8 --max-seq-length 16 --tokens 256 --device cpu --out out"
+JUDGED = "--judge prose=prose_held.jsonl --judge sums=sums_held.jsonl"
+TWO = "--sources c4 sums.jsonl"
+
+
+@pytest.fixture
+def asked(run, choice_folder, tmp_path, monkeypatch):  # noqa: F811
+    """Ask in a folder with the material of tests/small_choice.py, as in a shell: (exit status, stdout, stderr)."""
+    for path in choice_folder.iterdir():
+        if path.name not in ("chosen", "alike"):
+            (tmp_path / path.name).symlink_to(path)
+    monkeypatch.setenv("CALPRUNE_DATA", str(choice_folder / "data"))
+
+    def offline(*_, **__):
+        raise OSError("no network in this test")
+
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    return lambda line: run("choose", *shlex.split(line))
+
+
+@pytest.fixture
+def heard(monkeypatch, asked):
+    """Ask, and give the question that was understood, unanswered."""
+    found = []
+
+    def listen(question, out, **how):
+        found.append((question, out, how))
+        raise UserError("understood")
+
+    monkeypatch.setattr(choosing, "choose", listen)
+
+    def ask(line):
+        status, _, err = asked(line)
+        assert (status, err) == (1, "calprune: understood\n")
+        return found.pop()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("words", "sources"),
+    [
+        ("--sources c4 sums.jsonl 'my code.jsonl'", ("c4", "sums.jsonl", "my code.jsonl")),
+        ("--sources c4 'sums.jsonl:chat(responses)' gsm8k", ("c4", "sums.jsonl:chat(responses)", "gsm8k")),
+        ("--sources c4 --sources sums.jsonl 'my code.jsonl'", ("c4", "sums.jsonl", "my code.jsonl")),
+        ("--sources=c4 --sources sums.jsonl", ("c4", "sums.jsonl")),
+        ("--sources sums.jsonl", ("sums.jsonl",)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("last", [False, True], ids=("before other options", "at the end"))
+def test_sources_are_all_words_up_to_the_next_option(words, sources, last, heard):
+    others = f"--for '{FOR}' {JUDGED} --method 'sparsegpt(damping=0.1)' --pattern 2:4 --budget 30m {SIZES}"
+    question, out, how = heard(f"model {others} {words}" if last else f"model {words} {others}")
+    assert question.sources == sources and question.model == "model" and out == Path("out")
+    assert question.weights == {"prose": 1 / 3, "sums": 2 / 3}
+    assert [one.text for one in question.capabilities] == ["prose_held.jsonl", "sums_held.jsonl"]
+    assert str(question.pattern) == "2:4" and question.method.damping == 0.1 and how["budget"] == 1800
+    assert (question.num_samples, question.max_seq_length, question.tokens) == (8, 16, 256)
+
+
+def test_without_sources_it_is_the_models_own_text_web_text_code_and_mathematics(heard):
+    asked, _, how = heard(f"model --for code {SIZES}")
+    assert asked.sources == ("self:prefixes(of=c4)", "c4", "redpajama_github", "gsm8k:icl_cot")
+    assert how["budget"] is None and [one.text for one in asked.capabilities] == ["mbpp"]
+    asked, _, _ = heard(f"model --prompts sums.jsonl {SIZES}")
+    assert asked.sources == ("self:respond(sums.jsonl)", *question.default_sources("model", None)[1:])
+    assert list(asked.weights) == ["general", "mathematics", "code"]
+
+
+def test_the_command_on_the_page_asks_the_same_and_is_answered_from_the_folder(
+    chosen, choice_folder, asked, tmp_path, monkeypatch
+):
+    shutil.copytree(chosen.folder, tmp_path / "chosen")
+    monkeypatch.setattr(final, "save_pruned", lambda *a: pytest.fail("it pruned again"))
+    status, out, err = asked(commands(chosen)[0].removeprefix("calprune choose"))
+    assert status == 0 and err == "", err
+    *answer, where = headline(chosen)
+    assert out.splitlines() == [*answer, where.replace(str(chosen.folder), "chosen")]
+    page = (tmp_path / "chosen" / "report.html").read_text()
+    assert page == choice_page(chosen, read(chosen.folder / "runs"))
+    status, out, _ = asked(commands(chosen)[0].removeprefix("calprune choose") + " --json")
+    found = json.loads(out)
+    assert status == 0 and found["answer"] == answer[:2] and found["left_out"] == [] and found["out"] == "chosen"
+    assert (found["winner"], found["calibration"]) == (chosen.winner, chosen.result.spec)
+
+
+def test_one_source_alone_is_nothing_to_choose_and_its_report_is_written(asked):
+    ask = f"model --sources sums.jsonl --for '{FOR}' {JUDGED} {SIZES}"
+    status, out, err = asked(ask)
+    assert status == 1 and out == ""
+    last = "calprune: nothing to choose: sums.jsonl is all that can be used; here is its report: out/report.html"
+    assert err.splitlines()[-1] == last
+    page = Path("out/report.html").read_text()
+    assert "calprune study" in page and "Calibration data for model" in page and "sums.jsonl" in page
+    trials = list(Path("out").glob("runs/trials/*/trial.json"))
+    assert len(trials) == 3 and not Path("out/gate.json").exists()
+    made = {path: path.stat().st_mtime_ns for path in trials}
+    assert asked(ask)[2].splitlines() == [last]  # it goes on, and there is nothing to do
+    assert {path: path.stat().st_mtime_ns for path in trials} == made
+
+
+def test_a_source_that_cannot_be_reached_is_named_and_the_others_go_on(asked):
+    status, _, err = asked(f"model --sources sums.jsonl gsm8k nowhere.jsonl --for '{FOR}' {JUDGED} {SIZES}")
+    said = err.splitlines()
+    assert status == 1 and said[-1].startswith("calprune: nothing to choose: sums.jsonl is all")
+    (away,) = [line for line in said if line.startswith("going on without gsm8k: ")]
+    assert "--data-root (or CALPRUNE_DATA) a folder with gsm8k/" in away
+    (absent,) = [line for line in said if line.startswith("going on without nowhere.jsonl: ")]
+    assert "nowhere.jsonl: there is no such file" in absent
+    assert Path("out/report.html").exists()
+
+
+def test_where_no_source_can_be_used_each_is_named(asked):
+    status, _, err = asked(f"model --sources gsm8k nowhere.jsonl --for '{FOR}' {JUDGED} {SIZES}")
+    said = err.splitlines()[-1]
+    assert status == 1 and said.startswith("calprune: none of the sources can be used: ")
+    assert "gsm8k" in said and "nowhere.jsonl: there is no such file" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"model {TWO} --for 'prose=1 mathematcs=2'", "no evaluation covers 'mathematcs'; did you mean 'mathematics'?"),
+        (f"model {TWO} --for 'poetry'", "mathematics, prose, sums; or name its text: write it like --judge chat="),
+        (f"model {TWO} --for 'prose=one'", "the weight of prose must be a number; got 'one'; write it like --for"),
+        (f"model {TWO} --for 'prose=-1'", "--for: the weight of prose must be a number above 0; got -1"),
+        (f"model {TWO} --for 'prose=nan'", "--for: the weight of prose must be a number above 0; got nan"),
+        (f"model {TWO} --for 'prose prose=2'", "--for: prose is there twice"),
+        (f"model {TWO} --for ''", "--for names no capability"),
+        (f"model {TWO} --for '{FOR}' --judge sums", "--judge: cannot read 'sums'; write it like --judge chat="),
+        (f"model {TWO} --for '{FOR}' --judge 'sums=c4 + gsm8k'", "cannot judge on the mixture 'c4 + gsm8k'"),
+        (f"model {TWO} --for '{FOR}' {JUDGED} --judge sums=none.jsonl", "none.jsonl: there is no such file"),
+        (f"model {TWO} sums_held.jsonl", "sums_held.jsonl is a source and also what sums is judged on: leave it out"),
+        ("model --sources c4 gsm8", "unknown source 'gsm8'; did you mean 'gsm8k'?"),
+        ("model --sources c4 sums.jsonl:chatt", "unknown format 'chatt'; did you mean 'chat'?"),
+        ("model --sources c4 'sums.jsonl*2 + c4'", "--sources: 'sums.jsonl*2 + c4' is a mixture"),
+        ("model --sources c4 sums.jsonl c4", "--sources: c4 is there twice"),
+        ("model --sources c4 c4:plain", "--sources: c4 and c4:plain are the same text: leave one out"),
+        ("model --sources", "--sources: name one or more; without --sources there is a default"),
+        (f"model {TWO} --method magnitude", "reads no calibration data, so there is nothing to choose"),
+        (f"model {TWO} --method wandaa", "unknown method 'wandaa'; did you mean 'wanda'?"),
+        (f"model {TWO} --method gptq", "prunes nothing; name a method that does"),
+        (f"model {TWO} --method 'block_reconstruction(start=wanda)'", "trains on sequences, and mixtures are"),
+        (f"model {TWO} --pattern 2:", "2:"),
+        (f"model {TWO} --draws 2", "--draws: expected 3 or more, fewer give no interval; got 2"),
+        (f"model {TWO} --budget soon", "--budget: cannot read 'soon'; write it like 90s, 30m or 2h"),
+        (f"model {TWO} --budget 0m", "--budget: cannot read '0m'; write it like 90s, 30m or 2h"),
+        (f"model {TWO} --prompts sums.jsonl", "--prompts goes without --sources; beside them write --sources"),
+        ("no_chat --prompts sums.jsonl", "sums.jsonl: model no_chat has no chat template to respond by; leave it"),
+        ("model --prompts none.jsonl", "--prompts none.jsonl: there is no such file"),
+        (f"nowhere {TWO}", "nowhere"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_writes_nothing(line, said, asked):
+    asked_for = "" if "--for" in line else f"--for '{FOR}'"
+    status, out, err = asked(f"{line} {asked_for} {'' if JUDGED in line else JUDGED} {SIZES}")
+    assert status == 1 and out == "" and err.count("\n") == 1, err
+    assert err.startswith("calprune: ") and said in err, err
+    assert not Path("out", "runs").exists() and not list(Path().glob("*.tmp*"))
+
+
+@pytest.mark.parametrize("budget", ["0.001s", "0.00001m"])
+def test_a_budget_too_small_for_the_gate_is_one_line_and_what_it_names_is_larger(budget, asked):
+    status, _, err = asked(f"model {TWO} --for '{FOR}' {JUDGED} --budget {budget} {SIZES}")
+    assert status == 1 and err.count("\n") == 1
+    assert "is too small: the gate alone takes about" in err and "here (6 trials)" in err
+    give = parse_budget(err.partition("; give ")[2].partition(" or more")[0].replace(" min", "m"))
+    assert give >= 1 > parse_budget(budget)
+    assert sorted(path.name for path in Path("out").iterdir()) == ["question.json"]
+
+
+def test_a_time_that_is_said_is_rounded_up():
+    assert [told(s) for s in (0.2, 45.0, 99.5, 100.0, 121.0, 3600.0)] == [
+        "1 s",
+        "45 s",
+        "100 s",
+        "2 min",
+        "3 min",
+        "60 min",
+    ]
