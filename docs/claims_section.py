@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from calprune.report.names import with_interval
+from calprune.report.names import probability, with_interval
 from calprune.study.claims import Claim, NotMeasured
 from calprune.study.claims_reading import read_claims
 from calprune.uncertainty import Estimate
+from calprune.uncertainty.difference import SIGNIFICANCE
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- claims: made by docs/claims_section.py -->\n", "<!-- claims: end -->\n"
@@ -49,6 +50,9 @@ def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "res
                 counts[verdict] += 1
                 lines.append("| " + " | ".join(_line(cell) for cell in row) + " |")
             lines.append("")
+            lines += _corrected(
+                [found[claim.id] for claim in claims if found.get(claim.id, {}).get("p_holm") is not None]
+            )
             if judged["missing"]:
                 lines += [f"{judged['missing']} of its trials were not there when the claims were judged.", ""]
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
@@ -69,7 +73,21 @@ def _row(claim: Claim, found: dict[str, Any] | None) -> tuple[str, tuple[str, ..
     if found["measured"] is None:
         return found["verdict"], (*said, "", f"{found['verdict']}: {found['why']}")
     measured = f"{with_interval(Estimate(**found['measured']))} ({found['what']})"
-    return found["verdict"], (*said, measured, f"**{found['verdict']}**: {found['why']}")
+    p = f"; p after Holm {probability(found['p_holm'])}" if found.get("p_holm") is not None else ""
+    return found["verdict"], (*said, measured, f"**{found['verdict']}**: {found['why']}{p}")
+
+
+def _corrected(found: list[dict[str, Any]]) -> list[str]:
+    """What is left of verdicts that are each by an interval of their own, where there are many."""
+    if len(found) < 2:
+        return []
+    left = Counter(one["verdict"] for one in found if one["p_holm"] < SIGNIFICANCE)
+    said = " and ".join(f"{left[verdict]} {verdict}" for verdict in ("held", "not held"))
+    said += f"; the other {len(found) - left.total()} cannot be told"
+    return [
+        f"Each verdict is by its own interval. After Holm's correction over the {len(found)} differences: {said}.",
+        "",
+    ]
 
 
 def _line(text: str) -> str:

@@ -297,17 +297,16 @@ def test_the_question_of_a_model_or_of_sources_that_have_changed_since_is_anothe
         return Job(small_question(tmp_path / "copy"), tmp_path / "out", knobs, Clock(), print)
 
     first = asked()
-    assert asked().identity() == first.identity()
+    was = first.identity()
+    assert asked().identity() == was
     with torch.no_grad():
         first.model.model.get_input_embeddings().weight[5, 5] += 1
     shutil.rmtree(tmp_path / "copy" / "model")
     save(first.model.model, first.model.tokenizer, tmp_path / "copy" / "model")
-    second = asked()
-    before = {first.identity(), second.identity()}
-    assert len(before) == 2 and second.question == first.question
+    retrained = asked().identity()
     with (tmp_path / "copy" / "sums.jsonl").open("a") as file:
         file.write('{"text": "1+1=2"}\n')
-    assert asked().identity() not in before
+    assert len({was, retrained, asked().identity()}) == 3
 
 
 def test_a_folder_of_another_question_or_of_something_else_is_refused(chosen, choice_folder, tmp_path):

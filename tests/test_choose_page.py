@@ -32,8 +32,8 @@ def renamed(choice):
             return {told(name): told(one) for name, one in value.items()}
         return HOSTILE if value == "c4" else value
 
-    capabilities = tuple(replace(one, text=HOSTILE) for one in choice.question.capabilities)
-    question = replace(choice.question, model=HOSTILE, capabilities=capabilities)
+    judged = tuple(replace(one, text=HOSTILE) for one in choice.question.capabilities)
+    question = replace(choice.question, model=HOSTILE, capabilities=judged)
     return replace(
         choice,
         question=question,

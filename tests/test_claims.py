@@ -302,6 +302,26 @@ def test_an_evaluation_may_be_written_without_its_options():
     assert not matches("method", "wanda_variant", "wanda")
 
 
+def test_the_more_differences_are_claimed_the_less_one_of_them_proves():
+    one = "{says: so, better: {first: {calibration: %s}, than: {calibration: %s}}}"
+    written = [one % pair for pair in (("c4", "pile"), ("pile", "oscar"), ("c4", "wiki"))]
+    several = "{says: so, order: {calibrations: [c4, pile, oscar]}}"  # has no p: it is the smallest of two differences
+    by = "{says: so, better: {first: {calibration: c4}, than: {calibration: pile}, by: 0.05}}"  # its p is not of 0
+
+    def p_of(*claims: str) -> list:
+        read = read_claims(yaml.safe_load(f"[{', '.join(claims)}]"), "study.yaml")
+        return [found.adjusted_p for found in judge(Findings(replace(APART, claims=read)))]
+
+    alone = [p_of(claim)[0] for claim in written]
+    rows = {row.calibration: [] for row in APART.rows}
+    for row in APART.rows:
+        rows[row.calibration].append(row.items)
+    assert alone[0] == pytest.approx(paired_by_item(rows["c4"], rows["pile"]).p, rel=1e-6)
+    together = p_of(*written, several, by)
+    assert min(together[:3]) == pytest.approx(3 * min(alone)) and max(together[:3]) >= max(alone)
+    assert together[3:] == [None, None]
+
+
 def test_the_page_and_the_files_have_the_claims(tmp_path):
     claims = read_claims(yaml.safe_load("[{says: <b>, best: {calibration: c4, of: [pile]}}]"), "study.yaml")
     made = tables(Findings(replace(APART, claims=claims)))

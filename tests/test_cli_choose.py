@@ -29,7 +29,7 @@ TWO = "--sources c4 sums.jsonl"
 
 @pytest.fixture
 def asked(run, choice_folder, tmp_path, monkeypatch):  # noqa: F811
-    """Ask where the material of tests/small_choice.py lies, as in a shell; gives (exit status, stdout, stderr)."""
+    """Ask in a folder with the material of tests/small_choice.py, as in a shell: (exit status, stdout, stderr)."""
     for path in choice_folder.iterdir():
         if path.name not in ("chosen", "alike"):
             (tmp_path / path.name).symlink_to(path)
@@ -68,7 +68,7 @@ def heard(monkeypatch, asked):
     ("words", "sources"),
     [
         ("--sources c4 sums.jsonl 'my code.jsonl'", ("c4", "sums.jsonl", "my code.jsonl")),
-        ("--sources c4 'sums.jsonl:chat(responses)' race:icl", ("c4", "sums.jsonl:chat(responses)", "race:icl")),
+        ("--sources c4 'sums.jsonl:chat(responses)' gsm8k", ("c4", "sums.jsonl:chat(responses)", "gsm8k")),
         ("--sources c4 --sources sums.jsonl 'my code.jsonl'", ("c4", "sums.jsonl", "my code.jsonl")),
         ("--sources=c4 --sources sums.jsonl", ("c4", "sums.jsonl")),
         ("--sources sums.jsonl", ("sums.jsonl",)),
@@ -96,10 +96,12 @@ def test_without_sources_it_is_the_models_own_text_web_text_code_and_mathematics
 
 def test_the_examples_are_understood_as_they_are_written(heard, monkeypatch):
     page = (Path(__file__).parents[1] / "docs" / "choose.md").read_text()
-    command, python = re.findall(r"```(?:python)?\n(.*?)```", page, flags=re.DOTALL)
-    asked, out, _ = heard(command.replace("\\\n", " ").removeprefix("calprune choose"))
+    blocks = re.findall(r"```(?:python)?\n(.*?)```", page, flags=re.DOTALL)
+    command, python, measured = (block.replace("\\\n", " ").removeprefix("calprune choose") for block in blocks)
+    asked, out, _ = heard(command)
     assert asked.sources == ("c4", "gsm8k:icl_cot", "redpajama_github", "my_chat.jsonl:chat") and out == Path("chosen")
     assert asked.weights == {"general": 0.25, "mathematics": 0.5, "code": 0.25}
+    assert len(heard(measured)[0].sources) == 5
     shown = choose_command.__doc__.partition("Example: calprune choose")[2]
     assert heard(shown)[0] == replace(asked, sources=asked.sources[:3])
     found = []
@@ -164,8 +166,8 @@ def test_where_no_source_can_be_used_each_is_named(asked):
     ("line", "said"),
     [
         (f"model {TWO} --for 'prose=1 mathematcs=2'", "no evaluation covers 'mathematcs'; did you mean 'mathematics'?"),
-        (f"model {TWO} --for 'poetry'", "prose, sums; or name its text: write it like --judge chat="),
-        (f"model {TWO} --for 'prose=one'", "--for: the weight of prose must be a number; got 'one'; write it"),
+        (f"model {TWO} --for 'poetry'", "mathematics, prose, sums; or name its text: write it like --judge chat="),
+        (f"model {TWO} --for 'prose=one'", "the weight of prose must be a number; got 'one'; write it like --for"),
         (f"model {TWO} --for 'prose=-1'", "--for: the weight of prose must be a number above 0; got -1"),
         (f"model {TWO} --for 'prose=nan'", "--for: the weight of prose must be a number above 0; got nan"),
         (f"model {TWO} --for 'prose prose=2'", "--for: prose is there twice"),
@@ -173,7 +175,7 @@ def test_where_no_source_can_be_used_each_is_named(asked):
         (f"model {TWO} --for '{FOR}' --judge sums", "--judge: cannot read 'sums'; write it like --judge chat="),
         (f"model {TWO} --for '{FOR}' --judge 'sums=c4 + gsm8k'", "cannot judge on the mixture 'c4 + gsm8k'"),
         (f"model {TWO} --for '{FOR}' {JUDGED} --judge sums=none.jsonl", "none.jsonl: there is no such file"),
-        (f"model {TWO} sums_held.jsonl", "sums_held.jsonl is a source and also what sums is judged on: leave it"),
+        (f"model {TWO} sums_held.jsonl", "sums_held.jsonl is a source and also what sums is judged on: leave it out"),
         ("model --sources c4 gsm8", "unknown source 'gsm8'; did you mean 'gsm8k'?"),
         ("model --sources c4 sums.jsonl:chatt", "unknown format 'chatt'; did you mean 'chat'?"),
         ("model --sources c4 'sums.jsonl*2 + c4'", "--sources: 'sums.jsonl*2 + c4' is a mixture"),
@@ -183,13 +185,13 @@ def test_where_no_source_can_be_used_each_is_named(asked):
         (f"model {TWO} --method magnitude", "reads no calibration data, so there is nothing to choose"),
         (f"model {TWO} --method wandaa", "unknown method 'wandaa'; did you mean 'wanda'?"),
         (f"model {TWO} --method gptq", "prunes nothing; name a method that does"),
-        (f"model {TWO} --method 'block_reconstruction(start=wanda)'", "trains on sequences, and mixtures"),
-        (f"model {TWO} --pattern 2:", "pattern"),
+        (f"model {TWO} --method 'block_reconstruction(start=wanda)'", "trains on sequences, and mixtures are"),
+        (f"model {TWO} --pattern 2:", "2:"),
         (f"model {TWO} --draws 2", "--draws: expected 3 or more, fewer give no interval; got 2"),
         (f"model {TWO} --budget soon", "--budget: cannot read 'soon'; write it like 90s, 30m or 2h"),
         (f"model {TWO} --budget 0m", "--budget: cannot read '0m'; write it like 90s, 30m or 2h"),
-        (f"model {TWO} --prompts sums.jsonl", "--prompts goes without --sources; beside them write --sou"),
-        ("no_chat --prompts sums.jsonl", "--prompts sums.jsonl: model no_chat has no chat template to respond by"),
+        (f"model {TWO} --prompts sums.jsonl", "--prompts goes without --sources; beside them write --sources"),
+        ("no_chat --prompts sums.jsonl", "sums.jsonl: model no_chat has no chat template to respond by; leave it"),
         ("model --prompts none.jsonl", "--prompts none.jsonl: there is no such file"),
         (f"nowhere {TWO}", "nowhere"),
     ],

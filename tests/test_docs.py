@@ -89,5 +89,13 @@ def test_the_table_of_claims_has_every_claim_with_what_was_found_of_it_as_it_is_
     told = claims_section.section(tmp_path, tmp_path)
     assert told.startswith("Of 2 claims: 1 held, 1 not measured.") and "not measured: no GPU" in told
     assert "0.50 [0.40, 0.60] (a less b) | **held**: so it is |" in told
+    two = study.replace("- {says: two, not_measured: no GPU}", "- {says: two, best: {calibration: b, of: [a]}}")
+    other = claims_section.read_claims(claims_section.yaml.safe_load(two)["claims"], "small.yaml")[1]
+    (tmp_path / "small.yaml").write_text(two)  # each with a p: how many are left once it is corrected
+    both = [found | {"p_holm": 0.01}, found | {"id": other.id, "verdict": "not held", "p_holm": 0.2}]
+    (tmp_path / "small.claims.json").write_text(json.dumps({"claims": both, "missing": 0}))
+    told = claims_section.section(tmp_path, tmp_path)
+    assert "over the 2 differences: 1 held and 0 not held; the other 1 cannot be told." in told
+    assert "**held**: so it is; p after Holm 0.010" in told
     (tmp_path / "small.yaml").write_text(study.replace("[b]", "[c]"))  # another claim, of which nothing was measured
     assert claims_section.section(tmp_path, tmp_path).startswith("Of 2 claims: 2 not measured.")

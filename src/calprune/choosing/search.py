@@ -12,7 +12,7 @@ from calprune.config import UserError, identity
 from calprune.statistics import Statistics
 
 MEAN, MINIMAX = "weighted mean", "minimax regret"  # names of the mixtures that are found
-SEARCH_BLOCKS = 8  # of the model, evenly spaced, that the search looks at; the candidates are compared on all
+SEARCH_BLOCKS = 8  # of the model at least, evenly spaced, that the search looks at; candidates are compared on all
 
 
 def search(job: Job, gate: Gate) -> Search:

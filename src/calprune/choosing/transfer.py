@@ -22,8 +22,6 @@ from calprune.pattern import Pattern
 from calprune.products import matmul
 from calprune.pruning import Pruning
 
-OWN = "own text of "  # the name, in the table, of calibrating on a capability's own kind of text
-
 
 @dataclass
 class Transfer:

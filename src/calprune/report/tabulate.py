@@ -48,7 +48,8 @@ CLAIM_NOTE = (
     "be told here, which says nothing against the claim. Differences are paired by item, with the variance of draws "
     "and items; of several sources the smallest is shown, with an interval that holds for all of them (Bonferroni). "
     "SDs and shares are about other draws with the same items. The intervals are not corrected for the number of "
-    "claims. It is another model than the paper's, so a claim that does not hold here may hold there."
+    "claims; Holm's p is, over the claims of a single difference. It is another model than the paper's, so a claim "
+    "that does not hold here may hold there."
 )
 NOT_VERIFIED = "figure not verified"
 
@@ -163,10 +164,10 @@ def _similarity(findings: Findings) -> Table:
 
 def _claims(findings: Findings) -> Table:
     heads = (Column("claim"), Column("in the paper"), Column("measured", "estimate"), Column("of what"), VERDICT,
-             Column("why"))  # fmt: skip
+             Column("why"), Column("p, Holm", "p"))  # fmt: skip
     rows = tuple(
         (one.claim.says, one.claim.paper or NOT_VERIFIED, one.judgement.estimate, one.judgement.what or "—",
-         one.judgement.verdict, one.why)
+         one.judgement.verdict, one.why, one.adjusted_p)
         for one in judge(findings)
     )  # fmt: skip
     return Table("claims", "What the paper claims, and whether it holds here", heads, rows, (CLAIM_NOTE,))

@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from calprune.report.claims import differences, spreads
@@ -16,6 +17,7 @@ from calprune.report.claims.judged import CANNOT, CannotTell, Judged, Judgement
 from calprune.report.claims.selected import Selected, select
 from calprune.report.findings import Findings
 from calprune.study import claims as kinds
+from calprune.uncertainty import holm
 
 JUDGES: dict[type, Callable[[Any, Selected], Judgement]] = {
     kinds.Better: differences.better,
@@ -33,8 +35,10 @@ JUDGES: dict[type, Callable[[Any, Selected], Judgement]] = {
 
 
 def judge(findings: Findings) -> list[Judged]:
-    """The study's claims in their order, each with its verdict."""
-    return [_judge(claim, findings) for claim in findings.results.claims]
+    """The study's claims in their order, each with its verdict by its own interval, and with Holm's p beside it."""
+    found = [_judge(claim, findings) for claim in findings.results.claims]
+    adjusted = holm([one.judgement.p for one in found])
+    return [replace(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _judge(claim: kinds.Claim, findings: Findings) -> Judged:

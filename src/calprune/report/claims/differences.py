@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calprune.report.claims.judged import CannotTell, Judgement, Region
 from calprune.report.claims.selected import Selected
@@ -21,12 +21,14 @@ class Least:
     pair: tuple[str, str]
     estimate: Estimate
     detectable: float | None
+    p: float | None  # where it is one difference, not the smallest of several
 
 
 def better(test: kinds.Better, selected: Selected) -> Judgement:
     least = smallest(selected, [("first", side) for side in selected.sides if side != "first"])
     region = Region(least=test.by)
-    return _told(selected, least, region, " (the best of them)" if len(test.than) > 1 else "")
+    told = _told(selected, least, region, " (the best of them)" if len(test.than) > 1 else "")
+    return told if test.by else replace(told, p=least.p)
 
 
 def alike(test: kinds.Alike, selected: Selected) -> Judgement:
@@ -69,7 +71,8 @@ def smallest(selected: Selected, pairs: Sequence[tuple[str, str]]) -> Least:
     lows, highs = [one.low for one in estimates], [one.high for one in estimates]
     low = None if None in lows else min(end for end in lows if end is not None)
     high = None if None in highs else min(end for end in highs if end is not None)
-    return Least(pair, Estimate(found[pair].estimate.value, low, high, estimates[0].n), found[pair].detectable)
+    estimate = Estimate(found[pair].estimate.value, low, high, estimates[0].n)
+    return Least(pair, estimate, found[pair].detectable, found[pair].p if len(pairs) == 1 else None)
 
 
 def _difference(selected: Selected, first: str, than: str, confidence: float) -> Difference:

@@ -25,6 +25,7 @@ class Judgement:
     estimate: Estimate | None
     verdict: Verdict
     why: str
+    p: float | None = None  # of a single difference, two-sided, for none at all
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Judged:
     claim: Claim
     judgement: Judgement
     notes: tuple[str, ...] = ()  # what a reader must know of the results: stand-ins, what is left out
+    adjusted_p: float | None = None  # Holm's, over the study's claims of a single difference
 
     @property
     def why(self) -> str:

@@ -1,4 +1,5 @@
-"""Claims about how far sources, or draws of one, lie apart, and about likeness. The interval is about other draws."""
+"""Claims about how far sources, or draws of one, lie apart, and about likeness. The interval is about other draws;
+that of a likeness is about other sources."""
 
 import math
 from collections import defaultdict
