@@ -58,7 +58,7 @@ def main() -> None:
         few = blocks[:: max(1, len(blocks) // SEARCH_BLOCKS)]
         searching, looked = timed_search(transfer, few)
         from_sums, anew = alternating(asked, transfer, few, model, sizes)
-    write(asked, collecting, searching, looked, from_sums, anew)
+    write(asked, len(few), collecting, searching, looked, from_sums, anew)
 
 
 def timed_search(transfer: Transfer, blocks: list[str]) -> tuple[float, int]:
@@ -96,7 +96,7 @@ def alternating(asked, transfer: Transfer, blocks: list[str], model, sizes) -> t
     return from_sums, anew
 
 
-def write(asked, collecting: float, searching: float, looked: int, from_sums: list[float], anew: list[float]) -> None:
+def write(asked, blocks: int, collecting: float, searching: float, looked: int, from_sums, anew) -> None:
     one, other = statistics.median(from_sums), statistics.median(anew)
     total, otherwise = collecting + searching, looked * other
     words = " ".join(["benchmarks/choose.py", *(w for w in sys.argv[1:] if "/" not in w and w != "--data-root")])
@@ -107,7 +107,7 @@ def write(asked, collecting: float, searching: float, looked: int, from_sums: li
         f"torch {torch.__version__}.",
         "",
         f"Three sources of {asked.num_samples} x {asked.max_seq_length} tokens, {asked.method} {asked.pattern}, three "
-        f"capabilities, {SEARCH_BLOCKS} blocks of the demo model looked at; {looked} mixtures.",
+        f"capabilities, {blocks} blocks of the demo model looked at; {looked} mixtures.",
         "",
         "| | from sums | collecting anew | ratio |",
         "|---|---:|---:|---:|",

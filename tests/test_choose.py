@@ -1,11 +1,14 @@
 """From a question to the pruned model: the gate, the verdict, what is on the disk, going on where it was stopped."""
 
+import gc
+import importlib
 import json
 import math
 import os
 import shlex
 import shutil
 import sys
+import weakref
 from collections import Counter, defaultdict
 
 import pytest
@@ -25,12 +28,13 @@ from calprune.config import ConfigError, UserError
 from calprune.models import save
 from calprune.report.names import number
 from calprune.study.results import read
-from calprune.study.session import Knobs
+from calprune.study.session import Knobs, Session
 from calprune.uncertainty import Estimate, effect_of_groups, holm, paired_by_item, weighed_sum
 from calprune.uncertainty.crossed import Weighed
 from tests.small_choice import answer_of, small_question
 from tests.test_study import contents
 
+choose_module = importlib.import_module("calprune.choosing.choose")
 RULE = {"win": lambda d, p: p < 0.05 and d < 0, "loss": lambda d, p: p < 0.05 and d > 0, "tie": lambda d, p: p >= 0.05}
 
 
@@ -105,7 +109,8 @@ def test_no_draw_that_the_search_read_is_in_the_verdict(chosen):
 def test_the_verdict_is_paired_by_window_and_corrected_over_all_of_it(chosen):
     found, judged = items(chosen), chosen.judgement
     wanted = []
-    for one in chosen.halving.finalists:
+    assert UNIFORM not in chosen.halving.finalists and "c4" not in chosen.halving.finalists
+    for one in (*chosen.halving.finalists, UNIFORM):
         for other in ("c4", UNIFORM):
             if one != other:
                 rows = {
@@ -251,11 +256,13 @@ def test_stopped_at_every_stage_and_started_again_it_ends_the_same(chosen, choic
 
 
 def judged(**verdicts: str) -> Judgement:
-    """Of "a_c4" and the like: what the finalist is against the default or the uniform mixture, all together."""
-    names = {"c4": "c4", "uniform": UNIFORM}
-    zero = Estimate(0.0, -1.0, 1.0, 3)
-    contrasts = [Contrast(name[0], names[name[2:]], capability, zero, 0.5, verdict)
-                 for name, verdict in verdicts.items() for capability in ("prose", OVERALL)]  # fmt: skip
+    """Of "a_c4" and the like: what the finalist is against the default or the uniform mixture, all together; the
+    first capability says otherwise."""
+    names = {"c4": "c4", "uniform": UNIFORM, "a": "a", "b": "b"}
+    zero, other = Estimate(0.0, -1.0, 1.0, 3), {"win": "loss", "loss": "win", "tie": "tie"}
+    contrasts = [Contrast(*(names[one] for one in name.split("_")), capability, zero, 0.5, said)
+                 for name, verdict in verdicts.items() for capability, said in
+                 (("prose", other[verdict]), (OVERALL, verdict))]  # fmt: skip
     return Judgement(tuple(contrasts), (), None)
 
 
@@ -266,6 +273,10 @@ def judged(**verdicts: str) -> Judgement:
         ({"a_c4": "win", "a_uniform": "loss", "b_c4": "tie", "b_uniform": "win"}, "b"),
         ({"a_c4": "tie", "a_uniform": "tie", "b_c4": "tie", "b_uniform": "loss"}, "c4"),
         ({"a_uniform": "tie", "b_uniform": "tie"}, UNIFORM),  # no default could be had
+        ({"a_c4": "tie", "a_uniform": "tie", "b_c4": "tie", "b_uniform": "tie", "uniform_c4": "win"}, UNIFORM),
+        ({"a_c4": "win", "a_uniform": "loss", "b_c4": "tie", "b_uniform": "tie", "uniform_c4": "win"}, UNIFORM),
+        ({"a_c4": "tie", "a_uniform": "tie", "b_c4": "tie", "b_uniform": "tie", "uniform_c4": "tie"}, "c4"),
+        ({"a_c4": "tie", "a_uniform": "loss", "b_c4": "tie", "b_uniform": "tie", "uniform_c4": "loss"}, "c4"),
     ],
 )
 def test_what_is_not_shown_to_be_better_is_not_taken(verdicts, winner):
@@ -333,6 +344,48 @@ def test_a_budget_that_ends_in_the_trials_keeps_what_was_done(chosen, choice_fol
     with pytest.raises(UserError, match="the budget ended after 1 of 3 trials; what was done is kept"):
         job.trials.run(made, text, job.clock, job.said)
     assert len(job.trials.missing(made)) == 2
+
+
+def test_a_trial_that_fails_has_been_tried(choice_folder, tmp_path, monkeypatch):
+    """A budget that ends with the last trial ends nothing, also where a trial failed; and its source is named."""
+    said, code = [], str(choice_folder / "my code.jsonl")
+    clock = Clock()
+    monkeypatch.setattr(clock, "left", lambda: 0.0 if len(said) == 6 else 1.0)
+    job = Job(small_question(choice_folder), tmp_path, Knobs("cpu", None, choice_folder / "data"), clock, said.append)
+    build = Session._build
+    monkeypatch.setattr(Session, "_build", lambda self, name, recipe, model: _fails(recipe, code) or
+                        build(self, name, recipe, model))  # fmt: skip
+    made, text = job.trials.plan({"c4": "c4", code: code})
+    assert job.run(made, text) == {code: "the disk of the code is away"}
+    assert [line.split(":")[0] for line in said] == [f"{i} of 6 trials" for i in range(1, 7)]
+    assert [line.endswith(" failed") for line in said] == [code in line for line in said]
+
+
+def _fails(recipe, source: str) -> None:
+    if recipe.parts[0].source == source:
+        raise UserError("the disk of the code is away")
+
+
+def test_no_copy_of_the_model_waits_while_trials_hold_theirs(choice_folder, tmp_path):
+    job = Job(small_question(choice_folder), tmp_path, Knobs("cpu", None, choice_folder / "data"), Clock(), print)
+    held = weakref.ref(job.model.model)
+    job.said = lambda line: (gc.collect(), copies.append(held()))
+    copies: list = []
+    job.run(*job.trials.plan({"c4": "c4"}))
+    assert copies == [None] * 3 and job.model.model is not None
+
+
+def test_what_a_trial_takes_is_known_after_a_stop(chosen, choice_folder, tmp_path, monkeypatch):
+    """So that time is kept for the verdict."""
+    out = tmp_path / "chosen"
+    shutil.copytree(chosen.folder, out)
+    for stage in ("halving", "judgement", "result"):
+        (out / f"{stage}.json").unlink()
+    kept = []
+    monkeypatch.setattr(choose_module, "halving", lambda job, gate, search: kept.append(job.reserved()) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        answer_of(choice_folder, out)
+    assert kept == [pytest.approx(chosen.gate.seconds * (3 * (2 + 1) + 3))] and kept[0] > 0
 
 
 @pytest.mark.parametrize(

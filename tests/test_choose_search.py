@@ -229,6 +229,7 @@ def test_searching_reads_windows_of_the_search_half_alone(job, monkeypatch):
     monkeypatch.setattr("calprune.choosing.search.in_turn", lambda windows: read.append(windows) or _in_turn(windows))
     gate = gate_of(job)
     found = search(job, gate)
+    assert found.own_tokens == {name: (len(rows) + 1) // 2 * 16 for name, rows in job.searched.items()}
     final.halving(job, gate, found)
     halves = {region(rows)[0]: len(rows) // 2 * rows.shape[1] for rows in job.windows.values()}
     assert {region(windows)[0] for windows in read} == set(halves) and len(read) == 4

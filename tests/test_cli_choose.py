@@ -90,8 +90,11 @@ def test_without_sources_it_is_the_models_own_text_web_text_code_and_mathematics
     assert asked.sources == ("self:prefixes(of=c4)", "c4", "redpajama_github", "gsm8k:icl_cot")
     assert how["budget"] is None and [one.text for one in asked.capabilities] == ["mbpp"]
     asked, _, _ = heard(f"model --prompts sums.jsonl {SIZES}")
-    assert asked.sources == ("self:respond(sums.jsonl)", *question.default_sources("model", None)[1:])
+    assert asked.sources == ("self:respond(sums.jsonl)", *question.default_sources("model", None, print)[1:])
     assert list(asked.weights) == ["general", "mathematics", "code"]
+    said: list[str] = []
+    assert question.default_sources("no_chat", "sums.jsonl", said.append)[0] == "self:prefixes(of=c4)"
+    assert ["no chat template" in line for line in said] == [True]
 
 
 def test_the_examples_are_understood_as_they_are_written(heard, monkeypatch):
@@ -191,7 +194,6 @@ def test_where_no_source_can_be_used_each_is_named(asked):
         (f"model {TWO} --budget soon", "--budget: cannot read 'soon'; write it like 90s, 30m or 2h"),
         (f"model {TWO} --budget 0m", "--budget: cannot read '0m'; write it like 90s, 30m or 2h"),
         (f"model {TWO} --prompts sums.jsonl", "--prompts goes without --sources; beside them write --sources"),
-        ("no_chat --prompts sums.jsonl", "sums.jsonl: model no_chat has no chat template to respond by; leave it"),
         ("model --prompts none.jsonl", "--prompts none.jsonl: there is no such file"),
         (f"nowhere {TWO}", "nowhere"),
     ],

@@ -13,6 +13,7 @@ from calprune.uncertainty import Estimate, Verdict
 
 UNIFORM = "uniform mixture"
 OVERALL = "all, as weighted"  # a row beside those of the capabilities
+TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Gate:
     shared_wording: dict[str, dict[str, int]]  # source -> capability -> sequences, of `looked_at`, found in its text;
     # a capability whose text is not looked up (written by the model, made up) is not there
     looked_at: int  # sequences of each source, all draws together
+    seconds: float | None = None  # that a trial took
 
     @property
     def matters(self) -> bool:
@@ -55,6 +57,7 @@ class Search:
     blocks: int  # of the model, that the search looked at
     evaluations: int  # mixtures whose masks were decided
     seconds: float
+    own_tokens: dict[str, int] = field(default_factory=dict)  # capability -> of its own text, that `own` is decided by
 
     def regret(self, loss: Mapping[str, float]) -> dict[str, float]:
         return {name: value / self.own[name] - 1 for name, value in loss.items()}
@@ -76,7 +79,7 @@ class Halving:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A finalist less what it is compared with, in KL: below zero it is better."""
+    """One set less another in KL: below zero it is better."""
 
     candidate: str
     against: str
@@ -88,16 +91,22 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The finalists against the default and the uniform mixture, on text that no search looked at."""
+    """The finalists against the default and the uniform mixture, and these two against each other, on text that no
+    search looked at."""
 
     contrasts: tuple[Contrast, ...]
     halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
     enough: int | None  # sequences from which on a doubling adds next to nothing; None: still rising
 
-    def overall(self, candidate: str) -> list[Contrast]:
-        """All capabilities together, as weighted; the one, where there is one."""
-        rows = [one for one in self.contrasts if one.candidate == candidate]
-        return [one for one in rows if one.capability == OVERALL] or rows
+    def overall(self, one: str, other: str) -> Verdict | None:
+        """What `one` is against `other`, all capabilities together (the one, where there is one); None where they are
+        not compared."""
+        for row in reversed(self.contrasts):  # all together comes last
+            if (row.candidate, row.against) == (one, other):
+                return row.verdict
+            if (row.candidate, row.against) == (other, one):
+                return TURNED[row.verdict]
+        return None
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def choose(
     _check_same(folder, written := {"format": 1, "id": job.identity(), **question.written()})
     write_json(folder / "question.json", written)
     gated: Gate = job.stage(Gate, lambda: gate(job))
+    job.trials.seconds_each = job.trials.seconds_each or gated.seconds  # of a run before this one
     searched: Search | None = None
     halved: Halving | None = None
     judged: Judgement | None = None

@@ -82,14 +82,16 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
     if (needed := job.trials.estimate(made)) > max(0.0, job.clock.left()):
         raise UserError(f"the budget ends before the verdict, which takes about {told(needed)}; what was done is kept: "
                         "the same command goes on, or give a larger --budget")  # fmt: skip
-    failed = job.trials.run(made, text, job.clock, job.said)
+    failed = job.run(made, text)
     for name, why in failed.items():
         if name in finalists:
             raise UserError(f"{name}: {why}")
         job.said(f"the verdict goes without {name}: {why}")
     cells = _cells(job, [name for name in calibrations if name not in failed])
     against = [name for name in against if name in cells]
-    pairs = [(one, other) for one in finalists for other in against if one != other]
+    judged = [name for name in dict.fromkeys([*finalists, UNIFORM]) if name in cells]
+    pairs = [(one, other) for one in judged for other in against if one != other]
+    pairs = [(one, other) for i, (one, other) in enumerate(pairs) if (other, one) not in pairs[:i]]
     found = [(one, other, c, d) for one, other in pairs for c, d in _differences(job, cells[one], cells[other],
              _share_draws(search, one, other)).items()]  # fmt: skip
     adjusted = holm([d.p for *_, d in found])
@@ -140,13 +142,13 @@ def _differences(job: Job, one: Mapping[str, Cell], other: Mapping[str, Cell], s
 
 def decided(halving: Halving, judgement: Judgement) -> str:
     """The first finalist that is better than the default or the uniform mixture, all capabilities together, and worse
-    than neither; else the default, or the uniform mixture where there is none."""
-    compared = list(dict.fromkeys(one.against for one in judgement.contrasts))
-    for finalist in halving.finalists:
-        told = {one.verdict for one in judgement.overall(finalist)}
+    than neither; else the uniform mixture, where it is better than the default; else the default, if there is one."""
+    against = {one.against for one in judgement.contrasts} - {UNIFORM}
+    for name in dict.fromkeys([*halving.finalists, UNIFORM]):
+        told = {judgement.overall(name, other) for other in [*against, UNIFORM]}
         if "win" in told and "loss" not in told:
-            return finalist
-    return next((name for name in compared if name != UNIFORM), UNIFORM)
+            return name
+    return next(iter(against), UNIFORM)
 
 
 def _weighted(job: Job, cells: Mapping[str, Cell]) -> np.ndarray:

@@ -29,14 +29,15 @@ def gate(job: Job) -> Gate:
         raise UserError(f"--budget {told(job.clock.seconds or 0)} is too small: the gate alone takes about "
                         f"{told(needed)} here ({missing} trials); give {told(2 * needed)} or more, or fewer sources, "
                         "tokens or draws")  # fmt: skip
-    failed = job.trials.run(made, text, job.clock, job.said)
+    failed = job.run(made, text)
     dropped |= _said(job, failed)
     used = tuple(source for source in sources if source not in failed)
     if not used:
         raise UserError(f"none of the sources can be used: {'; '.join(dropped.values())}")
     if len(used) < 2:
         raise NothingToChoose(f"nothing to choose: {used[0]} is all that can be used")
-    return Gate(_compared(job, used), used, dropped, _wording(job, used), job.question.num_samples * job.question.draws)
+    looked_at = job.question.num_samples * job.question.draws
+    return Gate(_compared(job, used), used, dropped, _wording(job, used), looked_at, job.trials.seconds_each)
 
 
 def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:

@@ -21,6 +21,7 @@ from calprune.evaluate.text import open_text
 from calprune.evaluate.windows import windows_of
 from calprune.models import Model, load
 from calprune.study.folder import Runs
+from calprune.study.plan import Plan
 from calprune.study.session import Knobs
 
 FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge
@@ -40,12 +41,25 @@ class Job:
     said: Said
     left_out: list[str] = field(default_factory=list)
     anew: bool = False  # whether a stage was made by this run, so that what follows must be too
+    _model: Model | None = None
 
     def __post_init__(self) -> None:
-        self.model: Model = load(self.question.model, device=self.knobs.device)
         self.windows = {one.name: self._windows(one.text) for one in self.question.capabilities}
         tokens = {name: len(rows) // 2 * self.question.window for name, rows in self.windows.items()}
         self.trials = Trials(self.question, Runs(self.folder / "runs"), self.knobs, tokens)
+
+    @property
+    def model(self) -> Model:
+        """The dense model, loaded when it is asked for."""
+        if self._model is None:
+            self._model = load(self.question.model, device=self.knobs.device)
+        return self._model
+
+    def run(self, made: Plan, text: str) -> dict[str, str]:
+        """Do the trials that are missing, as `Trials.run` does. They load the model anew: this one goes meanwhile, so
+        that memory never holds both."""
+        self._model = None
+        return self.trials.run(made, text, self.clock, self.said)
 
     def identity(self) -> str:
         """Of the question and of what it is asked of: the model's weights, the sources' files, the texts."""

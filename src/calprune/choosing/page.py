@@ -9,6 +9,7 @@ from calprune.config import write_call
 from calprune.methods import METHODS
 from calprune.report.charts import Chart, Point, heat, heat_width
 from calprune.report.findings import Findings
+from calprune.report.names import listed
 from calprune.report.page import Head, Section, render
 from calprune.report.panels import Panel, retention_panels
 from calprune.report.tables import Cell, Column, Table
@@ -30,8 +31,9 @@ WORDS = {
     "correlation with the divergence says how far to trust it here.",
     "Search": "Exponentiated gradient on regret, for its weighted mean and for the largest weighted one; the draw that "
     "is searched on is in no verdict.",
-    "Verdict": "Draws and items both vary (a crossed design, Student's t), Holm's correction over the table. A tie "
-    "says that no difference was shown, not that there is none. The verdict's sets are used with dense propagation, "
+    "Verdict": "Draws and items both vary (a crossed design, Student's t); items are paired, and so are the draws of "
+    "sets with a source in common, which hold the same documents of it. Holm's correction over the table. A tie says "
+    "that no difference was shown, not that there is none. The verdict's sets are used with dense propagation, "
     "the saved model with pruned propagation.",
 }
 
@@ -40,8 +42,9 @@ def choice_page(choice: Choice, results: Results) -> str:
     """The page as text; `results` are those of DIR/runs."""
     q = choice.question
     asked = ", ".join(f"{one.name} {one.weight:g} (on {one.text})" for one in q.capabilities)
+    took = f"its last run took {choice.result.seconds / 60:.0f} min"
     size = (f"{len(choice.gate.used)} sources, {q.draws} draws of {q.num_samples} × {q.max_seq_length} tokens, "
-            f"{q.tokens:,} tokens a capability to judge on, {choice.result.seconds / 60:.0f} min")  # fmt: skip
+            f"{q.tokens:,} tokens a capability to judge on; {took}")  # fmt: skip
     head = Head("calprune choose", f"Calibration data for {setting(choice)}", f"For {asked}", size, answer(choice),
                 tuple(_warnings(choice, results)))  # fmt: skip
     return render(head, _sections(choice, Findings(results)))
@@ -66,7 +69,7 @@ def _sections(choice: Choice, findings: Findings) -> list[Section]:
     return [
         Section("retention", "What is left, by capability", (), tuple(retention_panels(findings)),
                 (*of, _saved(choice))),
-        Section("matters", "Does the choice matter?", tables=(_gate(choice),)),
+        Section("matters", "Does the choice matter?", tables=(_gate(choice), _wording(choice))),
         Section("transfer", "What each source costs each capability", (TRANSFER,) if _has_table(choice) else (),
                 tuple(_heat(choice)), tuple(_transfer(choice))),
         Section("mixtures", "Mixtures", tables=tuple(_mixtures(choice))),
@@ -92,6 +95,16 @@ def _gate(choice: Choice) -> Table:
     rows = tuple((name, one.word, one.share, one.adjusted_p, one.lowest, one.highest, one.range, one.detectable)
                  for name, one in choice.gate.told.items())  # fmt: skip
     return Table("gate", "Sources against draws of one source", heads, rows, (WORDS["Gate"],))
+
+
+def _wording(choice: Choice) -> Table:
+    """What of a source is, word for word, in what a capability is judged on."""
+    names, gate = list(choice.question.weights), choice.gate
+    rows = tuple((source, *(found.get(name, "not looked for") for name in names))
+                 for source, found in gate.shared_wording.items())  # fmt: skip
+    heads = (Column("source"), *(Column(name, "number") for name in names))
+    return Table("wording", f"Sequences, of {gate.looked_at}, that share wording with what is judged on", heads, rows,
+                 ("It is not looked for where a text is made up or written by the model.",))  # fmt: skip
 
 
 def _has_table(choice: Choice) -> bool:
@@ -127,7 +140,12 @@ def _transfer(choice: Choice) -> Iterator[Table]:
     ]
     rows.append((OWN, *(choice.search.own[name] for name in names)))
     heads = (Column("calibrated on"), *(Column(name, "number") for name in names))
-    yield Table("transfer", "Relative error of the layers on each capability's held-out text", heads, tuple(rows))
+    own = listed([f"{tokens:,} of {name}" for name, tokens in choice.search.own_tokens.items()])
+    most = choice.question.num_samples * choice.question.max_seq_length
+    note = (f"Own text: {own} tokens, beside at most {most:,} of a source: where it is the shorter, regret can be too "
+            "small, and below 0.")  # fmt: skip
+    yield Table("transfer", "Relative error of the layers on each capability's held-out text", heads, tuple(rows),
+                (note,) if own else ())  # fmt: skip
 
 
 def _mixtures(choice: Choice) -> Iterator[Table]:
@@ -151,7 +169,9 @@ def _mixtures(choice: Choice) -> Iterator[Table]:
     if search.proxy:
         trusted = tuple(halving.correlation.items())
         yield Table("trust", "Can the proxy be trusted? Its rank correlation with the divergence, over candidates",
-                    (Column("capability"), Column("rank correlation", "estimate")), trusted)  # fmt: skip
+                    (Column("capability"), Column("rank correlation", "estimate")), trusted,
+                    ("Candidates are mixtures of one another: the intervals, made as if they were not, are too "
+                     "narrow.",))  # fmt: skip
 
 
 def _verdict(choice: Choice) -> Iterator[Table]:

@@ -5,7 +5,7 @@ token of it is calibrated on.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,14 +161,16 @@ def files_of(spec: str, split: str, data_root: Path | None) -> str | None:
     return files_hash(files) if files and all(path.is_file() for path in files) else None
 
 
-def default_sources(model: str, prompts: str | None) -> tuple[str, ...]:
+def default_sources(model: str, prompts: str | None, said: Callable[[str], None]) -> tuple[str, ...]:
     """What to choose among where the user does not say: the model's own text (its responses, where it has a chat
     template and there are prompts), web text, code and mathematics. Those that cannot be reached are left out later."""
     own = "self:prefixes(of=c4)"
     if prompts is not None:
         if is_file(prompts) and not Path(prompts).is_file():
             raise UserError(f"--prompts {prompts}: there is no such file")
-        if not load_tokenizer(model).chat_template:
-            raise UserError(f"--prompts {prompts}: model {model} has no chat template to respond by; leave it out")
-        own = f"self:respond({prompts})"
+        if load_tokenizer(model).chat_template:
+            own = f"self:respond({prompts})"
+        else:
+            said(f"--prompts {prompts} is not used: {model} has no chat template to respond by; it goes on from the "
+                 "openings of documents")  # fmt: skip
     return (own, "c4", "redpajama_github", "gsm8k:icl_cot")

@@ -45,7 +45,8 @@ def search(job: Job, gate: Gate) -> Search:
     seconds = time.perf_counter() - started
     job.said(f"{transfer.evaluations} mixtures decided from sums in {seconds:.0f} s, without a forward pass")
     losses = {source: dict(loss) for source, loss in table.loss.items()}
-    return Search(losses, dict(table.own), mixtures, proxy, len(few), transfer.evaluations, seconds)
+    tokens = {name: sums.about["tokens"] for name, sums in own.of.items()}
+    return Search(losses, dict(table.own), mixtures, proxy, len(few), transfer.evaluations, seconds, tokens)
 
 
 def _found(job: Job, gate: Gate, regret, objective: Objective, name: str) -> dict[str, float]:

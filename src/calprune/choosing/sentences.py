@@ -23,7 +23,8 @@ def answer(choice: Choice) -> list[str]:
     assert choice.search is not None and choice.halving is not None
     shares = choice.search.shares(choice.winner)
     named = choice.winner if len(shares) == 1 else f"the {choice.winner} ({percent(shares)})"
-    best = choice.winner if choice.winner in choice.halving.finalists else choice.halving.finalists[0]
+    compared = {one.candidate for one in choice.judgement.contrasts}
+    best = choice.winner if choice.winner in compared else choice.halving.finalists[0]
     found = [one for one in choice.judgement.contrasts if one.candidate == best]
     if best == choice.winner:
         first = f"Prune with {named}: {_gains(found, 'its')}."

@@ -76,15 +76,15 @@ class Trials:
         ends before."""
         made.ask(self.runs, text)
         begin(self.runs)
-        started, done, wanted = time.perf_counter(), 0, len(self.missing(made))
-        for one in work(self.runs, self.knobs):
-            done += one.error is None
-            said(f"{done} of {wanted} trials: {one.trial.label}")
-            if clock.left() <= 0 and done < wanted:
-                raise UserError(f"the budget ended after {done} of {wanted} trials; what was done is kept: the same "
+        started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))
+        for tried, one in enumerate(work(self.runs, self.knobs), start=1):
+            whole += one.error is None
+            said(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
+            if clock.left() <= 0 and tried < wanted:
+                raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: the same "
                                 "command goes on, or give a larger --budget")  # fmt: skip
-        if done:
-            self.seconds_each = (time.perf_counter() - started) / done
+        if whole:
+            self.seconds_each = (time.perf_counter() - started) / whole
         errors = [(trial, self.runs.error(trial.id)) for trial in made.trials]
         return {trial.calibration: error.splitlines()[-1] for trial, error in errors if error}
 

@@ -87,11 +87,11 @@ def choose_command(
     seconds = parse_budget(budget)
     if sources and prompts:
         raise ConfigError(f"--prompts goes without --sources; beside them write --sources 'self:respond({prompts})'")
+    told = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     question = Question(
-        model, tuple(sources or default_sources(model, prompts)), parse_capabilities(for_, judge or ()),
+        model, tuple(sources or default_sources(model, prompts, told)), parse_capabilities(for_, judge or ()),
         parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,
     )  # fmt: skip
-    told = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     try:
         choice = choose(question, out, knobs=Knobs(device, batch_size, data_root), budget=seconds, said=told)
     except NothingToChoose as e:
