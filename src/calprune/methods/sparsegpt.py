@@ -6,7 +6,7 @@ arXiv:2301.00774, Algorithm 1. Letters as in the paper:
     W       (out, in)  the weights as updated so far
     H       (in, in)   X Xᵀ / tokens + damping · mean(diag) · I      (a common factor cancels)
     U       (in, in)   upper Cholesky factor of H⁻¹; its row j holds what step j needs
-    d       (in,)      its diagonal; here the rows of U are divided by it, once
+    d       (in,)      its diagonal; within a block of columns the rows of U are divided by it beforehand
     E       (b, out)   what was pruned of each column of a block
 
 For each column j: what is pruned of it, e, is subtracted from all columns k > j as e · U_jk / U_jj. The order of the
@@ -49,8 +49,7 @@ class SparseGPT:
         if isinstance(pattern, Unstructured) and pattern.within == "matrix":
             raise PatternError(f'sparsegpt decides a block of columns at a time and cannot honour "{pattern}"')
         factor = stats.factor(self.damping)
-        d = factor.upper.diagonal()
-        U = factor.upper / d[:, None]
+        U, d = factor.upper, factor.upper.diagonal()
         W = weight.T.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # (in, out)
         W[factor.dead] = 0  # inputs that were always zero: their weights do nothing
         step = self.column_block
@@ -59,9 +58,9 @@ class SparseGPT:
             step += -step % pattern.of  # whole groups of m
         for first in range(0, len(W), step):
             here, rest = slice(first, first + step), slice(first + step, None)
-            E = torch.empty_like(W[here])
-            _solve_block(W[here], U[here, here], E, _Choice.of(W[here], d[here], pattern))
-            W[rest] -= matmul(U[here, rest].T, E)
+            by, E = d[here, None], torch.empty_like(W[here])
+            _solve_block(W[here], U[here, here] / by, E, _Choice.of(W[here], d[here], pattern))
+            W[rest] -= matmul(U[here, rest].T, E / by)
         return W.T.contiguous().to(weight.dtype)
 
 
