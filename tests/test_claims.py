@@ -131,6 +131,14 @@ def test_likeness_goes_with_the_result_or_does_not(alike, sign, wanted):
         assert "it takes four" in one.why
 
 
+def test_a_setting_of_large_differences_tells_no_more_of_likeness_than_another():
+    """Three settings say that alike is better; one, ten times as far apart, says the contrary."""
+    harm = lambda s, p: SEVEN.index(s) * (-1.0 if p == "70%" else 0.1)  # noqa: E731
+    results = study(harm, sources=SEVEN, patterns=("50%", "55%", "60%", "70%"), luck=0.001,
+                    alike={name: -i for i, name in enumerate(SEVEN)})  # fmt: skip
+    assert verdict(results, "goes_with: {measure: 'Jaccard*'}") == HELD
+
+
 def test_a_likeness_that_is_not_there_is_answered_with_those_that_are():
     results = study(lambda s, _: 0.1 * SEVEN.index(s), sources=SEVEN, alike=dict(zip(SEVEN, range(7), strict=True)))
     one = judged(results, "goes_with: {measure: Jaccard of words to nothing}")

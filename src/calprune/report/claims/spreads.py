@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
+from scipy.stats import rankdata
+
 from calprune.report.claims.judged import CANNOT, ONE_DRAW, CannotTell, Judgement, Region
 from calprune.report.claims.selected import Selected
 from calprune.report.comparisons import Cell
@@ -78,8 +80,7 @@ def goes_with(test: kinds.GoesWith, selected: Selected) -> Judgement:
              for one in selected.similarity if one.measure in measures}  # fmt: skip
     cells = [cell for found in selected.sides["where"].values() for cell in found if cell.of.calibration in alike]
     sources = _everywhere([cells])
-    good = [math.fsum(_goodness(cell) for cell in cells if cell.of.calibration == one) for one in sources]
-    found = rank_correlation([alike[one] for one in sources], good)
+    found = rank_correlation([alike[one] for one in sources], _standing(cells, sources))
     if found is None or found.low is None:
         few = f"{len(sources)} sources have both, and it takes four"
         return Judgement("", found, CANNOT, few if len(sources) < 4 else "all of them are the same")
@@ -129,8 +130,12 @@ def _means(cells: list[Cell], sources: list[str]) -> Groups:
     return {source: values for source, values in groups.items() if values}
 
 
-def _goodness(cell: Cell) -> float:
-    return oriented(cell.of.metric, math.fsum(cell.values) / len(cell.values))
+def _standing(cells: list[Cell], sources: list[str]) -> list[float]:
+    """Of each source the sum of its ranks in every setting, so that one of large differences counts like another."""
+    good: dict[tuple, dict[str, float]] = defaultdict(dict)
+    for cell in cells:
+        good[_setting(cell)][cell.of.calibration] = oriented(cell.of.metric, math.fsum(cell.values) / len(cell.values))
+    return sum(rankdata([by[source] for source in sources]) for by in good.values()).tolist() if sources else []
 
 
 def _no_luck(*sides: Groups) -> str:
