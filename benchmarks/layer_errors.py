@@ -2,8 +2,9 @@
 
     python benchmarks/layer_errors.py --data-root DATA
 
-The demo model, pruned by the sums of the dense model on 16 x 256 tokens of c4 (draw 0), as in studies/methods.yaml. The
-error is ‖(W-Ŵ)X‖² / ‖WX‖², mean over the 21 linears of blocks 5, 10 and 15, where X is what the dense model gives on
+The demo model, pruned (at 0%: rounded to 4 bits) by the sums of the dense model on 16 x 256 tokens of c4 (draw 0), as
+in studies/methods.yaml. The error is ‖(W-Ŵ)X‖² / ‖WX‖², mean over the 21 linears of blocks 5, 10 and 15, where X is
+what the dense model gives on
 
     fit      the tokens that it was pruned by
     other    as many of c4, another draw
@@ -37,6 +38,7 @@ HERE = Path(__file__).parent
 JUDGED = (5, 10, 15)
 MASK_OF = "mask of "
 CASES = {
+    "0%": ["gptq", "round_to_nearest"],
     "60%": ["wanda", "sparsegpt", f"{MASK_OF}sparsegpt", "ria"],
     "60%/row": ["ria"],
     "2:4": ["wanda", "sparsegpt", "rose", "dsnot(start=wanda)", "admm", "alps", "sparsegpt(damping=0.1)"],
