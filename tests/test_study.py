@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from calprune.calibration.sources import catalogue
 from calprune.config import ConfigError, UserError
 from calprune.methods import Wanda
 from calprune.models import save
@@ -427,6 +428,14 @@ def test_a_study_that_is_edited_while_it_runs_changes_nothing_of_what_is_under_w
     plan(parse_study(edited, "study.yaml"), None).ask(runs, edited)
     assert all(done.error is None for done in steps)
     assert status(runs).done == 2 and len(list(runs.path.glob("trials/*/prune.json"))) == 18
+
+
+def test_a_reference_that_stands_in_is_called_so(material, tmp_path, data_root):
+    text = study_text(material, methods="[wanda]", patterns="50%", draws="1", similarity="[dclm, fineweb_edu]")
+    runs, made = Runs(tmp_path / "runs"), plan(parse_study(text, "study.yaml"), data_root)
+    made.ask(runs, text)
+    measure_similarity(runs, made, Knobs("cpu", data_root=data_root))
+    assert read(runs.path).stand_ins == {"dclm": catalogue()["dclm"].stand_in}
 
 
 def test_likeness_to_a_reference_is_measured_once_and_read_back(material, tmp_path):

@@ -24,6 +24,7 @@ class Text:
     name: str  # as asked for
     split: str  # "set", "calibration" or "evaluation"
     documents: Iterable[Document]  # each with its text
+    stand_in: str = ""  # what they are, where they are not the data set of that name
 
 
 def open_texts(
@@ -49,7 +50,8 @@ def open_texts(
     if reference and opened.part.source != "self" and local_files(opened.source, "evaluation", data_root):
         opened.split = "evaluation"
     documents: Iterable[Document] = opened.documents(tokenizer)
-    return Text(spec, opened.split, _with_text(islice(documents, ENDLESS if opened.endless else None), tokenizer))
+    shown = _with_text(islice(documents, ENDLESS if opened.endless else None), tokenizer)
+    return Text(spec, opened.split, shown, opened.stand_in)
 
 
 def _of_set(built: CalibrationSet) -> Iterator[Document]:

@@ -33,7 +33,8 @@ def measure_similarity(runs: Runs, plan: "Plan", knobs: Knobs) -> None:
     for reference, path in missing:
         opened = open_texts(reference, model.tokenizer, data_root=knobs.data_root, model=model, reference=True)
         found = compare_texts(how, texts, how.read(f"to {reference}", opened.documents), model)
-        write_json(path, found | {"reference": reference, "measured": list(_measured(found, reference))})
+        measured = list(_measured(found, reference))
+        write_json(path, found | {"reference": reference, "stand_in": opened.stand_in, "measured": measured})
 
 
 def similarity_ids(plan: "Plan") -> list[str]:

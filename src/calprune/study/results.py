@@ -101,7 +101,7 @@ def read(folder: str | Path) -> Results:
     failed = tuple(Failure(trial.id, trial.asked["label"], error) for trial, error in errors)
     missing = len(trials) - len(whole) - len(failed)
     about = account(runs, plan, trials)
-    similar, stand_ins = _similarity(runs, plan), _stand_ins(runs)
+    similar, stand_ins = _similarity(runs, plan), _stand_ins(runs, plan)
     return Results(
         plan["title"], plan["question"], tuple(rows), failed, missing, similar, about, stand_ins, _claims(runs)
     )
@@ -141,10 +141,13 @@ def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Resu
         )  # fmt: skip
 
 
-def _stand_ins(runs: Runs) -> dict[str, str]:
-    """By source, as the sets that were built tell."""
+def _stand_ins(runs: Runs, plan: dict[str, Any]) -> dict[str, str]:
+    """By source, as the sets that were built tell, and what they were compared with."""
     heads = [read_json(path, "a calibration set") for path in sorted(runs.path.glob("calibration/*/counts.json"))]
-    return {part["source"]: part["stand_in"] for head in heads for part in head["drawn"] if part["stand_in"]}
+    drawn = {part["source"]: part["stand_in"] for head in heads for part in head["drawn"]}
+    compared = [read_json(path, "similarities") for path in map(runs.similarity, plan["similarity"]) if path.is_file()]
+    drawn |= {one["reference"]: one["stand_in"] for one in compared if "stand_in" in one}
+    return {source: what for source, what in drawn.items() if what}
 
 
 def _value(found: dict[str, Any]) -> float:
