@@ -10,6 +10,7 @@ import shutil
 import sys
 import weakref
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -263,7 +264,44 @@ def judged(**verdicts: str) -> Judgement:
     contrasts = [Contrast(*(names[one] for one in name.split("_")), capability, zero, 0.5, said)
                  for name, verdict in verdicts.items() for capability, said in
                  (("prose", other[verdict]), (OVERALL, verdict))]  # fmt: skip
-    return Judgement(tuple(contrasts), (), None)
+    default = [] if set(verdicts) == {"a_uniform", "b_uniform"} else ["c4"]
+    return Judgement(tuple(contrasts), (), None, (*default, UNIFORM))
+
+
+@pytest.mark.parametrize(
+    ("finalists", "verdict", "winner"),
+    [
+        (("c4", UNIFORM), "tie", "c4"),
+        ((UNIFORM, "c4"), "tie", "c4"),
+        (("c4", UNIFORM), "win", UNIFORM),
+        ((UNIFORM, "c4"), "loss", "c4"),
+        (("c4",), "tie", "c4"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_where_the_default_and_the_uniform_mixture_are_finalists_either_can_win(
+    finalists, verdict, winner, turned, chosen
+):
+    """`verdict` is that of the uniform mixture against the default, in whichever way it is written down."""
+    rows = judged(uniform_c4=verdict)
+    rows = replace(rows, contrasts=tuple(one.turned() for one in rows.contrasts)) if turned else rows
+    halved = Halving((), (), {}, finalists)
+    assert final.decided(halved, rows) == winner
+    said = answer(replace(chosen, halving=halved, judgement=rows, result=replace(chosen.result, winner=winner)))[0]
+    assert said.startswith(f"Prune with {'the ' if winner == UNIFORM else ''}{winner}")
+    assert ("nothing that was searched for" in said) == (winner != finalists[0] and verdict == "tie")
+
+
+def test_nothing_that_is_better_is_said_so_and_the_best_of_it_is_named(chosen):
+    rows = judged(a_c4="tie", a_uniform="tie", b_c4="tie", b_uniform="tie", uniform_c4="tie")
+    search = replace(chosen.search, mixtures=chosen.search.mixtures | {"a": {"c4": 0.75, "sums": 0.25}})
+    done = replace(chosen.result, winner="c4")
+    halved = Halving((), (), {}, ("a", "b"))
+    said, scores = answer(replace(chosen, search=search, halving=halved, judgement=rows, result=done))
+    assert said.startswith(
+        "Prune with c4: nothing that was searched for is shown to be better. With the best of it, a (75"
+    )
+    assert scores.startswith("After Holm's correction, against c4 it ties on")
 
 
 @pytest.mark.parametrize(
@@ -364,6 +402,42 @@ def test_a_trial_that_fails_has_been_tried(choice_folder, tmp_path, monkeypatch)
 def _fails(recipe, source: str) -> None:
     if recipe.parts[0].source == source:
         raise UserError("the disk of the code is away")
+
+
+def test_where_an_equal_share_cannot_be_built_the_default_is_used(chosen, choice_folder, tmp_path):
+    """Two sequences hold no third of each of three sources."""
+    sources = ("c4", *(str(choice_folder / name) for name in ("sums.jsonl", "more sums.jsonl")))
+    said: list[str] = []
+    job = Job(small_question(choice_folder, sources=sources, num_samples=2), tmp_path,
+              Knobs("cpu", None, choice_folder / "data"), Clock(), said.append)  # fmt: skip
+    gate = replace(chosen.gate, used=sources)
+    assert choose_module._evenly(job, gate) == ("c4", {"c4": 1.0})
+    assert choose_module._evenly(job, replace(gate, used=sources[1:])) == (UNIFORM, dict.fromkeys(sources[1:], 0.5))
+    assert [line.startswith(f"going on without the {UNIFORM}: ") for line in said] == [True]
+
+
+def test_a_verdict_goes_without_a_uniform_mixture_that_cannot_be_built(chosen, choice_folder, tmp_path):
+    job = Job(chosen.question, tmp_path, Knobs("cpu", None, choice_folder / "data"), Clock(), print)
+    mixtures = {name: shares for name, shares in chosen.search.mixtures.items() if name != UNIFORM}
+    asked: list[list[str]] = []
+    plan = job.trials.plan
+    job.trials.plan = lambda calibrations: asked.append(list(calibrations)) or plan(calibrations)
+    job.run = lambda made, text: pytest.fail("as far as its trials")
+    with pytest.raises(pytest.fail.Exception):
+        final.judgement(job, chosen.gate, replace(chosen.search, mixtures=mixtures), chosen.halving)
+    assert set(asked[-1]) == {*chosen.gate.used, *chosen.halving.finalists}
+
+
+def test_how_much_is_enough_is_told_of_the_winners_set(chosen, choice_folder, monkeypatch):
+    job = Job(chosen.question, chosen.folder, Knobs("cpu", None, choice_folder / "data"), Clock(), print)
+    halved: list[str] = []
+    monkeypatch.setattr(final, "decided", lambda halving, judged: "c4")
+    monkeypatch.setattr(
+        final, "agreement", lambda pruning, model, given, size: halved.append(given.id) or ((4,), (1.0,))
+    )
+    assert chosen.halving.finalists[0] != "c4"
+    final.judgement(job, chosen.gate, chosen.search, chosen.halving)
+    assert halved == [job.set_of("c4", seed=0).id]
 
 
 def test_no_copy_of_the_model_waits_while_trials_hold_theirs(choice_folder, tmp_path):

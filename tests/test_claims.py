@@ -139,6 +139,13 @@ def test_a_setting_of_large_differences_tells_no_more_of_likeness_than_another()
     assert verdict(results, "goes_with: {measure: 'Jaccard*'}") == HELD
 
 
+def test_likeness_to_a_text_that_stands_in_for_another_cannot_be_told():
+    results = study(lambda s, _: 0.1 * SEVEN.index(s), sources=SEVEN, alike={name: -i for i, name in enumerate(SEVEN)},
+                    stand_ins={"web": "272 pages"})  # fmt: skip
+    one = judged(results, "goes_with: {measure: 'Jaccard*'}")
+    assert (one.judgement.verdict, one.why) == (CANNOT, "web stands in: 272 pages")
+
+
 def test_a_likeness_that_is_not_there_is_answered_with_those_that_are():
     results = study(lambda s, _: 0.1 * SEVEN.index(s), sources=SEVEN, alike=dict(zip(SEVEN, range(7), strict=True)))
     one = judged(results, "goes_with: {measure: Jaccard of words to nothing}")

@@ -58,7 +58,7 @@ NAMED = {
         "seed": 0,
     },
     "ria": {"type": "RIA", "version": 1, "power": 0.5},
-    "rose": {"type": "ROSE", "version": 1, "damping": 0.01, "column_block": 128, "relative_range": 0.5},
+    "rose": {"type": "ROSE", "version": 2, "damping": 0.01, "column_block": 128, "relative_range": 0.5},
     "round_to_nearest": {
         "type": "RoundToNearest",
         "version": 1,
@@ -66,7 +66,7 @@ NAMED = {
         "group_size": 128,
         "symmetric": False,
     },
-    "sparsegpt": {"type": "SparseGPT", "version": 1, "damping": 0.01, "column_block": 128},
+    "sparsegpt": {"type": "SparseGPT", "version": 2, "damping": 0.01, "column_block": 128},
     "sparseswaps": {"type": "SparseSwaps", "version": 1, "start": {"type": "Wanda", "version": 1}, "swaps": 100},
     "wanda": {"type": "Wanda", "version": 1},
     "wanda_plus_plus": {"type": "WandaPlusPlus", "version": 1, "alpha": 100.0},

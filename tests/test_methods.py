@@ -48,6 +48,7 @@ def random_weight(rows: int = 12, width: int = 16, seed: int = 1) -> Tensor:
 def test_a_method_is_frozen_options_and_cites_its_paper(method):
     assert isinstance(method, Method)
     assert method == dataclasses.replace(method), "two with the same options are equal"
+    assert type(method).__dataclass_params__.frozen
     assert re.search(r"\b(19|20)\d\d\b", inspect.getmodule(type(method)).__doc__), (
         "the file's docstring names the paper"
     )
@@ -179,9 +180,11 @@ def test_sparsegpt_equals_its_algorithm_written_out(pattern, width):
     weight, x = random_weight(24, width), random_inputs(1000, width)
     expected = plain_sparsegpt(weight, x, parse_pattern(pattern))
     found = SparseGPT()(weight, stats_of(x), parse_pattern(pattern))
-    assert ((found == 0) == (expected == 0)).float().mean() > 0.995  # float32 decides a near tie otherwise
-    if torch.equal(found == 0, expected == 0):
-        torch.testing.assert_close(found.double(), expected, rtol=2e-3, atol=2e-3)
+    same = (found == 0) == (expected == 0)
+    assert same.float().mean() > 0.995  # float32 decides a near tie otherwise
+    rows = same.all(dim=1)
+    assert rows.float().mean() > 0.8
+    torch.testing.assert_close(found[rows].double(), expected[rows], rtol=2e-3, atol=2e-3)
 
 
 def test_sparsegpt_equals_wanda_when_inputs_are_uncorrelated():

@@ -25,6 +25,7 @@ def test_here_the_kernel_compiles():
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("rows", [1, 24, 300])  # 300: more than one tile
 def test_compiled_and_plain_torch_prune_the_same_weights(pattern, rows, request):
+    pytest.importorskip("numba", reason="the compiled kernel is an extra: pip install 'calprune[fast]'")
     weight, stats = random_weight(rows, 160), stats_of(random_inputs(1000, 160))
     fast = SparseGPT()(weight, stats, parse_pattern(pattern))
     request.getfixturevalue("without_numba")

@@ -169,8 +169,17 @@ def test_mistakes_are_named_in_one_line():
     for text, said in [
         ("dsnot(start='ria')", "dsnot(start=wanda), got 'ria'"),
         ("dsnot(start=None)", "got nothing"),
-        ("dsnot(threshold=-1)", "threshold must be at least 0, got -1"),
+        ("dsnot(threshold=-1)", "threshold must be a number, at least 0, got -1"),
         ("dsnot(linears='attention')", "unknown option 'linears'"),
+        ("dsnot(threshold=1e999)", "threshold must be a number, at least 0, got inf"),
+        ("ria(power=1e999)", "power must be a number, at least 0, got inf"),
+        ("gblm(alpha=1e999)", "alpha must be a number, at least 0, got inf"),
+        ("admm(penalty=1e999)", "penalty must be a number above 0, got inf"),
+        (
+            "refit(start=block_reconstruction(start=wanda))",
+            "never does: begin from its own start, Wanda()",
+        ),
+        ("regional(start=regional(start=ria))", "begin from its own start, RIA("),
         ("sparseswaps(swaps=-1)", "swaps must be at least 0, got -1"),
         ("sparseswaps(start=wandaa)", "did you mean 'wanda'"),
     ]:

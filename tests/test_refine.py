@@ -10,7 +10,6 @@ from calprune.config import ConfigError, UserError
 from calprune.linears import linears
 from calprune.methods import parse_method
 from calprune.methods.block_reconstruction import BlockReconstruction
-from calprune.methods.magnitude import Magnitude
 from calprune.methods.regional import Regional
 from calprune.methods.wanda import Wanda
 from calprune.methods.wanda_plus_plus import WandaPlusPlus
@@ -184,12 +183,6 @@ def test_a_folder_of_another_job_or_another_model_is_refused(tmp_path):
 def test_a_second_set_for_a_method_that_trains_on_nothing_is_refused():
     with pytest.raises(UserError, match="refines no block"):
         prune(tiny_model("llama"), calibration(), Wanda(), HALF, refine_on=calibration(1))
-
-
-def test_weights_keep_their_dtype():
-    model = tiny_model("llama").bfloat16()
-    prune(model, calibration(), BlockReconstruction(Magnitude(), **FAST), TWO_FOUR)
-    assert all(p.dtype == torch.bfloat16 for p in model.parameters())
 
 
 @pytest.mark.parametrize(

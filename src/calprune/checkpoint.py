@@ -75,6 +75,9 @@ def card(description: dict[str, Any]) -> str:
     )
     allocation = description["allocation"]
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
+    order = description["job"].get("permute")
+    if order:
+        shared += f"- input channels were permuted beforehand ({order}); the dense model stays the same\n"
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
     return f"""---
 base_model: {description["model"]["name"]}

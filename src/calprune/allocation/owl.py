@@ -32,7 +32,7 @@ class OWL:
     def __post_init__(self):
         if not 0 <= self.lambda_ <= 0.5:
             raise ConfigError(f"lambda_ is half the width of the sparsities, 0 to 0.5, got {self.lambda_}")
-        if self.m <= 0:
+        if not 0 < self.m < float("inf"):
             raise ConfigError(f"m is how many times the mean an outlier is, above 0, got {self.m}")
 
     def __call__(self, blocks: Iterable[DenseBlock], pattern: Pattern) -> dict[str, Pattern]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,13 @@ class Contrast:
     adjusted_p: float | None  # Holm's over all contrasts
     verdict: Verdict
 
+    def turned(self) -> "Contrast":
+        """The same, said of the other."""
+        one = self.difference
+        low, high = (None if end is None else -end for end in (one.high, one.low))
+        return replace(self, candidate=self.against, against=self.candidate, verdict=TURNED[self.verdict],
+                       difference=replace(one, value=-one.value, low=low, high=high))  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -97,16 +104,18 @@ class Judgement:
     contrasts: tuple[Contrast, ...]
     halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
     enough: int | None  # sequences from which on a doubling adds next to nothing; None: still rising
+    against: tuple[str, ...] = ()  # what the finalists are compared with: the default, then the uniform mixture
 
-    def overall(self, one: str, other: str) -> Verdict | None:
-        """What `one` is against `other`, all capabilities together (the one, where there is one); None where they are
-        not compared."""
-        for row in reversed(self.contrasts):  # all together comes last
-            if (row.candidate, row.against) == (one, other):
-                return row.verdict
-            if (row.candidate, row.against) == (other, one):
-                return TURNED[row.verdict]
-        return None
+    def of(self, candidate: str) -> list[Contrast]:
+        """A set's contrasts with what is compared with, whichever of the two is named first in a row."""
+        others = [name for name in self.against if name != candidate]
+        rows = [one.turned() if one.against == candidate else one for one in self.contrasts]
+        return [one for one in rows if one.candidate == candidate and one.against in others]
+
+    def overall(self, candidate: str) -> set[Verdict]:
+        """Its verdicts for all capabilities together (for the one, where there is one)."""
+        rows = self.of(candidate)
+        return {one.verdict for one in [one for one in rows if one.capability == OVERALL] or rows}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     gate        do the sources differ more than draws of one source do? If not, the uniform mixture is used
     search      from sums alone: what each source costs each capability, and the shares that cost least
     halving     the best few by KL to the dense model, at growing token budgets
-    judgement   the finalists, three draws or more, against the default and the uniform mixture, on fresh text
+    judgement   the finalists, three draws or more, against the default and the uniform mixture, and these two against
+                each other, on fresh text
     result      the winner pruned with pruned propagation, and saved with its set and card
 
 DIR/question.json · <stage>.json (presence means done) · runs/ (a study) · statistics/ (until the end) · calibration/ ·
@@ -18,10 +19,11 @@ from calprune.choosing.choice import UNIFORM, Choice, Gate, Halving, Judgement, 
 from calprune.choosing.clock import Clock
 from calprune.choosing.final import decided, halving, judgement, result
 from calprune.choosing.gate import gate
-from calprune.choosing.job import Job, Said
+from calprune.choosing.job import Job, Said, spec_of
 from calprune.choosing.mixture import rounded
 from calprune.choosing.question import Question, check_apart
 from calprune.choosing.search import search
+from calprune.choosing.sums import Shares
 from calprune.config import UserError
 from calprune.store import read_json, write_json
 from calprune.study.session import Knobs
@@ -52,16 +54,29 @@ def choose(
     searched: Search | None = None
     halved: Halving | None = None
     judged: Judgement | None = None
-    winner, shares = UNIFORM, rounded(dict.fromkeys(gated.used, 1.0))
     if gated.matters:
         searched = found = job.stage(Search, lambda: search(job, gated))
         halved = best = job.stage(Halving, lambda: halving(job, gated, found))
         judged = job.stage(Judgement, lambda: judgement(job, gated, found, best))
         winner = decided(best, judged)
         shares = found.shares(winner)
+    else:
+        winner, shares = _evenly(job, gated)
     done: Result = job.stage(Result, lambda: result(job, winner, shares))
     shutil.rmtree(folder / "statistics", ignore_errors=True)
     return Choice(question, gated, searched, halved, judged, done, folder, tuple(job.left_out))
+
+
+def _evenly(job: Job, gated: Gate) -> tuple[str, Shares]:
+    """The uniform mixture; where it cannot be built, the default or else the first source."""
+    shares = rounded(dict.fromkeys(gated.used, 1.0))
+    try:
+        job.set_of(spec_of(shares), seed=0)
+        return UNIFORM, shares
+    except UserError as e:
+        job.said(f"going on without the {UNIFORM}: {e}")
+        alone = job.question.default if job.question.default in gated.used else gated.used[0]
+        return alone, {alone: 1.0}
 
 
 def _check_free(folder: Path) -> None:

@@ -4,6 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def _correlation(search: Search, first: Round, capability: str):
 def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgement:
     """The finalists' draws against those of the default and of the uniform mixture."""
     finalists = list(halving.finalists)
-    against = [name for name in (_default(job, gate), UNIFORM) if name]
+    against = [name for name in (_default(job, gate), UNIFORM if UNIFORM in search.mixtures else None) if name]
     calibrations = {name: name for name in gate.used} | {
         name: spec_of(search.shares(name)) for name in [*against, *finalists]
     }
@@ -89,9 +90,9 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
         job.said(f"the verdict goes without {name}: {why}")
     cells = _cells(job, [name for name in calibrations if name not in failed])
     against = [name for name in against if name in cells]
-    judged = [name for name in dict.fromkeys([*finalists, UNIFORM]) if name in cells]
+    judged = dict.fromkeys([*finalists, *reversed(against)])
     pairs = [(one, other) for one in judged for other in against if one != other]
-    pairs = [(one, other) for i, (one, other) in enumerate(pairs) if (other, one) not in pairs[:i]]
+    pairs = [pair for i, pair in enumerate(pairs) if pair[::-1] not in pairs[:i]]
     found = [(one, other, c, d) for one, other in pairs for c, d in _differences(job, cells[one], cells[other],
              _share_draws(search, one, other)).items()]  # fmt: skip
     adjusted = holm([d.p for *_, d in found])
@@ -99,7 +100,9 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
         Contrast(one, other, c, d.estimate, p, verdict(d, p, lower_is_better=True))
         for (one, other, c, d), p in zip(found, adjusted, strict=True)
     )
-    return Judgement(contrasts, *_halves(job, spec_of(search.shares(finalists[0]))))
+    compared = Judgement(contrasts, (), None, tuple(against))
+    halves, size = _halves(job, spec_of(search.shares(decided(halving, compared))))
+    return replace(compared, halves=halves, enough=size)
 
 
 def _default(job: Job, gate: Gate) -> str | None:
@@ -143,12 +146,11 @@ def _differences(job: Job, one: Mapping[str, Cell], other: Mapping[str, Cell], s
 def decided(halving: Halving, judgement: Judgement) -> str:
     """The first finalist that is better than the default or the uniform mixture, all capabilities together, and worse
     than neither; else the uniform mixture, where it is better than the default; else the default, if there is one."""
-    against = {one.against for one in judgement.contrasts} - {UNIFORM}
-    for name in dict.fromkeys([*halving.finalists, UNIFORM]):
-        told = {judgement.overall(name, other) for other in [*against, UNIFORM]}
+    for name in [*halving.finalists, *(one for one in judgement.against if one == UNIFORM)]:
+        told = judgement.overall(name)
         if "win" in told and "loss" not in told:
             return name
-    return next(iter(against), UNIFORM)
+    return next(iter(judgement.against), halving.finalists[0])
 
 
 def _weighted(job: Job, cells: Mapping[str, Cell]) -> np.ndarray:

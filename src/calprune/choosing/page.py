@@ -177,12 +177,12 @@ def _mixtures(choice: Choice) -> Iterator[Table]:
 def _verdict(choice: Choice) -> Iterator[Table]:
     if choice.judgement is None:
         return
-    heads = (Column("finalist"), Column("against"), Column("capability"), Column("divergence less", "estimate"),
+    heads = (Column("set"), Column("against"), Column("capability"), Column("divergence less", "estimate"),
              Column("p, Holm", "p"), Column("verdict"))  # fmt: skip
     rows = tuple((one.candidate, one.against, one.capability, one.difference, one.adjusted_p, one.verdict)
                  for one in choice.judgement.contrasts)  # fmt: skip
     if rows:
-        yield Table("verdict", "The finalists' divergence less that of others (below 0 is better)", heads, rows)
+        yield Table("verdict", "The divergence of a set less that of another (below 0 is better)", heads, rows)
 
 
 def commands(choice: Choice) -> list[str]:

@@ -20,10 +20,11 @@ def search(job: Job, gate: Gate) -> Search:
     q = job.question
     mixtures = {source: {source: 1.0} for source in gate.used}
     mixtures[UNIFORM] = rounded(dict.fromkeys(gate.used, 1.0))
-    if not job.has_time():
+    sums = (source_sums(job, gate), capability_sums(job)) if job.has_time() else None
+    if sums is None or not job.has_time():  # the sums are kept for a run that has more
         job.left_out.append("the transfer table and the search for mixtures: no time")
         return Search({}, {}, mixtures, {}, 0, 0, 0.0)
-    sources, (own, held) = source_sums(job, gate), capability_sums(job)
+    sources, (own, held) = sums
     transfer, blocks = Transfer(job.model, q.method, q.pattern, sources, held), block_names(job.model)
     started = time.perf_counter()
     table = transfer_table(transfer, own, blocks, lambda name: job.said(f"transfer: {name}"))

@@ -18,14 +18,14 @@ def setting(choice: Choice) -> str:
 def answer(choice: Choice) -> list[str]:
     """Which data, and what it gains over the default and over the uniform mixture."""
     if choice.judgement is None:
-        return [f"The choice is immaterial here ({setting(choice)}): {_immaterial(choice)}.",
-                "So the default mixture is used: an equal share of tokens of each source."]  # fmt: skip
+        used = "the default mixture is used: an equal share of tokens of each source" if choice.winner == UNIFORM else \
+            f"{choice.winner} is used: an equal share of each source cannot be built of so few sequences"  # fmt: skip
+        return [f"The choice is immaterial here ({setting(choice)}): {_immaterial(choice)}.", f"So {used}."]
     assert choice.search is not None and choice.halving is not None
     shares = choice.search.shares(choice.winner)
     named = choice.winner if len(shares) == 1 else f"the {choice.winner} ({percent(shares)})"
-    compared = {one.candidate for one in choice.judgement.contrasts}
-    best = choice.winner if choice.winner in compared else choice.halving.finalists[0]
-    found = [one for one in choice.judgement.contrasts if one.candidate == best]
+    best = choice.winner if "win" in choice.judgement.overall(choice.winner) else choice.halving.finalists[0]
+    found = choice.judgement.of(best)
     if best == choice.winner:
         first = f"Prune with {named}: {_gains(found, 'its')}."
     else:

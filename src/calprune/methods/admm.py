@@ -39,8 +39,8 @@ class ADMM:
 
     def __post_init__(self):
         check_damping(self.damping)
-        if not self.penalty > 0:
-            raise ConfigError(f"penalty must be above 0, got {self.penalty}")
+        if not 0 < self.penalty < float("inf"):
+            raise ConfigError(f"penalty must be a number above 0, got {self.penalty}")
         if not 0 <= self.schedule <= self.iterations or self.iterations < 1:
             raise ConfigError(
                 f"schedule must be 0 to iterations, and that 1 at least, got schedule {self.schedule} "

@@ -44,8 +44,8 @@ class ALPS:
 
     def __post_init__(self):
         check_damping(self.damping)
-        if not self.penalty > 0:
-            raise ConfigError(f"penalty must be above 0, got {self.penalty}")
+        if not 0 < self.penalty < float("inf"):
+            raise ConfigError(f"penalty must be a number above 0, got {self.penalty}")
         for name in ("iterations", "gradient_steps"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")

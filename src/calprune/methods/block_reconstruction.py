@@ -55,8 +55,8 @@ class BlockReconstruction:
         if self.cross_block and self.windows != "block":
             raise ConfigError(f"cross_block compares what two blocks give together, so windows is 'block', got "
                               f"{self.windows!r}")  # fmt: skip
-        if self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ConfigError(f"learning_rate must be a number above 0, got {self.learning_rate}")
         if self.epochs < 1 or self.batch_size < 1:
             raise ConfigError(f"epochs and batch_size must be at least 1, got {self.epochs} and {self.batch_size}")
 

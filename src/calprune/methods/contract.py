@@ -50,6 +50,9 @@ def begin_from(start: Start, method: Any) -> None:
         raise ConfigError(f"{name} begins from what another method prunes: write {name}(start=wanda), got {came}")
     if not getattr(start, "prunes", True):
         raise ConfigError(f"{name} begins from what another method prunes, and {type(start).__name__} prunes nothing")
+    if (own := getattr(start, "start", None)) and hasattr(start, "refine"):
+        raise ConfigError(f"{name} begins from one matrix, and {type(start).__name__} trains whole blocks, which a "
+                          f"start never does: begin from its own start, {own}")  # fmt: skip
     # of this object, and not of its class, for they depend on the start
     object.__setattr__(method, "needs", max(type(method).needs, start.needs, key=LADDER.index))
     object.__setattr__(method, "exact_count", getattr(start, "exact_count", True))

@@ -46,8 +46,8 @@ class DSnoT:
     def __post_init__(self):
         begin_from(self.start, self)
         for name in ("cycles", "variance_power", "threshold"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be a number, at least 0, got {getattr(self, name)}")
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         keep = self.start(weight, stats, pattern) != 0

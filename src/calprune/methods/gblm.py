@@ -30,8 +30,8 @@ class GBLM:
     version: ClassVar[int] = 1
 
     def __post_init__(self):
-        if self.alpha < 0:
-            raise ConfigError(f"alpha must be at least 0, got {self.alpha}")
+        if not 0 <= self.alpha < float("inf"):
+            raise ConfigError(f"alpha must be a number, at least 0, got {self.alpha}")
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         g = stats.gradient("loss")

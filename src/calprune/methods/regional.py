@@ -3,8 +3,8 @@
 Yang and others, "Wanda++: Pruning Large Language Models via Regional Gradients", Findings of ACL 2025,
 arXiv:2503.04992. For each of a few sequences x, in `rounds` rounds, a step of RMSprop on ‖f(x; w̄) - f(x; w)‖², with f
 the block and w̄ its dense weights. Wanda++ is `regional(start=wanda_plus_plus)`. Unlike the paper, which lets all
-weights move and prunes again by its score after every round, only kept weights move and the start's mask stays. There
-is no public code to compare with.
+weights move and prunes again by its score after every round, only kept weights move and the start's mask stays. The
+authors have no public code.
 """
 
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ class Regional:
 
     def __post_init__(self):
         begin_from(self.start, self)
-        if self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ConfigError(f"learning_rate must be a number above 0, got {self.learning_rate}")
         if self.rounds < 1 or self.sequences < 1:
             raise ConfigError(f"rounds and sequences must be at least 1, got {self.rounds} and {self.sequences}")
 

@@ -27,8 +27,8 @@ class RIA:
     version: ClassVar[int] = 1
 
     def __post_init__(self):
-        if self.power < 0:
-            raise ConfigError(f"power must be at least 0, got {self.power}")
+        if not 0 <= self.power < float("inf"):
+            raise ConfigError(f"power must be a number, at least 0, got {self.power}")
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         score = relative_importance(weight) * stats.norm**self.power

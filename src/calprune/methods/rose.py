@@ -33,7 +33,7 @@ class ROSE:
     relative_range: float = 0.5  # of the blocks' losses, above which a matrix is reordered
 
     needs: ClassVar[Needs] = "gram"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self):
         SparseGPT(self.damping, self.column_block)  # refuses what it cannot take

@@ -38,7 +38,7 @@ class SparseGPT:
     column_block: int = 128  # the paper's B = B_s: the unstructured mask is chosen for so many columns at a time
 
     needs: ClassVar[Needs] = "gram"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self):
         check_damping(self.damping)

@@ -7,8 +7,8 @@ N sequences of the calibration set, with f the block and g_n the gradient of ‖
     score_ij = |w_ij| · (alpha · √(Σ_n g_n,ij² / N) + √(Σ x_j² / N))
 
 A row's weights compete. This is the regional gradient score; the paper then alternates it with a regional optimisation
-of the block, which is `calprune.refine`'s `regional`. There is no public code; the scale of the inputs' norm is that of
-Wanda's code.
+of the block, which is the method `regional`. The authors have no public code; a reproduction that their third version
+names has in effect a quarter of this `alpha` (LOG.md, 2026-11-25). The scale of the inputs' norm is Wanda's code's.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class WandaPlusPlus:
     version: ClassVar[int] = 1
 
     def __post_init__(self):
-        if self.alpha < 0:
-            raise ConfigError(f"alpha must be at least 0, got {self.alpha}")
+        if not 0 <= self.alpha < float("inf"):
+            raise ConfigError(f"alpha must be a number, at least 0, got {self.alpha}")
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         g = stats.gradient("output")

@@ -144,10 +144,10 @@ def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Resu
 def _stand_ins(runs: Runs, plan: dict[str, Any]) -> dict[str, str]:
     """By source, as the sets that were built tell, and what they were compared with."""
     heads = [read_json(path, "a calibration set") for path in sorted(runs.path.glob("calibration/*/counts.json"))]
-    drawn = {part["source"]: part["stand_in"] for head in heads for part in head["drawn"]}
     compared = [read_json(path, "similarities") for path in map(runs.similarity, plan["similarity"]) if path.is_file()]
-    drawn |= {one["reference"]: one["stand_in"] for one in compared if "stand_in" in one}
-    return {source: what for source, what in drawn.items() if what}
+    told = [(part["source"], part["stand_in"]) for head in heads for part in head["drawn"]]
+    told += [(one["reference"], one.get("stand_in")) for one in compared]
+    return {source: what for source, what in told if what}
 
 
 def _value(found: dict[str, Any]) -> float:

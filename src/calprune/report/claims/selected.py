@@ -33,6 +33,7 @@ class Selected:
     unit: str
     notes: tuple[str, ...]
     similarity: tuple[Similarity, ...]
+    stand_ins: dict[str, str]
 
     @property
     def settings(self) -> int:
@@ -63,7 +64,8 @@ def select(test: kinds.Test, findings: Findings) -> Selected:
         apart |= {"num_samples"}
     sides = _in_common(cells, [name for name in FIELDS if name not in apart], notes)
     names = {side: _named(asked[side], differ) for side in sides}
-    return Selected(sides, names, unit, tuple(notes), findings.results.similarity)
+    results = findings.results
+    return Selected(sides, names, unit, tuple(notes), results.similarity, results.stand_ins)
 
 
 def _of(selection: Selection, findings: Findings, across: bool) -> list[Cell]:

@@ -76,6 +76,9 @@ def goes_with(test: kinds.GoesWith, selected: Selected) -> Judgement:
     if len(measures) != 1:
         known = sorted(measures or {one.measure for one in selected.similarity}) or ["none"]
         raise CannotTell(f"not measured: no single likeness is called {test.measure!r}; there are: {listed(known)}")
+    reference = next(iter(measures)).partition(" to ")[2]
+    if reference in selected.stand_ins:
+        raise CannotTell(f"{reference} stands in: {selected.stand_ins[reference]}")
     alike = {one.calibration: one.value if one.higher_is_more_alike else -one.value
              for one in selected.similarity if one.measure in measures}  # fmt: skip
     cells = [cell for found in selected.sides["where"].values() for cell in found if cell.of.calibration in alike]
