@@ -1,7 +1,9 @@
 """Write the pages that are made from the code, or with --check say which are not current."""
 
+import inspect
 import sys
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import claims_section
@@ -10,6 +12,7 @@ import sources_section
 import studies_section
 import typer.main
 
+from calprune.allocation import ALLOCATIONS
 from calprune.cli import app
 from calprune.methods.listing import described_methods
 
@@ -35,8 +38,9 @@ benchmarks/layer_errors.py`: one draw, 21 linears):
 - **Yet a smaller layer error is not a better model.** At 60 % RIA's is below Wanda's on the judged text too (0.0618),
   and its perplexity above. At 70 % with SparseGPT, DLP (0.057), AlphaPruning (0.058) and OWL (0.056) all leave larger
   errors than the uniform share (0.053), and the first two have a third less perplexity.
-- No fault was found in RIA, Wanda++'s score, DSnoT and Pruner-Zero: their masks agree with code that is public
-  (LOG.md), DSnoT's but for where it differs by design, and Wanda++'s code has in effect a quarter of our `alpha`
+- No fault was found in RIA, GBLM, Wanda++'s score, DSnoT and Pruner-Zero: their masks agree with code that is public
+  (LOG.md), DSnoT's but for where it differs by design (and it refines all linears here, as its paper says, where its
+  code leaves the feed-forward out), and Wanda++'s code has in effect a quarter of our `alpha`
   (LOG.md); what that gives here: not measured. The papers have models fifty times this size, and 128 sequences of
   2,048 tokens."""
 MADE = "<!-- made by docs/generate.py: run `make docs` -->\n"
@@ -48,8 +52,10 @@ def methods_page() -> str:
         "A method decides which weights of a matrix stay, by the matrix and the statistics of its inputs. Write it as",
         'text with its options, `sparsegpt(damping=0.1)`, or bring your own: `"package.module:MyMethod(option=1)"`.',
         "",
-        "`nothing`: reads no data. `moments`: Σx and Σx² at each input. `gram`: also Σxxᵀ. Sums are collected once and",
-        "serve every method at or below their level (`calprune stats`).",
+        "`nothing`: reads no data. `moments`: Σx and Σx² at each input. `gram`: also Σxxᵀ. `regional`, `gradients`:",
+        "also how a block's output, or the loss, changes with each weight. Sums are collected once and serve every",
+        "method at or below their level (`calprune stats`). SparseGPT is compiled where numba is:",
+        "`pip install 'calprune[fast]'`. Which linear gets how much of the sparsity: [allocations](#allocations).",
         "",
         *evidence(),
     ]
@@ -65,14 +71,30 @@ def methods_page() -> str:
         options = ", ".join(f"`{name}={value!r}`" for name, value in entry["options"].items())
         lines += [f"- options: {options or 'none'}"]
         lines += ["", *(["Prunes nothing, so its pattern is `0%`.", ""] if not entry["prunes"] else [])]
-    return "\n".join(lines)
+    return "\n".join([*lines, *allocations()])
+
+
+def allocations() -> Iterator[str]:
+    """Each allocation as its file's first lines have it."""
+    yield from [
+        "## Allocations",
+        "",
+        'How the sparsity is shared out over linears, `--allocation "owl(lambda_=0.08, m=5)"`; together',
+    ]
+    yield from ["they zero as many weights as the pattern asks for, of n:m as patterns of the same m.", ""]
+    for name, cls in ALLOCATIONS.items():
+        options = ", ".join(
+            f"`{one.name}`" if one.default is MISSING else f"`{one.name}={one.default!r}`" for one in fields(cls)
+        )
+        about = inspect.getdoc(inspect.getmodule(cls)) or ""
+        yield from [f"### {name}", "", f"Options: {options or 'none'}.", "", "```text", about.strip(), "```", ""]
 
 
 def evidence() -> Iterator[str]:
     """What a study of ours measured, and whether the papers' orders hold in it."""
     page, study = "[page](results/methods.html)", "[studies/methods.yaml](../studies/methods.yaml)"
     yield from ["## Side by side", ""]
-    yield f"SmolLM2-135M, 16 x 256 tokens of c4, three draws ({page}; {study} says what was cut):"
+    yield f"SmolLM2-135M, 16 x 256 tokens of c4, three draws, some methods one ({page}; {study} says what was cut):"
     command = "calprune study run studies/methods.yaml --runs runs/methods --data-root DATA --workers 2"
     yield from ["", "```", command, "```", ""]
     yield from [methods_section.section(), "", "### Do the papers' orders hold?", ""]
