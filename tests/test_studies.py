@@ -1,10 +1,12 @@
 """The studies that come with calprune: each says what it asks and what was cut, and can be planned."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from calprune.study.claims import KINDS, NotMeasured
 from calprune.study.evaluations import OnText
 from calprune.study.plan import plan
 from calprune.study.reading import parse_study, study_text
@@ -57,11 +59,21 @@ def test_a_papers_full_study_has_its_sizes_and_what_the_small_one_asks(name):
     assert max(grid.draws for grid in full.grids) >= max(grid.draws for grid in small.grids)
     named = [{method.split("(")[0] for grid in one.grids for method in grid.methods} for one in (small, full)]
     assert named[0] <= named[1]
+    assert full.claims and {type(one.test) for one in full.claims} <= set(KINDS.values()) - {NotMeasured}
     assert "It was never run." in head(FOLDER / f"{name}_full.yaml")
 
 
 @pytest.mark.demo
 @pytest.mark.data
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_page_of_a_study_with_claims_comes_with_their_verdicts(path):
+    results = FOLDER.parent / "docs" / "results"
+    if not (results / f"{path.stem}.html").is_file() or not (claims := parse_study(study_text(path), path.name).claims):
+        pytest.skip("it has no page, or no claims")
+    judged = {one["id"] for one in json.loads((results / f"{path.stem}.claims.json").read_text())["claims"]}
+    assert {claim.id for claim in claims} == judged
+
+
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_papers_small_study_can_be_planned_with_the_data_sets(name, data_root, demo_folder):
     made = plan(study(name), data_root)

@@ -11,6 +11,7 @@ from calprune.calibration.spec import parse_spec
 from calprune.choosing.choice import Gate, Told
 from calprune.choosing.clock import told
 from calprune.choosing.job import Job
+from calprune.choosing.question import part_of
 from calprune.config import ConfigError, UserError
 
 
@@ -26,9 +27,10 @@ def gate(job: Job) -> Gate:
     needed, missing = job.trials.estimate(made), len(job.trials.missing(made))
     if needed > max(0.0, job.clock.left()):
         needed += job.clock.spent()  # a model is loaded for each run of the command
+        written = ", and what the model writes on top" if any(part_of(one).source == "self" for one in sources) else ""
         raise UserError(f"--budget {told(job.clock.seconds or 0)} is too small: the gate alone takes about "
-                        f"{told(needed)} here ({missing} trials); give {told(2 * needed)} or more, or fewer sources, "
-                        "tokens or draws")  # fmt: skip
+                        f"{told(needed)} here ({missing} trials{written}); give {told(2 * needed)} or more, or fewer "
+                        "sources, tokens or draws")  # fmt: skip
     failed = job.run(made, text)
     dropped |= _said(job, failed)
     used = tuple(source for source in sources if source not in failed)

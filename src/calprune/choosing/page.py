@@ -32,9 +32,10 @@ WORDS = {
     "Search": "Exponentiated gradient on regret, for its weighted mean and for the largest weighted one; the draw that "
     "is searched on is in no verdict.",
     "Verdict": "Draws and items both vary (a crossed design, Student's t); items are paired, and so are the draws of "
-    "sets with a source in common, which hold the same documents of it. Holm's correction over the table. A tie says "
-    "that no difference was shown, not that there is none. The verdict's sets are used with dense propagation, "
-    "the saved model with pruned propagation.",
+    "sets with a source in common, which hold the same documents of it. Holm's correction over the table. All "
+    "together is of as many windows of each capability as the shortest text has. A tie says that no difference was "
+    "shown, not that there is none. The verdict's sets are used with dense propagation, the saved model with pruned "
+    "propagation.",
 }
 
 
