@@ -1,6 +1,7 @@
 """The search for shares and the candidates judged end to end: what is kept, what is read, what is put back."""
 
 import copy
+import importlib
 import itertools
 import math
 from dataclasses import replace
@@ -36,6 +37,8 @@ WANTED = [  # where each of two capabilities would have the shares
     {"x": (0.7, 0.3, 0.0), "y": (0.1, 0.3, 0.6)},
 ]
 GRID = [(i / 50, j / 50, (50 - i - j) / 50) for i in range(51) for j in range(51 - i)]
+
+search_module = importlib.import_module("calprune.choosing.search")
 
 
 def bowl(wanted):
@@ -282,6 +285,18 @@ def test_without_time_the_search_and_the_halving_are_left_out_and_said(chosen, c
     assert hurried.left_out == ["the transfer table and the search for mixtures: no time",
                                 "judging candidates end to end before the verdict: no time"]  # fmt: skip
     assert halved.finalists == (UNIFORM,) and not halved.tokens  # the gate's text is the verdict's: it may choose none
+
+
+def test_time_that_ends_while_sums_are_collected_leaves_the_search_out(chosen, job, monkeypatch):
+    hurried = replace_clock(job, 1000.0)
+
+    def last_sums(job):
+        job.trials.seconds_each = 1e6
+        return search_module.source_sums(job, gate_of(job)), None
+
+    monkeypatch.setattr(search_module, "capability_sums", last_sums)
+    assert not search(hurried, gate_of(job)).proxy
+    assert hurried.left_out == ["the transfer table and the search for mixtures: no time"]
 
 
 def test_time_that_ends_in_a_round_says_how_many_candidates_were_not_judged(job, told):
