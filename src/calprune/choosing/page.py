@@ -141,12 +141,12 @@ def _transfer(choice: Choice) -> Iterator[Table]:
     ]
     rows.append((OWN, *(choice.search.own[name] for name in names)))
     heads = (Column("calibrated on"), *(Column(name, "number") for name in names))
-    own = listed([f"{tokens:,} of {name}" for name, tokens in choice.search.own_tokens.items()])
+    read = [f"{tokens:,} of {name}" for name, tokens in choice.search.own_tokens.items()]
     most = choice.question.num_samples * choice.question.max_seq_length
-    note = (f"Own text: {own} tokens, beside at most {most:,} of a source: where it is the shorter, regret can be too "
-            "small, and below 0.")  # fmt: skip
+    notes = (f"Own text: {listed(read)} tokens, beside at most {most:,} of a source: where it is the shorter, regret "
+             "can be too small, and below 0.",) if read else ()  # fmt: skip
     yield Table("transfer", "Relative error of the layers on each capability's held-out text", heads, tuple(rows),
-                (note,) if own else ())  # fmt: skip
+                notes)  # fmt: skip
 
 
 def _mixtures(choice: Choice) -> Iterator[Table]:
