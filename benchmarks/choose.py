@@ -25,7 +25,7 @@ from prune import processor
 from calprune.calibration.recipe import make_set
 from calprune.choosing.job import spec_of
 from calprune.choosing.mixture import exponentiated_gradient, largest, rounded, weighted_mean
-from calprune.choosing.search import SEARCH_BLOCKS
+from calprune.choosing.search import spread
 from calprune.choosing.sums import Sums, block_names, collected, in_turn
 from calprune.choosing.transfer import Transfer
 from calprune.evaluate.text import open_text
@@ -55,7 +55,7 @@ def main() -> None:
         collecting = time.perf_counter() - started
         transfer = Transfer(model, method, parse_pattern(asked.pattern), Sums(found), Sums(held))
         blocks = block_names(model)
-        few = blocks[:: max(1, len(blocks) // SEARCH_BLOCKS)]
+        few = spread(blocks)
         searching, looked = timed_search(transfer, few)
         from_sums, anew = alternating(asked, transfer, few, model, sizes)
     write(asked, len(few), collecting, searching, looked, from_sums, anew)

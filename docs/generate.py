@@ -78,12 +78,9 @@ def methods_page() -> str:
 
 def allocations() -> Iterator[str]:
     """Each allocation as its file's first lines have it."""
-    yield from [
-        "## Allocations",
-        "",
-        'How the sparsity is shared out over linears, `--allocation "owl(lambda_=0.08, m=5)"`; together',
-    ]
-    yield from ["they zero as many weights as the pattern asks for, of n:m as patterns of the same m.", ""]
+    yield from ["## Allocations", ""]
+    yield 'How the sparsity is shared out over linears, `--allocation "owl(lambda_=0.08, m=5)"`; together they zero as'
+    yield from ["many weights as the pattern asks for, of n:m as patterns of the same m.", ""]
     for name, cls in ALLOCATIONS.items():
         options = ", ".join(
             f"`{one.name}`" if one.default is MISSING else f"`{one.name}={one.default!r}`" for one in fields(cls)

@@ -411,9 +411,14 @@ def test_where_an_equal_share_cannot_be_built_the_default_is_used(chosen, choice
     job = Job(small_question(choice_folder, sources=sources, num_samples=2), tmp_path,
               Knobs("cpu", None, choice_folder / "data"), Clock(), said.append)  # fmt: skip
     gate = replace(chosen.gate, used=sources)
-    assert choose_module._evenly(job, gate) == ("c4", {"c4": 1.0})
-    assert choose_module._evenly(job, replace(gate, used=sources[1:])) == (UNIFORM, dict.fromkeys(sources[1:], 0.5))
+    assert choose_module._without_search(job, gate) == ("c4", {"c4": 1.0})
+    assert choose_module._without_search(job, replace(gate, used=sources[1:])) == (
+        UNIFORM,
+        dict.fromkeys(sources[1:], 0.5),
+    )
     assert [line.startswith(f"going on without the {UNIFORM}: ") for line in said] == [True]
+    told = answer(replace(chosen, gate=gate, judgement=None, result=replace(chosen.result, winner="c4")))[1]
+    assert told == "So c4 is used: an equal share of each source cannot be built of so few sequences."
 
 
 def test_a_verdict_goes_without_a_uniform_mixture_that_cannot_be_built(chosen, choice_folder, tmp_path):

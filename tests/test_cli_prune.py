@@ -39,6 +39,19 @@ def test_an_allocation_shares_the_sparsity_out_and_is_said_in_the_report_and_the
     assert "the allocation is" not in Path("b/README.md").read_text()
 
 
+def test_permuted_channels_are_said_in_the_report_and_the_card(run, tiny_folder, text):  # noqa: F811
+    asked = ("prune", tiny_folder, "--method", "wanda", "--pattern", "2:4", "--calibration", text, *SHORT)
+    assert run(*asked, "--permute", "assignment", "--out", "a")[0] == 0 and run(*asked, "--out", "b")[0] == 0
+    assert told("a")["job"]["permute"] == "assignment"
+    assert "input channels were permuted beforehand (assignment)" in Path("a/README.md").read_text()
+    assert "channels were permuted" not in Path("b/README.md").read_text()
+    a, b = weights("a"), weights("b")
+    assert not all(torch.equal(a[n], w) for n, w in b.items())
+    halved = ["50%" if word == "2:4" else word for word in asked]
+    status, _, err = run(*halved, "--permute", "assignment", "--out", "c")
+    assert status == 1 and "channels are permuted for a pattern like 2:4, not for 50%" in err
+
+
 def test_an_allocation_that_reads_data_asks_for_it_and_one_that_does_not_fit_says_where(run, tiny_folder):  # noqa: F811
     asked = ("prune", tiny_folder, "--method", "magnitude", "--pattern", "95%", "--out", "out")
     status, _, err = run(*asked, "--allocation", "dlp")

@@ -10,6 +10,7 @@ from calprune.config import ConfigError, UserError
 from calprune.linears import linears
 from calprune.methods import parse_method
 from calprune.methods.block_reconstruction import BlockReconstruction
+from calprune.methods.magnitude import Magnitude
 from calprune.methods.regional import Regional
 from calprune.methods.wanda import Wanda
 from calprune.methods.wanda_plus_plus import WandaPlusPlus
@@ -183,6 +184,15 @@ def test_a_folder_of_another_job_or_another_model_is_refused(tmp_path):
 def test_a_second_set_for_a_method_that_trains_on_nothing_is_refused():
     with pytest.raises(UserError, match="refines no block"):
         prune(tiny_model("llama"), calibration(), Wanda(), HALF, refine_on=calibration(1))
+
+
+def test_a_bfloat16_model_is_trained_and_stays_one():
+    models = [tiny_model("llama").bfloat16() for _ in range(2)]
+    trained = BlockReconstruction(Magnitude(), **FAST | {"learning_rate": 1e-2})
+    for model, method in zip(models, (trained, Magnitude()), strict=True):
+        prune(model, calibration(), method, TWO_FOUR)
+    assert all(p.dtype == torch.bfloat16 and p.isfinite().all() for p in models[0].parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(*(m.parameters() for m in models), strict=True))
 
 
 @pytest.mark.parametrize(

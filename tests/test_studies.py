@@ -63,8 +63,6 @@ def test_a_papers_full_study_has_its_sizes_and_what_the_small_one_asks(name):
     assert "It was never run." in head(FOLDER / f"{name}_full.yaml")
 
 
-@pytest.mark.demo
-@pytest.mark.data
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_page_of_a_study_with_claims_comes_with_their_verdicts(path):
     results = FOLDER.parent / "docs" / "results"
@@ -74,6 +72,8 @@ def test_a_page_of_a_study_with_claims_comes_with_their_verdicts(path):
     assert {claim.id for claim in claims} == judged
 
 
+@pytest.mark.demo
+@pytest.mark.data
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_papers_small_study_can_be_planned_with_the_data_sets(name, data_root, demo_folder):
     made = plan(study(name), data_root)

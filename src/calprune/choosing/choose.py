@@ -20,7 +20,7 @@ from calprune.choosing.clock import Clock
 from calprune.choosing.final import decided, halving, judgement, result
 from calprune.choosing.gate import gate
 from calprune.choosing.job import Job, Said, spec_of
-from calprune.choosing.mixture import rounded
+from calprune.choosing.mixture import evenly
 from calprune.choosing.question import Question, check_apart
 from calprune.choosing.search import search
 from calprune.choosing.sums import Shares
@@ -61,15 +61,15 @@ def choose(
         winner = decided(best, judged)
         shares = found.shares(winner)
     else:
-        winner, shares = _evenly(job, gated)
+        winner, shares = _without_search(job, gated)
     done: Result = job.stage(Result, lambda: result(job, winner, shares))
     shutil.rmtree(folder / "statistics", ignore_errors=True)
     return Choice(question, gated, searched, halved, judged, done, folder, tuple(job.left_out))
 
 
-def _evenly(job: Job, gated: Gate) -> tuple[str, Shares]:
+def _without_search(job: Job, gated: Gate) -> tuple[str, Shares]:
     """The uniform mixture; where it cannot be built, the default or else the first source."""
-    shares = rounded(dict.fromkeys(gated.used, 1.0))
+    shares = evenly(gated.used)
     try:
         job.set_of(spec_of(shares), seed=0)
         return UNIFORM, shares

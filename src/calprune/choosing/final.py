@@ -146,7 +146,7 @@ def _differences(job: Job, one: Mapping[str, Cell], other: Mapping[str, Cell], s
 def decided(halving: Halving, judgement: Judgement) -> str:
     """The first finalist that is better than the default or the uniform mixture, all capabilities together, and worse
     than neither; else the uniform mixture, where it is better than the default; else the default, if there is one."""
-    for name in [*halving.finalists, *(one for one in judgement.against if one == UNIFORM)]:
+    for name in [*halving.finalists, UNIFORM]:
         told = judgement.overall(name)
         if "win" in told and "loss" not in told:
             return name

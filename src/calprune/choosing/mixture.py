@@ -76,6 +76,11 @@ def exponentiated_gradient(
         yield best
 
 
+def evenly(sources: Sequence[str]) -> dict[str, float]:
+    """The uniform mixture: an equal share of tokens of each."""
+    return rounded(dict.fromkeys(sources, 1.0))
+
+
 def rounded(shares: Shares, least: float = 0.0) -> dict[str, float]:
     """Shares with DIGITS digits that add up to 1 as nearly as that allows; those below `least` are 0."""
     kept = {name: share for name, share in shares.items() if share >= least and share > 0}

@@ -101,8 +101,8 @@ def _gate(choice: Choice) -> Table:
 def _wording(choice: Choice) -> Table:
     """What of a source is, word for word, in what a capability is judged on."""
     names, gate = list(choice.question.weights), choice.gate
-    rows = tuple((source, *(found.get(name, "not looked for") for name in names))
-                 for source, found in gate.shared_wording.items())  # fmt: skip
+    rows = tuple((source, *(gate.shared_wording.get(source, {}).get(name, "not looked for") for name in names))
+                 for source in gate.used)  # fmt: skip
     heads = (Column("source"), *(Column(name, "number") for name in names))
     return Table("wording", f"Sequences, of {gate.looked_at}, that share wording with what is judged on", heads, rows,
                  ("It is not looked for where a text is made up or written by the model.",))  # fmt: skip

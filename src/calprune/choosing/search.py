@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from calprune.choosing.choice import UNIFORM, Gate, Search
 from calprune.choosing.job import Job, percent, spec_of
-from calprune.choosing.mixture import Objective, exponentiated_gradient, largest, rounded, weighted_mean
+from calprune.choosing.mixture import Objective, evenly, exponentiated_gradient, largest, rounded, weighted_mean
 from calprune.choosing.sums import Shares, Sums, block_names, collected, in_turn
 from calprune.choosing.transfer import Transfer, transfer_table
 from calprune.config import UserError, identity
@@ -19,7 +19,7 @@ def search(job: Job, gate: Gate) -> Search:
     """The candidates: each source alone, the uniform mixture, and what the search finds."""
     q = job.question
     mixtures = {source: {source: 1.0} for source in gate.used}
-    mixtures[UNIFORM] = rounded(dict.fromkeys(gate.used, 1.0))
+    mixtures[UNIFORM] = evenly(gate.used)
     sums = (source_sums(job, gate), capability_sums(job)) if job.has_time() else None
     if sums is None or not job.has_time():  # the sums are kept for a run that has more
         job.left_out.append("the transfer table and the search for mixtures: no time")
@@ -28,7 +28,7 @@ def search(job: Job, gate: Gate) -> Search:
     transfer, blocks = Transfer(job.model, q.method, q.pattern, sources, held), block_names(job.model)
     started = time.perf_counter()
     table = transfer_table(transfer, own, blocks, lambda name: job.said(f"transfer: {name}"))
-    few = blocks[:: max(1, len(blocks) // SEARCH_BLOCKS)]
+    few = spread(blocks)
     least = {name: transfer.loss({name: 1.0}, few, own)[name] for name in own.of}
     seen: dict[tuple, Mapping[str, float]] = {}
 
@@ -46,8 +46,13 @@ def search(job: Job, gate: Gate) -> Search:
     seconds = time.perf_counter() - started
     job.said(f"{transfer.evaluations} mixtures decided from sums in {seconds:.0f} s, without a forward pass")
     losses = {source: dict(loss) for source, loss in table.loss.items()}
-    tokens = {name: sums.about["tokens"] for name, sums in own.of.items()}
+    tokens = {name: one.about["tokens"] for name, one in own.of.items()}
     return Search(losses, dict(table.own), mixtures, proxy, len(few), transfer.evaluations, seconds, tokens)
+
+
+def spread(blocks: list[str]) -> list[str]:
+    """The blocks that a search looks at."""
+    return blocks[:: max(1, len(blocks) // SEARCH_BLOCKS)]
 
 
 def _found(job: Job, gate: Gate, regret, objective: Objective, name: str) -> dict[str, float]:

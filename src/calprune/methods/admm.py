@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calprune.config import ConfigError
-from calprune.methods.contract import check_damping
+from calprune.methods.contract import check_above_0, check_damping
 from calprune.pattern import KeepNofM, Pattern, Unstructured, check_width, competing, keep_mask, masked
 from calprune.products import matmul
 from calprune.stats import InputStats, Needs
@@ -39,8 +39,7 @@ class ADMM:
 
     def __post_init__(self):
         check_damping(self.damping)
-        if not 0 < self.penalty < float("inf"):
-            raise ConfigError(f"penalty must be a number above 0, got {self.penalty}")
+        check_above_0(self, "penalty")
         if not 0 <= self.schedule <= self.iterations or self.iterations < 1:
             raise ConfigError(
                 f"schedule must be 0 to iterations, and that 1 at least, got schedule {self.schedule} "

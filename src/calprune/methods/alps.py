@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calprune.config import ConfigError
-from calprune.methods.contract import check_damping
+from calprune.methods.contract import check_above_0, check_damping
 from calprune.pattern import Pattern, check_width, competing, keep_mask, masked
 from calprune.products import matmul
 from calprune.stats import InputStats, Needs
@@ -44,8 +44,7 @@ class ALPS:
 
     def __post_init__(self):
         check_damping(self.damping)
-        if not 0 < self.penalty < float("inf"):
-            raise ConfigError(f"penalty must be a number above 0, got {self.penalty}")
+        check_above_0(self, "penalty")
         for name in ("iterations", "gradient_steps"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from calprune.blocks import Block
 from calprune.config import ConfigError
-from calprune.methods.contract import Start, begin_from
+from calprune.methods.contract import Start, begin_from, check_above_0
 from calprune.pattern import Pattern
 from calprune.refine.training import Refined, Training, refine_windows
 from calprune.refine.windows import Outputs, Windows, windows_of
@@ -55,8 +55,7 @@ class BlockReconstruction:
         if self.cross_block and self.windows != "block":
             raise ConfigError(f"cross_block compares what two blocks give together, so windows is 'block', got "
                               f"{self.windows!r}")  # fmt: skip
-        if not 0 < self.learning_rate < float("inf"):
-            raise ConfigError(f"learning_rate must be a number above 0, got {self.learning_rate}")
+        check_above_0(self, "learning_rate")
         if self.epochs < 1 or self.batch_size < 1:
             raise ConfigError(f"epochs and batch_size must be at least 1, got {self.epochs} and {self.batch_size}")
 

@@ -1,5 +1,6 @@
 """What a pruning method is, and what one that begins from another takes from it."""
 
+import math
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -30,6 +31,20 @@ def check_damping(damping: float) -> None:
         raise ConfigError(f"damping is a fraction of the mean diagonal, 0 to 1, got {damping}")
 
 
+def check_above_0(options: Any, *names: str) -> None:
+    """Raise ConfigError unless each of these options is a finite number above 0."""
+    for name in names:
+        if not 0 < (value := getattr(options, name)) < math.inf:
+            raise ConfigError(f"{name} must be a number above 0, got {value}")
+
+
+def check_at_least_0(options: Any, *names: str) -> None:
+    """Raise ConfigError unless each of these options is a finite number, 0 or more."""
+    for name in names:
+        if not 0 <= (value := getattr(options, name)) < math.inf:
+            raise ConfigError(f"{name} must be a number, at least 0, got {value}")
+
+
 def refuse_zeros(pattern: Pattern, name: str) -> None:
     """Raise PatternError unless the pattern asks for none. For methods with `prunes: ClassVar[bool] = False`."""
     if pattern.sparsity:
@@ -50,7 +65,8 @@ def begin_from(start: Start, method: Any) -> None:
         raise ConfigError(f"{name} begins from what another method prunes: write {name}(start=wanda), got {came}")
     if not getattr(start, "prunes", True):
         raise ConfigError(f"{name} begins from what another method prunes, and {type(start).__name__} prunes nothing")
-    if (own := getattr(start, "start", None)) and hasattr(start, "refine"):
+    if hasattr(start, "refine"):
+        own = getattr(start, "start", "wanda")
         raise ConfigError(f"{name} begins from one matrix, and {type(start).__name__} trains whole blocks, which a "
                           f"start never does: begin from its own start, {own}")  # fmt: skip
     # of this object, and not of its class, for they depend on the start

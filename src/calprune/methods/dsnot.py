@@ -24,8 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from calprune.config import ConfigError
-from calprune.methods.contract import Start, begin_from
+from calprune.methods.contract import Start, begin_from, check_at_least_0
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Pattern, masked
 from calprune.stats import InputStats, Needs
@@ -45,9 +44,7 @@ class DSnoT:
 
     def __post_init__(self):
         begin_from(self.start, self)
-        for name in ("cycles", "variance_power", "threshold"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} must be a number, at least 0, got {getattr(self, name)}")
+        check_at_least_0(self, "cycles", "variance_power", "threshold")
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         keep = self.start(weight, stats, pattern) != 0

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.methods.contract import check_at_least_0
 from calprune.pattern import Pattern, competing, keep_mask, masked
 from calprune.stats import InputStats, Needs
 
@@ -30,8 +30,7 @@ class GBLM:
     version: ClassVar[int] = 1
 
     def __post_init__(self):
-        if not 0 <= self.alpha < float("inf"):
-            raise ConfigError(f"alpha must be a number, at least 0, got {self.alpha}")
+        check_at_least_0(self, "alpha")
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         g = stats.gradient("loss")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from calprune.blocks import Block
 from calprune.config import ConfigError
-from calprune.methods.contract import Start, begin_from
+from calprune.methods.contract import Start, begin_from, check_above_0
 from calprune.pattern import Pattern
 from calprune.refine.training import Refined, Training, refine_windows
 from calprune.refine.windows import Outputs, Windows, windows_of
@@ -40,8 +40,7 @@ class Regional:
 
     def __post_init__(self):
         begin_from(self.start, self)
-        if not 0 < self.learning_rate < float("inf"):
-            raise ConfigError(f"learning_rate must be a number above 0, got {self.learning_rate}")
+        check_above_0(self, "learning_rate")
         if self.rounds < 1 or self.sequences < 1:
             raise ConfigError(f"rounds and sequences must be at least 1, got {self.rounds} and {self.sequences}")
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.methods.contract import check_at_least_0
 from calprune.pattern import Pattern, competing, keep_mask, masked
 from calprune.stats import InputStats, Needs
 
@@ -27,8 +27,7 @@ class RIA:
     version: ClassVar[int] = 1
 
     def __post_init__(self):
-        if not 0 <= self.power < float("inf"):
-            raise ConfigError(f"power must be a number, at least 0, got {self.power}")
+        check_at_least_0(self, "power")
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         score = relative_importance(weight) * stats.norm**self.power
