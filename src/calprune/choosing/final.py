@@ -45,7 +45,7 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
             if len(found) >= FINALISTS and not job.has_time():
                 break
             found[name] = judged.divergence(search.mixtures[name], budget)
-            job.said(f"{budget} tokens: {name} {math.fsum(weights[c] * kl for c, kl in found[name].items()):.4f}")
+            job.said(f"{budget} tokens: {name}, KL {math.fsum(weights[c] * kl for c, kl in found[name].items()):.4f}")
         if len(found) < len(left):
             job.left_out.append(f"{len(left) - len(found)} candidates at {budget} tokens: no time")
         rounds.append(Round(budget, found))

@@ -60,7 +60,7 @@ def _found(job: Job, gate: Gate, regret, objective: Objective, name: str) -> dic
     best: dict[str, float] = {}
     for seen in exponentiated_gradient(gate.used, regret, objective):
         best = seen.shares
-        job.said(f"{name}: {seen.value:.4f} at {percent(best)}")
+        job.said(f"{name}: regret {seen.value:.4f} at {percent(best)}")
         if not job.has_time():
             job.left_out.append(f"rounds of the search for the {name}: no time")
             break
