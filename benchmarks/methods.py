@@ -24,7 +24,7 @@ from calprune.blocks import Block, walk
 from calprune.calibration.recipe import make_set
 from calprune.gradients import loss_gradients, output_gradients
 from calprune.methods import METHODS, Method, SparseGPT, parse_method
-from calprune.methods.sparsegpt_kernel import compiled
+from calprune.methods.sparsegpt import compiled
 from calprune.models import load
 from calprune.pattern import Pattern, Unstructured, parse_pattern
 from calprune.products import matmul
@@ -69,7 +69,7 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
         "# Every method's time",
         "",
         f"`python {' '.join(['benchmarks/methods.py', *sys.argv[1:]])}`, {datetime.date.today()}; {processor()}, "
-        f"one thread, torch {torch.__version__}; numba {'used' if compiled() else 'not installed'}.",
+        f"one thread, torch {torch.__version__}; numba {'used' if compiled('cpu') else 'not installed'}.",
         "",
         f"Block {asked.block} of the demo model, its {len(stats)} linears, {asked.pattern}, 16 x 256 tokens of "
         f"{asked.calibration}. Error: the mean over linears of ‖(W-Ŵ)X‖²/‖WX‖² on the same tokens.",
@@ -208,7 +208,7 @@ def column_loop(weight: Tensor, stats: InputStats, pattern: str) -> Tensor:
     d = U.diagonal()
     for first in range(0, W.shape[1], 128):
         last = min(first + 128, W.shape[1])
-        block, errors = W[:, first:last].clone(), torch.zeros(len(W), last - first)
+        block, errors = W[:, first:last].clone(), W.new_zeros(len(W), last - first)
         score = (block / d[first:last]).square()
         gone = score <= score.flatten().sort().values[score.numel() // 2 - 1]
         for j in range(last - first):

@@ -7,15 +7,18 @@ arXiv:2301.00774, Algorithm 1. Letters as in the paper:
     H       (in, in)   X Xᵀ / tokens + damping · mean(diag) · I      (a common factor cancels)
     U       (in, in)   upper Cholesky factor of H⁻¹; its row j holds what step j needs
     d       (in,)      its diagonal; within a block of columns the rows of U are divided by it beforehand
-    E       (b, out)   what was pruned of each column of a block
+    E       (in, out)  what was pruned of each column
 
 For each column j: what is pruned of it, e, is subtracted from all columns k > j as e · U_jk / U_jj. The order of the
-arithmetic is free as long as each column has had all its updates before it is pruned: here a block of columns is
-halved, the left half solved, the right half updated by one product, and solved (LOG.md, 2026-11-22). All is done on Wᵀ,
-so that a column of W is contiguous.
+arithmetic is free as long as each column has had all its updates before it is pruned: here the columns are halved, the
+left half solved, the right half updated by one product, and solved (LOG.md, 2026-11-22 and 26). All is done on Wᵀ, so
+that a column of W is contiguous.
 """
 
+import importlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -24,7 +27,6 @@ from torch import Tensor
 
 from calprune.config import ConfigError
 from calprune.methods.contract import check_damping
-from calprune.methods.sparsegpt_kernel import compiled
 from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask, keep_of_each
 from calprune.products import matmul
 from calprune.stats import InputStats, Needs
@@ -56,11 +58,14 @@ class SparseGPT:
         if isinstance(pattern, KeepNofM):
             check_width(len(W), pattern)
             step += -step % pattern.of  # whole groups of m
-        for first in range(0, len(W), step):
-            here, rest = slice(first, first + step), slice(first + step, None)
-            by, E = d[here, None], torch.empty_like(W[here])
-            _solve_block(W[here], U[here, here] / by, E, _Choice.of(W[here], d[here], pattern))
-            W[rest] -= matmul(U[here, rest].T, E / by)
+        E = torch.empty_like(W)
+        for here, rest in halves(len(W), step):
+            if rest is None:
+                by = d[here, None]
+                _solve_block(W[here], U[here, here] / by, E[here], _Choice.of(W[here], d[here], pattern))
+                E[here] /= by
+            else:
+                W[rest] -= matmul(U[here, rest].T, E[here])
         return W.T.contiguous().to(weight.dtype)
 
 
@@ -94,29 +99,56 @@ class _Choice:
         return (~keep_of_each(score, self.pattern.keep)).to(W.dtype)
 
 
+def halves(columns: int, size: int) -> Iterator[tuple[slice, slice | None]]:
+    """The order of the work: (block, None) to solve a block of `size` columns, (left, right) to update right by left.
+
+    Columns are halved down to blocks, so that most of the updates are of many columns by many: few, large products.
+    """
+    if columns <= size:
+        yield slice(0, columns), None
+        return
+    half = -(-columns // (2 * size)) * size
+    yield from halves(half, size)
+    yield slice(0, half), slice(half, columns)
+    for here, rest in halves(columns - half, size):
+        yield _moved(here, half), rest and _moved(rest, half)
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
+
+
 def _solve_block(
     W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice
 ) -> None:
     """Prune a whole block of columns in place and write what went to E: compiled, where that can be."""
-    if W.device.type != "cpu" or (kernel := compiled()) is None:
+    if (solve := compiled(W.device.type)) is None:
         return _solve(W, U, E, choice)
-    keep, of = (choice.pattern.keep, choice.pattern.of) if isinstance(choice.pattern, KeepNofM) else (0, 0)
-    gone = torch.empty_like(W) if choice.gone is None else choice.gone
-    kernel((W.numpy(), U.numpy(), E.numpy(), gone.numpy()), choice.d.numpy(), (keep, of))
+    rule = (choice.pattern.keep, choice.pattern.of) if isinstance(choice.pattern, KeepNofM) else (0, 0)
+    solve(W, U, E, torch.empty_like(W) if choice.gone is None else choice.gone, choice.d, rule)
+
+
+@lru_cache
+def compiled(device: str) -> Callable | None:
+    """`solve_columns` for the "cpu" (numba) or "cuda" (Triton), or None: `_solve` does the same more slowly."""
+    if (library := {"cpu": "numba", "cuda": "triton"}.get(device)) is None:
+        return None
+    try:
+        return importlib.import_module(f"calprune.methods.sparsegpt_{library}").solve_columns
+    except (ImportError, RuntimeError):  # not installed; or numba has no folder to keep compiled code in
+        return None
 
 
 def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:
-    """Prune the columns of a block in place and write what went to E: halves, down to a leaf of a few columns."""
-    columns, leaf = len(W), LEAF
+    """Prune the columns of a block in place and write what went to E, by torch's operations."""
+    leaf = LEAF
     if isinstance(choice.pattern, KeepNofM):
         leaf += -LEAF % choice.pattern.of  # whole groups of m
-    if columns <= leaf:
-        return _solve_leaf(W, U, E, choice)
-    half = (columns // 2 + leaf - 1) // leaf * leaf
-    left, right = slice(None, half), slice(half, None)
-    _solve(W[left], U[left, left], E[left], choice[left])
-    W[right] -= matmul(U[left, right].T, E[left])
-    _solve(W[right], U[right, right], E[right], choice[right])
+    for here, rest in halves(len(W), leaf):
+        if rest is None:
+            _solve_leaf(W[here], U[here, here], E[here], choice[here])
+        else:
+            W[rest] -= matmul(U[here, rest].T, E[here])
 
 
 def _solve_leaf(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:

@@ -4,58 +4,36 @@ The same arithmetic as `_solve` in sparsegpt.py, in another order: a column gath
 four at a time, instead of each column being subtracted from all that follow. A tile of rows stays in the cache.
 """
 
-from collections.abc import Callable
-from functools import lru_cache, partial
 from typing import no_type_check
 
+import numba
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 TILE = 128  # rows of the matrix that are taken through all columns of a block before the next
 
 
-@lru_cache
-def compiled() -> Callable | None:
-    """The kernel, or None where numba is missing or has no folder to keep compiled code in.
+def solve_columns(
+    W: Float[Tensor, "b out"],
+    U: Float[Tensor, "b b"],
+    E: Float[Tensor, "b out"],
+    gone: Float[Tensor, "b out"],
+    d: Float[Tensor, "b"],
+    rule: tuple[int, int],
+) -> None:
+    """Prune the columns of a block in place and write what went to E; letters as in sparsegpt.py.
 
-    `kernel((W, U, E, gone), d, (keep, of))` prunes the columns of a block in place and writes what went to E: numpy
-    arrays, letters as in sparsegpt.py. With `of` > 0 it fills `gone` itself: all but the `keep` best of each `of`
-    columns go, by their scores (w_ij / d_j)² as updated so far, of equal ones the first. With `of` = 0 it is given.
+    rule: (keep, of). With of > 0 it fills `gone` itself: all but the `keep` best of each `of` columns go, by their
+    scores (w_ij / d_j)² as updated so far, of equal ones the first. With of = 0 `gone` is given.
     """
-    try:
-        import numba
-
-        absorb, choose = (numba.njit(cache=True)(f) for f in (_absorb, _choose))
-        return partial(numba.njit(cache=True)(_solve_columns), absorb, choose)
-    except (ImportError, RuntimeError):
-        return None
+    _solve_columns(W.numpy(), U.numpy(), E.numpy(), gone.numpy(), d.numpy(), rule)
 
 
 # numba reads a function's own code, so nothing may be wrapped round it: no annotations, and no checks of them
 
 
-@no_type_check
-def _solve_columns(absorb, choose, arrays, d, rule):
-    (W, U, E, gone), (keep, of) = arrays, rule
-    columns, rows = W.shape
-    group = max(of, 1)
-    for first in range(0, rows, TILE):
-        last = min(first + TILE, rows)
-        tile = (first, last)
-        for start in range(0, columns, group):
-            end = start + group
-            for j in range(start, end):
-                absorb(W[j, first:last], U[:, j], E, (0, start), tile)
-            if of > 0:
-                choose(W, d, gone, (start, end), tile, keep)
-            for j in range(start, end):
-                w, e, g = W[j, first:last], E[j, first:last], gone[j, first:last]
-                absorb(w, U[:, j], E, (start, j), tile)
-                for r in range(len(w)):
-                    e[r] = w[r] * g[r]
-                for r in range(len(w)):
-                    w[r] -= e[r]
-
-
+@numba.njit(cache=True)
 @no_type_check
 def _absorb(w, u, E, span, tile):
     """w -= Σ_i u_i E_i over the columns i of a span, four at a time."""
@@ -73,6 +51,7 @@ def _absorb(w, u, E, span, tile):
             w[r] -= ui * ei[r]
 
 
+@numba.njit(cache=True)
 @no_type_check
 def _choose(W, d, gone, span, tile, keep):
     """1.0 in `gone` for all but the `keep` highest (w / d)² of each row's group: by the rank among the few others."""
@@ -93,3 +72,26 @@ def _choose(W, d, gone, span, tile, keep):
         g = gone[start + i, first:last]
         for r in range(len(mine)):
             g[r] = before[r] < end - start - keep
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _solve_columns(W, U, E, gone, d, rule):
+    (columns, rows), (keep, of) = W.shape, rule
+    group = max(of, 1)
+    for first in range(0, rows, TILE):
+        last = min(first + TILE, rows)
+        tile = (first, last)
+        for start in range(0, columns, group):
+            end = start + group
+            for j in range(start, end):
+                _absorb(W[j, first:last], U[:, j], E, (0, start), tile)
+            if of > 0:
+                _choose(W, d, gone, (start, end), tile, keep)
+            for j in range(start, end):
+                w, e, g = W[j, first:last], E[j, first:last], gone[j, first:last]
+                _absorb(w, U[:, j], E, (start, j), tile)
+                for r in range(len(w)):
+                    e[r] = w[r] * g[r]
+                for r in range(len(w)):
+                    w[r] -= e[r]
