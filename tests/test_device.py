@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.methods import METHODS, BlockReconstruction, SparseGPT, Wanda
-from calprune.pattern import Unstructured, parse_pattern
+from calprune.allocation.owl import OWL
+from calprune.attention import AttentionConcentration
+from calprune.collect import Counting
+from calprune.linears import find_blocks, linears
+from calprune.methods import METHODS, parse_method
+from calprune.pattern import KeepNofM, Unstructured, parse_pattern
 from calprune.pruning import prune
 from calprune.stats import GradientSums, InputStats
 from tests.families import tiny_model
@@ -43,21 +47,39 @@ def test_a_method_gives_the_same_weights_on_a_gpu(name, pattern):
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
+JOBS: dict[str, tuple[str, str, dict]] = {
+    "wanda": ("llama", "wanda", {}),
+    "sparsegpt": ("gpt2", "sparsegpt", {}),
+    "gradients of the loss": ("qwen3", "gblm", {}),
+    "gradients of the output": ("llama", "regional(start=wanda_plus_plus)", {}),
+    "reconstruction": ("llama", "block_reconstruction(start=wanda)", {}),
+    "of two blocks": (
+        "llama", "block_reconstruction(start=wanda, cross_block=True, global_propagation=True, epochs=1)", {}
+    ),
+    "fused experts": ("mixtral", "sparsegpt", {"counting": Counting(min_expert_tokens=4)}),
+    "all experts": ("olmoe", "wanda", {"counting": Counting(all_experts=True)}),
+    "attention": ("gemma2", "wanda", {"counting": Counting(token_weights=AttentionConcentration())}),
+    "allocation": ("llama", "wanda", {"allocation": OWL()}),
+    "permutation": ("llama", "wanda", {"permute": "heuristic"}),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("moved", [True, False], ids=["the model is there", "its blocks visit"])
-@pytest.mark.parametrize("method", [Wanda(), SparseGPT(), BlockReconstruction(Wanda())], ids=lambda m: type(m).__name__)
-def test_a_model_is_pruned_to_the_same_weights_on_a_gpu(method, moved):
+@pytest.mark.parametrize("job", JOBS)
+def test_a_model_is_pruned_to_the_same_weights_on_a_gpu(job, moved):
     """But for near ties, which the rounding of what reaches the second block decides."""
-    here, there = tiny_model("llama"), tiny_model("llama")
-    reports = prune(here, calibration(), method, Unstructured(0.5))
+    family, method, options = JOBS[job]
+    pattern = KeepNofM(2, 4) if "permute" in options else Unstructured(0.5)
+    here, there = tiny_model(family), tiny_model(family)
+    prune(here, calibration(), parse_method(method), pattern, **options)
     if moved:
         there.to("cuda")
-    prune(there, calibration(), method, Unstructured(0.5), device="cuda")
-    names = [report.name for report in reports]
+    prune(there, calibration(), parse_method(method), pattern, device="cuda", **options)
+    assert {p.device.type for p in there.parameters()} == {"cuda" if moved else "cpu"}
     expected, found = (
-        torch.cat([model.get_submodule(name).weight.detach().cpu().flatten() for name in names])
+        torch.cat([site.weight.cpu().flatten() for block in find_blocks(model)[1] for site in linears(block)])
         for model in (here, there)
     )
-    assert {p.device.type for p in there.parameters()} == {"cuda" if moved else "cpu"}
     same = (found != 0) == (expected != 0)
     assert same.float().mean() >= 0.999
     assert (found - expected)[same].norm() <= 1e-3 * expected.norm()

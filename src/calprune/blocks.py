@@ -71,7 +71,8 @@ class Block:
     name: str  # "model.layers.3"
     module: nn.Module
     batches: list[Batch]
-    device: torch.device
+    device: torch.device  # where it runs while it is the walk's turn
+    home: torch.device  # where it is otherwise
     propagate: Propagate
     counting: Counting
     passed: bool = False  # the batches already hold what leaves the block
@@ -139,34 +140,46 @@ def walk(
     batch_size: sequences at a time; None chooses by the device. device: where the blocks run; None: where they are.
     With propagate "pruned" a block sees the outputs of the blocks before it as changed so far, with "dense" as they
     were. The last block's outputs are not computed: nothing reads them. counting: which tokens count in whose
-    statistics, and how often.
+    statistics, and how often. The model is entered at once, and not when the first block is asked for: two walks can
+    go side by side, and neither finds a block away from home.
     """
     name, modules = find_blocks(model)
+    with _evaluating(model):
+        homes = [next(module.parameters()).device for module in modules]
+        target = torch.device(device) if device else homes[0]
+        batches, arguments = _enter(model, modules, calibration, batch_size, target)
+
+    def visit() -> Iterator[Block]:
+        with _evaluating(model):
+            for i, (module, home) in enumerate(zip(modules, homes, strict=True)):
+                for batch, given in zip(batches, arguments, strict=True):
+                    batch.arguments = given[i]
+                block = Block(f"{name}.{i}", module, batches, target, home, propagate, counting)
+                with _lent(block):
+                    yield block
+                    if not block.passed and i + 1 < len(modules):
+                        block.run()
+
+    return visit()
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        target = torch.device(device) if device else next(modules.parameters()).device
-        batches, arguments = _enter(model, modules, calibration, batch_size, target)
-        for i, module in enumerate(modules):
-            for batch, given in zip(batches, arguments, strict=True):
-                batch.arguments = given[i]
-            block = Block(f"{name}.{i}", module, batches, target, propagate, counting)
-            with _lent(module, target):
-                yield block
-                if not block.passed and i + 1 < len(modules):
-                    block.run()
+        yield
     finally:
         model.train(training)
 
 
 @contextmanager
-def _lent(module: nn.Module, device: torch.device) -> Iterator[None]:
-    home = next(module.parameters()).device
-    module.to(device)
+def _lent(block: Block) -> Iterator[None]:
+    block.module.to(block.device)
     try:
         yield
     finally:
-        module.to(home)
+        block.module.to(block.home)
 
 
 @torch.no_grad()

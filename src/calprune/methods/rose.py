@@ -57,7 +57,10 @@ class ROSE:
         """The columns in the order in which they are pruned, or None where the matrix is not columnar."""
         size = pattern.of if isinstance(pattern, KeepNofM) else self.column_block
         score = weight.abs().float() * stats.norm
-        lost = torch.cat([_lost(part, pattern) for part in score.split(size, dim=1)])  # (in,)
+        apart = (
+            [score] if isinstance(pattern, KeepNofM) else score.split(size, dim=1)
+        )  # groups of m compete in any case
+        lost = torch.cat([_lost(part, pattern) for part in apart])  # (in,)
         full = len(lost) // size * size
         blocks = lost[:full].view(-1, size)
         total = blocks.sum(1)
@@ -70,5 +73,5 @@ class ROSE:
 
 
 def _lost(score: Float[Tensor, "out b"], pattern: Pattern) -> Float[Tensor, "b"]:
-    """What each column of a block would lose."""
+    """What each column would lose."""
     return (score * ~keep_mask(score, competing(pattern, "matrix"))).sum(0)

@@ -1,5 +1,7 @@
 """Two neighbouring blocks refined together, with overlap: the walks that it needs (`beside` has those of one block)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -42,9 +44,9 @@ class Overlapping(Beside):
             self._carry()
 
     def _train(self) -> None:
-        joined = self._joined(self._turns)
-        keep = {f"blocks.{i}.{s.name}": s.weight != 0 for i, turn in enumerate(self._turns) for s in turn.sites}
-        self.method.refine(joined, self.targets or self._local(joined), keep)
+        with self._joined(self._turns) as joined:
+            keep = {f"blocks.{i}.{s.name}": s.weight != 0 for i, turn in enumerate(self._turns) for s in turn.sites}
+            self.method.refine(joined, self.targets or self._local(joined), keep)
 
     def _local(self, joined: Block) -> list[Outputs]:
         """For each batch what the blocks give with their dense weights."""
@@ -53,17 +55,22 @@ class Overlapping(Beside):
 
     def _carry(self) -> None:
         """Carry the sequences through the first block: it is done."""
-        first = self._joined([self._turns.pop(0)])
-        first.run()
-        for batch, done in zip(self.block.batches, first.batches, strict=True):
-            batch.hidden = done.hidden
+        with self._joined([self._turns.pop(0)]) as first:
+            first.run()
+            for batch, done in zip(self.block.batches, first.batches, strict=True):
+                batch.hidden = done.hidden
 
-    def _joined(self, turns: "list[_Turn]") -> Block:
-        """The blocks as one, with the inputs that reach the first of them."""
+    @contextmanager
+    def _joined(self, turns: "list[_Turn]") -> Iterator[Block]:
+        """The blocks as one where they run, with the inputs that reach the first of them."""
         given = zip(*(turn.given for turn in turns), strict=True)
         batches = [replace(batch, arguments=(each, {})) for batch, each in zip(self.block.batches, given, strict=True)]
-        module = _Joined([turn.block.module for turn in turns]).to(self.block.device)  # the first may be home again
-        return replace(turns[-1].block, module=module, batches=batches)
+        module = _Joined([turn.block.module for turn in turns]).to(self.block.device)
+        try:
+            yield replace(turns[-1].block, module=module, batches=batches)
+        finally:
+            for block in (turn.block for turn in turns if turn.block is not self.block):
+                block.module.to(block.home)  # its turn in the walk is over
 
 
 class _Turn:
