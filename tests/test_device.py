@@ -83,3 +83,16 @@ def test_a_model_is_pruned_to_the_same_weights_on_a_gpu(job, moved):
     same = (found != 0) == (expected != 0)
     assert same.float().mean() >= 0.999
     assert (found - expected)[same].norm() <= 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_sums_of_any_dtype_are_float32_sums_on_a_gpu(dtype, weighted):
+    x = (1 + torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0))).to(dtype)
+    weight = torch.rand(20_000, generator=torch.Generator().manual_seed(1)) if weighted else torch.ones(20_000)
+    stats = InputStats(64, "gram", "cuda")
+    stats.observe(x.to("cuda"), weight.to("cuda") if weighted else None)
+    exact = (x.double() * weight[:, None]).T @ x.double()
+    assert stats.gram is not None and stats.gram.dtype == torch.float32
+    assert (stats.gram.cpu() - exact).norm() <= 1e-5 * exact.norm()
+    torch.testing.assert_close(stats.sum_x.cpu(), (x.double() * weight[:, None]).sum(0).float(), rtol=1e-5, atol=1e-2)

@@ -58,8 +58,8 @@ def output_gradients(block: Block) -> ByLinear:
     with _Watch({site.name: site for site in block.linears()}) as watch, _frozen(block.module):
         for batch in block.batches:
             hidden = batch.hidden.detach().requires_grad_()
-            output = block.forward(dataclasses.replace(batch, hidden=hidden)).float()
-            weight = batch.counts()
+            output = block.forward(dataclasses.replace(batch, hidden=hidden)).to(block.device).float()
+            weight = batch.counts().to(block.device)
             counted = weight.sum(1) > 0  # the root of nothing has no gradient
             norms = (output.square().sum(2) * weight).sum(1)[counted].sqrt()
             watch.start(len(counted), int(counted.sum()))

@@ -124,5 +124,18 @@ def matmul(a: Float[Tensor, "m k"], b: Float[Tensor, "k n"]) -> Float[Tensor, "m
 
 
 def gram(x: Float[Tensor, "tokens i"]) -> Float[Tensor, "i i"]:
-    """xᵀ x by the faster library."""
+    """xᵀ x in float32, by the faster library. Halves are multiplied as such on a GPU: their products are exact."""
+    if x.device.type == "cuda" and x.dtype in (torch.bfloat16, torch.float16) and _sums_halves_in_float32():
+        return torch.mm(x.T, x, out_dtype=torch.float32)
+    x = x.float()
     return linear(x.T, x.T)
+
+
+@lru_cache
+def _sums_halves_in_float32() -> bool:
+    """Whether torch has a product of halves with a float32 result (2.8 and later, on a GPU)."""
+    one = torch.ones(16, 16, dtype=torch.bfloat16, device="cuda")
+    try:
+        return torch.mm(one, one, out_dtype=torch.float32).dtype == torch.float32
+    except (TypeError, RuntimeError):
+        return False

@@ -92,16 +92,16 @@ class InputStats:
 
     def observe(self, x: Float[Tensor, "tokens in"], weight: Float[Tensor, "tokens"] | None = None) -> None:
         """Add the tokens' sums. `weight`: how often each token counts; None counts each once."""
-        x = x.float()
         if weight is not None:
+            x = x.float()
             self.tokens += weight.sum().item()
             self.sum_x += weight @ x
             x = x * weight.sqrt()[:, None]  # the squares below then carry the weight itself
         else:
             self.tokens += x.shape[0]
-            self.sum_x += x.sum(0)
+            self.sum_x += x.sum(0, dtype=torch.float32)
         if self.gram is None:
-            self.sum_xx += x.square().sum(0)
+            self.sum_xx += x.float().square().sum(0)
         else:
             self.gram += gram_product(x)
             self.sum_xx = self.gram.diagonal().clone()
