@@ -16,6 +16,7 @@ that a column of W is contiguous.
 """
 
 import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -134,9 +135,16 @@ def compiled(device: str) -> Callable | None:
     if (library := {"cpu": "numba", "cuda": "triton"}.get(device)) is None:
         return None
     try:
-        return importlib.import_module(f"calprune.methods.sparsegpt_{library}").solve_columns
-    except (ImportError, RuntimeError):  # not installed; or numba has no folder to keep compiled code in
+        solve = importlib.import_module(f"calprune.methods.sparsegpt_{library}").solve_columns
+        if device == "cuda":  # Triton compiles when it is called, and numba has done so
+            one = torch.ones(1, 1, device=device)
+            solve(one, one, one.clone(), one, one[0], (0, 0))
+    except ImportError:
         return None
+    except Exception as e:  # no compiler, no folder for what is compiled, a GPU that Triton does not know
+        warnings.warn(f"SparseGPT runs without its kernel, more slowly: {library} cannot be used ({e})", stacklevel=2)
+        return None
+    return solve
 
 
 def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:
