@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from calprune.collect import Counting
 from calprune.config import ConfigError
+from calprune.linears import find_blocks, linears
 from calprune.methods import RIA, DSnoT, Magnitude, SparseGPT, SparseSwaps, Wanda, parse_method
 from calprune.pattern import KeepNofM, parse_pattern
+from calprune.pruning import prune
+from calprune.statistics import Statistics
+from calprune.stats import StatsError
+from tests.families import tiny_model
+from tests.test_blocks import calibration
 from tests.test_methods import random_inputs, random_weight
 from tests.test_stats import stats_of
 
@@ -156,6 +163,31 @@ def test_rows_are_done_in_batches_that_make_no_difference(monkeypatch):
     assert torch.equal(SparseSwaps(Magnitude())(weight, stats, parse_pattern("60%")), at_once)
 
 
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "gpt_neox", "bloom", "mixtral", "deepseek_v3"])
+def test_dsnot_on_attention_alone_leaves_what_the_start_keeps_of_the_feed_forward(family):
+    """In every family, from saved sums too: of the same sums each linear is as one of the two whole jobs has it."""
+    data, pattern = calibration(), parse_pattern("50%")
+    sums = Statistics.collect(tiny_model(family), data, "moments", counting=Counting(min_expert_tokens=1))
+    pruned = {}
+    for method in (Wanda(), DSnoT(), DSnoT(linears="attention")):
+        model = tiny_model(family)
+        prune(model, sums, method, pattern)
+        pruned[method] = {
+            f"{i}.{site.name}": site.weight for i, block in enumerate(find_blocks(model)[1]) for site in linears(block)
+        }
+    differs = 0
+    for name, weight in pruned[DSnoT(linears="attention")].items():
+        inside = any(part in name for part in ("attn", "attention"))
+        assert torch.equal(weight, pruned[DSnoT() if inside else Wanda()][name]), name
+        differs += inside and not torch.equal(weight, pruned[Wanda()][name])
+    assert differs, "something was refined"
+
+
+def test_dsnot_on_attention_alone_must_know_the_linear():
+    with pytest.raises(StatsError, match="must know which linear"):
+        DSnoT(linears="attention")(random_weight(), stats_of(random_inputs()), parse_pattern("50%"))
+
+
 def test_a_row_that_keeps_all_or_nothing_has_nothing_to_exchange():
     weight = torch.cat([torch.full((4, 16), 0.1), torch.full((4, 16), 10.0)])
     stats = stats_of(random_inputs())
@@ -170,7 +202,7 @@ def test_mistakes_are_named_in_one_line():
         ("dsnot(start='ria')", "dsnot(start=wanda), got 'ria'"),
         ("dsnot(start=None)", "got nothing"),
         ("dsnot(threshold=-1)", "threshold must be a number, at least 0, got -1"),
-        ("dsnot(linears='attention')", "unknown option 'linears'"),
+        ("dsnot(linears='mlp')", "'all' or 'attention'"),
         ("dsnot(threshold=1e999)", "threshold must be a number, at least 0, got inf"),
         ("ria(power=1e999)", "power must be a number, at least 0, got inf"),
         ("gblm(alpha=1e999)", "alpha must be a number, at least 0, got inf"),

@@ -187,7 +187,7 @@ class Pruning:
                 if len(stats.sum_x) != weight.shape[1]:
                     raise StatsError(f"the statistics are of {len(stats.sum_x)} inputs: of another model")
                 stats.check()
-            after = self.method(weight, stats, pattern)
+            after = self.method(weight, stats and stats.named(site.name), pattern)
             if not after.isfinite().all():
                 raise StatsError("the pruned weights hold NaN or infinity")
         except Exception as e:

@@ -69,6 +69,7 @@ class InputStats:
             self.gram = torch.zeros(width, width, device=device)
         self.gradients: dict[Of, GradientSums] = {}
         self.routed: float | None = None
+        self.linear = ""  # the name within its block of the one linear that these sums are given for
         self._factors: dict[float, Factor] = {}
 
     @property
@@ -82,6 +83,12 @@ class InputStats:
         tokens that were routed to its expert, where they were too few and these sums are of all tokens instead."""
         view = copy.copy(self)
         view.gradients, view.routed = gradients, routed
+        return view
+
+    def named(self, linear: str) -> "InputStats":
+        """The same sums, not a copy, as they are given to a method for one linear: some treat attention's otherwise."""
+        view = copy.copy(self)
+        view.linear = linear
         return view
 
     def gradient(self, of: Of) -> GradientSums:

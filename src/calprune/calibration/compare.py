@@ -100,7 +100,7 @@ def _keep(job: Pruning, block: str, sites: Sequence[Linear], sums: Statistics) -
     for site in sites:
         try:
             stats[site.name].check()
-            kept[site.name] = job.method(site.weight, stats[site.name], job.pattern) != 0
+            kept[site.name] = job.method(site.weight, stats[site.name].named(site.name), job.pattern) != 0
         except Exception as e:
             e.add_note(f"while pruning {block}.{site.name} to {job.pattern} with {job.method}")
             raise

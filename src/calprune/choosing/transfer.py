@@ -47,7 +47,8 @@ class Transfer:
             for site in linears(self.model.model.get_submodule(block)):
                 if (full := f"{block}.{site.name}") in chosen:
                     weight = site.weight.float()
-                    moved = weight - self.method(site.weight, stats[site.name], self.pattern).float()
+                    sums = stats[site.name].named(site.name)
+                    moved = weight - self.method(site.weight, sums, self.pattern).float()
                     for name, of in held.items():
                         whole = self._whole(full, name, weight, of[site.name].covariance)
                         found[name].append(_energy(moved, of[site.name].covariance) / whole if whole > 0 else 0.0)

@@ -12,13 +12,12 @@ its sign). A weight moves once. A row rests when |ε_i| is at most `threshold`.
 
 Unlike the released code, a step that would not shrink |ε_i| is not made, and the next is tried: that code makes it as
 well, unstructured, and goes back and forth for all of its cycles. Means and variances are over all tokens, not sums
-over a sequence and variances within it: its threshold of 0.1 for sums over 2048 tokens is 5e-5 here. By default it
-refines attention's linears alone (`skip_layer="mlp"`); here every linear is refined. A method sees one matrix and
-not its name: to have the same, leave the feed-forward out (`ignore`), and prune it by the start in a second job.
+over a sequence and variances within it: its threshold of 0.1 for sums over 2048 tokens is 5e-5 here. Every linear is
+refined, where by default that code refines attention's alone (`skip_layer="mlp"`): `linears="attention"` does so.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,7 +26,7 @@ from torch import Tensor
 from calprune.methods.contract import Start, begin_from, check_at_least_0
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Pattern, masked
-from calprune.stats import InputStats, Needs
+from calprune.stats import InputStats, Needs, StatsError
 
 WANDA = Wanda()
 
@@ -38,6 +37,7 @@ class DSnoT:
     cycles: int = 50  # the paper's T
     variance_power: float = 1.0
     threshold: float = 5e-5  # of the expected error of one output, for one token
+    linears: Literal["all", "attention"] = "all"  # which are refined; the others keep what the start keeps
 
     needs: ClassVar[Needs] = "moments"
     version: ClassVar[int] = 1
@@ -48,6 +48,8 @@ class DSnoT:
 
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         keep = self.start(weight, stats, pattern) != 0
+        if self.linears == "attention" and not _in_attention(stats.linear):
+            return masked(weight, keep)
         of = pattern.of if isinstance(pattern, KeepNofM) else None
         D = weight.float() * stats.mean
         regrowth = D / stats.variance.clamp_min(1e-30) ** self.variance_power
@@ -71,6 +73,15 @@ class DSnoT:
             error = torch.where(done, after, error)
             active = error.abs() > self.threshold
         return masked(weight, keep)
+
+
+def _in_attention(linear: str) -> bool:
+    """By a part of its name, as all families have it: self_attn.q_proj, attention.query_key_value, attn.c_attn."""
+    if not linear:
+        raise StatsError(
+            'dsnot(linears="attention") must know which linear it is given: pass stats.named("mlp.up_proj")'
+        )
+    return "attn" in linear or "attention" in linear
 
 
 def _largest(score: Float[Tensor, "out in"], among: Bool[Tensor, "out in"]) -> Int[Tensor, "out 1"]:
