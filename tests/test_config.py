@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from calprune.config import ConfigError, choice, identity, parse_call, plain, read, rng, write_call
+from calprune.methods import parse_method
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,18 @@ def test_an_object_reads_back_as_it_is_written(value):
 def test_text_that_is_no_call_of_a_known_name_is_refused(text):
     with pytest.raises(ConfigError):
         parse_call(text, KNOWN, "thing")
+
+
+@pytest.mark.parametrize(
+    ("bare", "quoted"),
+    [
+        ("gblm(norm=l1)", "gblm(norm='l1')"),
+        ("dsnot(start=ria, linears=attention)", "dsnot(start=ria(), linears='attention')"),
+        ("block_reconstruction(start=wanda, cross_block=true)", "block_reconstruction(start=wanda, cross_block=True)"),
+    ],
+)
+def test_an_option_that_takes_a_word_needs_no_quotes(bare, quoted):
+    assert parse_method(bare) == parse_method(quoted)
 
 
 def test_identity_is_of_type_version_and_what_differs_from_the_defaults():

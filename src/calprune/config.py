@@ -13,7 +13,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -61,9 +61,10 @@ def _problem(where: str, error: Mapping) -> str:
 
 
 def parse_call(text: str, known: Mapping[str, type], kind: str) -> Any:
-    """An object written as text: "wanda", "sparsegpt(damping=0.1)", "dsnot(start=ria(power=1))".
+    """An object written as text: "wanda", "sparsegpt(damping=0.1)", "dsnot(start=ria(power=1), linears=attention)".
 
-    `known` maps names to dataclasses; an option that is itself a name or a call is looked up there too.
+    `known` maps names to dataclasses; an option that is itself a name or a call is looked up there too, unless it
+    takes a word.
     """
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -82,12 +83,15 @@ def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> A
             raise _unreadable(kind, text)
     if name not in known:
         raise ConfigError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
+    cls, where = known[name], f"{kind} {name}"
     options: dict[str, Any] = {}
     objects: dict[str, Any] = {}
     for keyword in keywords:
         if keyword.arg is None:
             raise _unreadable(kind, text)
         match keyword.value:
+            case ast.Name(id=word) if _takes_a_word(cls, keyword.arg):
+                options[keyword.arg] = {"true": True, "false": False}.get(word, word)
             case ast.Call() | ast.Name() as inner:
                 objects[keyword.arg] = _build(inner, text, known, kind)
             case value:
@@ -95,7 +99,6 @@ def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> A
                     options[keyword.arg] = ast.literal_eval(value)
                 except ValueError:
                     raise _unreadable(kind, text) from None
-    cls, where = known[name], f"{kind} {name}"
     if not objects:
         return read(cls, options, where)
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -111,6 +114,11 @@ def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> A
         return cls(**vars(read(dataclasses.make_dataclass(cls.__name__, others), options, where)), **objects)
     except UserError as e:
         raise ConfigError(f"{where}: {e}") from None
+
+
+def _takes_a_word(cls: type, option: str) -> bool:
+    kinds = {f.name: f.type for f in dataclasses.fields(cls)}
+    return kinds.get(option) in (str, bool) or get_origin(kinds.get(option)) is Literal
 
 
 def _unreadable(kind: str, text: str) -> ConfigError:
