@@ -7,7 +7,7 @@ arXiv:2301.00774, Algorithm 1. Letters as in the paper:
     H       (in, in)   X Xᵀ / tokens + damping · mean(diag) · I      (a common factor cancels)
     U       (in, in)   upper Cholesky factor of H⁻¹; its row j holds what step j needs
     d       (in,)      its diagonal; within a block of columns the rows of U are divided by it beforehand
-    E       (in, out)  what was pruned of each column
+    E       (in, out)  what was pruned of each column; once its block of columns is done, divided by d
 
 For each column j: what is pruned of it, e, is subtracted from all columns k > j as e · U_jk / U_jj. The order of the
 arithmetic is free as long as each column has had all its updates before it is pruned: here the columns are halved, the
@@ -60,7 +60,7 @@ class SparseGPT:
             check_width(len(W), pattern)
             step += -step % pattern.of  # whole groups of m
         E = torch.empty_like(W)
-        for here, rest in halves(len(W), step):
+        for here, rest in halves(0, len(W), step):
             if rest is None:
                 by = d[here, None]
                 _solve_block(W[here], U[here, here] / by, E[here], _Choice.of(W[here], d[here], pattern))
@@ -100,23 +100,18 @@ class _Choice:
         return (~keep_of_each(score, self.pattern.keep)).to(W.dtype)
 
 
-def halves(columns: int, size: int) -> Iterator[tuple[slice, slice | None]]:
+def halves(first: int, last: int, size: int) -> Iterator[tuple[slice, slice | None]]:
     """The order of the work: (block, None) to solve a block of `size` columns, (left, right) to update right by left.
 
     Columns are halved down to blocks, so that most of the updates are of many columns by many: few, large products.
     """
-    if columns <= size:
-        yield slice(0, columns), None
+    if last - first <= size:
+        yield slice(first, last), None
         return
-    half = -(-columns // (2 * size)) * size
-    yield from halves(half, size)
-    yield slice(0, half), slice(half, columns)
-    for here, rest in halves(columns - half, size):
-        yield _moved(here, half), rest and _moved(rest, half)
-
-
-def _moved(part: slice, by: int) -> slice:
-    return slice(part.start + by, part.stop + by)
+    middle = first - (first - last) // (2 * size) * size
+    yield from halves(first, middle, size)
+    yield slice(first, middle), slice(middle, last)
+    yield from halves(middle, last, size)
 
 
 def _solve_block(
@@ -152,7 +147,7 @@ def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, 
     leaf = LEAF
     if isinstance(choice.pattern, KeepNofM):
         leaf += -LEAF % choice.pattern.of  # whole groups of m
-    for here, rest in halves(len(W), leaf):
+    for here, rest in halves(0, len(W), leaf):
         if rest is None:
             _solve_leaf(W[here], U[here, here], E[here], choice[here])
         else:
