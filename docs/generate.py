@@ -56,8 +56,10 @@ def methods_page() -> str:
         "",
         "`nothing`: reads no data. `moments`: Σx and Σx² at each input. `gram`: also Σxxᵀ. `regional`, `gradients`:",
         "also how a block's output, or the loss, changes with each weight. Sums are collected once and serve every",
-        "method at or below their level (`calprune stats`). SparseGPT is compiled where numba is:",
-        "`pip install 'calprune[fast]'`. Which linear gets how much of the sparsity: [allocations](#allocations).",
+        "method at or below their level (`calprune stats`). SparseGPT is compiled where numba is, `pip install",
+        "'calprune[fast]'`, and on a GPU by Triton, which comes with torch. What each method takes: on a CPU",
+        "[benchmarks/methods.md](../benchmarks/methods.md), for a block of Llama-7B's size on a GPU",
+        "[benchmarks/gpu.md](../benchmarks/gpu.md). Which linear gets how much of the sparsity: [allocations](#allocations).",
         "",
         *evidence(),
     ]
