@@ -94,7 +94,9 @@ def test_half_precision_gives_what_the_same_numbers_give_in_float32(method, dtyp
     weight, stats = random_weight(160, 64).to(dtype), full_stats(random_inputs(width=64), 160)
     takes_groups = getattr(method, "prunes", True) and getattr(method, "exact_count", True)
     for pattern in [asked(method), TWO_FOUR] if takes_groups else [asked(method)]:
-        assert torch.equal(method(weight, stats, pattern), method(weight.float(), stats, pattern).to(dtype))
+        found, expected = method(weight, stats, pattern), method(weight.float(), stats, pattern).to(dtype)
+        assert torch.equal(found != 0, expected != 0)
+        torch.testing.assert_close(found, expected)  # a product's rounding may depend on where its operands lie
 
 
 @pytest.mark.parametrize("method", ALL)
