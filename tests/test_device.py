@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from calprune.allocation.owl import OWL
 from calprune.attention import AttentionConcentration
@@ -11,20 +10,12 @@ from calprune.linears import find_blocks, linears
 from calprune.methods import METHODS, parse_method
 from calprune.pattern import KeepNofM, Unstructured, parse_pattern
 from calprune.pruning import prune
-from calprune.stats import GradientSums, InputStats
+from calprune.stats import InputStats
 from tests.families import tiny_model
 from tests.test_blocks import calibration
-from tests.test_methods import example, random_inputs, random_weight
-from tests.test_stats import stats_of
+from tests.test_methods import example, full_stats, random_inputs, random_weight
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
-
-
-def graded_stats(x: Tensor, rows: int) -> InputStats:
-    """The sums of the inputs, and those of gradients of either kind."""
-    g = torch.randn(5, rows, x.shape[1], generator=torch.Generator().manual_seed(2))
-    sums = GradientSums(5.0, g.square().sum(0), g.abs().sum(0))
-    return stats_of(x).of_linear({"loss": sums, "output": sums})
 
 
 CASES = [
@@ -39,7 +30,7 @@ CASES = [
 def test_a_method_gives_the_same_weights_on_a_gpu(name, pattern):
     method, parsed = example(name), parse_pattern(pattern)
     # a weight on which no method has a near tie, which rounding would decide
-    weight, stats = random_weight(32, 64, seed=4), graded_stats(random_inputs(500, 64), 32)
+    weight, stats = random_weight(32, 64, seed=4), full_stats(random_inputs(500, 64), 32)
     expected = method(weight, stats, parsed)
     found = method(weight.to("cuda"), stats.to("cuda"), parsed)
     assert found.device.type == "cuda" and found.dtype == expected.dtype

@@ -139,12 +139,23 @@ def test_the_walk_gives_its_own_forward_to_the_bit(folder):
 
 
 def test_fused_matrices_are_linears_that_share_no_input_and_hold_nearly_all_of_a_block(folder):
+    names = ["attention.in_proj", "attention.out_proj", "feed_forward.w12", "feed_forward.w3"]
     for block in walk(models.load(str(folder)).model, calibration()):
-        sums = block.collect("moments")
-        assert list(sums) and {site.name for site in linears(block.module)} == set(sums)
-        assert set(sums) == {"attention.in_proj", "attention.out_proj", "feed_forward.w12", "feed_forward.w3"}
+        sites, sums = linears(block.module), block.collect("moments")
+        assert sorted(site.name for site in sites) == sorted(sums) == names
+        held = sum(site.weight.numel() for site in sites)
+        assert 0.99 < held / sum(p.numel() for p in block.module.parameters()) < 1
         assert len({id(s.sum_x) for s in sums.values()}) == 4
         assert {s.tokens for s in sums.values()} == {float(LENGTHS.sum())}
+
+
+def test_the_statistics_of_the_first_fused_matrix_are_of_the_normalised_embeddings(folder):
+    data, first = calibration(), random_weights()
+    found = next(walk(models.load(str(folder)).model, data)).collect("gram")["attention.in_proj"]
+    tokens = torch.cat([row[:length] for row, length in zip(data.tokens, data.lengths, strict=True)])
+    x = first["model.tok_embeddings.weight"].double()[tokens]
+    x = F.layer_norm(x, (WIDTH,), first["model.layers.0.attention_norm.weight"].double(), eps=1e-5)
+    torch.testing.assert_close(found.gram.double(), x.T @ x, rtol=1e-4, atol=1e-3)
 
 
 def test_pruned_and_saved_it_has_the_same_layout_and_loads_again(folder, tmp_path):
@@ -154,7 +165,14 @@ def test_pruned_and_saved_it_has_the_same_layout_and_loads_again(folder, tmp_pat
     models.save(loaded.model, loaded.tokenizer, tmp_path / "pruned")
     stored, first = load_file(tmp_path / "pruned" / "model.safetensors"), random_weights()
     assert set(stored) == {name for name in first if "inv_freq" not in name}
-    assert {name: w.shape for name, w in stored.items()} == {n: first[n].shape for n in stored}
+    pruned = {f"{report.name}.weight" for report in reports}
+    assert pruned <= set(stored)
+    for name, w in stored.items():
+        assert w.shape == first[name].shape
+        if name in pruned:
+            assert ((w.reshape(-1, 4) != 0).sum(1) == 2).all()
+        else:
+            assert torch.equal(w, first[name])
     config = json.loads((tmp_path / "pruned" / "config.json").read_text())
     assert config["model_type"] == "openlm" and config["params_args_dict"] == PARAMS
     again = models.load(str(tmp_path / "pruned")).model
