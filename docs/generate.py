@@ -59,7 +59,8 @@ def methods_page() -> str:
         "method at or below their level (`calprune stats`). SparseGPT is compiled where numba is, `pip install",
         "'calprune[fast]'`, and on a GPU by Triton, which comes with torch. What each method takes: on a CPU",
         "[benchmarks/methods.md](../benchmarks/methods.md), for a block of Llama-7B's size on a GPU",
-        "[benchmarks/gpu.md](../benchmarks/gpu.md). Which linear gets how much of the sparsity: [allocations](#allocations).",
+        "[benchmarks/gpu.md](../benchmarks/gpu.md). Which linear gets how much of the sparsity:",
+        "[allocations](#allocations).",
         "",
         *evidence(),
     ]

@@ -35,7 +35,11 @@ def pruned_block() -> tuple[Block, Tensor, dict[str, Tensor]]:
         site.weight.data *= keep[name]
     real = torch.tensor([0, 1, 2, 3, 4, 5])  # the second sequence has two tokens
     batch = Batch(torch.arange(2), torch.tensor([4, 2]), hidden, ((), {}), real, None)
-    return Block("layers.0", module, [batch], torch.device("cpu"), "pruned", Counting()), target, keep
+    return (
+        Block("layers.0", module, [batch], torch.device("cpu"), torch.device("cpu"), "pruned", Counting()),
+        target,
+        keep,
+    )
 
 
 def gradients(weights: dict[str, Tensor], block: Block, target: Tensor, keep: dict[str, Tensor]) -> dict[str, Tensor]:
