@@ -24,7 +24,7 @@ CHECKED = {
     "magnitude": "wanda 8e8fc87, run: the same but for ties",
     "pruner_zero": "Pruner-Zero db70134, run",
     "refit": UNSEEN + "a float64 solve, in the tests",
-    "regional": "public notes only",
+    "regional": "public notes; wandaplus 71e01bb (not the authors'), read, not run",
     "ria": UNSEEN + "RIA 7bc55b0, run",
     "rose": "its page's summary; ROSE 000b131, run, matrices that are reordered too",
     "round_to_nearest": "text; no released code was run",
