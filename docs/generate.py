@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+import checked_section
 import claims_section
 import methods_section
 import sources_section
@@ -76,7 +77,8 @@ def methods_page() -> str:
         options = ", ".join(f"`{name}={value!r}`" for name, value in entry["options"].items())
         lines += [f"- options: {options or 'none'}"]
         lines += ["", *(["Prunes nothing, so its pattern is `0%`.", ""] if not entry["prunes"] else [])]
-    return "\n".join([*lines, *allocations()])
+    checked = ["## Sources, and what each was checked against", "", checked_section.section(), ""]
+    return "\n".join([*lines, *allocations(), *checked])
 
 
 def allocations() -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from calprune.allocation import ALLOCATIONS
 from calprune.methods import METHODS
 from calprune.methods.listing import described_methods
 
@@ -44,6 +45,10 @@ def test_every_method_names_its_idea_and_its_paper():
     for entry in described_methods():
         assert entry["idea"], entry["name"]
         assert re.search(r"\b(19|20)\d\d\b", entry["paper"]), entry["name"]
+
+
+def test_of_every_method_and_allocation_it_is_said_what_it_was_checked_against():
+    assert set(GENERATE.checked_section.CHECKED) == {*METHODS, *ALLOCATIONS}
 
 
 def test_every_file_that_is_written_is_on_the_page_about_the_disk():

@@ -1,6 +1,7 @@
 """How much attention each token receives, as its weight in the statistics: RSQ's attention concentration.
 
-RSQ (Sung et al., arXiv:2503.01820) weights tokens in a quantiser's Hessian, H = Σ_t r_t x_t x_tᵀ:
+RSQ (Sung et al., arXiv:2503.01820; its text was not at hand: checked against the released code, 1a7cf31) weights tokens
+in a quantiser's Hessian, H = Σ_t r_t x_t x_tᵀ:
 
     a_t = Σ over heads and queries of the attention that token t receives
     r_t = least + (1 - least) · (a_t - min a) / (max a - min a)       over the tokens of one sequence

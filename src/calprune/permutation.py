@@ -1,8 +1,8 @@
 """RIA's channel permutation: n:m loses less where strong input channels do not stand in one group of m.
 
 Zhang, Bai, Lin, Zhao, Hou, Cannistraci, "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language
-Models", ICLR 2024, section 4. A permutation of a linear's input channels is looked for that makes the sum of the scores
-that n:m keeps large, in two steps:
+Models", ICLR 2024, OpenReview Tr0lPx9woF, section 4. A permutation of a linear's input channels is looked for that
+makes the sum of the scores that n:m keeps large, in two steps:
 
     heuristic    channels in the order of their column sums are dealt to the groups like a hand of cards, there and back
     assignment   from there, place after place of the groups, the channels in this place are dealt anew, optimally

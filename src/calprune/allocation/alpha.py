@@ -1,8 +1,9 @@
 """AlphaPruning: a block whose eigenvalues have the heavier tail is trained better, and keeps more. Reads no data.
 
 Lu, Zhou, Liu, Wang, Mahoney, Yang, "AlphaPruning: Using Heavy-Tailed Self Regularization Theory for Improved Layer-wise
-Pruning of Large Language Models", NeurIPS 2024, arXiv:2410.10912. Of each matrix, with λ_1 ≤ ... ≤ λ_N the eigenvalues
-of WᵀW and λ_min the least that counts as tail, n eigenvalues being at least that (Hill's estimator):
+Pruning of Large Language Models", NeurIPS 2024, arXiv:2410.10912. The paper's text was not at hand: checked against the
+released code, 5f0e984. Of each matrix, with λ_1 ≤ ... ≤ λ_N the eigenvalues of WᵀW and λ_min the least that counts as
+tail, n eigenvalues being at least that (Hill's estimator):
 
     alpha = 1 + n / Σ ln(λ_i / λ_min)        over λ_i ≥ λ_min
     sparsity ∝ 1 - epsilon + 2 · epsilon · (alpha - min) / (max - min),  scaled so that the budget is met

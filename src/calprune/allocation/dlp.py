@@ -7,7 +7,8 @@ arXiv:2505.23807:
     D    = median(A),  I = 1 - D / Σ D        (the sum over blocks)
     keep = 1 - sparsity + r - mean(r),  with r the I of all blocks, mapped onto [0, 2 · alpha]
 
-The released code takes the mean of the scores where the pattern is unstructured, and the median for n:m.
+The paper's text was not at hand: checked against a public note on it, and against the released code, 31d480f, which
+takes the mean of the scores where the pattern is unstructured, and the median for n:m.
 """
 
 from collections.abc import Iterable

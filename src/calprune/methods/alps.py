@@ -1,8 +1,8 @@
 """ALPS: ADMM finds the mask, conjugate gradients the weights that stay.
 
 Meng, Behdin, Wang, Mazumder, "ALPS: Improved Optimization for Highly Sparse One-Shot Pruning for Large Language
-Models", NeurIPS 2024, arXiv:2406.07831, Algorithm 1. Weights are scaled by the roots of H's diagonal, so that H has a
-diagonal of ones: that is also the preconditioner of the conjugate gradients. Letters:
+Models", NeurIPS 2024, arXiv:2406.07831, Algorithms 1 and 2. Weights are scaled by the roots of H's diagonal, so that H
+has a diagonal of ones: that is also the preconditioner of the conjugate gradients. Letters:
 
     H = X Xᵀ / tokens + damping · mean(diag) · I, scaled;   H = Q Λ Qᵀ, in float64
     W (in, out)  weights     D  those of them that stay     V  the dual     ρ  the penalty
@@ -12,7 +12,8 @@ diagonal of ones: that is also the preconditioner of the conjugate gradients. Le
 Q and Λ make each new ρ cheap. Every third iteration ρ grows, by how many weights changed sides since the last time:
 more than 10 % of those kept, by 1.3; 0.5 %, by 1.2; any, by 1.1; and it ends when none did, or after the first 30 when
 fewer than 0.03 % did. While the mask has not moved at all, ρ is too large: it is divided by 5. Then the largest weights
-of W are the mask, and conjugate gradients on them alone, from W, minimise the error. All weights of the matrix compete.
+of W are the mask, and conjugate gradients on them alone, from W, minimise the error; each row has its own steps, as in
+the released code, where Algorithm 2 has one length for all. All weights of the matrix compete.
 """
 
 from dataclasses import dataclass

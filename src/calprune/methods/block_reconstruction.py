@@ -1,8 +1,8 @@
 """Block reconstruction: prune a block by another method, then train the weights that stay to give the dense output.
 
 Shin, Park, Lee, Lee, "Rethinking Pruning Large Language Models: Benefits and Pitfalls of Reconstruction Error
-Minimization", EMNLP 2024, arXiv:2406.15524. With f the block, x its inputs as pruned so far, x̄ those of the dense
-model, w the weights and m the start's mask, it minimises over the kept weights
+Minimization", EMNLP 2024, arXiv:2406.15524, eq. 2. With f the block, x its inputs as pruned so far, x̄ those of the
+dense model, w the weights and m the start's mask, it minimises over the kept weights
 
     ‖f(x; w̄) - f(x; m ∘ w)‖²        local: the dense block on the same inputs (the paper's BR)
     ‖f(x̄; w̄) - f(x; m ∘ w)‖²        `global_propagation`: what the dense model gives there (GP), errors before included
@@ -11,10 +11,11 @@ With `cross_block` f is two blocks in a row (CR), and pairs overlap: the first b
 2, and so on, the last alone. So each block is trained twice, and a pair on the inputs that its first block will see in
 the pruned model. The minimum is sought by Adam (β 0.9, 0.95) on batches of sequences; the rate falls linearly to 0.
 `windows="sub_block"` compares attention and feed-forward by themselves, each on its own output (Wagner, Roux, Zimmer,
-Pokutta, "A Free Lunch in LLM Compression: Revisiting Retraining after Pruning", 2025, arXiv:2510.14444). Padding does
-not count in the error. The epoch after which the error is least is kept, the start among them, so it never ends higher.
-Unlike the paper's code, batches are of sequences of like length, and an epoch shuffles batches, not sequences. In its
-code a pair's local target is what the first block, as trained so far, and the second one, dense, give; here both are
+Pokutta, "A Free Lunch in LLM Compression: Revisiting Retraining after Pruning", 2025, arXiv:2510.14444, whose text was
+not at hand). Padding does not count in the error. The epoch after which the error is least is kept, the start among
+them, so it never ends higher. The paper trains for 10 epochs, its code (4a55ec9) for 5, as here. Unlike in that code,
+norms are not trained, batches are of sequences of like length, and an epoch shuffles batches, not sequences. In it a
+pair's local target is what the first block, as trained so far, and the second one, dense, give; here both are
 dense, as w̄ says. There the start sees a block's inputs with only the block before it still to be trained again; here,
 with all before it trained once. A lower error need not mean a better model, the paper finds: judge it on other text
 than it was trained on.

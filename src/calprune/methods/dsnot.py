@@ -1,7 +1,8 @@
 """DSnoT: from any mask, regrow and drop weights so that each output's expected error shrinks.
 
 Zhang, Zhao, Lin, Sun, Yao, Han, Tanner, Liu, Ji, "Dynamic Sparse No Training: Training-Free Fine-tuning for Sparse
-LLMs", ICLR 2024, arXiv:2310.08915. The weights that stay are not changed. Letters:
+LLMs", ICLR 2024, arXiv:2310.08915. The paper's text was not at hand: checked against the released code, 4c029df, rule
+by rule (LOG.md, 2026-11-26). The weights that stay are not changed. Letters:
 
     D_ij = w_ij · μ_j          what a weight adds to its output's expected value; μ, v: mean and variance of the inputs
     ε_i  = Σ_(j pruned) D_ij   the expected error of output i
@@ -11,9 +12,10 @@ drops, of the kept weights whose D_ij has the other sign, the one of lowest |w_i
 its sign). A weight moves once. A row rests when |ε_i| is at most `threshold`.
 
 Unlike the released code, a step that would not shrink |ε_i| is not made, and the next is tried: that code makes it as
-well, unstructured, and goes back and forth for all of its cycles. Means and variances are over all tokens, not sums
-over a sequence and variances within it: its threshold of 0.1 for sums over 2048 tokens is 5e-5 here. Every linear is
-refined, where by default that code refines attention's alone (`skip_layer="mlp"`): `linears="attention"` does so.
+well, unstructured, and goes back and forth for all of its cycles; for n:m it ends the row at the first step that would
+turn ε_i's sign. Means and variances are over all tokens, not sums over a sequence and variances within it: its
+threshold of 0.1 for sums over 2048 tokens is 5e-5 here. Every linear is refined, where by default that code refines
+attention's alone (`skip_layer="mlp"`): `linears="attention"` does so.
 """
 
 from dataclasses import dataclass

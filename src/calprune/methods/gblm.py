@@ -1,7 +1,8 @@
 """GBLM: Wanda's score, and the size of the loss's gradient beside it.
 
 Das, Sun, Ma, Shen, "Beyond Size: How Gradients Shape Pruning Decisions in Large Language Models", 2023,
-arXiv:2311.04902. Over the N sequences of the calibration set:
+arXiv:2311.04902. The paper's text was not at hand: checked against the released code, 9e8aea2, and the formula as a
+summary of the paper gives it. Over the N sequences of the calibration set:
 
     score_ij = |w_ij| · (√(Σ x_j² / N) + alpha · ‖g_ij‖_p)
 

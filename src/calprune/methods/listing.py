@@ -7,7 +7,8 @@ from typing import Any
 
 from calprune.methods import METHODS
 
-CITATION = r".*?\b(19|20)\d\d\b(, arXiv:\d+\.\d+)?(, (eq\.|Algorithm) [\d-]+)?"  # authors, title, where, year, place
+ID, PLACE = r"(?P<id>arXiv:\d+\.\d+|OpenReview \w+)", r"(?P<place>(eq\.|Algorithms?) [\d-]+( and \d+)?)"
+CITATION = rf".*?\b(19|20)\d\d\b(, {ID})?(, {PLACE})?"  # authors, title, where, year, id, place
 
 
 def described_methods() -> list[dict[str, Any]]:

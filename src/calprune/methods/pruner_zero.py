@@ -1,7 +1,7 @@
 """Pruner-Zero: keep the largest w² · scaled |gradient|, a score that was found by a search over formulas.
 
 Dong, Li, Tang, Liu, Pan, Chu, "Pruner-Zero: Evolving Symbolic Pruning Metric from Scratch for Large Language Models",
-ICML 2024, arXiv:2406.02924:
+ICML 2024, arXiv:2406.02924. The paper's text was not at hand: checked against the released formula, db70134:
 
     score_ij = w_ij² · (G_ij - min G) / (max G - min G),   G_ij = √(Σ g_ij²) over sequences, min and max over the matrix
 

@@ -4,7 +4,8 @@ Yang and others, "Wanda++: Pruning Large Language Models via Regional Gradients"
 arXiv:2503.04992. For each of a few sequences x, in `rounds` rounds, a step of RMSprop on ‖f(x; w̄) - f(x; w)‖², with f
 the block and w̄ its dense weights. Wanda++ is `regional(start=wanda_plus_plus)`. Unlike the paper, which lets all
 weights move and prunes again by its score after every round, only kept weights move and the start's mask stays. The
-authors have no public code.
+authors have no public code, and the paper's text was not at hand: this is from public notes on it, and read beside the
+reproduction that its third version names, 71e01bb. The error is a mean here, where it is a sum there.
 """
 
 from dataclasses import dataclass

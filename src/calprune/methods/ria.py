@@ -1,7 +1,7 @@
 """RIA: relative importance and activations.
 
 Zhang, Bai, Lin, Zhao, Hou, Cannistraci, "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language
-Models", ICLR 2024, eq. 3-4:
+Models", ICLR 2024, OpenReview Tr0lPx9woF, eq. 3-4 (no arXiv id is known; an earlier version is Preprints 202310.1487):
 
     score_ij = (|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) · ‖X_j‖₂^power
 

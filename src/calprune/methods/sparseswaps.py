@@ -7,8 +7,9 @@ G = X Xᵀ / tokens and c = G r, the row's error is r G rᵀ, and pruning p in e
     ΔE = 2 w_p c_p + w_p² G_pp - 2 w_u c_u + w_u² G_uu - 2 w_p w_u G_pu
 
 Each step makes the best of all exchanges of a row, exactly; a row is done when none lowers its error, or after `swaps`.
-Rows keep as many weights as they had; n:m: an exchange is within a group. (Derived from the paper's abstract, which was
-all we could read of it, and checked by brute force. How many exchanges it allows is not known: 100 is ours.)
+Rows keep as many weights as they had; n:m: an exchange is within a group. (Derived from the paper's abstract, which
+with its reviews was all we could read of it, and checked by brute force; there is no public code. How many exchanges it
+allows is not known: 100 is ours.)
 """
 
 from dataclasses import dataclass

@@ -7,8 +7,9 @@ N sequences of the calibration set, with f the block and g_n the gradient of ‖
     score_ij = |w_ij| · (alpha · √(Σ_n g_n,ij² / N) + √(Σ x_j² / N))
 
 A row's weights compete. This is the regional gradient score; the paper then alternates it with a regional optimisation
-of the block, which is the method `regional`. The authors have no public code; a reproduction that their third version
-names has in effect a quarter of this `alpha` (LOG.md, 2026-11-25). The scale of the inputs' norm is Wanda's code's.
+of the block, which is the method `regional`. The authors have no public code, and the paper's text was not at hand:
+checked against a public note on it, and against the reproduction that its third version names, 71e01bb, which has in
+effect a quarter of this `alpha` (LOG.md, 2026-11-25). The scale of the inputs' norm is Wanda's code's.
 """
 
 from dataclasses import dataclass
