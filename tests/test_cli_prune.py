@@ -41,10 +41,14 @@ def test_an_allocation_shares_the_sparsity_out_and_is_said_in_the_report_and_the
 
 def test_permuted_channels_are_said_in_the_report_and_the_card(run, tiny_folder, text):  # noqa: F811
     asked = ("prune", tiny_folder, "--method", "wanda", "--pattern", "2:4", "--calibration", text, *SHORT)
-    assert run(*asked, "--permute", "assignment", "--out", "a")[0] == 0 and run(*asked, "--out", "b")[0] == 0
+    status, out, _ = run(*asked, "--permute", "assignment", "--out", "a")
+    assert status == 0 and run(*asked, "--out", "b")[0] == 0
     assert told("a")["job"]["permute"] == "assignment"
-    assert "input channels were permuted beforehand (assignment)" in Path("a/README.md").read_text()
+    said = "input channels were permuted beforehand (assignment) in 4 of 14 linears: 2 o_proj, 2 down_proj"
+    assert said in Path("a/README.md").read_text() and said in out
     assert "channels were permuted" not in Path("b/README.md").read_text()
+    channels = {r["name"].removeprefix("model.layers."): r["channels"] for r in told("a")["linears"]}
+    assert channels["0.mlp.down_proj"] == "permuted" and channels["0.mlp.gate_proj"].startswith("not permuted: no ")
     a, b = weights("a"), weights("b")
     assert not all(torch.equal(a[n], w) for n, w in b.items())
     halved = ["50%" if word == "2:4" else word for word in asked]

@@ -197,6 +197,8 @@ def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
 
 
 def _summary(told: dict[str, Any], out: Path) -> str:
+    from calprune.checkpoint import permuted
+
     sparsity, linears = told["sparsity"], told["linears"]
     lines = [f"{out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}"]
     lines.append(f"  sparsity of the pruned linears  {sparsity['pruned_linears']:.4%}")
@@ -208,6 +210,8 @@ def _summary(told: dict[str, Any], out: Path) -> str:
         lines.append(f"  some Gram matrices took more damping to be factorised, up to {max(damping):g}")
     if few := [r["name"] for r in linears if r["routed"] is not None]:
         lines.append(f"  {len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ...")
+    if order := permuted(told):
+        lines.append(f"  {order}")
     peak = told["peak_bytes"]["resident"] / 2**20
     lines.append(f"  {told['seconds']:.1f} s, peak memory {peak:.0f} MiB; every matrix: {out}/calprune.json")
     return "\n".join(lines)
