@@ -19,7 +19,7 @@ What was permuted, and why the rest was not, is told of each linear (`LinearRepo
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -27,11 +27,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from calprune.blocks import Sequences, walk
+from calprune.config import choice
 from calprune.linears import Linear, ModelError, find_blocks, linears
 from calprune.methods.ria import relative_importance
 from calprune.pattern import KeepNofM
 
 How = Literal["heuristic", "assignment"]
+NEVER = "none"
 PERMUTED = "permuted"
 NO_FOLD = "not permuted: no linear before it whose outputs are its inputs, channel by channel"
 NO_GAIN = "not permuted: no order that keeps more was found"
@@ -44,6 +46,12 @@ BEFORE = {  # linear -> those whose outputs it reads channel by channel, beside 
     "out_proj": ("v_proj",),
     "w3": ("w12",),
 }
+
+
+def parse_permute(text: str) -> How | None:
+    """What a study means by "none", "heuristic" or "assignment"."""
+    found: Any = choice(text, (NEVER, *get_args(How)), "permute")
+    return None if text == NEVER else found
 
 
 @dataclass(frozen=True)
