@@ -32,7 +32,7 @@ docs: setup
 
 bench: setup .venv-bench/ready
 	$(BIN)/python benchmarks/prune.py
-	$(BIN)/python -P benchmarks/methods.py
+	$(BIN)/python -P benchmarks/methods.py --calibration c4  # the table of benchmarks/methods.md
 
 # the peer pins other versions of the libraries that both use, so it has a virtual environment of its own
 .venv-bench/ready: benchmarks/peer-constraints.txt

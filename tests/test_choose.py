@@ -174,8 +174,8 @@ def test_the_pages_commands_make_the_same_weights_to_the_bit(chosen, choice_fold
     from calprune.cli import main
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CALPRUNE_DATA", str(choice_folder / "data"))
-    for command in commands(chosen)[1:]:
+    monkeypatch.delenv("CALPRUNE_DATA", raising=False)
+    for command in commands(chosen, choice_folder / "data")[1:]:
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as ended:
             main()

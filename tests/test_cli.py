@@ -13,6 +13,7 @@ import transformers
 from safetensors.torch import load_file
 
 from calprune.cli import main
+from calprune.methods import METHODS
 from calprune.models import save
 from tests.tiny import toy_tokenizer
 
@@ -125,6 +126,16 @@ def test_a_dense_and_a_pruned_model_are_judged(run, tiny_folder, text):
     status, out, _ = run("eval", "m", "--perplexity", text, "--kl-to", tiny_folder, "--window", 64, "--json")
     assert status == 0
     assert json.loads(out)["perplexity"] > 1 and json.loads(out)["kl"] > 0
+
+
+def test_the_methods_stand_in_columns_however_long_their_names_are(run):
+    header, *lines = run("methods")[1].splitlines()
+    rows = {line.split()[0]: line for line in lines if line[0] != " "}
+    assert set(rows) == set(METHODS)
+    for column, taken in (("needs", {cls.needs for cls in METHODS.values()}), ("what", None)):
+        at = header.index(column)
+        assert all(line[at - 1] == " " != line[at] for line in rows.values()), column
+        assert taken is None or {line[at:].split()[0] for line in rows.values()} == taken
 
 
 def test_lists_are_objects_with_a_name(run):

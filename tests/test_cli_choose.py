@@ -1,10 +1,12 @@
 """calprune choose as a person gives it: several sources, what it prints and writes, one line for every mistake."""
 
+import html
 import json
 import re
 import shlex
 import shutil
 import socket
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,9 +17,12 @@ from calprune.choosing import choose as choosing
 from calprune.choosing import final, question
 from calprune.choosing.clock import parse_budget, told
 from calprune.choosing.page import choice_page, commands
+from calprune.choosing.question import Question, check_apart, parse_capabilities
 from calprune.choosing.sentences import headline
 from calprune.cli.choose import choose_command
 from calprune.config import UserError
+from calprune.methods import Wanda
+from calprune.pattern import Unstructured
 from calprune.study.results import read
 from tests.test_cli import run  # noqa: F401  a fixture
 
@@ -132,6 +137,23 @@ def test_the_command_on_the_page_asks_the_same_and_is_answered_from_the_folder(
     assert (found["winner"], found["calibration"]) == (chosen.winner, chosen.result.spec)
 
 
+def test_the_page_names_the_data_root_as_it_was_typed_and_never_that_of_the_environment(
+    chosen, choice_folder, asked, tmp_path, monkeypatch
+):
+    shutil.copytree(chosen.folder, tmp_path / "chosen")
+    ask = commands(chosen)[0].removeprefix("calprune choose")
+    page = tmp_path / "chosen" / "report.html"
+    assert asked(ask)[0] == 0 and str(choice_folder / "data") not in page.read_text()
+    assert "--data-root" not in "\n".join(commands(chosen))
+    monkeypatch.delenv("CALPRUNE_DATA")
+    (tmp_path / "my data").symlink_to(choice_folder / "data")
+    named = commands(chosen, Path("my data"))
+    assert [("--data-root 'my data'" in command) for command in named] == [True, True, False], "the last reads a set"
+    assert asked(named[0].removeprefix("calprune choose"))[0] == 0
+    assert all(command in html.unescape(page.read_text()) for command in named)
+    assert asked(ask)[0] == 1, "c4 is nowhere else"
+
+
 def test_one_source_alone_is_nothing_to_choose_and_its_report_is_written(asked):
     ask = f"model --sources sums.jsonl --for '{FOR}' {JUDGED} {SIZES}"
     status, out, err = asked(ask)
@@ -156,6 +178,36 @@ def test_a_source_that_cannot_be_reached_is_named_and_the_others_go_on(asked):
     (absent,) = [line for line in said if line.startswith("going on without nowhere.jsonl: ")]
     assert "nowhere.jsonl: there is no such file" in absent
     assert Path("out/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "more", "apart"),
+    [
+        ("train", "", False),
+        ("test", "", True),
+        ("train", "  where: {calibration: row <= 9, evaluation: row > 9}\n", True),
+        ("train", "  where: {calibration: row <= 9}\n", False),  # it is judged on all rows
+    ],
+)
+def test_a_source_and_a_text_may_share_a_name_but_no_rows(evaluation, more, apart, tmp_path):
+    place = f"  path: someone/notes\n  calibration: train\n  evaluation: {evaluation}\n"
+    (tmp_path / "notes.yaml").write_text(f"kind: text\nhub:\n{place}{more}")
+    name = str(tmp_path / "notes.yaml")
+    q = Question("demo", ("c4", name), parse_capabilities("notes", [f"notes={name}"]), Wanda(), Unstructured(0.5))
+    with nullcontext() if apart else pytest.raises(UserError, match="is a source and also what notes is judged on: le"):
+        check_apart(q, None)
+
+
+@pytest.mark.parametrize("name", ["alpaca_gpt4", "pydoc_topics"])
+def test_a_source_that_keeps_rows_of_its_file_apart_to_be_judged_on_can_be_both(name, tmp_path):
+    (tmp_path / "alpaca_gpt4_en").mkdir()
+    (tmp_path / "alpaca_gpt4_en" / "train.jsonl.gz").write_bytes(b"")
+    q = Question("demo", ("c4", name), parse_capabilities("own", [f"own={name}"]), Wanda(), Unstructured(0.5))
+    check_apart(q, tmp_path)
+    whole = str(tmp_path / "alpaca_gpt4_en" / "train.jsonl.gz")
+    with pytest.raises(UserError, match="is a source and also what own is judged on"):
+        check_apart(replace(q, sources=("alpaca_gpt4",), capabilities=parse_capabilities("own", [f"own={whole}"])),
+                    tmp_path)  # fmt: skip
 
 
 def test_where_no_source_can_be_used_each_is_named(asked):

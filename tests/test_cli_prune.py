@@ -7,7 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from calprune.models import save
+from tests.families import tiny_model
 from tests.test_cli import SHORT, WORDS, run, text, tiny_folder  # noqa: F401  fixtures
+from tests.tiny import toy_tokenizer
 
 REFINING = "block_reconstruction(start=wanda, learning_rate=0.0003, epochs=3, batch_size=2)"
 
@@ -41,10 +44,14 @@ def test_an_allocation_shares_the_sparsity_out_and_is_said_in_the_report_and_the
 
 def test_permuted_channels_are_said_in_the_report_and_the_card(run, tiny_folder, text):  # noqa: F811
     asked = ("prune", tiny_folder, "--method", "wanda", "--pattern", "2:4", "--calibration", text, *SHORT)
-    assert run(*asked, "--permute", "assignment", "--out", "a")[0] == 0 and run(*asked, "--out", "b")[0] == 0
+    status, out, _ = run(*asked, "--permute", "assignment", "--out", "a")
+    assert status == 0 and run(*asked, "--out", "b")[0] == 0
     assert told("a")["job"]["permute"] == "assignment"
-    assert "input channels were permuted beforehand (assignment)" in Path("a/README.md").read_text()
+    said = "input channels were permuted beforehand (assignment) in 4 of 14 linears: 2 o_proj, 2 down_proj"
+    assert said in Path("a/README.md").read_text() and said in out
     assert "channels were permuted" not in Path("b/README.md").read_text()
+    channels = {r["name"].removeprefix("model.layers."): r["channels"] for r in told("a")["linears"]}
+    assert channels["0.mlp.down_proj"] == "permuted" and channels["0.mlp.gate_proj"].startswith("not permuted: no ")
     a, b = weights("a"), weights("b")
     assert not all(torch.equal(a[n], w) for n, w in b.items())
     halved = ["50%" if word == "2:4" else word for word in asked]
@@ -141,3 +148,58 @@ def test_tokens_can_count_by_the_attention_they_receive_and_the_sums_and_the_rep
 def test_a_level_that_there_is_none_of_is_one_line(run, tiny_folder, text):  # noqa: F811
     status, _, err = run("stats", tiny_folder, "--calibration", text, *SHORT, "--needs", "gradient", "--out", "sums")
     assert status == 1 and "did you mean 'gradients'" in err and err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def experts_folder(tmp_path_factory) -> Path:
+    """A checkpoint of a random Mixtral over the toy tokenizer's ids."""
+    model, tokenizer = tiny_model("mixtral"), toy_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model.resize_token_embeddings(len(tokenizer))
+    folder = tmp_path_factory.mktemp("models") / "experts"
+    save(model, tokenizer, folder)
+    return folder
+
+
+def of_experts(folder: str) -> list[dict]:
+    found = [r for r in told(folder)["linears"] if ".experts." in r["name"]]
+    assert len(found) == 2 * 4 * 3
+    return found
+
+
+def test_an_expert_that_sees_too_few_tokens_is_pruned_by_all_and_named(run, experts_folder, text):  # noqa: F811
+    asked = ("prune", experts_folder, "--method", "wanda", "--pattern", "50%", "--propagate", "dense",
+             "--calibration", text, *SHORT)  # fmt: skip
+    assert run(*asked, "--min-expert-tokens", 10_000, "--out", "all")[0] == 0
+    sent = {r["name"]: r["routed"] for r in of_experts("all")}  # of 4 * 64 tokens, each to two of four experts
+    assert sum(sent.values()) == 2 * 3 * 2 * 4 * 64 and len(set(sent.values())) > 2
+    for fewest in (1, int(sorted(sent.values())[12]), 10_000):
+        status, out, _ = run(*asked, "--min-expert-tokens", fewest, "--out", f"at{fewest}")
+        few = [name for name, tokens in sent.items() if tokens < fewest]
+        found = {r["name"]: (r["tokens"], r["routed"]) for r in of_experts(f"at{fewest}")}
+        assert found == {n: (4 * 64, sent[n]) if n in few else (sent[n], None) for n in sent}
+        named = f"{len(few)} linears of experts that saw too few tokens, pruned by all tokens: {next(iter(few), '')}"
+        assert status == 0 and (named in out) == bool(few)
+    status, _, err = run(*asked, "--min-expert-tokens", 0, "--out", "none")
+    assert status == 1 and "min_expert_tokens must be at least 1, got 0" in err and err.count("\n") == 1
+
+
+def test_with_all_experts_every_token_counts_in_each_and_saved_sums_say_so(run, experts_folder, text):  # noqa: F811
+    asked = ("prune", experts_folder, "--method", "wanda", "--pattern", "50%", "--propagate", "dense")
+    drawn = ("--calibration", text, *SHORT)
+    assert run(*asked, *drawn, "--all-experts", "--out", "all")[0] == 0
+    assert told("all")["job"]["counting"]["all_experts"] is True
+    assert {(r["tokens"], r["routed"]) for r in of_experts("all")} == {(4 * 64, None)}, "as asked for, not for want"
+    assert run(*asked, *drawn, "--min-expert-tokens", 10_000, "--out", "few")[0] == 0
+    assert run(*asked, *drawn, "--min-expert-tokens", 1, "--out", "own")[0] == 0
+    stored = {name: load_file(f"{name}/model.safetensors") for name in ("all", "few", "own")}
+    assert all(torch.equal(weight, stored["few"][name]) for name, weight in stored["all"].items())
+    assert not all(torch.equal(weight, stored["own"][name]) for name, weight in stored["all"].items())
+    assert run("stats", experts_folder, *drawn, "--all-experts", "--out", "sums")[0] == 0
+    assert run(*asked, "--calibration", "sums", "--out", "again")[0] == 0
+    again = load_file("again/model.safetensors")
+    assert all(torch.equal(weight, again[name]) for name, weight in stored["all"].items())
+    assert told("again")["calibration"]["counting"]["all_experts"] is True
+    status, _, err = run(*asked, "--calibration", "sums", "--min-expert-tokens", 7, "--out", "other")
+    assert status == 1 and "saved statistics are counted already" in err and err.count("\n") == 1

@@ -60,6 +60,11 @@ def test_every_file_that_is_written_is_on_the_page_about_the_disk():
         assert name in page, name
 
 
+def test_make_bench_makes_the_table_that_is_committed():
+    (command,) = re.findall(r"benchmarks/methods\.py[^#\n]*", (ROOT / "Makefile").read_text())
+    assert f"`python {command.strip()}`" in (ROOT / "benchmarks" / "methods.md").read_text()
+
+
 def test_links_between_pages_lead_somewhere():
     for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

@@ -10,7 +10,7 @@ from calprune.linears import ModelError, find_blocks, linears
 from calprune.methods import Magnitude, SparseGPT, Wanda
 from calprune.methods.ria import relative_importance
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.permutation import arrange, dealt, folds, kept, permute, reassigned
+from calprune.permutation import NO_FOLD, NO_GAIN, PERMUTED, arrange, dealt, folds, kept, permute, reassigned
 from calprune.pruning import prune
 from calprune.statistics import Statistics
 from tests.families import CONFIGS, FUSED_EXPERTS, tiny_model
@@ -43,7 +43,7 @@ def test_the_dense_model_gives_what_it_gave_to_rounding(family, how):
     with torch.no_grad():
         before = model(data.tokens).logits
         weights = {n: p.clone() for n, p in model.named_parameters()}
-        done = permute(model, data, TWO_FOUR, how)
+        done = [name for name, said in permute(model, data, TWO_FOUR, how).items() if said == PERMUTED]
         after = model(data.tokens).logits
     assert len(done) >= 2
     for name in done:
@@ -110,6 +110,26 @@ def test_a_job_permutes_first_and_then_prunes(method):
     permute(apart, data, TWO_FOUR, "assignment")
     prune(apart, data, method, TWO_FOUR)
     assert all(torch.equal(a, b) for a, b in zip(together.parameters(), apart.parameters(), strict=True))
+
+
+def test_the_report_says_of_each_linear_whether_it_was_permuted_or_why_not(monkeypatch):
+    model, data = uneven("llama"), calibration()
+    ignored = "model.layers.1.self_attn.o_proj"
+    before = model.get_parameter(f"{ignored}.weight").detach().clone()
+    reports = prune(model, None, Magnitude(), TWO_FOUR, permute="assignment", ignore=(ignored,))
+    said = {report.name: report.channels for report in reports}
+    assert ignored not in said and torch.equal(model.get_parameter(f"{ignored}.weight"), before), "what is not pruned"
+    found = {name.removeprefix("model.layers.") for name, one in said.items() if one == PERMUTED}
+    assert found == {"0.self_attn.o_proj", "0.mlp.down_proj", "1.mlp.down_proj"}
+    assert {one for name, one in said.items() if name.removeprefix("model.layers.") not in found} == {NO_FOLD}
+    eight = prune(uneven("llama"), data, Wanda(), KeepNofM(8, 16), permute="heuristic")
+    assert {r.channels for r in eight if r.name.endswith("o_proj")} == {
+        "not permuted: 8 channels are no whole groups of 16"
+    }
+    assert {r.channels for r in prune(uneven("llama"), data, Wanda(), TWO_FOUR)} == {None}, "it was not asked for"
+    monkeypatch.setattr("calprune.permutation.arrange", lambda score, pattern, how: torch.arange(score.shape[1]))
+    asis = prune(uneven("llama"), data, Wanda(), TWO_FOUR, permute="heuristic")
+    assert {r.channels for r in asis} == {NO_FOLD, NO_GAIN}
 
 
 def test_the_pattern_keeps_more_of_the_permuted_model():

@@ -6,6 +6,7 @@ import platform
 import re
 import resource
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from calprune.config import plain, write_call
 from calprune.methods import METHODS
 from calprune.models import Model, save
 from calprune.outcome import LinearReport
+from calprune.permutation import PERMUTED
 from calprune.pruning import Pruning
 from calprune.store import to_json
 
@@ -54,6 +56,7 @@ def describe(job: Pruning, model: Model, reports: list[LinearReport], seconds: f
                 "relative_error": r.relative_error,
                 "damping": r.damping,
                 "routed": r.routed,
+                "channels": r.channels,
             }
             for r in reports
         ],
@@ -75,9 +78,8 @@ def card(description: dict[str, Any]) -> str:
     )
     allocation = description["allocation"]
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
-    order = description["job"].get("permute")
-    if order:
-        shared += f"- input channels were permuted beforehand ({order}); the dense model stays the same\n"
+    if told := permuted(description):
+        shared += f"- {told}; the dense model stays the same\n"
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
     return f"""---
 base_model: {description["model"]["name"]}
@@ -94,6 +96,17 @@ tags: [calprune, pruned, sparse]
 It loads as any other checkpoint of transformers. The zeros are stored as zeros: the file is as large as before, and an
 ordinary runtime is no faster with it.
 """
+
+
+def permuted(description: dict[str, Any]) -> str:
+    """Which linears' input channels were permuted beforehand, in a line; empty where it was not asked for."""
+    if not (how := description["job"].get("permute")):
+        return ""
+    linears = description["linears"]
+    kinds = Counter(r["name"].rpartition(".")[2] for r in linears if r["channels"] == PERMUTED)
+    named = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none"
+    return (f"input channels were permuted beforehand ({how}) in {kinds.total()} of {len(linears)} linears: {named}; "
+            f"{REPORT} names them, and says why the others were not")  # fmt: skip
 
 
 def environment() -> dict[str, str]:

@@ -19,6 +19,7 @@ class LinearReport:
     relative_error: float | None  # ‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs; None without a Gram matrix
     damping: float | None  # that its Gram matrix took to be factorised; None where none was
     routed: float | None = None  # tokens sent to its expert, where too few: the statistics are of all tokens instead
+    channels: str | None = None  # whether its input channels were permuted, or why not; None: it was not asked for
 
     @property
     def sparsity(self) -> float:
@@ -28,8 +29,8 @@ class LinearReport:
 class Outcome:
     """A block's linears as they were and as they now are."""
 
-    def __init__(self, sites: list[Linear], stats: dict[str, InputStats]):
-        self.sites, self.stats = sites, stats
+    def __init__(self, sites: list[Linear], stats: dict[str, InputStats], channels: dict[str, str]):
+        self.sites, self.stats, self.channels = sites, stats, channels
         self.before = {site.name: site.weight.clone() for site in sites}
         self.reports: tuple[LinearReport, ...] = ()
 
@@ -57,4 +58,5 @@ class Outcome:
             relative_error(before, after, gram) if gram else None,
             gram.damping_used if gram else None,
             stats.routed if stats is not None else None,
+            self.channels.get(name),
         )

@@ -14,11 +14,12 @@ Unlike in the paper, only permutations that cost nothing when the model runs are
 the rows of the linears before. That is the input of a feed-forward's last linear (each expert's too) and, within each
 head, of attention's output. What reads the residual stream stays as it is. The score is RIA's with power 0.5, whatever
 method prunes; of the weights alone where there is no data. A group dealt worse than it stood stays as it stood.
+What was permuted, and why the rest was not, is told of each linear (`LinearReport.channels`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -26,11 +27,16 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from calprune.blocks import Sequences, walk
+from calprune.config import choice
 from calprune.linears import Linear, ModelError, find_blocks, linears
 from calprune.methods.ria import relative_importance
 from calprune.pattern import KeepNofM
 
 How = Literal["heuristic", "assignment"]
+NEVER = "none"
+PERMUTED = "permuted"
+NO_FOLD = "not permuted: no linear before it whose outputs are its inputs, channel by channel"
+NO_GAIN = "not permuted: no order that keeps more was found"
 BEFORE = {  # linear -> those whose outputs it reads channel by channel, beside it in one module
     "c_proj": ("c_fc",),
     "dense_4h_to_h": ("dense_h_to_4h",),
@@ -40,6 +46,12 @@ BEFORE = {  # linear -> those whose outputs it reads channel by channel, beside 
     "out_proj": ("v_proj",),
     "w3": ("w12",),
 }
+
+
+def parse_permute(text: str) -> How | None:
+    """What a study means by "none", "heuristic" or "assignment"."""
+    found: Any = choice(text, (NEVER, *get_args(How)), "permute")
+    return None if text == NEVER else found
 
 
 @dataclass(frozen=True)
@@ -130,28 +142,45 @@ def reassigned(
     return groups.flatten()
 
 
-def permute(model: nn.Module, data: Sequences | None, pattern: KeepNofM, how: How, **knobs: Any) -> list[str]:
-    """Permute what can be folded, in place; the names of the linears whose inputs were. The model computes the same.
+def permute(
+    model: nn.Module,
+    data: Sequences | None,
+    pattern: KeepNofM,
+    how: How,
+    only: Container[str] | None = None,
+    **knobs: Any,
+) -> dict[str, str]:
+    """Permute what can be folded, in place; of each linear whether its inputs were, or why not. The model computes the
+    same.
 
-    data: where the scores' input norms come from, by one dense pass; None: scores are of the weights alone. Knobs are
-    those of `walk`. Raises ModelError, with the model as it was, where its outputs are no longer the same to rounding
-    (its wiring is not what its linears' names say).
+    data: where the scores' input norms come from, by one dense pass; None: scores are of the weights alone. only: the
+    linears to look at, by full names; None: all. Knobs are those of `walk`. Raises ModelError, with the model as it
+    was, where its outputs are no longer the same to rounding (its wiring is not what its linears' names say).
     """
     before = _outputs(model)
+    prefix, modules = find_blocks(model)
+    named = [f"{prefix}.{i}.{site.name}" for i, module in enumerate(modules) for site in linears(module)]
+    said = {name: NO_FOLD for name in named if only is None or name in only}
     done = []
     for name, fold, norm in _folds_with_norms(model, data, knobs):
-        if fold.channels % pattern.of == 0:
-            score = relative_importance(fold.reader.weight) * (1 if norm is None else norm**0.5)
-            order = torch.stack([arrange(head, pattern, how) for head in fold.scores(score)])
-            fold.apply(order)
-            done.append((name, fold, order))
+        if name not in said:
+            continue
+        if fold.channels % pattern.of:
+            said[name] = f"not permuted: {fold.channels} channels are no whole groups of {pattern.of}"
+            continue
+        score = relative_importance(fold.reader.weight) * (1 if norm is None else norm**0.5)
+        order = torch.stack([arrange(head, pattern, how) for head in fold.scores(score)])
+        fold.apply(order)
+        done.append((fold, order))
+        asis = torch.arange(fold.channels, device=order.device)
+        said[name] = NO_GAIN if bool((order == asis).all()) else PERMUTED
     difference = ((_outputs(model) - before).norm() / before.norm()).item()
     if not difference < torch.finfo(next(model.parameters()).dtype).eps ** 0.5:
-        for _, fold, order in reversed(done):
+        for fold, order in reversed(done):
             fold.apply(order.argsort(1))
         raise ModelError(f"the model's outputs change by {difference:.1e} when its channels are permuted: it is not "
                          "wired as its linears are named; leave --permute out")  # fmt: skip
-    return [name for name, _, _ in done]
+    return said
 
 
 def _folds_with_norms(model, data, knobs: dict) -> Iterator[tuple[str, Fold, Tensor | None]]:

@@ -63,8 +63,7 @@ class Pruning:
         refine_on: what a method that refines blocks trains on; None: `data`. resume: a folder in which done blocks
         are kept, so that the same call goes on where it was stopped.
         """
-        if self.permute:
-            self._permute(model, data, knobs)
+        channels = self._permute(model, data, knobs) if self.permute else {}
         patterns = self.allocate(model, data, **knobs)
         beside = self._beside(model, data, refine_on, knobs.get("device"))
         waiting: Outcome | None = None  # the block before, where its weights change with this one's
@@ -73,7 +72,7 @@ class Pruning:
         try:
             for name, sites, stats in self._visits(model, data, self.method, self.propagate, knobs):
                 here = [site for site in sites if f"{name}.{site.name}" in patterns]
-                done = Outcome(here, stats)
+                done = Outcome(here, stats, channels)
                 changing = waiting.sites if waiting else []
                 if beside:
                     beside.enter(here)
@@ -96,14 +95,13 @@ class Pruning:
         finally:
             model.train(training)
 
-    def _permute(self, model: nn.Module, data: Any, knobs: dict) -> None:
+    def _permute(self, model: nn.Module, data: Any, knobs: dict) -> dict[str, str]:
         if not isinstance(self.pattern, KeepNofM):
             raise UserError(f"channels are permuted for a pattern like 2:4, not for {self.pattern}; leave permute out")
         if isinstance(data, Statistics):
             raise UserError("saved statistics are of channels in their old order: to permute, give a calibration set")
         assert self.permute
-        self.plan(model)
-        permute(model, data, self.pattern, self.permute, counting=self.counting, **knobs)
+        return permute(model, data, self.pattern, self.permute, self.plan(model), counting=self.counting, **knobs)
 
     def _visits(
         self, model: nn.Module, data: Any, reader: Method | Allocation, propagate: Propagate, knobs: dict

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from calprune.choosing.choice import Choice
 from calprune.choosing.sentences import answer, enough, setting
@@ -39,8 +40,8 @@ WORDS = {
 }
 
 
-def choice_page(choice: Choice, results: Results) -> str:
-    """The page as text; `results` are those of DIR/runs."""
+def choice_page(choice: Choice, results: Results, data_root: Path | None = None) -> str:
+    """The page as text; `results` are those of DIR/runs; `data_root`: what its commands name."""
     q = choice.question
     asked = ", ".join(f"{one.name} {one.weight:g} (on {one.text})" for one in q.capabilities)
     took = f"its last run took {choice.result.seconds / 60:.0f} min"
@@ -48,7 +49,7 @@ def choice_page(choice: Choice, results: Results) -> str:
             f"{q.tokens:,} tokens a capability to judge on; {took}")  # fmt: skip
     head = Head("calprune choose", f"Calibration data for {setting(choice)}", f"For {asked}", size, answer(choice),
                 tuple(_warnings(choice, results)))  # fmt: skip
-    return render(head, _sections(choice, Findings(results)))
+    return render(head, _sections(choice, Findings(results), commands(choice, data_root)))
 
 
 def _warnings(choice: Choice, results: Results) -> Iterator[str]:
@@ -63,7 +64,7 @@ def _warnings(choice: Choice, results: Results) -> Iterator[str]:
     yield from (f"{name} stands in: {what}." for name, what in results.stand_ins.items())
 
 
-def _sections(choice: Choice, findings: Findings) -> list[Section]:
+def _sections(choice: Choice, findings: Findings, again: list[str]) -> list[Section]:
     made = {table.name: table.to_read() for table in tables(findings)}
     of = [made["retention"]] if "retention" in made else []
     said = (enough(choice),) if choice.judgement else ()
@@ -76,7 +77,7 @@ def _sections(choice: Choice, findings: Findings) -> list[Section]:
         Section("mixtures", "Mixtures", tables=tuple(_mixtures(choice))),
         Section("verdict", "The verdict", said, tables=tuple(_verdict(choice))),
         Section("made", "How each number was made", points=tuple(WORDS.items())),
-        Section("again", "Make it again", blocks=(("Commands", "\n".join(commands(choice))),)),
+        Section("again", "Make it again", blocks=(("Commands", "\n".join(again)),)),
         Section("speed", "What sparsity does not give", SPEED),
     ]  # fmt: skip
 
@@ -186,9 +187,10 @@ def _verdict(choice: Choice) -> Iterator[Table]:
         yield Table("verdict", "The divergence of a set less that of another (below 0 is better)", heads, rows)
 
 
-def commands(choice: Choice) -> list[str]:
+def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
     """To choose again, and to prune by hand with what was chosen."""
     q = choice.question
+    root = f" --data-root {shlex.quote(str(data_root))}" if data_root else ""
     method = shlex.quote(write_call(q.method, METHODS))
     weights = " ".join(f"{one.name}={one.weight:g}" for one in q.capabilities)
     judged = " ".join(f"--judge {shlex.quote(f'{one.name}={one.text}')}" for one in q.capabilities)
@@ -198,8 +200,8 @@ def commands(choice: Choice) -> list[str]:
     return [
         f"calprune choose {shlex.quote(q.model)} --sources {sources} --for {shlex.quote(weights)} {judged} "
         f"--method {method} --pattern {q.pattern} {sizes} --draws {q.draws} --tokens {q.tokens} "
-        f"--out {choice.folder.name}",
-        f"calprune calib build {winner} --model {shlex.quote(q.model)} {sizes} --out calibration",
+        f"--out {choice.folder.name}{root}",
+        f"calprune calib build {winner} --model {shlex.quote(q.model)} {sizes} --out calibration{root}",
         f"calprune prune {shlex.quote(q.model)} --method {method} --pattern {q.pattern} --calibration calibration "
         "--out model",
     ]

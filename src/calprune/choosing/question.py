@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calprune.calibration.opened import check_part, is_file
-from calprune.calibration.places import files_hash, local_files
+from calprune.calibration.places import files_hash, local_files, places
 from calprune.calibration.set import is_set
 from calprune.calibration.sources import find_source
 from calprune.calibration.spec import Part, parse_spec
@@ -142,14 +142,32 @@ def _pairs(text: str) -> dict[str, float]:
 
 
 def check_apart(question: Question, data_root: Path | None) -> None:
-    """Raise UserError where a source reads the very files that a capability is judged on."""
-    judged = {one.name: files_of(one.text, "evaluation", data_root) for one in question.capabilities}
+    """Raise UserError where a source reads the very rows that a capability is judged on, wherever they are."""
+    judged = {one.name: _read_from(one.text, "evaluation", data_root) for one in question.capabilities}
     for source in question.sources:
-        files = files_of(source, "calibration", data_root)
-        for name, others in judged.items():
-            if files and files == others:
+        read = _read_from(source, "calibration", data_root)
+        for name, other in judged.items():
+            if read and other and read[0] == other[0] and (read[1] == other[1] or not (read[1] and other[1])):
                 raise UserError(f"{source} is a source and also what {name} is judged on: leave it out of --sources, "
                                 f"or judge on another text (--judge {name}=TEXT)")  # fmt: skip
+
+
+def _read_from(spec: str, split: str, data_root: Path | None) -> tuple[Any, str] | None:
+    """The files, or the place on the hub, that a text or a source is read from, and which rows of them ("": all)."""
+    name = spec if is_set(spec) else parse_spec(spec).parts[0].source
+    if is_set(name) or name == "self":
+        return None
+    files = files_of(spec, split, data_root)
+    if is_file(name):
+        return (files, "") if files else None
+    source = find_source(name)
+    if source.made:
+        return source.made, split  # each split is made of other pieces
+    if not (found := places(source, split, data_root)):
+        return None
+    place = found[0]
+    at = files if place is source.local else (place.path, place.config, place.revision, place.files(split))
+    return at, place.where.get(split, "") if isinstance(place.where, dict) else place.where
 
 
 def files_of(spec: str, split: str, data_root: Path | None) -> str | None:

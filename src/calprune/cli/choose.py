@@ -1,6 +1,8 @@
 """calprune choose: which calibration data should this model be pruned with? And the pruned model."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -97,7 +99,9 @@ def choose_command(
     except NothingToChoose as e:
         write_html(read(out / "runs"), out / "report.html")
         raise NothingToChoose(f"{e}; here is its report: {out / 'report.html'}") from None
-    write_whole(out / "report.html", choice_page(choice, read(out / "runs")))
+    # a page is passed on: its commands name the data root that was typed, and never what CALPRUNE_DATA is here
+    typed = data_root if data_root != Path(os.environ.get("CALPRUNE_DATA", "")) else None
+    write_whole(out / "report.html", choice_page(choice, read(out / "runs"), typed))
     lines = headline(choice)
     brief = {"format": 1, "winner": choice.winner, "calibration": choice.result.spec, "answer": lines[:2],
              "left_out": choice.left_out, "out": str(out)}  # fmt: skip

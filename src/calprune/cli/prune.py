@@ -1,6 +1,7 @@
 """calprune prune, stats and methods: the commands of the core."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -169,15 +170,24 @@ def methods_command(as_json: opt.Json = False) -> None:
 
     Example: calprune methods --json
     """
+    from rich.console import Console
+    from rich.table import Table
+
     from calprune.methods.listing import described_methods
 
     found = described_methods()
     if as_json:
         print(json.dumps(found, indent=1))
         return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("name", "needs"):
+        table.add_column(column, no_wrap=True)
+    for column in ("what", "options"):
+        table.add_column(column, overflow="fold")
     for entry in found:
         options = ", ".join(f"{name}={value!r}" for name, value in entry["options"].items())
-        print(f"{entry['name']:<14} needs {entry['needs']:<8} {entry['idea']}" + (f"  [{options}]" if options else ""))
+        table.add_row(entry["name"], entry["needs"], entry["idea"], options)
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(table)
 
 
 def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
@@ -197,6 +207,8 @@ def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
 
 
 def _summary(told: dict[str, Any], out: Path) -> str:
+    from calprune.checkpoint import permuted
+
     sparsity, linears = told["sparsity"], told["linears"]
     lines = [f"{out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}"]
     lines.append(f"  sparsity of the pruned linears  {sparsity['pruned_linears']:.4%}")
@@ -208,6 +220,8 @@ def _summary(told: dict[str, Any], out: Path) -> str:
         lines.append(f"  some Gram matrices took more damping to be factorised, up to {max(damping):g}")
     if few := [r["name"] for r in linears if r["routed"] is not None]:
         lines.append(f"  {len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ...")
+    if order := permuted(told):
+        lines.append(f"  {order}")
     peak = told["peak_bytes"]["resident"] / 2**20
     lines.append(f"  {told['seconds']:.1f} s, peak memory {peak:.0f} MiB; every matrix: {out}/calprune.json")
     return "\n".join(lines)

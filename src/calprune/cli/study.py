@@ -43,7 +43,7 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
     for trial in made.trials:
         print(f"{trial.id}  {'done   ' if trial.id in there else 'missing'}  {trial.model} {trial.label}")
     missing = [trial for trial in made.trials if trial.id not in there]
-    passes = len({(t.model_id, t.set_id, t.token_weights) for t in missing if t.set_id and t.propagate == "dense"})
+    passes = len({(t.model_id, t.set_id, t.counting) for t in missing if t.set_id and t.shares_sums})
     print(f"{len(made.trials)} trials, {len(missing)} missing; {len(made.evaluations)} evaluations of each: "
           f"{', '.join(made.evaluations.values())}")  # fmt: skip
     if missing:

@@ -46,7 +46,7 @@ class Findings:
 
     def method(self, row: Result) -> str:
         """The method, with the allocation, the propagation and the weights of tokens where the study has several."""
-        return setting_name(row, {"method"} | self.fields & {"allocation", "propagate", "token_weights"})
+        return setting_name(row, {"method"} | self.fields & {"allocation", "propagate", "token_weights", "permute"})
 
     def setting(self, row: Result) -> str:
         """Method and pattern, and whatever else the study has several of: "wanda 60%"."""

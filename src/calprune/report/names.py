@@ -12,7 +12,7 @@ UNITS = {"perplexity": "nats a token", "kl": "nats a token", "accuracy": "accura
 NO_DATA = "none"  # Result.calibration of a method that reads no data
 OWN = " †"  # after a source that is judged on its own text
 # all but the source and the draw
-SETTING = ("model", "method", "pattern", "allocation", "propagate", "token_weights", "num_samples")
+SETTING = ("model", "method", "pattern", "allocation", "propagate", "token_weights", "permute", "num_samples")
 FINE = 2.5
 CONTROLS = frozenset({"ellipses", "random_characters", "random_tokens"})  # of the catalogue's kind "control"
 OF_DATA = ("propagate", "token_weights", "num_samples")
@@ -47,6 +47,8 @@ def setting_name(row: Result, fields: Iterable[str]) -> str:
         said.append(f"{row.propagate} propagation")
     if "token_weights" in fields and row.calibration != NO_DATA:
         said.append(f"{row.token_weights} token weights")
+    if "permute" in fields and row.permute != "none":
+        said.append(f"permuted by {row.permute}")
     if "num_samples" in fields and row.num_samples is not None:
         said.append(f"on {row.num_samples:,} sequences")
     return " ".join(said)

@@ -84,25 +84,31 @@ def _best(findings: Findings) -> str:
     if len(findings.ranking) < 2:
         return ("Which source is best cannot be told: each evaluation reads the text of one of the sources that it "
                 "would judge, so none but one is judged fairly.")  # fmt: skip
-    (best, _), (following, _) = findings.ranking[:2]
-    against = [following] + [DEFAULT] * (DEFAULT not in (best, following) and DEFAULT in dict(findings.ranking))
-    records = [(other, findings.record(best, other)) for other in against]
+    best, *others = [name for name, _ in findings.ranking]
+    met = [other for other in others if any(findings.record(best, other).values())]  # never empty: a place is of two
+    following, first = met[0], others.index(met[0])
+    asked = [following] + [DEFAULT] * (following != DEFAULT and DEFAULT in others)
+    records = [(other, findings.record(best, other)) for other in asked if other in met]
     named = f"{best} (the usual choice)" if best == DEFAULT else best
     fair = " on other text than a source's own" if any(cell.own for cell in findings.cells) else ""
-    names = {following: f"the next ({following})", DEFAULT: f"the usual {DEFAULT}"}
+    names = {following: f"the next{' in its settings' * bool(first)} ({following})", DEFAULT: f"the usual {DEFAULT}"}
     said = listed([f"{_score(record)} against {names[other]}" for other, record in records])
+    unmet = [other for i, other in enumerate(others) if other not in met and (i < first or other == DEFAULT)]
+    unmet = unmet if len(unmet) < 4 else [*unmet[:2], f"{len(unmet) - 2} others"]
+    are = "was" if len(unmet) == 1 else "were"
+    apart = f"; {listed(unmet)} {are} in none of its settings, so not compared with it" if unmet else ""
     if records[0][1]["win"]:
-        return f"The best by mean place{fair} is {named}: after Holm's correction {said}."
+        return f"The best by mean place{fair} is {named}: after Holm's correction {said}{apart}."
     lead = "No source can be called best" if not any(record["win"] for _, record in records) else (
         "The best cannot be told from the next")  # fmt: skip
-    return f"{lead}: {named} has the best mean place{fair}, with {said} after Holm's correction."
+    return f"{lead}: {named} has the best mean place{fair}, with {said} after Holm's correction{apart}."
 
 
 def _score(record: dict) -> str:
     kinds = ("win", "tie", "loss")
     words = {"win": "wins", "tie": "ties", "loss": "losses"}
     told = [f"{record[kind]} {kind if record[kind] == 1 else words[kind]}" for kind in kinds if record[kind]]
-    return listed(told) if told else "no comparison"
+    return listed(told)
 
 
 def _of(n: int, whole: int) -> str:

@@ -23,8 +23,9 @@ class Done:
 def account(runs: Runs, plan: dict[str, Any], trials: list[Done]) -> dict[str, Any]:
     """Figures by name, for people. A pass: one forward of a set through the dense model, with its sums."""
     there = [trial for trial in trials if trial.pruned]
-    dense = [trial for trial in there if trial.asked["set"] and trial.asked["propagate"] == "dense"]
-    collected = len({(t.asked["model"]["id"], t.asked["set"], t.asked.get("token_weights")) for t in dense})
+    dense = [trial for trial in there if trial.asked["set"] and _shares_sums(trial)]
+    counted = ("set", "token_weights", "min_expert_tokens", "all_experts")
+    collected = len({(t.asked["model"]["id"], *map(t.asked.get, counted)) for t in dense})
     spent, alone = _seconds(runs, plan, there)
     versions = sorted({tuple(sorted(t.environment.items())) for t in there if t.environment})
     recipes = [trial.asked["recipe"] for trial in trials if trial.asked["recipe"]]
@@ -58,9 +59,14 @@ def _seconds(runs: Runs, plan: dict[str, Any], there: list[Done]) -> tuple[float
                 alone += value
     for trial in there:
         alone += sum(paid.get((part, _of(trial, part)), 0.0) for part in SHARED if part != "collect" or
-                     trial.asked["propagate"] == "dense")  # fmt: skip
+                     _shares_sums(trial))  # fmt: skip
     evaluated = _evaluating(runs, plan, there)
     return spent + evaluated, alone + evaluated
+
+
+def _shares_sums(trial: Done) -> bool:
+    """As `Trial.shares_sums`."""
+    return trial.asked["propagate"] == "dense" and trial.asked.get("permute", "none") == "none"
 
 
 def _of(trial: Done, part: str) -> str:

@@ -17,8 +17,8 @@ from typing import Literal, get_args
 
 from calprune.config import identity
 
-Field = Literal["model", "calibration", "method", "pattern", "allocation", "propagate", "token_weights", "num_samples",
-                "evaluation"]  # fmt: skip
+Field = Literal["model", "calibration", "method", "pattern", "allocation", "propagate", "token_weights", "permute",
+                "num_samples", "evaluation"]  # fmt: skip
 FIELDS: tuple[Field, ...] = get_args(Field)
 Setting = Mapping[Field, str]  # what a result has in each of these
 
@@ -34,6 +34,7 @@ class Selection:
     allocation: tuple[str, ...] = ()
     propagate: tuple[str, ...] = ()
     token_weights: tuple[str, ...] = ()
+    permute: tuple[str, ...] = ()
     num_samples: tuple[str, ...] = ()
     evaluation: tuple[str, ...] = ()
 

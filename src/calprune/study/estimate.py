@@ -23,7 +23,7 @@ def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: 
     judged = sum(asked.values())
     operations = math.fsum(2.0 * sizes[trial.model] * judged for trial in trials)
     collected = {(t.model, t.set_id): t for t in trials if t.recipe}
-    alone = [t for t in trials if t.recipe and t.propagate == "pruned"]
+    alone = [t for t in trials if t.recipe and not t.shares_sums]
     for trial in [*collected.values(), *alone, *alone]:
         assert trial.recipe is not None
         operations += 2.0 * sizes[trial.model] * _length(trial.recipe)

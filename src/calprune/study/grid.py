@@ -11,9 +11,11 @@ from calprune.attention import EVEN
 from calprune.blocks import Propagate
 from calprune.calibration.sources import find_source
 from calprune.calibration.spec import Recipe, parse_spec, write_recipe
+from calprune.collect import Counting
 from calprune.config import ConfigError, identity, plain
 from calprune.methods import Method, parse_method
-from calprune.pattern import Pattern, parse_pattern
+from calprune.pattern import KeepNofM, Pattern, parse_pattern
+from calprune.permutation import NEVER
 from calprune.study.claims import Claim, Field, Setting
 from calprune.study.evaluations import Evaluation
 
@@ -63,7 +65,10 @@ class Grid:
     num_samples: tuple[int, ...] = (128,)  # amounts of data: sequences
     max_seq_length: int = 512
     draws: int = 3
+    permute: tuple[str, ...] = (NEVER,)  # how channels are ordered beforehand, for n:m; other patterns have no order
     ignore: tuple[str, ...] = ()
+    min_expert_tokens: int = Counting.min_expert_tokens
+    all_experts: bool = False
     min_coverage: float = 0.5
     dtype: str | None = None  # None: as the model is stored
 
@@ -75,6 +80,7 @@ class Grid:
             "allocations",
             "propagate",
             "token_weights",
+            "permute",
             "num_samples",
             "variants",
         )
@@ -83,6 +89,9 @@ class Grid:
                 raise ConfigError(f"{name}: expected one at least")
         if self.draws < 1:
             raise ConfigError(f"draws: expected 1 or more; got {self.draws}")
+        Counting(self.min_expert_tokens, self.all_experts)  # says what is wrong
+        if self.permute != (NEVER,) and not any(isinstance(parse_pattern(p), KeepNofM) for p in self.patterns):
+            raise ConfigError(f"permute: channels are permuted for a pattern like 2:4, not {', '.join(self.patterns)}")
 
     def sets(self) -> list[Calibration]:
         """Its calibrations in each format and each variant."""
@@ -102,6 +111,7 @@ class Cell:
     allocation: Allocation
     propagate: Propagate
     token_weights: str  # as the study writes them
+    permute: str  # as the study writes it
     grid: Grid
     names: tuple[str, str, str]  # method, pattern and allocation as the study writes them
     refine_on: Recipe | None = None  # where the method trains on another set than it prunes by
@@ -117,6 +127,7 @@ class Cell:
             "allocation": self.names[2],
             "propagate": self.propagate,
             "token_weights": self.token_weights,
+            "permute": self.permute,
             "num_samples": str(self.recipe.num_samples) if self.recipe else "",
         }
 
@@ -126,6 +137,7 @@ class Cell:
         named += [self.names[2]] if self.names[2] != "uniform" else []
         named += [self.propagate] if self.propagate != "dense" else []
         named += [self.token_weights] if self.token_weights != EVEN else []
+        named += [f"permuted by {self.permute}"] if self.permute != NEVER else []
         return " ".join([*named, f"draw {self.recipe.seed}"] if self.recipe else named)
 
 
@@ -148,7 +160,8 @@ class Study:
                 recipes = [write_recipe(recipe) for recipe in (cell.recipe, cell.refine_on) if recipe]
                 parts = [cell.method, cell.pattern, cell.allocation]
                 key = identity([cell.model, recipes, *map(plain, parts), cell.propagate, cell.token_weights,
-                                list(grid.ignore), grid.min_coverage, grid.dtype])  # fmt: skip
+                                cell.permute, list(grid.ignore), grid.min_expert_tokens, grid.all_experts,
+                                grid.min_coverage, grid.dtype])  # fmt: skip
                 if key not in seen:
                     seen.add(key)
                     yield cell
@@ -164,15 +177,17 @@ def _cells(grid: Grid) -> Iterator[Cell]:
     for model in grid.models:
         for names in ((m, p, a) for m in grid.methods for p in grid.patterns for a in grid.allocations):
             method, pattern, allocation = parse_method(names[0]), parse_pattern(names[1]), parse_allocation(names[2])
+            orders = grid.permute if isinstance(pattern, KeepNofM) else (NEVER,)
             if not reads_data(method, allocation):
-                yield Cell(model, None, None, method, pattern, allocation, "dense", EVEN, grid, names)
+                for order in orders:
+                    yield Cell(model, None, None, method, pattern, allocation, "dense", EVEN, order, grid, names)
                 continue
             for one in calibrations:
                 for amount, seed in ((n, s) for n in grid.num_samples for s in range(grid.draws)):
                     recipe = one.recipe(amount, grid.max_seq_length, seed)
                     trained = one.refine_on.recipe(amount, grid.max_seq_length, seed) if one.refine_on else None
-                    for propagate, weights in itertools.product(grid.propagate, grid.token_weights):
-                        how = (method, pattern, allocation, propagate, weights)
+                    for chosen in itertools.product(grid.propagate, grid.token_weights, orders):
+                        how = (method, pattern, allocation, *chosen)
                         yield Cell(model, one, recipe, *how, grid, names, trained)
 
 

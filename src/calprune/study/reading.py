@@ -29,6 +29,7 @@ from calprune.calibration.set import is_set
 from calprune.config import ConfigError, UserError, did_you_mean, read
 from calprune.methods import parse_method
 from calprune.pattern import parse_pattern
+from calprune.permutation import parse_permute
 from calprune.refine import Refinement
 from calprune.study.claims_reading import check_claims, read_claims
 from calprune.study.evaluations import parse_evaluation
@@ -39,6 +40,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "patterns": parse_pattern,
     "allocations": parse_allocation,
     "token_weights": parse_token_weights,
+    "permute": parse_permute,
 }
 
 
@@ -80,9 +82,21 @@ def parse_study(text: str, where: str) -> Study:
     similarity = tuple(map(str, _several(data.get("similarity", []))))
     claims = read_claims(data.get("claims", []), where)
     study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims)
+    _check_told_apart(study, where)
     if claims:
         check_claims(claims, study.settings(), where)
     return study
+
+
+def _check_told_apart(study: Study, where: str) -> None:
+    """Raise ConfigError for two trials whose results would be taken for draws of one setting."""
+    seen = set()
+    for cell in study.cells():
+        key = (*cell.setting.values(), cell.recipe.seed if cell.recipe else None)
+        if key in seen:
+            raise ConfigError(f"{where}: grids: two of them have {cell.label!r}, and not the same trial: give the "
+                              "calibration another label in one")  # fmt: skip
+        seen.add(key)
 
 
 def _read_grid(data: dict[str, Any], where: str) -> Grid:

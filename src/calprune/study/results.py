@@ -41,13 +41,14 @@ class Result:
     dense_items: tuple[float, ...]
     chance: float | None  # the value of guessing, for accuracies
     token_weights: str = "even"  # how often a token counts, beside what the set says
+    permute: str = "none"  # how n:m's channels were ordered beforehand
     sources: tuple[str, ...] = ()  # of the calibration's text, by name; empty: as its label says
 
     @property
     def cell(self) -> tuple[str, ...]:
         """What is the same for all draws."""
         named = (self.model, self.calibration, self.method, self.pattern, self.allocation, self.propagate)
-        return (*named, self.token_weights, str(self.num_samples))
+        return (*named, self.token_weights, self.permute, str(self.num_samples))
 
     @property
     def setting(self) -> Setting:
@@ -136,7 +137,7 @@ def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Resu
             draw=asked["draw"], evaluation=found["evaluation"], metric=found["metric"],
             capability=found["capability"], value=_value(found), items=tuple(found["items"]), dense=_value(dense),
             dense_items=tuple(dense["items"]), chance=found.get("chance"),
-            token_weights=asked.get("token_weights", "even"),
+            token_weights=asked.get("token_weights", "even"), permute=asked.get("permute", "none"),
             sources=tuple(dict.fromkeys(part["source"] for part in parts)),
         )  # fmt: skip
 

@@ -107,7 +107,7 @@ class Queue:
 
     def needs(self, trial: Trial) -> Needs:
         """The sums that this trial reads, and those after it that can share its collection."""
-        group = [one for one in self.left if group_of(one) == group_of(trial) and one.propagate == trial.propagate]
+        group = [one for one in self.left if group_of(one) == group_of(trial) and one.shares_sums == trial.shares_sums]
         return max(map(needs_of, group), key=LADDER.index)
 
     def leave(self, trial: Trial) -> None:

@@ -124,7 +124,7 @@ class Session:
         if trial.recipe is None:
             return None
         made = self._set_of(trial.set_id, trial.recipe, one)
-        if trial.propagate == "pruned":
+        if not trial.shares_sums:
             return made
         key = (one.loaded.id, made.id, trial.counting)
         if self._sums is None or self._sums[0] != key or LADDER.index(self._sums[1].needs) < LADDER.index(needs):

@@ -15,8 +15,8 @@ from calprune.study.folder import Runs
 from calprune.study.results import Result, read
 
 TRACKERS = ("mlflow", "trackio", "wandb")
-SETTINGS = ("model", "calibration", "method", "pattern", "allocation", "propagate", "token_weights", "num_samples",
-            "draw")  # fmt: skip
+SETTINGS = ("model", "calibration", "method", "pattern", "allocation", "propagate", "token_weights", "permute",
+            "num_samples", "draw")  # fmt: skip
 
 
 def find_tracker(name: str) -> ModuleType:

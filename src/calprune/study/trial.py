@@ -14,6 +14,7 @@ from calprune.config import UserError, identity, plain
 from calprune.methods import Method, parse_method
 from calprune.models import Model
 from calprune.pattern import Pattern, parse_pattern
+from calprune.permutation import NEVER, parse_permute
 from calprune.pruning import Pruning
 from calprune.stats import LADDER, Needs
 from calprune.study.grid import Cell
@@ -42,6 +43,9 @@ class Trial:
     label: str
     refine_id: str | None = None  # by contents: the set that the method trains on, where it is another
     refine_on: Recipe | None = None
+    permute: str = NEVER  # as the study writes it
+    min_expert_tokens: int = Counting.min_expert_tokens
+    all_experts: bool = False
 
     @property
     def id(self) -> str:
@@ -49,16 +53,23 @@ class Trial:
         parts = [plain(one) for one in (self.method, self.pattern, self.allocation)]
         more: list[Any] = [self.refine_id] if self.refine_id else []
         more += [plain(self.counting)] if self.counting.told() else []
+        more += [{"permute": self.permute}] if self.permute != NEVER else []
         how = [parts, self.propagate, list(self.ignore), self.dtype]
         return identity([VERSION, self.model_id, self.set_id, *how, *more])
 
     @property
     def counting(self) -> Counting:
-        return Counting(token_weights=parse_token_weights(self.token_weights))
+        return Counting(self.min_expert_tokens, self.all_experts, parse_token_weights(self.token_weights))
+
+    @property
+    def shares_sums(self) -> bool:
+        """Whether it prunes by sums of the dense model as it is, which serve other trials too."""
+        return self.propagate == "dense" and self.permute == NEVER
 
     def job(self) -> Pruning:
         return Pruning(self.method, self.pattern, ignore=self.ignore, propagate=self.propagate,
-                       min_coverage=self.min_coverage, allocation=self.allocation, counting=self.counting)  # fmt: skip
+                       min_coverage=self.min_coverage, allocation=self.allocation, counting=self.counting,
+                       permute=parse_permute(self.permute))  # fmt: skip
 
     def written(self) -> dict[str, Any]:
         """Plain data for trial.json, which `read_trial` reads."""
@@ -76,6 +87,9 @@ class Trial:
             "allocation": self.names[2],
             "propagate": self.propagate,
             "token_weights": self.token_weights,
+            "permute": self.permute,
+            "min_expert_tokens": self.min_expert_tokens,
+            "all_experts": self.all_experts,
             "ignore": list(self.ignore),
             "min_coverage": self.min_coverage,
             "dtype": self.dtype,
@@ -94,26 +108,27 @@ def trial_of(cell: Cell, model: Model, tokenizer: str, data_root: Path | None) -
     return Trial(
         cell.model, model.id, cell.calibration.label if cell.calibration else "none", set_id, cell.recipe, cell.method,
         cell.pattern, cell.allocation, cell.propagate, cell.token_weights, grid.ignore, grid.min_coverage, grid.dtype,
-        cell.names, cell.label, refine_id, cell.refine_on,
+        cell.names, cell.label, refine_id, cell.refine_on, cell.permute, grid.min_expert_tokens, grid.all_experts,
     )  # fmt: skip
 
 
 def read_trial(data: dict[str, Any], where: str) -> Trial:
     """The trial that trial.json holds."""
     names = (data["method"], data["pattern"], data["allocation"])
-    refine_on = data.get("refine_on")  # not there in what was planned before studies could say it
+    refine_on = data.get("refine_on")  # not there in what was planned before studies could say it, and so are others
+    later = {name: data[name] for name in ("permute", "min_expert_tokens", "all_experts") if name in data}
     return Trial(
         data["model"]["name"], data["model"]["id"], data["calibration"], data["set"],
         read_recipe(data["recipe"], where) if data["recipe"] else None, parse_method(names[0]), parse_pattern(names[1]),
         parse_allocation(names[2]), data["propagate"], data.get("token_weights", EVEN), tuple(data["ignore"]),
         data["min_coverage"], data["dtype"], names, data["label"], data.get("refine_set"),
-        read_recipe(refine_on, where) if refine_on else None,
+        read_recipe(refine_on, where) if refine_on else None, **later,
     )  # fmt: skip
 
 
 def group_of(trial: Trial) -> tuple:
     """What trials have in common that can share a loaded model, a built set and its sums."""
-    return (trial.model_id, trial.dtype, trial.set_id, trial.token_weights)
+    return (trial.model_id, trial.dtype, trial.set_id, trial.counting)
 
 
 def needs_of(trial: Trial) -> Needs:
