@@ -1,4 +1,4 @@
-"""Is a method's fit to its calibration data worth anything elsewhere? Errors of layers, on five kinds of inputs.
+"""Is a method's fit to its calibration data worth anything elsewhere? Errors of layers, on four kinds of inputs.
 
     python benchmarks/layer_errors.py --data-root DATA
 
@@ -9,7 +9,6 @@ what the dense model gives on
     fit      the tokens that it was pruned by
     other    as many of c4, another draw
     judged   as many of WikiText-2, the first half of what the study judges by
-    rest     those of `judged` but the first of each sequence, which the model uses as an attention sink
     own      those of `other`, as the blocks before that are pruned alike give them (where it is asked for)
 
 One draw: there are no intervals. Writes benchmarks/layer_errors.md after each case.
@@ -44,7 +43,7 @@ CASES = {
     "60%/row": ["ria"],
     "2:4": ["wanda", "sparsegpt", "rose", "dsnot(start=wanda)", "admm", "alps", "sparsegpt(damping=0.1)"],
 }
-OWN = {("wanda", "60%"), ("sparsegpt", "60%"), ("gptq", "0%"), ("round_to_nearest", "0%")}
+OWN = {("wanda", "60%"), ("sparsegpt", "60%")}
 Sums = dict[str, BlockStats]
 
 
@@ -70,14 +69,7 @@ def main() -> None:
                   for seed in (0, 1))  # fmt: skip
     documents = open_text("wikitext2", model.tokenizer, root).documents
     judged = CalibrationSet.from_tokens(windows_of(documents, model.tokenizer, 256, 4096))
-    rest = torch.ones(judged.tokens.shape)
-    rest[:, 0] = 0
-    texts = {
-        "fit": fit,
-        "other": other,
-        "judged": judged,
-        "rest": CalibrationSet.from_tokens(judged.tokens, weights=rest),
-    }
+    texts = {"fit": fit, "other": other, "judged": judged}
     sums = {name: collected(model, text, blocks) for name, text in texts.items()}
     rows = []
     for pattern, methods in CASES.items():
@@ -134,7 +126,7 @@ def _mean(model: Model, blocks: list[str], before: dict[tuple[str, str], Tensor]
 
 def write(rows: list[str]) -> None:
     heads = ["# Errors of layers, and of what they were not fitted to", "", *(__doc__ or "").splitlines()[2:], ""]
-    table = ["| method | pattern | fit | other | judged | rest | own |", "|---|---|---:|---:|---:|---:|---:|", *rows]
+    table = ["| method | pattern | fit | other | judged | own |", "|---|---|---:|---:|---:|---:|", *rows]
     (HERE / "layer_errors.md").write_text("\n".join([*heads, *table]) + "\n")
 
 
