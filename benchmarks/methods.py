@@ -185,8 +185,8 @@ def solve_table() -> list[str]:
         "",
         "Random weights and correlated inputs, processor milliseconds on one thread, the factor of H made beforehand.",
         f"The goal was {GOAL} times; missed at {', '.join(short) or 'none'}. On a GPU: gpu.md.",
-        f"The products that update the columns to the right of each block, as the loop does, take {products(*SHAPES[-1]):.0f} "
-        f"ms at {SHAPES[-1][0]} x {SHAPES[-1][1]} by themselves.",
+        "The products that update the columns to the right of each block, as the loop does, take "
+        f"{products(*SHAPES[-1]):.0f} ms at {SHAPES[-1][0]} x {SHAPES[-1][1]} by themselves.",
         "",
         "| rows x columns | pattern | column loop, ms | calprune, ms | times faster | same fate |",
         "|-|-|-|-|-|-|",
