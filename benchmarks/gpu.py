@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from methods import column_loop, example, pattern_for, stats_of_noise
+from methods import column_loop, examples, stats_of_noise
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from calprune.blocks import Block, walk
 from calprune.gradients import loss_gradients, output_gradients
-from calprune.methods import METHODS, Method, SparseGPT, parse_method
+from calprune.methods import Method, SparseGPT, parse_method
 from calprune.methods import sparsegpt as sparsegpt_module
 from calprune.pattern import Pattern, parse_pattern
 from calprune.pruning import prune
 from calprune.refine.windows import targets_of
-from calprune.stats import LADDER, InputStats, relative_error
+from calprune.stats import LADDER, GradientSums, InputStats, relative_error
 
 DEVICE = "cuda"
 
@@ -106,12 +106,7 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
     collecting = {"nothing": 0.0, "moments": moments, "gram": gram, "regional": gram + output}
     collecting["gradients"] = collecting["regional"] + loss
     rows = []
-    for name in METHODS:
-        if name in asked.skip:
-            continue
-        method = example(name)
-        wanted = pattern_for(method, pattern)
-        label = name if wanted == pattern else f"{name} at {wanted}"
+    for label, method, wanted in examples(pattern, asked.skip):
         small = block.linears()[0].weight[:64, :512].clone()
         method(small, of_small(small, method), wanted)  # libraries and kernels are there before the clock
         solve, done, error = solved(method, block, stats, wanted, asked.most)
@@ -145,8 +140,6 @@ def of_small(weight: Tensor, method: Method) -> InputStats:
     """Sums of noise for a small matrix, with gradients if the method reads them."""
     stats = stats_of_noise(weight.shape[1]).to(DEVICE)
     if LADDER.index(method.needs) > LADDER.index("gram"):
-        from calprune.stats import GradientSums
-
         sums = GradientSums(1.0, weight.float().square() + 1e-3, weight.float().abs() + 1e-3)
         return stats.of_linear({"output": sums, "loss": sums})
     return stats

@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,7 @@ def methods_table(asked: argparse.Namespace) -> list[str]:
     SparseGPT()(torch.randn(4, 8), stats_of_noise(), parse_pattern("2:4"))  # compiled before the clock
     block, stats, gradients = block_of(asked.calibration, asked.block, Path(root) if root else None)
     times = {}
-    for name in METHODS:
-        if name in asked.skip:
-            continue
-        method = example(name)
-        wanted = pattern_for(method, pattern)
-        label = name if wanted == pattern else f"{name} at {wanted}"
+    for label, method, wanted in examples(pattern, asked.skip):
         times[label] = run(method, block, stats, wanted)
         print(label, times[label], file=sys.stderr, flush=True)
     wanda = times["wanda"][0]
@@ -87,6 +82,15 @@ def stats_of_noise(width: int = 8) -> InputStats:
     stats = InputStats(width, "gram")
     stats.observe(torch.randn(4 * width, width))
     return stats
+
+
+def examples(pattern: Pattern, skip: list[str]) -> Iterator[tuple[str, Method, Pattern]]:
+    """Every method but those, with its label and the pattern that it takes in place of this one."""
+    for name in METHODS:
+        if name not in skip:
+            method = example(name)
+            wanted = pattern_for(method, pattern)
+            yield name if wanted == pattern else f"{name} at {wanted}", method, wanted
 
 
 def example(name: str) -> Method:

@@ -33,6 +33,7 @@ NAMED = {
         "cycles": 50,
         "variance_power": 1.0,
         "threshold": 5e-5,
+        "linears": "all",
     },
     "gblm": {"type": "GBLM", "version": 1, "alpha": 100.0, "norm": "l2"},
     "gptq": {
@@ -58,7 +59,7 @@ NAMED = {
         "seed": 0,
     },
     "ria": {"type": "RIA", "version": 1, "power": 0.5},
-    "rose": {"type": "ROSE", "version": 2, "damping": 0.01, "column_block": 128, "relative_range": 0.5},
+    "rose": {"type": "ROSE", "version": 3, "damping": 0.01, "column_block": 128, "relative_range": 0.5},
     "round_to_nearest": {
         "type": "RoundToNearest",
         "version": 1,
@@ -66,7 +67,7 @@ NAMED = {
         "group_size": 128,
         "symmetric": False,
     },
-    "sparsegpt": {"type": "SparseGPT", "version": 2, "damping": 0.01, "column_block": 128},
+    "sparsegpt": {"type": "SparseGPT", "version": 3, "damping": 0.01, "column_block": 128},
     "sparseswaps": {"type": "SparseSwaps", "version": 1, "start": {"type": "Wanda", "version": 1}, "swaps": 100},
     "wanda": {"type": "Wanda", "version": 1},
     "wanda_plus_plus": {"type": "WandaPlusPlus", "version": 1, "alpha": 100.0},
@@ -106,7 +107,7 @@ def another(value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
-        return {"block": "sub_block", "l2": "l1"}[value]
+        return {"all": "attention", "block": "sub_block", "l2": "l1"}[value]
     if isinstance(value, float):
         return value / 2 or 0.5
     return value + 1

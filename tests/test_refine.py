@@ -209,3 +209,10 @@ def test_options_that_cannot_be_are_one_line(text, said):
     with pytest.raises(ConfigError, match=said) as error:
         parse_method(text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"cross_block": True, "global_propagation": True}])
+def test_a_model_that_was_training_trains_on(options):
+    model = tiny_model("llama").train()
+    prune(model, calibration(), BlockReconstruction(Wanda(), epochs=1, **options), Unstructured(0.5))
+    assert model.training

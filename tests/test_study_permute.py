@@ -42,9 +42,11 @@ def test_they_name_a_trial_where_they_are_not_the_default(material):  # noqa: F8
     unsaid = ids(study_text(material, **BOTH))
     assert len(unsaid) == 4 and ids(study_text(material, **BOTH, **DEFAULTS)) == unsaid
     every = [set(unsaid)]
+    free = set(ids(study_text(material, **BOTH | {"methods": "[magnitude]"})))
+    assert len(free) == 2, "what reads no data counts no tokens"
     for name, other in (("min_expert_tokens", "7"), ("all_experts", "true")):
         found = set(ids(study_text(material, **BOTH, **{name: other})))
-        assert len(found) == 4 and not any(found & before for before in every)
+        assert len(found) == 4 and all(found & before == free for before in every)
         every.append(found)
     both = set(ids(study_text(material, **BOTH, permute="[none, heuristic, assignment]")))
     assert set(unsaid) < both and len(both) == 4 + 2 * 2, "50% has no order of channels, magnitude at 2:4 has"
@@ -105,6 +107,7 @@ def test_how_experts_are_counted_reaches_a_trial(experts, tmp_path):
         ({"min_expert_tokens": "0"}, "min_expert_tokens must be at least 1, got 0"),
         ({"all_experts": "some"}, "all_experts"),
         ({"grids": "[{}, {all_experts: true}]"}, "give the calibration another label in one"),
+        ({"methods": "[magnitude]", "grids": "[{}, {ignore: ['*.o_proj']}]"}, "leave the method out of one"),
     ],
 )
 def test_a_mistake_in_them_is_named(changed, words, material):  # noqa: F811

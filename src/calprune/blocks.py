@@ -144,13 +144,14 @@ def walk(
     go side by side, and neither finds a block away from home.
     """
     name, modules = find_blocks(model)
-    with _evaluating(model):
+    training = model.training  # as the caller has it: another walk may be under way when the first block is asked for
+    with _evaluating(model, training):
         homes = [next(module.parameters()).device for module in modules]
         target = torch.device(device) if device else homes[0]
         batches, arguments = _enter(model, modules, calibration, batch_size, target)
 
     def visit() -> Iterator[Block]:
-        with _evaluating(model):
+        with _evaluating(model, training):
             for i, (module, home) in enumerate(zip(modules, homes, strict=True)):
                 for batch, given in zip(batches, arguments, strict=True):
                     batch.arguments = given[i]
@@ -164,8 +165,8 @@ def walk(
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
+def _evaluating(model: nn.Module, training: bool) -> Iterator[None]:
+    """In evaluation mode inside, in the one that is said afterwards."""
     model.eval()
     try:
         yield

@@ -84,14 +84,15 @@ def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> A
     if name not in known:
         raise ConfigError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
     cls, where = known[name], f"{kind} {name}"
+    types = {f.name: f.type for f in dataclasses.fields(cls)}
     options: dict[str, Any] = {}
     objects: dict[str, Any] = {}
     for keyword in keywords:
         if keyword.arg is None:
             raise _unreadable(kind, text)
         match keyword.value:
-            case ast.Name(id=word) if _takes_a_word(cls, keyword.arg):
-                options[keyword.arg] = {"true": True, "false": False}.get(word, word)
+            case ast.Name(id=bare) if (word := _word(bare, types.get(keyword.arg))) is not None:
+                options[keyword.arg] = word
             case ast.Call() | ast.Name() as inner:
                 objects[keyword.arg] = _build(inner, text, known, kind)
             case value:
@@ -116,9 +117,11 @@ def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> A
         raise ConfigError(f"{where}: {e}") from None
 
 
-def _takes_a_word(cls: type, option: str) -> bool:
-    kinds = {f.name: f.type for f in dataclasses.fields(cls)}
-    return kinds.get(option) in (str, bool) or get_origin(kinds.get(option)) is Literal
+def _word(text: str, kind: Any) -> str | bool | None:
+    """What a bare word means to an option of this type; None: nothing, so it is the name of an object."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text, text)
+    return text if kind is str or get_origin(kind) is Literal else None
 
 
 def _unreadable(kind: str, text: str) -> ConfigError:

@@ -35,7 +35,7 @@ from calprune.pattern import KeepNofM
 How = Literal["heuristic", "assignment"]
 NEVER = "none"
 PERMUTED = "permuted"
-NO_FOLD = "not permuted: no linear before it whose outputs are its inputs, channel by channel"
+NO_FOLD = "not permuted: no linear before it that takes up the order of its inputs"
 NO_GAIN = "not permuted: no order that keeps more was found"
 BEFORE = {  # linear -> those whose outputs it reads channel by channel, beside it in one module
     "c_proj": ("c_fc",),
@@ -75,6 +75,7 @@ class Fold:
     @torch.no_grad()
     def apply(self, order: Int[Tensor, "heads channels"]) -> None:
         """Channel i of each head becomes what channel order[i] was."""
+        order = order.to(self.reader.weight.device)  # the block may be home again
         head, channels = torch.arange(self.heads, device=order.device)[:, None], self.channels
         copies = head * self.queries + torch.arange(self.queries, device=order.device)  # (heads, queries)
         self.reader.write(self.reader.weight[:, (copies[..., None] * channels + order[:, None]).flatten()])

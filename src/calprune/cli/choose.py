@@ -100,7 +100,8 @@ def choose_command(
         write_html(read(out / "runs"), out / "report.html")
         raise NothingToChoose(f"{e}; here is its report: {out / 'report.html'}") from None
     # a page is passed on: its commands name the data root that was typed, and never what CALPRUNE_DATA is here
-    typed = data_root if data_root != Path(os.environ.get("CALPRUNE_DATA", "")) else None
+    here = os.environ.get("CALPRUNE_DATA")
+    typed = None if here and data_root == Path(here) else data_root
     write_whole(out / "report.html", choice_page(choice, read(out / "runs"), typed))
     lines = headline(choice)
     brief = {"format": 1, "winner": choice.winner, "calibration": choice.result.spec, "answer": lines[:2],

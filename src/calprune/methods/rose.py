@@ -33,7 +33,7 @@ class ROSE:
     relative_range: float = 0.5  # of the blocks' losses, above which a matrix is reordered
 
     needs: ClassVar[Needs] = "gram"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self):
         SparseGPT(self.damping, self.column_block)  # refuses what it cannot take
@@ -57,10 +57,9 @@ class ROSE:
         """The columns in the order in which they are pruned, or None where the matrix is not columnar."""
         size = pattern.of if isinstance(pattern, KeepNofM) else self.column_block
         score = weight.abs().float() * stats.norm
-        apart = (
-            [score] if isinstance(pattern, KeepNofM) else score.split(size, dim=1)
-        )  # groups of m compete in any case
-        lost = torch.cat([_lost(part, pattern) for part in apart])  # (in,)
+        # groups of m compete in any case, so for n:m one look at the whole does
+        parts = [score] if isinstance(pattern, KeepNofM) else score.split(size, dim=1)
+        lost = torch.cat([_lost(part, pattern) for part in parts])  # (in,)
         full = len(lost) // size * size
         blocks = lost[:full].view(-1, size)
         total = blocks.sum(1)

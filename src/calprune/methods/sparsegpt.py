@@ -41,7 +41,7 @@ class SparseGPT:
     column_block: int = 128  # the paper's B = B_s: the unstructured mask is chosen for so many columns at a time
 
     needs: ClassVar[Needs] = "gram"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self):
         check_damping(self.damping)
@@ -131,9 +131,8 @@ def compiled(device: str) -> Callable | None:
         return None
     try:
         solve = importlib.import_module(f"calprune.methods.sparsegpt_{library}").solve_columns
-        if device == "cuda":  # Triton compiles when it is called, and numba has done so
-            one = torch.ones(1, 1, device=device)
-            solve(one, one, one.clone(), one, one[0], (0, 0))
+        W, U = (torch.eye(2, device=device) for _ in range(2))
+        solve(W, U.T, W.clone(), W.clone(), U.diagonal(), (0, 0))  # both compile when they are called
     except ImportError:
         return None
     except Exception as e:  # no compiler, no folder for what is compiled, a GPU that Triton does not know

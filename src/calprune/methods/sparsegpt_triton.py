@@ -24,11 +24,7 @@ def solve_columns(
     d: Float[Tensor, "b"],
     rule: tuple[int, int],
 ) -> None:
-    """Prune the columns of a block in place and write what went to E; letters as in sparsegpt.py.
-
-    rule: (keep, of). With of > 0 all but the `keep` best of each `of` columns go, by their scores (w_ij / d_j)² as
-    updated so far, of equal ones the first; with of = 0 `gone` says which go.
-    """
+    """What sparsegpt_numba's does, on a GPU; `gone` is not written."""
     columns, rows = W.shape
     assert W.is_contiguous() and E.is_contiguous(), "they are written in place"
     given = (tensor.contiguous() for tensor in (U, gone, d))

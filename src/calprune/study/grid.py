@@ -159,9 +159,10 @@ class Study:
             for cell in _cells(grid):
                 recipes = [write_recipe(recipe) for recipe in (cell.recipe, cell.refine_on) if recipe]
                 parts = [cell.method, cell.pattern, cell.allocation]
+                of = cell.grid
                 key = identity([cell.model, recipes, *map(plain, parts), cell.propagate, cell.token_weights,
-                                cell.permute, list(grid.ignore), grid.min_expert_tokens, grid.all_experts,
-                                grid.min_coverage, grid.dtype])  # fmt: skip
+                                cell.permute, list(of.ignore), of.min_expert_tokens, of.all_experts,
+                                of.min_coverage, of.dtype])  # fmt: skip
                 if key not in seen:
                     seen.add(key)
                     yield cell
@@ -179,8 +180,9 @@ def _cells(grid: Grid) -> Iterator[Cell]:
             method, pattern, allocation = parse_method(names[0]), parse_pattern(names[1]), parse_allocation(names[2])
             orders = grid.permute if isinstance(pattern, KeepNofM) else (NEVER,)
             if not reads_data(method, allocation):
+                counted = replace(grid, min_expert_tokens=Counting.min_expert_tokens, all_experts=False)
                 for order in orders:
-                    yield Cell(model, None, None, method, pattern, allocation, "dense", EVEN, order, grid, names)
+                    yield Cell(model, None, None, method, pattern, allocation, "dense", EVEN, order, counted, names)
                 continue
             for one in calibrations:
                 for amount, seed in ((n, s) for n in grid.num_samples for s in range(grid.draws)):

@@ -94,8 +94,8 @@ def _check_told_apart(study: Study, where: str) -> None:
     for cell in study.cells():
         key = (*cell.setting.values(), cell.recipe.seed if cell.recipe else None)
         if key in seen:
-            raise ConfigError(f"{where}: grids: two of them have {cell.label!r}, and not the same trial: give the "
-                              "calibration another label in one")  # fmt: skip
+            mend = "give the calibration another label in one" if cell.recipe else "leave the method out of one"
+            raise ConfigError(f"{where}: grids: two of them have {cell.label!r}, and not the same trial: {mend}")
         seen.add(key)
 
 
