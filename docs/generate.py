@@ -83,7 +83,7 @@ def methods_page() -> str:
             f"- paper: {entry['paper']}",
             f"- needs: {entry['needs']}",
         ]
-        options = ", ".join(f"`{name}={value!r}`" for name, value in entry["options"].items())
+        options = ", ".join(f"`{name}={value}`" for name, value in entry["options"].items())
         lines += [f"- options: {options or 'none'}"]
         lines += ["", *(["Prunes nothing, so its pattern is `0%`.", ""] if not entry["prunes"] else [])]
     checked = ["## Sources, and what each was checked against", "", checked_section.section(), ""]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from calprune.config import ConfigError
-from calprune.methods import Refit, parse_method
+from calprune.methods import METHODS, Refit, parse_method
+from calprune.methods.listing import described_methods
 from calprune.pattern import PatternError, parse_pattern
 from tests.test_methods import random_inputs, random_weight
 from tests.test_stats import stats_of
@@ -60,3 +61,10 @@ def test_its_mistake_is_the_one_that_the_page_shows(my_methods):
     with pytest.raises(ConfigError) as raised:
         parse_method("my_methods.swing:Swing(power=-1)")
     assert str(raised.value) in PAGE
+
+
+def test_an_option_is_listed_as_it_can_be_written():
+    for entry in described_methods():
+        given = ", ".join(f"{name}={value}" for name, value in entry["options"].items() if value is not None)
+        if entry["options"].get("start", ...) is not None:  # without a start it is refused
+            assert parse_method(f"{entry['name']}({given})") == METHODS[entry["name"]](), given

@@ -185,7 +185,7 @@ def methods_command(as_json: opt.Json = False) -> None:
     for column in ("what", "options"):
         table.add_column(column, overflow="fold")
     for entry in found:
-        options = ", ".join(f"{name}={value!r}" for name, value in entry["options"].items())
+        options = ", ".join(f"{name}={value}" for name, value in entry["options"].items())
         table.add_row(entry["name"], entry["needs"], entry["idea"], options)
     Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(table)
 

@@ -5,6 +5,7 @@ import inspect
 import re
 from typing import Any
 
+from calprune.config import write_call
 from calprune.methods import METHODS
 
 ID, PLACE = r"(?P<id>arXiv:\d+\.\d+|OpenReview \w+)", r"(?P<place>(eq\.|Algorithms?) [\d-]+( and \d+)?)"
@@ -33,4 +34,4 @@ def _describe(name: str, cls: Any) -> dict[str, Any]:
 
 
 def _written(default: Any) -> Any:
-    return str(default) if dataclasses.is_dataclass(default) else default
+    return write_call(default, METHODS) if dataclasses.is_dataclass(default) else default
