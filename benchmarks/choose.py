@@ -22,18 +22,17 @@ from pathlib import Path
 import torch
 from prune import processor
 
-from calprune.calibration.recipe import make_set
+from calprune.calibration.build import make_set
 from calprune.choosing.job import spec_of
 from calprune.choosing.mixture import exponentiated_gradient, largest, rounded, weighted_mean
 from calprune.choosing.search import spread
-from calprune.choosing.sums import Sums, block_names, collected, in_turn
-from calprune.choosing.transfer import Transfer
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
+from calprune.choosing.transfer import Sums, Transfer, block_names, collected, in_turn
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
-from calprune.models import load
+from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.statistics import Statistics
 
 SOURCES = ("c4", "gsm8k:icl_cot", "redpajama_github")
 TEXTS = {"general": "wikitext2", "mathematics": "gsm8k:icl_cot", "code": "mbpp"}

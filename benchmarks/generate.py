@@ -22,13 +22,12 @@ from pathlib import Path
 import torch
 import transformers
 
-from calprune import models
-from calprune.calibration.asking import parse_strategy
-from calprune.calibration.controls import pydoc_topics
-from calprune.calibration.encode import encode_text
-from calprune.calibration.generate import generate
-from calprune.calibration.sampling import Sampling
-from calprune.calibration.strategies import Writing
+from calprune.models import load as models
+from calprune.text.controls import pydoc_topics
+from calprune.text.encode import encode_text
+from calprune.writing.generate import generate
+from calprune.writing.sampling import Sampling
+from calprune.writing.strategies import Writing, parse_strategy
 
 ONE_BY_ONE = 3  # prompts of the slowest way: enough for a rate
 

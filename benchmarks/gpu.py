@@ -21,14 +21,16 @@ from methods import column_loop, examples, stats_of_noise
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from calprune.blocks import Block, walk
-from calprune.gradients import loss_gradients, output_gradients
-from calprune.methods import Method, SparseGPT, parse_method
+from calprune.layers.blocks import Block, walk
+from calprune.layers.gradients import loss_gradients, output_gradients
+from calprune.layers.inputs import LADDER, GradientSums, InputStats, relative_error
+from calprune.methods import parse_method
 from calprune.methods import sparsegpt as sparsegpt_module
+from calprune.methods.contract import Method
+from calprune.methods.sparsegpt import SparseGPT
 from calprune.pattern import Pattern, parse_pattern
-from calprune.pruning import prune
+from calprune.pruning.job import prune
 from calprune.refine.windows import targets_of
-from calprune.stats import LADDER, GradientSums, InputStats, relative_error
 
 DEVICE = "cuda"
 

@@ -19,20 +19,13 @@ import numpy as np
 import scipy
 from scipy.stats import norm
 
-from calprune.uncertainty import (
-    Estimate,
-    Kept,
-    draws_needed,
-    effect_of_groups,
-    holm,
-    mean_of,
-    mean_retention,
-    paired_by_draw,
-    paired_by_item,
-    rank_correlation,
-    retention,
-    retention_of_perplexity,
-)
+from calprune.uncertainty import retention
+from calprune.uncertainty.difference import holm, paired_by_draw, paired_by_item
+from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.estimate import Estimate, mean_of
+from calprune.uncertainty.power import draws_needed
+from calprune.uncertainty.ranks import rank_correlation
+from calprune.uncertainty.retention import Kept, mean_retention, retention_of_perplexity
 
 DRAWS = (3, 5, 20)
 PAIRS = (5, 7, 10, 13, 20)

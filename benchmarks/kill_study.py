@@ -70,7 +70,7 @@ def material(folder: Path) -> Path:
     import transformers as t
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    from calprune.models import save
+    from calprune.models.load import save
 
     words = ["river", "stone", "lantern", "quiet", "harbour", "seven", "marble", "orchard", "winter", "copper"]
     backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["<s>", *words])}, unk_token="<s>"))
@@ -117,7 +117,7 @@ def kill_worker(study: Path, runs: Path, kills: int, whole: float, moments: rand
                                    stdout=subprocess.DEVNULL)  # fmt: skip
         while done < kills and process.poll() is None:
             time.sleep(moments.uniform(0, whole / 2))
-            workers = [pid for pid in children(process.pid) if "calprune.study.worker" in said(pid)]
+            workers = [pid for pid in children(process.pid) if "calprune.studies.worker" in said(pid)]
             if workers:
                 os.kill(moments.choice(workers), signal.SIGKILL)
                 done += 1

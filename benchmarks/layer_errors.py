@@ -22,17 +22,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from calprune.calibration.recipe import make_set
+from calprune.calibration.build import make_set
 from calprune.calibration.set import CalibrationSet
-from calprune.choosing.sums import block_names
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
-from calprune.linears import linears
-from calprune.methods import Method, parse_method
-from calprune.models import Model, load
+from calprune.choosing.transfer import block_names
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.layers.inputs import InputStats, Needs, relative_error
+from calprune.layers.linears import linears
+from calprune.layers.saved import BlockStats, Statistics
+from calprune.methods import parse_method
+from calprune.methods.contract import Method
+from calprune.models.load import Model, load
 from calprune.pattern import Pattern, parse_pattern
-from calprune.statistics import BlockStats, Statistics
-from calprune.stats import InputStats, Needs, relative_error
 
 HERE = Path(__file__).parent
 JUDGED = (5, 10, 15)

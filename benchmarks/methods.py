@@ -20,16 +20,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calprune.blocks import Block, walk
-from calprune.calibration.recipe import make_set
-from calprune.gradients import loss_gradients, output_gradients
-from calprune.methods import METHODS, Method, SparseGPT, parse_method
-from calprune.methods.sparsegpt import compiled
-from calprune.models import load
+from calprune.calibration.build import make_set
+from calprune.layers.blocks import Block, walk
+from calprune.layers.gradients import loss_gradients, output_gradients
+from calprune.layers.inputs import InputStats, relative_error
+from calprune.layers.products import matmul
+from calprune.methods import METHODS, parse_method
+from calprune.methods.contract import Method
+from calprune.methods.sparsegpt import SparseGPT, compiled
+from calprune.models.load import load
 from calprune.pattern import Pattern, Unstructured, parse_pattern
-from calprune.products import matmul
 from calprune.refine.windows import targets_of
-from calprune.stats import InputStats, relative_error
 
 HERE = Path(__file__).parent
 GOAL = 5  # times faster than a column loop

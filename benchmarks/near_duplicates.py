@@ -46,10 +46,10 @@ def documents(count: int) -> list[str]:
 
 
 def ours(texts: list[str]) -> int:
-    from calprune.calibration.document import Document
-    from calprune.calibration.encode import batches
-    from calprune.calibration.judge import Opening
-    from calprune.calibration.near_duplicates import NearDuplicates
+    from calprune.text.document import Document
+    from calprune.text.encode import batches
+    from calprune.text.filters.contract import Opening
+    from calprune.text.filters.duplicates import NearDuplicates
 
     judge = NearDuplicates(THRESHOLD, NGRAM, PERMUTATIONS).open(Opening())
     kept = 0

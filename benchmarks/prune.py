@@ -21,12 +21,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from calprune.calibration.recipe import make_set
-from calprune.evaluate.perplexity import perplexity
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
-from calprune.linears import find_blocks, linears
-from calprune.models import find_folder, load
+from calprune.calibration.build import make_set
+from calprune.evaluation.perplexity import perplexity
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.layers.linears import find_blocks, linears
+from calprune.models.load import find_folder, load
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".venv-bench/bin/python"

@@ -14,13 +14,13 @@ import time
 import torch
 from safetensors.torch import load_file, save_file
 
-from calprune import models
-from calprune.blocks import walk
 from calprune.calibration.set import CalibrationSet
+from calprune.layers.blocks import walk
+from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
+from calprune.models import load as models
 from calprune.pattern import parse_pattern
-from calprune.pruning import prune
-from calprune.statistics import Statistics
+from calprune.pruning.job import prune
 
 REPEATS = 3
 

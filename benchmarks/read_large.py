@@ -56,8 +56,9 @@ def plain(path: Path) -> None:
 
 def ours(path: Path) -> None:
     """What `calprune calib build` does: every document is considered, 128 sequences of 2048 tokens are drawn."""
-    from calprune.calibration.recipe import build, parse_spec
-    from calprune.models import load_tokenizer
+    from calprune.calibration.build import build
+    from calprune.calibration.recipe import parse_spec
+    from calprune.models.load import load_tokenizer
 
     built = build(parse_spec(str(path)), load_tokenizer("demo"))
     print(built.id, built.counts, file=sys.stderr)

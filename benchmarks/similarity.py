@@ -41,7 +41,7 @@ def corpus(count: int) -> Iterator[list[str]]:
 
 class Ours:
     def __init__(self) -> None:
-        from calprune.calibration.minhash import Signature
+        from calprune.likeness.overlap import Signature
 
         self.made = [Signature(NGRAM, PERMUTATIONS) for _ in range(2)]
 

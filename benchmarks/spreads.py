@@ -20,15 +20,10 @@ import scipy
 sys.path.insert(0, str(Path(__file__).parent))
 from intervals import DRAWS, coverage, percent
 
-from calprune.uncertainty import (
-    Estimate,
-    Weighed,
-    larger_by,
-    luck_per_doubling,
-    ratio_of_luck,
-    spread_between,
-    weighed_sum,
-)
+from calprune.uncertainty.crossed import Weighed
+from calprune.uncertainty.difference import weighed_sum
+from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_luck, spread_between
 
 Stream = np.random.Generator
 World = Callable[[Stream, int], tuple[Estimate, float]]  # stream, draws -> what was found, the truth

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from calprune.report.names import probability, with_interval
-from calprune.study.claims import Claim, NotMeasured
-from calprune.study.claims_reading import read_claims
-from calprune.uncertainty import Estimate
-from calprune.uncertainty.difference import SIGNIFICANCE
+from calprune.studies.claims import Claim, NotMeasured
+from calprune.studies.claims_reading import read_claims
+from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.power import SIGNIFICANCE
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- claims: made by docs/claims_section.py -->\n", "<!-- claims: end -->\n"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from calprune.report.names import with_interval
-from calprune.uncertainty import Estimate
+from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent / "results" / "methods.csv"
 METRICS = ("perplexity", "KL")

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from calprune.calibration.formats import parse_format
-from calprune.calibration.sources import Source, catalogue
+from calprune.text.formats import parse_format
+from calprune.text.source import Source, catalogue
 
 HERE = Path(__file__).parent
 PAGE = HERE / "choosing-calibration-data.md"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from calprune.study.evaluations import OnText
-from calprune.study.grid import Study
-from calprune.study.reading import parse_study, study_text
+from calprune.evaluation.evaluation import OnText
+from calprune.studies.grid import Study
+from calprune.studies.reading import parse_study, study_text
 
 HERE = Path(__file__).parent
 PAGE, FOLDER = HERE / "studies.md", HERE.parent / "studies"

@@ -23,8 +23,8 @@ def data_root() -> Path:
 @pytest.fixture(scope="session")
 def demo_folder() -> Path:
     """The checkpoint of the demo model."""
-    from calprune.config import UserError
-    from calprune.models import find_folder
+    from calprune.base.values import UserError
+    from calprune.models.load import find_folder
 
     try:
         return find_folder("demo")

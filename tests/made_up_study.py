@@ -3,7 +3,7 @@
 import math
 import random
 
-from calprune.study.results import Failure, Result, Results, Similarity
+from calprune.studies.results import Failure, Result, Results, Similarity
 
 SOURCES = ("c4", "gsm8k:icl", "wikitext2", "slimpajama")
 EVALUATIONS = (("perplexity(wikitext2)", "perplexity", "general"), ("kl(gsm8k)", "kl", "mathematics"),

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from calprune.choosing.choice import Choice
+from calprune.choosing.answer import Choice
 from calprune.choosing.choose import choose
 from calprune.choosing.question import Question, parse_capabilities
 from calprune.methods import parse_method
-from calprune.models import save
+from calprune.models.load import save
 from calprune.pattern import parse_pattern
-from calprune.study.session import Knobs
+from calprune.studies.session import Knobs
 from tests.families import CONFIGS, random_model
 from tests.tiny import toy_tokenizer
 

@@ -8,15 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calprune.allocation import ALLOCATIONS, DLP, OWL, Alpha, FromFile, Uniform, parse_allocation
-from calprune.allocation.alpha import tail_exponent
+from calprune.allocation import ALLOCATIONS, parse_allocation
+from calprune.allocation.alpha import Alpha, tail_exponent
 from calprune.allocation.budget import AllocationError, DenseBlock, DenseLinear, Share, meet
-from calprune.config import ConfigError, UserError, identity, write_call
-from calprune.methods import Magnitude, Wanda
+from calprune.allocation.dlp import DLP
+from calprune.allocation.from_file import FromFile
+from calprune.allocation.owl import OWL
+from calprune.allocation.uniform import Uniform
+from calprune.base.values import ConfigError, UserError, identity, write_call
+from calprune.layers.inputs import InputStats
+from calprune.layers.saved import Statistics
+from calprune.methods.magnitude import Magnitude
+from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured, parse_pattern
-from calprune.pruning import Pruning, prune
-from calprune.statistics import Statistics
-from calprune.stats import InputStats
+from calprune.pruning.job import Pruning, prune
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 from tests.test_methods import EXACT

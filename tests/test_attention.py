@@ -5,16 +5,17 @@ import torch
 import transformers as t
 from torch import Tensor
 
-from calprune.attention import AttentionConcentration, parse_token_weights
-from calprune.blocks import walk
+from calprune.base.values import ConfigError, UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.collect import Counting
-from calprune.config import ConfigError, UserError
-from calprune.linears import find_blocks
-from calprune.methods import SparseGPT, Wanda
+from calprune.layers.attention import AttentionConcentration, parse_token_weights
+from calprune.layers.blocks import walk
+from calprune.layers.collect import Counting
+from calprune.layers.linears import find_blocks
+from calprune.layers.saved import Statistics
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM
-from calprune.pruning import prune
-from calprune.statistics import Statistics
+from calprune.pruning.job import prune
 from tests.families import CONFIGS, FUSED_EXPERTS, random_model, tiny_model
 from tests.test_blocks import LENGTHS, calibration
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from calprune.blocks import walk
 from calprune.calibration.set import CalibrationSet
-from calprune.linears import ModelError, find_blocks, linears
-from calprune.products import onednn_products, torch_products
-from calprune.stats import StatsError
+from calprune.layers.blocks import walk
+from calprune.layers.inputs import StatsError
+from calprune.layers.linears import ModelError, find_blocks, linears
+from calprune.layers.products import onednn_products, torch_products
 from tests.families import CONFIGS, FUSED_EXPERTS, VOCABULARY, tiny_model
 
 LENGTHS = torch.tensor([24, 7, 13, 24, 2])

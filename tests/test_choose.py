@@ -17,21 +17,22 @@ import torch
 import transformers
 import yaml
 
-from calprune.calibration.recipe import make_set
+from calprune.base.values import ConfigError, UserError
+from calprune.calibration.build import make_set
 from calprune.calibration.set import CalibrationSet
-from calprune.choosing import final
-from calprune.choosing.choice import OVERALL, UNIFORM, Contrast, Halving, Judgement
-from calprune.choosing.clock import Clock
+from calprune.choosing import verdict as final
+from calprune.choosing.answer import OVERALL, UNIFORM, Contrast, Halving, Judgement
 from calprune.choosing.job import Job
-from calprune.choosing.page import commands
-from calprune.choosing.sentences import answer, headline
-from calprune.config import ConfigError, UserError
-from calprune.models import save
+from calprune.choosing.page import answer, commands, headline
+from calprune.choosing.trials import Clock
+from calprune.models.load import save
 from calprune.report.names import number
-from calprune.study.results import read
-from calprune.study.session import Knobs, Session
-from calprune.uncertainty import Estimate, effect_of_groups, holm, paired_by_item, weighed_sum
+from calprune.studies.results import read
+from calprune.studies.session import Knobs, Session
 from calprune.uncertainty.crossed import Weighed
+from calprune.uncertainty.difference import holm, paired_by_item, weighed_sum
+from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.estimate import Estimate
 from tests.small_choice import answer_of, small_question
 from tests.test_study import contents
 
@@ -171,7 +172,7 @@ def test_the_saved_model_is_the_winners_set_pruned_as_asked(chosen, choice_folde
 
 
 def test_the_pages_commands_make_the_same_weights_to_the_bit(chosen, choice_folder, tmp_path, monkeypatch):
-    from calprune.cli import main
+    from calprune.cli.app import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CALPRUNE_DATA", raising=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from calprune.base.store import write_whole
 from calprune.choosing.page import choice_page
-from calprune.store import write_whole
-from calprune.study.results import read
+from calprune.studies.results import read
 from tests.test_report_page import CHROMIUM, CONTRASTS, browser  # noqa: F401  a fixture
 
 in_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium at /usr/bin/chromium")

@@ -9,25 +9,25 @@ from dataclasses import replace
 import pytest
 import torch
 
-from calprune.calibration.compare import agreement
-from calprune.calibration.halves import Rows, enough, halve
-from calprune.calibration.recipe import make_set
-from calprune.choosing import candidates, final
-from calprune.choosing.candidates import Judged, budgets
-from calprune.choosing.choice import UNIFORM, Gate, Search
-from calprune.choosing.clock import Clock
+from calprune.calibration.build import make_set
+from calprune.choosing import verdict as candidates
+from calprune.choosing import verdict as final
+from calprune.choosing.answer import UNIFORM, Gate, Search
 from calprune.choosing.job import Job
 from calprune.choosing.mixture import exponentiated_gradient, largest, rounded, weighted_mean
 from calprune.choosing.search import search
-from calprune.choosing.sums import Sums, collected
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
-from calprune.methods import Wanda
-from calprune.models import load
+from calprune.choosing.transfer import Sums, collected
+from calprune.choosing.trials import Clock
+from calprune.choosing.verdict import Judged, budgets
+from calprune.evaluation.evaluation import OnText, parse_evaluation
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.likeness.sets import Rows, agreement, enough, halve
+from calprune.methods.wanda import Wanda
+from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning import Pruning, prune
-from calprune.study.evaluations import OnText, parse_evaluation
-from calprune.study.session import Knobs
+from calprune.pruning.job import Pruning, prune
+from calprune.studies.session import Knobs
 from tests.small_choice import small_question
 
 SOURCES = ("a", "b", "c")
@@ -228,7 +228,7 @@ def region(windows: torch.Tensor) -> tuple[int, int, int]:
 def test_searching_reads_windows_of_the_search_half_alone(job, monkeypatch):
     """By position: what is read lies in the first half of each text's windows, the verdict's in the second."""
     read: list[torch.Tensor] = []
-    monkeypatch.setattr("calprune.choosing.candidates.DenseReference", _noting(candidates.DenseReference, read))
+    monkeypatch.setattr("calprune.choosing.verdict.DenseReference", _noting(candidates.DenseReference, read))
     monkeypatch.setattr("calprune.choosing.search.in_turn", lambda windows: read.append(windows) or _in_turn(windows))
     gate = gate_of(job)
     found = search(job, gate)
@@ -246,7 +246,7 @@ def _noting(kind, read):
 
 
 def _in_turn(windows):
-    from calprune.choosing.sums import in_turn
+    from calprune.choosing.transfer import in_turn
 
     return in_turn(windows)
 
@@ -261,7 +261,7 @@ def test_the_verdicts_evaluation_reads_just_the_second_half(job):
 
 @pytest.mark.parametrize("skip", [0, 16, 40, 64])
 def test_skipping_tokens_leaves_out_the_windows_that_fit_into_them(loaded, skip):
-    from calprune.calibration.document import Document
+    from calprune.text.document import Document
 
     documents = [Document(f"{i:04d}", str(i)) for i in range(40)]
     everything = windows_of(documents, loaded.tokenizer, 16)
@@ -271,7 +271,7 @@ def test_skipping_tokens_leaves_out_the_windows_that_fit_into_them(loaded, skip)
 
 
 def test_an_evaluation_that_skips_nothing_is_named_as_before_there_was_skipping():
-    from calprune.config import plain
+    from calprune.base.values import plain
 
     assert "skip" not in plain(OnText("kl", "c4")) and plain(OnText("kl", "c4", skip=512))["skip"] == 512
 

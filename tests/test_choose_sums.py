@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from calprune.calibration.halves import Rows
-from calprune.choosing.sums import Sums, block_names, collected, in_turn
-from calprune.choosing.transfer import Transfer, transfer_table
-from calprune.linears import find_blocks
+from calprune.choosing.transfer import Sums, Transfer, block_names, collected, in_turn, transfer_table
+from calprune.layers.linears import find_blocks
+from calprune.layers.saved import Statistics
+from calprune.likeness.sets import Rows
 from calprune.methods import parse_method
-from calprune.models import Model
+from calprune.models.load import Model
 from calprune.pattern import parse_pattern
-from calprune.statistics import Statistics
 from tests.families import VOCABULARY, tiny_model
 from tests.tiny import toy_tokenizer
 

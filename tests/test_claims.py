@@ -8,15 +8,16 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from calprune.config import ConfigError
-from calprune.report import write_claims
+from calprune.base.values import ConfigError
 from calprune.report.claims import judge
+from calprune.report.files import write_claims
 from calprune.report.findings import Findings
 from calprune.report.tabulate import tables
-from calprune.study.claims import KINDS, matches
-from calprune.study.claims_reading import check_claims, read_claims
-from calprune.study.results import Result, Results, Similarity
-from calprune.uncertainty import Weighed, paired_by_item, weighed_sum
+from calprune.studies.claims import KINDS, matches
+from calprune.studies.claims_reading import check_claims, read_claims
+from calprune.studies.results import Result, Results, Similarity
+from calprune.uncertainty.crossed import Weighed
+from calprune.uncertainty.difference import paired_by_item, weighed_sum
 from tests.made_up_study import made_up
 
 SOURCES = ("c4", "pile", "oscar", "wiki", "code")

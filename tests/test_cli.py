@@ -12,9 +12,9 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from calprune.cli import main
+from calprune.cli.app import main
 from calprune.methods import METHODS
-from calprune.models import save
+from calprune.models.load import save
 from tests.tiny import toy_tokenizer
 
 WORDS = "the cat sat on a mat and saw that the dog had come home again before the rain. "

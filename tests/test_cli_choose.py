@@ -13,17 +13,17 @@ from unittest.mock import Mock
 
 import pytest
 
+from calprune.base.values import UserError
 from calprune.choosing import choose as choosing
-from calprune.choosing import final, question
-from calprune.choosing.clock import parse_budget, told
-from calprune.choosing.page import choice_page, commands
+from calprune.choosing import question
+from calprune.choosing import verdict as final
+from calprune.choosing.page import choice_page, commands, headline
 from calprune.choosing.question import Question, check_apart, parse_capabilities
-from calprune.choosing.sentences import headline
+from calprune.choosing.trials import parse_budget, told
 from calprune.cli.choose import choose_command
-from calprune.config import UserError
-from calprune.methods import Wanda
+from calprune.methods.wanda import Wanda
 from calprune.pattern import Unstructured
-from calprune.study.results import read
+from calprune.studies.results import read
 from tests.test_cli import run  # noqa: F401  a fixture
 
 FOR = "prose=1 sums=2"

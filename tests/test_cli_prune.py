@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from calprune.models import save
+from calprune.models.load import save
 from tests.families import tiny_model
 from tests.test_cli import SHORT, WORDS, run, text, tiny_folder  # noqa: F401  fixtures
 from tests.tiny import toy_tokenizer

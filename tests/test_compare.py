@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from calprune.calibration.compare import Comparison, compare_input
-from calprune.calibration.compared import tell
-from calprune.calibration.distance import Energy, bures, coverage, frobenius
-from calprune.calibration.halves import Overlap, enough, halve
+from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.config import UserError
-from calprune.methods import Method, parse_method
+from calprune.layers.inputs import InputStats
+from calprune.likeness.distance import Energy, bures, coverage, frobenius
+from calprune.likeness.sets import Comparison, Overlap, compare_input, enough, halve
+from calprune.likeness.verdict import tell
+from calprune.methods import parse_method
+from calprune.methods.contract import Method
 from calprune.pattern import parse_pattern
-from calprune.pruning import Pruning, prune
-from calprune.stats import InputStats
+from calprune.pruning.job import Pruning, prune
 from tests.families import VOCABULARY, tiny_model
 from tests.test_cli import run, text, tiny_folder  # noqa: F401  (fixtures)
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from calprune.config import ConfigError, choice, identity, parse_call, plain, read, rng, write_call
+from calprune.base.values import ConfigError, choice, identity, parse_call, plain, read, rng, write_call
 from calprune.methods import parse_method
 
 

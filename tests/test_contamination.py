@@ -6,14 +6,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from calprune.calibration.check import check_set
-from calprune.calibration.contamination import USUAL, Evaluations
-from calprune.calibration.document import Document
-from calprune.calibration.filtering import read_filters
-from calprune.calibration.judge import Opening
-from calprune.calibration.recipe import build, parse_spec
+from calprune.base.values import ConfigError, UserError, rng
+from calprune.calibration.build import build
+from calprune.calibration.describe import check_set
+from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet
-from calprune.config import ConfigError, UserError, rng
+from calprune.text.document import Document
+from calprune.text.filters.contamination import USUAL, Evaluations
+from calprune.text.filters.contract import Opening
+from calprune.text.filters.reading import read_filters
 from tests.tiny import toy_tokenizer
 
 QUESTION = "A ferry with nine cabins leaves the old pier at dawn, and each cabin holds four sleepy gulls. How many?"
@@ -151,8 +152,8 @@ def test_what_is_no_evaluation_set_is_said(name, told, tmp_path):
 def test_gsm8ks_own_test_rows_are_found_and_its_training_rows_are_nearly_all_clear(data_root):
     known = Evaluations(["gsm8k"], data_root)
     assert known.sets[0].examples == 1319
-    from calprune.calibration.formats import parse_format
-    from calprune.calibration.sources import find_source
+    from calprune.text.formats import parse_format
+    from calprune.text.source import find_source
 
     source = find_source("gsm8k")
     test = [d.text for d in source.documents(parse_format("single"), "evaluation", data_root=data_root)]

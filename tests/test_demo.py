@@ -8,9 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import calprune
 from calprune.demo import METHODS, PATTERNS, Demo, Row, table
-from calprune.evaluate.perplexity import perplexity
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
+from calprune.evaluation.perplexity import perplexity
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
 
 pytestmark = pytest.mark.demo
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from calprune.allocation.owl import OWL
-from calprune.attention import AttentionConcentration
-from calprune.collect import Counting
-from calprune.linears import find_blocks, linears
+from calprune.layers.attention import AttentionConcentration
+from calprune.layers.collect import Counting
+from calprune.layers.inputs import InputStats
+from calprune.layers.linears import find_blocks, linears
 from calprune.methods import METHODS, parse_method
 from calprune.pattern import KeepNofM, Unstructured, parse_pattern
-from calprune.pruning import prune
-from calprune.stats import InputStats
+from calprune.pruning.job import prune
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 from tests.test_methods import example, full_stats, random_inputs, random_weight

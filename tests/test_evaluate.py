@@ -11,16 +11,16 @@ from transformers import PreTrainedTokenizerFast
 
 import calprune.cli.evaluate
 import calprune.cli.prune  # noqa: F401 (a program of one command takes no command's name)
-from calprune.calibration.document import Document
+from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.cli import main
-from calprune.config import UserError
-from calprune.evaluate.divergence import DenseReference
-from calprune.evaluate.head import HEAD_NUMBERS, Head
-from calprune.evaluate.perplexity import perplexity
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
-from calprune.models import save
+from calprune.cli.app import main
+from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.perplexity import perplexity
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.models.head import HEAD_NUMBERS, Head
+from calprune.models.load import save
+from calprune.text.document import Document
 from tests.families import CONFIGS, VOCABULARY, tiny_model
 
 WORDS = [f"w{i}" for i in range(VOCABULARY - 4)]
@@ -114,7 +114,7 @@ def test_batches_change_nothing(batch_size):
 def test_few_logits_at_a_time_change_nothing(family, monkeypatch):
     dense, pruned, windows = tiny_model(family), tiny_model(family, seed=1), some_windows()
     whole = perplexity(dense, windows).nats, DenseReference(dense, windows).divergence(pruned).nats
-    monkeypatch.setattr("calprune.evaluate.head.HEAD_NUMBERS", 7 * VOCABULARY)
+    monkeypatch.setattr("calprune.models.head.HEAD_NUMBERS", 7 * VOCABULARY)
     assert list(Head(dense).pieces(15)) == [slice(0, 7), slice(7, 14), slice(14, 15)]
     assert perplexity(dense, windows).nats == pytest.approx(whole[0], rel=1e-5)
     assert DenseReference(dense, windows).divergence(pruned).nats == pytest.approx(whole[1], rel=1e-5)

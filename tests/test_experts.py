@@ -6,16 +6,17 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
-from calprune.blocks import walk
+from calprune.base.values import ConfigError, UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.collect import Counting
-from calprune.config import ConfigError, UserError
-from calprune.experts import is_fused
-from calprune.linears import find_blocks, linears
-from calprune.methods import SparseGPT, Wanda
+from calprune.layers.blocks import walk
+from calprune.layers.collect import Counting
+from calprune.layers.experts import is_fused
+from calprune.layers.linears import find_blocks, linears
+from calprune.layers.saved import Statistics
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning import Pruning, prune
-from calprune.statistics import Statistics
+from calprune.pruning.job import Pruning, prune
 from tests.families import FUSED_EXPERTS, VOCABULARY, tiny_model
 from tests.test_blocks import LENGTHS, calibration
 

@@ -5,19 +5,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from calprune.blocks import walk
 from calprune.calibration.set import CalibrationSet
-from calprune.collect import Counting
-from calprune.experts import is_fused
-from calprune.gradients import loss_gradients, output_gradients
-from calprune.linears import find_blocks, linears
-from calprune.methods import GBLM, BlockReconstruction, PrunerZero, Wanda, WandaPlusPlus
+from calprune.layers.blocks import walk
+from calprune.layers.collect import Counting
+from calprune.layers.experts import is_fused
+from calprune.layers.gradients import loss_gradients, output_gradients
+from calprune.layers.inputs import GradientSums, StatsError
+from calprune.layers.linears import find_blocks, linears
+from calprune.methods.block_reconstruction import BlockReconstruction
+from calprune.methods.gblm import GBLM
+from calprune.methods.pruner_zero import PrunerZero
 from calprune.methods.regional import Regional
+from calprune.methods.wanda import Wanda
+from calprune.methods.wanda_plus_plus import WandaPlusPlus
 from calprune.pattern import KeepNofM
-from calprune.pruning import prune
+from calprune.pruning.job import prune
 from calprune.refine.training import error_of
 from calprune.refine.windows import targets_of
-from calprune.stats import GradientSums, StatsError
 from tests.families import FUSED_EXPERTS, tiny_model
 from tests.test_blocks import calibration
 from tests.test_gradients import assert_sums, counts, weighted

@@ -8,12 +8,11 @@ import torch
 from transformers import DataCollatorWithPadding, default_data_collator
 from typer.testing import CliRunner
 
+from calprune.base.values import UserError
 from calprune.calibration import export as exporting
 from calprune.calibration.export import export
-from calprune.calibration.provenance import Drawn, Piece
-from calprune.calibration.set import CalibrationSet, tokenizer_hash
+from calprune.calibration.set import CalibrationSet, Drawn, Piece, tokenizer_hash
 from calprune.cli import app
-from calprune.config import UserError
 from tests.tiny import toy_tokenizer
 
 datasets = pytest.importorskip("datasets")
@@ -109,8 +108,8 @@ def test_an_export_that_breaks_off_leaves_nothing(given, tokenizer, tmp_path, to
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("calprune.store.os.rename", full)
-    monkeypatch.setattr("calprune.store.os.replace", full)
+    monkeypatch.setattr("calprune.base.store.os.rename", full)
+    monkeypatch.setattr("calprune.base.store.os.replace", full)
     with pytest.raises(UserError, match="disk is full"):
         export(given, tokenizer, to, tmp_path / "set")
     assert list(tmp_path.iterdir()) == []

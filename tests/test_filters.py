@@ -14,14 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from calprune.calibration.document import Document
-from calprune.calibration.filtering import filtered, parse_filter, read_filters, write_filter
-from calprune.calibration.filters import FILTERS, Language, MaxWords, MinWords, Perplexity, Repetition
-from calprune.calibration.judge import Opening
-from calprune.calibration.near_duplicates import NearDuplicates, shingles
-from calprune.calibration.recipe import build, parse_spec, read_recipe, write_recipe
-from calprune.calibration.words import gram_hashes, word_hashes, words
-from calprune.config import ConfigError, UserError, identity, rng
+from calprune.base.values import ConfigError, UserError, identity, rng
+from calprune.calibration.build import build
+from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
+from calprune.text.document import Document
+from calprune.text.filters.contract import Opening
+from calprune.text.filters.duplicates import NearDuplicates, shingles
+from calprune.text.filters.kinds import FILTERS, Language, MaxWords, MinWords, Perplexity, Repetition
+from calprune.text.filters.reading import filtered, parse_filter, read_filters, write_filter
+from calprune.text.words import gram_hashes, word_hashes, words
 from tests.tiny import toy_tokenizer
 
 CALM = "the boat left the harbour at noon and nobody on the quay waved to it"

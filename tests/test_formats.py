@@ -7,9 +7,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from calprune.calibration.chat import SHAPES, kind_of, messages_of, through_template
-from calprune.calibration.formats import OPTIONS, Format, parse_format
-from calprune.config import ConfigError, UserError
+from calprune.base.values import ConfigError, UserError
+from calprune.text.chat import SHAPES, kind_of, messages_of, through_template
+from calprune.text.formats import OPTIONS, Format, parse_format
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -7,9 +7,9 @@ import torch
 from transformers import LogitsProcessorList
 from transformers.generation import logits_process as theirs
 
-from calprune.calibration.generate import generate
-from calprune.calibration.sampling import Sampling, candidates, draw, next_tokens, penalise
-from calprune.config import ConfigError, UserError
+from calprune.base.values import ConfigError, UserError
+from calprune.writing.generate import generate
+from calprune.writing.sampling import Sampling, candidates, draw, next_tokens, penalise
 from tests.families import CONFIGS, VOCABULARY, tiny_model
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [16, 17], [18, 19, 20, 21]]
@@ -102,7 +102,7 @@ def test_a_documents_tokens_do_not_depend_on_the_others_in_its_batch():
 
 
 def test_slots_are_moved_when_columns_run_out_and_nothing_is_lost(monkeypatch):
-    monkeypatch.setattr("calprune.calibration.slots._ROOM", 3)
+    monkeypatch.setattr("calprune.writing.cache._ROOM", 3)
     model = tiny_model("llama")
     sampling = Sampling(temperature=1.0, max_new_tokens=30, stop=tuple(range(2, 12)))
     expected = [one_by_one(model, p, s, sampling) for p, s in zip(PROMPTS * 3, streams(15), strict=True)]

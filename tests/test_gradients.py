@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.blocks import walk
+from calprune.base.values import ConfigError
 from calprune.calibration.set import CalibrationSet
-from calprune.config import ConfigError
-from calprune.gradients import loss_gradients, output_gradients
-from calprune.linears import find_blocks, linears
+from calprune.layers.blocks import walk
+from calprune.layers.gradients import loss_gradients, output_gradients
+from calprune.layers.inputs import GradientSums, InputStats, StatsError
+from calprune.layers.linears import find_blocks, linears
+from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.methods.gblm import GBLM
 from calprune.methods.pruner_zero import PrunerZero
 from calprune.methods.wanda_plus_plus import WandaPlusPlus
 from calprune.pattern import KeepNofM, PatternError, Unstructured
-from calprune.pruning import prune
-from calprune.statistics import Statistics
-from calprune.stats import GradientSums, InputStats, StatsError
+from calprune.pruning.job import prune
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 

@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
-from calprune.calibration.spec import Recipe, parse_spec
-from calprune.config import identity, plain
-from calprune.methods import METHODS, RIA
+from calprune.base.values import identity, plain
+from calprune.calibration.recipe import Recipe, parse_spec
+from calprune.methods import METHODS
+from calprune.methods.ria import RIA
 from tests.test_methods import example
 
 # If this fails, a default, a version or the way of naming changed: what was made under the old name is not found again.

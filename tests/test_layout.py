@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calprune.calibration.document import Document
-from calprune.calibration.encode import encode, find_marks
-from calprune.calibration.layout import Concatenate, Crop, Making, Pad, Row, allocate, parse_layout, write_layout
-from calprune.calibration.pairs import Pairs
-from calprune.config import ConfigError, UserError
+from calprune.base.values import ConfigError, UserError
+from calprune.calibration.layout import Concatenate, Crop, Making, Pad, Pairs, Row, allocate, parse_layout, write_layout
+from calprune.text.document import Document
+from calprune.text.encode import encode, find_marks
 from tests.tiny import toy_tokenizer
 
 TOKENIZER = toy_tokenizer()

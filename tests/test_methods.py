@@ -9,9 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.methods import METHODS, RIA, Magnitude, Method, SparseGPT, SparseSwaps, Wanda, WandaVariant, parse_method
+from calprune.layers.inputs import GradientSums, InputStats, relative_error
+from calprune.methods import METHODS, parse_method
+from calprune.methods.contract import Method
+from calprune.methods.magnitude import Magnitude
+from calprune.methods.ria import RIA
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.methods.sparseswaps import SparseSwaps
+from calprune.methods.wanda import Wanda, WandaVariant
 from calprune.pattern import KeepNofM, PatternError, Unstructured, parse_pattern
-from calprune.stats import GradientSums, InputStats, relative_error
 from tests.test_stats import stats_of
 
 

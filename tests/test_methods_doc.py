@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from calprune.config import ConfigError
-from calprune.methods import METHODS, Refit, parse_method
+from calprune.base.values import ConfigError
+from calprune.methods import METHODS, parse_method
 from calprune.methods.listing import described_methods
+from calprune.methods.refit import Refit
 from calprune.pattern import PatternError, parse_pattern
 from tests.test_methods import random_inputs, random_weight
 from tests.test_stats import stats_of

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.config import ConfigError
-from calprune.methods import GPTQ, METHODS, Refit, RoundToNearest, parse_method
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import relative_error
+from calprune.methods import METHODS, parse_method
+from calprune.methods.gptq import GPTQ
+from calprune.methods.refit import Refit
+from calprune.methods.round_to_nearest import RoundToNearest
 from calprune.pattern import PatternError, parse_pattern
-from calprune.stats import relative_error
 from tests.test_methods import random_inputs, random_weight
 from tests.test_stats import stats_of
 

@@ -6,8 +6,7 @@ import warnings
 import pytest
 import torch
 
-from calprune.methods import SparseGPT
-from calprune.methods.sparsegpt import compiled
+from calprune.methods.sparsegpt import SparseGPT, compiled
 from calprune.pattern import parse_pattern
 from tests.test_methods import plain_sparsegpt, random_inputs, random_weight
 from tests.test_stats import stats_of

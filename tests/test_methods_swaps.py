@@ -6,14 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.collect import Counting
-from calprune.config import ConfigError
-from calprune.linears import find_blocks, linears
-from calprune.methods import RIA, DSnoT, Magnitude, SparseGPT, SparseSwaps, Wanda, parse_method
+from calprune.base.values import ConfigError
+from calprune.layers.collect import Counting
+from calprune.layers.inputs import StatsError
+from calprune.layers.linears import find_blocks, linears
+from calprune.layers.saved import Statistics
+from calprune.methods import parse_method
+from calprune.methods.dsnot import DSnoT
+from calprune.methods.magnitude import Magnitude
+from calprune.methods.ria import RIA
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.methods.sparseswaps import SparseSwaps
+from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, parse_pattern
-from calprune.pruning import prune
-from calprune.statistics import Statistics
-from calprune.stats import StatsError
+from calprune.pruning.job import prune
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 from tests.test_methods import random_inputs, random_weight

@@ -6,11 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.config import ConfigError
-from calprune.methods import ADMM, ALPS, ROSE, Magnitude, Refit, SparseGPT, Wanda, parse_method
-from calprune.methods.refit import least_squares
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import InputStats, relative_error
+from calprune.methods import parse_method
+from calprune.methods.admm import ADMM
+from calprune.methods.alps import ALPS
+from calprune.methods.magnitude import Magnitude
+from calprune.methods.refit import Refit, least_squares
+from calprune.methods.rose import ROSE
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured, parse_pattern
-from calprune.stats import InputStats, relative_error
 from tests.test_methods import plain_mask, plain_sparsegpt, random_inputs, random_weight
 from tests.test_stats import stats_of
 

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
-from calprune import models
-from calprune.config import UserError
-from calprune.demo_model import demo_folder
+from calprune.base.values import UserError
+from calprune.models import load as models
+from calprune.models.demo import demo_folder
 from tests.families import VOCABULARY, tiny_model
 from tests.test_evaluate import word_tokenizer
 
@@ -225,8 +225,8 @@ def test_two_who_make_the_demo_model_at_once_both_get_a_whole_one(tmp_path, monk
         meeting.wait()
         (folder / "config.json").write_text("{}")
 
-    monkeypatch.setattr("calprune.demo_model._gguf_file", lambda: Path("any.gguf"))
-    monkeypatch.setattr("calprune.demo_model._convert", convert)
+    monkeypatch.setattr("calprune.models.demo._gguf_file", lambda: Path("any.gguf"))
+    monkeypatch.setattr("calprune.models.demo._convert", convert)
     with ThreadPoolExecutor(2) as two:
         made = [asked.result() for asked in [two.submit(demo_folder) for _ in range(2)]]
     assert made == [tmp_path / "cache" / "smollm2-135m-instruct"] * 2

@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from calprune import models
-from calprune.blocks import walk
-from calprune.calibration.generate import generate
-from calprune.calibration.sampling import Sampling
-from calprune.config import UserError
-from calprune.evaluate.perplexity import perplexity
-from calprune.linears import linears
-from calprune.methods import SparseGPT
-from calprune.openlm import OpenLMConfig, OpenLMForCausalLM
+from calprune.base.values import UserError
+from calprune.evaluation.perplexity import perplexity
+from calprune.layers.blocks import walk
+from calprune.layers.linears import linears
+from calprune.layers.products import torch_products
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.models import load as models
+from calprune.models.openlm import OpenLMConfig, OpenLMForCausalLM
 from calprune.pattern import KeepNofM
-from calprune.products import torch_products
-from calprune.pruning import prune
+from calprune.pruning.job import prune
+from calprune.writing.generate import generate
+from calprune.writing.sampling import Sampling
 from tests.families import VOCABULARY
 from tests.test_blocks import LENGTHS, calibration, largest_difference
 from tests.test_evaluate import word_tokenizer

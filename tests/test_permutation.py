@@ -5,14 +5,16 @@ from itertools import permutations
 import pytest
 import torch
 
-from calprune.config import UserError
-from calprune.linears import ModelError, find_blocks, linears
-from calprune.methods import Magnitude, SparseGPT, Wanda
+from calprune.base.values import UserError
+from calprune.layers.linears import ModelError, find_blocks, linears
+from calprune.layers.saved import Statistics
+from calprune.methods.magnitude import Magnitude
 from calprune.methods.ria import relative_importance
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.permutation import NO_FOLD, NO_GAIN, PERMUTED, arrange, dealt, folds, kept, permute, reassigned
-from calprune.pruning import prune
-from calprune.statistics import Statistics
+from calprune.pruning.job import prune
+from calprune.pruning.permutation import NO_FOLD, NO_GAIN, PERMUTED, arrange, dealt, folds, kept, permute, reassigned
 from tests.families import CONFIGS, FUSED_EXPERTS, tiny_model
 from tests.test_blocks import calibration
 
@@ -127,7 +129,9 @@ def test_the_report_says_of_each_linear_whether_it_was_permuted_or_why_not(monke
         "not permuted: 8 channels are no whole groups of 16"
     }
     assert {r.channels for r in prune(uneven("llama"), data, Wanda(), TWO_FOUR)} == {None}, "it was not asked for"
-    monkeypatch.setattr("calprune.permutation.arrange", lambda score, pattern, how: torch.arange(score.shape[1]))
+    monkeypatch.setattr(
+        "calprune.pruning.permutation.arrange", lambda score, pattern, how: torch.arange(score.shape[1])
+    )
     asis = prune(uneven("llama"), data, Wanda(), TWO_FOUR, permute="heuristic")
     assert {r.channels for r in asis} == {NO_FOLD, NO_GAIN}
 

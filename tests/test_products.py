@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from calprune.products import _checked_onednn, faster_products, linear, onednn_products, torch_products
+from calprune.layers.products import _checked_onednn, faster_products, linear, onednn_products, torch_products
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
@@ -124,7 +124,7 @@ def test_an_operator_that_is_missing_fails_or_differs_is_not_used(product):
 
 
 def test_without_the_operator_the_product_is_torchs(monkeypatch):
-    monkeypatch.setattr("calprune.products._checked_onednn", lambda: None)
+    monkeypatch.setattr("calprune.layers.products._checked_onednn", lambda: None)
     x, layer = random_linear()
     with onednn_products(), faster_products(layer):
         assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))

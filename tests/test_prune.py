@@ -5,15 +5,17 @@ import copy
 import pytest
 import torch
 
-from calprune.blocks import walk
+from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.config import UserError
-from calprune.linears import ModelError, find_blocks, linears
-from calprune.methods import Magnitude, SparseGPT, Wanda
+from calprune.layers.blocks import walk
+from calprune.layers.inputs import StatsError
+from calprune.layers.linears import ModelError, find_blocks, linears
+from calprune.layers.saved import Statistics
+from calprune.methods.magnitude import Magnitude
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, PatternError, Unstructured
-from calprune.pruning import prune
-from calprune.statistics import Statistics
-from calprune.stats import StatsError
+from calprune.pruning.job import prune
 from tests.families import CONFIGS, FUSED_EXPERTS, tiny_model
 from tests.test_blocks import calibration
 

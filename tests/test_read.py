@@ -11,8 +11,8 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from calprune.calibration.read import LONGEST_CHARACTERS, PASSAGE_CHARACTERS, read_records
-from calprune.config import UserError
+from calprune.base.values import UserError
+from calprune.text.read import LONGEST_CHARACTERS, PASSAGE_CHARACTERS, read_records
 
 ROWS = [
     {"text": 'first line\nand a second, with "quotes"', "lang": "en"},

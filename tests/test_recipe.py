@@ -17,15 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig
 
-from calprune.calibration.document import Document
+from calprune.base.values import ConfigError, UserError
+from calprune.calibration.build import build, make_set
 from calprune.calibration.draw import read_pool
-from calprune.calibration.layout import Crop, Pad
-from calprune.calibration.opened import is_file
-from calprune.calibration.pairs import Pairs
-from calprune.calibration.recipe import Part, Recipe, build, make_set, parse_spec, read_recipe, write_recipe
+from calprune.calibration.layout import Crop, Pad, Pairs
+from calprune.calibration.recipe import Part, Recipe, parse_spec, read_recipe, write_recipe
 from calprune.calibration.set import CalibrationSet
-from calprune.cli import main
-from calprune.config import ConfigError, UserError
+from calprune.cli.app import main
+from calprune.text.document import Document
+from calprune.text.find import is_file
 from tests.tiny import toy_tokenizer
 
 TOKENIZER = toy_tokenizer()
@@ -190,14 +190,14 @@ def test_a_source_that_fits_is_held_whole_and_in_one_order_for_every_seed(seed):
 
 
 def test_runs_of_a_file_too_large_to_hold_are_apart(monkeypatch, tmp_path):
-    monkeypatch.setattr("calprune.calibration.recipe.HELD", 6_000)
+    monkeypatch.setattr("calprune.calibration.build.HELD", 6_000)
     path = write(tmp_path / "a.jsonl", 1_000)
     draws = [drawn(path, seed=seed, num_samples=8) for seed in range(8)]
     assert len(set(itertools.chain(*draws))) == 8 * 8
 
 
 def test_a_reservoir_that_turns_out_too_small_is_filled_again(monkeypatch, tmp_path):
-    monkeypatch.setattr("calprune.calibration.recipe.HELD", 2_000)
+    monkeypatch.setattr("calprune.calibration.build.HELD", 2_000)
     assert len(drawn(write(tmp_path / "a.jsonl", 400), num_samples=100)) == 100
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from calprune.calibration.encode import find_marks
-from calprune.calibration.recipe import build, parse_spec
-from calprune.calibration.spec import read_recipe, write_recipe
-from calprune.models import load_tokenizer
+from calprune.calibration.build import build
+from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
+from calprune.models.load import load_tokenizer
+from calprune.text.encode import find_marks
 from tests.tiny import toy_tokenizer
 
 FOLDER = Path(__file__).parents[1] / "recipes" / "bandari2024"

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.blocks import walk
+from calprune.base.values import ConfigError, UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.config import ConfigError, UserError
-from calprune.linears import linears
+from calprune.layers.blocks import walk
+from calprune.layers.linears import linears
+from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.methods.block_reconstruction import BlockReconstruction
 from calprune.methods.magnitude import Magnitude
@@ -15,10 +16,9 @@ from calprune.methods.regional import Regional
 from calprune.methods.wanda import Wanda
 from calprune.methods.wanda_plus_plus import WandaPlusPlus
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning import Pruning, prune
+from calprune.pruning.job import Pruning, prune
 from calprune.refine.training import error_of
 from calprune.refine.windows import targets_of, windows_of
-from calprune.statistics import Statistics
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.config import ConfigError
-from calprune.linears import find_blocks, linears
+from calprune.base.values import ConfigError
+from calprune.layers.linears import find_blocks, linears
 from calprune.methods import parse_method
 from calprune.methods.block_reconstruction import BlockReconstruction
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning import Pruning, prune
+from calprune.pruning.job import Pruning, prune
 from calprune.refine.training import error_of
 from tests.families import CONFIGS, random_model
 from tests.test_blocks import calibration

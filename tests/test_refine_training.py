@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calprune.blocks import Batch, Block
-from calprune.collect import Counting
-from calprune.methods import BlockReconstruction, Regional, Wanda
+from calprune.layers.blocks import Batch, Block
+from calprune.layers.collect import Counting
+from calprune.methods.block_reconstruction import BlockReconstruction
+from calprune.methods.regional import Regional
+from calprune.methods.wanda import Wanda
 
 EPSILON, CLIP = 1e-8, 1000.0
 

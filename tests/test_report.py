@@ -11,8 +11,7 @@ from dataclasses import replace
 import pytest
 
 from calprune import report
-from calprune.calibration.sources import catalogue
-from calprune.config import UserError
+from calprune.base.values import UserError
 from calprune.report import names
 from calprune.report.capabilities import NOT_MEASURABLE, retained
 from calprune.report.findings import Findings
@@ -20,18 +19,14 @@ from calprune.report.page import page
 from calprune.report.sentences import answer, warnings
 from calprune.report.tables import Column, tsv
 from calprune.report.tabulate import tables
-from calprune.study.results import LOWER_IS_BETTER, Result, Results
-from calprune.uncertainty import (
-    Estimate,
-    effect_of_groups,
-    holm,
-    over_draws,
-    paired_by_draw,
-    paired_by_item,
-    rank_correlation,
-    retention,
-    retention_of_perplexity,
-)
+from calprune.studies.results import LOWER_IS_BETTER, Result, Results
+from calprune.text.source import catalogue
+from calprune.uncertainty import retention
+from calprune.uncertainty.difference import holm, paired_by_draw, paired_by_item
+from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.estimate import Estimate, over_draws
+from calprune.uncertainty.ranks import rank_correlation
+from calprune.uncertainty.retention import retention_of_perplexity
 from tests.made_up_study import EVALUATIONS, SOURCES, made_up
 
 RESULTS = made_up()

@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calprune.blocks import walk
+from calprune.base.values import UserError, rng
 from calprune.calibration.activations import _projection, mean_states, mixed_moments, second_moments
+from calprune.calibration.build import build
 from calprune.calibration.clusters import herd, k_center, k_means
-from calprune.calibration.encode import Encoded
-from calprune.calibration.recipe import build, parse_spec
+from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
 from calprune.calibration.selection import Choosing, Herding, UniqueTokens, Zipf, parse_selection, write_selection
 from calprune.calibration.set import CalibrationSet
-from calprune.calibration.spec import read_recipe, write_recipe
-from calprune.config import UserError, rng
+from calprune.layers.blocks import walk
+from calprune.text.encode import Encoded
 from tests.families import tiny_model
 from tests.tiny import toy_tokenizer
 

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from calprune.base.values import UserError
+from calprune.calibration.build import build
 from calprune.calibration.describe import describe, stretches, texts
 from calprune.calibration.page import page
-from calprune.calibration.recipe import build, parse_spec
+from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, Piece, tokenizer_hash
 from calprune.cli import app
-from calprune.config import UserError
 from tests.tiny import toy_tokenizer
 
 TOKENIZER = toy_tokenizer()

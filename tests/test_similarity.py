@@ -13,18 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from calprune.calibration.document import Document
-from calprune.calibration.encode import encode
-from calprune.calibration.likelihood import token_nats
-from calprune.calibration.minhash import KEPT, Signature
-from calprune.calibration.minkpp import lowest_mean, nats_and_z
-from calprune.calibration.overlap import LONGEST, Words, jaccard, unigram_divergence
+from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.calibration.similarity import MEASURES, Similarity, compare_texts, similarity
 from calprune.calibration.similarity_page import similarity_page
-from calprune.calibration.texts import open_texts
-from calprune.config import UserError
-from calprune.models import Model
+from calprune.likeness.overlap import KEPT, LONGEST, Signature, Words, jaccard, unigram_divergence
+from calprune.likeness.texts import MEASURES, Similarity, compare_texts, open_texts, similarity
+from calprune.models.likelihood import lowest_mean, nats_and_z, token_nats
+from calprune.models.load import Model
+from calprune.text.document import Document
+from calprune.text.encode import encode
 from tests.families import tiny_model
 from tests.test_cli import run, tiny_folder  # noqa: F401  (fixtures)
 from tests.tiny import toy_tokenizer
@@ -155,7 +152,7 @@ def test_min_k_plus_plus_equals_a_plain_loop(family):
 
 
 def test_min_k_plus_plus_by_hand():
-    from calprune.calibration.minkpp import _nats_and_z
+    from calprune.models.likelihood import _nats_and_z
 
     # p = (1/2, 1/4, 1/4): μ = -1.5 ln 2 and σ = ½ ln 2, so z is 1 for the first and -1 for the others
     logits = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]).log()
@@ -165,7 +162,7 @@ def test_min_k_plus_plus_by_hand():
 
 
 def test_an_impossible_token_makes_no_measure_nan():
-    from calprune.calibration.minkpp import _nats_and_z
+    from calprune.models.likelihood import _nats_and_z
 
     logits = torch.tensor([[0.0, 1.0, -math.inf]])
     assert _nats_and_z(logits, torch.tensor([1])).isfinite().all()

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from calprune.calibration.controls import MAKERS
-from calprune.calibration.formats import parse_format
-from calprune.calibration.sources import TAGS, catalogue, file_source, find_source, local_files, read_yaml
-from calprune.calibration.writing import letters
-from calprune.config import ConfigError, UserError
+from calprune.base.values import ConfigError, UserError
+from calprune.text.controls import MAKERS
+from calprune.text.formats import parse_format
+from calprune.text.places import local_files
+from calprune.text.source import TAGS, catalogue, file_source, find_source, read_yaml
+from calprune.text.wording import letters
 from tests.test_formats import CHATML, outside, tokenizer
 
 DATA = Path(os.environ["CALPRUNE_DATA"]).resolve() if os.environ.get("CALPRUNE_DATA") else None

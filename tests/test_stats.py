@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from calprune.stats import InputStats, StatsError, factorise, relative_error
+from calprune.layers.inputs import InputStats, StatsError, factorise, relative_error
 
 
 def stats_of(x: Tensor, weight: Tensor | None = None, needs="gram") -> InputStats:

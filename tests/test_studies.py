@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from calprune.study.claims import KINDS, NotMeasured
-from calprune.study.evaluations import OnText
-from calprune.study.plan import plan
-from calprune.study.reading import parse_study, study_text
+from calprune.evaluation.evaluation import OnText
+from calprune.studies.claims import KINDS, NotMeasured
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study, study_text
 
 FOLDER = Path(__file__).parents[1] / "studies"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -13,19 +13,19 @@ from typing import ClassVar
 import pytest
 import torch
 
-from calprune.calibration.sources import catalogue
-from calprune.config import ConfigError, UserError
-from calprune.methods import Wanda
-from calprune.models import save
-from calprune.store import DiskError
-from calprune.study.folder import Runs
-from calprune.study.likeness import measure_similarity
-from calprune.study.plan import plan
-from calprune.study.reading import parse_study
-from calprune.study.results import read
-from calprune.study.runner import begin, work, work_in_processes
-from calprune.study.session import Knobs
-from calprune.study.status import status
+from calprune.base.store import DiskError
+from calprune.base.values import ConfigError, UserError
+from calprune.methods.wanda import Wanda
+from calprune.models.load import save
+from calprune.studies.folder import Runs
+from calprune.studies.likeness import measure_similarity
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
+from calprune.studies.results import read
+from calprune.studies.runner import begin, work, work_in_processes
+from calprune.studies.session import Knobs
+from calprune.studies.status import status
+from calprune.text.source import catalogue
 from tests.families import tiny_model
 from tests.tiny import toy_tokenizer
 
@@ -123,14 +123,14 @@ def test_grids_are_joined_each_trial_once(material):
 
 
 def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, material):
-    from calprune.calibration.recipe import make_set
-    from calprune.evaluate.divergence import DenseReference
-    from calprune.evaluate.text import open_text
-    from calprune.evaluate.windows import windows_of
+    from calprune.calibration.build import make_set
+    from calprune.evaluation.divergence import DenseReference
+    from calprune.evaluation.text import open_text
+    from calprune.evaluation.windows import windows_of
     from calprune.methods import parse_method
-    from calprune.models import load
+    from calprune.models.load import load
     from calprune.pattern import parse_pattern
-    from calprune.pruning import prune
+    from calprune.pruning.job import prune
 
     results = read(undisturbed.path)
     assert len(results.rows) == 18 * 2 and not results.failed and not results.missing
@@ -379,7 +379,7 @@ class Deadly:
 
 def test_ray_gives_the_same_files(material, tmp_path, undisturbed, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed")
-    from calprune.study.cluster import work_on_ray
+    from calprune.studies.cluster import work_on_ray
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     text = study_text(material)

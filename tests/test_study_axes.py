@@ -4,20 +4,20 @@ import json
 
 import pytest
 
-from calprune.calibration.recipe import make_set
-from calprune.config import ConfigError
-from calprune.evaluate.divergence import DenseReference
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
+from calprune.base.values import ConfigError
+from calprune.calibration.build import make_set
+from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
-from calprune.models import load
+from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning import prune
-from calprune.statistics import Statistics
-from calprune.study.estimate import estimate
-from calprune.study.plan import plan
-from calprune.study.reading import parse_study
-from calprune.study.results import read
+from calprune.pruning.job import prune
+from calprune.studies.estimate import estimate
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
+from calprune.studies.results import read
 from tests.test_study import ids, material, run, study_text  # noqa: F401  a fixture among them
 
 REFINING = "block_reconstruction(start=wanda, learning_rate=0.01, epochs=2, batch_size=2)"
@@ -114,7 +114,7 @@ def test_a_method_that_quantises_is_a_trial_like_another_and_rounding_reads_no_d
 
 
 def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("calprune.study.estimate._speed", lambda: 3.2)
+    monkeypatch.setattr("calprune.studies.estimate._speed", lambda: 3.2)
 
     def seconds(**changed) -> float:
         made = plan(parse_study(study_text(material, draws="1", patterns="50%", **changed), "study.yaml"), None)

@@ -5,18 +5,18 @@ import json
 import pytest
 import torch
 
+from calprune.base.values import ConfigError
 from calprune.calibration.set import CalibrationSet
-from calprune.collect import Counting
-from calprune.config import ConfigError
-from calprune.methods import SparseGPT
-from calprune.models import load, save
+from calprune.layers.collect import Counting
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.models.load import load, save
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning import prune
+from calprune.pruning.job import prune
 from calprune.report.findings import Findings
-from calprune.study.plan import plan
-from calprune.study.reading import parse_study
-from calprune.study.results import read
-from calprune.study.trial import read_trial
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
+from calprune.studies.results import read
+from calprune.studies.trial import read_trial
 from tests.families import tiny_model
 from tests.test_study import ids, material, run, study_text  # noqa: F401  a fixture among them
 from tests.tiny import toy_tokenizer

@@ -5,15 +5,15 @@ import json
 import pytest
 
 from calprune.calibration.set import CalibrationSet
-from calprune.evaluate.divergence import DenseReference
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
+from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
-from calprune.models import load
+from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning import prune
-from calprune.statistics import Statistics
-from calprune.study.results import read
+from calprune.pruning.job import prune
+from calprune.studies.results import read
 from tests.test_study import material, run, study_text  # noqa: F401  a fixture among them
 
 REFINING = [

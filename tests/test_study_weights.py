@@ -4,20 +4,20 @@ import json
 
 import pytest
 
-from calprune.attention import AttentionConcentration
+from calprune.base.values import ConfigError
 from calprune.calibration.set import CalibrationSet
-from calprune.collect import Counting
-from calprune.config import ConfigError
-from calprune.evaluate.divergence import DenseReference
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
-from calprune.methods import SparseGPT
-from calprune.models import load
+from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.layers.attention import AttentionConcentration
+from calprune.layers.collect import Counting
+from calprune.methods.sparsegpt import SparseGPT
+from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning import prune
-from calprune.study.plan import plan
-from calprune.study.reading import parse_study
-from calprune.study.results import read
+from calprune.pruning.job import prune
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
+from calprune.studies.results import read
 from tests.test_study import material, run, study_text  # noqa: F401  a fixture among them
 
 BOTH = {"methods": "[magnitude, sparsegpt]", "patterns": "['2:4']", "draws": "1"}

@@ -16,20 +16,20 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from calprune.calibration.asking import parse_strategy
-from calprune.calibration.encode import encode_text
-from calprune.calibration.formats import Format
-from calprune.calibration.generate import Written, generate
-from calprune.calibration.likelihood import token_nats
+from calprune.base.values import ConfigError, UserError
+from calprune.calibration.build import make_set
 from calprune.calibration.meter import Meter
-from calprune.calibration.recipe import make_set
-from calprune.calibration.sampling import Sampling
-from calprune.calibration.screen import Screen, Text, repetition
-from calprune.calibration.synthesise import SelfSource, open_self
-from calprune.calibration.vllm_engine import as_written, sampling_options
 from calprune.cli import app
-from calprune.config import ConfigError, UserError
-from calprune.models import Model
+from calprune.models.likelihood import token_nats
+from calprune.models.load import Model
+from calprune.text.encode import encode_text
+from calprune.text.formats import Format
+from calprune.writing.generate import Written, generate
+from calprune.writing.sampling import Sampling
+from calprune.writing.screen import Screen, Text, repetition
+from calprune.writing.source import SelfSource, open_self
+from calprune.writing.strategies import parse_strategy
+from calprune.writing.vllm import as_written, sampling_options
 from tests.tiny import toy_tokenizer
 
 PLAIN = Format("plain")
@@ -336,7 +336,7 @@ class StandIn:
 def test_vllm_is_asked_for_each_document_and_its_greedy_texts_are_the_same(tmp_path, monkeypatch, strategy):
     module = SimpleNamespace(LLM=StandIn, SamplingParams=lambda **options: SimpleNamespace(**options))
     monkeypatch.setitem(sys.modules, "vllm", module)
-    monkeypatch.setattr("calprune.calibration.vllm_engine.metadata.version", lambda _: "0")
+    monkeypatch.setattr("calprune.writing.vllm.metadata.version", lambda _: "0")
     model = Model(network(), toy_tokenizer(), str(tmp_path), "0123456789abcdef")
     options = "documents=10, temperature=0, repetition_penalty=1.3, max_new_tokens=40"
     ours, _ = written(tmp_path, f"{strategy}{options})", model)
@@ -370,10 +370,10 @@ def test_where_vllm_is_not_installed_the_extra_is_named_before_the_model_is_load
 
 
 def test_the_engine_is_in_the_name_of_what_is_written(monkeypatch):
-    monkeypatch.setattr("calprune.calibration.synthesise.version", lambda: "vllm 1")
+    monkeypatch.setattr("calprune.writing.source.version", lambda: "vllm 1")
     with_vllm = open_self("bos(engine=vllm)", toy()).identity
     assert with_vllm != open_self("bos", toy()).identity == open_self("bos(engine=calprune)", toy()).identity
-    monkeypatch.setattr("calprune.calibration.synthesise.version", lambda: "vllm 2")
+    monkeypatch.setattr("calprune.writing.source.version", lambda: "vllm 2")
     assert open_self("bos(engine=vllm)", toy()).identity != with_vllm
 
 
@@ -456,7 +456,7 @@ def test_too_few_documents_after_the_screen_are_counted_by_reason(tmp_path, monk
 
 
 def test_the_command_builds_a_set_and_refuses_two_ways_at_once(tmp_path, monkeypatch):
-    from calprune.models import save
+    from calprune.models.load import save
 
     monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path / "cache"))
     save(network(), toy_tokenizer(), tmp_path / "model")
@@ -475,7 +475,7 @@ def test_the_command_builds_a_set_and_refuses_two_ways_at_once(tmp_path, monkeyp
 
 
 def test_what_the_model_writes_is_mixed_with_a_file_by_the_command_that_builds_sets(tmp_path, monkeypatch):
-    from calprune.models import save
+    from calprune.models.load import save
 
     monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path / "cache"))
     save(network(), toy_tokenizer(), tmp_path / "model")

@@ -10,10 +10,10 @@ import pytest
 import torch
 import transformers
 
-from calprune.config import UserError, rng
-from calprune.evaluate.capabilities import BY_NAME, CAPABILITIES, capability_of
-from calprune.evaluate.tasks import TASKS, find_task
-from calprune.models import Model
+from calprune.base.values import UserError, rng
+from calprune.evaluation.capabilities import BY_NAME, CAPABILITIES, capability_of
+from calprune.evaluation.tasks import TASKS, find_task
+from calprune.models.load import Model
 from tests.tiny import toy_tokenizer
 
 pytest.importorskip("lm_eval", reason="needs calprune[tasks]")
@@ -173,8 +173,8 @@ def model() -> Model:
 
 def ours(text: str, root: Path) -> list:
     """The requests of our task, item by item."""
-    from calprune.evaluate.harness import STOCK
-    from calprune.evaluate.harness_engine import ask
+    from calprune.evaluation.harness import STOCK
+    from calprune.evaluation.harness_engine import ask
 
     task = find_task(text)
     shown = task.rows(STOCK[task.name].shown, root) if task.shots else []
@@ -249,7 +249,7 @@ def test_mmlu_shows_the_five_development_rows_of_the_subject(root, hub):
 def test_likelihoods_are_the_harnesss_own(family, positions, root):
     from lm_eval.models.huggingface import HFLM
 
-    from calprune.evaluate.harness_engine import Scorer, ask
+    from calprune.evaluation.harness_engine import Scorer, ask
 
     task, toy = find_task("mmlu(shots=1)"), toy_model(family, positions)
     boolq, arc_easy = find_task("boolq"), find_task("arc_easy")
@@ -344,10 +344,10 @@ def test_a_row_of_another_kind_is_named(model, tmp_path):
 
 
 def test_without_the_harness_the_extra_is_named(root, model, monkeypatch):
-    import calprune.evaluate
+    import calprune.evaluation
 
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    monkeypatch.delitem(sys.modules, "calprune.evaluate.harness_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "calprune.evaluation.harness_engine", raising=False)
     monkeypatch.delattr(calprune.evaluate, "harness_engine", raising=False)
     with pytest.raises(UserError, match=r"task rte needs lm-evaluation-harness.*pip install 'calprune\[tasks\]'"):
         find_task("rte").run(model, root)
@@ -385,7 +385,7 @@ def test_a_task_as_text_is_read_as_itself(name):
 
 
 def test_every_source_and_task_has_a_capability():
-    from calprune.calibration.sources import catalogue
+    from calprune.text.source import catalogue
 
     family = {name.removesuffix("*") for name in BY_NAME if name.endswith("*")}
     known = set(catalogue()) | {task.removeprefix("bandari/") for task in TASKS}
@@ -409,8 +409,8 @@ def test_a_capability_is_found_however_the_evaluation_is_written():
 @pytest.mark.data
 @pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("bandari/")])
 def test_the_rows_on_disk_make_requests(name, data_root):
-    from calprune.evaluate.harness import STOCK
-    from calprune.evaluate.harness_engine import ask
+    from calprune.evaluation.harness import STOCK
+    from calprune.evaluation.harness_engine import ask
 
     task = find_task(f"{name}(examples=3)")
     rows = rng(0, "a look").sample(task.rows("evaluation", data_root), 3)
@@ -423,8 +423,8 @@ def test_the_rows_on_disk_make_requests(name, data_root):
 
 
 def test_the_command_asks_tasks(root, monkeypatch, capsys, tmp_path):
-    from calprune.cli import main
-    from calprune.models import save
+    from calprune.cli.app import main
+    from calprune.models.load import save
 
     toy = toy_model()
     save(toy.model, toy.tokenizer, tmp_path / "toy")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from calprune.config import UserError
-from calprune.evaluate.bandari import after_reasoning, as_number, before_blank_line, same, write
-from calprune.evaluate.tasks import TASKS, find_task
+from calprune.base.values import UserError
+from calprune.evaluation.bandari import after_reasoning, as_number, before_blank_line, same, write
+from calprune.evaluation.tasks import TASKS, find_task
 from tests.test_tasks import toy_model, write_rows
 
 SHOWN = {"question": "Two and three?", "answer": "2+3=5\n#### 5"}
@@ -167,7 +167,7 @@ def test_only_a_number_alone_is_a_number():
 
 
 def test_labels_have_a_chance_and_numbers_none():
-    from calprune.evaluate.bandari import ASKED
+    from calprune.evaluation.bandari import ASKED
 
     assert {name: asked.choices for name, asked in ASKED.items()} == {
         "bandari/anli_r1": 3, "bandari/anli_r3": 3, "bandari/commonsense_qa": 5, "bandari/esnli": 3,

@@ -6,7 +6,7 @@ import random
 import pytest
 import scipy.stats
 
-from calprune.uncertainty import Estimate, mean_of
+from calprune.uncertainty.estimate import Estimate, mean_of
 
 
 def test_no_values_give_no_estimate_and_one_gives_no_interval():

@@ -6,20 +6,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from calprune.config import UserError
-from calprune.uncertainty import (
-    Difference,
-    Estimate,
-    detectable,
-    draws_needed,
-    effect_of_groups,
-    holm,
-    over_draws,
-    paired_by_draw,
-    paired_by_item,
-    rank_correlation,
-    verdict,
-)
+from calprune.base.values import UserError
+from calprune.uncertainty.difference import Difference, holm, paired_by_draw, paired_by_item, verdict
+from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.estimate import Estimate, over_draws
+from calprune.uncertainty.power import detectable, draws_needed
+from calprune.uncertainty.ranks import rank_correlation
 
 GROUPS = {"a": [1.0, 2.0, 3.0], "b": [2.0, 3.0, 4.0, 5.0], "c": [8.0, 9.0, 9.5]}
 

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from calprune.config import UserError
-from calprune.uncertainty import Kept, mean_retention, retention, retention_of_perplexity
+from calprune.base.values import UserError
+from calprune.uncertainty import retention
+from calprune.uncertainty.retention import Kept, mean_retention, retention_of_perplexity
 
 DENSE = [1.0] * 80 + [0.0] * 20
 

@@ -7,16 +7,11 @@ from pathlib import Path
 import pytest
 from scipy.stats import ncx2
 
-from calprune.uncertainty import (
-    Estimate,
-    detectable,
-    effect_of_groups,
-    larger_by,
-    luck_per_doubling,
-    paired_by_item,
-    ratio_of_luck,
-    spread_between,
-)
+from calprune.uncertainty.difference import paired_by_item
+from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.power import detectable
+from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_luck, spread_between
 
 SPEC = importlib.util.spec_from_file_location("spreads", Path(__file__).parents[1] / "benchmarks" / "spreads.py")
 worlds = importlib.util.module_from_spec(SPEC)

@@ -14,19 +14,19 @@ __version__ = "0.1.0"
 _HOMES = {  # the public names and their modules, imported when asked for: `calprune --help` needs no torch
     "CalibrationSet": "calibration.set",
     "METHODS": "methods",
-    "Pruning": "pruning",
+    "Pruning": "pruning.job",
     "Question": "choosing.question",
-    "Statistics": "statistics",
-    "UserError": "config",
+    "Statistics": "layers.saved",
+    "UserError": "base.values",
     "choose": "choosing.choose",
-    "load": "models",
-    "make_set": "calibration.recipe",
+    "load": "models.load",
+    "make_set": "calibration.build",
     "parse_capabilities": "choosing.question",
     "parse_method": "methods",
     "parse_pattern": "pattern",
-    "prune": "pruning",
-    "save": "models",
-    "walk": "blocks",
+    "prune": "pruning.job",
+    "save": "models.load",
+    "walk": "layers.blocks",
 }
 __all__ = ["__version__", *_HOMES]
 

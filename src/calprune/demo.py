@@ -18,20 +18,20 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from calprune.calibration.recipe import make_set
-from calprune.checkpoint import describe, environment, peak_bytes, reset_peak, save_pruned
-from calprune.config import UserError
-from calprune.evaluate.divergence import DenseReference
-from calprune.evaluate.perplexity import perplexity
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import PROTOCOL, windows_of
-from calprune.linears import find_blocks
+from calprune.base.store import write_json, write_whole
+from calprune.base.values import UserError
+from calprune.calibration.build import make_set
+from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.perplexity import perplexity
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import PROTOCOL, windows_of
+from calprune.layers.linears import find_blocks
+from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
-from calprune.models import Model, load, quiet_transformers
+from calprune.models.load import Model, load, quiet_transformers
 from calprune.pattern import parse_pattern
-from calprune.pruning import Pruning
-from calprune.statistics import Statistics
-from calprune.store import write_json, write_whole
+from calprune.pruning.checkpoint import describe, environment, peak_bytes, reset_peak, save_pruned
+from calprune.pruning.job import Pruning
 
 SEQUENCES, LENGTH, WINDOWS = 16, 256, 5  # calibration sequences, tokens of each; windows of that length to judge on
 WITHOUT_DATA = {

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 
 Within = Literal["row", "matrix"]
 

@@ -9,9 +9,9 @@ from calprune.allocation.dlp import DLP
 from calprune.allocation.from_file import FromFile
 from calprune.allocation.owl import OWL
 from calprune.allocation.uniform import Uniform
-from calprune.config import parse_call
+from calprune.base.values import parse_call
+from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
-from calprune.stats import Needs
 
 
 @runtime_checkable

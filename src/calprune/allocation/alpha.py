@@ -25,9 +25,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calprune.allocation.budget import AllocationError, DenseBlock, Share, meet, share_of, shares_of
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
-from calprune.stats import Needs
 
 BINS = 100  # of the histogram
 

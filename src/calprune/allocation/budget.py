@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.config import UserError
+from calprune.base.values import UserError
+from calprune.layers.inputs import InputStats
 from calprune.pattern import KeepNofM, Pattern, Unstructured
-from calprune.stats import InputStats
 
 
 class AllocationError(UserError):

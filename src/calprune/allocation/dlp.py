@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 
 from calprune.allocation.budget import DenseBlock, Share, meet, shares_of, spread
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
-from calprune.stats import Needs
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from typing import ClassVar
 import yaml
 
 from calprune.allocation.budget import AllocationError, DenseBlock, Share, meet, share_of
-from calprune.config import ConfigError, did_you_mean
+from calprune.base.values import ConfigError, did_you_mean
+from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
-from calprune.stats import Needs
 
 TOLERANCE = 0.005
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from calprune.allocation.budget import DenseBlock, DenseLinear, meet, share_of, shares_of, spread
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
-from calprune.stats import Needs
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from calprune.allocation.budget import DenseBlock
+from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
-from calprune.stats import Needs
 
 
 @dataclass(frozen=True)

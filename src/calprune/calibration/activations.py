@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from calprune.blocks import Block, walk
+from calprune.base.values import rng
 from calprune.calibration.set import CalibrationSet
-from calprune.config import rng
+from calprune.layers.blocks import Block, walk
 
 
 def mean_states(model: Any, sequences: Sequence[Sequence[int]], size: int) -> Float[Tensor, "n size"]:

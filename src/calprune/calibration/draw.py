@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
 
-from calprune.calibration.document import Document
-from calprune.calibration.encode import Encoded, batches, encode
-from calprune.config import rng
+from calprune.base.values import rng
+from calprune.text.document import Document
+from calprune.text.encode import Encoded, batches, encode
 
 HELD = 16_000_000  # characters, fifteen draws of 128 x 2048 tokens of English; Python spends 1 to 4 bytes on each
 CIRCLE = 1 << 64  # places in the order

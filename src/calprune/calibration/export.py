@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from calprune.base.store import refuse_occupied, whole_folder, write_whole
+from calprune.base.values import ConfigError, UserError, did_you_mean
 from calprune.calibration.card import card
 from calprune.calibration.set import CalibrationSet
-from calprune.config import ConfigError, UserError, did_you_mean
-from calprune.store import refuse_occupied, whole_folder, write_whole
 
 WEIGHTS_LOST = "token weights are left out: the tools that read this count each token once"
 

@@ -1,250 +1,183 @@
-"""From a recipe to a calibration set: each part's documents are drawn, encoded and laid out, and all is counted."""
+"""Recipes: how a calibration set is made, written as a short text or as a YAML file.
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+    c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)
+
+is three parts, `source:format*share`; format and share may be left out. A YAML file has the fields of `Recipe`.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import yaml
 
-from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
-from calprune.calibration.encode import Encoded, Marks, encode, find_marks
-from calprune.calibration.layout import Crop, Making, Row, allocate
-from calprune.calibration.opened import Opened, open_part
-from calprune.calibration.provenance import Drawn
-from calprune.calibration.selection import Choosing, Random, by_contents, write_selection
-from calprune.calibration.set import CalibrationSet, tokenizer_hash
-from calprune.calibration.sources import catalogue
-from calprune.calibration.spec import Part, Recipe, parse_spec, read_recipe, write_recipe
-from calprune.config import UserError, identity, plain
+from calprune.base.values import ConfigError, plain, read
+from calprune.calibration.layout import Concatenate, Crop, Pad, Pairs, parse_layout, write_layout
+from calprune.calibration.selection import (
+    Cluster,
+    Herding,
+    Random,
+    UniqueTokens,
+    Zipf,
+    parse_selection,
+    write_selection,
+)
+from calprune.text.encode import BeginOfText
+from calprune.text.filters.kinds import Filter, Perplexity
+from calprune.text.filters.reading import read_filters, write_filter
+from calprune.text.formats import parse_format
 
-__all__ = ["Part", "Recipe", "build", "identify", "make_set", "parse_spec", "read_recipe", "write_recipe"]
-
-VERSION = 1  # in a set's identity: raise it when the same recipe gives other tokens
-MEASURED = 32  # sequences of a part that are made to learn how long they are, where that varies
-FEW_DRAWS = 10  # a pool of fewer makes draws alike, and the spread between them small
-
-
-def make_set(
-    spec: str, tokenizer: Any, *, data_root: Path | None = None, model: Any = None, **options: Any
-) -> CalibrationSet:
-    """The set that `spec` stands for: the folder of a built set, or what `parse_spec` takes with these options.
-
-    Raises UserError where a folder is called like a source, for either may be meant."""
-    if Path(spec).is_dir() and spec in catalogue():
-        raise UserError(f"{spec} is a source and a folder here: write ./{spec} for the set in the folder, or "
-                        f"{spec}:{catalogue()[spec].default_format} for the source")  # fmt: skip
-    if Path(spec).is_dir():
-        loaded = CalibrationSet.load(spec)
-        loaded.check_tokenizer(tokenizer)
-        return loaded
-    return build(parse_spec(spec, **options), tokenizer, data_root=data_root, model=model)
+HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)"'
 
 
-def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, model: Any = None) -> CalibrationSet:
-    """Make a calibration set. The same recipe, files and tokenizer give the same bytes on any machine.
+@dataclass(frozen=True)
+class Part:
+    """One source of a recipe, in one format, with its share of the tokens."""
 
-    `model` is a loaded model, for the source that it writes itself and for selections that look at its activations.
-    Raises UserError for a source that is absent, of no such format, or has too few documents; it says how many there
-    were and what became of them.
+    source: str  # a name of the catalogue, `self`, or the path of a file
+    format: str | None = None  # None: the source's own
+    share: float = 1.0  # beside the other parts' shares
+    strategy: str | None = None  # of `self`: how the model writes (asking.py)
+
+    def __post_init__(self) -> None:
+        if not self.share > 0 or self.share == float("inf"):
+            raise ConfigError(f"the share of {self.source} must be a number above 0; got {self.share:g}")
+        if self.source == "self" and self.format is not None:
+            raise ConfigError(f"self has no format {self.format!r}; say its strategy: self:bos or strategy: bos")
+        if self.source != "self" and self.strategy is not None:
+            raise ConfigError(f"{self.source} has no strategy; only self has, what the model writes")
+        if self.format is not None:
+            object.__setattr__(self, "format", str(parse_format(self.format)))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a calibration set's tokens, beside the bytes of its sources, the tokenizer and the model."""
+
+    parts: tuple[Part, ...]
+    num_samples: int = 128  # sequences
+    max_seq_length: int = 2048  # tokens of the longest
+    seed: int = 0  # draws of seeds 0, 1, 2, ... have no document in common while the source has enough
+    layout: Concatenate | Crop | Pad = Concatenate()  # noqa: RUF009  of text; pairs have a packing of their own
+    lengths: tuple[tuple[int, float], ...] = ()  # sequences of several lengths: (tokens, share of the sequences)
+    skip_first: int = 0  # this many tokens at the beginning of each sequence weigh 0 (attention sinks)
+    begin_of_text: BeginOfText = "auto"  # auto: once a sequence, where the tokenizer adds one by itself
+    pairs: Pairs = Pairs()  # noqa: RUF009  how icl and icl_cot fill a sequence
+    filters: tuple[Filter, ...] = ()  # which documents may be drawn; each looks at what those before it left
+    selection: Random | UniqueTokens | Zipf | Cluster | Herding = Random()  # noqa: RUF009  which documents of a source
+    with_replacement: bool = False  # quirk of the papers' code: a document may be drawn again
+    count_padding: bool = False  # quirk of the papers' code: padding, on the left, is counted like tokens
+    allow_evaluation_split: bool = False  # draw from the split that evaluates, where a source has no other
+    first: int | None = None  # choose among so many documents at a source's beginning; None: all (hub: 20,000)
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ConfigError(f"a recipe needs a source; {HOW}")
+        for name, least in (("num_samples", 1), ("max_seq_length", 2), ("seed", 0), ("skip_first", 0), ("first", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ConfigError(f"{name} must be at least {least}; got {value}")
+        if self.with_replacement and self.selection != Random():
+            raise ConfigError(f"with_replacement draws at random, so it cannot go with selection "
+                              f"{write_selection(self.selection)}; leave one of them out")  # fmt: skip
+        if self.skip_first >= self.max_seq_length:
+            raise ConfigError(f"skip_first must be below max_seq_length {self.max_seq_length}; got {self.skip_first}")
+        for length, share in self.lengths:
+            if not (2 <= length <= self.max_seq_length and share > 0):
+                raise ConfigError(f"lengths: expected [tokens, share], tokens from 2 to max_seq_length "
+                                  f"{self.max_seq_length} and a share above 0; got [{length}, {share:g}]")  # fmt: skip
+        if len({(part.source, part.format, part.strategy) for part in self.parts}) < len(self.parts):
+            raise ConfigError("a recipe names the same source and format twice; give it once, with a share")
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether building takes a model, not only its tokenizer."""
+        looks = self.selection.uses_model or any(isinstance(one, Perplexity) for one in self.filters)
+        return looks or any(part.source == "self" for part in self.parts)
+
+
+def parse_spec(spec: str, **options: Any) -> Recipe:
+    """The recipe written as text, or in a YAML file; `options` are fields of Recipe that are not None.
+
+    An option overrides the file's. `layout` may be text: "crop". Raises ConfigError where anything cannot be read.
     """
-    if recipe.selection.uses_model and model is None:
-        raise UserError(f"selection {write_selection(recipe.selection)} looks at a model's activations: give the model")
-    marks = find_marks(tokenizer, recipe.begin_of_text)
-    parts = [_Making(recipe, opened, tokenizer, marks, model) for opened in _open(recipe, data_root, model)]
-    counts = _sequences(recipe, parts)
-    drawn, rows = [], []
-    for part, n in zip(parts, counts, strict=True):
-        made, report = part.draw(n)
-        rows += made
-        drawn.append(replace(report, share=part.opened.part.share / sum(p.share for p in recipe.parts)))
-    return _assemble(recipe, rows, tuple(drawn), parts, marks.pad)
+    given = {name: value for name, value in options.items() if value is not None}
+    if spec.endswith((".yaml", ".yml")) and "parts" in (data := _yaml(Path(spec))):
+        return read_recipe(data | given, spec)
+    return read_recipe({"parts": spec} | given, f"calibration {spec!r}")
 
 
-def identify(recipe: Recipe, tokenizer: str, *, data_root: Path | None = None, model: Any = None) -> str:
-    """The id of the set that `build` would make, without reading its documents; `tokenizer` is its `tokenizer_hash`.
-    Raises UserError as `build` does where a source cannot be found."""
-    return _identity(recipe, _open(recipe, data_root, model), tokenizer)
+def read_recipe(data: dict[str, Any], where: str) -> Recipe:
+    """The recipe of plain data, as a YAML file holds it. Parts may be mappings or texts, or all one text."""
+    data = dict(data)
+    parts = data.pop("parts")
+    layout, selection = data.pop("layout", None), data.pop("selection", None)
+    filters = read_filters(data.pop("filters", None), where)
+    parts = [parts] if isinstance(parts, str) else parts
+    if not isinstance(parts, (list, tuple)):
+        raise ConfigError(f"{where}: parts: expected a list of sources; {HOW}")
+    found: list[Part] = []
+    for part in parts:
+        found += _parts(part) if isinstance(part, str) else [read(Part, part, f"{where}: parts")]
+    recipe = read(Recipe, data | {"parts": [dataclasses.asdict(part) for part in found]}, where)
+    recipe = dataclasses.replace(recipe, filters=filters) if filters else recipe
+    if layout is not None:
+        recipe = dataclasses.replace(recipe, layout=parse_layout(layout) if isinstance(layout, str) else layout)
+    return recipe if selection is None else dataclasses.replace(recipe, selection=parse_selection(selection))
 
 
-def _open(recipe: Recipe, data_root: Path | None, model: Any) -> list[Opened]:
-    return [open_part(part, recipe, data_root, model) for part in recipe.parts]
+def write_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Plain data that `read_recipe` reads as this recipe; what is as usual is left out, but for the sizes."""
+    sizes = {name: getattr(recipe, name) for name in ("num_samples", "max_seq_length", "seed")}
+    rest = {k: v for k, v in plain(recipe).items() if k not in ("type", "parts", "layout", *sizes)}
+    if "selection" in rest:
+        rest["selection"] = write_selection(recipe.selection)
+    if recipe.filters:
+        rest["filters"] = [write_filter(one) for one in recipe.filters]
+    for name, value in rest.items():
+        if isinstance(value, dict):
+            rest[name] = {k: v for k, v in value.items() if k != "type"}
+    parts = [{k: v for k, v in plain(part).items() if k != "type"} for part in recipe.parts]
+    return {"parts": parts, **sizes, "layout": write_layout(recipe.layout), **rest}
 
 
-def _sequences(recipe: Recipe, parts: list["_Making"]) -> list[int]:
-    """How many sequences each part gives, so that its share of the set's tokens is as asked."""
-    if len(parts) == 1:
-        return [recipe.num_samples]
-    counts = allocate(recipe.num_samples, [p.opened.part.share / p.mean_length() for p in parts])
-    for part, n in zip(parts, counts, strict=True):
-        if n == 0:
-            raise UserError(f"the share of {part.opened.part.source} is less than one of {recipe.num_samples} "
-                            "sequences; raise --num-samples or its share")  # fmt: skip
-    return counts
+def _parts(text: str) -> list[Part]:
+    """The parts of "a*2 + b:icl(pairs=5)". A text that names a file as it stands is that file."""
+    if Path(text).is_file():
+        return [Part(text)]
+    return [_part(term.strip(), text) for term in _split(text)]
 
 
-class _Making:
-    """One part of a recipe while its sequences are made."""
-
-    def __init__(self, recipe: Recipe, opened: Opened, tokenizer: Any, marks: Marks, model: Any) -> None:
-        self.recipe, self.opened, self.tokenizer, self.model = recipe, opened, tokenizer, model
-        self.marks = replace(marks, begin=None) if opened.format.name == "chat" else marks  # the template writes it
-        self.layout = opened.layout(recipe)
-        self.held = HELD
-        self._draws: Draws | None = None
-        self._chosen: list[Encoded] | None = None
-
-    def draws(self) -> Draws:
-        if self._draws is None:
-            pool = read_pool(self.opened.stream, self.opened.documents(self.tokenizer), self.recipe.seed, self.held)
-            self._draws = Draws(pool, self.tokenizer)
-        return self._draws
-
-    def lengths(self, n: int) -> list[int]:
-        """How long each of n sequences is to be."""
-        if not self.recipe.lengths:
-            return [self.recipe.max_seq_length] * n
-        counts = allocate(n, [share for _, share in self.recipe.lengths])
-        return [length for (length, _), k in zip(self.recipe.lengths, counts, strict=True) for _ in range(k)]
-
-    def rows(self, run: Run, n: int) -> tuple[list[Row], Making]:
-        making = Making(self.opened.part.source, self.opened.stream, self.tokenizer, self.marks, self.recipe.seed)
-        return list(self.layout(run, self.lengths(n), making)), making
-
-    def mean_length(self) -> float:
-        """Tokens of a sequence; where it varies, of the first MEASURED in the source's random order, whatever the
-        seed."""
-        lengths = self.lengths(self.recipe.num_samples)
-        if not self.layout.natural or self.opened.endless:
-            return sum(lengths) / len(lengths)
-        plain_draw = self.recipe.selection == Random()
-        rows, _ = self.rows(self.draws().ordered() if plain_draw else Chosen(self.chosen()), MEASURED)
-        return sum(map(len, rows)) / len(rows) if rows else sum(lengths) / len(lengths)
-
-    def draw(self, n: int) -> tuple[list[Row], Drawn]:
-        """The sequences of this seed, and the account of them."""
-        if self.opened.endless:
-            run: Run = Run(encode(self.tokenizer, self.opened.documents(self.tokenizer)))
-            rows, making = self.rows(run, n)
-            return rows, self._report(rows, run, None, making.dropped)
-        while True:
-            draws = self.draws()
-            run = self._run(draws, n)
-            rows, making = self.rows(run, n)
-            dropped = making.dropped + self.opened.skipped
-            if len(rows) == n:
-                return rows, self._report(rows, run, draws.pool, dropped)
-            if draws.pool.whole or self._chosen is not None:
-                raise self._too_few(len(rows), n, draws.pool, dropped)
-            self.held, self._draws = self.held * 4, None  # what was kept did not suffice: read again, keep more
-
-    def chosen(self) -> list[Encoded]:
-        """The candidates of this seed, in the order of the recipe's selection."""
-        recipe, selection = self.recipe, self.recipe.selection
-        if self._chosen is None and not isinstance(selection, Random):
-            while not (pool := self.draws().pool).whole and len(pool.documents) < selection.pool:
-                self.held, self._draws = self.held * 4, None
-            choosing = Choosing(self.tokenizer, self.model, recipe.max_seq_length, recipe.num_samples, recipe.seed)
-            candidates = [c for c in self.draws().candidates(recipe.seed, selection.pool) if len(c.tokens)]
-            self._chosen = [candidates[i] for i in selection(candidates, choosing)] if candidates else []
-        return self._chosen or []
-
-    def _run(self, draws: Draws, n: int) -> Run:
-        if self.recipe.selection != Random():
-            return Chosen(self.chosen())
-        if self.recipe.with_replacement:
-            return draws.with_replacement(self.recipe.seed)
-        whole = self.recipe.num_samples
-
-        def takes(k: int) -> Any:
-            return lambda run: len(self.rows(run, k)[0]) == k
-
-        return draws.run(self.recipe.seed, takes(whole), takes(n))
-
-    def _too_few(self, found: int, wanted: int, pool: Pool, dropped: Counter[str]) -> UserError:
-        why = ", ".join(f"{n:,} {reason}" for reason, n in dropped.most_common()) or "none"
-        or_else = "use --layout concatenate" if isinstance(self.layout, Crop) else "add a source"
-        if self._chosen is not None and len(self._chosen) < pool.size:
-            or_else = f"choose among more documents than {len(self._chosen):,} (--selection with a larger pool)"
-        return UserError(
-            f"{self.opened.part.source}: too few documents: {pool.size:,} gave {found} of {wanted} sequences of "
-            f"{self.recipe.max_seq_length} tokens (dropped: {why}); ask for fewer (--num-samples) or shorter "
-            f"(--max-seq-length) sequences, or {or_else}"
-        )
-
-    def _report(self, rows: list[Row], run: Run, pool: Pool | None, dropped: Counter[str]) -> Drawn:
-        opened = self.opened
-        return Drawn(
-            source=opened.part.source, format=str(opened.format), share=1.0, licence=opened.source.licence,
-            pool=pool.size if pool else None, read=run.taken, sequences=len(rows), tokens=sum(map(len, rows)),
-            used=len({piece.document for row in rows for piece in row.pieces}), dropped=dict(dropped),
-            citation=opened.source.citation, stand_in=opened.stand_in, revision=opened.revision,
-            split=opened.split,
-        )  # fmt: skip
+def _split(text: str) -> list[str]:
+    """Cut at each + that is outside brackets and quotes."""
+    return re.split(r"\+(?![^(]*\))", text)
 
 
-def _assemble(
-    recipe: Recipe, rows: list[Row], drawn: tuple[Drawn, ...], parts: list[_Making], pad: int
-) -> CalibrationSet:
-    width = recipe.max_seq_length if recipe.count_padding else max(map(len, rows))
-    real = torch.tensor([len(row) for row in rows])
-    tokens = torch.full((len(rows), width), pad)
-    weights = torch.ones(len(rows), width) if any(row.weights for row in rows) or recipe.skip_first else None
-    left = recipe.count_padding  # the papers' tokenizers pad on the left
-    pieces = []
-    for i, row in enumerate(rows):
-        first = width - len(row) if left else 0
-        tokens[i, first : first + len(row)] = torch.tensor(row.tokens)
-        if weights is not None:
-            if row.weights is not None:
-                weights[i, first : first + len(row)] = torch.tensor(row.weights)
-            weights[i, : recipe.skip_first] = 0.0
-            weights[i, first + len(row) :] = 0.0
-        pieces.append(tuple(replace(p, first=p.first + first, last=p.last + first) for p in row.pieces))
-    tokenizer = tokenizer_hash(parts[0].tokenizer)
-    named = _identity(recipe, [part.opened for part in parts], tokenizer)
-    return CalibrationSet(
-        tokens=tokens, lengths=torch.full_like(real, width) if left else real, weights=weights, pieces=tuple(pieces),
-        recipe=write_recipe(recipe), counts=_counts(drawn, int(real.sum()), len(rows) * width), drawn=drawn,
-        notes=tuple(_notes(recipe, drawn, parts)), tokenizer=tokenizer, id=named,
-    )  # fmt: skip
+def _part(term: str, text: str) -> Part:
+    match = re.fullmatch(r"(?:(?P<before>[-+\d.e]+)\s*\*\s*)?(?P<source>[^*]+?)(?:\s*\*\s*(?P<after>[^*()]+))?", term)
+    if not match or (match["before"] and match["after"]):
+        raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
+    share = match["before"] or match["after"] or "1"
+    try:
+        number = float(share)
+    except ValueError:
+        raise ConfigError(f"the share of {match['source']} must be a number; got {share.strip()!r}; {HOW}") from None
+    source, _, format = match["source"].strip().partition(":")
+    if not source.strip() or (":" in match["source"] and not format.strip()):
+        raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
+    if source.strip() == "self":
+        return Part("self", share=number, strategy=format.strip() or None)
+    return Part(source.strip(), format.strip() or None, number)
 
 
-def _identity(recipe: Recipe, parts: list[Opened], tokenizer: str) -> str:
-    """The hash of all that decides the tokens: sources count by their contents, wherever they lie."""
-    recipe = replace(recipe, selection=by_contents(recipe.selection))
-    described = plain(recipe) | {"parts": [opened.identity for opened in parts]}
-    looked = {"model": parts[0].model.id} if recipe.selection.uses_model else {}
-    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked)
-
-
-def _counts(drawn: tuple[Drawn, ...], tokens: int, places: int) -> dict[str, int]:
-    dropped: Counter[str] = Counter()
-    for part in drawn:
-        dropped.update({f"dropped: {reason}": n for reason, n in part.dropped.items()})
-    return {
-        "documents read": sum(part.read for part in drawn),
-        "documents used": sum(part.used for part in drawn),
-        **dict(sorted(dropped.items())),
-        "sequences": sum(part.sequences for part in drawn),
-        "tokens": tokens,
-        "padding": places - tokens,
-    }
-
-
-def _notes(recipe: Recipe, drawn: tuple[Drawn, ...], parts: list[_Making]) -> Iterator[str]:
-    """What whoever reads the set's figures should know."""
-    for making in parts:
-        yield from making.opened.notes
-    for part in drawn:
-        if part.split == "evaluation":
-            yield f"{part.source}: drawn from its evaluation split: results on that benchmark do not count"
-        if part.draws is not None and part.draws < FEW_DRAWS and not recipe.with_replacement:
-            yield (f"{part.source}: this draw read {part.read:,} of {part.pool:,} documents: from the "
-                   f"{int(part.draws) + 1}{_ordinal(int(part.draws) + 1)} seed on draws share documents, and the "
-                   "spread between them looks small")  # fmt: skip
-
-
-def _ordinal(n: int) -> str:
-    return {1: "st", 2: "nd", 3: "rd"}.get(n if n < 20 else n % 10, "th")
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"cannot read the recipe {path}: {e.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: {' '.join(str(e).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping with parts, num_samples, max_seq_length, ...")
+    return data

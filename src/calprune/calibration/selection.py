@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from typing import Any, ClassVar, Literal
 
-from calprune.calibration.encode import Encoded
-from calprune.config import ConfigError, did_you_mean, parse_call, read, rng, write_call
+from calprune.base.values import ConfigError, did_you_mean, parse_call, read, rng, write_call
+from calprune.text.encode import Encoded
 
 _DIMENSIONS = 64  # that hidden states are projected to, to be told apart by their distance
 

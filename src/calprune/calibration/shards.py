@@ -12,7 +12,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 
 Shard = tuple[dict[str, Tensor], Any]  # tensors, and what is to be said of them as plain data
 

@@ -15,18 +15,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from calprune.choosing.choice import UNIFORM, Choice, Gate, Halving, Judgement, Result, Search
-from calprune.choosing.clock import Clock
-from calprune.choosing.final import decided, halving, judgement, result
+from calprune.base.store import read_json, write_json
+from calprune.base.values import UserError
+from calprune.choosing.answer import UNIFORM, Choice, Gate, Halving, Judgement, Result, Search
 from calprune.choosing.gate import gate
 from calprune.choosing.job import Job, Said, spec_of
 from calprune.choosing.mixture import evenly
 from calprune.choosing.question import Question, check_apart
 from calprune.choosing.search import search
-from calprune.choosing.sums import Shares
-from calprune.config import UserError
-from calprune.store import read_json, write_json
-from calprune.study.session import Knobs
+from calprune.choosing.transfer import Shares
+from calprune.choosing.trials import Clock
+from calprune.choosing.verdict import decided, halving, judgement, result
+from calprune.studies.session import Knobs
 
 
 def choose(

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 
-from calprune.calibration.check import check_set
-from calprune.calibration.contamination import Evaluations
-from calprune.calibration.opened import is_file
+from calprune.base.values import ConfigError, UserError
+from calprune.calibration.describe import check_set
+from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
-from calprune.calibration.sources import find_source
-from calprune.calibration.spec import parse_spec
-from calprune.choosing.choice import Gate, Told
-from calprune.choosing.clock import told
+from calprune.choosing.answer import Gate, Told
 from calprune.choosing.job import Job
 from calprune.choosing.question import part_of
-from calprune.config import ConfigError, UserError
+from calprune.choosing.trials import told
+from calprune.text.filters.contamination import Evaluations
+from calprune.text.find import is_file
+from calprune.text.source import find_source
 
 
 class NothingToChoose(UserError):

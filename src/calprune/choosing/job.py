@@ -8,21 +8,20 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from calprune.calibration.recipe import build, identify
+from calprune.base.values import UserError, identity
+from calprune.calibration.build import build, identify
+from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set, tokenizer_hash
-from calprune.calibration.spec import parse_spec
-from calprune.choosing.choice import read_stage, write_stage
-from calprune.choosing.clock import Clock
+from calprune.choosing.answer import read_stage, write_stage
 from calprune.choosing.question import Question, files_of
-from calprune.choosing.sums import Shares
-from calprune.choosing.trials import Trials
-from calprune.config import UserError, identity
-from calprune.evaluate.text import open_text
-from calprune.evaluate.windows import windows_of
-from calprune.models import Model, load
-from calprune.study.folder import Runs
-from calprune.study.plan import Plan
-from calprune.study.session import Knobs
+from calprune.choosing.transfer import Shares
+from calprune.choosing.trials import Clock, Trials
+from calprune.evaluation.text import open_text
+from calprune.evaluation.windows import windows_of
+from calprune.models.load import Model, load
+from calprune.studies.folder import Runs
+from calprune.studies.plan import Plan
+from calprune.studies.session import Knobs
 
 FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge
 FINALISTS = 2

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from calprune.choosing.sums import Shares
+from calprune.choosing.transfer import Shares
 
 STEP = 0.25  # ε: masks are discrete, so a small step would measure noise
 RATE = 1.0  # η of the first round; it falls with the root of the round's number

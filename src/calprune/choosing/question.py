@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calprune.calibration.opened import check_part, is_file
-from calprune.calibration.places import files_hash, local_files, places
+from calprune.base.values import ConfigError, UserError, did_you_mean, plain
+from calprune.calibration.recipe import Part, parse_spec
 from calprune.calibration.set import is_set
-from calprune.calibration.sources import find_source
-from calprune.calibration.spec import Part, parse_spec
-from calprune.config import ConfigError, UserError, did_you_mean, plain
-from calprune.evaluate.text import check_text
-from calprune.methods import Method
-from calprune.models import load_tokenizer
+from calprune.evaluation.text import check_text
+from calprune.methods.contract import Method
+from calprune.models.load import load_tokenizer
 from calprune.pattern import Pattern
 from calprune.refine import Refinement
+from calprune.text.find import check_part, is_file
+from calprune.text.places import files_hash, local_files, places
+from calprune.text.source import find_source
 
 TEXTS = {  # what a capability is judged on where the user does not say; none is a pre-training source of the literature
     "general": "wikitext2",

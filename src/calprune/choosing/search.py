@@ -3,13 +3,12 @@
 import time
 from collections.abc import Mapping
 
-from calprune.choosing.choice import UNIFORM, Gate, Search
+from calprune.base.values import UserError, identity
+from calprune.choosing.answer import UNIFORM, Gate, Search
 from calprune.choosing.job import Job, percent, spec_of
 from calprune.choosing.mixture import Objective, evenly, exponentiated_gradient, largest, rounded, weighted_mean
-from calprune.choosing.sums import Shares, Sums, block_names, collected, in_turn
-from calprune.choosing.transfer import Transfer, transfer_table
-from calprune.config import UserError, identity
-from calprune.statistics import Statistics
+from calprune.choosing.transfer import Shares, Sums, Transfer, block_names, collected, in_turn, transfer_table
+from calprune.layers.saved import Statistics
 
 MEAN, MINIMAX = "weighted mean", "minimax regret"  # names of the mixtures that are found
 SEARCH_BLOCKS = 8  # of the model at least, evenly spaced, that the search looks at; candidates are compared on all

@@ -1,6 +1,11 @@
-"""The gate and the verdict are studies in DIR/runs: resumable, and trials that both have are done once."""
+"""How long `choose` may take.
+
+The gate and the verdict are studies in DIR/runs: resumable, and trials that both have are done once.
+"""
 
 import dataclasses
+import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +13,49 @@ from pathlib import Path
 
 import yaml
 
-from calprune.choosing.clock import Clock
+from calprune.base.values import ConfigError, UserError, write_call
 from calprune.choosing.question import Question
-from calprune.config import UserError, write_call
+from calprune.evaluation.evaluation import OnText
 from calprune.methods import METHODS
 from calprune.report.findings import Findings
-from calprune.study.estimate import estimate
-from calprune.study.evaluations import OnText
-from calprune.study.folder import Runs
-from calprune.study.plan import Plan, plan
-from calprune.study.reading import parse_study
-from calprune.study.results import Results, read
-from calprune.study.runner import begin, work
-from calprune.study.session import Knobs
+from calprune.studies.estimate import estimate
+from calprune.studies.folder import Runs
+from calprune.studies.plan import Plan, plan
+from calprune.studies.reading import parse_study
+from calprune.studies.results import Results, read
+from calprune.studies.runner import begin, work
+from calprune.studies.session import Knobs
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+class Clock:
+    """Runs from when it is made. `seconds`: None for as long as it takes."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.seconds = seconds
+        self._began = time.monotonic()
+
+    def spent(self) -> float:
+        return time.monotonic() - self._began
+
+    def left(self) -> float:
+        return math.inf if self.seconds is None else self.seconds - self.spent()
+
+
+def parse_budget(text: str | None) -> float | None:
+    """Seconds of "90s", "30m" or "2h"."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([smh])\s*", text)
+    if match is None or not float(match[1]) > 0:
+        raise ConfigError(f"--budget: cannot read {text!r}; write it like 90s, 30m or 2h")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def told(seconds: float) -> str:
+    """ "45 s", "12 min", rounded up: who gives as much has enough."""
+    return f"{math.ceil(seconds)} s" if seconds < 100 else f"{math.ceil(seconds / 60)} min"
 
 
 @dataclass

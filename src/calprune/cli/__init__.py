@@ -3,7 +3,9 @@
 `calprune --help` imports no torch.
 """
 
-from calprune.cli import calib, check, choose, compare, demo, evaluate, export, prune, similar, sources, study, synth
+from calprune.cli import calib, choose, compare, demo, evaluate, prune, similar, sources, study, synth
+from calprune.cli import calib as check
+from calprune.cli import calib as export
 from calprune.cli.app import app, main
 
 __all__ = [

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Which calibration data should I prune my language model with, how much does it matter, "

@@ -1,4 +1,9 @@
-"""calprune calib: build a calibration set, and look at one."""
+"""calprune calib: build a calibration set, and look at one.
+
+calprune calib check: does a calibration set share wording with what will judge the model?
+
+calprune calib export: a calibration set for other tools.
+"""
 
 import dataclasses
 import json
@@ -7,18 +12,27 @@ from typing import Annotated, Any
 
 import typer
 
+from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
-from calprune.config import UserError
 
 calib = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, look at and check calibration sets.")
+
+
 app.add_typer(calib, name="calib")
 
+
 AllowEvaluation = Annotated[bool, typer.Option(help="draw from a split that is meant for evaluation")]
+
+
 Excluded = Annotated[
     list[str] | None, typer.Option(help="refuse sources with this licence tag (nc, research, ...); repeatable")
 ]
+
+
 Folder = Annotated[Path, typer.Argument(help="the folder of a calibration set")]
+
+
 ForModel = Annotated[str, typer.Option(help="the model whose tokenizer is used: `demo`, a folder or a hub name")]
 
 
@@ -45,12 +59,13 @@ def build_command(
 
     Example: calprune calib build "c4*2 + gsm8k:icl" --model demo --num-samples 16 --max-seq-length 512 --out sets/mixed
     """
+    from calprune.base.store import refuse_occupied
+    from calprune.calibration.build import build
     from calprune.calibration.describe import describe
-    from calprune.calibration.licences import refuse_licences
-    from calprune.calibration.recipe import build, parse_spec
-    from calprune.calibration.sources import catalogue
-    from calprune.models import load, load_tokenizer
-    from calprune.store import refuse_occupied
+    from calprune.calibration.recipe import parse_spec
+    from calprune.models.load import load, load_tokenizer
+    from calprune.text.licences import refuse_licences
+    from calprune.text.source import catalogue
 
     if Path(spec).is_dir() and spec not in catalogue():  # a folder that is called like a source is not meant
         raise UserError(f"{spec} is a folder; give a recipe or sources, for a built set is built already")
@@ -80,11 +95,11 @@ def show_command(
 
     Example: calprune calib show sets/mixed --texts 3
     """
+    from calprune.base.store import write_whole
     from calprune.calibration.describe import describe
     from calprune.calibration.describe import texts as find_texts
     from calprune.calibration.page import page
     from calprune.calibration.set import CalibrationSet
-    from calprune.store import write_whole
 
     given = CalibrationSet.load(folder)
     tokenizer = set_tokenizer(given, model, needed=texts > 0)
@@ -106,7 +121,7 @@ def show_command(
 
 def set_tokenizer(given: Any, model: str | None, needed: bool) -> Any:
     """The tokenizer that made the set: of `model`, or of the model that the set names, where it is still there."""
-    from calprune.models import load_tokenizer
+    from calprune.models.load import load_tokenizer
 
     name = model or given.made_for
     if not name and needed:
@@ -140,3 +155,89 @@ def _told(told: dict[str, Any], where: str) -> str:
             lines.append(f"    stands in: {s['stand_in']}")
         lines += [f"    dropped {n:,}: {reason}" for reason, n in s["dropped"].items()]
     return "\n".join([*lines, facts(told), *[f"note: {note}" for note in told["notes"]]])
+
+
+MATCHES = 5  # shown of each evaluation set, where --show does not say
+
+
+CHARACTERS = 240  # of the words of a match
+
+
+@calib.command("check")
+def check_command(
+    folder: Folder,
+    against: Annotated[list[str] | None, typer.Option(help="evaluation sets: names of the catalogue, or files")] = None,
+    more: Annotated[list[str] | None, typer.Argument(help="further evaluation sets", show_default=False)] = None,
+    ngram: Annotated[int, typer.Option(help="so many words in a row count as shared")] = 13,
+    short: Annotated[int, typer.Option(help="the same for evaluation texts of fewer words than that")] = 8,
+    show: Annotated[int, typer.Option(min=0, help="print so many matches of each evaluation set")] = MATCHES,
+    model: Annotated[str | None, typer.Option(help="the model that the set is for; default: as it says")] = None,
+    data_root: opt.DataRoot = None,
+    as_json: opt.Json = False,
+) -> None:  # fmt: skip
+    """Look for wording that a calibration set shares with evaluation sets: 13 words in a row, 8 of short texts.
+
+    Example: calprune calib check sets/c4 --against gsm8k arc_easy
+    """
+    from calprune.calibration.describe import check_set
+    from calprune.calibration.set import CalibrationSet
+    from calprune.text.filters.contamination import Contamination, Evaluations
+
+    names = [*(against or []), *(more or [])]
+    if not names:
+        raise UserError(f"say what to check against: calprune calib check {folder} --against gsm8k arc_easy")
+    asked = Contamination(tuple(names), ngram, short)
+    given = CalibrationSet.load(folder)
+    tokenizer = set_tokenizer(given, model, needed=True)
+    told = check_set(given, tokenizer, Evaluations(asked.against, data_root, ngram, short)).told()
+    told = {"format": 1, "folder": str(folder), "id": given.id, "ngram": ngram, "short": short} | told
+    print(json.dumps(told, indent=1, ensure_ascii=False) if as_json else _told_of_check(told, show))
+
+
+def _told_of_check(told: dict[str, Any], show: int) -> str:
+    lines = [
+        f"{told['folder']}: {told['sequences_found']:,} of {told['sequences']:,} sequences share wording with an "
+        f"evaluation set ({told['ngram']} words in a row; {told['short']} of texts that are shorter)"
+    ]
+    for evaluation in told["against"]:
+        name = evaluation["name"]
+        lines.append(f"{name}, {evaluation['split']} split: {evaluation['sequences_found']:,} sequences share wording "
+                     f"with {evaluation['examples_found']:,} of {evaluation['examples']:,} examples "
+                     f"({evaluation['too_short']:,} are too short to look for)")  # fmt: skip
+        here = [match for match in told["matches"] if match["evaluation"] == name]
+        for match in here[:show]:
+            words = match["words"]
+            words = words if len(words) <= CHARACTERS else words[:CHARACTERS] + "..."
+            where = f"{match['source']} {match['document']}".strip()
+            lines.append(f"  sequence {match['sequence'] + 1}{f' ({where})' if where else ''} = {match['example']}: "
+                         f'"{words}"')  # fmt: skip
+        if len(here) > show:
+            lines.append(f"  and {len(here) - show:,} more (--show {len(here)}, or --json)")
+    return "\n".join(lines)
+
+
+@calib.command("export")
+def export_command(
+    folder: Folder,
+    path: Annotated[Path, typer.Argument(help="the file, or for hf the folder, to write; it must not be there yet")],
+    to: Annotated[str, typer.Option(help="jsonl, hf (a datasets folder: llm-compressor, GPTQModel) or txt (imatrix)")],
+    model: Annotated[str | None, typer.Option(help="the model that the set is for; default: as it says")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Write a calibration set for llm-compressor, GPTQModel, llama.cpp's imatrix, or anything that reads JSON lines.
+
+    Example: calprune calib export sets/mixed --to hf exported/mixed
+    """
+    from calprune.calibration.export import export
+    from calprune.calibration.set import CalibrationSet
+
+    given = CalibrationSet.load(folder)
+    notes = export(given, set_tokenizer(given, model, needed=True), to, path)
+    n, tokens = len(given.tokens), int(given.lengths.sum())
+    if as_json:
+        print(json.dumps({"format": 1, "out": str(path), "to": to, "id": given.id, "sequences": n, "tokens": tokens,
+                          "licences": given.licences, "notes": notes}, indent=1, ensure_ascii=False))  # fmt: skip
+        return
+    print(f"{path}: {n:,} sequences, {tokens:,} tokens of calibration set {given.id}")
+    for note in notes:
+        print(f"note: {note}")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from calprune.base.values import ConfigError
 from calprune.cli import options as opt
 from calprune.cli.app import app
-from calprune.config import ConfigError
 
 
 class _Several(TyperCommand):
@@ -71,19 +71,18 @@ def choose_command(
     """
     import json
 
+    from calprune.base.store import write_whole
     from calprune.choosing.choose import choose
-    from calprune.choosing.clock import parse_budget
     from calprune.choosing.gate import NothingToChoose
-    from calprune.choosing.page import choice_page
+    from calprune.choosing.page import choice_page, headline
     from calprune.choosing.question import Question, default_sources, parse_capabilities
-    from calprune.choosing.sentences import headline
+    from calprune.choosing.trials import parse_budget
     from calprune.methods import parse_method
     from calprune.pattern import parse_pattern
-    from calprune.report import write_html
     from calprune.report.charts import altair
-    from calprune.store import write_whole
-    from calprune.study.results import read
-    from calprune.study.session import Knobs
+    from calprune.report.files import write_html
+    from calprune.studies.results import read
+    from calprune.studies.session import Knobs
 
     altair()  # so that what the page needs is missed before hours of work
     seconds = parse_budget(budget)

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.calib import calib
-from calprune.config import UserError
 
 _SET = "the folder of a built set, a source or a recipe"
 
@@ -39,14 +39,14 @@ def compare_command(
 
     Example: calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%
     """
-    from calprune.calibration.compare import Comparison
-    from calprune.calibration.compared import tell
-    from calprune.calibration.recipe import make_set
+    from calprune.calibration.build import make_set
     from calprune.cli.progress import following
+    from calprune.likeness.sets import Comparison
+    from calprune.likeness.verdict import tell
     from calprune.methods import parse_method
-    from calprune.models import load
+    from calprune.models.load import load
     from calprune.pattern import parse_pattern
-    from calprune.pruning import Pruning
+    from calprune.pruning.job import Pruning
 
     if a == b:
         raise UserError(f"{a} is named twice; name two sets (two draws of one recipe: build them with two seeds)")

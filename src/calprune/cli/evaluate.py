@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
-from calprune.config import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from calprune.evaluate.tasks import Outcomes
-    from calprune.models import Model
-    from calprune.uncertainty import Estimate
+    from calprune.evaluation.items import Outcomes
+    from calprune.models.load import Model
+    from calprune.uncertainty.estimate import Estimate
 
 _TASK = 'questions to answer: "boolq(examples=200)", "bandari/gsm8k"; repeatable'
 _TEXT = "text to judge on: a catalogue name (its evaluation split), a text file, the folder of a built set; repeatable"
@@ -44,10 +44,10 @@ def eval_command(
     """
     from calprune.calibration.set import tokenizer_hash
     from calprune.cli.progress import tracking
-    from calprune.evaluate.tasks import find_task
-    from calprune.evaluate.text import open_text
-    from calprune.evaluate.windows import PROTOCOL, windows_of
-    from calprune.models import load, load_tokenizer
+    from calprune.evaluation.tasks import find_task
+    from calprune.evaluation.text import open_text
+    from calprune.evaluation.windows import PROTOCOL, windows_of
+    from calprune.models.load import load, load_tokenizer
 
     started = time.perf_counter()
     if not perplexity and (kl_to or not task):
@@ -83,8 +83,8 @@ def eval_command(
 def _measured(judged: "Model", dense: "Model | None", windows: "Tensor", batch_size: int) -> dict[str, Any]:
     """What is printed of one text."""
     from calprune.cli.progress import tracking
-    from calprune.evaluate.divergence import DenseReference
-    from calprune.evaluate.perplexity import perplexity
+    from calprune.evaluation.divergence import DenseReference
+    from calprune.evaluation.perplexity import perplexity
 
     def following(doing: str) -> Any:
         return lambda batches: tracking(batches, len(batches), doing)
@@ -100,7 +100,7 @@ def _measured(judged: "Model", dense: "Model | None", windows: "Tensor", batch_s
 
 def _answered(outcomes: "Outcomes") -> dict[str, Any]:
     """What is printed of one task."""
-    from calprune.uncertainty import mean_of
+    from calprune.uncertainty.estimate import mean_of
 
     found = mean_of(outcomes.items)
     assert found is not None, "a task has one item at least"

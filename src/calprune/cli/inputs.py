@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 
 if TYPE_CHECKING:
     from calprune.calibration.set import CalibrationSet
-    from calprune.collect import Counting
-    from calprune.models import Model
-    from calprune.statistics import Statistics
+    from calprune.layers.collect import Counting
+    from calprune.layers.saved import Statistics
+    from calprune.models.load import Model
 
 
 def open_data(
@@ -18,7 +18,7 @@ def open_data(
     """The data that `spec` stands for, and what calprune.json says of it."""
     if (Path(spec) / "statistics.json").is_file():
         return _open_statistics(spec, loaded)
-    from calprune.calibration.recipe import make_set
+    from calprune.calibration.build import make_set
 
     made = make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, num_samples=num_samples,
                     max_seq_length=max_seq_length, seed=seed)  # fmt: skip
@@ -27,7 +27,7 @@ def open_data(
 
 
 def _open_statistics(spec: str, loaded: "Model") -> "tuple[Statistics, dict[str, Any]]":
-    from calprune.statistics import Statistics
+    from calprune.layers.saved import Statistics
 
     saved = Statistics.load(Path(spec))
     of = saved.about.get("model", {})
@@ -44,7 +44,7 @@ def _open_statistics(spec: str, loaded: "Model") -> "tuple[Statistics, dict[str,
 
 def read_counting(min_expert_tokens: int, all_experts: bool, token_weights: str) -> "Counting":
     """The options of collecting."""
-    from calprune.attention import parse_token_weights
-    from calprune.collect import Counting
+    from calprune.layers.attention import parse_token_weights
+    from calprune.layers.collect import Counting
 
     return Counting(min_expert_tokens, all_experts, parse_token_weights(token_weights))

@@ -14,7 +14,7 @@ QUIET = 30.0  # seconds between two lines where nobody watches a bar
 
 def following(blocks: Iterable[T], model: Any, doing: str) -> Iterator[T]:
     """The same blocks, with a bar that says how many of the model's are done and how long the rest may take."""
-    from calprune.linears import find_blocks
+    from calprune.layers.linears import find_blocks
 
     name, modules = find_blocks(model)
     return tracking(blocks, len(modules), f"{doing} {name}")

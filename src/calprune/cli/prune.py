@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
-from calprune.config import UserError
 
 if TYPE_CHECKING:
     from calprune.pattern import Pattern
@@ -63,15 +63,15 @@ def prune_command(
     --max-seq-length 256 --out pruned
     """
     from calprune.allocation import parse_allocation
-    from calprune.checkpoint import describe, save_pruned
+    from calprune.base.store import refuse_occupied
+    from calprune.base.values import choice
     from calprune.cli.inputs import open_data, read_counting
     from calprune.cli.progress import following
-    from calprune.config import choice
+    from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
-    from calprune.models import find_device, load
-    from calprune.pruning import Pruning
-    from calprune.statistics import Statistics
-    from calprune.store import refuse_occupied
+    from calprune.models.load import find_device, load
+    from calprune.pruning.checkpoint import describe, save_pruned
+    from calprune.pruning.job import Pruning
 
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
@@ -134,13 +134,13 @@ def stats_command(
     Example: calprune stats demo --calibration c4 --num-samples 16 --max-seq-length 256 --out sums, then
     calprune prune demo --method sparsegpt --pattern 2:4 --calibration sums --out pruned
     """
+    from calprune.base.store import refuse_occupied
+    from calprune.base.values import choice
     from calprune.cli.inputs import open_data, read_counting
     from calprune.cli.progress import following
-    from calprune.config import choice
-    from calprune.models import find_device, load
-    from calprune.statistics import Statistics, save_statistics
-    from calprune.stats import LADDER
-    from calprune.store import refuse_occupied
+    from calprune.layers.inputs import LADDER
+    from calprune.layers.saved import Statistics, save_statistics
+    from calprune.models.load import find_device, load
 
     level: Any = choice(needs, LADDER[1:], "--needs")
     counting = read_counting(min_expert_tokens, all_experts, token_weights)
@@ -207,7 +207,7 @@ def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
 
 
 def _summary(told: dict[str, Any], out: Path) -> str:
-    from calprune.checkpoint import permuted
+    from calprune.pruning.checkpoint import permuted
 
     sparsity, linears = told["sparsity"], told["linears"]
     lines = [f"{out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}"]

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.calib import calib
-from calprune.config import UserError
 
 _TEXT = "folders of built sets, sources (c4, gsm8k:icl) or files"
 
@@ -39,12 +39,11 @@ def similar_command(
 
     Example: calprune calib similar sets/self c4 --to fineweb_edu --model demo --html similar.html
     """
-    from calprune.calibration.similarity import Similarity, compare_texts
+    from calprune.base.store import write_whole
     from calprune.calibration.similarity_page import similarity_page
-    from calprune.calibration.texts import open_texts
     from calprune.cli.progress import tracking
-    from calprune.models import load
-    from calprune.store import write_whole
+    from calprune.likeness.texts import Similarity, compare_texts, open_texts
+    from calprune.models.load import load
 
     how = Similarity(ngram=ngram, permutations=permutations, draws=draws, words=words, share=min_k / 100,
                      window=window, windows=windows, seed=seed)  # fmt: skip

@@ -11,8 +11,8 @@ from calprune.cli import options as opt
 from calprune.cli.app import app
 
 if TYPE_CHECKING:
-    from calprune.calibration.records import Place
-    from calprune.calibration.sources import Source
+    from calprune.text.records import Place
+    from calprune.text.source import Source
 
 
 @app.command("sources")
@@ -25,7 +25,7 @@ def sources_command(
 
     Example: calprune sources gsm8k
     """
-    from calprune.calibration.sources import catalogue, find_source
+    from calprune.text.source import catalogue, find_source
 
     sources = [find_source(name)] if name else list(catalogue().values())
     described = [_described(source, data_root) for source in sources]
@@ -38,7 +38,7 @@ def sources_command(
 
 
 def _described(source: "Source", data_root: Path | None) -> dict[str, Any]:
-    from calprune.calibration.places import available
+    from calprune.text.places import available
 
     wordings = ("prompt", "answer", "rationale", "cot", "user") if source.prompt else ("text",)
     return {

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
-from calprune.config import UserError
 
 if TYPE_CHECKING:
-    from calprune.study.folder import Runs
+    from calprune.studies.folder import Runs
 
 study_app = typer.Typer(no_args_is_help=True, help="Grids of models, calibration sets, methods and draws.")
 app.add_typer(study_app, name="study")
@@ -31,10 +31,10 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
 
     Example: calprune study plan studies/quickstart.yaml
     """
-    from calprune.study.estimate import estimate
-    from calprune.study.folder import Runs
-    from calprune.study.plan import plan
-    from calprune.study.reading import parse_study, study_text
+    from calprune.studies.estimate import estimate
+    from calprune.studies.folder import Runs
+    from calprune.studies.plan import plan
+    from calprune.studies.reading import parse_study, study_text
 
     made = plan(parse_study(study_text(study), study.name), data_root)
     folder = Runs(_folder(study, runs))
@@ -67,14 +67,14 @@ def run_command(
 
     Example: calprune study run studies/quickstart.yaml --runs runs/quick
     """
-    from calprune.study.folder import Runs
-    from calprune.study.likeness import measure_similarity
-    from calprune.study.plan import plan
-    from calprune.study.reading import parse_study, study_text
-    from calprune.study.runner import begin
-    from calprune.study.session import Knobs
-    from calprune.study.status import status
-    from calprune.study.tracking import find_tracker, send
+    from calprune.studies.folder import Runs
+    from calprune.studies.likeness import measure_similarity
+    from calprune.studies.plan import plan
+    from calprune.studies.reading import parse_study, study_text
+    from calprune.studies.runner import begin
+    from calprune.studies.session import Knobs
+    from calprune.studies.status import status
+    from calprune.studies.tracking import find_tracker, send
 
     if workers < 1:
         raise UserError(f"--workers: expected 1 or more; got {workers}")
@@ -106,9 +106,9 @@ def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
 
     Example: calprune study status runs/quick
     """
-    from calprune.study.folder import Runs
-    from calprune.study.results import read
-    from calprune.study.status import best, status
+    from calprune.studies.folder import Runs
+    from calprune.studies.results import read
+    from calprune.studies.status import best, status
 
     folder = Runs(runs)
     now, results = status(folder), read(runs)
@@ -140,7 +140,7 @@ def report_command(
     Example: calprune study report runs/quick --out report.html
     """
     from calprune import report
-    from calprune.study.results import read
+    from calprune.studies.results import read
 
     wanted = {report.write_html: out, report.write_csv: csv, report.write_json: json_file,
               report.write_markdown: markdown, report.write_claims: claims}  # fmt: skip
@@ -148,7 +148,7 @@ def report_command(
         raise UserError("say what to write: --out PAGE.html, --csv, --json, --markdown or --claims FILE")
     results = read(runs)
     if study is not None:
-        from calprune.study.reading import parse_study, study_text
+        from calprune.studies.reading import parse_study, study_text
 
         results = dataclasses.replace(results, claims=parse_study(study_text(study), study.name).claims)
     if not results.rows:
@@ -169,7 +169,7 @@ def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL
     from rich.console import Console
     from rich.table import Table
 
-    from calprune.study.query import query
+    from calprune.studies.query import query
 
     columns, rows = query(runs, sql)
     if as_json:
@@ -183,13 +183,13 @@ def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL
 
 def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[None]:
     """Run to the end and say on stderr what is done as it is."""
-    from calprune.study.results import read
-    from calprune.study.runner import work, work_in_processes
-    from calprune.study.status import best, seconds_left, status
+    from calprune.studies.results import read
+    from calprune.studies.runner import work, work_in_processes
+    from calprune.studies.status import best, seconds_left, status
 
     steps: Iterator
     if ray is not None:
-        from calprune.study.cluster import work_on_ray
+        from calprune.studies.cluster import work_on_ray
 
         steps = work_on_ray(folder, knobs, ray)
     else:

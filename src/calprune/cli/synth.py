@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
-from calprune.config import UserError
 
 _WAYS = "--from-prefixes SOURCE, --from-bos, --respond-to FILE, --from-random-token or --strategy TEXT"
 
@@ -63,8 +63,8 @@ def synth_command(
     if strategy and any(value is not None for value in general.values()):
         raise UserError("with --strategy, say temperature, documents, max_new_tokens and engine in its brackets")
     text = strategy or _text(ways[0][0], ways[0][1], general)
-    from calprune.calibration.filtering import read_filters
-    from calprune.calibration.spec import Part, Recipe
+    from calprune.calibration.recipe import Part, Recipe
+    from calprune.text.filters.reading import read_filters
 
     recipe = Recipe((Part("self", strategy=text),), num_samples=num_samples, max_seq_length=max_seq_length, seed=seed,
                     filters=read_filters(filters, "--filter"))  # fmt: skip
@@ -78,12 +78,12 @@ def _text(name: str, own: dict[str, Any], general: dict[str, Any]) -> str:
 
 
 def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: bool) -> None:
-    from calprune.calibration.asking import parse_strategy
+    from calprune.base.store import refuse_occupied
+    from calprune.calibration.build import build
     from calprune.calibration.describe import describe
-    from calprune.calibration.recipe import build
-    from calprune.calibration.vllm_engine import version
-    from calprune.models import load
-    from calprune.store import refuse_occupied
+    from calprune.models.load import load
+    from calprune.writing.strategies import parse_strategy
+    from calprune.writing.vllm import version
 
     if parse_strategy(recipe.parts[0].strategy).engine == "vllm":  # a mistake shows before the model is loaded
         version()

@@ -3,11 +3,11 @@
 import importlib
 from collections.abc import Mapping
 
-from calprune.config import ConfigError, parse_call
+from calprune.base.values import ConfigError, parse_call
 from calprune.methods.admm import ADMM
 from calprune.methods.alps import ALPS
 from calprune.methods.block_reconstruction import BlockReconstruction
-from calprune.methods.contract import Method as Method
+from calprune.methods.contract import Method
 from calprune.methods.dsnot import DSnoT
 from calprune.methods.gblm import GBLM
 from calprune.methods.gptq import GPTQ

@@ -23,11 +23,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import InputStats, Needs
+from calprune.layers.products import matmul
 from calprune.methods.contract import check_above_0, check_damping
 from calprune.pattern import Pattern, check_width, competing, keep_mask, masked
-from calprune.products import matmul
-from calprune.stats import InputStats, Needs
 
 EVERY = 3  # iterations between two looks at the mask
 SETTLING = 30  # iterations after which a mask that hardly moves is good enough

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import LADDER, InputStats, Needs
 from calprune.pattern import Pattern, PatternError
-from calprune.stats import LADDER, InputStats, Needs
 
 
 @runtime_checkable

@@ -25,10 +25,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.methods.contract import Start, begin_from, check_at_least_0
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Pattern, masked
-from calprune.stats import InputStats, Needs, StatsError
 
 WANDA = Wanda()
 

@@ -22,12 +22,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import InputStats, Needs
+from calprune.layers.products import matmul
 from calprune.methods.contract import check_damping, refuse_zeros
 from calprune.methods.round_to_nearest import Levels, check_levels
 from calprune.pattern import Pattern
-from calprune.products import matmul
-from calprune.stats import InputStats, Needs
 
 LEAF = 8  # columns that are rounded one after the other
 

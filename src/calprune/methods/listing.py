@@ -5,7 +5,7 @@ import inspect
 import re
 from typing import Any
 
-from calprune.config import write_call
+from calprune.base.values import write_call
 from calprune.methods import METHODS
 
 ID, PLACE = r"(?P<id>arXiv:\d+\.\d+|OpenReview \w+)", r"(?P<place>(eq\.|Algorithms?) [\d-]+( and \d+)?)"

@@ -15,8 +15,8 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.layers.inputs import InputStats, Needs
 from calprune.pattern import Pattern, competing, keep_mask, masked
-from calprune.stats import InputStats, Needs
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.methods.contract import Start, begin_from, check_damping
 from calprune.pattern import Pattern, masked
-from calprune.stats import InputStats, Needs, StatsError
 
 CACHE_BYTES, DEVICE_BYTES = 2**24, 2**30  # of the systems that are solved at once: on a CPU, elsewhere
 

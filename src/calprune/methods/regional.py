@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from calprune.blocks import Block
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.blocks import Block
+from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import Start, begin_from, check_above_0
 from calprune.pattern import Pattern
 from calprune.refine.training import Refined, Training, refine_windows
 from calprune.refine.windows import Outputs, Windows, windows_of
-from calprune.stats import InputStats, Needs
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import check_at_least_0
 from calprune.pattern import Pattern, competing, keep_mask, masked
-from calprune.stats import InputStats, Needs
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.pattern import KeepNofM, Pattern, check_width, competing, keep_mask
-from calprune.stats import InputStats, Needs
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import refuse_zeros
 from calprune.pattern import Pattern
-from calprune.stats import InputStats, Needs
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import InputStats, Needs
+from calprune.layers.products import matmul
 from calprune.methods.contract import check_damping
 from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask, keep_of_each
-from calprune.products import matmul
-from calprune.stats import InputStats, Needs
 
 LEAF = 8  # columns that are solved one after the other
 

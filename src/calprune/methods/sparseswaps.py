@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from calprune.config import ConfigError
+from calprune.base.values import ConfigError
+from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import Start, begin_from
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Pattern, masked
-from calprune.stats import InputStats, Needs
 
 CACHE_BYTES, DEVICE_BYTES = 2**22, 2**30  # of the pairs that are looked at together: on a CPU, elsewhere
 WANDA = Wanda()

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.layers.inputs import InputStats, Needs
 from calprune.pattern import KeepNofM, Pattern, PatternError, competing, keep_mask, masked
-from calprune.stats import InputStats, Needs
 
 
 @dataclass(frozen=True)

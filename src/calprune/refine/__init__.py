@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Bool
 from torch import Tensor
 
-from calprune.blocks import Block
+from calprune.layers.blocks import Block
 from calprune.refine.training import Refined
 from calprune.refine.windows import Outputs, Windows
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from calprune.blocks import Block, Sequences, walk
-from calprune.linears import Linear
+from calprune.layers.blocks import Block, Sequences, walk
+from calprune.layers.linears import Linear
 from calprune.refine import Refinement
 from calprune.refine.windows import WHOLE, Outputs, targets_of
 

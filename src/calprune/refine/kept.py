@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from calprune.config import UserError
-from calprune.linears import Linear
-from calprune.store import read_json, whole_folder, write_json
+from calprune.base.store import read_json, whole_folder, write_json
+from calprune.base.values import UserError
+from calprune.layers.linears import Linear
 
 
 class Kept:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from calprune.blocks import Block, Sequences
-from calprune.linears import Linear, find_blocks
+from calprune.layers.blocks import Block, Sequences
+from calprune.layers.linears import Linear, find_blocks
 from calprune.refine import Refinement
 from calprune.refine.beside import Beside
 from calprune.refine.windows import Outputs, targets_of

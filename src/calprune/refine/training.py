@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from calprune.blocks import Block
-from calprune.config import rng
-from calprune.linears import Linear
+from calprune.base.values import rng
+from calprune.layers.blocks import Block
+from calprune.layers.linears import Linear
 from calprune.refine.windows import WHOLE, Outputs, outputs_of
 
 Optimiser = Callable[[list[Tensor]], torch.optim.Optimizer]

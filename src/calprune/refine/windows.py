@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from calprune.blocks import Batch, Block
-from calprune.linears import Linear
+from calprune.layers.blocks import Batch, Block
+from calprune.layers.linears import Linear
 
 Windows = Literal["block", "sub_block"]
 WHOLE = ""  # the window that is the block

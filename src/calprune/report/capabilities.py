@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calprune.report.comparisons import Cell, setting
-from calprune.study.results import Result
-from calprune.uncertainty import Estimate, Kept, mean_retention, retention, retention_of_perplexity
+from calprune.studies.results import Result
+from calprune.uncertainty import retention
+from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.retention import Kept, mean_retention, retention_of_perplexity
 
 CAPABILITIES = ("general", "language", "commonsense", "knowledge", "mathematics", "code")
 NOT_MEASURABLE = "not measurable"

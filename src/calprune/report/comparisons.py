@@ -7,23 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 from calprune.report.names import NO_DATA, SETTING, is_control, oriented, own_text
-from calprune.study.results import LOWER_IS_BETTER, Result
-from calprune.uncertainty import (
-    Difference,
-    Effect,
-    Spread,
-    Verdict,
-    draws_needed,
-    effect_of_groups,
-    exponential,
-    holm,
-    over_draws,
-    paired_by_item,
-    verdict,
-)
-from calprune.uncertainty.difference import SIGNIFICANCE
+from calprune.studies.results import LOWER_IS_BETTER, Result
+from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_item, verdict
+from calprune.uncertainty.effect import Effect, effect_of_groups
+from calprune.uncertainty.estimate import Spread, exponential, over_draws
+from calprune.uncertainty.power import SIGNIFICANCE, draws_needed
 
 
 @dataclass(frozen=True)

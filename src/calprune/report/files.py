@@ -7,15 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from calprune.config import identity
+from calprune.base.store import to_json, write_whole
+from calprune.base.values import identity
 from calprune.report.claims import judge
 from calprune.report.findings import Findings
 from calprune.report.page import page
 from calprune.report.sentences import answer, warnings
 from calprune.report.tables import Table
 from calprune.report.tabulate import tables
-from calprune.store import to_json, write_whole
-from calprune.study.results import Results
+from calprune.studies.results import Results
 
 
 def write_html(results: Results, path: str | Path) -> None:

@@ -9,8 +9,8 @@ from functools import cached_property
 
 from calprune.report.comparisons import Cell, comparisons_of
 from calprune.report.names import NO_DATA, in_order, oriented, setting_name, varying
-from calprune.study.results import LOWER_IS_BETTER, Result, Results
-from calprune.uncertainty import Difference, Verdict, holm, paired_by_draw, verdict
+from calprune.studies.results import LOWER_IS_BETTER, Result, Results
+from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, verdict
 
 DEFAULT = "c4"  # what the field calibrates with where nothing is said
 

@@ -4,8 +4,8 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from calprune.study.results import LOWER_IS_BETTER, Result
-from calprune.uncertainty import Estimate
+from calprune.studies.results import LOWER_IS_BETTER, Result
+from calprune.uncertainty.estimate import Estimate
 
 METRICS = {"perplexity": "perplexity", "kl": "KL, nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
 UNITS = {"perplexity": "nats a token", "kl": "nats a token", "accuracy": "accuracy", "exact_match": "exact match"}

@@ -6,23 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from calprune.report.capabilities import columns, retained
-from calprune.report.charts import (
-    MOST_LINES,
-    Axis,
-    Chart,
-    Point,
-    curve,
-    dots,
-    heat,
-    heat_width,
-    needs_log,
-    scatter,
-)
+from calprune.report.charts import MOST_LINES, Axis, Chart, Point, curve, dots, heat, heat_width, needs_log, scatter
 from calprune.report.comparisons import Cell, Comparison
 from calprune.report.findings import Findings
 from calprune.report.names import METRICS, NO_DATA, OWN, in_order, number, sparsity_of, with_interval
-from calprune.study.results import LOWER_IS_BETTER, Result
-from calprune.uncertainty import Estimate
+from calprune.studies.results import LOWER_IS_BETTER, Result
+from calprune.uncertainty.estimate import Estimate
 
 
 @dataclass(frozen=True)

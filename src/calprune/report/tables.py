@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from calprune.report.names import number, probability, with_interval
-from calprune.uncertainty import Estimate
+from calprune.uncertainty.estimate import Estimate
 
 Cell = str | int | float | bool | Estimate | None
 

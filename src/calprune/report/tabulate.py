@@ -4,11 +4,13 @@ from collections import defaultdict
 
 from calprune.report.capabilities import columns, of_cell, retained
 from calprune.report.claims import judge
-from calprune.report.comparisons import SIGNIFICANCE, Comparison, setting
+from calprune.report.comparisons import Comparison, setting
 from calprune.report.findings import Findings
 from calprune.report.names import METRICS, OWN, SETTING, oriented
 from calprune.report.tables import Cell, Column, Table
-from calprune.uncertainty import RULE, rank_correlation
+from calprune.uncertainty.effect import RULE
+from calprune.uncertainty.power import SIGNIFICANCE
+from calprune.uncertainty.ranks import rank_correlation
 
 EVALUATION, SOURCE, VERDICT = Column("evaluation"), Column("source"), Column("verdict")
 DRAWS, SOURCES = (Column(name, "number", show="varying") for name in ("draws", "sources"))

@@ -5,7 +5,7 @@ from typing import Any
 
 from calprune.report.findings import Findings
 from calprune.report.names import NO_DATA, in_order, is_control, listed
-from calprune.uncertainty import AT_FEW_DRAWS
+from calprune.uncertainty.retention import AT_FEW_DRAWS
 
 BLOCKS = ("command", "commands")  # of what a study tells of itself: lines to copy
 

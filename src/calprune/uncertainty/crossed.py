@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import stdtr, stdtrit
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 from calprune.uncertainty.estimate import Estimate
 
 Rows = Sequence[Sequence[float]] | np.ndarray  # one row a draw, one column an item

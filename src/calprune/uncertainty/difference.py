@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 from calprune.uncertainty.crossed import CONFIDENCE, Rows, Weighed, table_of, variance_of
 from calprune.uncertainty.estimate import Estimate, mean_of
 from calprune.uncertainty.power import SIGNIFICANCE, detectable

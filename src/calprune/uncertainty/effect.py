@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import fdtrc, ncfdtr
 from scipy.stats import hmean
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 from calprune.uncertainty.estimate import Estimate
 from calprune.uncertainty.power import SIGNIFICANCE, detectable
 

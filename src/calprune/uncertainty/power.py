@@ -5,7 +5,7 @@ import math
 from scipy.optimize import brentq
 from scipy.special import fdtri, ncfdtr
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 
 SIGNIFICANCE, POWER = 0.05, 0.8
 MOST_DRAWS = 10**9

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import spearmanr
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 from calprune.uncertainty.estimate import Estimate
 
 FEWEST = 4  # the standard error divides by n - 3

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 from calprune.uncertainty.crossed import Rows, Weighed, table_of, variance_of
 from calprune.uncertainty.estimate import Estimate, mean_of
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import chdtr, chndtr, fdtri, ndtri, psi, stdtrit, zeta
 
-from calprune.config import UserError
+from calprune.base.values import UserError
 from calprune.uncertainty.estimate import Estimate
 
 Groups = Mapping[str, Sequence[float]]  # values by source, one a draw

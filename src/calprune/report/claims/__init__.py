@@ -16,8 +16,8 @@ from calprune.report.claims import differences, spreads
 from calprune.report.claims.judged import CANNOT, CannotTell, Judged, Judgement
 from calprune.report.claims.selected import Selected, select
 from calprune.report.findings import Findings
-from calprune.study import claims as kinds
-from calprune.uncertainty import holm
+from calprune.studies import claims as kinds
+from calprune.uncertainty.difference import holm
 
 JUDGES: dict[type, Callable[[Any, Selected], Judgement]] = {
     kinds.Better: differences.better,

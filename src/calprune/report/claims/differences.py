@@ -8,8 +8,10 @@ from calprune.report.claims.judged import CannotTell, Judgement, Region
 from calprune.report.claims.selected import Selected
 from calprune.report.comparisons import Cell
 from calprune.report.names import NO_DATA, oriented, sources_of
-from calprune.study import claims as kinds
-from calprune.uncertainty import Difference, Estimate, Weighed, weighed_sum
+from calprune.studies import claims as kinds
+from calprune.uncertainty.crossed import Weighed
+from calprune.uncertainty.difference import Difference, weighed_sum
+from calprune.uncertainty.estimate import Estimate
 
 BETTER = "above 0: better"
 

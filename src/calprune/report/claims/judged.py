@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from calprune.report.names import number, rough
-from calprune.study.claims import Claim
-from calprune.uncertainty import Estimate
+from calprune.studies.claims import Claim
+from calprune.uncertainty.estimate import Estimate
 
 Verdict = Literal["held", "not held", "cannot be told here"]
 CANNOT: Verdict = "cannot be told here"

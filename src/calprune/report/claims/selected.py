@@ -8,10 +8,10 @@ from calprune.report.claims.judged import CannotTell
 from calprune.report.comparisons import Cell
 from calprune.report.findings import Findings
 from calprune.report.names import NO_DATA, OF_DATA, UNITS, is_control, listed, sources_of
-from calprune.study import claims as kinds
-from calprune.study.claims import FIELDS, Selection
-from calprune.study.results import LOWER_IS_BETTER, Result, Similarity
-from calprune.uncertainty import mean_of
+from calprune.studies import claims as kinds
+from calprune.studies.claims import FIELDS, Selection
+from calprune.studies.results import LOWER_IS_BETTER, Result, Similarity
+from calprune.uncertainty.estimate import mean_of
 
 Stratum = tuple[str, ...]
 ACROSS_SOURCES = (

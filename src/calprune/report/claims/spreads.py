@@ -12,15 +12,10 @@ from calprune.report.claims.judged import CANNOT, ONE_DRAW, CannotTell, Judgemen
 from calprune.report.claims.selected import Selected
 from calprune.report.comparisons import Cell
 from calprune.report.names import listed, oriented
-from calprune.study import claims as kinds
-from calprune.uncertainty import (
-    effect_of_groups,
-    larger_by,
-    luck_per_doubling,
-    rank_correlation,
-    ratio_of_luck,
-    spread_between,
-)
+from calprune.studies import claims as kinds
+from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.ranks import rank_correlation
+from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_luck, spread_between
 
 Groups = dict[str, list[float]]  # by source, one value a draw
 

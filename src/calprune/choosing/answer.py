@@ -1,0 +1,165 @@
+"""What each stage of `choose` found, as plain objects: written to DIR/<stage>.json, and read back when it goes on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from calprune.base.store import read_json, write_whole
+from calprune.base.values import read
+from calprune.choosing.question import Question
+from calprune.uncertainty.difference import Verdict
+from calprune.uncertainty.estimate import Estimate
+
+UNIFORM = "uniform mixture"
+
+OVERALL = "all, as weighted"  # a row beside those of the capabilities
+
+TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """Whether the sources differ, for one capability, more than draws of one source do."""
+
+    word: str  # immaterial, small, large, cannot be told
+    share: Estimate | None  # of the variance that lies between sources (ω²)
+    adjusted_p: float | None  # of the F test, Holm's over the capabilities
+    lowest: str  # the source with the least divergence
+    highest: str
+    range: float  # of the sources' means, nats a token
+    detectable: float | None  # the smallest difference of two sources that would be seen in 80 % of such studies
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Does the choice matter here?"""
+
+    told: dict[str, Told]  # by capability
+    used: tuple[str, ...]  # sources
+    dropped: dict[str, str]  # source -> why it could not be used
+    shared_wording: dict[str, dict[str, int]]  # source -> capability -> sequences, of `looked_at`, found in its text;
+    # a capability whose text is not looked up (written by the model, made up) is not there
+    looked_at: int  # sequences of each source, all draws together
+    seconds: float | None = None  # that a trial took
+
+    @property
+    def matters(self) -> bool:
+        return any(one.word in ("small", "large") for one in self.told.values())
+
+
+@dataclass(frozen=True)
+class Search:
+    """What sums alone tell: the transfer table, and the mixtures found on it."""
+
+    loss: dict[str, dict[str, float]]  # source -> capability -> L
+    own: dict[str, float]  # capability -> L[t → t]
+    mixtures: dict[str, dict[str, float]]  # candidate -> shares
+    proxy: dict[str, dict[str, float]]  # candidate -> capability -> L, over all blocks
+    blocks: int  # of the model, that the search looked at
+    evaluations: int  # mixtures whose masks were decided
+    seconds: float
+    own_tokens: dict[str, int] = field(default_factory=dict)  # capability -> of its own text, that `own` is decided by
+
+    def regret(self, loss: Mapping[str, float]) -> dict[str, float]:
+        return {name: value / self.own[name] - 1 for name, value in loss.items()}
+
+    def shares(self, candidate: str) -> dict[str, float]:
+        """Of a candidate, or of the default, which may be none."""
+        return self.mixtures.get(candidate, {candidate: 1.0})
+
+
+@dataclass(frozen=True)
+class Halving:
+    """The candidates judged end to end."""
+
+    tokens: tuple[int, ...]  # of each capability's text, a round
+    divergence: tuple[dict[str, dict[str, float]], ...]  # a round: candidate -> capability -> KL
+    correlation: dict[str, Estimate | None]  # of the proxy with KL, over the first round's candidates
+    finalists: tuple[str, ...]  # the best first
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One set less another in KL: below zero it is better."""
+
+    candidate: str
+    against: str
+    capability: str  # "all, as weighted": the weighted mean
+    difference: Estimate
+    adjusted_p: float | None  # Holm's over all contrasts
+    verdict: Verdict
+
+    def turned(self) -> "Contrast":
+        """The same, said of the other."""
+        one = self.difference
+        low, high = (None if end is None else -end for end in (one.high, one.low))
+        return replace(self, candidate=self.against, against=self.candidate, verdict=TURNED[self.verdict],
+                       difference=replace(one, value=-one.value, low=low, high=high))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The finalists against the default and the uniform mixture, and these two against each other, on text that no
+    search looked at."""
+
+    contrasts: tuple[Contrast, ...]
+    halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
+    enough: int | None  # sequences from which on a doubling adds next to nothing; None: still rising
+    against: tuple[str, ...] = ()  # what the finalists are compared with: the default, then the uniform mixture
+
+    def of(self, candidate: str) -> list[Contrast]:
+        """A set's contrasts with what is compared with, whichever of the two is named first in a row."""
+        others = [name for name in self.against if name != candidate]
+        rows = [one.turned() if one.against == candidate else one for one in self.contrasts]
+        return [one for one in rows if one.candidate == candidate and one.against in others]
+
+    def overall(self, candidate: str) -> set[Verdict]:
+        """Its verdicts for all capabilities together (for the one, where there is one)."""
+        rows = self.of(candidate)
+        return {one.verdict for one in [one for one in rows if one.capability == OVERALL] or rows}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The pruned model."""
+
+    winner: str
+    spec: str  # as `calprune calib build --calibration` takes it
+    divergence: dict[str, Estimate]  # of the saved model, with pruned propagation, by capability
+    perplexity: dict[str, tuple[float, float]]  # dense, pruned
+    seconds: float  # of this run of the command
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answer, with all that led to it."""
+
+    question: Question
+    gate: Gate
+    search: Search | None  # None: the choice does not matter, or there was no time
+    halving: Halving | None
+    judgement: Judgement | None
+    result: Result
+    folder: Path
+    left_out: tuple[str, ...] = field(default=())  # what the budget did not allow
+
+    @property
+    def winner(self) -> str:
+        return self.result.winner
+
+
+def write_stage(path: Path, stage: Any, left_out: list[str]) -> None:
+    """Write a stage with what was left out of it; in the order of sources, capabilities and candidates, so that what is
+    read is told as it was made."""
+    value = {"format": 1, "found": asdict(stage), "left_out": left_out}
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_stage(path: Path, kind: type) -> tuple[Any, list[str]] | None:
+    """A stage as it was written; None where it is not there."""
+    if not path.is_file():
+        return None
+    data = read_json(path, "a stage of calprune choose")
+    return read(kind, data["found"], str(path)), data["left_out"]

@@ -1,0 +1,263 @@
+"""Mixtures judged end to end: by their KL to the dense model, on each capability's held-out text.
+
+The end: candidates judged by KL at growing budgets, the finalists' verdict on fresh text, and the pruned model.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calprune.base.values import UserError
+from calprune.choosing.answer import OVERALL, UNIFORM, Contrast, Gate, Halving, Judgement, Result, Search
+from calprune.choosing.job import FINALISTS, Job, spec_of
+from calprune.choosing.search import source_sums
+from calprune.choosing.transfer import Shares, Sums
+from calprune.choosing.trials import told
+from calprune.evaluation.divergence import DenseReference
+from calprune.layers.linears import find_blocks
+from calprune.likeness.sets import agreement, enough
+from calprune.methods.contract import Method
+from calprune.models.load import Model
+from calprune.pattern import Pattern
+from calprune.pruning.checkpoint import describe, save_pruned
+from calprune.pruning.job import Pruning
+from calprune.report.comparisons import Cell
+from calprune.uncertainty.crossed import Rows, Weighed
+from calprune.uncertainty.difference import Difference, holm, paired_by_item, verdict, weighed_sum
+from calprune.uncertainty.ranks import rank_correlation
+
+BUDGETS = (2048, 4096, 8192)  # tokens of each capability's text; a round keeps the better half
+
+
+@dataclass
+class Judged:
+    """The dense model, and what it makes of each capability's text to search on."""
+
+    model: Model
+    method: Method
+    pattern: Pattern
+    sources: Sums
+    windows: Mapping[str, Tensor]  # (n, T) of each capability
+    _references: dict[tuple[str, int], DenseReference] = field(default_factory=dict)
+
+    def windows_within(self, budget: int) -> dict[str, int]:
+        """How many windows of each capability are read for so many tokens."""
+        return {name: max(1, min(len(rows), budget // rows.shape[1])) for name, rows in self.windows.items()}
+
+    @torch.no_grad()
+    def divergence(self, shares: Shares, budget: int) -> dict[str, float]:
+        """KL to the dense model, nats a token, of the model pruned by a mixture's sums; its weights are put back."""
+        references = {name: self._reference(name, n) for name, n in self.windows_within(budget).items()}
+        blocks = find_blocks(self.model.model)[1]
+        dense = [p.clone() for p in blocks.parameters()]
+        job = Pruning(self.method, self.pattern, propagate="dense")
+        try:
+            data = self.sources.statistics(shares, self.method.needs)
+            for _ in job.blocks(self.model.model, data):
+                pass
+            return {name: float(one.divergence(self.model.model).nats.mean()) for name, one in references.items()}
+        finally:
+            for parameter, value in zip(blocks.parameters(), dense, strict=True):
+                parameter.copy_(value)
+
+    def _reference(self, name: str, n: int) -> DenseReference:
+        if (name, n) not in self._references:  # asked for while the weights are dense
+            self._references[name, n] = DenseReference(self.model.model, self.windows[name][:n])
+        return self._references[name, n]
+
+
+@dataclass(frozen=True)
+class Round:
+    """All candidates of one budget."""
+
+    tokens: int  # of each capability's text, at most
+    divergence: dict[str, dict[str, float]]  # candidate -> capability -> KL
+
+    def order(self, weights: Mapping[str, float]) -> list[str]:
+        """Candidates by the weighted mean of their KL, the best first."""
+
+        def mean(name: str) -> float:
+            return math.fsum(weights[c] * kl for c, kl in self.divergence[name].items())
+
+        return sorted(self.divergence, key=mean)
+
+
+def budgets(most: int) -> list[int]:
+    """The growing numbers of tokens, the last being all there is."""
+    return [*(budget for budget in BUDGETS if budget < most), most]
+
+
+def halving(job: Job, gate: Gate, search: Search) -> Halving:
+    """Successive halving of the candidates, the best of the proxy first, as far as time allows (Jamieson and Talwalkar,
+    "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016)."""
+    weights = job.question.weights
+    if not search.proxy or not job.has_time():
+        job.left_out.append("judging candidates end to end before the verdict: no time")
+        return Halving((), (), dict.fromkeys(weights), (UNIFORM,))
+    judged = Judged(job.model, job.question.method, job.question.pattern, source_sums(job, gate), job.searched)
+
+    def proxy(name: str) -> float:
+        return math.fsum(weights[c] * r for c, r in search.regret(search.proxy[name]).items())
+
+    left, rounds = sorted(search.mixtures, key=proxy), []
+    for budget in budgets(job.question.tokens):
+        found: dict[str, dict[str, float]] = {}
+        for name in left:
+            if len(found) >= FINALISTS and not job.has_time():
+                break
+            found[name] = judged.divergence(search.mixtures[name], budget)
+            job.said(f"{budget} tokens: {name}, KL {math.fsum(weights[c] * kl for c, kl in found[name].items()):.4f}")
+        if len(found) < len(left):
+            job.left_out.append(f"{len(left) - len(found)} candidates at {budget} tokens: no time")
+        rounds.append(Round(budget, found))
+        left = rounds[-1].order(weights)[: max(FINALISTS, math.ceil(len(found) / 2))]
+        if budget < job.question.tokens and not job.has_time():
+            job.left_out.append(f"judging candidates on more than {budget} tokens: no time")
+            break
+    return Halving(
+        tuple(one.tokens for one in rounds),
+        tuple(one.divergence for one in rounds),
+        {c: _correlation(search, rounds[0], c) for c in weights},
+        tuple(rounds[-1].order(weights)[:FINALISTS]),
+    )
+
+
+def _correlation(search: Search, first: Round, capability: str):
+    pairs = [(search.proxy[name][capability], kl[capability]) for name, kl in first.divergence.items()]
+    return rank_correlation(*zip(*pairs, strict=True)) if len(pairs) > 1 else None
+
+
+def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgement:
+    """The finalists' draws against those of the default and of the uniform mixture."""
+    finalists = list(halving.finalists)
+    against = [name for name in (_default(job, gate), UNIFORM if UNIFORM in search.mixtures else None) if name]
+    calibrations = {name: name for name in gate.used} | {
+        name: spec_of(search.shares(name)) for name in [*against, *finalists]
+    }
+    made, text = job.trials.plan(calibrations)
+    extra = [name for name in finalists[1:] if name not in (*gate.used, *against)]  # the others' trials are done anyway
+    if extra and job.trials.estimate(made) > max(0.0, job.clock.left()):
+        job.left_out.append(f"the verdict on {extra[0]}: no time")
+        finalists.remove(extra[0])
+        calibrations.pop(extra[0])
+        made, text = job.trials.plan(calibrations)
+    if (needed := job.trials.estimate(made)) > max(0.0, job.clock.left()):
+        raise UserError(f"the budget ends before the verdict, which takes about {told(needed)}; what was done is kept: "
+                        "the same command goes on, or give a larger --budget")  # fmt: skip
+    failed = job.run(made, text)
+    for name, why in failed.items():
+        if name in finalists:
+            raise UserError(f"{name}: {why}")
+        job.said(f"the verdict goes without {name}: {why}")
+    cells = _cells(job, [name for name in calibrations if name not in failed])
+    against = [name for name in against if name in cells]
+    judged = dict.fromkeys([*finalists, *reversed(against)])
+    pairs = [(one, other) for one in judged for other in against if one != other]
+    pairs = [pair for i, pair in enumerate(pairs) if pair[::-1] not in pairs[:i]]
+    found = [(one, other, c, d) for one, other in pairs for c, d in _differences(job, cells[one], cells[other],
+             _share_draws(search, one, other)).items()]  # fmt: skip
+    adjusted = holm([d.p for *_, d in found])
+    contrasts = tuple(
+        Contrast(one, other, c, d.estimate, p, verdict(d, p, lower_is_better=True))
+        for (one, other, c, d), p in zip(found, adjusted, strict=True)
+    )
+    compared = Judgement(contrasts, (), None, tuple(against))
+    halves, size = _halves(job, spec_of(search.shares(decided(halving, compared))))
+    return replace(compared, halves=halves, enough=size)
+
+
+def _default(job: Job, gate: Gate) -> str | None:
+    """The default, where it can be had; a source that is the same text stands for it."""
+    name = job.question.default
+    if name is None or name in gate.used:
+        return name
+    used = {trial.set_id: trial.calibration for trial in job.trials.plan({s: s for s in gate.used})[0].trials}
+    try:
+        made, _ = job.trials.plan({name: name})
+        return used.get(made.trials[0].set_id, name)
+    except UserError as e:
+        job.said(f"the verdict goes without the default {name}: {e}")
+        return None
+
+
+def _cells(job: Job, calibrations: Sequence[str]) -> dict[str, dict[str, Cell]]:
+    """By calibration and capability."""
+    names = {str(evaluation): name for name, evaluation in job.trials.evaluations("kl").items()}
+    found: dict[str, dict[str, Cell]] = {}
+    for cell in job.trials.findings(calibrations).cells:
+        found.setdefault(cell.of.calibration, {})[names[cell.of.evaluation]] = cell
+    return found
+
+
+def _share_draws(search: Search, one: str, other: str) -> bool:
+    """Whether the two take documents of the same draw of a source, so that luck moves both."""
+    return bool(search.shares(one).keys() & search.shares(other).keys())
+
+
+def _differences(job: Job, one: Mapping[str, Cell], other: Mapping[str, Cell], shared: bool) -> dict[str, Difference]:
+    def less(a: Rows, b: Rows) -> Difference:
+        if not shared:
+            return paired_by_item(a, b)
+        return weighed_sum([Weighed(1.0, "draws", "items", a), Weighed(-1.0, "draws", "items", b)])
+
+    by = {name: less(cell.items, other[name].items) for name, cell in one.items()}
+    return by | {OVERALL: less(_weighted(job, one), _weighted(job, other))} if len(by) > 1 else by
+
+
+def decided(halving: Halving, judgement: Judgement) -> str:
+    """The first finalist that is better than the default or the uniform mixture, all capabilities together, and worse
+    than neither; else the uniform mixture, where it is better than the default; else the default, if there is one."""
+    for name in [*halving.finalists, UNIFORM]:
+        told = judgement.overall(name)
+        if "win" in told and "loss" not in told:
+            return name
+    return next(iter(judgement.against), halving.finalists[0])
+
+
+def _weighted(job: Job, cells: Mapping[str, Cell]) -> np.ndarray:
+    """(draws, items): the i-th item of each capability, weighted and added. Their mean is the weighted mean where all
+    capabilities have as many items; of those that have more, the last are left out."""
+    items = min(len(cell.items[0]) for cell in cells.values())
+    weighted = [weight * np.asarray(cells[name].items)[:, :items] for name, weight in job.question.weights.items()]
+    return np.sum(weighted, axis=0)
+
+
+def _halves(job: Job, spec: str) -> tuple[tuple[tuple[int, float], ...], int | None]:
+    """How far halves of the winner's set lead to the same mask, and how much of it would have been enough."""
+    q = job.question
+    if not job.has_time() or q.num_samples < 4:
+        job.left_out.append("how much data is enough: no time" if q.num_samples >= 4 else
+                            "how much data is enough: fewer than 4 sequences cannot be halved and doubled")  # fmt: skip
+        return (), None
+    given = job.set_of(spec, seed=0)
+    budgets, overlaps = agreement(Pruning(q.method, q.pattern), job.model.model, given, job.knobs.batch_size)
+    return tuple(zip(budgets, overlaps, strict=True)), enough(budgets, overlaps)
+
+
+def result(job: Job, winner: str, shares: Shares) -> Result:
+    """Collect the winner's set anew with pruned propagation, prune, judge and save."""
+    q, spec = job.question, spec_of(shares)
+    references = {name: DenseReference(job.model.model, rows) for name, rows in job.fresh.items()}
+    given = job.set_of(spec, seed=0)
+    pruning, started = Pruning(q.method, q.pattern), time.perf_counter()
+    with torch.no_grad():
+        blocks = pruning.blocks(job.model.model, given, batch_size=job.knobs.batch_size)
+        reports = [report for block in blocks for report in block]
+    about = {"asked": spec, "id": given.id, "recipe": given.recipe, "counts": dict(given.counts),
+             "licences": sorted(set(given.licences.values()))}  # fmt: skip
+    told = describe(pruning, job.model, reports, time.perf_counter() - started) | {"calibration": about}
+    for name in ("calibration", "model"):  # of a run that was killed before it said that it was done
+        shutil.rmtree(job.folder / name, ignore_errors=True)
+    given.save(job.folder / "calibration")
+    save_pruned(job.model, told, job.folder / "model")
+    compared = {name: one.compare(job.model.model) for name, one in references.items()}
+    perplexity = {name: (references[name].perplexity().estimate().value, pruned.estimate().value)
+                  for name, (_, pruned) in compared.items()}  # fmt: skip
+    divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
+    return Result(winner, spec, divergence, perplexity, job.clock.spent())

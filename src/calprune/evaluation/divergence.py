@@ -1,0 +1,116 @@
+"""How far a pruned model's next-token distributions are from the dense model's: KL(dense || pruned), nats per token.
+
+A window's value is the mean over its first T - 1 positions (those from which perplexity predicts) of
+sum over the vocabulary of p (ln p - ln q), p the dense model's and q the pruned one's probabilities.
+
+Where logits are linear in the final hidden states h (W h + b, in float32: most models) and the pruned model has the
+dense one's W and b, it needs no second set of logits: it is
+
+    (W' p) . (h_p - h_q) - ln sum exp(W h_p + b) + ln sum exp(W h_q + b)
+
+and W' p is as short as a hidden state and known from the dense model alone. So beside the pruned model's perplexity its
+divergence costs next to nothing.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from calprune.base.values import UserError
+from calprune.evaluation.perplexity import Perplexity, nats_of
+from calprune.layers.products import faster_products
+from calprune.models.head import Follow, Head, window_means
+from calprune.uncertainty.estimate import Estimate, mean_of
+
+
+@dataclass(frozen=True, eq=False)
+class Divergence:
+    """One value a window."""
+
+    nats: Float[Tensor, "n"]  # a token, a window
+
+    def estimate(self) -> Estimate:
+        """The mean over windows with its interval."""
+        found = mean_of(self.nats.tolist())
+        assert found is not None, "windows_of gives one window at least"
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Dense:
+    """What is kept of the dense model at n positions, on the CPU."""
+
+    nats: Float[Tensor, "n"]  # -ln p of the token that follows
+    hidden: Float[Tensor, "n hidden"]  # final states
+    normaliser: Float[Tensor, "n"]  # ln sum exp of the logits
+    mean: Float[Tensor, "n hidden"] | None  # W' p; None: the logits are not linear in the hidden states
+
+
+class DenseReference:
+    """What the dense model makes of the windows, kept for comparing many pruned models with it.
+
+    Kept are two vectors a position (4.6 KB a token for SmolLM2-135M), not its logits, and its output embeddings. So its
+    blocks may be pruned in place afterwards; its embeddings may not change.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, windows: Int[Tensor, "n T"], *, batch_size: int = 4, follow: Follow = iter
+    ) -> None:
+        self.head = Head(model)
+        with faster_products(model):
+            self.batches = [(batch, self._dense(batch)) for batch in follow(windows.split(batch_size))]
+
+    def perplexity(self) -> Perplexity:
+        """The dense model's own, from what was kept of it."""
+        return Perplexity(torch.cat([window_means([dense.nats], len(batch)) for batch, dense in self.batches]))
+
+    def divergence(self, pruned: PreTrainedModel, follow: Follow = iter) -> Divergence:
+        """KL(dense || pruned) of each window. Raises UserError when the two have not one vocabulary."""
+        return self.compare(pruned, follow)[0]
+
+    def compare(self, pruned: PreTrainedModel, follow: Follow = iter) -> tuple[Divergence, Perplexity]:
+        """KL(dense || pruned) and the pruned model's perplexity, from one pass over the windows."""
+        head = Head(pruned)
+        if head.vocabulary != self.head.vocabulary:
+            raise UserError(f"KL divergence needs one vocabulary: the dense model has {self.head.vocabulary} tokens, "
+                            f"the other one {head.vocabulary}")  # fmt: skip
+        shared = torch.equal(head.weight.to(self.head.device), self.head.weight)
+        with faster_products(pruned), faster_products(self.head.embeddings):
+            tokens = follow([tokens for tokens, _ in self.batches])
+            pairs = zip(tokens, [dense for _, dense in self.batches], strict=True)
+            found = [self._compared(head, batch, dense, shared) for batch, dense in pairs]
+        return Divergence(torch.cat([kl for kl, _ in found])), Perplexity(torch.cat([nats for _, nats in found]))
+
+    def _dense(self, batch: Int[Tensor, "b T"]) -> _Dense:
+        hidden, targets = self.head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
+        nats, normalisers, means = [], [], []
+        for piece in self.head.pieces(len(targets)):
+            logits = self.head.logits(hidden[piece])
+            normalisers.append(logits.logsumexp(-1))
+            nats.append(nats_of(logits, normalisers[-1], targets[piece]))
+            if self.head.is_linear:
+                means.append(((logits - normalisers[-1][:, None]).exp() @ self.head.weight).cpu())
+        mean = torch.cat(means) if means else None
+        return _Dense(torch.cat(nats), hidden.cpu(), torch.cat(normalisers).cpu(), mean)
+
+    def _compared(
+        self, head: Head, batch: Int[Tensor, "b T"], dense: _Dense, shared: bool
+    ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        hidden, targets = head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
+        kl, nats = [], []
+        for piece in head.pieces(len(targets)):
+            logits = head.logits(hidden[piece])
+            normaliser = logits.logsumexp(-1)
+            nats.append(nats_of(logits, normaliser, targets[piece]))
+            if shared and dense.mean is not None:
+                moved = dense.hidden[piece].double() - hidden[piece].cpu().double()
+                lower = normaliser.cpu().double() - dense.normaliser[piece].double()
+                kl.append((dense.mean[piece].double() * moved).sum(-1) + lower)
+            else:
+                log_p = self.head.log_probabilities(dense.hidden[piece])
+                log_q = logits.log_softmax(-1).to(log_p.device)
+                kl.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
+        return window_means(kl, len(batch)), window_means(nats, len(batch))

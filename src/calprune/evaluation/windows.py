@@ -1,0 +1,64 @@
+"""Text as windows of tokens, for perplexity and divergence: the one way in which calprune cuts a text."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from calprune.base.values import UserError
+from calprune.text.document import Document
+from calprune.text.encode import encode_text, find_marks
+
+PROTOCOL = (
+    "documents joined, each followed by a blank line; no special tokens, except that every window begins with the "
+    "begin-of-text token where the tokenizer begins a text with it; windows do not overlap and the rest is left out; "
+    "each token of a window after its first is predicted from those before it in the window; natural logarithms; "
+    "the mean over windows"
+)
+
+
+def windows_of(
+    documents: Iterable[Document],
+    tokenizer: PreTrainedTokenizerBase,
+    length: int = 512,
+    limit_tokens: int | None = None,
+    skip_tokens: int = 0,
+) -> Int[Tensor, "n T"]:
+    """Windows of `length` tokens from the documents in their order, `limit_tokens` tokens in all at most; the windows
+    that fit into the first `skip_tokens` are left out, so that two parts of a text share no token.
+
+    Documents are joined, each followed by a blank line, and tokenised without special tokens; one that was made as
+    tokens is taken as it is. Windows do not overlap, and what is left at the end is left out. Where the tokenizer
+    begins every text with a token (begin-of-text), so does every window: a model trained with it needs it, and it is
+    never predicted. Raises UserError when the documents do not fill one window.
+    """
+    if length < 2:
+        raise UserError(f"windows of {length} tokens predict nothing; expected a length of 2 or more")
+    if limit_tokens is not None and limit_tokens < length:
+        raise UserError(
+            f"{limit_tokens} tokens do not fill one window of {length}; ask for more tokens or less a window"
+        )
+    begin = find_marks(tokenizer).begin
+    start = [] if begin is None else [begin]
+    take = length - len(start)
+    left_out = skip_tokens // length * take
+    wanted = None if limit_tokens is None else left_out + limit_tokens // length * take
+    stream = list(islice(_tokens(documents, tokenizer), left_out, wanted))
+    if len(stream) < take:
+        beyond = f" beyond the {skip_tokens:,} that are skipped" if skip_tokens else ""
+        raise UserError(
+            f"the text is too short: {len(stream)} tokens{beyond} do not fill one window of {length} tokens"
+        )
+    rows = torch.tensor(stream[: len(stream) // take * take]).view(-1, take)
+    return torch.cat([torch.tensor(start, dtype=torch.long).expand(len(rows), -1), rows], dim=1)
+
+
+def _tokens(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
+    for document in documents:
+        if document.tokens is not None:
+            yield from document.tokens
+        else:
+            yield from encode_text(tokenizer, document.text + "\n\n")

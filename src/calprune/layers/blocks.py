@@ -1,0 +1,226 @@
+"""Walk a decoder-only model one block at a time, with the hidden states carried by hand.
+
+    for block in walk(model, calibration):
+        stats = block.collect("moments")     # the calibration data through the block, up to its last linear
+        ...change the block's weights...
+        # as the loop comes round, the block runs with its new weights: the next one sees what they give
+
+Only one block's inputs are held at a time (sequences · T · hidden numbers), where the model's embeddings are; with
+`device`, each block is moved there for its turn, so that a model larger than the device can be walked.
+
+No attention mask is given to the model: padding stands on the right, and causal attention never looks right. So a
+padded batch gives real tokens what they would get alone, and padding is left out of the statistics.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from calprune.layers.arguments import Caught, handing_on, held_once, to_device
+from calprune.layers.collect import Collector, Counting, Enough
+from calprune.layers.inputs import InputStats, Needs
+from calprune.layers.linears import Linear, ModelError, find_blocks, linears
+from calprune.layers.products import faster_products
+
+Propagate = Literal["pruned", "dense"]
+
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}  # where `batch_size` is None: what a cache, or a GPU, is well filled by
+
+
+@runtime_checkable
+class Sequences(Protocol):
+    """What `walk` reads of a calibration set."""
+
+    @property
+    def tokens(self) -> Int[Tensor, "n T"]: ...
+    @property
+    def lengths(self) -> Int[Tensor, "n"]: ...
+    @property
+    def weights(self) -> Float[Tensor, "n T"] | None: ...
+
+
+@dataclass
+class Batch:
+    """Some sequences of the calibration set, trimmed to the longest, on their way through the model."""
+
+    sequences: Int[Tensor, "b"]  # which rows of the set
+    lengths: Int[Tensor, "b"]  # without padding
+    hidden: Float[Tensor, "b T hidden"]
+    arguments: tuple[tuple, dict]  # what the model gave each block besides the hidden states
+    rows: Int[Tensor, "counted"] | None  # the tokens that count, of b · T; None: all
+    weight: Float[Tensor, "counted"] | None  # how often each of them counts; None: once
+
+    def counts(self) -> Float[Tensor, "b T"]:
+        """How often each token counts; 0: not at all."""
+        b, length = self.hidden.shape[:2]
+        if self.rows is None:
+            return torch.ones(b, length, device=self.hidden.device)
+        counted = torch.zeros(b * length, device=self.rows.device)
+        counted[self.rows] = 1.0 if self.weight is None else self.weight
+        return counted.reshape(b, length)
+
+
+@dataclass
+class Block:
+    """One decoder block together with the inputs that reach it."""
+
+    name: str  # "model.layers.3"
+    module: nn.Module
+    batches: list[Batch]
+    device: torch.device  # where it runs while it is the walk's turn
+    home: torch.device  # where it is otherwise
+    propagate: Propagate
+    counting: Counting
+    passed: bool = False  # the batches already hold what leaves the block
+
+    def linears(self) -> list[Linear]:
+        return linears(self.module)
+
+    @torch.no_grad()
+    def collect(self, needs: Needs) -> dict[str, InputStats]:
+        """The input statistics of each linear, shared by those that read the same tensor.
+
+        With `propagate="pruned"` the block is left as soon as its last linear's input is known. With "dense" it runs
+        to its end and its outputs are kept, so collect before you change the weights.
+        """
+        dense = self.propagate == "dense"
+        with faster_products(self.module):
+            weights = [self._weight(batch) for batch in self.batches]
+        watching = Collector(self.linears(), needs, self.counting, stop_early=not dense)
+        with watching as collector, faster_products(self.module):
+            for batch, weight in zip(self.batches, weights, strict=True):
+                collector.start(batch.rows, weight, batch.hidden.shape[0] * batch.hidden.shape[1])
+                try:
+                    output = self.forward(batch)
+                except Enough:
+                    continue
+                if dense:
+                    batch.hidden = output
+        self.passed = dense
+        return collector.stats
+
+    def _weight(self, batch: Batch) -> Float[Tensor, "counted"] | None:
+        """How often each token that counts does so in this block; None: once."""
+        weigh = self.counting.token_weights
+        if weigh is None:
+            return batch.weight
+        weight = weigh(self.name, lambda: self.forward(batch), batch.lengths, batch.counts()).flatten().to(self.device)
+        return weight if batch.rows is None else weight[batch.rows]
+
+    @torch.no_grad()
+    def run(self) -> None:
+        """Carry every batch through the block as it now is."""
+        with faster_products(self.module):
+            for batch in self.batches:
+                batch.hidden = self.forward(batch)
+        self.passed = True
+
+    def forward(self, batch: Batch) -> Float[Tensor, "b T hidden"]:
+        """What the block as it now is gives for the batch; the batch is not changed."""
+        args, kwargs = batch.arguments
+        output = self.module(batch.hidden.to(self.device), *args, **kwargs)
+        return (output[0] if isinstance(output, tuple) else output).to(batch.hidden.device)
+
+
+def walk(
+    model: nn.Module,
+    calibration: Sequences,
+    *,
+    batch_size: int | None = None,
+    propagate: Propagate = "pruned",
+    device: torch.device | str | None = None,
+    counting: Counting = Counting(),
+) -> Iterator[Block]:
+    """Yield the blocks in order, each with the hidden states that reach it.
+
+    batch_size: sequences at a time; None chooses by the device. device: where the blocks run; None: where they are.
+    With propagate "pruned" a block sees the outputs of the blocks before it as changed so far, with "dense" as they
+    were. The last block's outputs are not computed: nothing reads them. counting: which tokens count in whose
+    statistics, and how often. The model is entered at once, and not when the first block is asked for: two walks can
+    go side by side, and neither finds a block away from home.
+    """
+    name, modules = find_blocks(model)
+    training = model.training  # as the caller has it: another walk may be under way when the first block is asked for
+    with _evaluating(model, training):
+        homes = [next(module.parameters()).device for module in modules]
+        target = torch.device(device) if device else homes[0]
+        batches, arguments = _enter(model, modules, calibration, batch_size, target)
+
+    def visit() -> Iterator[Block]:
+        with _evaluating(model, training):
+            for i, (module, home) in enumerate(zip(modules, homes, strict=True)):
+                for batch, given in zip(batches, arguments, strict=True):
+                    batch.arguments = given[i]
+                block = Block(f"{name}.{i}", module, batches, target, home, propagate, counting)
+                with _lent(block):
+                    yield block
+                    if not block.passed and i + 1 < len(modules):
+                        block.run()
+
+    return visit()
+
+
+@contextmanager
+def _evaluating(model: nn.Module, training: bool) -> Iterator[None]:
+    """In evaluation mode inside, in the one that is said afterwards."""
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _lent(block: Block) -> Iterator[None]:
+    block.module.to(block.device)
+    try:
+        yield
+    finally:
+        block.module.to(block.home)
+
+
+@torch.no_grad()
+def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: int | None, device) -> tuple[list, list]:
+    """The batches that reach the first block, and what each of its blocks is given besides, batch by batch.
+
+    The arguments are caught for each block, because models such as Gemma give sliding-window and full-attention
+    blocks different ones. While they are caught, the blocks hand their input on unchanged, so no arithmetic is spent.
+    """
+    embeddings = model.get_input_embeddings()
+    if (largest := int(calibration.tokens.max())) >= embeddings.num_embeddings:
+        raise ModelError(f"the calibration set holds token {largest}, but the model knows {embeddings.num_embeddings}: "
+                         "the set was made with another tokenizer")  # fmt: skip
+    home = embeddings.weight.device
+    order = calibration.lengths.argsort(descending=True, stable=True)  # like lengths together: little padding
+    size = batch_size or max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
+    batches: list[Batch] = []
+    arguments: list[list[tuple]] = []
+    with handing_on(modules) as calls:
+        for sequences in order.split(size):
+            calls.clear()
+            longest = int(calibration.lengths[sequences].max())
+            with suppress(Caught):
+                model(input_ids=calibration.tokens[sequences, :longest].to(home), use_cache=False)
+            hidden = calls[0][0]
+            given = [to_device(call[1:], device) for call in calls]
+            arguments.append(held_once(given, arguments[-1] if arguments else None))
+            counted = _counted(calibration, sequences, longest, device)
+            batches.append(Batch(sequences, calibration.lengths[sequences], hidden, arguments[-1][0], *counted))
+    return batches, arguments
+
+
+def _counted(calibration: Sequences, sequences: Tensor, longest: int, device) -> tuple[Tensor | None, Tensor | None]:
+    """Which tokens of a batch count in the statistics, and how often; (None, None): each once."""
+    weight = (torch.arange(longest) < calibration.lengths[sequences, None]).float()
+    if calibration.weights is not None:
+        weight = weight * calibration.weights[sequences, :longest]
+    if bool((weight == 1).all()):
+        return None, None
+    rows = weight.flatten().nonzero().flatten()
+    counted = weight.flatten()[rows]
+    return rows.to(device), None if bool((counted == 1).all()) else counted.to(device)

@@ -1,0 +1,183 @@
+"""The sums of one model on one calibration set: collected once, saved, added, and used for any method and pattern.
+
+statistics/                 a folder: whole or absent
+    model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"; of each linear, where
+                                 collected, "<linear>/output/squares", "/sizes", "/sequences", and the same of "loss";
+                                 of an expert that all tokens stand in for, "<linear>/routed": those sent to it
+    statistics.json              which linears read which input, what was collected; written last
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from calprune.base.store import read_json, whole_folder, write_json
+from calprune.layers.blocks import Sequences
+from calprune.layers.collect import Counting
+from calprune.layers.gradients import walk_sums
+from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
+
+BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that share an input share the sums
+
+
+@dataclass
+class Statistics:
+    """The sums at every linear's input, block by block: in memory, or in a folder and read when asked for."""
+
+    needs: Needs
+    about: dict[str, Any]  # model, calibration, versions: what the sums are of
+    blocks: dict[str, BlockStats] = field(default_factory=dict)
+    folder: Path | None = None
+    inputs: dict[str, dict[str, list[str]]] = field(
+        default_factory=dict
+    )  # block -> input -> linears, where in a folder
+
+    @classmethod
+    def collect(cls, model: nn.Module, calibration: Sequences, needs: Needs = "gram", **knobs: Any) -> "Statistics":
+        """One dense pass over the data. Knobs are those of `walk`: batch_size, device, counting."""
+        counting = knobs.get("counting", Counting())
+        about = {"calibration": getattr(calibration, "id", None), "tokens": int(calibration.lengths.sum())}
+        made = cls(needs, about | counting.told())
+        for name, stats in made.collecting(model, calibration, **knobs):
+            made.blocks[name] = stats
+        return made
+
+    def collecting(self, model: nn.Module, calibration: Sequences, **knobs: Any) -> Iterator[tuple[str, BlockStats]]:
+        """Each block's sums as they are known, so that they can be written one block at a time."""
+        for block, stats in walk_sums(model, calibration, self.needs, propagate="dense", **knobs):
+            yield block.name, stats
+
+    def names(self) -> list[str]:
+        return list(self.inputs or self.blocks)
+
+    def of_block(self, name: str, device: torch.device | str = "cpu") -> BlockStats:
+        """The sums at the inputs of block `name`'s linears."""
+        if name not in self.names():
+            raise StatsError(
+                f"the statistics hold no block {name}; they hold {len(self.names())} blocks, {self.names()[0]} first"
+            )
+        if name in self.blocks:
+            return self.blocks[name]
+        assert self.folder is not None, "names() gave the names of the folder's files"
+        return _read_block(self.folder / f"{name}.safetensors", self.inputs[name], device)
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        if self.names() != other.names():
+            raise StatsError("cannot add the statistics of two different models: their blocks differ")
+        sums = {b: _combine(self.of_block(b), other.of_block(b)) for b in self.names()}
+        return Statistics(min(self.needs, other.needs, key=LADDER.index), {"sum of": [self.about, other.about]}, sums)
+
+    def __rmul__(self, share: float) -> "Statistics":
+        scaled = {b: _scaled(self.of_block(b), lambda s: share) for b in self.names()}
+        return Statistics(self.needs, {"times": share, "of": self.about}, scaled)
+
+    def per_token(self) -> "Statistics":
+        """As of one average token, so that `0.3 * a.per_token() + 0.7 * b.per_token()` mixes by shares of tokens."""
+        averaged = {b: _scaled(self.of_block(b), lambda s: 1 / s.counted) for b in self.names()}
+        return Statistics(self.needs, {"per token of": self.about}, averaged)
+
+    def save(self, folder: Path) -> None:
+        save_statistics(folder, self.needs, self.about, ((b, self.of_block(b)) for b in self.names()))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Statistics":
+        """Open a folder; the sums are read block by block, when asked for."""
+        about = read_json(Path(folder) / "statistics.json", "saved statistics (calprune stats writes them)")
+        return cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"])
+
+
+def save_statistics(folder: Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
+    """Write a folder of sums, a block at a time: it is whole or absent."""
+    with whole_folder(folder) as making:
+        inputs = {}
+        for name, stats in blocks:
+            inputs[name] = shared = _by_input(stats)
+            tensors = {}
+            for first, members in shared.items():
+                sums = stats[members[0]]
+                tensors[f"{first}/tokens"] = torch.tensor(sums.tokens, dtype=torch.float64)
+                tensors |= {f"{first}/sum_x": sums.sum_x.contiguous(), f"{first}/sum_xx": sums.sum_xx.contiguous()}
+                if sums.gram is not None:
+                    tensors[f"{first}/gram"] = sums.gram.contiguous()
+            for linear, sums in stats.items():
+                if sums.routed is not None:
+                    tensors[f"{linear}/routed"] = torch.tensor(sums.routed, dtype=torch.float64)
+                for of, g in sums.gradients.items():
+                    tensors[f"{linear}/{of}/sequences"] = torch.tensor(g.sequences, dtype=torch.float64)
+                    tensors |= {f"{linear}/{of}/squares": g.squares, f"{linear}/{of}/sizes": g.sizes}
+            save_file(tensors, making / f"{name}.safetensors")
+        write_json(making / "statistics.json", {"format": 1, "needs": needs, "about": about, "inputs": inputs})
+
+
+def _by_input(stats: BlockStats) -> dict[str, list[str]]:
+    """The linears that share an input, under the first one's name."""
+    groups: dict[int, list[str]] = {}
+    for name, sums in stats.items():
+        groups.setdefault(id(sums.sum_x), []).append(name)  # views for different linears hold the same tensor
+    return {members[0]: members for members in groups.values()}
+
+
+def _scaled(stats: BlockStats, share_of: Callable[[InputStats], float]) -> BlockStats:
+    """Every sum multiplied once; linears that shared theirs still do."""
+    scaled: BlockStats = {}
+    for first, members in _by_input(stats).items():
+        share = share_of(stats[first])
+        total = share * stats[first]
+        for m in members:
+            gradients = {of: share * g for of, g in stats[m].gradients.items()}
+            routed = stats[m].routed
+            scaled[m] = total.of_linear(gradients, None if routed is None else share * routed)
+    return scaled
+
+
+def _combine(a: BlockStats, b: BlockStats) -> BlockStats:
+    """Linears that share their sums in both share their total. (In one alone: an expert that saw too few tokens.)"""
+    added: BlockStats = {}
+    totals: dict[tuple[int, int], InputStats] = {}
+    for linear, ours in a.items():
+        theirs = b[linear]
+        shared = (id(ours.sum_x), id(theirs.sum_x))
+        if shared not in totals:
+            totals[shared] = ours + theirs
+        gradients = {of: g + theirs.gradients[of] for of, g in ours.gradients.items() if of in theirs.gradients}
+        really = [s.tokens if s.routed is None else s.routed for s in (ours, theirs)]
+        routed = None if ours.routed is None and theirs.routed is None else sum(really)
+        added[linear] = totals[shared].of_linear(gradients, routed)
+    return added
+
+
+def _read_block(path: Path, inputs: dict[str, list[str]], device) -> BlockStats:
+    stats: BlockStats = {}
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            names = set(file.keys())
+            for first, members in inputs.items():
+                sums = InputStats(0, "moments")
+                sums.tokens = file.get_tensor(f"{first}/tokens").item()
+                sums.sum_x, sums.sum_xx = file.get_tensor(f"{first}/sum_x"), file.get_tensor(f"{first}/sum_xx")
+                sums.gram = file.get_tensor(f"{first}/gram") if f"{first}/gram" in names else None
+                for m in members:
+                    routed = file.get_tensor(f"{m}/routed").item() if f"{m}/routed" in names else None
+                    stats[m] = sums.of_linear(_read_gradients(file, m), routed)
+    except (OSError, SafetensorError, json.JSONDecodeError) as e:
+        raise StatsError(f"cannot read {path}: {e}; collect the statistics again") from None
+    return stats
+
+
+def _read_gradients(file, linear: str) -> dict[Of, GradientSums]:
+    names = set(file.keys())
+    found: dict[Of, GradientSums] = {}
+    for of in RUNG:
+        if f"{linear}/{of}/sequences" in names:
+            sequences, squares, sizes = (
+                file.get_tensor(f"{linear}/{of}/{part}") for part in ("sequences", "squares", "sizes")
+            )
+            found[of] = GradientSums(sequences.item(), squares, sizes)
+    return found

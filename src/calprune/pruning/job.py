@@ -1,0 +1,210 @@
+"""Prune a model in place, one block at a time.
+
+A block's statistics come from what the blocks before it give: as already pruned (the default: errors made early are
+seen, and can be compensated, later), or dense, in one pass instead of two; or they were saved, and no pass is run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from calprune.allocation import Allocation
+from calprune.allocation.budget import DenseBlock, DenseLinear
+from calprune.allocation.uniform import Uniform
+from calprune.base.values import UserError, plain
+from calprune.layers.blocks import Propagate, Sequences
+from calprune.layers.collect import Counting
+from calprune.layers.gradients import walk_sums
+from calprune.layers.inputs import LADDER, InputStats, Needs, StatsError
+from calprune.layers.linears import Linear, ModelError, check_coverage, find_blocks, linears, matching
+from calprune.layers.saved import BlockStats, Statistics
+from calprune.methods.contract import Method
+from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
+from calprune.pruning.permutation import How, permute
+from calprune.pruning.report import LinearReport, Outcome
+from calprune.refine import Refinement
+from calprune.refine.beside import Beside
+from calprune.refine.kept import Kept
+from calprune.refine.overlapping import Overlapping
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """A job: what to do to a model, checked against it before a weight is touched."""
+
+    method: Method
+    pattern: Pattern
+    ignore: tuple[str, ...] = ()  # linears left dense: "*.down_proj", a block "model.layers.0", "re:.*[qk]_proj"
+    propagate: Propagate = "pruned"
+    min_coverage: float = 0.5  # of each block's parameters, in linears; below it the job is refused
+    allocation: Allocation = field(default_factory=Uniform)  # which linear gets how much of the pattern's sparsity
+    counting: Counting = field(default_factory=Counting)  # which tokens count in an expert's statistics
+    permute: How | None = None  # before all else, order channels so that n:m keeps more: the dense model stays the same
+
+    @property
+    def needs(self) -> Needs:
+        """The most that any part of the job reads of the data."""
+        return max(self.method.needs, self.allocation.needs, key=LADDER.index)
+
+    def blocks(
+        self,
+        model: nn.Module,
+        data: Sequences | Statistics | None,
+        *,
+        refine_on: Sequences | Statistics | None = None,
+        resume: str | Path | None = None,
+        **knobs: Any,
+    ) -> Iterator[tuple[LinearReport, ...]]:
+        """Prune block after block; each block's reports as they are known. Knobs: those of `walk`.
+
+        refine_on: what a method that refines blocks trains on; None: `data`. resume: a folder in which done blocks
+        are kept, so that the same call goes on where it was stopped.
+        """
+        channels = self._permute(model, data, knobs) if self.permute else {}
+        patterns = self.allocate(model, data, **knobs)
+        beside = self._beside(model, data, refine_on, knobs.get("device"))
+        waiting: Outcome | None = None  # the block before, where its weights change with this one's
+        kept = Kept(resume, self._named(data, refine_on)) if resume else None
+        training = model.training
+        try:
+            for name, sites, stats in self._visits(model, data, self.method, self.propagate, knobs):
+                here = [site for site in sites if f"{name}.{site.name}" in patterns]
+                done = Outcome(here, stats, channels)
+                changing = waiting.sites if waiting else []
+                if beside:
+                    beside.enter(here)
+                found = kept.restore(name, here, changing) if kept else None
+                if found is None:
+                    self._prune_block(name, done, patterns, beside)
+                    if kept:
+                        kept.keep(name, here, changing, [asdict(report) for report in done.reports])
+                else:
+                    done.reports = tuple(LinearReport(**{**r, "shape": tuple(r["shape"])}) for r in found)
+                if waiting:
+                    yield waiting.again()
+                waiting = done if isinstance(beside, Overlapping) else None
+                if not waiting:
+                    yield done.reports
+                if beside:
+                    beside.leave()
+            if waiting:
+                yield waiting.again()
+        finally:
+            model.train(training)
+
+    def _permute(self, model: nn.Module, data: Any, knobs: dict) -> dict[str, str]:
+        if not isinstance(self.pattern, KeepNofM):
+            raise UserError(f"channels are permuted for a pattern like 2:4, not for {self.pattern}; leave permute out")
+        if isinstance(data, Statistics):
+            raise UserError("saved statistics are of channels in their old order: to permute, give a calibration set")
+        assert self.permute
+        return permute(model, data, self.pattern, self.permute, self.plan(model), counting=self.counting, **knobs)
+
+    def _visits(
+        self, model: nn.Module, data: Any, reader: Method | Allocation, propagate: Propagate, knobs: dict
+    ) -> Iterator[tuple[str, list[Linear], BlockStats]]:
+        """Each block with the statistics of its inputs: none, saved, or collected on the way."""
+        saved = isinstance(data, Statistics)
+        asked = self.counting.told()
+        if saved and asked and asked["counting"] != data.about.get("counting"):
+            raise UserError("saved statistics are counted already: collect them with these options, or give a set")
+        if reader.needs == "nothing" or saved:
+            name, modules = find_blocks(model)
+            for i, module in enumerate(modules):
+                device = next(module.parameters()).device
+                stats = {} if reader.needs == "nothing" else data.of_block(f"{name}.{i}", device)
+                yield f"{name}.{i}", linears(module), stats
+        elif data is None:
+            raise UserError(f"{reader} needs calibration data: give it a calibration set or saved statistics")
+        else:
+            knobs = {"propagate": propagate, "counting": self.counting} | knobs
+            for block, stats in walk_sums(model, data, reader.needs, **knobs):
+                yield block.name, block.linears(), stats
+
+    def _beside(self, model: nn.Module, data: Any, refine_on: Any, device: Any) -> Beside | None:
+        method, on = self.method, data if refine_on is None else refine_on
+        if not isinstance(method, Refinement):
+            if refine_on is not None:
+                raise UserError(f"{method} refines no block, so it trains on nothing: leave refine_on out")
+            return None
+        if on is None or isinstance(on, Statistics):
+            raise UserError(f"{method} trains on sequences: give it a calibration set, beside saved statistics if any")
+        return (Overlapping if method.cross_block else Beside)(model, on, method, device)
+
+    def _named(self, data: Any, refine_on: Any) -> dict[str, Any]:
+        """All that the weights depend on beside the model."""
+        identities = [d.about if isinstance(d, Statistics) else getattr(d, "id", None) for d in (data, refine_on)]
+        return {"pruning": plain(self), "data": identities[0], "refine_on": identities[1]}
+
+    def allocate(self, model: nn.Module, data: Sequences | Statistics | None, **knobs: Any) -> dict[str, Pattern]:
+        """The pattern of each linear that will be pruned; a dense pass over the data where the allocation reads it."""
+        chosen = self.plan(model)
+
+        def dense() -> Iterator[DenseBlock]:
+            for name, sites, stats in self._visits(model, data, self.allocation, "dense", knobs):
+                named = [(f"{name}.{site.name}", site) for site in sites]
+                found = [DenseLinear(n, site.weight, stats.get(site.name)) for n, site in named if n in chosen]
+                if found:
+                    yield DenseBlock(name, found)
+
+        return self.allocation(dense(), self.pattern)
+
+    def plan(self, model: nn.Module) -> set[str]:
+        """The full names of the linears that will be pruned. Raises UserError where the job does not fit the model."""
+        name, modules = find_blocks(model)
+        for i, block in enumerate(modules):
+            check_coverage(f"{name}.{i}", block, self.min_coverage)
+        found = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
+        ignored = {linear for rule in self.ignore for linear in matching(rule, found)}
+        chosen = {linear: site for linear, site in found.items() if linear not in ignored}
+        for linear, site in chosen.items():
+            try:
+                check_width(site.weight.shape[1], self.pattern)
+            except PatternError as e:
+                raise PatternError(f"{linear} {tuple(site.weight.shape)}: {e}; leave it out with --ignore") from None
+            if not site.weight.isfinite().all():
+                raise ModelError(f"{linear} holds NaN or infinity in its weights")
+        return set(chosen)
+
+    def _prune_block(self, name: str, block: Outcome, patterns: dict[str, Pattern], beside: Beside | None) -> None:
+        for site in block.sites:
+            full = f"{name}.{site.name}"
+            self._prune_linear(full, site, block.stats.get(site.name), patterns[full])
+        if beside:
+            beside.refine()
+        block.report(name, patterns)
+
+    def _prune_linear(self, name: str, site: Linear, stats: InputStats | None, pattern: Pattern) -> None:
+        weight = site.weight
+        try:
+            if stats is not None:
+                weight = weight.to(stats.sum_x.device)  # saved ones are where the block was at first
+                if len(stats.sum_x) != weight.shape[1]:
+                    raise StatsError(f"the statistics are of {len(stats.sum_x)} inputs: of another model")
+                stats.check()
+            after = self.method(weight, stats and stats.named(site.name), pattern)
+            if not after.isfinite().all():
+                raise StatsError("the pruned weights hold NaN or infinity")
+        except Exception as e:
+            e.add_note(f"while pruning {name} {tuple(weight.shape)} to {pattern} with {self.method}")
+            raise
+        site.write(after)
+
+
+def prune(
+    model: nn.Module, data: Sequences | Statistics | None, method: Method, pattern: Pattern, **options: Any
+) -> list[LinearReport]:
+    """Prune `model` in place and say what happened to each matrix.
+
+    `data` is a calibration set, saved `Statistics` (then no forward pass is run), or None for a method that reads
+    none. Options: those of `Pruning` (ignore, propagate, min_coverage, allocation), of its `blocks` (refine_on,
+    resume) and of `walk` (batch_size, device).
+    """
+    knobs = {key: options.pop(key) for key in ("batch_size", "device", "refine_on", "resume") if key in options}
+    job = Pruning(method, pattern, **options)
+    with torch.no_grad():
+        return [report for block in job.blocks(model, data, **knobs) for report in block]

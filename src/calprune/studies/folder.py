@@ -1,0 +1,163 @@
+"""The folder of a study's results: what was asked, what is there, and who works on what. No torch is imported here.
+
+    FORMAT                     "calprune 1"
+    study.yaml                 the study as given
+    plan.json                  the trials and evaluations that it now means; written last
+    calibration/<set id>/      each set, as `calprune calib build` writes it
+    dense/<model id>/eval/     the dense models' results
+    similarity/<id>.json       how like a reference text the calibrations' texts are, where the study asks
+    trials/<trial id>/         trial.json (what was asked) · environment.json · prune.json · eval/<evaluation id>.json
+                               claim (while someone works on it) · error.txt (the last failure; gone after a success)
+
+A name is the hash of what was asked, a file is whole or absent, and its presence means done. A claim is a lock that the
+kernel gives back when its holder ends, however it ends: so a killed runner leaves nothing to tidy up, and two runners
+never do a trial twice. On a shared file system locks must reach across machines (NFS 4 and Lustre's `flock` do).
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calprune.base.store import DiskError, read_json, write_json, write_whole
+from calprune.base.values import UserError
+
+FORMAT = "calprune 1"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A folder of results."""
+
+    path: Path
+
+    def create(self) -> None:
+        """Make the folder, if it is not there."""
+        self.check(new=True)
+        if not (self.path / "FORMAT").is_file():
+            write_whole(self.path / "FORMAT", FORMAT + "\n")
+
+    def give(self, study: str, plan: dict[str, Any]) -> None:
+        """Say which study the folder now holds. Results of trials that another one had stay."""
+        write_whole(self.path / "study.yaml", study)
+        write_json(self.path / "plan.json", {"format": 1} | plan)
+
+    def check(self, new: bool = False) -> None:
+        """Raise UserError unless this is a folder of results that this calprune reads; `new`: or can become one."""
+        mark = self.path / "FORMAT"
+        if mark.is_file():
+            if (found := mark.read_text().strip()) != FORMAT:
+                raise UserError(f"{self.path} is of format {found!r}, this calprune reads {FORMAT!r}: use the calprune "
+                                "that made it, or another folder (--runs)")  # fmt: skip
+        elif not new:
+            raise UserError(f"{self.path} holds no study's results (it has no FORMAT); give the folder of a study run")
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(f"{self.path} holds something else; name a folder that is absent, empty or a study's")
+
+    def plan(self) -> dict[str, Any]:
+        """What plan.json says: title, question, trials (ids in order), evaluations (as asked, by id), ..."""
+        self.check()
+        found = read_json(self.path / "plan.json", "a study's plan")
+        return found | {"evaluations": {one["id"]: one["asked"] for one in found["evaluations"]}}
+
+    def trial(self, trial: str) -> Path:
+        return self.path / "trials" / trial
+
+    def result(self, trial: str, evaluation: str) -> Path:
+        return self.trial(trial) / "eval" / f"{evaluation}.json"
+
+    def dense(self, model_id: str, evaluation: str) -> Path:
+        return self.path / "dense" / model_id / "eval" / f"{evaluation}.json"
+
+    def similarity(self, name: str) -> Path:
+        return self.path / "similarity" / f"{name}.json"
+
+    def asked(self, trial: str) -> dict[str, Any]:
+        """What trial.json says."""
+        return read_json(self.trial(trial) / "trial.json", "a trial")
+
+    def ask(self, trial: str, asked: dict[str, Any]) -> None:
+        """Write trial.json, where it is not there yet."""
+        path = self.trial(trial) / "trial.json"
+        if not path.is_file():
+            write_json(path, {"format": 1} | asked)
+
+    def whole(self, trial: str, evaluations: list[str]) -> bool:
+        """Whether the trial is done."""
+        return (self.trial(trial) / "prune.json").is_file() and not self.missing(trial, evaluations)
+
+    def missing(self, trial: str, evaluations: list[str]) -> list[str]:
+        """The evaluations that this trial lacks, or of which the dense model's result is lacking."""
+        model = self.asked(trial)["model"]["id"]
+        return [one for one in evaluations
+                if not (self.result(trial, one).is_file() and self.dense(model, one).is_file())]  # fmt: skip
+
+    def error(self, trial: str) -> str | None:
+        """What the trial's last failure said."""
+        with suppress(FileNotFoundError):
+            return (self.trial(trial) / "error.txt").read_text(encoding="utf-8").strip()
+        return None
+
+    def fail(self, trial: str, error: str) -> None:
+        write_whole(self.trial(trial) / "error.txt", error.strip() + "\n")
+
+    def succeed(self, trial: str) -> None:
+        (self.trial(trial) / "error.txt").unlink(missing_ok=True)
+
+    @contextmanager
+    def claim(self, trial: str) -> Iterator[bool]:
+        """Hold the trial while the block runs; gives False when someone else holds it."""
+        path = self.trial(trial) / "claim"
+        file = _lock(path)
+        if file is None:
+            yield False
+            return
+        try:
+            yield True
+        finally:  # removed while it is still held: whoever opened it meanwhile sees that it is gone
+            path.unlink(missing_ok=True)
+            os.close(file)
+
+    def claimed(self, trial: str) -> bool:
+        """Whether someone works on it now."""
+        path = self.trial(trial) / "claim"
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+
+
+def _lock(path: Path) -> int | None:
+    """The open, locked file; None when another process has it."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as e:
+            raise DiskError(f"cannot write {path}: {e.strerror}; nothing was left there") from e
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file).st_nlink and os.path.samestat(os.fstat(file), os.stat(path)):
+                os.ftruncate(file, 0)
+                os.write(file, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode())
+                return file
+        except BlockingIOError:
+            os.close(file)
+            return None
+        except FileNotFoundError:
+            pass  # its holder ended and removed it between our opening and our lock: try again
+        except OSError as e:
+            os.close(file)
+            raise DiskError(f"cannot lock {path}: {e.strerror}; the folder must be on a file system with locks") from e
+        os.close(file)

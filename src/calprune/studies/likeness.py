@@ -1,0 +1,68 @@
+"""How like the study's reference texts each of its calibration sources is: measured once, after the trials."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calprune.base.store import write_json
+from calprune.base.values import identity, plain
+from calprune.calibration.recipe import parse_spec
+from calprune.likeness.texts import MEASURES, Corpus, Similarity, compare_texts, open_texts
+from calprune.models.load import Model, load
+from calprune.studies.folder import Runs
+from calprune.studies.grid import Calibration
+from calprune.studies.session import Knobs
+
+if TYPE_CHECKING:
+    from calprune.studies.plan import Plan
+
+
+def measure_similarity(runs: Runs, plan: "Plan", knobs: Knobs) -> None:
+    """Write similarity/<id>.json for each reference that the study names, unless it is there: a calibration by every
+    measure, its text and the reference's under the study's first model. Mixtures are left out."""
+    how = _options(plan)
+    missing = [(reference, path) for reference in plan.study.similarity
+               if not (path := runs.similarity(_id(plan, reference))).is_file()]  # fmt: skip
+    if not missing:
+        return
+    model = load(plan.trials[0].model, device=knobs.device)
+    calibrations = {one.label: one for grid in plan.study.grids for one in grid.calibrations}
+    texts = [_read(how, one, model, knobs.data_root) for one in calibrations.values()
+             if len(parse_spec(one.spec).parts) == 1]  # fmt: skip
+    for reference, path in missing:
+        opened = open_texts(reference, model.tokenizer, data_root=knobs.data_root, model=model, reference=True)
+        found = compare_texts(how, texts, how.read(f"to {reference}", opened.documents), model)
+        measured = list(_measured(found, reference))
+        write_json(path, found | {"reference": reference, "stand_in": opened.stand_in, "measured": measured})
+
+
+def similarity_ids(plan: "Plan") -> list[str]:
+    """The names of the files that `measure_similarity` makes."""
+    return [_id(plan, reference) for reference in plan.study.similarity]
+
+
+def _options(plan: "Plan") -> Similarity:
+    """The usual ones, with windows no longer than the sets' sequences, which the model can read."""
+    usual = Similarity()
+    return replace(usual, window=min(usual.window, *(grid.max_seq_length for grid in plan.study.grids)))
+
+
+def _id(plan: "Plan", reference: str) -> str:
+    sets = sorted({(trial.calibration, trial.set_id) for trial in plan.trials if trial.set_id})
+    return identity([reference, plain(_options(plan)), plan.trials[0].model_id, sets])
+
+
+def _read(how: Similarity, one: Calibration, model: Model, data_root: Path | None) -> Corpus:
+    text = open_texts(one.spec, model.tokenizer, data_root=data_root, model=model)
+    return how.read(one.label, text.documents)
+
+
+def _measured(found: dict[str, Any], reference: str) -> Any:
+    """One row a calibration and measure, as `results.Similarity` has it."""
+    for text in found["texts"]:
+        for name, value in text["measures"].items():
+            if value is not None and not text["is_reference"]:
+                kind = found["measures"][name]
+                title = f"{kind['title']} to {reference}" if MEASURES[name].of_reference else kind["title"]
+                yield {"calibration": text["name"], "measure": title, "value": value["value"],
+                       "higher_is_more_alike": kind["higher_is_more_alike"]}  # fmt: skip

@@ -1,0 +1,112 @@
+"""Conversations: records of four kinds to turns, and turns through a model's chat template to text with weights.
+
+messages       {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}
+prompt         {"prompt": ..., "response": ...}
+conversations  {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}   (ShareGPT)
+instruction    {"instruction": ..., "input": ..., "output": ...}   (Alpaca; input may be empty or missing)
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from calprune.base.values import UserError
+from calprune.text.formats import Format
+
+SHAPES = {  # each kind is named by the field that tells it
+    "messages": "messages (a list of role and content)",
+    "conversations": "conversations (ShareGPT: a list of from and value)",
+    "instruction": "instruction, input and output (Alpaca)",
+    "prompt": "prompt and response",
+}
+
+ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
+         "model": "assistant", "system": "system", "tool": "tool"}  # fmt: skip
+
+_THINKING = re.compile(r"(\s*<think>\s*)?(.*?)(\s*</think>\s*)(.*)", re.DOTALL)
+
+Messages = list[dict[str, str]]
+
+Spans = tuple[tuple[int, int, float], ...]
+
+
+def kind_of(record: Mapping[str, Any]) -> str | None:
+    """Which kind of conversation a record is: a name of SHAPES, or None."""
+    return next((kind for kind in SHAPES if kind in record), None)
+
+
+def messages_of(record: Mapping[str, Any], kind: str, where: str) -> Messages:
+    """The turns of a record of the given kind. Errors name `where` it is and the fields there are."""
+    try:
+        match kind:
+            case "messages":
+                turns = [(turn["role"], turn["content"]) for turn in record["messages"]]
+            case "conversations":
+                turns = [(turn["from"], turn["value"]) for turn in record["conversations"]]
+            case "instruction":
+                asked = [record["instruction"], record.get("input") or ""]
+                turns = [("user", "\n\n".join(part for part in asked if part)), ("assistant", record["output"])]
+            case _:
+                turns = [("user", record["prompt"]), ("assistant", record["response"])]
+    except (KeyError, TypeError) as e:
+        what = f"lacks {e}" if isinstance(e, KeyError) else "has turns that are not mappings"
+        raise UserError(f"{where}: a {kind!r} record that {what}; its fields: {', '.join(map(str, record))}") from None
+    for role, content in turns:
+        if role not in ROLES or not isinstance(content, str):
+            got = f"role {role!r}" if role not in ROLES else f"content of type {type(content).__name__}"
+            raise UserError(f"{where}: a turn has {got}; roles are {', '.join(ROLES)} and contents are text")
+    if not turns:
+        raise UserError(f"{where}: a conversation without turns")
+    return [{"role": ROLES[role], "content": content} for role, content in turns]
+
+
+def through_template(messages: Messages, format: Format, tokenizer: Any, where: str) -> tuple[str, Spans]:
+    """The conversation as the model's chat template writes it, and the spans (in characters) of weight other than 1.
+
+    With `format.responses` everything but the text of the responses weighs `format.prompt_weight`; a turn's opening
+    and closing tags belong to the template, not to the response. What a template drops (the thinking of earlier
+    turns) is in neither. The text holds the template's own begin-of-text: tokenise it without adding another.
+    """
+    text = _apply(messages, tokenizer, where)
+    if not format.responses or format.prompt_weight == 1:
+        return text, ()
+    mark = next(chr(c) for c in range(0xE000, 0xF8FF) if all(chr(c) not in m["content"] for m in messages))
+    marked = _apply([_marked(message, mark) for message in messages], tokenizer, where)
+    parts = marked.split(mark)  # outside, response, outside, response, ..., outside
+    if "".join(parts) != text or len(parts) % 2 == 0:
+        raise UserError(f"{where}: the chat template rewrites this conversation's responses, so their tokens "
+                        "cannot be told from the rest; use the format \"chat\"")  # fmt: skip
+    spans, first = [], 0
+    for i, part in enumerate(parts):
+        if part and i % 2 == 0:
+            spans.append((first, first + len(part), format.prompt_weight))
+        first += len(part)
+    return text, tuple(spans)
+
+
+def _marked(message: Mapping[str, str], mark: str) -> dict[str, str]:
+    """The message with its response between marks. Inside the spaces, which templates trim; thinking has its own two,
+    because templates may drop it."""
+    content = message["content"]
+    if message["role"] != "assistant":
+        return dict(message)
+    if thinking := _THINKING.fullmatch(content):
+        before, thought, end, answer = (part or "" for part in thinking.groups())
+        return {"role": "assistant", "content": before + _between(thought, mark) + end + _between(answer, mark)}
+    return {"role": "assistant", "content": _between(content, mark)}
+
+
+def _between(text: str, mark: str) -> str:
+    core = text.strip()
+    return text.replace(core, f"{mark}{core}{mark}", 1) if core else text
+
+
+def _apply(messages: Sequence[Mapping[str, str]], tokenizer: Any, where: str) -> str:
+    if tokenizer is None or not getattr(tokenizer, "chat_template", None):
+        name = getattr(tokenizer, "name_or_path", "") or "the model"
+        what = f"the tokenizer of {name} has no chat template" if tokenizer else "no model was given"
+        raise UserError(f'{what}, which the format "chat" needs; take a chat model, or another format of the source')
+    try:
+        return tokenizer.apply_chat_template(list(messages), tokenize=False)
+    except Exception as e:  # templates raise what they like, for a role or an order of turns that they do not know
+        raise UserError(f"{where}: the chat template does not take this conversation: {e}") from None

@@ -1,0 +1,118 @@
+"""Formats: how a record becomes the text of a document. "icl", "cot(steps=3)", "chat(responses, prompt_weight=0.2)".
+
+    plain     the text as it is
+    zero      the prompt alone, without its answer
+    single    one prompt with its answer, one document a sequence
+    icl       the same, as many pairs as the sequence holds, or `pairs` of them: examples in context
+    cot       one prompt with its rationale (chain of thought) and answer
+    icl_cot   as icl, with rationales
+    chat      the turns of a conversation through the model's chat template
+
+After Bandari et al., "Is C4 Dataset Optimal for Pruning?", EMNLP 2024, arXiv:2410.07461, whose categories these are.
+"""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from calprune.base.values import ConfigError, did_you_mean, plain, read
+
+OPTIONS = {
+    "chat": ("responses", "prompt_weight"),
+    "cot": ("steps", "steps_by_full_stop"),
+    "icl": ("pairs",),
+    "icl_cot": ("pairs", "steps", "steps_by_full_stop"),
+    "plain": (),
+    "single": (),
+    "zero": (),
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format and its options; `str(format)` is the text that `parse_format` reads as it."""
+
+    name: str
+    pairs: int | None = None  # icl, icl_cot: this many pairs a sequence; None: until it is full
+    steps: int | None = None  # cot, icl_cot: only rationales of this many steps, counted by lines
+    steps_by_full_stop: bool = False  # quirk of the paper's code: steps are occurrences of ". "
+    responses: bool = False  # chat: tokens of responses weigh 1, the others `prompt_weight`
+    prompt_weight: float = 0.0  # chat(responses): 0 leaves prompts out of the statistics, 1 counts them fully
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIONS:
+            raise ConfigError(f"unknown format {self.name!r}{did_you_mean(self.name, OPTIONS)}")
+        for option in [f.name for f in fields(self)[1:] if getattr(self, f.name) != f.default]:
+            if option not in OPTIONS[self.name]:
+                fit = ", ".join(OPTIONS[self.name]) or "none"
+                raise ConfigError(f"format {self.name} has no option {option!r}; its options: {fit}")
+        for option in ("pairs", "steps"):
+            if (value := getattr(self, option)) is not None and value < 1:
+                raise ConfigError(f"format {self.name}: {option} must be at least 1; got {value}")
+        if not 0 <= self.prompt_weight <= 1:
+            raise ConfigError(f"format chat: prompt_weight must be from 0 to 1; got {self.prompt_weight}")
+        if self.prompt_weight and not self.responses:
+            raise ConfigError("format chat: prompt_weight needs responses; write chat(responses, prompt_weight=0.2)")
+        if self.steps_by_full_stop and self.steps is None:
+            raise ConfigError(f"format {self.name}: steps_by_full_stop needs steps; write {self.name}(steps=3, ...)")
+
+    def __str__(self) -> str:
+        given = {k: v for k, v in plain(self).items() if k not in ("type", "name")}
+        words = [k if k == "responses" else f"{k}={v!r}" for k, v in given.items()]
+        return f"{self.name}({', '.join(words)})" if words else self.name
+
+    @property
+    def packing(self) -> Literal["text", "one", "fill"]:
+        """text: the recipe's layout decides; one: a document a sequence, padded; fill: whole documents until full."""
+        if self.name == "plain":
+            return "text"
+        return "fill" if self.name in ("icl", "icl_cot") else "one"
+
+    @property
+    def rationales(self) -> bool:
+        """Whether the answer carries its reasoning."""
+        return self.name in ("cot", "icl_cot")
+
+    def accepts(self, rationale: str, written: str) -> bool:
+        """Whether a rationale has the asked number of steps. A step is a line, as GSM8K writes them.
+
+        The paper's code counted ". " in the rationale `written` with its answer, which is once in most of GSM8K."""
+        if self.steps is None:
+            return True
+        if self.steps_by_full_stop:
+            return written.count(". ") == self.steps
+        return sum(1 for line in rationale.splitlines() if line.strip()) == self.steps
+
+
+def parse_format(text: str) -> Format:
+    """The format written as `text`: a name, or a name with options in brackets, of which a bare word means true."""
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        name, options = _name_and_options(node)
+    except (SyntaxError, ValueError):
+        raise ConfigError(
+            f'cannot read format {text!r}; write it like "icl", "icl(pairs=5)" or "chat(responses)"'
+        ) from None
+    if name not in OPTIONS:
+        raise ConfigError(f"unknown format {name!r}{did_you_mean(name, OPTIONS)}")
+    if unknown := [key for key in options if key not in OPTIONS[name]]:
+        fit = OPTIONS[name]
+        raise ConfigError(f"format {name} has no option {unknown[0]!r}{did_you_mean(unknown[0], fit)}")
+    return read(Format, {"name": name} | options, f"format {name}")
+
+
+def _name_and_options(node: ast.expr) -> tuple[str, dict]:
+    match node:
+        case ast.Name(id=name):
+            return name, {}
+        case ast.Call(func=ast.Name(id=name), args=flags, keywords=keywords):
+            named = {k.arg: ast.literal_eval(k.value) for k in keywords if k.arg}
+            return name, {flag.id: True for flag in flags if isinstance(flag, ast.Name)} | named
+    raise ValueError("neither a name nor a call")
+
+
+def refuse(format: Format, source: str, formats: Sequence[str]) -> ConfigError:
+    """The error for a format that a source does not have."""
+    why = " (it has no rationales)" if format.rationales and "single" in formats else ""
+    return ConfigError(f"source {source} has no format {format.name!r}{why}; it has: {', '.join(formats)}")

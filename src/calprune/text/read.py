@@ -1,0 +1,234 @@
+"""Records of a file, one after another: text, JSON lines, JSON, CSV and parquet, plain or compressed.
+
+Reading is streamed: a file is read once, from front to back, and memory does not grow with it (a `.json` file, which
+is one value, is the exception). Whatever is wrong with a file is said with its name and the line.
+
+The bytes of a file, decompressed as they are needed, and where reading was if it fails.
+"""
+
+import csv
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from calprune.base.values import UserError
+
+PACKED_BYTES = 1 << 16  # taken from the file at once
+
+
+UNPACKED_BYTES = 1 << 18  # made of them at once
+
+
+BUFFER_BYTES = 1 << 20  # Python's own 8 KiB makes reading lines a third slower
+
+
+class Position:
+    """Where reading is, for the message if it fails."""
+
+    def __init__(self, path: Path, line: int = 0) -> None:
+        self.path, self.line = path, line
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@contextmanager
+def opened(path: Path, at: Position) -> Iterator[Any]:
+    """The file's bytes, without their compression (.gz, .zst). What fails inside is told with the place that `at` has
+    reached; all that came before a broken place was given out."""
+    with path.open("rb") as raw:
+        try:
+            unpack = _UNPACK.get(path.suffix.lower())
+            yield io.BufferedReader(_Unpacked(raw, unpack), BUFFER_BYTES) if unpack else raw
+        except json.JSONDecodeError as e:
+            line = at.line + min(e.lineno - 1, e.doc.strip().count("\n"))
+            raise UserError(f"{path}:{line}: broken JSON: {e.msg} at column {e.colno}") from None
+        except UnicodeDecodeError as e:
+            raise UserError(f"{path}:{max(at.line, 1)}: not UTF-8 text: byte 0x{e.object[e.start]:02x}") from None
+        except csv.Error as e:
+            raise UserError(f"{path}:{at.line + 1}: broken CSV: {e}") from None
+        except (EOFError, zlib.error, zstandard.ZstdError) as e:
+            raise UserError(f"{path}:{at.line + 1}: broken compression: {e}") from e
+        except OSError as e:
+            raise UserError(f"{path}: cannot be read: {e.strerror or e}") from e
+
+
+class _Zstd:
+    """zstandard's decompressor with the interface of zlib's."""
+
+    def __init__(self) -> None:
+        self._inner = zstandard.ZstdDecompressor().decompressobj()
+
+    def decompress(self, packed: bytes, most: int) -> bytes:
+        """Up to 4 KiB at once, for what comes of it is not bounded (128 KiB of text may be packed into 10 bytes)."""
+        data = self._inner.decompress(packed[:4096])
+        self.unconsumed_tail = b"" if self._inner.eof else packed[4096:]
+        self.eof = self._inner.eof
+        self.unused_data = self._inner.unused_data + packed[4096:] if self.eof else b""
+        return data
+
+
+_UNPACK: dict[str, Callable[[], Any]] = {".gz": lambda: zlib.decompressobj(wbits=31), ".zst": _Zstd}
+
+
+class _Unpacked(io.RawIOBase):
+    """A compressed stream, of one member or several. Unlike gzip.GzipFile, it gives all that can be read before it
+    fails, so that the line of the failure is known; and it notices a zstd stream that was cut."""
+
+    def __init__(self, raw: io.BufferedIOBase, unpack: Callable[[], Any]) -> None:
+        self._raw, self._new, self._unpack = raw, unpack, unpack()
+        self._packed, self._ready = b"", memoryview(b"")
+        self._begun = False  # whether the current member has had any bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            self._packed = self._packed or self._raw.read(PACKED_BYTES)
+            if not self._packed:
+                if self._begun:
+                    raise EOFError("the file ends within its compressed data")
+                return 0
+            self._begun = True
+            self._ready = memoryview(self._unpack.decompress(self._packed, UNPACKED_BYTES))
+            self._packed = self._unpack.unconsumed_tail
+            if self._unpack.eof:
+                self._packed = self._unpack.unused_data.lstrip(b"\0")  # some writers pad with zeros
+                self._unpack, self._begun = self._new(), False
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
+PASSAGE_CHARACTERS = 4096  # about 1,000 tokens of English
+
+
+LONGEST_CHARACTERS = 16384  # where a text has no blank lines
+
+
+Record = tuple[int, dict[str, Any]]
+
+
+def read_records(path: str | Path) -> Iterator[Record]:
+    """The records of a file with their numbers: the line of a `.jsonl`, the row of a `.csv` or `.parquet`, from 1.
+
+    `.txt` gives {"text": passage}: whole paragraphs, as many as make 4,096 characters, cut at a blank line (at a line
+    end where none comes within 16,384 characters), numbered by their first line. Only blank lines at a passage's ends
+    are lost. `.txt`, `.jsonl`, `.json`, `.csv` and `.tsv` may end in `.gz` or `.zst`.
+    Raises UserError, with file and line, for a file that is absent, of another kind, broken or not UTF-8.
+    """
+    path = Path(path)
+    kind = reader_name(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    return READERS[kind](path)
+
+
+def reader_name(path: str | Path) -> str:
+    """The ending that says how a file is read ("jsonl" of "a.jsonl.gz"). Raises UserError for an unknown one."""
+    endings = Path(path).name.lower().split(".")[1:]
+    if endings and endings[-1] in ("gz", "zst"):
+        endings.pop()
+    if not endings or endings[-1] not in READERS:
+        raise UserError(f"{path}: cannot tell its kind; a file of records ends in .{', .'.join(READERS)}")
+    return endings[-1]
+
+
+def _read_lines(path: Path) -> Iterator[Record]:
+    at = Position(path)
+    with opened(path, at) as stream:
+        for at.line, line in enumerate(stream, 1):
+            if at.line == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line.strip():
+                continue
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise UserError(f'{at}: expected an object like {{"text": "..."}}; got {line[:60].decode()!r}')
+            yield at.line, record
+
+
+def _read_json(path: Path) -> Iterator[Record]:
+    at = Position(path, 1)
+    with opened(path, at) as stream:
+        value = json.loads(stream.read().decode("utf-8-sig"))
+    rows = value if isinstance(value, list) else [value]
+    for number, record in enumerate(rows, 1):
+        if not isinstance(record, dict):
+            raise UserError(f"{path}: record {number}: expected an object; got {str(record)[:60]!r}")
+        yield number, record
+
+
+def _read_text(path: Path) -> Iterator[Record]:
+    at = Position(path)
+    with opened(path, at) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig")
+        passage: list[str] = []
+        length = first = 0
+        for at.line, line in _lines_of(text):
+            blank = not line.strip()
+            if not passage and blank:
+                continue
+            first = first if passage else at.line
+            passage.append(line)
+            length += len(line)
+            if length >= (PASSAGE_CHARACTERS if blank else LONGEST_CHARACTERS):
+                yield first, {"text": "".join(passage).rstrip()}
+                passage, length = [], 0
+        if passage:
+            yield first, {"text": "".join(passage).rstrip()}
+
+
+def _lines_of(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers; one longer than LONGEST_CHARACTERS comes in parts that have the same number."""
+    number = 1
+    while line := text.readline(LONGEST_CHARACTERS):
+        yield number, line
+        number += line.endswith("\n")
+
+
+def _read_csv(path: Path) -> Iterator[Record]:
+    at = Position(path)
+    with opened(path, at) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        csv.field_size_limit(1 << 30)
+        rows = csv.DictReader(text, delimiter="\t" if reader_name(path) == "tsv" else ",", strict=True)
+        number = 0
+        for number, row in enumerate(rows, 1):
+            at.line = rows.line_num
+            if None in row or None in row.values():
+                raise UserError(f"{at}: expected {len(rows.fieldnames or ())} fields as in the first line")
+            yield number, row
+
+
+def _read_parquet(path: Path) -> Iterator[Record]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        batches = file.iter_batches(batch_size=256)  # row groups are read as they are needed
+        yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
+    except (pyarrow.ArrowException, OSError) as e:
+        raise UserError(f"{path}: not a readable parquet file: {_first_line(e)}") from e
+
+
+READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+    "csv": _read_csv,
+    "json": _read_json,
+    "jsonl": _read_lines,
+    "parquet": _read_parquet,
+    "tsv": _read_csv,
+    "txt": _read_text,
+}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,227 @@
+"""Texts that the model writes itself, as a source: the name `self` in a recipe.
+
+    self                                      the default: sampled from the start token
+    self:prefixes(of=wikipedia, tokens=8)     a strategy (`asking`), with options of its sampling and screen
+    {source: self, strategy: "bos(temperature=2.0:1.0, documents=200)"}     the same in a recipe file
+
+What is written is kept in shards under CALPRUNE_CACHE/self, named by what was asked: a run that was killed goes on
+behind the last whole shard, and another set of the same texts writes nothing. A batch never crosses a shard and a shard
+is written whole, so on one machine the tokens are the same whether or not the run was interrupted.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from calprune.base.store import cache_folder
+from calprune.base.values import UserError, identity, plain, rng
+from calprune.calibration.meter import Meter
+from calprune.calibration.set import tokenizer_hash
+from calprune.calibration.shards import Shard, load_or_make, spans
+from calprune.models.likelihood import token_nats
+from calprune.text.document import Document
+from calprune.text.filters.language import identifier_version
+from calprune.text.formats import Format
+from calprune.text.wording import Documents
+from calprune.writing.generate import generate
+from calprune.writing.screen import Text
+from calprune.writing.strategies import Asked, Prompt, RandomToken, Respond, Writing, parse_strategy
+from calprune.writing.vllm import VllmEngine, version
+
+SHARD = 128  # documents: twice a batch, so that few slots are idle, and half an hour's work at most is lost
+
+
+@dataclass
+class SelfSource:
+    """What `model` (a `models.Model`) writes in a strategy, with the members that recipes ask of a source."""
+
+    asked: Asked
+    model: Any
+    batch_size: int = 64
+    shard: int = SHARD
+    work: Path | None = None  # None: CALPRUNE_CACHE/self
+    meter: Callable[[int, str], Meter] = Meter
+    _sessions: dict[tuple, "_Session"] = field(default_factory=dict, repr=False)
+
+    name: ClassVar[str] = "self"
+    kind: ClassVar[str] = "self"
+    made: ClassVar[str] = "self"
+    endless: ClassVar[bool] = False
+    local: ClassVar[None] = None
+    hub: ClassVar[None] = None
+    licence_tags: ClassVar[tuple[str, ...]] = ("unknown",)
+    citation: ClassVar[str] = ""
+    stand_in: ClassVar[str] = ""
+
+    @property
+    def licence(self) -> str:
+        return f"written by {self.model.name}: see the licence of that model"
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        return (self.default_format,)
+
+    @property
+    def default_format(self) -> str:
+        """Responses are conversations, one a sequence; the rest is text, for the recipe's layout."""
+        if isinstance(self.asked.strategy, Respond):
+            return str(Format("chat", responses=True, prompt_weight=self.asked.strategy.prompt_weight))
+        return "plain"
+
+    @cached_property
+    def identity(self) -> str:
+        """The hash of who writes and what was asked. Sources and files that begin the texts count by `revision`."""
+        asked = [plain(self.asked.strategy), plain(self.asked.screen), self.asked.documents]
+        return identity([asked, plain(self.asked.sampling(Writing(self.model))), self.model.id, *_engine(self.asked)])
+
+    def calibration_split(self, allow_evaluation_split: bool = False, data_root: Path | None = None) -> str:
+        return "calibration"
+
+    def documents(
+        self, format: Format, split: str = "calibration", *, data_root: Path | None = None,
+        tokenizer: Any = None, seed: int = 0,
+    ) -> Documents:  # fmt: skip
+        """All documents, written if they are not there yet; the split "evaluation" holds others of the same kind."""
+        return Documents(self._session(seed, data_root, split).documents)
+
+    def revision(self, seed: int, data_root: Path | None = None) -> str:
+        """The hash of what the texts begin with: of the contents of the source or file that it comes from."""
+        return identity(self._session(seed, data_root, "calibration").begins)
+
+    def _session(self, seed: int, data_root: Path | None, split: str) -> "_Session":
+        key = (seed, data_root, split)
+        if key not in self._sessions:
+            purpose = "" if split == "calibration" else f"/{split}"
+            self._sessions[key] = _Session(self, Writing(self.model, seed, data_root), purpose)
+        return self._sessions[key]
+
+
+class _Session:
+    """The writing of one seed's documents."""
+
+    def __init__(self, source: SelfSource, writing: Writing, purpose: str) -> None:
+        self.source, self.asked, self.writing = source, source.asked, writing
+        self.sampling = self.asked.sampling(writing)
+        self.prompts = self.asked.strategy.prompts(writing)
+        self.label = type(self.asked.strategy).__name__.lower() + purpose
+        count = self.asked.documents or 500
+        if isinstance(self.asked.strategy, Respond):
+            count = min(self.asked.documents or len(self.prompts), len(self.prompts))
+        self.count = count
+        given = [plain(self.asked.strategy), plain(self.sampling), writing.model.id, tokenizer_hash(writing.tokenizer)]
+        if isinstance(self.asked.strategy, RandomToken) and self.asked.strategy.language:
+            given.append(identifier_version())
+        given += _engine(self.asked)
+        self.begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
+        asked = identity([given, self.begins, writing.seed, purpose, source.shard])
+        self.folder = (source.work or cache_folder() / "self") / asked
+
+    def documents(self, skipped: Counter[str]) -> Iterator[Document]:
+        """The documents that the screen keeps, in order."""
+        self.meter = self.source.meter(self.count, "writing")
+        texts, about = self._texts()
+        reasons = [self.asked.screen.first_reason(text) for text in texts]
+        skipped.update(reason for reason in reasons if reason)
+        kept = [i for i, reason in enumerate(reasons) if not reason]
+        if self.asked.screen.needs_perplexity:
+            likely = self.asked.screen.likely(self._perplexities(texts, kept), skipped)
+            kept = [i for i, stays in zip(kept, likely, strict=True) if stays]
+        self.meter.close()
+        if not kept:
+            why = ", ".join(f"{n} {reason}" for reason, n in (+skipped).most_common())
+            raise UserError(f"self: none of {len(texts)} documents is left ({why}); loosen that filter or write more")
+        for i in kept:
+            yield self._document(i, texts[i], about[i])
+
+    def _texts(self) -> tuple[list[Text], list[dict[str, Any]]]:
+        texts: list[Text] = []
+        about: list[dict[str, Any]] = []
+        for first, last in spans(self.count, self.source.shard):
+            path = self.folder / f"{first:06d}-{last:06d}.safetensors"
+            made = not path.exists()
+            tensors, said = load_or_make(path, partial(self._write, first, last), self.meter.say)
+            rows = tensors["tokens"].split(tensors["lengths"].tolist())
+            for row, entry in zip(rows, said, strict=True):
+                tokens = tuple(row.tolist())
+                texts.append(Text(tokens, entry["written"], entry["stop"] is not None, entry["refused"]))
+                if not made:
+                    self.meter.document(made=False)
+            about += said
+        return texts, about
+
+    def _write(self, first: int, last: int) -> Shard:
+        """One shard: the model writes documents [first, last)."""
+        streams = [rng(self.writing.seed, f"self/{self.label}/{i}") for i in range(first, last)]
+        prompts = [self.prompts[i % len(self.prompts)] for i in range(first, last)]
+        if isinstance(self.asked.strategy, RandomToken):
+            prompts = self.asked.strategy.open(streams, self.writing, self.sampling, self.source.batch_size)
+        written = self._generate(prompts, streams)
+        tokens = [list(w) for w, _ in written]
+        about = [
+            {"lead": p.lead, "written": len(p.tokens), "stop": stop, "after": p.after, "refused": p.refused}
+            for p, (_, stop) in zip(prompts, written, strict=True)
+        ]
+        flat = torch.tensor([t for row in tokens for t in row], dtype=torch.int32)
+        return {"tokens": flat, "lengths": torch.tensor([len(row) for row in tokens])}, about
+
+    def _generate(
+        self, prompts: Sequence[Prompt], streams: Sequence[random.Random]
+    ) -> list[tuple[tuple[int, ...], int | None]]:
+        """(tokens, the token that ended them) for each prompt; nothing for one that was refused."""
+        asked = [i for i, prompt in enumerate(prompts) if not prompt.refused]
+        tokens, own = [prompts[i].tokens for i in asked], [streams[i] for i in asked]
+        if self.asked.engine == "vllm":
+            found = self._vllm.generate(tokens, own, self.sampling, self.meter)
+        else:
+            found = generate(self.writing.model.model, tokens, own, self.sampling,
+                             batch_size=self.source.batch_size, meter=self.meter)  # fmt: skip
+        written: list[tuple[tuple[int, ...], int | None]] = [((), None)] * len(prompts)
+        for i, one in zip(asked, found, strict=True):
+            written[i] = one.tokens, one.stop
+        return written
+
+    @cached_property
+    def _vllm(self) -> VllmEngine:
+        """It is loaded when the first shard is written, with room for the longest prompt of all of them."""
+        prompts = [len(prompt.tokens) for prompt in self.prompts]
+        if isinstance(self.asked.strategy, RandomToken):  # each document draws its own: two tokens and what follows
+            prompts = [2 + self.asked.strategy.opening]
+        return VllmEngine(self.writing.model, max(prompts) + self.sampling.max_new_tokens)
+
+    def _perplexities(self, texts: list[Text], kept: list[int]) -> list[float]:
+        """exp of the mean nats per predicted token, of the whole document or of what was written."""
+        nats = token_nats(self.writing.model.model, [texts[i].tokens for i in kept])
+        first = [texts[i].written if self.asked.screen.perplexity_of == "written" else 1 for i in kept]
+        return [float(n[max(f, 1) - 1 :].double().mean().exp()) for n, f in zip(nats, first, strict=True)]
+
+    def _document(self, i: int, text: Text, about: dict[str, Any]) -> Document:
+        """Document i (its id counts from 1) without its start mark; a response keeps the token that ended it."""
+        tokens, weights, strategy = list(text.tokens[about["lead"] :]), None, self.asked.strategy
+        if isinstance(strategy, Respond):
+            prompt = about["written"]
+            weights = [strategy.prompt_weight] * prompt + [1.0] * (len(tokens) - prompt)
+            if about["stop"] is not None:
+                tokens.append(about["stop"])
+                weights.append(0.0 if strategy.decode_only else 1.0)
+        name = f"{self.label}:{i + 1}" + (f" after {about['after']}" if about["after"] else "")
+        written = self.writing.tokenizer.decode(tokens, skip_special_tokens=True)
+        return Document(written, name, tokens=tuple(tokens), token_weights=tuple(weights) if weights else None)
+
+
+def _engine(asked: Asked) -> list[str]:
+    """What the tokens depend on beside the model, where another engine than our own runs it."""
+    return [version()] if asked.engine == "vllm" else []
+
+
+def open_self(strategy: str | None, model: Any) -> SelfSource:
+    """The source `self` in a strategy. `model` is a loaded `models.Model`."""
+    asked = parse_strategy(strategy)
+    if model is None:
+        raise UserError("self is written by a model: say by which (--model)")
+    return SelfSource(asked, model)
