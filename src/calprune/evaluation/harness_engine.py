@@ -56,7 +56,7 @@ def ask(
             "custom_dataset": partial(_splits, [rows[i][1] for i in where], examples),
             "num_fewshot": shots,
         }
-        built = _build(name, stock.folder, changed)
+        built = _build(task, name, changed)
         with _quiet():
             built.set_fewshot_seed(seed)
             built.build_all_requests()
@@ -67,11 +67,11 @@ def ask(
     return [items[i] for i in range(len(rows))]
 
 
-def _build(name: str, folder: str, changed: dict[str, Any]) -> ConfigurableTask:
+def _build(task: str, name: str, changed: dict[str, Any]) -> ConfigurableTask:
     """The stock task `name` with fields of its YAML changed: on our rows instead of those it would load."""
-    manager = _manager(folder)
+    manager = _manager(STOCK[task].folder)
     if name not in manager.all_subtasks:
-        raise UserError(f"lm-evaluation-harness has no task {name!r}{did_you_mean(name, manager.all_subtasks)}")
+        raise UserError(f"task {task}: lm-evaluation-harness has no {name!r}{did_you_mean(name, manager.all_subtasks)}")
     with _quiet():
         group = {"group": "calprune", "task": [{"task": name} | changed]}  # how the harness takes a task with changes
         return manager.load([group])["tasks"][name]
