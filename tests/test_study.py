@@ -71,11 +71,11 @@ def run(text: str, folder: Path) -> Runs:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Every file's bytes, JSON without what is a time or a size of memory."""
+    """Every file's bytes, JSON without what is a time or a size of memory, or the digest of these."""
 
     def settled(value):
         if isinstance(value, dict):
-            return {k: settled(v) for k, v in value.items() if k not in ("seconds", "peak_bytes")}
+            return {k: settled(v) for k, v in value.items() if k not in ("seconds", "peak_bytes", "digest")}
         return [settled(v) for v in value] if isinstance(value, list) else value
 
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
