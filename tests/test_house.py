@@ -45,9 +45,7 @@ def test_a_circle_of_three_is_found_and_what_only_leads_to_it_is_not():
 
 
 def test_imports_in_functions_and_for_type_checkers_count(tmp_path):
-    (tmp_path / "m.py").write_text(
-        "if TYPE_CHECKING:\n    import calprune.a\ndef f():\n    from calprune import b\n"
-    )
+    (tmp_path / "m.py").write_text("if TYPE_CHECKING:\n    import calprune.a\ndef f():\n    from calprune import b\n")
     assert house.imported(tmp_path / "m.py", ["calprune.a", "calprune.b"]) == {"calprune.a", "calprune.b"}
 
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,10 +93,9 @@ def prune_command(
         trained, _ = open_data(refine_on, loaded, num_samples, max_seq_length, seed, data_root)
         if isinstance(trained, Statistics):
             raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
-    started = time.perf_counter()
-    blocks = job.blocks(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-    reports = [r for block in following(blocks, loaded.model, "pruning") for r in block]
-    description = describe(job, loaded, reports, time.perf_counter() - started) | {"calibration": about}
+    done = job.run(loaded.model, data, follow=lambda blocks: following(blocks, loaded.model, "pruning"),
+                   refine_on=trained, resume=resume, device=target, batch_size=batch_size)  # fmt: skip
+    description = describe(done, loaded) | {"calibration": about}
     save_pruned(loaded, description, out)
     if as_json:
         print(json.dumps(description | {"out": str(out)}, indent=1))

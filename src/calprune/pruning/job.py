@@ -4,8 +4,9 @@ A block's statistics come from what the blocks before it give: as already pruned
 seen, and can be compensated, later), or dense, in one pass instead of two; or they were saved, and no pass is run.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,6 +34,27 @@ from calprune.refine.overlapping import Overlapping
 
 
 @dataclass(frozen=True)
+class Pruned:
+    """What a job did to a model. `checkpoint.describe` makes its description."""
+
+    job: "Pruning"
+    reports: tuple[LinearReport, ...]  # a matrix each
+    seconds: float
+
+    @property
+    def tokens(self) -> float | None:
+        """The most that any matrix's statistics are of; None: none were read."""
+        return max((report.tokens for report in self.reports if report.tokens is not None), default=None)
+
+    def as_needed(self) -> "Pruned":
+        """Without what only sums tell that the job did not ask for: the same whatever else was collected."""
+        if LADDER.index(self.job.needs) >= LADDER.index("gram"):
+            return self
+        bare = tuple(replace(report, relative_error=None, damping=None) for report in self.reports)
+        return replace(self, reports=bare)
+
+
+@dataclass(frozen=True)
 class Pruning:
     """A job: what to do to a model, checked against it before a weight is touched."""
 
@@ -51,6 +73,21 @@ class Pruning:
     def needs(self) -> Needs:
         """The most that any part of the job reads of the data."""
         return max(self.method.needs, self.allocation.needs, key=LADDER.index)
+
+    @torch.no_grad()
+    def run(
+        self,
+        model: nn.Module,
+        data: Sequences | Statistics | None,
+        *,
+        follow: Callable[[Iterator[tuple[LinearReport, ...]]], Iterable[tuple[LinearReport, ...]]] = iter,
+        **options: Any,
+    ) -> Pruned:
+        """Prune the model in place. follow: passes on the blocks as they are done, for who shows progress. Options:
+        those of `blocks`."""
+        started = time.perf_counter()
+        reports = tuple(report for block in follow(self.blocks(model, data, **options)) for report in block)
+        return Pruned(self, reports, time.perf_counter() - started)
 
     def blocks(
         self,
@@ -207,6 +244,4 @@ def prune(
     resume) and of `walk` (batch_size, device).
     """
     knobs = {key: options.pop(key) for key in ("batch_size", "device", "refine_on", "resume") if key in options}
-    job = Pruning(method, pattern, **options)
-    with torch.no_grad():
-        return [report for block in job.blocks(model, data, **knobs) for report in block]
+    return list(Pruning(method, pattern, **options).run(model, data, **knobs).reports)
