@@ -7,6 +7,8 @@ import re
 import resource
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from calprune.base.store import to_json
 from calprune.base.values import plain
 from calprune.methods import METHODS
 from calprune.models.load import Model, save
+from calprune.pages.numbers import percent
+from calprune.pages.page import HasPage, Page, Section
+from calprune.pages.table import Column, Table
 from calprune.pruning.job import Pruned
 from calprune.pruning.permutation import PERMUTED
 
@@ -61,6 +66,59 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
             for r in reports
         ],
     }
+
+
+@dataclass(frozen=True, repr=False)
+class PruneReport(HasPage):
+    """A pruned model that was saved: its description, as calprune.json has it, and where it is."""
+
+    description: Mapping[str, Any]
+    out: str
+
+    def record(self) -> dict[str, Any]:
+        return {**self.description, "out": self.out}
+
+    def page(self) -> Page:
+        told = self.description
+        sparsity, error, seconds = told["sparsity"], told["relative_error"], told["seconds"]
+        facts = [
+            ("sparsity of the pruned linears", percent(sparsity["pruned_linears"], 4)),
+            ("sparsity of the whole model", percent(sparsity["whole_model"], 4)),
+            *([("reconstruction error", f"{error:.4f} (mean over linears)")] if error is not None else []),
+            ("time and peak memory", f"{seconds:.1f} s, {told['peak_bytes']['resident'] / 2**20:.0f} MiB"),
+            ("every matrix", f"{self.out}/{REPORT}"),
+        ]
+        title = f"{self.out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}"
+        section = Section("kinds", tables=(self._kinds(),), facts=tuple(facts), notes=tuple(self._notes()))
+        return Page(title, (section,), "calprune prune")
+
+    def _kinds(self) -> Table:
+        """Linears of the same name in all blocks together."""
+        kinds: dict[str, list[Mapping[str, Any]]] = {}
+        for linear in self.description["linears"]:
+            kinds.setdefault(linear["name"].rpartition(".")[2], []).append(linear)
+        heads = (Column("linears"), Column("how many", "number"), Column("sparsity", "number", percent=True),
+                 Column("reconstruction error", "number", show="varying"))  # fmt: skip
+        rows = tuple(
+            (kind, len(those), _mean([one["sparsity"] for one in those]),
+             _mean([one["relative_error"] for one in those if one["relative_error"] is not None]))
+            for kind, those in kinds.items()
+        )  # fmt: skip
+        return Table("kinds", "Means by the kind of linear", heads, rows)
+
+    def _notes(self) -> Iterator[str]:
+        linears = self.description["linears"]
+        damping = [one["damping"] for one in linears if one["damping"] is not None]
+        if damping and max(damping) > min(damping):
+            yield f"some Gram matrices took more damping to be factorised, up to {max(damping):g}"
+        if few := [one["name"] for one in linears if one["routed"] is not None]:
+            yield f"{len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ..."
+        if order := permuted(dict(self.description)):
+            yield order
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def save_pruned(model: Model, description: dict[str, Any], folder: str | Path) -> None:
