@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,9 @@ from calprune.pages.chart import Axis, Bar, Bars, Curve, Dots, Heat, Panel, Poin
 from calprune.pages.numbers import counted, percent
 from calprune.pages.page import Block, HasPage, Page, Section, Stretch
 from calprune.pages.table import Column, Table
+from calprune.report.findings import Findings
 from calprune.uncertainty.estimate import Estimate
+from tests.made_up_study import made_up
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&|*_"
 MEAN = Estimate(1 / 3, 0.25, 0.5, 3)
@@ -149,6 +152,17 @@ def test_one_legend_serves_the_charts_of_a_panel_and_one_series_needs_none():
 )  # fmt: skip
 def test_shares_times_and_counts_are_read(shown, wanted):
     assert shown == wanted
+
+
+def test_the_example_of_a_section_gives_a_page_of_a_study():
+    lines = (Path(__file__).parents[1] / "docs" / "add-a-section.md").read_text()
+    names: dict = {}
+    exec(lines.split("```python\n")[1].split("```")[0], names)
+    findings = Findings(made_up())
+    page = names["page"](findings)
+    assert len(page.table("spread").rows) == 5 * 2 * 2 and page.table("spread").rows[0][0] == "c4"
+    (chart,) = page.sections[0].charts
+    assert len(chart.points) == 20 and chart.legend == ("wanda 2:4", "sparsegpt 2:4", "wanda 60%", "sparsegpt 60%")
 
 
 def test_pages_import_nothing_heavy():

@@ -321,7 +321,7 @@ def _shape(series: Sequence[str]) -> Any:
 def _value_axis(channel: str, axis: Axis, field: str = "value") -> Any:
     alt = altair()
     scale = alt.Scale(type="log") if axis.log else alt.Scale(zero=False, padding=10)
-    look = alt.Axis(format="~%" if axis.percent else "~g", tickCount=4)
+    look = alt.Axis(format="~%" if axis.percent else "~g" if axis.log else "~r", tickCount=4)
     return getattr(alt, channel)(f"{field}:Q", title=axis.title, scale=scale, axis=look)
 
 
