@@ -11,8 +11,7 @@ from typing import Any
 
 import calprune.calibration
 import calprune.writing  # noqa: F401  both register a kind of source with calprune.text; neither imports torch
-
-__version__ = "0.1.0"
+from calprune.base import __version__
 
 _HOMES = {  # the public names and their modules, imported when asked for: `calprune --help` needs no torch
     "CalibrationSet": "calibration.set",

@@ -42,11 +42,11 @@ def eval_command(
     """
     from calprune.base.progress import tracking
     from calprune.calibration.build import open_source
-    from calprune.calibration.set import tokenizer_hash
     from calprune.evaluation.result import EvaluationResult, ModelName
     from calprune.evaluation.tasks import find_task
     from calprune.evaluation.windows import windows_of
     from calprune.models.load import load, load_tokenizer
+    from calprune.text.encode import tokenizer_hash
     from calprune.text.given import Given
 
     started = time.perf_counter()

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from calprune import __version__
 from calprune.allocation import ALLOCATIONS
+from calprune.base import __version__
 from calprune.base.store import to_json
 from calprune.base.values import plain
 from calprune.methods import METHODS
