@@ -130,7 +130,7 @@ def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, materi
     from calprune.methods import parse_method
     from calprune.models.load import load
     from calprune.pattern import parse_pattern
-    from calprune.pruning.job import prune
+    from calprune.pruning.job import Pruning
 
     results = read(undisturbed.path)
     assert len(results.rows) == 18 * 2 and not results.failed and not results.missing
@@ -140,7 +140,7 @@ def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, materi
     data = make_set("random_tokens", loaded.tokenizer, num_samples=4, max_seq_length=16, seed=1)
     windows = windows_of(open_text(material["text"], loaded.tokenizer).documents, loaded.tokenizer, 16, 64)
     reference = DenseReference(loaded.model, windows)
-    prune(loaded.model, data, parse_method("sparsegpt"), parse_pattern("2:4"), propagate="dense")
+    Pruning(parse_method("sparsegpt"), parse_pattern("2:4"), propagate="dense").run(loaded.model, data)
     assert torch.tensor(row.items, dtype=torch.float64).allclose(reference.divergence(loaded.model).nats, rtol=1e-5)
     assert row.value == pytest.approx(sum(row.items) / len(row.items)) and row.tokens == 4 * 16
 

@@ -6,10 +6,10 @@ token of it is calibrated on.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
 from calprune.calibration.recipe import Part, parse_spec
 from calprune.calibration.set import is_set
@@ -35,7 +35,7 @@ HOW_JUDGED = "write it like --judge chat=held_out.jsonl:chat"
 FEWEST_DRAWS = 3  # for an interval over draws that holds (benchmarks/intervals.md)
 
 
-@dataclass(frozen=True)
+@options
 class Capability:
     """Something that the pruned model is to keep, with the text that it is judged on."""
 
@@ -44,7 +44,7 @@ class Capability:
     text: str  # as `evaluate.text.open_text` takes it
 
 
-@dataclass(frozen=True)
+@options
 class Question:
     """All that decides the answer, beside the bytes of the sources, of the texts and of the model."""
 

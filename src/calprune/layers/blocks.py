@@ -15,7 +15,7 @@ padded batch gives real tokens what they would get alone, and padding is left ou
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -30,6 +30,15 @@ from calprune.layers.products import faster_products
 Propagate = Literal["pruned", "dense"]
 
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}  # where `batch_size` is None: what a cache, or a GPU, is well filled by
+
+
+class Walking(TypedDict, total=False):
+    """Options of `walk`, as what calls it hands them on."""
+
+    batch_size: int | None
+    propagate: Propagate
+    device: torch.device | str | None
+    counting: Counting
 
 
 @runtime_checkable

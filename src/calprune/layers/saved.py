@@ -40,18 +40,37 @@ class Statistics:
     )  # block -> input -> linears, where in a folder
 
     @classmethod
-    def collect(cls, model: nn.Module, calibration: Sequences, needs: Needs = "gram", **knobs: Any) -> "Statistics":
-        """One dense pass over the data. Knobs are those of `walk`: batch_size, device, counting."""
-        counting = knobs.get("counting", Counting())
+    def collect(
+        cls,
+        model: nn.Module,
+        calibration: Sequences,
+        needs: Needs = "gram",
+        *,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
+        counting: Counting = Counting(),
+    ) -> "Statistics":
+        """One dense pass over the data; batch_size, device and counting as for `walk`."""
         about = {"calibration": getattr(calibration, "id", None), "tokens": int(calibration.lengths.sum())}
         made = cls(needs, about | counting.told())
-        for name, stats in made.collecting(model, calibration, **knobs):
+        for name, stats in made.collecting(
+            model, calibration, batch_size=batch_size, device=device, counting=counting
+        ):
             made.blocks[name] = stats
         return made
 
-    def collecting(self, model: nn.Module, calibration: Sequences, **knobs: Any) -> Iterator[tuple[str, BlockStats]]:
+    def collecting(
+        self,
+        model: nn.Module,
+        calibration: Sequences,
+        *,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
+        counting: Counting = Counting(),
+    ) -> Iterator[tuple[str, BlockStats]]:
         """Each block's sums as they are known, so that they can be written one block at a time."""
-        for block, stats in walk_sums(model, calibration, self.needs, propagate="dense", **knobs):
+        for block, stats in walk_sums(model, calibration, self.needs, propagate="dense", batch_size=batch_size,
+                                      device=device, counting=counting):  # fmt: skip
             yield block.name, stats
 
     def names(self) -> list[str]:

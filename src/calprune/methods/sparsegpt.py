@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
@@ -35,7 +36,7 @@ from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, chec
 LEAF = 8  # columns that are solved one after the other
 
 
-@dataclass(frozen=True)
+@options
 class SparseGPT:
     damping: float = 0.01  # fraction of the mean diagonal of H that is added to the diagonal
     column_block: int = 128  # the paper's B = B_s: the unstructured mask is chosen for so many columns at a time
