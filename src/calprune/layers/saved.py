@@ -27,7 +27,7 @@ from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs
 BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that share an input share the sums
 
 
-@dataclass
+@dataclass(repr=False)
 class Statistics:
     """The sums at every linear's input, block by block: in memory, or in a folder and read when asked for."""
 
@@ -38,6 +38,9 @@ class Statistics:
     inputs: dict[str, dict[str, list[str]]] = field(
         default_factory=dict
     )  # block -> input -> linears, where in a folder
+
+    def __repr__(self) -> str:
+        return f"<Statistics: {self.needs} of {len(self.names())} blocks>"
 
     @classmethod
     def collect(

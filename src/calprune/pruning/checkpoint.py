@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from calprune import __version__
 from calprune.allocation import ALLOCATIONS
 from calprune.base.store import to_json
 from calprune.base.values import plain, write_call
+from calprune.base.version import __version__
 from calprune.methods import METHODS
 from calprune.models.load import Model, save
 from calprune.pruning.job import Pruning

@@ -76,7 +76,7 @@ def render(head: Head, given: Sequence[Section]) -> str:
     altair()
     from jinja2 import Environment, StrictUndefined
 
-    from calprune import __version__
+    from calprune.base.version import __version__
 
     sections = [one for one in given if one.panels or one.tables or one.points or one.blocks or one.text]
     specs: dict[str, Any] = {}

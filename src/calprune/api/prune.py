@@ -1,0 +1,207 @@
+"""Prune a model, and the report of it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from calprune.api.arguments import (
+    AllocationLike,
+    DataLike,
+    MethodLike,
+    ModelLike,
+    PatternLike,
+    SetLike,
+    Sizes,
+    TokenWeights,
+    as_allocation,
+    as_counting,
+    as_data_root,
+    as_method,
+    as_pattern,
+    open_data,
+    open_model,
+)
+from calprune.api.models import Dtype
+from calprune.api.progress import bar
+from calprune.base.checks import Count, checked
+from calprune.base.values import UserError
+from calprune.calibration.set import CalibrationSet
+from calprune.layers.linears import find_blocks
+from calprune.layers.saved import Statistics
+from calprune.models.load import Model, find_device
+from calprune.pages import Column, HasPage, Page, Section, Table
+from calprune.pages.numbers import number, percent
+from calprune.pruning.checkpoint import describe, permuted, save_pruned
+from calprune.pruning.job import Pruning
+from calprune.pruning.report import LinearReport
+
+
+@dataclass(frozen=True, repr=False)
+class PruneReport(HasPage):
+    """What became of a model: `save` writes the checkpoint, `table` has a row for each matrix."""
+
+    model: Model  # the pruned one
+    job: Pruning
+    linears: tuple[LinearReport, ...]  # in the model's order
+    calibration: str | None  # as it was asked for; None: the method read no data
+    seconds: float
+    description: Mapping[str, Any] = field(repr=False)  # what calprune.json says
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros in the pruned linears."""
+        return float(self.description["sparsity"]["pruned_linears"])
+
+    @property
+    def sparsity_of_model(self) -> float:
+        """The share of zeros in all parameters."""
+        return float(self.description["sparsity"]["whole_model"])
+
+    @property
+    def relative_error(self) -> float | None:
+        """‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs, the mean over linears; None without a Gram matrix."""
+        found = self.description["relative_error"]
+        return None if found is None else float(found)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a checkpoint that transformers loads, with calprune.json and a model card: whole or not at all.
+
+            report.save("pruned")
+            transformers.AutoModelForCausalLM.from_pretrained("pruned")
+
+        Raises UserError where `folder` holds something already or the disk is full.
+        """
+        save_pruned(self.model, dict(self.description), folder)
+
+    def page(self) -> Page:
+        """The figures, a row for each matrix, and notes."""
+        title = f"{self.model.name} pruned with {self.description['method']} to {self.job.pattern}"
+        facts = {
+            "calibration data": self.calibration or "none: the method reads none",
+            "allocation": str(self.description["allocation"]),
+            "sparsity of the pruned linears": percent(self.sparsity, 2),
+            "sparsity of the whole model": percent(self.sparsity_of_model, 2),
+            "reconstruction error": f"{number(self.relative_error)}, mean over linears",
+            "peak memory": f"{self.description['peak_bytes']['resident'] / 2**20:,.0f} MiB",
+        }
+        summary = f"{percent(self.sparsity, 2)} of {len(self.linears)} linears are zero, {self.seconds:.1f} s"
+        figures = Section("figures", facts=tuple(facts.items()), notes=tuple(_notes(self)))
+        return Page(title, (figures, Section("linears", tables=(_linears(self.linears),))), summary=summary)
+
+
+@checked
+def prune(
+    model: ModelLike,
+    data: DataLike | None = None,
+    *,
+    pattern: PatternLike,
+    method: MethodLike = "wanda",
+    allocation: AllocationLike = "uniform",
+    num_samples: Count | None = None,
+    max_seq_length: Count | None = None,
+    seed: int | None = None,
+    ignore: Sequence[str] = (),
+    propagate: Literal["pruned", "dense"] = "pruned",
+    min_coverage: float = 0.5,
+    refine_on: SetLike | None = None,
+    resume: str | Path | None = None,
+    permute: Literal["heuristic", "assignment"] | None = None,
+    min_expert_tokens: Count = 128,
+    all_experts: bool = False,
+    token_weights: TokenWeights = "even",
+    data_root: str | Path | None = None,
+    device: str | None = "auto",
+    dtype: Dtype | None = None,
+    batch_size: Count | None = None,
+    progress: bool | None = None,
+) -> PruneReport:
+    """Prune a model; one that is loaded is changed in place.
+
+        report = calprune.prune("demo", "c4", method="sparsegpt", pattern="2:4", num_samples=16, max_seq_length=256)
+        report.save("pruned")
+
+    model: `demo`, a folder, a hub name, or what `load` gave: load it anew to prune it in another way.
+    data: what the method reads. A source ("c4"), a file, a mixture ("c4*2 + gsm8k:icl"), a recipe's YAML, a folder or
+        object of a calibration set (`build`) or of saved sums (`collect`); None for a method that reads none.
+    pattern: "50%" (as the method's paper has it), "50%/row", "50%/matrix", or n kept of m: "2:4".
+    method: "wanda", "sparsegpt(damping=0.1)", `calprune.SparseGPT(damping=0.1)`, "my_module:Mine(option=1)".
+    allocation: which linear gets how much of the sparsity: "uniform", "owl(m=5)", `calprune.OWL(m=5)`.
+    num_samples, max_seq_length, seed: sequences, tokens of a sequence, and the draw of a set that is built here; None:
+        as its recipe says, else 128, 2048 and 0.
+    ignore: linears left dense: "*.down_proj", "model.layers.0", "re:.*[qk]_proj".
+    propagate: blocks see what the pruned blocks before them give, or, in one pass, what the dense ones do.
+    min_coverage: the share of a block's parameters that must be in linears, else the model is refused.
+    refine_on: what a method that trains blocks trains on; None: `data`.
+    resume: a folder that keeps the blocks that are done: the same call goes on where it was stopped.
+    permute: order channels first, so that n:m keeps more; the dense model stays the same.
+    min_expert_tokens: an expert that fewer tokens are sent to is pruned by all tokens. all_experts: so is every expert.
+    token_weights: "even", or "attention(least=0.05)": tokens count by the attention that they receive.
+    data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device: where blocks are worked on, one at a time.
+    dtype: of the weights of a model that is loaded here. batch_size: sequences at a time; None: by the device.
+    progress: a bar; None: in a terminal and a notebook.
+
+    Raises UserError, in one line, before a weight is changed: for a model, data or text that cannot be read, and for a
+    job that does not fit the model.
+    """
+    counting = as_counting(min_expert_tokens, all_experts, token_weights)
+    job = Pruning(as_method(method), as_pattern(pattern), tuple(ignore), propagate, min_coverage,
+                  as_allocation(allocation), counting, permute)  # fmt: skip
+    target, root = find_device(device), as_data_root(data_root)
+    if data is None and job.needs != "nothing":
+        reader = method if job.method.needs != "nothing" else allocation
+        raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
+    loaded = open_model(model, dtype)
+    job.plan(loaded.model)
+    sizes = Sizes(num_samples, max_seq_length, seed)
+    given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
+    trained = _trained_on(refine_on, loaded, sizes, root)
+    started = time.perf_counter()
+    blocks = job.blocks(loaded.model, given and given.data, refine_on=trained, resume=resume, device=target,
+                        batch_size=batch_size)  # fmt: skip
+    name, modules = find_blocks(loaded.model)
+    with torch.no_grad():
+        shown = bar(blocks, len(modules), f"pruning {name}", progress)
+        linears = [report for block in shown for report in block]
+    seconds = time.perf_counter() - started
+    description = describe(job, loaded, linears, seconds) | {"calibration": given and given.about}
+    return PruneReport(loaded, job, tuple(linears), given and given.name, seconds, description)
+
+
+def _trained_on(refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None) -> CalibrationSet | None:
+    """The sequences that blocks are trained on."""
+    if refine_on is None:
+        return None
+    asked = Sizes() if isinstance(refine_on, CalibrationSet) else sizes
+    found = open_data(refine_on, model, asked, root).data
+    if isinstance(found, Statistics):
+        raise UserError(f"refine_on: {refine_on} holds sums and no sequences to train on; give a set")
+    return found
+
+
+def _linears(linears: Sequence[LinearReport]) -> Table:
+    """A row for each matrix."""
+    columns = (Column("linear"), Column("shape"), Column("pattern"), Column("sparsity", "number", percent=True),
+               Column("tokens", "number", show="varying"), Column("error", "number"),
+               Column("damping", "number", show="varying"))  # fmt: skip
+    rows = tuple(
+        (r.name, "×".join(map(str, r.shape)), r.pattern, r.sparsity, r.tokens, r.relative_error, r.damping)
+        for r in linears
+    )
+    return Table("linears", "", columns, rows)
+
+
+def _notes(report: PruneReport) -> list[str]:
+    """What whoever reads the figures should know."""
+    notes = []
+    damping = [r.damping for r in report.linears if r.damping is not None]
+    if damping and max(damping) > min(damping):
+        notes.append(f"some Gram matrices took more damping to be factorised, up to {max(damping):g}")
+    if few := [r.name for r in report.linears if r.routed is not None]:
+        notes.append(f"{len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ...")
+    if order := permuted(dict(report.description)):
+        notes.append(order)
+    return notes

@@ -1,0 +1,3 @@
+"""The version of calprune."""
+
+__version__ = "0.1.0"
