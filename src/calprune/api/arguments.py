@@ -125,7 +125,7 @@ def as_allocation(given: AllocationLike) -> Allocation:
 
 def as_evaluations(given: EvaluationLike | Sequence[EvaluationLike]) -> list[Evaluation]:
     """The evaluations that texts mean, each once. Raises UserError for none, and for one that is there twice."""
-    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    several = [given] if isinstance(given, str) or not isinstance(given, Sequence) else given
     found = [parse_evaluation(one) if isinstance(one, str) else one for one in several]
     if not found:
         raise UserError('evaluations: none is given; write ["perplexity(wikitext2)", "boolq(examples=200)"]')

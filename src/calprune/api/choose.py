@@ -1,13 +1,14 @@
 """Choose the calibration data for a model."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from calprune.api.arguments import MethodLike, PatternLike, as_data_root, as_method, as_pattern
-from calprune.api.progress import line
+from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
+from calprune.base.progress import current
 from calprune.base.store import write_whole
 from calprune.base.values import UserError
 from calprune.choosing.answer import Choice
@@ -77,7 +78,7 @@ def choose(
     data_root: str | Path | None = None,
     device: str | None = "auto",
     batch_size: Count | None = None,
-    progress: bool | None = None,
+    progress: ProgressLike | None = None,
 ) -> ChoiceReport:
     """Find out whether the calibration data matters for a model, choose it, and prune with it.
 
@@ -103,32 +104,30 @@ def choose(
     Raises UserError where a source is also what is judged on, fewer than two sources can be used, the budget does not
     suffice for the first stage, or the folder holds something else.
     """
-    say = line(progress)
-    if isinstance(model, Question):
-        question = model
-        _refuse_beside({"sources": sources, "capabilities": capabilities, "judge": judge, "prompts": prompts,
-                        "method": method, "pattern": pattern, "num_samples": num_samples, "draws": draws,
-                        "max_seq_length": max_seq_length, "tokens": tokens, "default": default})  # fmt: skip
-    else:
-        question = Question(
-            str(model), _sources(str(model), sources, prompts, say),
-            parse_capabilities(capabilities, [f"{name}={text}" for name, text in judge.items()]),
-            as_method(method), as_pattern(pattern), num_samples, max_seq_length, draws, tokens, default,
-        )  # fmt: skip
-    knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))
-    choice = answer(question, out, knobs=knobs, budget=_seconds(budget), said=say)
+    with shown(progress):
+        if isinstance(model, Question):
+            question = model
+            _refuse_beside({"sources": sources, "capabilities": capabilities, "judge": judge, "prompts": prompts,
+                            "method": method, "pattern": pattern, "num_samples": num_samples, "draws": draws,
+                            "max_seq_length": max_seq_length, "tokens": tokens, "default": default})  # fmt: skip
+        else:
+            question = Question(
+                str(model), _sources(str(model), sources, prompts),
+                parse_capabilities(capabilities, [f"{name}={text}" for name, text in judge.items()]),
+                as_method(method), as_pattern(pattern), num_samples, max_seq_length, draws, tokens, default,
+            )  # fmt: skip
+        knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))
+        choice = answer(question, out, knobs=knobs, budget=_seconds(budget), said=current().say)
     typed = None if data_root is None else Path(data_root)
     report = ChoiceReport(choice, read(Path(out) / "runs"), typed)
     report.write(Path(out) / "report.html")
     return report
 
 
-def _sources(
-    model: str, sources: Sequence[str] | None, prompts: str | Path | None, say: Callable[[str], None]
-) -> tuple[str, ...]:
+def _sources(model: str, sources: Sequence[str] | None, prompts: str | Path | None) -> tuple[str, ...]:
     """As given, or the usual ones."""
     if sources is None:
-        return default_sources(model, None if prompts is None else str(prompts), say)
+        return default_sources(model, None if prompts is None else str(prompts), current().say)
     if prompts is not None:
         raise UserError(f"prompts: it goes without sources; beside them write 'self:respond({prompts})'")
     if not sources:

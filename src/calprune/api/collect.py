@@ -14,8 +14,9 @@ from calprune.api.arguments import (
     open_set,
 )
 from calprune.api.models import Dtype
-from calprune.api.progress import bar
+from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
+from calprune.base.progress import tracking
 from calprune.layers.linears import find_blocks
 from calprune.layers.saved import Statistics
 from calprune.models.load import find_device
@@ -37,7 +38,7 @@ def collect(
     device: str | None = "auto",
     dtype: Dtype | None = None,
     batch_size: Count | None = None,
-    progress: bool | None = None,
+    progress: ProgressLike | None = None,
 ) -> Statistics:
     """The sums of the dense model on a calibration set, by one pass: what `prune` takes as `data`.
 
@@ -55,12 +56,12 @@ def collect(
     """
     counting = as_counting(min_expert_tokens, all_experts, token_weights)
     target, root = find_device(device), as_data_root(data_root)
-    loaded = open_model(model, dtype)
-    given = open_set(data, loaded, Sizes(num_samples, max_seq_length, seed), root)
-    about = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.told()
-    sums = Statistics(needs, about)
-    name, modules = find_blocks(loaded.model)
-    blocks = sums.collecting(loaded.model, given.data, batch_size=batch_size, device=target, counting=counting)
-    for block, stats in bar(blocks, len(modules), f"collecting {name}", progress):
-        sums.blocks[block] = stats
+    with shown(progress):
+        loaded = open_model(model, dtype)
+        given = open_set(data, loaded, Sizes(num_samples, max_seq_length, seed), root)
+        about = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.told()
+        sums = Statistics(needs, about)
+        name, modules = find_blocks(loaded.model)
+        blocks = sums.collecting(loaded.model, given.data, batch_size=batch_size, device=target, counting=counting)
+        sums.blocks |= tracking(blocks, len(modules), f"collecting {name}")
     return sums

@@ -1,17 +1,16 @@
 """Judge a model: perplexity, divergence from the dense model, and tasks."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from calprune.api.arguments import EvaluationLike, ModelLike, as_data_root, as_evaluations, open_model
 from calprune.api.models import Dtype
-from calprune.api.progress import bar
+from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
+from calprune.base.progress import tracking
 from calprune.base.values import UserError
 from calprune.calibration.set import tokenizer_hash
 from calprune.evaluation.divergence import DenseReference
@@ -20,7 +19,8 @@ from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.tasks import Task
 from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import PROTOCOL, windows_of
-from calprune.models.load import Model, load_tokenizer
+from calprune.models.head import Follow
+from calprune.models.load import Model
 from calprune.pages import Column, HasPage, Page, Section, Table
 from calprune.pages.numbers import with_interval
 from calprune.uncertainty.estimate import Estimate, mean_of
@@ -89,7 +89,7 @@ def evaluate(
     device: str | None = "auto",
     dtype: Dtype | None = None,
     batch_size: Count | None = None,
-    progress: bool | None = None,
+    progress: ProgressLike | None = None,
 ) -> Scores:
     """Judge a model on held-out text and on tasks.
 
@@ -115,16 +115,16 @@ def evaluate(
     for one in asked:
         if not isinstance(one, OnText):
             one.files(root)  # so that what is missing is said before a model is loaded
-    tokenizer = model.tokenizer if isinstance(model, Model) else load_tokenizer(str(model))
-    texts = {one.text: None for one in asked if isinstance(one, OnText)}
-    judged = open_model(model, dtype, device)
-    of = None if dense is None or not texts else open_model(dense, dtype, device, "dense")
-    if of and tokenizer_hash(of.tokenizer) != tokenizer_hash(tokenizer):
-        raise UserError(f"dense: the tokenizer of {of.name} is another than that of {judged.name}, so they have no "
-                        "token in common")  # fmt: skip
-    judge = _Judge(judged, of, root, batch_size or BATCH, progress)
-    found = {text: judge.on_text(*text) for text in texts}
-    scores = [found[one.text](one) if isinstance(one, OnText) else judge.on_task(one) for one in asked]
+    texts = dict.fromkeys(one.text for one in asked if isinstance(one, OnText))
+    with shown(progress):
+        judged = open_model(model, dtype, device)
+        of = None if dense is None or not texts else open_model(dense, dtype, device, "dense")
+        if of and tokenizer_hash(of.tokenizer) != tokenizer_hash(judged.tokenizer):
+            raise UserError(f"dense: the tokenizer of {of.name} is another than that of {judged.name}, so they have no "
+                            "token in common")  # fmt: skip
+        judge = _Judge(judged, of, root, batch_size or BATCH)
+        found = {text: judge.on_text(*text) for text in texts}
+        scores = [found[one.text](one) if isinstance(one, OnText) else judge.on_task(one) for one in asked]
     return Scores(judged.name, judged.id, None if dense is None else _name(dense), tuple(scores),
                   time.perf_counter() - started)  # fmt: skip
 
@@ -156,7 +156,6 @@ class _Judge:
     dense: Model | None
     data_root: Path | None
     batch_size: int
-    progress: bool | None
 
     def on_text(self, of: str, tokens: int, length: int, skip: int) -> _OnOneText:
         """Perplexity, and the divergence where there is a dense model."""
@@ -164,12 +163,12 @@ class _Judge:
         windows = windows_of(text.documents, self.model.tokenizer, length, tokens, skip)
         if self.dense is None:
             own = perplexity(
-                self.model.model, windows, batch_size=self.batch_size, follow=self._bar(f"perplexity on {of}")
+                self.model.model, windows, batch_size=self.batch_size, follow=_follow(f"perplexity on {of}")
             )
             return _OnOneText(text.held, own, None, None)
         reference = DenseReference(self.dense.model, windows, batch_size=self.batch_size,
-                                   follow=self._bar(f"the dense model on {of}"))  # fmt: skip
-        kl, own = reference.compare(self.model.model, self._bar(f"divergence on {of}"))
+                                   follow=_follow(f"the dense model on {of}"))  # fmt: skip
+        kl, own = reference.compare(self.model.model, _follow(f"divergence on {of}"))
         return _OnOneText(text.held, own, kl, reference.perplexity())
 
     def on_task(self, task: Task) -> Score:
@@ -180,11 +179,10 @@ class _Judge:
         return Score(found.task, found.metric, value, found.items, found.capability, f"prompts {found.requests}",
                      chance=found.chance)  # fmt: skip
 
-    def _bar(self, doing: str) -> Any:
-        def follow(batches: Sequence[Tensor]) -> Iterable[Tensor]:
-            return bar(batches, len(batches), doing, self.progress)
 
-        return follow
+def _follow(doing: str) -> Follow:
+    """The batches of windows as they are taken, reported."""
+    return lambda batches: tracking(batches, len(batches), doing)
 
 
 def _name(model: ModelLike) -> str:

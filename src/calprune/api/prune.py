@@ -26,8 +26,9 @@ from calprune.api.arguments import (
     open_model,
 )
 from calprune.api.models import Dtype
-from calprune.api.progress import bar
+from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
+from calprune.base.progress import tracking
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.linears import find_blocks
@@ -117,7 +118,7 @@ def prune(
     device: str | None = "auto",
     dtype: Dtype | None = None,
     batch_size: Count | None = None,
-    progress: bool | None = None,
+    progress: ProgressLike | None = None,
 ) -> PruneReport:
     """Prune a model; one that is loaded is changed in place.
 
@@ -154,21 +155,20 @@ def prune(
     if data is None and job.needs != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
-    loaded = open_model(model, dtype)
-    job.plan(loaded.model)
-    sizes = Sizes(num_samples, max_seq_length, seed)
-    given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
-    trained = _trained_on(refine_on, loaded, sizes, root)
-    started = time.perf_counter()
-    blocks = job.blocks(loaded.model, given and given.data, refine_on=trained, resume=resume, device=target,
-                        batch_size=batch_size)  # fmt: skip
-    name, modules = find_blocks(loaded.model)
-    with torch.no_grad():
-        shown = bar(blocks, len(modules), f"pruning {name}", progress)
-        linears = [report for block in shown for report in block]
+    with shown(progress), torch.no_grad():
+        loaded = open_model(model, dtype)
+        job.plan(loaded.model)
+        sizes = Sizes(num_samples, max_seq_length, seed)
+        given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
+        trained = _trained_on(refine_on, loaded, sizes, root)
+        started = time.perf_counter()
+        blocks = job.blocks(loaded.model, given.data if given else None, refine_on=trained, resume=resume,
+                            device=target, batch_size=batch_size)  # fmt: skip
+        name, modules = find_blocks(loaded.model)
+        linears = [report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block]
     seconds = time.perf_counter() - started
-    description = describe(job, loaded, linears, seconds) | {"calibration": given and given.about}
-    return PruneReport(loaded, job, tuple(linears), given and given.name, seconds, description)
+    description = describe(job, loaded, linears, seconds) | {"calibration": given.about if given else None}
+    return PruneReport(loaded, job, tuple(linears), given.name if given else None, seconds, description)
 
 
 def _trained_on(refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None) -> CalibrationSet | None:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import yaml
 
 from calprune.api.arguments import as_data_root
-from calprune.api.progress import line
+from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
+from calprune.base.progress import current
 from calprune.base.store import write_whole
 from calprune.base.values import UserError
 from calprune.pages import HasPage, Page
@@ -78,7 +79,7 @@ def study(
     data_root: str | Path | None = None,
     device: str | None = "auto",
     batch_size: Count | None = None,
-    progress: bool | None = None,
+    progress: ProgressLike | None = None,
 ) -> StudyReport:
     """Run what is missing of a study; what was interrupted goes on, and a failed trial is tried again.
 
@@ -101,17 +102,18 @@ def study(
     if track:  # so that a mistake shows before hours of work
         find_tracker(track)
     text, name = _written(study)
-    root = as_data_root(data_root)
-    made = plan(parse_study(text, name), root)
+    knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))
     folder = Runs(_folder(study, runs))
-    made.ask(folder, text)
-    begin(folder)
-    knobs, say, said = Knobs(device or "cpu", batch_size, root), line(progress), ""
-    for _ in _steps(folder, knobs, workers, ray):
-        if (now := str(status(folder))) != said:
-            said = now
-            say(now)
-    measure_similarity(folder, made, knobs)
+    with shown(progress):
+        made = plan(parse_study(text, name), knobs.data_root)
+        made.ask(folder, text)
+        begin(folder)
+        said = ""
+        for _ in _steps(folder, knobs, workers, ray):
+            if (now := str(status(folder))) != said:
+                said = now
+                current().say(now)
+        measure_similarity(folder, made, knobs)
     if track:
         send(folder, track)
     return StudyReport.open(folder.path)

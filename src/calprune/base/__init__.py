@@ -1,0 +1,1 @@
+"""What all rooms stand on: files that are whole or absent, and progress."""

@@ -1,12 +1,11 @@
 """What each stage of `choose` found, as plain objects: written to DIR/<stage>.json, and read back when it goes on."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from calprune.base.store import read_json, write_whole
+from calprune.base.store import read_json, write_json
 from calprune.base.values import read
 from calprune.choosing.question import Question
 from calprune.uncertainty.difference import Verdict
@@ -151,15 +150,11 @@ class Choice:
 
 
 def write_stage(path: Path, stage: Any, left_out: list[str]) -> None:
-    """Write a stage with what was left out of it; in the order of sources, capabilities and candidates, so that what is
-    read is told as it was made."""
-    value = {"format": 1, "found": asdict(stage), "left_out": left_out}
-    write_whole(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write a stage with what was left out of it. The order of sources, capabilities and candidates is kept."""
+    write_json(path, {"format": 1, "found": asdict(stage), "left_out": left_out}, sort=False)
 
 
-def read_stage(path: Path, kind: type) -> tuple[Any, list[str]] | None:
-    """A stage as it was written; None where it is not there."""
-    if not path.is_file():
-        return None
+def read_stage(path: Path, kind: type) -> tuple[Any, list[str]]:
+    """A stage as it was written."""
     data = read_json(path, "a stage of calprune choose")
     return read(kind, data["found"], str(path)), data["left_out"]

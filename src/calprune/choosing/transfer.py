@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from calprune.base.store import once
 from calprune.layers.blocks import Sequences
 from calprune.layers.inputs import Needs
 from calprune.layers.linears import find_blocks, linears
@@ -64,14 +65,22 @@ class Sums:
         return Statistics(needs, {"shares": dict(shares)}, {name: self.mixed(shares, name) for name in names})
 
 
-def collected(folder: Path, model: Model, sequences: Sequences, needs: Needs, batch_size: int | None = None
+def collected(
+    folder: Path, model: Model, sequences: Sequences, needs: Needs, batch_size: int | None = None
 ) -> Statistics:
-    """The sums in `folder`; collected by one dense pass where they are not there yet."""
-    if not (folder / "statistics.json").is_file():
-        about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)},
-                 "tokens": int(sequences.lengths.sum())}  # fmt: skip
-        made = Statistics(needs, about)
+    """The sums in `folder`; collected by one dense pass where they are not there yet, or are damaged."""
+    about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)},
+             "tokens": int(sequences.lengths.sum())}  # fmt: skip
+
+    def read(folder: Path) -> Statistics:
+        there = Statistics.load(folder)
+        there.check()
+        return there
+
+    def write(folder: Path, made: Statistics) -> None:
         save_statistics(folder, needs, about, made.collecting(model.model, sequences, batch_size=batch_size))
+
+    once(folder, lambda: Statistics(needs, about), read, write)
     return Statistics.load(folder)
 
 

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import typer
 
+from calprune.base.progress import Bars, showing
 from calprune.base.values import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -19,7 +20,8 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Run a command. Exit 0 done, 1 what the user can mend (one line), 130 interrupted; a traceback is our own bug."""
     try:
-        status = app(standalone_mode=False)
+        with showing(Bars()):
+            status = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except SystemExit as e:  # how typer itself ends at Ctrl-C

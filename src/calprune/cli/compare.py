@@ -40,7 +40,7 @@ def compare_command(
     Example: calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%
     """
     from calprune.calibration.build import make_set
-    from calprune.cli.progress import following
+    from calprune.cli.options import following
     from calprune.likeness.sets import Comparison
     from calprune.likeness.verdict import tell
     from calprune.methods import parse_method

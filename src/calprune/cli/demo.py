@@ -22,7 +22,7 @@ def demo_command(
 
     Example: calprune demo --data-root DATA
     """
-    from calprune.cli.progress import tracking
+    from calprune.base.progress import tracking
     from calprune.demo import LENGTH, SEQUENCES, WINDOWS, Demo, table
 
     started = time.perf_counter()

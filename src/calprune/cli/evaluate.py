@@ -42,8 +42,8 @@ def eval_command(
 
     Example: calprune eval pruned --perplexity wikipedia --perplexity notes.txt --kl-to demo --task "boolq(examples=9)"
     """
+    from calprune.base.progress import tracking
     from calprune.calibration.set import tokenizer_hash
-    from calprune.cli.progress import tracking
     from calprune.evaluation.tasks import find_task
     from calprune.evaluation.text import open_text
     from calprune.evaluation.windows import PROTOCOL, windows_of
@@ -82,7 +82,7 @@ def eval_command(
 
 def _measured(judged: "Model", dense: "Model | None", windows: "Tensor", batch_size: int) -> dict[str, Any]:
     """What is printed of one text."""
-    from calprune.cli.progress import tracking
+    from calprune.base.progress import tracking
     from calprune.evaluation.divergence import DenseReference
     from calprune.evaluation.perplexity import perplexity
 

@@ -1,9 +1,14 @@
-"""Options that several commands share: one name, one help text."""
+"""Options that several commands share: one name, one help text; and the bar of what is done block by block."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+from calprune.base.progress import tracking
+
+T = TypeVar("T")
 
 Model = Annotated[str, typer.Argument(help="`demo`, a folder, or a hub name like owner/name@revision")]
 Out = Annotated[Path, typer.Option(help="folder to write; absent or empty")]
@@ -26,3 +31,11 @@ TokenWeights = Annotated[
     typer.Option(help='even; attention: a token counts by the attention it receives (RSQ), "attention(least=0.05)"'),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON value")]
+
+
+def following(blocks: Iterable[T], model: Any, doing: str) -> Iterator[T]:
+    """The same blocks, with a bar of how many of the model's are done and how long the rest may take."""
+    from calprune.layers.linears import find_blocks
+
+    name, modules = find_blocks(model)
+    return tracking(blocks, len(modules), f"{doing} {name}")

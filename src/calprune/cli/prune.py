@@ -66,7 +66,7 @@ def prune_command(
     from calprune.base.store import refuse_occupied
     from calprune.base.values import choice
     from calprune.cli.inputs import open_data, read_counting
-    from calprune.cli.progress import following
+    from calprune.cli.options import following
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.load import find_device, load
@@ -137,7 +137,7 @@ def stats_command(
     from calprune.base.store import refuse_occupied
     from calprune.base.values import choice
     from calprune.cli.inputs import open_data, read_counting
-    from calprune.cli.progress import following
+    from calprune.cli.options import following
     from calprune.layers.inputs import LADDER
     from calprune.layers.saved import Statistics, save_statistics
     from calprune.models.load import find_device, load

@@ -39,9 +39,9 @@ def similar_command(
 
     Example: calprune calib similar sets/self c4 --to fineweb_edu --model demo --html similar.html
     """
+    from calprune.base.progress import tracking
     from calprune.base.store import write_whole
     from calprune.calibration.similarity_page import similarity_page
-    from calprune.cli.progress import tracking
     from calprune.likeness.texts import Similarity, compare_texts, open_texts
     from calprune.models.load import load
 
