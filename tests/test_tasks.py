@@ -368,7 +368,7 @@ def test_without_the_harness_the_extra_is_named(root, model, monkeypatch):
         ("boolq(seed=1.5)", "task boolq: seed"),
         ("boolq(shots=-1)", "shots must be 0 or more"),
         ("race(shots=2)", "race has no rows to show"),
-        ("boolq(200)", "cannot read task"),
+        ("boolq(200, 300, 1, 2)", "task boolq takes 3 options (examples, shots, seed"),
         ("boolq(examples=", "cannot read task"),
         ("boolq(rationales=True)", "unknown option 'rationales'"),
         ("bandari/svamp(rationales=True)", "has no rationales"),

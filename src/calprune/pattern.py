@@ -13,7 +13,7 @@ which survive. Counts are exact, also when scores tie: of equal scores the lower
 
 import re
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class PatternError(UserError):
 class Unstructured:
     """Zero the lowest-scored `sparsity` of the weights, rounded to a whole number of them."""
 
+    tag: ClassVar[str] = "Unstructured"
+
     sparsity: float  # fraction of zeros, 0 <= s < 1
     within: Within | None = None  # which weights compete; None: as the method's paper says
 
@@ -48,6 +50,8 @@ class Unstructured:
 @options
 class KeepNofM:
     """At most `keep` nonzero in each run of `of` consecutive inputs: 2:4 is `KeepNofM(2, 4)`."""
+
+    tag: ClassVar[str] = "KeepNofM"
 
     keep: int
     of: int
@@ -73,7 +77,17 @@ def parse_pattern(text: str) -> Pattern:
         return Unstructured(float(m[1]) / 100, m[2])  # type: ignore[arg-type]
     if m := re.fullmatch(r"(\d+):(\d+)", text.strip()):
         return KeepNofM(int(m[1]), int(m[2]))
-    raise PatternError(f'cannot read pattern {text!r}; write it like "50%", "50%/row", "50%/matrix" or "2:4"')
+    how = 'write it like "50%", "50%/row", "50%/matrix" or "2:4"'
+    raise PatternError(f"cannot read pattern {text!r}; {_meant(text.strip()) or how}")
+
+
+def _meant(text: str) -> str:
+    """A question where the sign is missing (50, 0.5) or another (2-4)."""
+    if (m := re.fullmatch(r"\d*\.?\d+", text)) and 0 < float(text) < 100:
+        return f"did you mean '{float(text) * (100 if float(text) < 1 else 1):.10g}%'?"
+    if (m := re.fullmatch(r"(\d+)\s*[-/;,]\s*(\d+)", text)) and 0 < int(m[1]) < int(m[2]):
+        return f"did you mean '{m[1]}:{m[2]}'?"
+    return ""
 
 
 def competing(pattern: Pattern, within: Within) -> Pattern:

@@ -4,17 +4,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from calprune.allocation import Allocation, parse_allocation
+from calprune.allocation import ALLOCATIONS, Allocation
 from calprune.base.values import UserError
 from calprune.calibration.build import make_set
 from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.evaluation import Evaluation, parse_evaluation
-from calprune.layers.attention import AttentionConcentration, parse_token_weights
+from calprune.layers.attention import TokenWeights, parse_token_weights
 from calprune.layers.collect import Counting
 from calprune.layers.saved import Statistics
-from calprune.methods import Method, parse_method
+from calprune.methods import METHODS, Method
 from calprune.models.load import Model, load
 from calprune.pattern import Pattern, parse_pattern
 
@@ -25,7 +25,7 @@ MethodLike = str | Method
 PatternLike = str | Pattern
 AllocationLike = str | Allocation
 EvaluationLike = str | Evaluation
-TokenWeights = str | AttentionConcentration
+WeightsLike = str | TokenWeights
 D = TypeVar("D", CalibrationSet, Statistics, covariant=True)
 
 
@@ -110,7 +110,7 @@ def described(made: CalibrationSet) -> str:
 
 def as_method(given: MethodLike) -> Method:
     """The method that a text means, or the method."""
-    return parse_method(given) if isinstance(given, str) else given
+    return cast(Method, METHODS.read(given))
 
 
 def as_pattern(given: PatternLike) -> Pattern:
@@ -120,7 +120,7 @@ def as_pattern(given: PatternLike) -> Pattern:
 
 def as_allocation(given: AllocationLike) -> Allocation:
     """The allocation that a text means, or the allocation."""
-    return parse_allocation(given) if isinstance(given, str) else given
+    return cast(Allocation, ALLOCATIONS.read(given))
 
 
 def as_evaluations(given: EvaluationLike | Sequence[EvaluationLike]) -> list[Evaluation]:
@@ -134,7 +134,7 @@ def as_evaluations(given: EvaluationLike | Sequence[EvaluationLike]) -> list[Eva
     return found
 
 
-def as_counting(min_expert_tokens: int, all_experts: bool, token_weights: TokenWeights) -> Counting:
+def as_counting(min_expert_tokens: int, all_experts: bool, token_weights: WeightsLike) -> Counting:
     """Which tokens count in whose statistics."""
     weights = parse_token_weights(token_weights) if isinstance(token_weights, str) else token_weights
     return Counting(min_expert_tokens, all_experts, weights)

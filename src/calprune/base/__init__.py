@@ -1,1 +1,1 @@
-"""What all rooms stand on: files that are whole or absent, and progress."""
+"""What every other room builds on: plain data and names, the grammar of calls, whole files, progress."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from calprune.base.store import read_json, write_json
 from calprune.base.values import read
@@ -35,6 +35,8 @@ class Told:
 class Gate:
     """Does the choice matter here?"""
 
+    tag: ClassVar[str] = "Gate"
+
     told: dict[str, Told]  # by capability
     used: tuple[str, ...]  # sources
     dropped: dict[str, str]  # source -> why it could not be used
@@ -51,6 +53,8 @@ class Gate:
 @dataclass(frozen=True)
 class Search:
     """What sums alone tell: the transfer table, and the mixtures found on it."""
+
+    tag: ClassVar[str] = "Search"
 
     loss: dict[str, dict[str, float]]  # source -> capability -> L
     own: dict[str, float]  # capability -> L[t → t]
@@ -72,6 +76,8 @@ class Search:
 @dataclass(frozen=True)
 class Halving:
     """The candidates judged end to end."""
+
+    tag: ClassVar[str] = "Halving"
 
     tokens: tuple[int, ...]  # of each capability's text, a round
     divergence: tuple[dict[str, dict[str, float]], ...]  # a round: candidate -> capability -> KL
@@ -103,6 +109,8 @@ class Judgement:
     """The finalists against the default and the uniform mixture, and these two against each other, on text that no
     search looked at."""
 
+    tag: ClassVar[str] = "Judgement"
+
     contrasts: tuple[Contrast, ...]
     halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
     enough: int | None  # sequences from which on a doubling adds next to nothing; None: still rising
@@ -123,6 +131,8 @@ class Judgement:
 @dataclass(frozen=True)
 class Result:
     """The pruned model."""
+
+    tag: ClassVar[str] = "Result"
 
     winner: str
     spec: str  # as `calprune calib build --calibration` takes it

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from calprune.base.store import once
-from calprune.base.values import UserError, identity
+from calprune.base.values import UserError, identity, tag_of
 from calprune.calibration.build import build, identify
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set, tokenizer_hash
@@ -113,7 +113,7 @@ class Job:
     def stage(self, kind: type, make: Callable[[], Any]) -> Any:
         """What a stage found: as it was written before, or made now and written. A stage that time cut short is made
         anew until the answer is there; one that is damaged is made anew too; and so is all that came of it."""
-        path = self.folder / f"{kind.__name__.lower()}.json"
+        path = self.folder / f"{tag_of(kind).lower()}.json"
         before = len(self.left_out)
 
         def read(path: Path) -> tuple[Any, list[str]] | None:

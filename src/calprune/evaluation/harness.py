@@ -31,6 +31,8 @@ class HarnessTask:
     shots: int | None = None  # examples in the prompt; None: as the field has it, 5 for mmlu and 0 elsewhere
     seed: int = 0  # of the choice of rows, and of the examples in the prompt where they are not the first ones
 
+    tag: ClassVar[str] = "HarnessTask"
+    named_by: ClassVar[str] = "name"
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

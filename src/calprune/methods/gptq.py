@@ -40,6 +40,7 @@ class GPTQ:
     column_block: int = 128  # columns after which the rest of the matrix is updated, by one product
     activation_order: bool = False
 
+    tag: ClassVar[str] = "GPTQ"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 1
     prunes: ClassVar[bool] = False

@@ -32,6 +32,7 @@ class RoundToNearest:
     )
     symmetric: bool = False
 
+    tag: ClassVar[str] = "RoundToNearest"
     needs: ClassVar[Needs] = "nothing"
     version: ClassVar[int] = 1
     prunes: ClassVar[bool] = False

@@ -36,6 +36,7 @@ class SparseGPT:
     damping: float = 0.01  # fraction of the mean diagonal of H that is added to the diagonal
     column_block: int = 128  # the paper's B = B_s: the unstructured mask is chosen for so many columns at a time
 
+    tag: ClassVar[str] = "SparseGPT"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 3
 

@@ -7,7 +7,7 @@ seen, and can be compensated, later), or dense, in one pass instead of two; or t
 from collections.abc import Iterator
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -36,6 +36,8 @@ from calprune.refine.overlapping import Overlapping
 @options
 class Pruning:
     """A job: what to do to a model, checked against it before a weight is touched."""
+
+    tag: ClassVar[str] = "Pruning"
 
     method: Method
     pattern: Pattern

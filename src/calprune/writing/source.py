@@ -22,7 +22,7 @@ import torch
 from calprune.base.progress import Progress, Steps, current
 from calprune.base.store import cache_folder, once, sweep
 from calprune.base.tensors import TensorFile, read_tensors, write_tensors
-from calprune.base.values import UserError, identity, plain, rng
+from calprune.base.values import UserError, identity, plain, rng, tag_of
 from calprune.calibration.set import tokenizer_hash
 from calprune.models.likelihood import token_nats
 from calprune.text.document import Document
@@ -111,7 +111,7 @@ class _Session:
         self.source, self.asked, self.writing = source, source.asked, writing
         self.sampling = self.asked.sampling(writing)
         self.prompts = self.asked.strategy.prompts(writing)
-        self.label = type(self.asked.strategy).__name__.lower() + purpose
+        self.label = tag_of(type(self.asked.strategy)).lower() + purpose
         count = self.asked.documents or 500
         if isinstance(self.asked.strategy, Respond):
             count = min(self.asked.documents or len(self.prompts), len(self.prompts))
