@@ -14,7 +14,8 @@ from calprune.evaluation.evaluation import Evaluation, parse_evaluation
 from calprune.layers.attention import TokenWeights, parse_token_weights
 from calprune.layers.collect import Counting
 from calprune.layers.saved import Statistics
-from calprune.methods import METHODS, Method
+from calprune.methods import METHODS
+from calprune.methods.contract import Method
 from calprune.models.load import Model, load
 from calprune.pattern import Pattern, parse_pattern
 

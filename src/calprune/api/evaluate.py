@@ -63,9 +63,11 @@ class Scores(HasPage):
 
     def page(self) -> Page:
         """A row for each evaluation."""
-        columns = (Column("evaluation"), Column("value", "estimate"), Column("dense", "estimate", show="varying"),
-                   Column("by guessing", "number", show="varying"), Column("items", "number"),
-                   Column("text"))  # fmt: skip
+        compared, guessed = (any(ones) for ones in zip(*((one.dense, one.chance) for one in self.scores), strict=True))
+        columns = (Column("evaluation"), Column("value", "estimate"),
+                   Column("dense", "estimate", show="always" if compared else "never"),
+                   Column("by guessing", "number", show="always" if guessed else "never"),
+                   Column("items", "number"), Column("text"))  # fmt: skip
         rows = tuple(
             (one.evaluation, one.value, one.dense, one.chance, len(one.items), HELD.get(one.text, one.text))
             for one in self.scores

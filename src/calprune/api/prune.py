@@ -86,7 +86,7 @@ class PruneReport(HasPage):
             "allocation": str(self.description["allocation"]),
             "sparsity of the pruned linears": percent(self.sparsity, 2),
             "sparsity of the whole model": percent(self.sparsity_of_model, 2),
-            "reconstruction error": f"{number(self.relative_error)}, mean over linears",
+            "reconstruction error, mean over linears": number(self.relative_error),
             "peak memory": f"{self.description['peak_bytes']['resident'] / 2**20:,.0f} MiB",
         }
         summary = f"{percent(self.sparsity, 2)} of {len(self.linears)} linears are zero, {self.seconds:.1f} s"

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from calprune.base.checks import Count, checked
 from calprune.layers.arguments import Caught, handing_on, held_once, to_device
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
@@ -136,11 +137,12 @@ class Block:
         return (output[0] if isinstance(output, tuple) else output).to(batch.hidden.device)
 
 
+@checked
 def walk(
     model: nn.Module,
     calibration: Sequences,
     *,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     propagate: Propagate = "pruned",
     device: torch.device | str | None = None,
     counting: Counting = Counting(),

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from calprune.base.checks import Count, checked
 from calprune.base.store import check_files, file_digests, read_json, whole_folder, write_json
 from calprune.layers.blocks import Sequences
 from calprune.layers.collect import Counting
@@ -44,13 +45,14 @@ class Statistics:
         return f"<Statistics: {self.needs} of {len(self.names())} blocks>"
 
     @classmethod
+    @checked
     def collect(
         cls,
         model: nn.Module,
         calibration: Sequences,
         needs: Needs = "gram",
         *,
-        batch_size: int | None = None,
+        batch_size: Count | None = None,
         device: torch.device | str | None = None,
         counting: Counting = Counting(),
     ) -> "Statistics":
@@ -118,18 +120,21 @@ class Statistics:
         averaged = {b: _scaled(self.of_block(b), lambda s: 1 / s.counted) for b in self.names()}
         return Statistics(self.needs, {"per token of": self.about}, averaged)
 
-    def save(self, folder: Path) -> None:
+    @checked
+    def save(self, folder: str | Path) -> None:
+        """Write a folder, whole or not at all. Raises UserError where it holds something already."""
         save_statistics(folder, self.needs, self.about, ((b, self.of_block(b)) for b in self.names()))
 
     @classmethod
-    def load(cls, folder: Path) -> "Statistics":
+    @checked
+    def load(cls, folder: str | Path) -> "Statistics":
         """Open a folder; the sums are read block by block, when asked for."""
         about = read_json(Path(folder) / "statistics.json", "saved statistics (calprune stats writes them)")
         files = about.get("files", {})
         return cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"], files=files)
 
 
-def save_statistics(folder: Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
+def save_statistics(folder: str | Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
     """Write a folder of sums, a block at a time: it is whole or absent."""
     with whole_folder(folder) as making:
         inputs = {}
