@@ -70,7 +70,10 @@ BAD = {
     ),
     "ignore is a text": ("ignore", lambda h: calprune.prune(h["model"], h["set"], pattern="2:4", ignore="down_proj")),
     "ignore holds numbers": ("ignore", lambda h: calprune.prune(h["model"], h["set"], pattern="2:4", ignore=[1])),
-    "ignore names nothing": ("donw_proj", lambda h: calprune.prune(h["model"], h["set"], pattern="2:4", ignore=["donw_proj"])),
+    "ignore names nothing": (
+        "donw_proj",
+        lambda h: calprune.prune(h["model"], h["set"], pattern="2:4", ignore=["donw_proj"]),
+    ),
     "min_coverage above 1": (
         "min_coverage",
         lambda h: calprune.prune(h["model"], h["set"], pattern="2:4", min_coverage=3.0),
@@ -85,7 +88,9 @@ BAD = {
     ),
     "refine_on is sums": (
         "refine_on",
-        lambda h: calprune.prune(h["model"], h["set"], pattern="2:4", method="regional(start=wanda)", refine_on=h["sums"]),
+        lambda h: calprune.prune(
+            h["model"], h["set"], pattern="2:4", method="regional(start=wanda)", refine_on=h["sums"]
+        ),
     ),
     "token_weights": (
         "token weights",
@@ -106,7 +111,10 @@ BAD = {
         lambda h: calprune.prune(calprune.load(h["model"]), h["set"], pattern="2:4", dtype="bfloat16"),
     ),
     "batch_size is 0": ("batch_size", lambda h: calprune.prune(h["model"], h["set"], pattern="2:4", batch_size=0)),
-    "no such data root": ("data_root", lambda h: calprune.prune(h["model"], "c4", pattern="2:4", data_root="./nowhere")),
+    "no such data root": (
+        "data_root",
+        lambda h: calprune.prune(h["model"], "c4", pattern="2:4", data_root="./nowhere"),
+    ),
     "progress is a word": ("progress", lambda h: calprune.prune(h["model"], h["set"], pattern="2:4", progress="bar")),
     "an argument that is not there": (
         "num_sample",

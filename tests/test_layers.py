@@ -23,7 +23,7 @@ LAYERS = [  # a room may import itself and the rooms above its line, never one b
     {"pruning"},
     {"demo_model", "openlm"},
     {"models"},
-    {"calibration"},
+    {"calibration", "text", "writing"},
     {"evaluate"},
     {"checkpoint"},
     {"demo"},

@@ -12,6 +12,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import calprune.calibration
+import calprune.writing  # noqa: F401  both register a kind of source with calprune.text; neither imports torch
 from calprune.base.version import __version__
 
 if TYPE_CHECKING:

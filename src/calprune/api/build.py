@@ -8,10 +8,11 @@ from calprune.api.arguments import ModelLike, as_data_root, open_model
 from calprune.base.checks import Count, checked
 from calprune.base.values import UserError
 from calprune.calibration.build import build as build_set
+from calprune.calibration.build import name_of
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set
 from calprune.models.load import Model, load_tokenizer
-from calprune.text.licences import refuse_licences
+from calprune.text.find import refuse_licences
 
 
 @checked
@@ -56,7 +57,7 @@ def build(
     recipe = parse_spec(str(spec), num_samples=num_samples, max_seq_length=max_seq_length, seed=seed, layout=layout,
                         selection=selection, skip_first=skip_first, filters=list(filters) or None,
                         allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
-    refuse_licences(recipe, list(exclude_license))
+    refuse_licences(map(name_of, recipe.parts), exclude_license)
     loaded = open_model(model) if recipe.uses_model or isinstance(model, Model) else None
     tokenizer = loaded.tokenizer if loaded else load_tokenizer(str(model))
     made = build_set(recipe, tokenizer, data_root=as_data_root(data_root), model=loaded)

@@ -10,19 +10,20 @@ from calprune.api.arguments import EvaluationLike, ModelLike, as_data_root, as_e
 from calprune.api.models import Dtype
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
-from calprune.base.progress import tracking
+from calprune.base.progress import current, tracking
 from calprune.base.values import UserError
+from calprune.calibration.build import open_source
 from calprune.calibration.set import tokenizer_hash
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.evaluation import OnText
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.tasks import Task
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import PROTOCOL, windows_of
 from calprune.models.head import Follow
 from calprune.models.load import Model
 from calprune.pages import Column, HasPage, Page, Section, Table
 from calprune.pages.numbers import with_interval
+from calprune.text.given import Given
 from calprune.uncertainty.estimate import Estimate, mean_of
 
 BATCH = 4  # windows read at a time, where the user does not say
@@ -161,8 +162,9 @@ class _Judge:
 
     def on_text(self, of: str, tokens: int, length: int, skip: int) -> _OnOneText:
         """Perplexity, and the divergence where there is a dense model."""
-        text = open_text(of, self.model.tokenizer, self.data_root, model=self.dense or self.model)
-        windows = windows_of(text.documents, self.model.tokenizer, length, tokens, skip)
+        given = Given(self.dense or self.model, self.model.tokenizer, self.data_root, current().say)
+        text = open_source(of, given, "evaluation")
+        windows = windows_of(text.documents(), self.model.tokenizer, length, tokens, skip)
         if self.dense is None:
             own = perplexity(
                 self.model.model, windows, batch_size=self.batch_size, follow=_follow(f"perplexity on {of}")

@@ -43,11 +43,12 @@ def eval_command(
     Example: calprune eval pruned --perplexity wikipedia --perplexity notes.txt --kl-to demo --task "boolq(examples=9)"
     """
     from calprune.base.progress import tracking
+    from calprune.calibration.build import open_source
     from calprune.calibration.set import tokenizer_hash
     from calprune.evaluation.tasks import find_task
-    from calprune.evaluation.text import open_text
     from calprune.evaluation.windows import PROTOCOL, windows_of
     from calprune.models.load import load, load_tokenizer
+    from calprune.text.given import Given
 
     started = time.perf_counter()
     if not perplexity and (kl_to or not task):
@@ -57,8 +58,9 @@ def eval_command(
     for asked in tasks:
         asked.files(data_root)  # so that what is missing is said before a model is loaded
     tokenizer = load_tokenizer(model)
-    texts = [open_text(spec, tokenizer, data_root) for spec in perplexity]
-    windows = [windows_of(text.documents, tokenizer, window, tokens) for text in texts]
+    given = Given(tokenizer=tokenizer, data_root=data_root)
+    texts = [open_source(spec, given, "evaluation") for spec in perplexity]
+    windows = [windows_of(text.documents(), tokenizer, window, tokens) for text in texts]
     judged = load(model, dtype=dtype, device=device)
     dense = load(kl_to, dtype=dtype, device=device) if kl_to else None
     if dense and tokenizer_hash(dense.tokenizer) != tokenizer_hash(tokenizer):
@@ -66,8 +68,8 @@ def eval_command(
             f"--kl-to {kl_to}: its tokenizer is another than that of {model}, so they have no token in common"
         )
     found = [
-        {"name": text.name, "held": text.held} | _measured(judged, dense, rows, batch_size or 4)
-        for text, rows in zip(texts, windows, strict=True)
+        {"name": spec, "held": text.held} | _measured(judged, dense, rows, batch_size or 4)
+        for spec, text, rows in zip(perplexity, texts, windows, strict=True)
     ]
     answered = [_answered(each.run(judged, data_root)) for each in tracking(tasks, len(tasks), "tasks")]
     first = found[0] if found else {"perplexity": None, "kl": None}

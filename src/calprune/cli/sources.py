@@ -12,7 +12,7 @@ from calprune.cli.app import app
 
 if TYPE_CHECKING:
     from calprune.text.records import Place
-    from calprune.text.source import Source
+    from calprune.text.source import RecordSource
 
 
 @app.command("sources")
@@ -25,7 +25,7 @@ def sources_command(
 
     Example: calprune sources gsm8k
     """
-    from calprune.text.source import catalogue, find_source
+    from calprune.text.find import catalogue, find_source
 
     sources = [find_source(name)] if name else list(catalogue().values())
     described = [_described(source, data_root) for source in sources]
@@ -37,7 +37,7 @@ def sources_command(
         _table(described)
 
 
-def _described(source: "Source", data_root: Path | None) -> dict[str, Any]:
+def _described(source: "RecordSource", data_root: Path | None) -> dict[str, Any]:
     from calprune.text.places import available
 
     wordings = ("prompt", "answer", "rationale", "cot", "user") if source.prompt else ("text",)
