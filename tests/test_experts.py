@@ -136,8 +136,8 @@ def test_a_fused_model_is_pruned_as_the_same_model_with_its_experts_written_out(
         if is_fused(module):
             parent, _, child = name.rpartition(".")
             setattr(separate.get_submodule(parent), child, Separate(family, module))
-    reports = Pruning(SparseGPT(), TWO_FOUR, counting=OWN, propagate="dense").run(model, data)
-    by_hand = {r.name: r for r in Pruning(SparseGPT(), TWO_FOUR, propagate="dense").run(separate, data)}
+    reports = Pruning(SparseGPT(), TWO_FOUR, counting=OWN, propagate="dense").run(model, data).reports
+    by_hand = {r.name: r for r in Pruning(SparseGPT(), TWO_FOUR, propagate="dense").run(separate, data).reports}
     assert {r.name for r in reports} == set(by_hand)
     written = {
         f"{n}.{i}.{s.name}": s.weight for n, m in [find_blocks(model)] for i, b in enumerate(m) for s in linears(b)
@@ -176,8 +176,10 @@ def test_an_expert_that_sees_too_few_tokens_takes_all_tokens_and_is_named():
             assert stats.routed is None and stats.tokens == own[name].tokens
         other = everything if name in short else own
         torch.testing.assert_close(stats.gram, other[name].gram, rtol=1e-4, atol=1e-4)
-    reports = Pruning(Wanda(), HALF, counting=Counting(few), propagate="dense").run(
-        tiny_model("mixtral"), calibration()
+    reports = (
+        Pruning(Wanda(), HALF, counting=Counting(few), propagate="dense")
+        .run(tiny_model("mixtral"), calibration())
+        .reports
     )
     assert {r.name for r in reports if r.routed is not None} == short
 

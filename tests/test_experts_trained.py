@@ -106,7 +106,7 @@ def test_an_expert_that_no_token_reaches_has_gradients_of_nothing():
 @pytest.mark.parametrize("family", ["mixtral", "gpt_oss"])
 def test_methods_that_need_gradients_prune_experts_to_the_count(family, method):
     model = tiny_model(family)
-    reports = Pruning(method, TWO_FOUR, counting=OWN).run(model, calibration())
+    reports = Pruning(method, TWO_FOUR, counting=OWN).run(model, calibration()).reports
     experts = [r for r in reports if ".experts." in r.name]
     assert len(experts) == 2 * 4 * 3 and all(r.zeros == r.shape[0] * r.shape[1] // 2 for r in reports)
 
@@ -116,7 +116,7 @@ def test_methods_that_need_gradients_prune_experts_to_the_count(family, method):
 def test_refining_lowers_a_blocks_error_and_what_is_pruned_stays_zero(family, method):
     dense, start, refined = (tiny_model(family) for _ in range(3))
     Pruning(method.start, TWO_FOUR, counting=OWN, propagate="dense").run(start, calibration())
-    reports = Pruning(method, TWO_FOUR, counting=OWN, propagate="dense").run(refined, calibration())
+    reports = Pruning(method, TWO_FOUR, counting=OWN, propagate="dense").run(refined, calibration()).reports
     blocks = [next(iter(walk(model, calibration(), batch_size=3))) for model in (dense, start, refined)]
     targets = targets_of(blocks[0], "block")
     before, after = (error_of(block, "", targets) for block in blocks[1:])

@@ -118,21 +118,23 @@ def test_the_report_says_of_each_linear_whether_it_was_permuted_or_why_not(monke
     model, data = uneven("llama"), calibration()
     ignored = "model.layers.1.self_attn.o_proj"
     before = model.get_parameter(f"{ignored}.weight").detach().clone()
-    reports = Pruning(Magnitude(), TWO_FOUR, permute="assignment", ignore=(ignored,)).run(model, None)
+    reports = Pruning(Magnitude(), TWO_FOUR, permute="assignment", ignore=(ignored,)).run(model, None).reports
     said = {report.name: report.channels for report in reports}
     assert ignored not in said and torch.equal(model.get_parameter(f"{ignored}.weight"), before), "what is not pruned"
     found = {name.removeprefix("model.layers.") for name, one in said.items() if one == PERMUTED}
     assert found == {"0.self_attn.o_proj", "0.mlp.down_proj", "1.mlp.down_proj"}
     assert {one for name, one in said.items() if name.removeprefix("model.layers.") not in found} == {NO_FOLD}
-    eight = Pruning(Wanda(), KeepNofM(8, 16), permute="heuristic").run(uneven("llama"), data)
+    eight = Pruning(Wanda(), KeepNofM(8, 16), permute="heuristic").run(uneven("llama"), data).reports
     assert {r.channels for r in eight if r.name.endswith("o_proj")} == {
         "not permuted: 8 channels are no whole groups of 16"
     }
-    assert {r.channels for r in Pruning(Wanda(), TWO_FOUR).run(uneven("llama"), data)} == {None}, "it was not asked for"
+    assert {r.channels for r in Pruning(Wanda(), TWO_FOUR).run(uneven("llama"), data).reports} == {None}, (
+        "it was not asked for"
+    )
     monkeypatch.setattr(
         "calprune.pruning.permutation.arrange", lambda score, pattern, how: torch.arange(score.shape[1])
     )
-    asis = Pruning(Wanda(), TWO_FOUR, permute="heuristic").run(uneven("llama"), data)
+    asis = Pruning(Wanda(), TWO_FOUR, permute="heuristic").run(uneven("llama"), data).reports
     assert {r.channels for r in asis} == {NO_FOLD, NO_GAIN}
 
 

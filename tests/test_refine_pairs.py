@@ -93,7 +93,7 @@ def same(given: list[Tensor], inputs: list[tuple[Tensor, Tensor]], expected: lis
 @WAYS
 def test_each_block_is_trained_with_both_neighbours_and_the_joint_error_never_rises(family, everywhere):
     model, method = three_blocks(family), watched(everywhere)
-    reports = Pruning(method, HALF).run(model, calibration())
+    reports = Pruning(method, HALF).run(model, calibration()).reports
     modules = list(find_blocks(model)[1])
     assert [[modules.index(block) for block in turn.blocks] for turn in method.turns] == [[0], [0, 1], [1, 2], [2]]
     assert all(turn.after <= turn.before for turn in method.turns)
@@ -105,7 +105,7 @@ def test_each_block_is_trained_with_both_neighbours_and_the_joint_error_never_ri
 @WAYS
 def test_what_the_start_pruned_stays_zero_through_both_turns(everywhere):
     model, method = three_blocks(), watched(everywhere)
-    reports = Pruning(method, TWO_FOUR).run(model, calibration())
+    reports = Pruning(method, TWO_FOUR).run(model, calibration()).reports
     for report in reports:
         weight = model.get_submodule(report.name).weight
         assert torch.equal((weight.view(len(weight), -1, 4) != 0).sum(2).unique(), torch.tensor([2])), report.name
@@ -151,7 +151,7 @@ def test_a_job_that_was_stopped_after_any_block_goes_on_to_the_same_bytes_and_re
 def test_the_reported_error_is_that_of_the_weights_as_they_are_at_the_end():
     model, dense = three_blocks(), three_blocks()
     method = BlockReconstruction(parse_method("sparsegpt"), cross_block=True, **FAST)
-    reports = Pruning(method, HALF).run(model, calibration())
+    reports = Pruning(method, HALF).run(model, calibration()).reports
     data = calibration()
     report = reports[0]
     assert report.name == "model.layers.0.self_attn.q_proj"

@@ -1,12 +1,9 @@
 """Prune a model, and the report of it."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from calprune.api.arguments import (
     AllocationLike,
@@ -28,10 +25,8 @@ from calprune.api.arguments import (
 from calprune.api.models import Dtype
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
-from calprune.base.progress import tracking
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.layers.linears import find_blocks
 from calprune.layers.saved import Statistics
 from calprune.models.load import Model, find_device
 from calprune.pages import Column, HasPage, Page, Section, Table
@@ -155,20 +150,17 @@ def prune(
     if data is None and job.needs != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
-    with shown(progress), torch.no_grad():
+    with shown(progress):
         loaded = open_model(model, dtype)
         job.plan(loaded.model)
         sizes = Sizes(num_samples, max_seq_length, seed)
         given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
         trained = _trained_on(refine_on, loaded, sizes, root)
-        started = time.perf_counter()
-        blocks = job.blocks(loaded.model, given.data if given else None, refine_on=trained, resume=resume,
-                            device=target, batch_size=batch_size)  # fmt: skip
-        name, modules = find_blocks(loaded.model)
-        linears = [report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block]
-    seconds = time.perf_counter() - started
-    description = describe(job, loaded, linears, seconds) | {"calibration": given.about if given else None}
-    return PruneReport(loaded, job, tuple(linears), given.name if given else None, seconds, description)
+        done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
+                       batch_size=batch_size)  # fmt: skip
+    description = describe(job, loaded, list(done.reports), done.seconds)
+    about = {"calibration": given.about if given else None}
+    return PruneReport(loaded, job, done.reports, given.name if given else None, done.seconds, description | about)
 
 
 def _trained_on(refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None) -> CalibrationSet | None:

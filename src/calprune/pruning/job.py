@@ -4,8 +4,9 @@ A block's statistics come from what the blocks before it give: as already pruned
 seen, and can be compensated, later), or dense, in one pass instead of two; or they were saved, and no pass is run.
 """
 
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from calprune.allocation import Allocation
 from calprune.allocation.budget import DenseBlock, DenseLinear
 from calprune.allocation.uniform import Uniform
 from calprune.base.checks import options
+from calprune.base.progress import tracking
 from calprune.base.values import ConfigError, UserError, plain
 from calprune.layers.blocks import Propagate, Sequences, Walking
 from calprune.layers.collect import Counting
@@ -31,6 +33,15 @@ from calprune.refine import Refinement
 from calprune.refine.beside import Beside
 from calprune.refine.kept import Kept
 from calprune.refine.overlapping import Overlapping
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a job did to a model. `checkpoint.describe` makes its description."""
+
+    job: "Pruning"
+    reports: tuple[LinearReport, ...]  # a matrix each
+    seconds: float
 
 
 @options
@@ -57,6 +68,7 @@ class Pruning:
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage is a share of a block's parameters, 0 to 1, got {self.min_coverage:g}")
 
+    @torch.no_grad()
     def run(
         self,
         model: nn.Module,
@@ -66,15 +78,16 @@ class Pruning:
         resume: str | Path | None = None,
         batch_size: int | None = None,
         device: torch.device | str | None = None,
-    ) -> list[LinearReport]:
-        """Prune `model` in place and say what happened to each matrix.
+    ) -> Pruned:
+        """Prune `model` in place and say what happened to each matrix; blocks are reported to the current progress.
 
         `data` is a calibration set, saved `Statistics` (then no forward pass is run), or None for a method that reads
         none. The other arguments are those of `blocks`.
         """
-        given: dict[str, Any] = {"refine_on": refine_on, "resume": resume, "batch_size": batch_size, "device": device}
-        with torch.no_grad():
-            return [report for block in self.blocks(model, data, **given) for report in block]
+        started, (name, modules) = time.perf_counter(), find_blocks(model)
+        blocks = self.blocks(model, data, refine_on=refine_on, resume=resume, batch_size=batch_size, device=device)
+        reports = tuple(report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block)
+        return Pruned(self, reports, time.perf_counter() - started)
 
     def blocks(
         self,
