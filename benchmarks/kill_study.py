@@ -117,7 +117,7 @@ def kill_worker(study: Path, runs: Path, kills: int, whole: float, moments: rand
                                    stdout=subprocess.DEVNULL)  # fmt: skip
         while done < kills and process.poll() is None:
             time.sleep(moments.uniform(0, whole / 2))
-            workers = [pid for pid in children(process.pid) if "calprune.studies.worker" in said(pid)]
+            workers = [pid for pid in children(process.pid) if "calprune.studies.runner" in said(pid)]
             if workers:
                 os.kill(moments.choice(workers), signal.SIGKILL)
                 done += 1

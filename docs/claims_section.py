@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 
 from calprune.report.names import probability, with_interval
-from calprune.studies.claims import Claim, NotMeasured
-from calprune.studies.claims_reading import read_claims
+from calprune.studies.claims import Claim, NotMeasured, read_claims
 from calprune.uncertainty.estimate import Estimate
 from calprune.uncertainty.power import SIGNIFICANCE
 

@@ -17,7 +17,7 @@ def section() -> str:
     for path in sorted(FOLDER.glob("*.yaml")):
         study = parse_study(study_text(path), path.name)
         asks = study.question or study.title
-        cells = [f"[{path.stem}](../studies/{path.name})", asks, f"{sum(1 for _ in study.cells()):,}", *_sizes(study)]
+        cells = [f"[{path.stem}](../studies/{path.name})", asks, f"{sum(1 for _ in study.trials()):,}", *_sizes(study)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -3,12 +3,19 @@
 import math
 import random
 
+from calprune.studies.axes import AXES, Setting
 from calprune.studies.results import Failure, Result, Results, Similarity
 
 SOURCES = ("c4", "gsm8k:icl", "wikitext2", "slimpajama")
 EVALUATIONS = (("perplexity(wikitext2)", "perplexity", "general"), ("kl(gsm8k)", "kl", "mathematics"),
                ("boolq(examples=200)", "accuracy", "knowledge"))  # fmt: skip
 WORSE = {"c4": 0.0, "gsm8k:icl": 0.12, "wikitext2": 0.05, "slimpajama": 0.02, "random_tokens": 0.5}  # nats a token
+
+
+def setting_of(**axes) -> Setting:
+    """The demo model with these values, elsewhere as usual."""
+    return Setting({name: axis.usual for name, axis in AXES.items()} | {"model": "demo"}
+                   | {name: str(value) for name, value in axes.items()})  # fmt: skip
 
 
 def made_up(apart: float = 1.0, draws: int = 3, sources: tuple[str, ...] = SOURCES, **options) -> Results:
@@ -62,8 +69,8 @@ def _rows(cell: tuple, apart: float, stream: random.Random) -> list[Result]:
             value, chance = (math.exp(mean) if metric == "perplexity" else mean), None
             dense = math.exp(math.fsum(dense_items) / 40) if metric == "perplexity" else 0.0
         found.append(Result(
-            trial=trial, model="demo", calibration=source, method=method, pattern=pattern, allocation="uniform",
-            propagate="dense", num_samples=amount, tokens=None if amount is None else amount * 256, draw=draw,
+            trial=trial, axes=setting_of(calibration=source, method=method, pattern=pattern, num_samples=amount or ""),
+            tokens=None if amount is None else amount * 256, draw=draw,
             evaluation=evaluation, metric=metric, capability=capability, value=value, items=items, dense=dense,
             dense_items=dense_items, chance=chance,
         ))  # fmt: skip

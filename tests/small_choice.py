@@ -14,7 +14,7 @@ from calprune.choosing.question import Question, parse_capabilities
 from calprune.methods import parse_method
 from calprune.models.load import save
 from calprune.pattern import parse_pattern
-from calprune.studies.session import Knobs
+from calprune.studies.bench import Knobs
 from tests.families import CONFIGS, random_model
 from tests.tiny import toy_tokenizer
 

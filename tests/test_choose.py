@@ -27,8 +27,9 @@ from calprune.choosing.page import answer, commands, headline
 from calprune.choosing.trials import Clock
 from calprune.models.load import save
 from calprune.report.names import number
+from calprune.studies.bench import Knobs
 from calprune.studies.results import read
-from calprune.studies.session import Knobs, Session
+from calprune.studies.runner import Session
 from calprune.uncertainty.crossed import Weighed
 from calprune.uncertainty.difference import holm, paired_by_item, weighed_sum
 from calprune.uncertainty.effect import effect_of_groups

@@ -18,7 +18,8 @@ from calprune.choosing.mixture import exponentiated_gradient, largest, rounded, 
 from calprune.choosing.search import search
 from calprune.choosing.transfer import Sums, collected
 from calprune.choosing.trials import Clock
-from calprune.choosing.verdict import Judged, budgets
+from calprune.choosing.verdict import Candidates, budgets
+from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.evaluation import OnText, parse_evaluation
 from calprune.evaluation.windows import windows_of
 from calprune.likeness.sets import Rows, agreement, enough, halve
@@ -26,7 +27,7 @@ from calprune.methods.wanda import Wanda
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import Pruning
-from calprune.studies.session import Knobs
+from calprune.studies.bench import Bench, Knobs
 from calprune.text.given import Given
 from tests.small_choice import small_question
 
@@ -112,7 +113,8 @@ def judged(choice_folder, loaded, data, tmp_path):
              for name in ("prose", "sums")}  # fmt: skip
     windows = {name: windows_of(found, loaded.tokenizer, 16, 512) for name, found in texts.items()}
     sums = {name: collected(tmp_path / name, loaded, made, "moments") for name, made in data.items()}
-    return Judged(loaded, Wanda(), parse_pattern("60%"), Sums(sums), windows)
+    pruning = Pruning(Wanda(), parse_pattern("60%"), propagate="dense")
+    return Candidates(Bench(loaded), pruning, Sums(sums), windows)
 
 
 @torch.no_grad()
@@ -141,7 +143,7 @@ def test_the_weights_are_put_back_where_a_candidate_fails(judged, loaded):
             return super().__call__(weight, stats, pattern)
 
     before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
-    judged.method = Breaks()
+    judged.job = replace(judged.job, method=Breaks())
     with pytest.raises(RuntimeError, match="no such luck"):
         judged.divergence({"code": 0.5, "sums": 0.5}, 128)
     assert all(torch.equal(value, before[name]) for name, value in loaded.model.state_dict().items())
@@ -180,13 +182,13 @@ def told(monkeypatch):
     asked: list[tuple[int, str]] = []
 
     def use(divergence):
-        class Told(Judged):
+        class Told(Candidates):
             def divergence(self, shares, budget):
                 (name,) = [name for name, one in MIXTURES.items() if one == shares]
                 asked.append((budget, name))
                 return divergence(name, budget)
 
-        monkeypatch.setattr(final, "Judged", Told)
+        monkeypatch.setattr(final, "Candidates", Told)
         monkeypatch.setattr(final, "source_sums", lambda job, gate: Sums({}))
         monkeypatch.setattr(candidates, "BUDGETS", (64, 128))
         return asked
@@ -229,7 +231,7 @@ def region(windows: torch.Tensor) -> tuple[int, int, int]:
 def test_searching_reads_windows_of_the_search_half_alone(job, monkeypatch):
     """By position: what is read lies in the first half of each text's windows, the verdict's in the second."""
     read: list[torch.Tensor] = []
-    monkeypatch.setattr("calprune.choosing.verdict.DenseReference", _noting(candidates.DenseReference, read))
+    monkeypatch.setattr("calprune.studies.bench.DenseReference", _noting(DenseReference, read))
     monkeypatch.setattr("calprune.choosing.search.in_turn", lambda windows: read.append(windows) or _in_turn(windows))
     gate = gate_of(job)
     found = search(job, gate)

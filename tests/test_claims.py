@@ -13,12 +13,11 @@ from calprune.report.claims import judge
 from calprune.report.files import write_claims
 from calprune.report.findings import Findings
 from calprune.report.tabulate import tables
-from calprune.studies.claims import KINDS, matches
-from calprune.studies.claims_reading import check_claims, read_claims
+from calprune.studies.claims import KINDS, check_claims, matches, read_claims
 from calprune.studies.results import Result, Results, Similarity
 from calprune.uncertainty.crossed import Weighed
 from calprune.uncertainty.difference import paired_by_item, weighed_sum
-from tests.made_up_study import made_up
+from tests.made_up_study import made_up, setting_of
 
 SOURCES = ("c4", "pile", "oscar", "wiki", "code")
 HELD, NOT, CANNOT = "held", "not held", "cannot be told here"
@@ -35,7 +34,8 @@ def study(harm, luck=0.005, draws=3, amounts=(16,), patterns=("60%",), alike=Non
             sd = luck(pattern, amount) if callable(luck) else luck
             mean = 1 + harm(source, pattern) + stream.gauss(0, sd)
             items = tuple(mean + 0.01 * stream.gauss(0, 1) for _ in range(40))
-            rows.append(Result("t", "demo", source, "wanda", pattern, "uniform", "dense", amount, amount * 256, draw,
+            axes = setting_of(calibration=source, method="wanda", pattern=pattern, num_samples=amount)
+            rows.append(Result("t", axes, amount * 256, draw,
                                "kl(wikitext2, tokens=4096)", "kl", "general", math.fsum(items) / 40, items, 0.0,
                                (0.0,) * 40, None))  # fmt: skip
     similarity = tuple(Similarity(s, "Jaccard to web", float(v), True) for s, v in (alike or {}).items())
@@ -236,7 +236,7 @@ def test_a_mean_over_settings_is_that_of_the_differences():
 
 
 def test_the_same_in_two_settings_is_not_known_any_better():
-    again = tuple(replace(row, pattern="70%") for row in APART.rows)
+    again = tuple(row.but(pattern="70%") for row in APART.rows)
     once, twice = (judged(replace(APART, rows=rows), "better: {first: {calibration: c4}, than: {calibration: pile}}")
                    for rows in (APART.rows, APART.rows + again))  # fmt: skip
     assert twice.judgement.estimate.low == pytest.approx(once.judgement.estimate.low)

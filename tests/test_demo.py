@@ -8,9 +8,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import calprune
 from calprune.calibration.build import open_source
-from calprune.demo import METHODS, PATTERNS, Demo, Row, table
+from calprune.cli.demo import KEPT, DemoRow, begin_folder, demo_text, keep, table
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.windows import windows_of
+from calprune.studies.reading import parse_study
 from calprune.text.given import Given
 
 pytestmark = pytest.mark.demo
@@ -56,14 +57,22 @@ def test_the_checkpoint_loads_in_plain_transformers_to_the_bit_holds_2_of_4_and_
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight, "its embeddings are tied"
 
 
-def test_the_demos_table_has_a_row_a_cell_and_marks_what_is_judged_on_its_own_source(demo_folder, tmp_path):
-    demo = Demo(tmp_path / "out", None)
-    assert len(set(demo.cells)) == demo.steps() - 1 == len(PATTERNS) * (1 + 3 * (len(METHODS) - 1))
-    row = Row("x", "self", "wanda", "2:4", 0.5, 12.3, 0.4, (1.0, 2.0), (0.1, 0.2), ("kl",), 3.0, 900.0)
+@pytest.mark.parametrize(("root", "sets"), [(None, 3), ("DATA", 6)])
+def test_the_demo_is_a_study_that_comes_with_the_package(root, sets):
+    study = parse_study(demo_text(root), "demo.yaml")
+    trials = list(study.trials())
+    cells = [(trial.calibration, trial.setting["method"], trial.setting["pattern"]) for trial in trials]
+    assert len(set(cells)) == len(cells) == 2 * (1 + 2 * sets) and set(cells) >= KEPT
+    assert [one.metric for one in study.evaluations] == ["perplexity", "kl"]
+    assert [one.tokens for one in study.evaluations] == [5 * 256] * 2
+
+
+def test_the_demos_table_marks_what_is_judged_on_its_own_source_and_its_folder_holds_nothing_else(tmp_path):
+    row = DemoRow("x", "self", "wanda", "2:4", 12.3, 0.4, (1.0, 2.0), (0.1, 0.2), ("kl",), 0.5, 3.0, 900.0)
     assert "0.400*" in table([row]) and "12.30 " in table([row])
-    demo.keep([row])
+    keep([row], tmp_path / "out")
     assert json.loads((tmp_path / "out" / "demo.json").read_text())[0]["calibration"] == "self"
     with pytest.raises(calprune.UserError, match="holds something else"):
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "thesis.txt").write_text("do not touch")
-        Demo(tmp_path / "mine", None)
+        begin_folder(tmp_path / "mine")

@@ -23,11 +23,11 @@ from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import Pruning
 from calprune.report.files import write_html, write_markdown
+from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
-from calprune.studies.session import Knobs
 
 FOLDERS = Path(__file__).parent / "folders_of_0_1" / "folders.tar.gz"
 

@@ -22,7 +22,7 @@ from calprune.methods.ria import RIA
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
 from calprune.pruning.job import Pruning
-from calprune.studies.claims import KINDS, Selection
+from calprune.studies.claims import KINDS, Where
 from calprune.text.filters import FILTERS
 from calprune.text.formats import Format
 from calprune.text.records import Place
@@ -143,7 +143,7 @@ def test_every_type_that_an_identity_holds_has_its_tag_and_no_two_have_one():
         Screen,
         Format,
         Similarity,
-        Selection,
+        Where,
         KeepNofM,
         Unstructured,
     ]

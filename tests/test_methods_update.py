@@ -1,6 +1,8 @@
 """Methods that move the weights that stay: refit is their bound, ADMM and ALPS reach it, ROSE reorders SparseGPT."""
 
 import itertools
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -11,11 +13,13 @@ from calprune.layers.inputs import InputStats, relative_error
 from calprune.methods import parse_method
 from calprune.methods.admm import ADMM
 from calprune.methods.alps import ALPS
+from calprune.methods.contract import begin_from
+from calprune.methods.gblm import GBLM
 from calprune.methods.magnitude import Magnitude
 from calprune.methods.refit import Refit, least_squares
 from calprune.methods.rose import ROSE
 from calprune.methods.sparsegpt import SparseGPT
-from calprune.methods.wanda import Wanda
+from calprune.methods.wanda import Wanda, WandaVariant
 from calprune.pattern import KeepNofM, Unstructured, parse_pattern
 from tests.test_methods import plain_mask, plain_sparsegpt, random_inputs, random_weight
 from tests.test_stats import stats_of
@@ -341,7 +345,23 @@ def test_mistakes_are_named_in_one_line():
         assert cls(damping=0.5).damping == 0.5
 
 
+def test_a_method_of_ones_own_with_a_start_must_say_that_it_reads_what_the_start_reads():
+    @dataclass(frozen=True)
+    class Mine:
+        start: Any = None
+        needs: ClassVar[str] = "moments"
+        version: ClassVar[int] = 1
+
+        def __post_init__(self):
+            begin_from(self.start, self)
+
+    with pytest.raises(ConfigError, match=r'needs: ClassVar\[Needs\] = with_start\("moments"\)'):
+        Mine(Wanda())
+
+
 def test_a_method_with_a_start_reads_what_either_reads():
     assert Refit(Magnitude()).needs == "gram"
     assert parse_method("refit(start=gblm)").needs == "gradients"
+    assert Refit.needs == "gram" and "needs" not in vars(Refit(GBLM())), "an object's own options are all that it holds"
+    assert Refit(Wanda()).exact_count and not Refit(WandaVariant()).exact_count
     assert parse_method("refit(start=sparsegpt(damping=0.1), damping=0.2)") == Refit(SparseGPT(0.1), 0.2)

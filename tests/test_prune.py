@@ -187,7 +187,7 @@ def test_statistics_of_another_model_are_refused():
 def test_a_damaged_folder_of_statistics_is_one_line(tmp_path):
     Statistics.collect(tiny_model("llama"), calibration(), "moments").save(tmp_path / "sums")
     (tmp_path / "sums" / "model.layers.1.safetensors").write_bytes(b"not a tensor")
-    with pytest.raises(UserError, match=r"model\.layers\.1\.safetensors is damaged or was edited"):
+    with pytest.raises(StatsError, match="collect the statistics again"):
         Pruning(Wanda(), HALF).run(tiny_model("llama"), Statistics.load(tmp_path / "sums"))
     with pytest.raises(StatsError, match="no Gram matrix"):
         good = Statistics.collect(tiny_model("llama"), calibration(), "moments")

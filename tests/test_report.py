@@ -202,7 +202,7 @@ def test_sources_far_apart_matter_and_the_best_is_named():
 )  # fmt: skip
 def test_the_best_is_compared_with_what_was_in_its_settings_and_the_rest_is_named(called, said):
     """At 2:4 two sources alone, called otherwise: the best of them was never beside those of 60 %."""
-    rows = [replace(row, calibration=called[row.calibration] if row.pattern == "2:4" else row.calibration)
+    rows = [row.but(calibration=called[row.calibration] if row.pattern == "2:4" else row.calibration)
             for row in made_up(apart=4).rows if row.pattern == "60%" or row.calibration in called]  # fmt: skip
     found = answer(Findings(replace(RESULTS, rows=tuple(rows))))[1]
     lead = "The best by mean place on other text than a source's own is pile: after Holm's correction "
@@ -250,9 +250,9 @@ def test_controls_are_those_of_the_catalogue():
     ],
 )
 def test_a_source_judged_on_its_own_text_is_known(calibration, evaluation, own):
-    row = replace(RESULTS.rows[0], calibration=calibration, evaluation=evaluation)
+    row = replace(RESULTS.rows[0], evaluation=evaluation).but(calibration=calibration)
     assert names.own_text(row) is own
-    labelled = replace(row, calibration="as I call it", sources=("gsm8k",))
+    labelled = replace(row, sources=("gsm8k",)).but(calibration="as I call it")
     assert names.own_text(labelled) is ("gsm8k" in evaluation)
 
 
@@ -290,7 +290,7 @@ def test_files_hold_the_same_values(tmp_path):
 
 def test_no_markup_of_a_study_reaches_the_page_or_markdown(tmp_path):
     hostile = "</script><script>alert(2)"
-    rows = tuple(replace(row, calibration=hostile) if row.calibration == "c4" else row for row in RESULTS.rows)
+    rows = tuple(row.but(calibration=hostile) if row.calibration == "c4" else row for row in RESULTS.rows)
     made = page(Findings(replace(RESULTS, rows=rows)))
     assert "<script>alert" not in made and "&lt;script&gt;alert(1)" in made and "a &lt;small&gt; model" in made
     assert made.count("</script>") == 3  # the charts' data, the library and the page's own

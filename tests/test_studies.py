@@ -26,8 +26,8 @@ def head(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_study_can_be_read_and_has_cells(path):
-    assert list(parse_study(study_text(path), path.name).cells())
+def test_a_study_can_be_read_and_has_trials(path):
+    assert list(parse_study(study_text(path), path.name).trials())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -45,7 +45,7 @@ def test_a_papers_small_study_is_large_enough_to_tell_something(name):
     for grid in small.grids:
         assert grid.draws >= (5 if name == "ji2025" else 3)
         assert min(grid.num_samples) * grid.max_seq_length >= 16 * 256
-        assert grid.models == ("demo",)
+        assert grid.axes["model"] == ("demo",)
     assert f"studies/{name}.yaml" in head(FOLDER / f"{name}.yaml") and f"{name}_full.yaml" in head(
         FOLDER / f"{name}.yaml"
     )
@@ -57,7 +57,7 @@ def test_a_papers_full_study_has_its_sizes_and_what_the_small_one_asks(name):
     tokens = 256 * 1024 if name == "shin2024" else 128 * 2048
     assert max(n * grid.max_seq_length for grid in full.grids for n in grid.num_samples) >= tokens
     assert max(grid.draws for grid in full.grids) >= max(grid.draws for grid in small.grids)
-    named = [{method.split("(")[0] for grid in one.grids for method in grid.methods} for one in (small, full)]
+    named = [{method.split("(")[0] for grid in one.grids for method in grid.axes["method"]} for one in (small, full)]
     assert named[0] <= named[1]
     assert full.claims and {type(one.test) for one in full.claims} <= set(KINDS.values()) - {NotMeasured}
     assert "It was never run." in head(FOLDER / f"{name}_full.yaml")
@@ -77,4 +77,4 @@ def test_a_page_of_a_study_with_claims_comes_with_their_verdicts(path):
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_papers_small_study_can_be_planned_with_the_data_sets(name, data_root, demo_folder):
     made = plan(study(name), data_root)
-    assert len(made.trials) == len({trial.id for trial in made.trials}) == len(list(study(name).cells()))
+    assert len(made.trials) == len({trial.id for trial in made.trials}) == len(list(study(name).trials()))

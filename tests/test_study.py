@@ -17,14 +17,13 @@ from calprune.base.store import DiskError
 from calprune.base.values import ConfigError, UserError
 from calprune.methods.wanda import Wanda
 from calprune.models.load import save
+from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.likeness import measure_similarity
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
-from calprune.studies.results import read
+from calprune.studies.results import read, status
 from calprune.studies.runner import begin, work, work_in_processes
-from calprune.studies.session import Knobs
-from calprune.studies.status import status
+from calprune.studies.similarity import measure_similarity
 from calprune.text.find import catalogue
 from tests.families import tiny_model
 from tests.tiny import toy_tokenizer
@@ -71,11 +70,11 @@ def run(text: str, folder: Path) -> Runs:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Every file's bytes, JSON without what is a time or a size of memory."""
+    """Every file's bytes, JSON without what is a time or a size of memory, or the digest of these."""
 
     def settled(value):
         if isinstance(value, dict):
-            return {k: settled(v) for k, v in value.items() if k not in ("seconds", "peak_bytes")}
+            return {k: settled(v) for k, v in value.items() if k not in ("seconds", "peak_bytes", "digest")}
         return [settled(v) for v in value] if isinstance(value, list) else value
 
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -151,7 +150,7 @@ def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, materi
 
 
 def test_one_pass_a_set_serves_all_its_trials(undisturbed):
-    pruned = [read_seconds(undisturbed, trial) for trial in undisturbed.plan()["trials"]]
+    pruned = [read_seconds(undisturbed, trial) for trial in undisturbed.plan().trials]
     assert sum("collect" in seconds for seconds in pruned) == 4 and sum("load" in seconds for seconds in pruned) == 1
     about = read(undisturbed.path).about
     assert (about["passes that collect sums"], about["passes that sharing saved"]) == (4, 12)
@@ -227,7 +226,7 @@ def test_two_runners_never_do_a_trial_twice(material, tmp_path):
     did = [subprocess.Popen([sys.executable, "-c", COUNTING, str(runs.path)], stdout=subprocess.PIPE, text=True)
            for _ in range(2)]  # fmt: skip
     done = [line for process in did for line in process.communicate()[0].split()]
-    assert sorted(done) == sorted(runs.plan()["trials"])
+    assert sorted(done) == sorted(runs.plan().trials)
 
 
 COUNTING = """
@@ -236,7 +235,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 from calprune.studies.folder import Runs
 from calprune.studies.runner import work
-from calprune.studies.session import Knobs
+from calprune.studies.bench import Knobs
 for done in work(Runs(Path(sys.argv[1])), Knobs("cpu")):
     assert done.error is None, done.error
     print(done.trial.id)
@@ -400,8 +399,8 @@ def without_claims(folder: Path) -> dict[str, object]:
 
 def test_a_trial_says_the_same_whatever_else_its_study_has(material, tmp_path, undisturbed):
     alone = run(study_text(material, methods="[wanda]"), tmp_path / "alone")  # no Gram matrix is collected here
-    assert set(alone.plan()["trials"]) < set(undisturbed.plan()["trials"])
-    both = [contents(runs.path / "trials" / trial) for trial in alone.plan()["trials"] for runs in (alone, undisturbed)]
+    assert set(alone.plan().trials) < set(undisturbed.plan().trials)
+    both = [contents(runs.path / "trials" / trial) for trial in alone.plan().trials for runs in (alone, undisturbed)]
     assert both[::2] == both[1::2]
 
 

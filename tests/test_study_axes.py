@@ -13,8 +13,7 @@ from calprune.methods import parse_method
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import Pruning
-from calprune.studies.estimate import estimate
-from calprune.studies.plan import plan
+from calprune.studies.plan import estimate, plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
 from calprune.text.given import Given
@@ -114,7 +113,7 @@ def test_a_method_that_quantises_is_a_trial_like_another_and_rounding_reads_no_d
 
 
 def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("calprune.studies.estimate._speed", lambda: 3.2)
+    monkeypatch.setattr("calprune.studies.plan._speed", lambda: 3.2)
 
     def seconds(**changed) -> float:
         made = plan(parse_study(study_text(material, draws="1", patterns="50%", **changed), "study.yaml"), None)

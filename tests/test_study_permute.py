@@ -54,8 +54,8 @@ def test_they_name_a_trial_where_they_are_not_the_default(material):  # noqa: F8
 
 def test_trials_that_were_planned_before_are_read_with_the_defaults(material):  # noqa: F811
     for trial in plan(parse_study(study_text(material, **BOTH), "study.yaml"), None).trials:
-        before = {key: value for key, value in trial.written().items() if key not in DEFAULTS}
-        assert read_trial(before, "trial.json") == read_trial(trial.written(), "trial.json") == trial
+        before = {key: value for key, value in trial.to_json().items() if key not in DEFAULTS}
+        assert read_trial(before, "trial.json") == read_trial(trial.to_json(), "trial.json") == trial
 
 
 @pytest.mark.parametrize("propagate", ["dense", "pruned"])
@@ -87,8 +87,8 @@ def test_how_experts_are_counted_reaches_a_trial(experts, tmp_path):
     text = study_text(experts, methods="[sparsegpt]", patterns="50%", draws="1", calibrations="[random_tokens]",
                       min_expert_tokens="33", token_weights="[even, attention]")  # fmt: skip
     runs = run(text, tmp_path / "runs")
-    (done,) = [trial for trial in runs.plan()["trials"] if runs.asked(trial)["token_weights"] == "even"]
-    assert runs.asked(done)["min_expert_tokens"] == 33
+    (done,) = [trial for trial in runs.plan().trials if runs.record(trial).setting["token_weights"] == "even"]
+    assert runs.record(done).min_expert_tokens == 33
     loaded = load(experts["model"])
     data = CalibrationSet.load(next((tmp_path / "runs" / "calibration").iterdir()))
     reports = (
@@ -101,7 +101,7 @@ def test_how_experts_are_counted_reaches_a_trial(experts, tmp_path):
     assert [one["routed"] for one in pruned["linears"]] == routed
     assert None in routed and any(routed), "some experts see 33 of 64 tokens and some do not"
     every = run(text.replace("min_expert_tokens: 33", "all_experts: true"), tmp_path / "all")
-    linears = json.loads((every.trial(every.plan()["trials"][0]) / "prune.json").read_text())["linears"]
+    linears = json.loads((every.trial(every.plan().trials[0]) / "prune.json").read_text())["linears"]
     assert {(one["tokens"], one["routed"]) for one in linears} == {(64, None)}
 
 
@@ -125,4 +125,4 @@ def test_a_mistake_in_them_is_named(changed, words, material):  # noqa: F811
 def test_grids_that_differ_in_them_are_told_apart_by_another_label(material):  # noqa: F811
     other = "{methods: [sparsegpt], all_experts: true, calibrations: [{spec: random_tokens, label: all experts}]}"
     study = parse_study(study_text(material, **BOTH, grids=f"[{{}}, {other}]"), "study.yaml")
-    assert len(list(study.cells())) == 4 + 2
+    assert len(list(study.trials())) == 4 + 2

@@ -17,8 +17,8 @@ from calprune.choosing.page import choice_page, headline
 from calprune.choosing.question import Question, default_sources, parse_capabilities
 from calprune.choosing.trials import parse_budget
 from calprune.pages import HasPage, Page
+from calprune.studies.bench import Knobs
 from calprune.studies.results import Results, read
-from calprune.studies.session import Knobs
 
 EVERYTHING = {"general": 1.0, "mathematics": 1.0, "code": 1.0}  # what is kept where the user does not say
 

@@ -158,7 +158,7 @@ def prune(
         trained = _trained_on(refine_on, loaded, sizes, root)
         done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
                        batch_size=batch_size)  # fmt: skip
-    description = describe(job, loaded, list(done.reports), done.seconds)
+    description = describe(done, loaded)
     about = {"calibration": given.about if given else None}
     return PruneReport(loaded, job, done.reports, given.name if given else None, done.seconds, description | about)
 

@@ -16,14 +16,13 @@ from calprune.base.values import UserError
 from calprune.pages import HasPage, Page
 from calprune.report.findings import Findings
 from calprune.report.page import page
+from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.likeness import measure_similarity
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study, study_text
-from calprune.studies.results import Failure, Result, Results, read
+from calprune.studies.results import Failure, Result, Results, Status, read, status
 from calprune.studies.runner import begin, work, work_in_processes
-from calprune.studies.session import Knobs
-from calprune.studies.status import Status, status
+from calprune.studies.similarity import measure_similarity
 from calprune.studies.tracking import find_tracker, send
 
 WRITTEN = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}  # the forms of a page, by ending

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TextIO, TypeVar
+from io import TextIOBase
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 HORIZON = 300.0  # seconds: how fast steps were done longer ago hardly counts in the estimate of what is left
@@ -120,8 +121,8 @@ def tracking(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
 class Bars(Progress):
     """Bars on stderr or in a notebook; where neither can draw them, a line every BETWEEN_LINES seconds."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream
+    def __init__(self, stream: TextIOBase | None = None) -> None:
+        self.stream: Any = stream
         self._live: Any = None  # the rich Progress, while any work is shown: one display for all
         self._open = 0
 

@@ -202,8 +202,9 @@ def once(
                 return found
         except DamagedError as e:
             report(f"{e}: it is made again")
+    to_replace = path.is_dir()
     made = make()
-    if path.is_dir():
+    if to_replace:
         with _beside(path) as beside:  # a folder cannot be replaced at once: out of the way first, then removed
             os.rename(path, beside)
     try:
@@ -241,9 +242,9 @@ def check_files(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def write_json(path: str | Path, value: Any, *, sort: bool = True) -> None:
-    """Write JSON, whole or not at all; an object with the digest of its contents as `sha256`. sort: keys, by name."""
+    """Write JSON, whole or not at all; an object with the digest of its contents as `digest`. sort: keys, by name."""
     if isinstance(value, dict):
-        value = value | {"sha256": _contents_digest(value)}
+        value = value | {"digest": _contents_digest(value)}
     write_whole(path, to_json(value, sort=sort))
 
 
@@ -269,8 +270,8 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("format") != 1:
         found = value.get("format") if isinstance(value, dict) else None
         raise UserError(f"{path} has format {found}, this calprune reads format 1")
-    digest = value.get("sha256")  # none in what calprune 0.1 wrote; a set's are of its files
-    if isinstance(digest, str) and value.pop("sha256") != _contents_digest(value):
+    digest = value.pop("digest", None)  # there is none in what calprune 0.1 wrote
+    if digest is not None and digest != _contents_digest(value):
         raise DamagedError(f"{path} is damaged or was edited: its contents do not have its digest; expected {what}")
     return value
 

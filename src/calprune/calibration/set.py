@@ -153,6 +153,11 @@ class CalibrationSet(HasPage):
         """The licence of each source, by its name."""
         return {part.source: part.licence for part in self.drawn}
 
+    def about(self, spec: str) -> dict[str, Any]:
+        """What calprune.json says of the set that a model was pruned with. `spec`: as it was asked for."""
+        return {"asked": spec, "id": self.id, "recipe": self.recipe, "counts": dict(self.counts),
+                "licences": sorted(set(self.licences.values()))}  # fmt: skip
+
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise UserError unless `tokenizer` reads these tokens as the one that made them."""
         if self.tokenizer is not None and (other := tokenizer_hash(tokenizer)) != self.tokenizer:

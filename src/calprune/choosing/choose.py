@@ -26,7 +26,7 @@ from calprune.choosing.search import search
 from calprune.choosing.transfer import Shares
 from calprune.choosing.trials import Clock
 from calprune.choosing.verdict import decided, halving, judgement, result
-from calprune.studies.session import Knobs
+from calprune.studies.bench import Knobs
 from calprune.text.given import Given
 
 

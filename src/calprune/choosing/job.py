@@ -19,9 +19,9 @@ from calprune.choosing.transfer import Shares
 from calprune.choosing.trials import Clock, Trials
 from calprune.evaluation.windows import windows_of
 from calprune.models.load import Model, load
+from calprune.studies.bench import Bench, Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.plan import Plan
-from calprune.studies.session import Knobs
 from calprune.text.given import Given
 
 FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge
@@ -41,7 +41,7 @@ class Job:
     said: Said
     left_out: list[str] = field(default_factory=list)
     anew: bool = False  # whether a stage was made by this run, so that what follows must be too
-    _model: Model | None = None
+    _bench: Bench | None = None
 
     def __post_init__(self) -> None:
         self.windows = {one.name: self._windows(one.text) for one in self.question.capabilities}
@@ -50,15 +50,21 @@ class Job:
 
     @property
     def model(self) -> Model:
-        """The dense model, loaded when it is asked for."""
-        if self._model is None:
-            self._model = load(self.question.model, device=self.knobs.device)
-        return self._model
+        """The dense model, loaded when it is needed."""
+        return self.bench.model
+
+    @property
+    def bench(self) -> Bench:
+        """The dense model with what it takes to prune it and to put its weights back."""
+        if self._bench is None or not self._bench.usable:
+            loaded = load(self.question.model, device=self.knobs.device)
+            self._bench = Bench(loaded, batch_size=self.knobs.batch_size, data_root=self.knobs.data_root)
+        return self._bench
 
     def run(self, made: Plan, text: str) -> dict[str, str]:
         """Do the trials that are missing, as `Trials.run` does. They load the model anew: this one goes meanwhile, so
         that memory never holds both."""
-        self._model = None
+        self._bench = None
         return self.trials.run(made, text, self.clock, self.said)
 
     def identity(self) -> str:

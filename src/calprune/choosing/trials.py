@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
@@ -18,13 +17,12 @@ from calprune.choosing.question import Question
 from calprune.evaluation.evaluation import OnText
 from calprune.methods import METHODS
 from calprune.report.findings import Findings
-from calprune.studies.estimate import estimate
+from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.plan import Plan, plan
+from calprune.studies.plan import Plan, estimate, plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import Results, read
 from calprune.studies.runner import begin, work
-from calprune.studies.session import Knobs
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -134,7 +132,3 @@ class Trials:
 
     def _whole(self, trial: str, made: Plan) -> bool:
         return (self.runs.trial(trial) / "trial.json").is_file() and self.runs.whole(trial, list(made.evaluations))
-
-
-def runs_in(folder: Path) -> Runs:
-    return Runs(folder / "runs")

@@ -5,9 +5,8 @@ The end: candidates judged by KL at growing budgets, the finalists' verdict on f
 
 import math
 import shutil
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,14 +19,11 @@ from calprune.choosing.search import source_sums
 from calprune.choosing.transfer import Shares, Sums
 from calprune.choosing.trials import told
 from calprune.evaluation.divergence import DenseReference
-from calprune.layers.linears import find_blocks
 from calprune.likeness.sets import agreement, enough
-from calprune.methods.contract import Method
-from calprune.models.load import Model
-from calprune.pattern import Pattern
 from calprune.pruning.checkpoint import describe, save_pruned
 from calprune.pruning.job import Pruning
 from calprune.report.comparisons import Cell
+from calprune.studies.bench import Bench
 from calprune.uncertainty.crossed import Rows, Weighed
 from calprune.uncertainty.difference import Difference, holm, paired_by_item, verdict, weighed_sum
 from calprune.uncertainty.ranks import rank_correlation
@@ -36,15 +32,13 @@ BUDGETS = (2048, 4096, 8192)  # tokens of each capability's text; a round keeps 
 
 
 @dataclass
-class Judged:
-    """The dense model, and what it makes of each capability's text to search on."""
+class Candidates:
+    """Mixtures pruned by their sums and judged on each capability's text to search on."""
 
-    model: Model
-    method: Method
-    pattern: Pattern
+    bench: Bench
+    job: Pruning
     sources: Sums
     windows: Mapping[str, Tensor]  # (n, T) of each capability
-    _references: dict[tuple[str, int], DenseReference] = field(default_factory=dict)
 
     def windows_within(self, budget: int) -> dict[str, int]:
         """How many windows of each capability are read for so many tokens."""
@@ -54,22 +48,12 @@ class Judged:
     def divergence(self, shares: Shares, budget: int) -> dict[str, float]:
         """KL to the dense model, nats a token, of the model pruned by a mixture's sums; its weights are put back."""
         references = {name: self._reference(name, n) for name, n in self.windows_within(budget).items()}
-        blocks = find_blocks(self.model.model)[1]
-        dense = [p.clone() for p in blocks.parameters()]
-        job = Pruning(self.method, self.pattern, propagate="dense")
-        try:
-            data = self.sources.statistics(shares, self.method.needs)
-            for _ in job.blocks(self.model.model, data):
-                pass
-            return {name: float(one.divergence(self.model.model).nats.mean()) for name, one in references.items()}
-        finally:
-            for parameter, value in zip(blocks.parameters(), dense, strict=True):
-                parameter.copy_(value)
+        with self.bench.pruned(self.job, self.sources.statistics(shares, self.job.method.needs)):
+            model = self.bench.model.model
+            return {name: float(one.divergence(model).nats.mean()) for name, one in references.items()}
 
     def _reference(self, name: str, n: int) -> DenseReference:
-        if (name, n) not in self._references:  # asked for while the weights are dense
-            self._references[name, n] = DenseReference(self.model.model, self.windows[name][:n])
-        return self._references[name, n]
+        return self.bench.reference((name, n), self.windows[name][:n])
 
 
 @dataclass(frozen=True)
@@ -100,7 +84,8 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
     if not search.proxy or not job.has_time():
         job.left_out.append("judging candidates end to end before the verdict: no time")
         return Halving((), (), dict.fromkeys(weights), (UNIFORM,))
-    judged = Judged(job.model, job.question.method, job.question.pattern, source_sums(job, gate), job.searched)
+    pruning = Pruning(job.question.method, job.question.pattern, propagate="dense")
+    judged = Candidates(job.bench, pruning, source_sums(job, gate), job.searched)
 
     def proxy(name: str) -> float:
         return math.fsum(weights[c] * r for c, r in search.regret(search.proxy[name]).items())
@@ -242,22 +227,17 @@ def _halves(job: Job, spec: str) -> tuple[tuple[tuple[int, float], ...], int | N
 
 def result(job: Job, winner: str, shares: Shares) -> Result:
     """Collect the winner's set anew with pruned propagation, prune, judge and save."""
-    q, spec = job.question, spec_of(shares)
-    references = {name: DenseReference(job.model.model, rows) for name, rows in job.fresh.items()}
+    q, spec, bench = job.question, spec_of(shares), job.bench
+    references = {name: bench.reference((name, "fresh"), rows) for name, rows in job.fresh.items()}
     given = job.set_of(spec, seed=0)
-    pruning, started = Pruning(q.method, q.pattern), time.perf_counter()
-    with torch.no_grad():
-        blocks = pruning.blocks(job.model.model, given, batch_size=job.knobs.batch_size)
-        reports = [report for block in blocks for report in block]
-    about = {"asked": spec, "id": given.id, "recipe": given.recipe, "counts": dict(given.counts),
-             "licences": sorted(set(given.licences.values()))}  # fmt: skip
-    told = describe(pruning, job.model, reports, time.perf_counter() - started) | {"calibration": about}
-    for name in ("calibration", "model"):  # of a run that was killed before it said that it was done
-        shutil.rmtree(job.folder / name, ignore_errors=True)
-    given.save(job.folder / "calibration")
-    save_pruned(job.model, told, job.folder / "model")
-    compared = {name: one.compare(job.model.model) for name, one in references.items()}
-    perplexity = {name: (references[name].perplexity().estimate().value, pruned.estimate().value)
-                  for name, (_, pruned) in compared.items()}  # fmt: skip
+    with bench.pruned(Pruning(q.method, q.pattern), given) as pruned:
+        description = describe(pruned, bench.model) | {"calibration": given.about(spec)}
+        for name in ("calibration", "model"):  # of a run that was killed before it wrote that it was done
+            shutil.rmtree(job.folder / name, ignore_errors=True)
+        given.save(job.folder / "calibration")
+        save_pruned(bench.model, description, job.folder / "model")
+        compared = {name: one.compare(bench.model.model) for name, one in references.items()}
+    perplexity = {name: (references[name].perplexity().estimate().value, found.estimate().value)
+                  for name, (_, found) in compared.items()}  # fmt: skip
     divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
     return Result(winner, spec, divergence, perplexity, job.clock.spent())

@@ -81,8 +81,8 @@ def choose_command(
     from calprune.pattern import parse_pattern
     from calprune.report.charts import altair
     from calprune.report.files import write_html
+    from calprune.studies.bench import Knobs
     from calprune.studies.results import read
-    from calprune.studies.session import Knobs
 
     altair()  # so that what the page needs is missed before hours of work
     seconds = parse_budget(budget)

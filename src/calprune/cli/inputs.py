@@ -22,8 +22,7 @@ def open_data(
 
     made = make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, num_samples=num_samples,
                     max_seq_length=max_seq_length, seed=seed)  # fmt: skip
-    return made, {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
-                  "licences": sorted(set(made.licences.values()))}  # fmt: skip
+    return made, made.about(spec)
 
 
 def _open_statistics(spec: str, loaded: "Model") -> "tuple[Statistics, dict[str, Any]]":

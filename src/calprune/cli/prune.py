@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +65,6 @@ def prune_command(
     from calprune.base.store import refuse_occupied
     from calprune.base.values import choice
     from calprune.cli.inputs import open_data, read_counting
-    from calprune.cli.options import following
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.load import find_device, load
@@ -94,10 +92,8 @@ def prune_command(
         trained, _ = open_data(refine_on, loaded, num_samples, max_seq_length, seed, data_root)
         if isinstance(trained, Statistics):
             raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
-    started = time.perf_counter()
-    blocks = job.blocks(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-    reports = [r for block in following(blocks, loaded.model, "pruning") for r in block]
-    description = describe(job, loaded, reports, time.perf_counter() - started) | {"calibration": about}
+    done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
+    description = describe(done, loaded) | {"calibration": about}
     save_pruned(loaded, description, out)
     if as_json:
         print(json.dumps(description | {"out": str(out)}, indent=1))

@@ -31,9 +31,8 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
 
     Example: calprune study plan studies/quickstart.yaml
     """
-    from calprune.studies.estimate import estimate
     from calprune.studies.folder import Runs
-    from calprune.studies.plan import plan
+    from calprune.studies.plan import estimate, plan
     from calprune.studies.reading import parse_study, study_text
 
     made = plan(parse_study(study_text(study), study.name), data_root)
@@ -63,17 +62,17 @@ def run_command(
     device: opt.Device = "auto",
     batch_size: opt.BatchSize = None,
 ) -> None:
-    """Make what is missing of a study's results. What was interrupted goes on; a failed trial is tried again.
+    """Run a study's missing trials. What was interrupted goes on; a failed trial is tried again.
 
     Example: calprune study run studies/quickstart.yaml --runs runs/quick
     """
+    from calprune.studies.bench import Knobs
     from calprune.studies.folder import Runs
-    from calprune.studies.likeness import measure_similarity
     from calprune.studies.plan import plan
     from calprune.studies.reading import parse_study, study_text
+    from calprune.studies.results import status
     from calprune.studies.runner import begin
-    from calprune.studies.session import Knobs
-    from calprune.studies.status import status
+    from calprune.studies.similarity import measure_similarity
     from calprune.studies.tracking import find_tracker, send
 
     if workers < 1:
@@ -107,8 +106,7 @@ def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
     Example: calprune study status runs/quick
     """
     from calprune.studies.folder import Runs
-    from calprune.studies.results import read
-    from calprune.studies.status import best, status
+    from calprune.studies.results import read, status
 
     folder = Runs(runs)
     now, results = status(folder), read(runs)
@@ -117,7 +115,7 @@ def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
         print(json.dumps(dataclasses.asdict(now) | {"failures": failed}, indent=1))
         return
     print(f"{results.title}: {now}")
-    if (first := best(results)) is not None:
+    if (first := results.best()) is not None:
         print(f"best so far by {first.evaluation}: {_told(first)}")
     for failure in results.failed:
         print(f"failed: {failure.label}: {failure.error.splitlines()[-1]}")
@@ -169,7 +167,7 @@ def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL
     from rich.console import Console
     from rich.table import Table
 
-    from calprune.studies.query import query
+    from calprune.studies.results import query
 
     columns, rows = query(runs, sql)
     if as_json:
@@ -183,9 +181,8 @@ def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL
 
 def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[None]:
     """Run to the end and say on stderr what is done as it is."""
-    from calprune.studies.results import read
+    from calprune.studies.results import read, seconds_left, status
     from calprune.studies.runner import work, work_in_processes
-    from calprune.studies.status import best, seconds_left, status
 
     steps: Iterator
     if ray is not None:
@@ -200,7 +197,7 @@ def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[N
         now = status(folder)
         if (now.done, now.failed) != said:
             said = (now.done, now.failed)
-            left, first = seconds_left(folder, now.left), best(read(folder.path))
+            left, first = seconds_left(folder, now.left), read(folder.path).best()
             told = [str(now), *([f"about {_minutes(left)} left"] if left and now.left else [])]
             told += [f"best by {first.evaluation}: {_told(first)}"] if first else []
             print("; ".join(told), file=sys.stderr, flush=True)

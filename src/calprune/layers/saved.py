@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from calprune.base.checks import Count, checked
-from calprune.base.store import check_files, file_digests, read_json, whole_folder, write_json
+from calprune.base.store import DamagedError, check_files, file_digests, read_json, whole_folder, write_json
 from calprune.layers.blocks import Sequences
 from calprune.layers.collect import Counting
 from calprune.layers.gradients import walk_sums
@@ -91,7 +91,10 @@ class Statistics:
         if name in self.blocks:
             return self.blocks[name]
         assert self.folder is not None, "names() gave the names of the folder's files"
-        self.check(f"{name}.safetensors")
+        try:
+            self.check(f"{name}.safetensors")
+        except DamagedError as e:
+            raise StatsError(f"{e}; collect the statistics again") from None
         return _read_block(self.folder / f"{name}.safetensors", self.inputs[name], device)
 
     def check(self, *files: str) -> None:

@@ -31,7 +31,7 @@ from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.blocks import Block
 from calprune.layers.inputs import InputStats, Needs
-from calprune.methods.contract import Start, begin_from, check_above_0
+from calprune.methods.contract import Start, begin_from, check_above_0, exact_as_start, with_start
 from calprune.pattern import Pattern
 from calprune.refine.training import Refined, Training, refine_windows
 from calprune.refine.windows import Outputs, Windows, windows_of
@@ -49,7 +49,8 @@ class BlockReconstruction:
     seed: int = 0  # of the order of the batches
 
     tag: ClassVar[str] = "BlockReconstruction"
-    needs: ClassVar[Needs] = "moments"  # data in any case, to train on; and what the start reads
+    needs: ClassVar[Needs] = with_start("moments")  # data in any case, to train on
+    exact_count: ClassVar[bool] = exact_as_start()
     version: ClassVar[int] = 1
 
     def __post_init__(self):

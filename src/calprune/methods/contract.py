@@ -1,6 +1,8 @@
 """What a pruning method is, and what one that begins from another takes from it."""
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -55,7 +57,7 @@ Start = Any  # the type of a field that holds a Method: what reads options from 
 
 
 def begin_from(start: Start, method: Any) -> None:
-    """Call it in the `__post_init__` of a method that holds a `start`: it then reads what either reads.
+    """Check, in its `__post_init__`, a method that holds a `start`.
 
     Raises ConfigError where `start` is no method. A start is a method and not a name, so that its options are its own.
     """
@@ -69,6 +71,26 @@ def begin_from(start: Start, method: Any) -> None:
         own = getattr(start, "start", "wanda")
         raise ConfigError(f"{name} begins from one matrix, and {type(start).__name__} trains whole blocks, which a "
                           f"start never does: begin from its own start, {own}")  # fmt: skip
-    # of this object, and not of its class, for they depend on the start
-    object.__setattr__(method, "needs", max(type(method).needs, start.needs, key=LADDER.index))
-    object.__setattr__(method, "exact_count", getattr(start, "exact_count", True))
+    if not isinstance(inspect.getattr_static(method, "needs"), _WithStart):
+        own = type(method).needs
+        raise ConfigError(f'{name} reads what its start reads too: write needs: ClassVar[Needs] = with_start("{own}")')
+
+
+class _WithStart:
+    """A class attribute that is of the method and its start together, where there is an object with a start."""
+
+    def __init__(self, own: Any, name: str, together: Callable[[Any, Any], Any]) -> None:
+        self.own, self.name, self.together = own, name, together
+
+    def __get__(self, method: Any, cls: type) -> Any:
+        return self.own if method is None else self.together(self.own, getattr(method.start, self.name, self.own))
+
+
+def with_start(own: Needs) -> Any:
+    """The `needs` of a method that begins from another: the higher of its own and its start's."""
+    return _WithStart(own, "needs", lambda own, start: max(own, start, key=LADDER.index))
+
+
+def exact_as_start() -> Any:
+    """The `exact_count` of a method that zeroes as many weights as its start."""
+    return _WithStart(True, "exact_count", lambda own, start: start)

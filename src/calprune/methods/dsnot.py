@@ -26,7 +26,7 @@ from torch import Tensor
 
 from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs, StatsError
-from calprune.methods.contract import Start, begin_from, check_at_least_0
+from calprune.methods.contract import Start, begin_from, check_at_least_0, exact_as_start, with_start
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Pattern, masked
 
@@ -42,7 +42,8 @@ class DSnoT:
     linears: Literal["all", "attention"] = "all"  # which are refined; the others keep what the start keeps
 
     tag: ClassVar[str] = "DSnoT"
-    needs: ClassVar[Needs] = "moments"
+    needs: ClassVar[Needs] = with_start("moments")
+    exact_count: ClassVar[bool] = exact_as_start()
     version: ClassVar[int] = 1
 
     def __post_init__(self):

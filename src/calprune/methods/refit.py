@@ -20,7 +20,7 @@ from torch import Tensor
 
 from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs, StatsError
-from calprune.methods.contract import Start, begin_from, check_damping
+from calprune.methods.contract import Start, begin_from, check_damping, exact_as_start, with_start
 from calprune.pattern import Pattern, masked
 
 CACHE_BYTES, DEVICE_BYTES = 2**24, 2**30  # of the systems that are solved at once: on a CPU, elsewhere
@@ -32,7 +32,8 @@ class Refit:
     damping: float = 0.0  # fraction of the mean diagonal of H that is added to the diagonal
 
     tag: ClassVar[str] = "Refit"
-    needs: ClassVar[Needs] = "gram"
+    needs: ClassVar[Needs] = with_start("gram")
+    exact_count: ClassVar[bool] = exact_as_start()
     version: ClassVar[int] = 1
 
     def __post_init__(self):

@@ -18,7 +18,7 @@ from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.blocks import Block
 from calprune.layers.inputs import InputStats, Needs
-from calprune.methods.contract import Start, begin_from, check_above_0
+from calprune.methods.contract import Start, begin_from, check_above_0, exact_as_start, with_start
 from calprune.pattern import Pattern
 from calprune.refine.training import Refined, Training, refine_windows
 from calprune.refine.windows import Outputs, Windows, windows_of
@@ -33,7 +33,8 @@ class Regional:
     seed: int = 0  # of which sequences, and in which order
 
     tag: ClassVar[str] = "Regional"
-    needs: ClassVar[Needs] = "moments"  # data in any case, to train on; and what the start reads
+    needs: ClassVar[Needs] = with_start("moments")  # data in any case, to train on
+    exact_count: ClassVar[bool] = exact_as_start()
     version: ClassVar[int] = 1
     windows: ClassVar[Windows] = "block"
     cross_block: ClassVar[bool] = False

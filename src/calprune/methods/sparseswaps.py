@@ -21,7 +21,7 @@ from torch import Tensor
 from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
-from calprune.methods.contract import Start, begin_from
+from calprune.methods.contract import Start, begin_from, exact_as_start, with_start
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Pattern, masked
 
@@ -36,7 +36,8 @@ class SparseSwaps:
     swaps: int = 100  # of each row, at most
 
     tag: ClassVar[str] = "SparseSwaps"
-    needs: ClassVar[Needs] = "gram"
+    needs: ClassVar[Needs] = with_start("gram")
+    exact_count: ClassVar[bool] = exact_as_start()
     version: ClassVar[int] = 1
 
     def __post_init__(self):

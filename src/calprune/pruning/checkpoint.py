@@ -18,15 +18,15 @@ from calprune.base.values import plain
 from calprune.base.version import __version__
 from calprune.methods import METHODS
 from calprune.models.load import Model, save
-from calprune.pruning.job import Pruning
+from calprune.pruning.job import Pruned
 from calprune.pruning.permutation import PERMUTED
-from calprune.pruning.report import LinearReport
 
 REPORT = "calprune.json"
 
 
-def describe(job: Pruning, model: Model, reports: list[LinearReport], seconds: float) -> dict[str, Any]:
-    """What was asked and what came of it, ready for calprune.json. `model` is the pruned one."""
+def describe(done: Pruned, model: Model) -> dict[str, Any]:
+    """What was done and what came of it, ready for calprune.json. `model` is the pruned one."""
+    job, reports = done.job, done.reports
     pruned = sum(r.shape[0] * r.shape[1] for r in reports)
     errors = [r.relative_error for r in reports if r.relative_error is not None]
     parameters = list(model.model.parameters())  # tied ones once
@@ -43,7 +43,7 @@ def describe(job: Pruning, model: Model, reports: list[LinearReport], seconds: f
             "share_of_parameters_pruned": pruned / sum(p.numel() for p in parameters),
         },
         "relative_error": sum(errors) / len(errors) if errors else None,  # mean over linears
-        "seconds": seconds,
+        "seconds": done.seconds,
         "peak_bytes": peak_bytes(),
         "environment": environment(),
         "linears": [

@@ -6,7 +6,7 @@ seen, and can be compensated, later), or dense, in one pass instead of two; or t
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,6 +42,18 @@ class Pruned:
     job: "Pruning"
     reports: tuple[LinearReport, ...]  # a matrix each
     seconds: float
+
+    @property
+    def tokens(self) -> float | None:
+        """The most that any matrix's statistics are of; None: none were read."""
+        return max((report.tokens for report in self.reports if report.tokens is not None), default=None)
+
+    def as_needed(self) -> "Pruned":
+        """Without what only sums tell that the job did not ask for: the same whatever else was collected."""
+        if LADDER.index(self.job.needs) >= LADDER.index("gram"):
+            return self
+        bare = tuple(replace(report, relative_error=None, damping=None) for report in self.reports)
+        return replace(self, reports=bare)
 
 
 @options

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from calprune.base.values import UserError
-from calprune.report.names import NO_DATA, SETTING, is_control, oriented, own_text
+from calprune.report.names import SETTING, is_control, oriented, own_text
+from calprune.studies.axes import NO_DATA
 from calprune.studies.results import LOWER_IS_BETTER, Result
 from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_item, verdict
 from calprune.uncertainty.effect import Effect, effect_of_groups

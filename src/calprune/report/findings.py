@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from calprune.report.comparisons import Cell, comparisons_of
-from calprune.report.names import NO_DATA, in_order, oriented, setting_name, varying
+from calprune.report.names import in_order, oriented, setting_name, varying
+from calprune.studies.axes import NO_DATA
 from calprune.studies.results import LOWER_IS_BETTER, Result, Results
 from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, verdict
 

@@ -4,18 +4,18 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from calprune.studies.axes import AXES, NO_DATA, varying_axes
 from calprune.studies.results import LOWER_IS_BETTER, Result
 from calprune.uncertainty.estimate import Estimate
 
 METRICS = {"perplexity": "perplexity", "kl": "KL, nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
 UNITS = {"perplexity": "nats a token", "kl": "nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
-NO_DATA = "none"  # Result.calibration of a method that reads no data
 OWN = " †"  # after a source that is judged on its own text
 # all but the source and the draw
-SETTING = ("model", "method", "pattern", "allocation", "propagate", "token_weights", "permute", "num_samples")
+SETTING = tuple(name for name in AXES if name != "calibration")
 FINE = 2.5
 CONTROLS = frozenset({"ellipses", "random_characters", "random_tokens"})  # of the catalogue's kind "control"
-OF_DATA = ("propagate", "token_weights", "num_samples")
+OF_DATA = tuple(name for name in SETTING if AXES[name].of_data)
 
 
 def sparsity_of(pattern: str) -> float:
@@ -33,25 +33,12 @@ def in_order(patterns: Iterable[str]) -> list[str]:
 
 def varying(rows: Sequence[Result]) -> tuple[str, ...]:
     """The fields of a setting in which these rows differ: the others need no place in a name."""
-    return tuple(field for field in SETTING if len({getattr(row, field) for row in rows if _has(row, field)}) > 1)
-
-
-def _has(row: Result, field: str) -> bool:
-    return row.calibration != NO_DATA or field not in OF_DATA  # no data has no amount, no propagation and no weights
+    return varying_axes(row.axes for row in rows)
 
 
 def setting_name(row: Result, fields: Iterable[str]) -> str:
     """The setting of a row in the words of these fields: "wanda 60%", "sparsegpt owl 2:4 on 128 sequences"."""
-    said = [str(getattr(row, field)) for field in ("model", "method", "allocation", "pattern") if field in fields]
-    if "propagate" in fields and row.calibration != NO_DATA:
-        said.append(f"{row.propagate} propagation")
-    if "token_weights" in fields and row.calibration != NO_DATA:
-        said.append(f"{row.token_weights} token weights")
-    if "permute" in fields and row.permute != "none":
-        said.append(f"permuted by {row.permute}")
-    if "num_samples" in fields and row.num_samples is not None:
-        said.append(f"on {row.num_samples:,} sequences")
-    return " ".join(said)
+    return row.axes.words(set(fields) & set(SETTING))
 
 
 def own_text(row: Result) -> bool:

@@ -9,7 +9,8 @@ from calprune.report.capabilities import columns, retained
 from calprune.report.charts import MOST_LINES, Axis, Chart, Point, curve, dots, heat, heat_width, needs_log, scatter
 from calprune.report.comparisons import Cell, Comparison
 from calprune.report.findings import Findings
-from calprune.report.names import METRICS, NO_DATA, OWN, in_order, number, sparsity_of, with_interval
+from calprune.report.names import METRICS, OWN, in_order, number, sparsity_of, with_interval
+from calprune.studies.axes import NO_DATA
 from calprune.studies.results import LOWER_IS_BETTER, Result
 from calprune.uncertainty.estimate import Estimate
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from calprune.report.findings import Findings
-from calprune.report.names import NO_DATA, in_order, is_control, listed
+from calprune.report.names import in_order, is_control, listed
+from calprune.studies.axes import NO_DATA
 from calprune.uncertainty.retention import AT_FEW_DRAWS
 
 BLOCKS = ("command", "commands")  # of what a study tells of itself: lines to copy

@@ -11,52 +11,45 @@ evaluation may be written without its options. Kinds of claims, each a dataclass
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
-from calprune.base.values import identity
+from calprune.base.values import ConfigError, did_you_mean, identity, read, tag_of
+from calprune.studies.axes import AXES
 
-Field = Literal["model", "calibration", "method", "pattern", "allocation", "propagate", "token_weights", "permute",
-                "num_samples", "evaluation"]  # fmt: skip
-
-FIELDS: tuple[Field, ...] = get_args(Field)
-
-Setting = Mapping[Field, str]  # what a result has in each of these
+FIELDS = (*AXES, "evaluation")  # of a result, by which a claim selects it
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Results by what they have; a field that is empty takes all."""
+class Where:
+    """Results by what they have; a field that is not named takes all."""
 
     tag: ClassVar[str] = "Selection"
 
-    model: tuple[str, ...] = ()
-    calibration: tuple[str, ...] = ()  # the label of the set's recipe
-    method: tuple[str, ...] = ()
-    pattern: tuple[str, ...] = ()
-    allocation: tuple[str, ...] = ()
-    propagate: tuple[str, ...] = ()
-    token_weights: tuple[str, ...] = ()
-    permute: tuple[str, ...] = ()
-    num_samples: tuple[str, ...] = ()
-    evaluation: tuple[str, ...] = ()
+    wanted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def takes(self, setting: Setting) -> bool:
-        """Whether it is one of these."""
-        wanted = ((name, getattr(self, name)) for name in FIELDS)
-        return all(any(matches(name, setting[name], one) for one in values) for name, values in wanted if values)
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        return self.wanted.get(name, ())
 
-    def but(self, other: "Selection") -> "Selection":
+    def takes(self, setting: Mapping[str, str]) -> bool:
+        """Whether a result with these fields is one of these."""
+        return all(any(matches(name, setting[name], one) for one in at) for name, at in self.wanted.items() if at)
+
+    def but(self, other: "Where") -> "Where":
         """The same with what another names in place of its own."""
-        return dataclasses.replace(self, **{name: at for name in FIELDS if (at := getattr(other, name))})
+        return Where({**self.wanted, **{name: at for name, at in other.wanted.items() if at}})
 
     def __str__(self) -> str:
-        named = ((name.replace("num_samples", "sequences"), getattr(self, name)) for name in FIELDS)
+        named = ((name.replace("num_samples", "sequences"), self[name]) for name in FIELDS)
         return "; ".join(f"{name} {', '.join(values)}" for name, values in named if values) or "all"
 
+    def plain(self) -> dict[str, Any]:
+        """What it is in a claim's identity."""
+        return {"type": self.tag} | {name: list(at) for name, at in self.wanted.items() if at}
 
-def matches(name: Field, value: str, wanted: str) -> bool:
+
+def matches(name: str, value: str, wanted: str) -> bool:
     """Whether a field's value is what is wanted; of "kl(c4, tokens=4096)" "kl(c4)" and "kl(*)" are too."""
     return fits(value, wanted) or (name == "evaluation" and fits(_short(value), wanted))
 
@@ -70,7 +63,7 @@ def _short(evaluation: str) -> str:
     return re.sub(r",?\s*\w+=[^,()]+", "", evaluation).replace("()", "")
 
 
-Sides = dict[str, Selection]  # by their place in the claim
+Sides = dict[str, Where]  # by their place in the claim
 
 
 @dataclass(frozen=True)
@@ -79,10 +72,10 @@ class Better:
 
     tag: ClassVar[str] = "Better"
 
-    first: Selection
-    than: tuple[Selection, ...]
+    first: Where
+    than: tuple[Where, ...]
     by: float = 0.0
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
         others = {f"than.{i}": self.where.but(one) for i, one in enumerate(self.than)}
@@ -95,10 +88,10 @@ class Alike:
 
     tag: ClassVar[str] = "Alike"
 
-    first: Selection
-    than: Selection
+    first: Where
+    than: Where
     margin: float
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
         return {"first": self.where.but(self.first), "than": self.where.but(self.than)}
@@ -112,10 +105,10 @@ class Best:
 
     calibration: str
     of: tuple[str, ...]
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
-        return {one: self.where.but(Selection(calibration=(one,))) for one in (self.calibration, *self.of)}
+        return {one: self.where.but(Where({"calibration": (one,)})) for one in (self.calibration, *self.of)}
 
 
 @dataclass(frozen=True)
@@ -132,10 +125,10 @@ class Order:
     tag: ClassVar[str] = "Order"
 
     calibrations: tuple[str, ...]
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
-        return {one: self.where.but(Selection(calibration=(one,))) for one in self.calibrations}
+        return {one: self.where.but(Where({"calibration": (one,)})) for one in self.calibrations}
 
 
 @dataclass(frozen=True)
@@ -145,7 +138,7 @@ class SourcesDiffer:
     tag: ClassVar[str] = "SourcesDiffer"
 
     by: float = 0.0
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
         return {"where": self.where}
@@ -158,7 +151,7 @@ class SourcesAlike:
     tag: ClassVar[str] = "SourcesAlike"
 
     margin: float
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
         return {"where": self.where}
@@ -170,10 +163,10 @@ class SourcesDifferMore:
 
     tag: ClassVar[str] = "SourcesDifferMore"
 
-    first: Selection
-    than: Selection
+    first: Where
+    than: Where
     measure: Literal["sd", "share"] = "sd"  # in the result's unit, or of the variance between sources and draws (ω²)
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
         return {"first": self.where.but(self.first), "than": self.where.but(self.than)}
@@ -185,9 +178,9 @@ class DrawsDifferMore:
 
     tag: ClassVar[str] = "DrawsDifferMore"
 
-    first: Selection
-    than: Selection
-    where: Selection = Selection()
+    first: Where
+    than: Where
+    where: Where = Where()
 
     def sides(self) -> Sides:
         return {"first": self.where.but(self.first), "than": self.where.but(self.than)}
@@ -199,7 +192,7 @@ class DrawsDifferLessWithAmount:
 
     tag: ClassVar[str] = "DrawsDifferLessWithAmount"
 
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
         return {"where": self.where}
@@ -213,7 +206,7 @@ class GoesWith:
 
     measure: str  # as the page calls it: "Jaccard of 3-grams to fineweb_edu"; `*` for any letters
     sign: Literal["better", "worse"] = "better"
-    where: Selection = Selection()
+    where: Where = Where()
 
     def sides(self) -> Sides:
         return {"where": self.where}
@@ -263,4 +256,73 @@ class Claim:
     @property
     def id(self) -> str:
         """Changes with what is judged, not with its words."""
-        return identity(self.test)
+        given = [(f, getattr(self.test, f.name)) for f in dataclasses.fields(self.test)]
+        named = {f.name: _plain(value) for f, value in given if value != f.default}
+        return identity({"type": tag_of(type(self.test))} | named)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(map(_plain, value))
+    return value.plain() if isinstance(value, Where) else value
+
+
+EXPECTED = ", ".join(KINDS)
+
+
+def read_claims(data: Any, where: str) -> tuple[Claim, ...]:
+    """The claims of a study's YAML. Raises ConfigError that names the place of a mistake."""
+    if not isinstance(data, (list, tuple)):
+        raise ConfigError(
+            f"{where}: claims: expected a list of mappings with says, paper and one of {', '.join(KINDS)}"
+        )
+    return tuple(_read_claim(one, f"{where}: claims.{i}") for i, one in enumerate(data))
+
+
+def _read_claim(data: Any, where: str) -> Claim:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected a mapping with says, paper and one of {EXPECTED}; got {data!r}")
+    known = ["says", "paper", *KINDS]
+    if unknown := [key for key in data if key not in known]:
+        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}")
+    kinds = [key for key in data if key in KINDS]
+    if len(kinds) != 1 or not data.get("says"):
+        raise ConfigError(f"{where}: expected says and one of {EXPECTED}; got {', '.join(map(str, data))}")
+    kind, paper = kinds[0], data.get("paper") or ""
+    asked = {"why": data[kind]} if kind == "not_measured" else data[kind]
+    return Claim(str(data["says"]), _read_test(KINDS[kind], asked, f"{where}: {kind}"), str(paper))
+
+
+def _read_test(cls: type, data: Any, where: str) -> Test:
+    if isinstance(data, Mapping):
+        data = dict(data)
+        for one in dataclasses.fields(cls):
+            if one.name in data and one.type is Where:
+                data[one.name] = _where(data[one.name], f"{where}: {one.name}")
+            elif one.name in data and one.type == tuple[Where, ...]:
+                several = data[one.name] if isinstance(data[one.name], list) else [data[one.name]]
+                data[one.name] = [_where(each, f"{where}: {one.name}") for each in several]
+    return read(cls, data, where)
+
+
+def _where(data: Any, where: str) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected a mapping of {', '.join(FIELDS)}; got {data!r}")
+    if unknown := [key for key in data if key not in FIELDS]:
+        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), FIELDS)}")
+    wanted = {key: [str(one) for one in (at if isinstance(at, list) else [at])] for key, at in data.items()}
+    return {"wanted": wanted}
+
+
+def check_claims(claims: Iterable[Claim], settings: Sequence[Mapping[str, str]], where: str) -> None:
+    """Raise ConfigError for a claim about what no trial of the study has."""
+    for i, claim in enumerate(claims):
+        for side, selection in claim.test.sides().items():
+            at = f"{where}: claims.{i}: {side}"
+            for name, values in selection.wanted.items():
+                known = dict.fromkeys(setting[name] for setting in settings)
+                for value in values:
+                    if not any(matches(name, one, value) for one in known):
+                        raise ConfigError(f"{at}: no {name} of this study is {value!r}{did_you_mean(value, known)}")
+            if not any(map(selection.takes, settings)):
+                raise ConfigError(f"{at}: this study has no trial that is {selection}")

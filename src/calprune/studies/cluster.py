@@ -12,10 +12,9 @@ from typing import Any
 from calprune.base.store import sweep
 from calprune.base.values import UserError
 from calprune.layers.inputs import Needs
+from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.runner import Queue, attempt
-from calprune.studies.session import Knobs, Session
-from calprune.studies.trial import read_trial
+from calprune.studies.runner import Queue, Session, attempt
 
 TRIES = 3  # of a task whose worker died
 
@@ -23,7 +22,7 @@ _sessions: dict[tuple, Session] = {}  # of this worker process: Ray gives a proc
 
 
 def work_on_ray(runs: Runs, knobs: Knobs, address: str) -> Iterator[None]:
-    """Do what is missing; yields as trials end. `address`: "local" starts Ray here, "auto" joins a cluster, or where
+    """Run the missing trials; yields as they end. `address`: "local" starts Ray here, "auto" joins a cluster, or where
     one is. Raises UserError when Ray is not installed or not to be reached."""
     ray = _connect(address)
     try:
@@ -75,8 +74,8 @@ def _drive(ray: Any, runs: Runs, knobs: Knobs) -> Iterator[None]:
 def _do(folder: str, knobs: Knobs, trial: str, needs: Needs) -> None:
     """One task: one trial, in a process that keeps its model and sums for the next."""
     runs = Runs(Path(folder))
-    key = (folder, tuple(runs.plan()["evaluations"]))
+    key = (folder, tuple(runs.plan().evaluations))
     if key not in _sessions:
         _sessions.clear()
         _sessions[key] = Session(runs, Queue(runs, knobs).evaluations, knobs)
-    attempt(_sessions[key], read_trial(runs.asked(trial), trial), needs)
+    attempt(_sessions[key], runs.record(trial), needs)

@@ -9,7 +9,7 @@
     trials/<trial id>/         trial.json (what was asked) · environment.json · prune.json · eval/<evaluation id>.json
                                claim (while someone works on it) · error.txt (the last failure; gone after a success)
 
-A name is the hash of what was asked, a file is whole or absent, and its presence means done. A claim is a lock that the
+A name is the hash of what is asked, a file is whole or absent, and its presence means done. A claim is a lock that the
 kernel gives back when its holder ends, however it ends: so a killed runner leaves nothing to tidy up, and two runners
 never do a trial twice. On a shared file system locks must reach across machines (NFS 4 and Lustre's `flock` do).
 """
@@ -21,10 +21,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from calprune.base.store import DiskError, is_free, read_json, write_json, write_whole
 from calprune.base.values import UserError
+from calprune.studies.records import PlanRecord, read_plan
+from calprune.studies.trial import Trial, read_model_id, read_trial
 
 FORMAT = "calprune 1"
 
@@ -41,10 +42,10 @@ class Runs:
         if not (self.path / "FORMAT").is_file():
             write_whole(self.path / "FORMAT", FORMAT + "\n")
 
-    def give(self, study: str, plan: dict[str, Any]) -> None:
-        """Say which study the folder now holds. Results of trials that another one had stay."""
+    def give(self, study: str, plan: PlanRecord) -> None:
+        """Write which study the folder now holds. Results of trials that another one had stay."""
         write_whole(self.path / "study.yaml", study)
-        write_json(self.path / "plan.json", {"format": 1} | plan)
+        plan.write(self.path / "plan.json")
 
     def check(self, new: bool = False) -> None:
         """Raise UserError unless this is a folder of results that this calprune reads; `new`: or can become one."""
@@ -58,11 +59,10 @@ class Runs:
         elif not is_free(self.path):
             raise UserError(f"{self.path} holds something else; name a folder that is absent, empty or a study's")
 
-    def plan(self) -> dict[str, Any]:
-        """What plan.json says: title, question, trials (ids in order), evaluations (as asked, by id), ..."""
+    def plan(self) -> PlanRecord:
+        """What the folder's study means."""
         self.check()
-        found = read_json(self.path / "plan.json", "a study's plan")
-        return found | {"evaluations": {one["id"]: one["asked"] for one in found["evaluations"]}}
+        return read_plan(self.path / "plan.json")
 
     def trial(self, trial: str) -> Path:
         return self.path / "trials" / trial
@@ -76,15 +76,15 @@ class Runs:
     def similarity(self, name: str) -> Path:
         return self.path / "similarity" / f"{name}.json"
 
-    def asked(self, trial: str) -> dict[str, Any]:
-        """What trial.json says."""
-        return read_json(self.trial(trial) / "trial.json", "a trial")
+    def record(self, trial: str) -> Trial:
+        """What trial.json holds."""
+        return read_trial(read_json(self.trial(trial) / "trial.json", "a trial"), f"trials/{trial}/trial.json")
 
-    def ask(self, trial: str, asked: dict[str, Any]) -> None:
+    def ask(self, trial: Trial) -> None:
         """Write trial.json, where it is not there yet."""
-        path = self.trial(trial) / "trial.json"
+        path = self.trial(trial.id) / "trial.json"
         if not path.is_file():
-            write_json(path, {"format": 1} | asked)
+            write_json(path, {"format": 1} | trial.to_json())
 
     def whole(self, trial: str, evaluations: list[str]) -> bool:
         """Whether the trial is done."""
@@ -92,7 +92,7 @@ class Runs:
 
     def missing(self, trial: str, evaluations: list[str]) -> list[str]:
         """The evaluations that this trial lacks, or of which the dense model's result is lacking."""
-        model = self.asked(trial)["model"]["id"]
+        model = read_model_id(read_json(self.trial(trial) / "trial.json", "a trial"))
         return [one for one in evaluations
                 if not (self.result(trial, one).is_file() and self.dense(model, one).is_file())]  # fmt: skip
 

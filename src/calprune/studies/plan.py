@@ -3,20 +3,32 @@
 No weights are loaded: a model's outline has its config and tokenizer, and weights that take no memory.
 """
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from calprune.base.values import UserError, plain
+from calprune.base.values import identity as hash_of
+from calprune.calibration.build import identify
+from calprune.calibration.recipe import Recipe
 from calprune.calibration.set import tokenizer_hash
-from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
+from calprune.evaluation.evaluation import EVALUATIONS, Evaluation, OnText, check_evaluation, evaluation_id
+from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, find_folder, identity, load_tokenizer, quiet_transformers, read_config
+from calprune.refine import Refinement
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
-from calprune.studies.likeness import similarity_ids
-from calprune.studies.trial import Trial, group_of, trial_of
+from calprune.studies.records import PlanRecord
+from calprune.studies.trial import Trial
+
+REST = 1.6  # of what a forward pass takes beside its products, measured on the demo model (LOG.md)
+
+TASK_TOKENS = 100  # of an item of a task, its choices together: a guess
 
 
 @dataclass(frozen=True)
@@ -28,41 +40,59 @@ class Plan:
     evaluations: dict[str, str]  # id -> as written
     sizes: dict[str, int]  # parameters of each model
 
-    def written(self) -> dict[str, Any]:
-        """Plain data for plan.json."""
-        return {
-            "title": self.study.title,
-            "question": self.study.question,
-            "trials": [trial.id for trial in self.trials],
-            "evaluations": [{"id": name, "asked": asked} for name, asked in self.evaluations.items()],
-            "similarity": similarity_ids(self),
-        }
+    def record(self) -> PlanRecord:
+        return PlanRecord(self.study.title, self.study.question, tuple(trial.id for trial in self.trials),
+                          self.evaluations, tuple(self.similarity))  # fmt: skip
 
     def ask(self, runs: Runs, study_text: str) -> None:
-        """Write what is asked into the folder, plan.json last."""
+        """Write what is to be done into the folder, plan.json last."""
         runs.create()
         for trial in self.trials:
-            runs.ask(trial.id, trial.written())
-        runs.give(study_text, self.written())
+            runs.ask(trial)
+        runs.give(study_text, self.record())
+
+    @property
+    def likeness(self) -> Similarity:
+        """How likeness to the references is measured: as usual, with windows no longer than the sets' sequences, which
+        the model can read."""
+        usual = Similarity()
+        return replace(usual, window=min(usual.window, *(grid.max_seq_length for grid in self.study.grids)))
+
+    @property
+    def similarity(self) -> dict[str, str]:
+        """The names of the files that `similarity.measure_similarity` makes, with the reference of each."""
+        sets = sorted({(trial.calibration, trial.set_id) for trial in self.trials if trial.set_id})
+        about = [plain(self.likeness), self.trials[0].model_id, sets]
+        return {hash_of([reference, *about]): reference for reference in self.study.similarity}
 
 
 def plan(study: Study, data_root: Path | None) -> Plan:
     """Look at the study's models and files. Raises UserError where one cannot be found."""
     outlines: dict[str, tuple[Model, str]] = {}
     trials: dict[str, Trial] = {}
-    for cell in study.cells():
-        if cell.model not in outlines:
-            model = outline(cell.model)
-            outlines[cell.model] = (model, tokenizer_hash(model.tokenizer))
-        trial = trial_of(cell, *outlines[cell.model], data_root)
+    for draft in study.trials():
+        if draft.model not in outlines:
+            model = outline(draft.model)
+            outlines[draft.model] = (model, tokenizer_hash(model.tokenizer))
+        trial = _identified(draft, *outlines[draft.model], data_root)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:
         check_evaluation(evaluation, next(iter(outlines.values()))[0].tokenizer, data_root)
-    first = {group_of(trial): i for i, trial in reversed(list(enumerate(trials.values())))}
-    together = sorted(trials.values(), key=lambda trial: first[group_of(trial)])  # else as the study has them
+    first = {trial.group: i for i, trial in reversed(list(enumerate(trials.values())))}
+    together = sorted(trials.values(), key=lambda trial: first[trial.group])  # else as the study has them
     evaluations = {evaluation_id(one, data_root): EVALUATIONS.write(one) for one in study.evaluations}
     sizes = {name: sum(p.numel() for p in model.model.parameters()) for name, (model, _) in outlines.items()}
     return Plan(study, tuple(together), evaluations, sizes)
+
+
+def _identified(trial: Trial, model: Model, tokenizer: str, data_root: Path | None) -> Trial:
+    """The trial with the names of its model (its outline suffices, and its tokenizer's hash) and sets."""
+    try:
+        set_id, refine_id = (identify(recipe, tokenizer, data_root=data_root, model=model) if recipe else None
+                             for recipe in (trial.recipe, trial.refine_on))  # fmt: skip
+    except UserError as e:
+        raise type(e)(f"calibration {trial.label}: {e}") from None
+    return replace(trial, model_id=model.id, set_id=set_id, refine_id=refine_id)
 
 
 def outline(name: str) -> Model:
@@ -74,3 +104,50 @@ def outline(name: str) -> Model:
         if (folder / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder)
     return Model(model, tokenizer, name, identity(name))
+
+
+def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:
+    """Seconds that trials may take here, roughly: their products, counted, by the speed that this machine has for one
+    now. Forward passes of the sets and of the texts judged on, with the pass for each set shared, and the training of
+    blocks. What methods solve, and text that a model writes, is not in it. `sizes`: the parameters of each model."""
+    texts = {one.text if isinstance(one, OnText) else one: _tokens(one) for one in evaluations}  # a text is read once
+    judged = sum(texts.values())
+    operations = math.fsum(2.0 * sizes[trial.model] * judged for trial in trials)
+    collected = {(t.model, t.set_id): t for t in trials if t.recipe}
+    alone = [t for t in trials if t.recipe and not t.shares_sums]
+    for trial in [*collected.values(), *alone, *alone]:
+        assert trial.recipe is not None
+        operations += 2.0 * sizes[trial.model] * _length(trial.recipe)
+    operations += math.fsum(2.0 * sizes[trial.model] * _trained(trial) for trial in trials)
+    return REST * operations / _speed()
+
+
+def _tokens(one: Evaluation) -> int:
+    if isinstance(one, OnText):
+        return one.tokens
+    return (getattr(one, "examples", None) or 1000) * TASK_TOKENS
+
+
+def _length(recipe: Recipe) -> int:
+    return recipe.num_samples * recipe.max_seq_length
+
+
+def _trained(trial: Trial) -> float:
+    """Tokens that go through blocks while they are refined: an epoch has a forward and a backward pass, worth two, and
+    one to see the error; blocks that are refined in pairs are trained twice. Targets take another."""
+    recipe, method = trial.refine_on or trial.recipe, trial.job.method
+    if recipe is None or not isinstance(method, Refinement):
+        return 0.0
+    epochs = getattr(method, "epochs", 1)  # others than block_reconstruction take few batches
+    return _length(recipe) * (1 + 4.0 * epochs * (2 if method.cross_block else 1))
+
+
+def _speed() -> float:
+    """Operations a second of a product as a block has it."""
+    a, b = torch.ones(1024, 1024), torch.ones(1024, 1024)
+    a @ b
+    started, n = time.perf_counter(), 0
+    while time.perf_counter() - started < 0.3:
+        a @ b
+        n += 1
+    return n * 2.0 * 1024**3 / (time.perf_counter() - started)

@@ -15,33 +15,27 @@ grids:                              # optional: several grids, each the fields a
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from calprune.allocation import parse_allocation
 from calprune.base.values import ConfigError, UserError, did_you_mean, read
 from calprune.calibration.build import check_part
 from calprune.calibration.set import is_set
 from calprune.evaluation.evaluation import parse_evaluation
-from calprune.layers.attention import parse_token_weights
-from calprune.methods import parse_method
-from calprune.pattern import parse_pattern
-from calprune.pruning.permutation import parse_permute
 from calprune.refine import Refinement
-from calprune.studies.claims_reading import check_claims, read_claims
-from calprune.studies.grid import RECIPE_OPTIONS, Calibration, Grid, Study, Variant, reads_data
+from calprune.studies.axes import AXES, NO_DATA, read_values, reads_data
+from calprune.studies.claims import check_claims, read_claims
+from calprune.studies.grid import RECIPE_OPTIONS, Calibration, Grid, Study, Variant
 
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "methods": parse_method,
-    "patterns": parse_pattern,
-    "allocations": parse_allocation,
-    "token_weights": parse_token_weights,
-    "permute": parse_permute,
-}
+OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims")
+
+OPTIONS = tuple(f.name for f in dataclasses.fields(Grid) if f.name not in ("axes", "calibrations"))
+
+OF_GRID = tuple(dict.fromkeys([*(axis.key for axis in AXES.values()), *OPTIONS]))
 
 
 def study_text(path: Path) -> str:
@@ -58,16 +52,13 @@ def parse_study(text: str, where: str) -> Study:
         data = yaml.load(text, _Strict)
     except yaml.YAMLError as e:
         raise ConfigError(f"{where}: {' '.join(str(e).split())}") from None
-    of_grid = [f.name for f in dataclasses.fields(Grid)]
-    of_study = ["title", "question", "evaluations", "similarity", "grids", "claims"]
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: expected a mapping with title, models, calibrations, methods, patterns, "
                           f"evaluations, ...; got {type(data).__name__}")  # fmt: skip
-    if unknown := [key for key in data if key not in of_grid + of_study]:
-        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), of_grid + of_study)}")
+    _check_known(data, OF_GRID + OF_STUDY, where)
     if missing := [key for key in ("title", "evaluations") if not data.get(key)]:
         raise ConfigError(f"{where}: {missing[0]} is missing")
-    shared = {key: value for key, value in data.items() if key in of_grid}
+    shared = {key: value for key, value in data.items() if key in OF_GRID}
     written = data.get("grids", [{}])
     if not isinstance(written, list) or not all(isinstance(one, Mapping) for one in written) or not written:
         raise ConfigError(f"{where}: grids: expected a list of mappings, each with what it changes (see studies/)")
@@ -91,38 +82,52 @@ def parse_study(text: str, where: str) -> Study:
 def _check_told_apart(study: Study, where: str) -> None:
     """Raise ConfigError for two trials whose results would be taken for draws of one setting."""
     seen = set()
-    for cell in study.cells():
-        key = (*cell.setting.values(), cell.recipe.seed if cell.recipe else None)
+    for trial in study.trials():
+        key = (*trial.setting.values(), trial.draw)
         if key in seen:
-            mend = "give the calibration another label in one" if cell.recipe else "leave the method out of one"
-            raise ConfigError(f"{where}: grids: two of them have {cell.label!r}, and not the same trial: {mend}")
+            mend = "give the calibration another label in one" if trial.recipe else "leave the method out of one"
+            raise ConfigError(f"{where}: grids: two of them have {trial.label!r}, and not the same trial: {mend}")
         seen.add(key)
 
 
 def _read_grid(data: dict[str, Any], where: str) -> Grid:
-    lists = [f.name for f in dataclasses.fields(Grid) if "tuple" in str(f.type)]
-    data = {key: _several(value) if key in lists else value for key, value in data.items()}
-    written = {key: list(enumerate(data.pop(key, []))) for key in ("calibrations", "variants")}
-    calibrations = tuple(_read_calibration(one, f"{where}: calibrations.{i}") for i, one in written["calibrations"])
-    variants = tuple(_read_variant(one, f"{where}: variants.{i}") for i, one in written["variants"])
-    for key, parse in PARSERS.items():
-        data[key] = [str(one) for one in data.get(key, getattr(Grid, key, ()))]  # the default, where there is one
-        for i, one in enumerate(data[key]):
-            with _at(f"{where}: {key}.{i}"):
-                parse(one)
-    grid = dataclasses.replace(read(Grid, data, where), calibrations=calibrations, variants=variants or (Variant(),))
+    _check_known(data, OF_GRID, where)
+    axes = {name: _values(data, name, where) for name in AXES if name != "calibration"}
+    several = [f.name for f in dataclasses.fields(Grid) if "tuple" in str(f.type)]
+    options = {key: _several(data[key]) if key in several else data[key] for key in OPTIONS if key in data}
+    variants = tuple(_read_variant(one, f"{where}: variants.{i}") for i, one in enumerate(options.pop("variants", [])))
+    calibrations = tuple(_read_calibration(one, f"{where}: calibrations.{i}")
+                         for i, one in enumerate(_several(data.get("calibrations", []))))  # fmt: skip
+    grid = read(Grid, options | {"axes": axes}, where)
+    grid = dataclasses.replace(grid, calibrations=calibrations, variants=variants or (Variant(),))
     with _at(f"{where}: calibrations"):
         sets = grid.sets()
     labels = [one.label for one in sets]
     if twice := [label for i, label in enumerate(labels) if label in labels[:i]]:
         raise ConfigError(f"{where}: two calibrations are called {twice[0]!r}: give one another label")
+    if NO_DATA in labels:
+        raise ConfigError(f"{where}: {NO_DATA!r} is what a method that reads no data has: give another label")
     for one in sets:  # so that a mistake shows before a model is looked at
         with _at(f"{where}: calibrations: {one.label}"):
             _check_sets(one, grid)
-    if not calibrations and any(reads_data(parse_method(m), parse_allocation(a))
-                                for m in grid.methods for a in grid.allocations):  # fmt: skip
-        raise ConfigError(f"{where}: calibrations is missing, and {', '.join(grid.methods)} read calibration data")
+    if not calibrations and any(reads_data({"method": m, "allocation": a})
+                                for m in axes["method"] for a in axes["allocation"]):  # fmt: skip
+        methods = ", ".join(axes["method"])
+        raise ConfigError(f"{where}: calibrations is missing, and {methods} read calibration data")
     return grid
+
+
+def _values(data: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
+    """What a study writes for an axis, or else its usual value."""
+    axis = AXES[name]
+    if axis.key not in data and not axis.usual:
+        raise ConfigError(f"{where}: {axis.key} is missing")
+    return read_values(axis, data.get(axis.key, axis.usual), where)
+
+
+def _check_known(data: Mapping, known: Iterable[str], where: str) -> None:
+    if unknown := [key for key in data if key not in known]:
+        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}")
 
 
 def _check_sets(calibration: Calibration, grid: Grid) -> None:
@@ -130,7 +135,8 @@ def _check_sets(calibration: Calibration, grid: Grid) -> None:
     for one in (calibration, calibration.refine_on):
         for part in one.recipe(grid.num_samples[0], grid.max_seq_length, 0).parts if one else ():
             check_part(part)
-    idle = [name for name in grid.methods if not isinstance(parse_method(name), Refinement)]
+    parse = AXES["method"].parse
+    idle = [name for name in grid.axes["method"] if not isinstance(parse(name), Refinement)]
     if calibration.refine_on and idle:
         raise ConfigError(f"{idle[0]} refines no block, so it trains on nothing: leave refine_on out, or put it into a "
                           "grid of its own")  # fmt: skip
@@ -165,9 +171,7 @@ def _read_calibration(entry: Any, where: str, sized: bool = False) -> Calibratio
 
 def _recipe_options(entry: Mapping, beside: list[str], where: str, more: Iterable[str] = ()) -> dict[str, Any]:
     """The options of a recipe that a mapping has, beside its own keys."""
-    known = [*beside, *RECIPE_OPTIONS, *more]
-    if unknown := [key for key in entry if key not in known]:
-        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}")
+    _check_known(entry, [*beside, *RECIPE_OPTIONS, *more], where)
     return {key: value for key, value in entry.items() if key not in beside}
 
 

@@ -1,36 +1,34 @@
-"""What a study found, as plain rows: all that statistics, pages and queries read. No torch is imported here."""
+"""What a study found, as plain rows: all that statistics, pages and queries read; and how far it is. No torch is
+imported here."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from calprune.base.store import read_json
-from calprune.studies.account import Done, account
-from calprune.studies.claims import FIELDS, Claim, Field, Setting
-from calprune.studies.claims_reading import read_claims
+from calprune.base.values import UserError
+from calprune.studies.axes import AXES, Setting
+from calprune.studies.claims import Claim, read_claims
 from calprune.studies.folder import Runs
-
-Metric = Literal["perplexity", "kl", "accuracy", "exact_match"]
+from calprune.studies.records import Metric, PlanRecord, PruneRecord, read_evaluation, read_pruned
+from calprune.studies.trial import Trial
 
 LOWER_IS_BETTER: frozenset[str] = frozenset({"perplexity", "kl"})
+
+SHARED = ("load", "build", "collect", "dense")  # seconds that trials share: of a model, a set, its sums, the references
 
 
 @dataclass(frozen=True)
 class Result:
-    """One evaluation of one trial."""
+    """One evaluation of one trial. Each axis is an attribute too: `row.method`, `row.pattern`, ..."""
 
     trial: str  # its id
-    model: str
-    calibration: str  # the label of the set's recipe, without draw and amount; "none": the method reads no data
-    method: str
-    pattern: str
-    allocation: str
-    propagate: str
-    num_samples: int | None  # sequences of the calibration set; None: no data
+    axes: Setting  # axis -> its value as the study writes it
     tokens: int | None  # of the set that count in the statistics
     draw: int | None  # its seed; None: no data
     evaluation: str  # as the study writes it: "perplexity(wikitext2)", "boolq(examples=200)"
@@ -41,26 +39,39 @@ class Result:
     dense: float  # the dense model's value
     dense_items: tuple[float, ...]
     chance: float | None  # the value of guessing, for accuracies
-    token_weights: str = "even"  # how often a token counts, beside what the set says
-    permute: str = "none"  # how n:m's channels were ordered beforehand
     sources: tuple[str, ...] = ()  # of the calibration's text, by name; empty: as its label says
+
+    def __getattr__(self, name: str) -> str:
+        if name in AXES and (axes := self.__dict__.get("axes")) is not None:
+            return axes[name]
+        raise AttributeError(f"a result has no {name}")
+
+    @property
+    def num_samples(self) -> int | None:
+        """Sequences of the calibration set; None: no data."""
+        return self.axes.value("num_samples")
 
     @property
     def cell(self) -> tuple[str, ...]:
         """What is the same for all draws."""
-        named = (self.model, self.calibration, self.method, self.pattern, self.allocation, self.propagate)
-        return (*named, self.token_weights, self.permute, str(self.num_samples))
+        return tuple(self.axes.values())
 
     @property
-    def setting(self) -> Setting:
-        """By which a claim selects it."""
-        named: dict[Field, str] = {name: str(getattr(self, name)) for name in FIELDS}
-        return named | {"num_samples": "" if self.num_samples is None else str(self.num_samples)}
+    def setting(self) -> dict[str, str]:
+        """The fields by which a claim selects it."""
+        return self.axes | {"evaluation": self.evaluation}
+
+    def but(self, **axes: str) -> "Result":
+        """The same with other values on these axes."""
+        return replace(self, axes=Setting(self.axes | axes))
+
+
+COLUMNS = ("trial", *AXES, *(f.name for f in dataclasses.fields(Result) if f.name not in ("trial", "axes")))
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that did not end, kept with what it said."""
+    """A trial that did not end, kept with its error."""
 
     trial: str
     label: str  # "gsm8k:icl wanda 60% draw 2"
@@ -91,22 +102,123 @@ class Results:
     stand_ins: dict[str, str] = field(default_factory=dict)  # sources that are not the data set of their name: what is
     claims: tuple[Claim, ...] = ()  # of papers, to be judged
 
+    def best(self) -> Result | None:
+        """The row that is best by the study's first evaluation, so far."""
+        first = self.about["evaluations"][0]
+        rows = [row for row in self.rows if row.evaluation == first]
+        sign = 1 if rows and rows[0].metric in LOWER_IS_BETTER else -1
+        return min(rows, key=lambda row: sign * row.value, default=None)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial with what is in its folder."""
+
+    id: str
+    trial: Trial
+    pruned: PruneRecord | None
+    environment: dict[str, Any] | None
+
 
 def read(folder: str | Path) -> Results:
     """Everything that a folder holds of the study that it now has. Raises UserError when it is not such a folder."""
     runs = Runs(Path(folder))
     plan = runs.plan()
-    trials = [Done(i, asked, *_pruned(runs, i)) for i in plan["trials"] for asked in [runs.asked(i)]]
-    rows = [row for trial in trials for row in _rows(runs, trial, plan["evaluations"])]
-    whole = [trial for trial in trials if runs.whole(trial.id, list(plan["evaluations"]))]
-    errors = [(trial, error) for trial in trials if (error := runs.error(trial.id)) is not None]
-    failed = tuple(Failure(trial.id, trial.asked["label"], error) for trial, error in errors)
-    missing = len(trials) - len(whole) - len(failed)
-    about = account(runs, plan, trials)
+    trials = [_trial_record(runs, name) for name in plan.trials]
+    rows = [row for one in trials for row in _rows(runs, one, plan)]
+    whole = sum(runs.whole(one.id, list(plan.evaluations)) for one in trials)
+    errors = [(one, error) for one in trials if (error := runs.error(one.id)) is not None]
+    failed = tuple(Failure(one.id, one.trial.label, error) for one, error in errors)
+    missing = len(trials) - whole - len(failed)
+    about = _account(runs, plan, trials)
     similar, stand_ins = _similarity(runs, plan), _stand_ins(runs, plan)
-    return Results(
-        plan["title"], plan["question"], tuple(rows), failed, missing, similar, about, stand_ins, _claims(runs)
-    )
+    return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, _claims(runs))
+
+
+def query(folder: Path, sql: str) -> tuple[list[str], list[tuple]]:
+    """The columns' names and the rows of an answer in SQL, by DuckDB. The table `results` has a row an evaluation of a
+    trial. Raises UserError where the question cannot be answered."""
+    try:
+        import duckdb
+        import pyarrow
+    except ImportError:
+        raise UserError("calprune query needs DuckDB: pip install 'calprune[report]'") from None
+    found = read(folder).rows
+    if not found:
+        raise UserError(f"{folder} holds no result yet: calprune study run makes them")
+    table = pyarrow.table({name: [getattr(row, name) for row in found] for name in COLUMNS})
+    with duckdb.connect(config={"enable_external_access": "false"}) as connection:
+        connection.register("results", table)
+        try:
+            answer = connection.execute(sql)
+            return [column[0] for column in answer.description or []], answer.fetchall()
+        except duckdb.Error as e:
+            raise UserError(f"{str(e).splitlines()[0]}; the table is results({', '.join(COLUMNS)})") from None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Trials, counted."""
+
+    done: int
+    running: int
+    failed: int
+    missing: int  # that nobody works on
+
+    @property
+    def left(self) -> int:
+        return self.running + self.missing
+
+    def __str__(self) -> str:
+        total = self.done + self.failed + self.left
+        parts = [f"{self.done} of {total} trials done", *(f"{n} {what}" for n, what in
+                 ((self.running, "running"), (self.failed, "failed"), (self.missing, "missing")) if n)]  # fmt: skip
+        return ", ".join(parts)
+
+
+def status(runs: Runs) -> Status:
+    """Count the trials of the folder's plan."""
+    plan = runs.plan()
+    evaluations = list(plan.evaluations)
+    counts = {"done": 0, "running": 0, "failed": 0, "missing": 0}
+    for trial in plan.trials:
+        if runs.whole(trial, evaluations):
+            counts["done"] += 1
+        elif runs.claimed(trial):
+            counts["running"] += 1
+        else:
+            counts["missing" if runs.error(trial) is None else "failed"] += 1
+    return Status(**counts)
+
+
+def seconds_left(runs: Runs, left: int) -> float | None:
+    """What the missing trials may take, by those that are there; None: none is."""
+    files = [runs.trial(name) / "prune.json" for name in runs.plan().trials]
+    ends = [path.stat().st_mtime for path in files if path.is_file()]
+    if len(ends) < 2:
+        return None
+    recent = sorted(ends)[-20:]  # trials that share a collection come in runs, so look at several
+    return (recent[-1] - recent[0]) / (len(recent) - 1) * left
+
+
+def _trial_record(runs: Runs, name: str) -> TrialRecord:
+    folder = runs.trial(name)
+    pruned = read_pruned(folder / "prune.json")
+    environment = read_json(folder / "environment.json", "a trial") if pruned else None
+    return TrialRecord(name, runs.record(name), pruned, environment)
+
+
+def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
+    trial = one.trial
+    parts = [part for recipe in (trial.recipe, trial.refine_on) if recipe for part in recipe.parts]
+    for name in plan.evaluations:
+        if one.pruned is None or not (path := runs.result(one.id, name)).is_file():
+            continue
+        found, dense = read_evaluation(path), read_evaluation(runs.dense(trial.model_id, name))
+        tokens = one.pruned.tokens
+        yield Result(one.id, trial.setting, None if tokens is None else round(tokens), trial.draw, found.evaluation,
+                     found.metric, found.capability, found.value, found.items, dense.value, dense.items, found.chance,
+                     tuple(dict.fromkeys(part.source for part in parts)))  # fmt: skip
 
 
 def _claims(runs: Runs) -> tuple[Claim, ...]:
@@ -116,51 +228,71 @@ def _claims(runs: Runs) -> tuple[Claim, ...]:
     return read_claims(written.get("claims", []), str(path))
 
 
-def _pruned(runs: Runs, trial: str) -> tuple[dict | None, dict | None]:
-    folder = runs.trial(trial)
-    if not (folder / "prune.json").is_file():
-        return None, None
-    return read_json(folder / "prune.json", "a trial"), read_json(folder / "environment.json", "a trial")
-
-
-def _rows(runs: Runs, trial: Done, evaluations: dict[str, str]) -> Iterator[Result]:
-    asked, pruned = trial.asked, trial.pruned
-    parts = [part for recipe in (asked["recipe"], asked.get("refine_on")) if recipe for part in recipe["parts"]]
-    for name in evaluations:
-        if pruned is None or not (path := runs.result(trial.id, name)).is_file():
-            continue
-        found = read_json(path, "a result")
-        dense = read_json(runs.dense(asked["model"]["id"], name), "the dense model's result")
-        yield Result(
-            trial=trial.id, model=asked["model"]["name"], calibration=asked["calibration"], method=asked["method"],
-            pattern=asked["pattern"], allocation=asked["allocation"], propagate=asked["propagate"],
-            num_samples=asked["num_samples"], tokens=None if pruned["tokens"] is None else round(pruned["tokens"]),
-            draw=asked["draw"], evaluation=found["evaluation"], metric=found["metric"],
-            capability=found["capability"], value=_value(found), items=tuple(found["items"]), dense=_value(dense),
-            dense_items=tuple(dense["items"]), chance=found.get("chance"),
-            token_weights=asked.get("token_weights", "even"), permute=asked.get("permute", "none"),
-            sources=tuple(dict.fromkeys(part["source"] for part in parts)),
-        )  # fmt: skip
-
-
-def _stand_ins(runs: Runs, plan: dict[str, Any]) -> dict[str, str]:
-    """By source, as the sets that were built tell, and what they were compared with."""
+def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:
+    """By source, of the sets that were built and of what they were compared with."""
     heads = [read_json(path, "a calibration set") for path in sorted(runs.path.glob("calibration/*/counts.json"))]
-    compared = [read_json(path, "similarities") for path in map(runs.similarity, plan["similarity"]) if path.is_file()]
-    told = [(part["source"], part["stand_in"]) for head in heads for part in head["drawn"]]
-    told += [(one["reference"], one.get("stand_in")) for one in compared]
-    return {source: what for source, what in told if what}
+    compared = [read_json(path, "similarities") for path in map(runs.similarity, plan.similarity) if path.is_file()]
+    named = [(part["source"], part["stand_in"]) for head in heads for part in head["drawn"]]
+    named += [(one["reference"], one.get("stand_in")) for one in compared]
+    return {source: what for source, what in named if what}
 
 
-def _value(found: dict[str, Any]) -> float:
-    return math.inf if found["value"] is None else found["value"]  # a perplexity beyond what a number can say
-
-
-def _similarity(runs: Runs, plan: dict[str, Any]) -> tuple[Similarity, ...]:
+def _similarity(runs: Runs, plan: PlanRecord) -> tuple[Similarity, ...]:
     """A row a calibration and measure; what is measured of the calibration's text alone is there once."""
     found: dict[tuple[str, str], Similarity] = {}
-    for path in map(runs.similarity, plan["similarity"]):
+    for path in map(runs.similarity, plan.similarity):
         if path.is_file():
             rows = [Similarity(**one) for one in read_json(path, "similarities")["measured"]]
             found |= {(row.calibration, row.measure): row for row in rows}
     return tuple(found.values())
+
+
+def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[str, Any]:
+    """What the study took, what sharing saved, and how to make it again: figures by name, for people. A pass: one
+    forward of a set through the dense model, with its sums."""
+    there = [one for one in trials if one.pruned]
+    dense = [one.trial for one in there if one.trial.set_id and one.trial.shares_sums]
+    counted = ("min_expert_tokens", "all_experts")
+    collected = len({(t.model_id, t.set_id, t.setting["token_weights"], *(getattr(t, name) for name in counted))
+                     for t in dense})  # fmt: skip
+    spent, alone = _seconds(runs, plan, there)
+    versions = sorted({tuple(sorted(one.environment.items())) for one in there if one.environment})
+    recipes = [one.trial.recipe for one in trials if one.trial.recipe]
+    return {
+        "trials": len(trials),
+        "draws": len({recipe.seed for recipe in recipes}),
+        "sequences of a set": sorted({recipe.num_samples for recipe in recipes}),
+        "tokens of a sequence": sorted({recipe.max_seq_length for recipe in recipes}),
+        "evaluations": list(plan.evaluations.values()),
+        "passes that collect sums": collected,
+        "passes that sharing saved": len(dense) - collected,
+        "seconds": round(spent),
+        "seconds if each trial ran alone": round(alone),
+        "versions": [" ".join(f"{name} {v}" for name, v in one if name != "format") for one in versions],
+        "commands": [f"calprune study run study.yaml --runs {runs.path.name}",
+                     f"calprune study report {runs.path.name} --out report.html"],
+    }  # fmt: skip
+
+
+def _seconds(runs: Runs, plan: PlanRecord, there: list[TrialRecord]) -> tuple[float, float]:
+    """What the trials took, and what they would have taken had each loaded, built, collected and judged for itself."""
+    paid: dict[tuple[str, str], float] = {}  # (part, of what) -> its seconds: the longest that one trial paid
+    spent = alone = 0.0
+    for one in there:
+        assert one.pruned is not None
+        for part, value in one.pruned.seconds.items():
+            spent += value
+            if part in SHARED:
+                paid[part, _of(one.trial, part)] = max(paid.get((part, _of(one.trial, part)), 0.0), value)
+            else:
+                alone += value
+    for trial in [one.trial for one in there]:
+        parts = [part for part in SHARED if part != "collect" or trial.shares_sums]
+        alone += sum(paid.get((part, _of(trial, part)), 0.0) for part in parts)
+    files = [runs.result(one.id, name) for one in there for name in plan.evaluations]
+    evaluated = math.fsum(read_evaluation(path).seconds or 0.0 for path in files if path.is_file())
+    return spent + evaluated, alone + evaluated
+
+
+def _of(trial: Trial, part: str) -> str:
+    return trial.set_id or "" if part in ("build", "collect") else trial.model_id

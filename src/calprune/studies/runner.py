@@ -1,7 +1,8 @@
-"""Make what is missing in a study's folder, in this process or in worker processes that share the folder.
+"""Run a study's missing trials, in this process or in worker processes that share the folder.
 
 Whoever works takes a trial that is missing and free, if it can one that shares what it holds in memory. A trial that
-fails is kept with its error and the next is taken; the next run tries it again.
+fails is kept with its error and the next is taken; the next run tries it again. A worker process is this module:
+python -m calprune.study.runner FOLDER KNOBS.
 """
 
 import json
@@ -10,39 +11,130 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
-from calprune.base.store import DiskError, sweep
+from calprune.base.store import DiskError, sweep, write_json
 from calprune.base.values import UserError
+from calprune.calibration.build import build
+from calprune.calibration.recipe import Recipe
+from calprune.calibration.set import CalibrationSet, is_set
 from calprune.evaluation.evaluation import Evaluation, evaluation_id, parse_evaluation
 from calprune.layers.inputs import LADDER, Needs
+from calprune.models.load import Model, load
+from calprune.pruning.checkpoint import describe, environment
+from calprune.pruning.job import Pruned
+from calprune.refine import Refinement
+from calprune.studies.bench import Bench, Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.session import Knobs, Session
-from calprune.studies.trial import Trial, group_of, needs_of, read_trial
+from calprune.studies.records import PruneRecord
+from calprune.studies.trial import Trial
 
 KILLED = "its worker was killed twice (signal {}), perhaps for want of memory: fewer --workers, or dtype: bfloat16"
 
 
 @dataclass(frozen=True)
-class Done:
+class Ended:
     """A trial that ended."""
 
     trial: Trial
     error: str | None
 
 
+class Session:
+    """Does trials, one after another. Those that follow each other on one model and set share them, and with dense
+    propagation one pass collects the sums for every method and sparsity."""
+
+    def __init__(self, runs: Runs, evaluations: Iterable[Evaluation], knobs: Knobs) -> None:
+        self.runs, self.knobs = runs, knobs
+        self.evaluations = {evaluation_id(one, knobs.data_root): one for one in evaluations}
+        self._bench: tuple[tuple[str, str | None], Bench] | None = None
+        self._set: tuple[str, CalibrationSet] | None = None
+
+    def run(self, trial: Trial, needs: Needs) -> None:
+        """Make every file of the trial that is missing. `needs`: the sums to collect for it and those that follow."""
+        missing = self.runs.missing(trial.id, list(self.evaluations))
+        seconds: dict[str, float] = {}
+        bench = self._bench_of(trial, seconds)
+        bench.seconds = seconds
+        self._judge_dense(bench, missing)
+        data = self._set_of(trial.set_id, trial.recipe, bench)
+        sums = bench.sums(data, needs, trial.counting) if data is not None and trial.shares_sums else None
+        trained = self._trained_on(trial, data, bench)
+        with bench.pruned(trial.job, data if sums is None else sums, refine_on=trained) as pruned:
+            self._write(trial, bench, pruned)
+            names = [name for name in self.evaluations if name in missing]
+            for name, found in zip(names, bench.judge(self.evaluations[name] for name in names), strict=True):
+                found.write(self.runs.result(trial.id, name))
+
+    def _write(self, trial: Trial, bench: Bench, pruned: Pruned) -> None:
+        folder = self.runs.trial(trial.id)
+        record = PruneRecord(pruned.tokens, bench.seconds | {"prune": pruned.seconds})
+        write_json(folder / "environment.json", {"format": 1} | environment())
+        record.write(folder / "prune.json", describe(pruned.as_needed(), bench.model))
+
+    def _judge_dense(self, bench: Bench, names: list[str]) -> None:
+        """Read what pruned models will be compared with; the dense model's results are computed once a model."""
+        bench.prepare(self.evaluations[name] for name in names)
+        for name in names:
+            path = self.runs.dense(bench.model.id, name)
+            if not path.is_file():
+                bench.dense(self.evaluations[name]).write(path)
+
+    def _bench_of(self, trial: Trial, seconds: dict[str, float]) -> Bench:
+        key = (trial.model, trial.dtype)
+        if self._bench is None or self._bench[0] != key or not self._bench[1].usable:
+            self._bench, started = None, time.perf_counter()
+            loaded = load(trial.model, dtype=trial.dtype, device=self.knobs.device)
+            seconds["load"] = time.perf_counter() - started
+            if loaded.id != trial.model_id:
+                raise UserError(f"model {trial.model} is not what it was when the study was planned: run it again")
+            self._bench = (key, Bench(loaded, batch_size=self.knobs.batch_size, data_root=self.knobs.data_root))
+        return self._bench[1]
+
+    def _trained_on(self, trial: Trial, data: CalibrationSet | None, bench: Bench) -> CalibrationSet | None:
+        """What blocks are refined on: sums hold no sequences."""
+        if not isinstance(trial.job.method, Refinement):
+            return None
+        return data if trial.refine_on is None else self._set_of(trial.refine_id, trial.refine_on, bench)
+
+    def _set_of(self, name: str | None, recipe: Recipe | None, bench: Bench) -> CalibrationSet | None:
+        if name is None or recipe is None:
+            return None
+        if self._set is None or self._set[0] != name:
+            started = time.perf_counter()
+            self._set = (name, self._build(name, recipe, bench.model))
+            bench.seconds["build"] = bench.seconds.get("build", 0.0) + time.perf_counter() - started
+        return self._set[1]
+
+    def _build(self, name: str, recipe: Recipe, model: Model) -> CalibrationSet:
+        folder = self.runs.path / "calibration" / name
+        if is_set(folder):
+            return CalibrationSet.load(folder)
+        made = build(recipe, model.tokenizer, data_root=self.knobs.data_root, model=model)
+        if made.id != name:
+            raise UserError("a file that its calibration set is drawn from changed since the study was planned: "
+                            "run it again")  # fmt: skip
+        try:
+            made.save(folder)
+        except UserError:
+            if not is_set(folder):  # else another worker wrote the same set meanwhile
+                raise
+        return made
+
+
 def begin(runs: Runs) -> None:
     """Forget the failures of runs before this one, so that they are tried again, and what they left half-written."""
     sweep(runs.path)
-    for trial in runs.plan()["trials"]:
+    for trial in runs.plan().trials:
         runs.succeed(trial)
 
 
-def work(runs: Runs, knobs: Knobs) -> Iterator[Done]:
+def work(runs: Runs, knobs: Knobs) -> Iterator[Ended]:
     """Do the trials that are missing and free, in this process, until there is none; each as it ends."""
     queue = Queue(runs, knobs)
     session = Session(runs, queue.evaluations, knobs)
@@ -52,7 +144,7 @@ def work(runs: Runs, knobs: Knobs) -> Iterator[Done]:
         queue.leave(trial)
 
 
-def attempt(session: Session, trial: Trial, needs: Needs) -> Done | None:
+def attempt(session: Session, trial: Trial, needs: Needs) -> Ended | None:
     """Do one trial; None when someone else has it, or had it meanwhile. `needs`: the sums to collect.
 
     Raises DiskError where nothing can be written: then no other trial can be done either.
@@ -68,12 +160,12 @@ def attempt(session: Session, trial: Trial, needs: Needs) -> Done | None:
         except DiskError:
             raise
         except Exception as e:
-            error = _told(e)
+            error = _explained(e)
             runs.fail(trial.id, error)
-        return Done(trial, error)
+        return Ended(trial, error)
 
 
-def _told(e: Exception) -> str:
+def _explained(e: Exception) -> str:
     """What error.txt says: in a line what the user can mend, with its traceback what is our own bug."""
     if isinstance(e, torch.OutOfMemoryError | MemoryError):
         return f"the model does not fit: {e}; write dtype: bfloat16 into the study, or give --device cpu"
@@ -87,32 +179,32 @@ class Queue:
 
     def __init__(self, runs: Runs, knobs: Knobs) -> None:
         self.runs, plan = runs, runs.plan()
-        self.evaluations: list[Evaluation] = [parse_evaluation(text) for text in plan["evaluations"].values()]
-        self.names = list(plan["evaluations"])
+        self.evaluations: list[Evaluation] = [parse_evaluation(text) for text in plan.evaluations.values()]
+        self.names = list(plan.evaluations)
         if changed := set(self.names) ^ {evaluation_id(one, knobs.data_root) for one in self.evaluations}:
             raise UserError(f"{len(changed)} evaluations are not what they were when the study was planned (a text's "
                             "file changed, or --data-root is another): run calprune study run again")  # fmt: skip
-        lacking = [i for i in plan["trials"] if not runs.whole(i, self.names)]
-        self.left = [read_trial(runs.asked(i), f"trials/{i}/trial.json") for i in lacking]
+        lacking = [i for i in plan.trials if not runs.whole(i, self.names)]
+        self.left = [runs.record(i) for i in lacking]
         self.held: tuple | None = None  # what the last trial left in memory
 
     def next(self) -> Trial | None:
         """The next to try: one that shares what is held, else the first whose set nobody else works on, else any."""
         taken = [trial for trial in self.left if self.runs.claimed(trial.id)]
         free = [trial for trial in self.left if trial not in taken and self.runs.error(trial.id) is None]
-        busy = {group_of(trial) for trial in taken}
-        shared = [trial for trial in free if group_of(trial) == self.held]
-        alone = [trial for trial in free if group_of(trial) not in busy]
+        busy = {trial.group for trial in taken}
+        shared = [trial for trial in free if trial.group == self.held]
+        alone = [trial for trial in free if trial.group not in busy]
         return next(iter(shared or alone or free), None)
 
     def needs(self, trial: Trial) -> Needs:
         """The sums that this trial reads, and those after it that can share its collection."""
-        group = [one for one in self.left if group_of(one) == group_of(trial) and one.shares_sums == trial.shares_sums]
-        return max(map(needs_of, group), key=LADDER.index)
+        group = [one for one in self.left if one.group == trial.group and one.shares_sums == trial.shares_sums]
+        return max((one.job.needs for one in group), key=LADDER.index)
 
     def leave(self, trial: Trial) -> None:
         self.left.remove(trial)
-        self.held = group_of(trial)
+        self.held = trial.group
 
 
 def work_in_processes(runs: Runs, knobs: Knobs, workers: int) -> Iterator[None]:
@@ -141,7 +233,7 @@ def work_in_processes(runs: Runs, knobs: Knobs, workers: int) -> Iterator[None]:
 
 def _count(runs: Runs, process: subprocess.Popen, killed: dict[str, int]) -> None:
     """Find the trial that a killed worker held, and give it up the second time."""
-    for trial in runs.plan()["trials"]:
+    for trial in runs.plan().trials:
         with suppress(OSError, ValueError):
             if json.loads((runs.trial(trial) / "claim").read_text())["pid"] == process.pid:
                 killed[trial] = killed.get(trial, 0) + 1
@@ -153,5 +245,24 @@ def _start(runs: Runs, knobs: Knobs, workers: int) -> subprocess.Popen:
     """A worker with its share of the cores."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     given = json.dumps(asdict(knobs) | {"data_root": str(knobs.data_root) if knobs.data_root else None})
-    command = [sys.executable, "-m", "calprune.study.worker", str(runs.path), given]
+    command = [sys.executable, "-m", "calprune.study.runner", str(runs.path), given]
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": threads})
+
+
+def main(folder: str, knobs: str) -> int:
+    """One worker process."""
+    given = json.loads(knobs)
+    given["data_root"] = Path(given["data_root"]) if given["data_root"] else None
+    try:
+        for _ in work(Runs(Path(folder)), Knobs(**given)):
+            pass
+    except UserError as e:
+        print(f"calprune: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -16,9 +16,6 @@ from calprune.studies.results import Result, read
 
 TRACKERS = ("mlflow", "trackio", "wandb")
 
-SETTINGS = ("model", "calibration", "method", "pattern", "allocation", "propagate", "token_weights", "permute",
-            "num_samples", "draw")  # fmt: skip
-
 
 def find_tracker(name: str) -> ModuleType:
     """The tracker's package. Raises UserError for one that is not known or not installed."""
@@ -48,7 +45,9 @@ def send(runs: Runs, name: str) -> None:
 def _trials(rows: tuple[Result, ...]) -> Iterator[tuple[str, dict[str, Any], dict[str, float]]]:
     for trial, group in groupby(rows, key=lambda row: row.trial):
         found = list(group)
-        settings = {key: value for key in SETTINGS if (value := getattr(found[0], key)) is not None}
+        row = found[0]
+        settings = {**row.axes, "num_samples": row.num_samples, "draw": row.draw}
+        settings = {key: value for key, value in settings.items() if value is not None}
         yield trial, settings, {row.evaluation: row.value for row in found}
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from calprune.report.claims.judged import CannotTell, Judgement, Region
 from calprune.report.claims.selected import Selected
 from calprune.report.comparisons import Cell
-from calprune.report.names import NO_DATA, oriented, sources_of
+from calprune.report.names import oriented, sources_of
 from calprune.studies import claims as kinds
+from calprune.studies.axes import NO_DATA
 from calprune.uncertainty.crossed import Weighed
 from calprune.uncertainty.difference import Difference, weighed_sum
 from calprune.uncertainty.estimate import Estimate

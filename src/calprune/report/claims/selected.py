@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from calprune.report.claims.judged import CannotTell
 from calprune.report.comparisons import Cell
 from calprune.report.findings import Findings
-from calprune.report.names import NO_DATA, OF_DATA, UNITS, is_control, listed, sources_of
+from calprune.report.names import OF_DATA, UNITS, is_control, listed, sources_of
 from calprune.studies import claims as kinds
-from calprune.studies.claims import FIELDS, Selection
+from calprune.studies.axes import NO_DATA
+from calprune.studies.claims import FIELDS, Where
 from calprune.studies.results import LOWER_IS_BETTER, Result, Similarity
 from calprune.uncertainty.estimate import mean_of
 
@@ -50,7 +51,7 @@ def select(test: kinds.Test, findings: Findings) -> Selected:
     others = set(test.of) if isinstance(test, kinds.Best) else set()  # of which some may be missing
     for name in [name for name, found in cells.items() if not found]:
         _leave_out(cells, others, name, f"not measured: no result of {asked[name]}", notes)
-    differ = {name for name in FIELDS if len({getattr(asked[side], name) for side in cells}) > 1}
+    differ = {name for name in FIELDS if len({asked[side][name] for side in cells}) > 1}
     for name in list(cells) if "calibration" in differ else []:
         if said := _only_stand_ins(cells[name], findings):
             _leave_out(cells, others, name, said, notes)
@@ -68,7 +69,7 @@ def select(test: kinds.Test, findings: Findings) -> Selected:
     return Selected(sides, names, unit, tuple(notes), results.similarity, results.stand_ins)
 
 
-def _of(selection: Selection, findings: Findings, across: bool) -> list[Cell]:
+def _of(selection: Where, findings: Findings, across: bool) -> list[Cell]:
     found = [cell for cell in findings.cells if selection.takes(cell.of.setting)]
     return [one for one in found if not across or not (one.of.calibration == NO_DATA or is_control(one.of))]
 
@@ -133,6 +134,6 @@ def _in_common(cells: dict[str, list[Cell]], fields: list, notes: list[str]) -> 
     return {name: {strata: one[strata] for strata in everywhere} for name, one in sides.items()}
 
 
-def _named(selection: Selection, differ: set) -> str:
-    named = [listed(list(getattr(selection, name))) for name in FIELDS if name in differ and getattr(selection, name)]
+def _named(selection: Where, differ: set) -> str:
+    named = [listed(list(selection[name])) for name in FIELDS if name in differ and selection[name]]
     return " ".join(named) or "the rest"

@@ -4,7 +4,6 @@ that of a likeness is about other sources."""
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 
 from scipy.stats import rankdata
 
@@ -114,7 +113,7 @@ def _everywhere(sides: Iterable[list[Cell]]) -> list[str]:
 
 
 def _setting(cell: Cell) -> tuple:
-    return tuple(replace(cell.of, calibration="").setting.values())
+    return tuple((cell.of.setting | {"calibration": ""}).values())
 
 
 def _means(cells: list[Cell], sources: list[str]) -> Groups:

@@ -1,0 +1,104 @@
+"""The rules of the house: imports point down, nothing goes in circles, and things are small and named once."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+import house
+
+FILES = house.modules()
+GRAPH = house.imports()
+FLOOR = house.floor_of()
+FUNCTION, PARAMETERS, FOLDER = 50, 6, 14
+PLUG_INS = {"methods", "filters", "sections"}  # folders with one file for each thing that can be added
+HEAVY = {"transformers", "typer", "rich", "pyarrow", "datasets", "tokenizers", "jinja2", "click", "altair", "lm_eval"}
+each_file = pytest.mark.parametrize("name", FILES)
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse(FILES[name].read_text())
+
+
+@each_file
+def test_imports_point_down(name):
+    own = house.room(name)
+    if own == "calprune":
+        return
+    assert own in FLOOR, f"{own} has no floor yet: give it one in docs/house.py"
+    for other in sorted(house.room(module) for module in GRAPH[name]):
+        assert other in (own, "calprune") or FLOOR[other] < FLOOR[own], f"{own} may not import {other}"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert house.circles(GRAPH) == []
+
+
+def test_a_circle_of_three_is_found_and_what_only_leads_to_it_is_not():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}
+    assert house.circles(graph) == [["a", "b", "c"]]
+
+
+def test_imports_in_functions_and_for_type_checkers_count(tmp_path):
+    (tmp_path / "m.py").write_text("if TYPE_CHECKING:\n    import calprune.a\ndef f():\n    from calprune import b\n")
+    assert house.imported(tmp_path / "m.py", ["calprune.a", "calprune.b"]) == {"calprune.a", "calprune.b"}
+
+
+@each_file
+def test_the_core_imports_torch_and_nothing_heavier(name):
+    if house.room(name) in house.CORE:
+        assert not house.imported(FILES[name], FILES) & HEAVY
+
+
+def test_help_imports_no_torch():
+    program = "import sys, calprune, calprune.cli; print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@each_file
+def test_functions_are_short_and_take_few_parameters(name):
+    flat = ".cli." in name or ".kernels." in name  # parameters are a command's options, or a kernel's pointers
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.FunctionDef) and not flat:
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            count = sum(argument.arg not in ("self", "cls") for argument in given)
+            assert node.end_lineno - node.lineno < FUNCTION, f"{name}: {node.name} is too long"
+            assert count <= PARAMETERS or name == "calprune", f"{name}: {node.name} has {count} parameters"
+
+
+def test_a_folder_holds_few_files_but_for_plug_ins():
+    for folder in {path.parent for path in FILES.values()}:
+        assert folder.name in PLUG_INS or len(list(folder.glob("*.py"))) <= FOLDER, folder
+
+
+def test_a_type_has_a_name_of_its_own():
+    homes = defaultdict(list)
+    for name in FILES:
+        for node in tree(name).body:
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].append(name)
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+@each_file
+def test_only_commands_and_progress_print(name):
+    if house.room(name) != "cli" and name != "calprune.base.progress":
+        calls = [n for n in ast.walk(tree(name)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        assert not [n.lineno for n in calls if n.func.id == "print"]
+
+
+@each_file
+def test_no_public_function_gives_a_bare_dict(name):
+    for node in tree(name).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.returns:
+            assert not re.match(r"dict\[str, (Any|object)\]", ast.unparse(node.returns)), f"{name}: {node.name}"
+
+
+def test_the_picture_and_the_page_are_as_the_imports_are():
+    assert (house.SOURCE.parents[1] / "docs" / "house.svg").read_text() == house.picture()
+    assert house.table() in (house.SOURCE.parents[1] / "docs" / "design.md").read_text()
