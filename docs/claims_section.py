@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from calprune.report.names import probability, with_interval
+from calprune.pages.numbers import probability, with_interval
 from calprune.studies.claims import Claim, NotMeasured, read_claims
 from calprune.uncertainty.estimate import Estimate
 from calprune.uncertainty.power import SIGNIFICANCE

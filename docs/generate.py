@@ -76,16 +76,16 @@ def methods_page() -> str:
     ]
     for entry in described_methods():
         lines += [
-            f"## {entry['name']}",
+            f"## {entry.name}",
             "",
-            f"{entry['idea']}",
+            f"{entry.idea}",
             "",
-            f"- paper: {entry['paper']}",
-            f"- needs: {entry['needs']}",
+            f"- paper: {entry.paper}",
+            f"- needs: {entry.needs}",
         ]
-        options = ", ".join(f"`{name}={value}`" for name, value in entry["options"].items())
+        options = ", ".join(f"`{name}={value}`" for name, value in entry.options.items())
         lines += [f"- options: {options or 'none'}"]
-        lines += ["", *(["Prunes nothing, so its pattern is `0%`.", ""] if not entry["prunes"] else [])]
+        lines += ["", *(["Prunes nothing, so its pattern is `0%`.", ""] if not entry.prunes else [])]
     checked = ["## Sources, and what each was checked against", "", checked_section.section(), ""]
     return "\n".join([*lines, *allocations(), *checked])
 

@@ -39,7 +39,16 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
     {"api": "the public functions, which take text or objects"},
     {"cli": "the commands"},
 ]
-CORE = {"base", "layers", "pattern", "methods", "allocation", "refine", "pruning", "uncertainty"}  # torch, and nothing heavier
+CORE = {
+    "base",
+    "layers",
+    "pattern",
+    "methods",
+    "allocation",
+    "refine",
+    "pruning",
+    "uncertainty",
+}  # torch, and nothing heavier
 
 
 def modules() -> dict[str, Path]:
@@ -92,7 +101,9 @@ def between_rooms(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     """Groups of nodes that reach each other, each group sorted."""
     reach = {node: _reached(graph, node) for node in graph}
-    groups = {tuple(sorted({node} | {o for o in reach[node] if node in reach[o]})) for node in graph if node in reach[node]}
+    groups = {
+        tuple(sorted({node} | {o for o in reach[node] if node in reach[o]})) for node in graph if node in reach[node]
+    }
     return [list(group) for group in sorted(groups)]
 
 
@@ -172,5 +183,9 @@ def _rounded(count: int) -> str:
 
 def table() -> str:
     """The rooms from the top floor down, as Markdown."""
-    rows = [f"| {len(FLOORS) - i} | `{name}` | {what} |" for i, floor in enumerate(reversed(FLOORS)) for name, what in floor.items()]
+    rows = [
+        f"| {len(FLOORS) - i} | `{name}` | {what} |"
+        for i, floor in enumerate(reversed(FLOORS))
+        for name, what in floor.items()
+    ]
     return "\n".join(["| floor | room | what is in it |", "|---|---|---|", *rows])

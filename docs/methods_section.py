@@ -7,7 +7,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from calprune.report.names import with_interval
+from calprune.pages.numbers import with_interval
 from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent / "results" / "methods.csv"

@@ -142,9 +142,10 @@ def test_a_report_shows_itself_and_saves_a_checkpoint(here, tmp_path):
     report = calprune.prune(here["model"], here["set"], method="sparsegpt", pattern="2:4")
     assert len(repr(report)) < 200 and "2:4" in repr(report) and "\n" not in repr(report)
     assert len(report.table().rows) == len(report.linears) == 14
-    assert "<table" in report._repr_html_() and "model.layers.0.self_attn.q_proj" in report._repr_html_()
+    assert "<table" in report._repr_html_() and "model.layers.0.self_attn.q_proj" in report.table().html()
+    assert [row[:2] for row in report.table("kinds").rows][0] == ("q_proj", 2)
     assert report.sparsity == 0.5 > report.sparsity_of_model and 0 < report.relative_error < 1
-    report.save(tmp_path / "pruned")
+    assert report.save(tmp_path / "pruned").out == str(tmp_path / "pruned") and report.out == ""
     said = json.loads((tmp_path / "pruned" / REPORT).read_text())
     assert said["method"] == "sparsegpt" and said["calibration"]["asked"] == here["set"]
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
@@ -169,21 +170,21 @@ def test_a_set_is_the_same_by_name_by_folder_and_by_recipe(here, tmp_path):
     assert [row[0] for row in made.table().rows] == ["c4", here["text"]] and "<table" in made._repr_html_()
 
 
-def test_scores_are_those_of_their_parts_and_the_dense_model_stands_beside_them(here, tmp_path):
+def test_results_are_those_of_the_parts_and_the_dense_model_stands_beside_them(here, tmp_path):
     calprune.prune(here["model"], here["set"], pattern="2:4").save(tmp_path / "pruned")
     text = f"{here['text']}, tokens=256, length=16"
-    scores = calprune.evaluate(tmp_path / "pruned", [f"perplexity({text})", f"kl({text})"], dense=here["model"])
+    result = calprune.evaluate(tmp_path / "pruned", [f"perplexity({text})", f"kl({text})"], dense=here["model"])
     alone = calprune.evaluate(here["model"], OnText("perplexity", here["text"], 256, 16))
-    assert scores["perplexity"].dense == alone["perplexity"].value and alone["perplexity"].dense is None
-    assert scores["kl"].value.value > 0 and len(scores["kl"].items) == 16
-    same_model = calprune.load(here["model"])
-    assert calprune.evaluate(same_model, f"kl({text})", dense=same_model)["kl"].value.value == pytest.approx(
-        0, abs=1e-6
-    )
-    assert scores.table().rows[0][0] == scores.scores[0].evaluation and "<table" in scores._repr_html_()
-    assert "\n" not in repr(scores)
-    with pytest.raises(calprune.UserError, match="there are"):
-        scores["accuracy"]
+    (one,) = result.texts
+    assert one.dense == alone["perplexity"] and alone.texts[0].dense is None and alone.texts[0].kl is None
+    assert result["kl"].value > 0 and (one.windows, one.window, one.held) == (16, 16, "file")
+    assert result[f"perplexity({text})"] == result["perplexity"] == one.perplexity != one.dense
+    model = calprune.load(here["model"])
+    assert calprune.evaluate(model, f"kl({text})", dense=model)["kl"].value == pytest.approx(0, abs=1e-6)
+    assert result.table().rows[0][0] == here["text"] and "<table" in result._repr_html_()
+    assert "\n" not in repr(result)
+    with pytest.raises(calprune.UserError, match="judged on: .*prose_held"):
+        result["accuracy"]
 
 
 def test_a_study_is_a_file_or_a_mapping_and_is_not_run_twice(here, tmp_path, monkeypatch):

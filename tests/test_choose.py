@@ -26,7 +26,7 @@ from calprune.choosing.job import Job
 from calprune.choosing.page import answer, commands, headline
 from calprune.choosing.trials import Clock
 from calprune.models.load import save
-from calprune.report.names import number
+from calprune.pages.numbers import number
 from calprune.studies.bench import Knobs
 from calprune.studies.results import read
 from calprune.studies.runner import Session

@@ -50,7 +50,7 @@ def pages(chosen, alike, tmp_path_factory) -> dict[str, Path]:
     """Files: of a choice that matters, of one that does not, and of one with hostile names."""
     folder = tmp_path_factory.mktemp("pages")
     for name, choice in (("chosen", chosen), ("alike", alike), ("hostile", renamed(chosen))):
-        write_whole(folder / f"{name}.html", choice_page(choice, read(choice.folder / "runs")))
+        write_whole(folder / f"{name}.html", choice_page(choice, read(choice.folder / "runs")).html())
     return {path.stem: path for path in folder.iterdir()}
 
 
@@ -112,13 +112,13 @@ def test_it_has_what_was_found_and_no_empty_section(name, pages):
 def test_regret_stands_under_its_capability_in_whatever_order_a_file_has_them(chosen):
     turned = {name: dict(reversed(loss.items())) for name, loss in chosen.search.proxy.items()}
     results = read(chosen.folder / "runs")
-    page = choice_page(replace(chosen, search=replace(chosen.search, proxy=turned)), results)
-    assert page == choice_page(chosen, results)
+    page = choice_page(replace(chosen, search=replace(chosen.search, proxy=turned)), results).html()
+    assert page == choice_page(chosen, results).html()
 
 
 def test_it_says_how_many_sequences_share_wording_also_where_none_does_and_where_none_was_looked_for(chosen):
     gate = replace(chosen.gate, used=("c4", "sums", "code"), shared_wording={"c4": {"prose": 0}, "sums": {"prose": 3}})
-    page = choice_page(replace(chosen, gate=gate), read(chosen.folder / "runs"))
+    page = choice_page(replace(chosen, gate=gate), read(chosen.folder / "runs")).html()
     table = page.partition('id="table-wording"')[2].partition("</table>")[0]
     rows = [re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", row) for row in table.split("<tr>")[1:]]
     assert rows == [["source", "prose", "sums"], ["c4", "0", "not looked for"], ["sums", "3", "not looked for"],
@@ -129,4 +129,4 @@ def test_a_page_of_the_files_is_the_page_of_the_run(chosen, choice_folder):
     from tests.small_choice import answer_of
 
     results = read(chosen.folder / "runs")
-    assert choice_page(answer_of(choice_folder, chosen.folder), results) == choice_page(chosen, results)
+    assert choice_page(answer_of(choice_folder, chosen.folder), results).html() == choice_page(chosen, results).html()

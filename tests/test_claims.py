@@ -12,7 +12,7 @@ from calprune.base.values import ConfigError
 from calprune.report.claims import judge
 from calprune.report.files import write_claims
 from calprune.report.findings import Findings
-from calprune.report.tabulate import tables
+from calprune.report.page import page
 from calprune.studies.claims import KINDS, check_claims, matches, read_claims
 from calprune.studies.results import Result, Results, Similarity
 from calprune.uncertainty.crossed import Weighed
@@ -340,7 +340,7 @@ def test_the_more_differences_are_claimed_the_less_one_of_them_proves():
 
 def test_the_page_and_the_files_have_the_claims(tmp_path):
     claims = read_claims(yaml.safe_load("[{says: <b>, best: {calibration: c4, of: [pile]}}]"), "study.yaml")
-    made = tables(Findings(replace(APART, claims=claims)))
+    made = page(Findings(replace(APART, claims=claims))).tables
     (table,) = [one for one in made if one.name == "claims"]
     (row,) = table.records()
     assert (row["claim"], row["in the paper"], row["verdict"]) == ("<b>", "figure not verified", "held")
@@ -348,4 +348,4 @@ def test_the_page_and_the_files_have_the_claims(tmp_path):
     write_claims(replace(APART, claims=claims), tmp_path / "a.claims.json")
     (written,) = json.loads((tmp_path / "a.claims.json").read_text())["claims"]
     assert (written["id"], written["verdict"], written["measured"]) == (claims[0].id, "held", row["measured"])
-    assert not [one for one in tables(Findings(APART)) if one.name == "claims"]
+    assert not [one for one in page(Findings(APART)).tables if one.name == "claims"]

@@ -130,7 +130,7 @@ def test_the_command_on_the_page_asks_the_same_and_is_answered_from_the_folder(
     *answer, where = headline(chosen)
     assert out.splitlines() == [*answer, where.replace(str(chosen.folder), "chosen")]
     page = (tmp_path / "chosen" / "report.html").read_text()
-    assert page == choice_page(chosen, read(chosen.folder / "runs"))
+    assert page == choice_page(chosen, read(chosen.folder / "runs")).html()
     status, out, _ = asked(commands(chosen)[0].removeprefix("calprune choose") + " --json")
     found = json.loads(out)
     assert status == 0 and found["answer"] == answer[:2] and found["left_out"] == [] and found["out"] == "chosen"

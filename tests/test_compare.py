@@ -16,7 +16,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.layers.inputs import InputStats
 from calprune.likeness.distance import Energy, bures, coverage, frobenius
 from calprune.likeness.sets import Comparison, Overlap, compare_input, enough, halve
-from calprune.likeness.verdict import tell
+from calprune.likeness.verdict import summarise
 from calprune.methods import parse_method
 from calprune.methods.contract import Method
 from calprune.pattern import parse_pattern
@@ -102,7 +102,7 @@ def test_the_overlap_is_that_of_what_pruning_with_each_set_keeps(method):
     comparison = Comparison(job(method), sets, halves=False)
     model = tiny_model("llama")
     before = {name: p.clone() for name, p in model.named_parameters()}
-    told = tell(comparison, list(comparison.blocks(model)))
+    told = summarise(comparison, list(comparison.blocks(model))).record()
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters()), "the model was changed"
     kept = []
     for one in sets.values():
@@ -122,7 +122,7 @@ def test_the_overlap_is_that_of_what_pruning_with_each_set_keeps(method):
 def test_a_set_beside_its_own_copy_keeps_the_same_weights():
     sets = {"a": sequences(4, 1), "copy": sequences(4, 1)}
     comparison = Comparison(job(), sets, halves=False)
-    told = tell(comparison, list(comparison.blocks(tiny_model("llama"))))
+    told = summarise(comparison, list(comparison.blocks(tiny_model("llama")))).record()
     assert told["kept_iou"] == told["pruned_iou"] == 1 and told["frobenius"] == 0 and told["bures"] < 1e-3
     assert told["coverage"] == pytest.approx(1) and told["diagonal_correlation"] == pytest.approx(1)
 
@@ -152,7 +152,7 @@ def test_two_halves_of_equal_sequences_agree_and_one_was_enough():
     row = torch.randint(3, VOCABULARY, (1, 24), generator=torch.Generator().manual_seed(0))
     sets = {"a": CalibrationSet.from_tokens(row.repeat(8, 1)), "b": sequences(8, 2)}
     comparison = Comparison(job(), sets)
-    told = tell(comparison, list(comparison.blocks(tiny_model("llama"))))
+    told = summarise(comparison, list(comparison.blocks(tiny_model("llama")))).record()
     assert [step["kept_iou"] for step in told["sets"][0]["halves"]] == pytest.approx([1, 1, 1], abs=0.002)
     assert told["sets"][0]["enough"] == 1 and "a is large enough: 1 sequence" in told["verdict"]
 
@@ -160,7 +160,7 @@ def test_two_halves_of_equal_sequences_agree_and_one_was_enough():
 def test_the_overlap_of_halves_grows_with_the_budget():
     sets = {"a": sequences(64, 1), "b": sequences(64, 2)}
     comparison = Comparison(job(), sets)
-    told = tell(comparison, list(comparison.blocks(tiny_model("llama"))))
+    told = summarise(comparison, list(comparison.blocks(tiny_model("llama")))).record()
     for one in told["sets"]:
         grown = [step["kept_iou"] for step in one["halves"]]
         assert [step["sequences"] for step in one["halves"]] == [2, 4, 8, 16, 32] and grown == sorted(grown)
@@ -185,7 +185,7 @@ def test_few_tokens_for_each_input_are_warned_of():
     notes = []
     for sets in (few, many):
         comparison = Comparison(job(), sets, halves=False)
-        notes.append(tell(comparison, list(comparison.blocks(tiny_model("llama"))))["notes"])
+        notes.append(summarise(comparison, list(comparison.blocks(tiny_model("llama")))).record()["notes"])
     # 4 sequences of 24 tokens are 1.5 for each of down_proj's 64 inputs
     assert [len(found) for found in notes] == [2, 1] and "1.5 tokens for each of the 64 inputs" in notes[0][0]
 

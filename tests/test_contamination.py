@@ -119,7 +119,7 @@ def test_a_planted_row_is_found_in_a_built_set_with_its_sequence_and_document(tm
     exam = evaluation(tmp_path, [SHORT, QUESTION])
     path = texts_file(tmp_path, [words_of(60, "k"), f"Yes: {QUESTION}", words_of(60, "l")])
     made = build(parse_spec(path, num_samples=3, max_seq_length=1024, layout="pad"), toy_tokenizer())
-    told = check_set(made, toy_tokenizer(), Evaluations([exam])).told()
+    told = check_set(made, toy_tokenizer(), Evaluations([exam])).record()
     (match,) = told["matches"]
     row = next(i for i, pieces in enumerate(made.pieces) if pieces[0].document == "own.jsonl:2")
     assert (match["sequence"], match["document"], match["example"]) == (row, "own.jsonl:2", "eval.jsonl:2")

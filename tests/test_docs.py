@@ -41,10 +41,10 @@ def test_every_command_shows_an_example_and_explains_its_options():
 
 
 def test_every_method_names_its_idea_and_its_paper():
-    assert [entry["name"] for entry in described_methods()] == sorted(METHODS)
+    assert [entry.name for entry in described_methods()] == sorted(METHODS)
     for entry in described_methods():
-        assert entry["idea"], entry["name"]
-        assert re.search(r"\b(19|20)\d\d\b", entry["paper"]), entry["name"]
+        assert entry.idea, entry.name
+        assert re.search(r"\b(19|20)\d\d\b", entry.paper), entry.name
 
 
 def test_of_every_method_and_allocation_it_is_said_what_it_was_checked_against():

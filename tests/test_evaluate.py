@@ -242,6 +242,9 @@ def test_the_command_prints_intervals_the_protocol_and_what_the_text_is(run_eval
     texts = ("--perplexity", "set", "--perplexity", "notes.txt")
     status, out, err = run_eval("pruned", *texts, "--kl-to", "dense", "--window", 32)
     assert status == 0, err
-    assert "pruned on set (calibration text: NOT held out), 4 windows of 32 tokens" in out
-    assert "pruned on notes.txt (file), 12 windows of 32 tokens" in out
-    assert out.count("KL(dense || pruned)") == 2 and "95 % intervals" in out and "do not overlap" in out
+    lines = [line.split("  ") for line in out.splitlines()]
+    rows = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines if line[0]}
+    assert rows["set"][:2] == ["calibration text: NOT held out", "4"] and rows["notes.txt"][:2] == ["file", "12"]
+    assert "windows of 32 tokens" in out and "KL(dense || pruned)" in out
+    assert [len(rows[name]) for name in ("set", "notes.txt")] == [5, 5]  # perplexity, nats and KL of each
+    assert "95 % intervals" in out and "do not overlap" in out

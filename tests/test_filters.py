@@ -4,9 +4,10 @@ import gzip
 import json
 import math
 from collections import Counter
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -305,3 +306,23 @@ def test_a_source_without_end_is_not_filtered():
 def test_a_filter_that_needs_a_model_makes_its_recipe_need_one():
     assert parse_spec("c4", filters=[Perplexity(high=100.0)]).uses_model
     assert not parse_spec("c4", filters=[MinWords(3), MaxWords(9)]).uses_model
+
+
+@dataclass(frozen=True)
+class EndsWith:
+    """A user's own filter: the contract is all that it has."""
+
+    version: ClassVar[int] = 1
+    ending: str
+
+    def open(self, given: Given):
+        given.report(f"looked for {self.ending!r}")
+        return lambda documents: ["" if d.text.endswith(self.ending) else "another ending" for d in documents]
+
+
+def test_a_filter_of_the_users_own_drops_counts_reports_and_is_in_the_identity(tmp_path):
+    path = str(texts_file(tmp_path, ["this stays.", "this goes", "this stays too."]))
+    made = [build(parse_spec(path, num_samples=1, max_seq_length=4, filters=filters), toy_tokenizer())
+            for filters in ([], [EndsWith(".")], [EndsWith("s")])]  # fmt: skip
+    assert made[1].counts["dropped: another ending"] == 1 and "looked for '.'" in made[1].notes
+    assert len({one.id for one in made}) == 3

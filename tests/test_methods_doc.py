@@ -95,6 +95,6 @@ def test_it_can_be_the_start_of_another(folder):
 
 def test_an_option_is_listed_as_it_can_be_written():
     for entry in described_methods():
-        given = ", ".join(f"{name}={value}" for name, value in entry["options"].items() if value is not None)
-        if entry["options"].get("start", ...) is not None:  # without a start it is refused
-            assert parse_method(f"{entry['name']}({given})") == METHODS[entry["name"]](), given
+        given = ", ".join(f"{name}={value}" for name, value in entry.options.items() if value is not None)
+        if entry.options.get("start", ...) is not None:  # without a start it is refused
+            assert parse_method(f"{entry.name}({given})") == METHODS[entry.name](), given

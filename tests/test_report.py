@@ -12,13 +12,12 @@ import pytest
 
 from calprune import report
 from calprune.base.values import UserError
-from calprune.report import names
-from calprune.report.capabilities import NOT_MEASURABLE, retained
-from calprune.report.findings import Findings
+from calprune.pages import numbers
+from calprune.pages.table import Column, tsv
+from calprune.report import settings
+from calprune.report.answer import answer, warnings
+from calprune.report.findings import NOT_MEASURABLE, Findings, retained
 from calprune.report.page import page
-from calprune.report.sentences import answer, warnings
-from calprune.report.tables import Column, tsv
-from calprune.report.tabulate import tables
 from calprune.studies.results import LOWER_IS_BETTER, Result, Results
 from calprune.text.find import catalogue
 from calprune.uncertainty import retention
@@ -31,7 +30,7 @@ from tests.made_up_study import EVALUATIONS, SOURCES, made_up
 
 RESULTS = made_up()
 FINDINGS = Findings(RESULTS)
-TABLES = {table.name: table for table in tables(FINDINGS)}
+TABLES = {table.name: table for table in page(FINDINGS).tables}
 WHERE = ("evaluation", "method", "pattern")
 
 
@@ -113,7 +112,7 @@ def test_effects_are_of_texts_over_draws_and_holms_family_is_the_table():
             (effect.share.value, effect.share.low, effect.share.high)
         )
         assert (record["p"], record["p, Holm"]) == pytest.approx((effect.p, p))
-        shown = (record["range"], record["SD of a draw"], record["could be seen"])
+        shown = (record["range"], record["SD of a draw"], record["minimum detectable difference"])
         assert shown == pytest.approx((effect.range, effect.sd, effect.detectable))
         assert {record["best"], record["worst"]} == {effect.lowest, effect.highest}
 
@@ -233,7 +232,7 @@ def test_a_control_changes_no_answer():
 
 
 def test_controls_are_those_of_the_catalogue():
-    assert {name for name, source in catalogue().items() if source.kind == "control"} == names.CONTROLS
+    assert {name for name, source in catalogue().items() if source.kind == "control"} == settings.CONTROLS
 
 
 @pytest.mark.parametrize(
@@ -251,9 +250,9 @@ def test_controls_are_those_of_the_catalogue():
 )
 def test_a_source_judged_on_its_own_text_is_known(calibration, evaluation, own):
     row = replace(RESULTS.rows[0], evaluation=evaluation).but(calibration=calibration)
-    assert names.own_text(row) is own
+    assert settings.own_text(row) is own
     labelled = replace(row, sources=("gsm8k",)).but(calibration="as I call it")
-    assert names.own_text(labelled) is ("gsm8k" in evaluation)
+    assert settings.own_text(labelled) is ("gsm8k" in evaluation)
 
 
 def test_a_source_judged_on_its_own_text_is_marked_and_does_not_count_for_best():
@@ -284,14 +283,14 @@ def test_files_hold_the_same_values(tmp_path):
             record[n] for n in ("evaluation", "source", "method")
         )
         assert [line["mean"], line["mean low"]] == [str(mean["value"]), "" if mean["low"] is None else str(mean["low"])]
-        assert names.with_interval(Estimate(**mean)).replace("[", "\\[") in text
+        assert numbers.with_interval(Estimate(**mean)).replace("[", "\\[") in text
     assert all(said.split("(")[0] in text for said in told["answer"])
 
 
 def test_no_markup_of_a_study_reaches_the_page_or_markdown(tmp_path):
     hostile = "</script><script>alert(2)"
     rows = tuple(row.but(calibration=hostile) if row.calibration == "c4" else row for row in RESULTS.rows)
-    made = page(Findings(replace(RESULTS, rows=rows)))
+    made = page(Findings(replace(RESULTS, rows=rows))).html()
     assert "<script>alert" not in made and "&lt;script&gt;alert(1)" in made and "a &lt;small&gt; model" in made
     assert made.count("</script>") == 3  # the charts' data, the library and the page's own
     report.write_markdown(RESULTS, tmp_path / "a.md")
@@ -311,7 +310,7 @@ def test_a_value_that_is_not_finite_is_in_no_mean_and_is_listed():
     findings = Findings(replace(RESULTS, rows=(broken, *RESULTS.rows[1:])))
     assert "1 result is not finite and in no mean." in warnings(findings)
     assert len(findings.cells[0].rows) + 1 == len(FINDINGS.cells[0].rows) or len(findings.rows) + 1 == len(RESULTS.rows)
-    assert any("not finite" in row[-1] for table in tables(findings) if table.name == "failures" for row in table.rows)
+    assert any("not finite" in row[-1] for row in page(findings).table("failures").rows)
 
 
 def test_a_study_without_results_is_a_page(tmp_path):
@@ -358,11 +357,11 @@ def test_reports_import_no_torch():
     ],
 )
 def test_numbers_have_the_digits_that_their_interval_carries(estimate, shown):
-    assert names.with_interval(estimate) == shown
+    assert numbers.with_interval(estimate) == shown
 
 
 def test_patterns_are_in_the_order_of_their_sparsity():
-    assert names.in_order(["70%", "2:4", "50%/row", "50%", "1:4"]) == ["50%", "50%/row", "2:4", "70%", "1:4"]
+    assert settings.in_order(["70%", "2:4", "50%/row", "50%", "1:4"]) == ["50%", "50%/row", "2:4", "70%", "1:4"]
 
 
 def test_copied_cells_keep_their_digits_and_stay_one_cell():

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.describe import describe, stretches, texts
-from calprune.calibration.page import page
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, Piece, tokenizer_hash
 from calprune.cli import app
@@ -189,21 +188,21 @@ def test_a_damaged_folder_is_one_line(built, tmp_path, case):
 
 def test_what_is_told_of_a_set_agrees_with_its_tokens():
     made = CalibrationSet.from_tokens([[5, 6, 7, 8, 5, 6, 7, 8], [9, 9, 9]])
-    told = describe(made, TOKENIZER)
+    told = describe(made, TOKENIZER).record()
     assert (told["sequences"], told["tokens"], told["padding"], told["weight"]) == (2, 11, 5, 11.0)
     assert told["vocabulary"] == {"distinct": 5, "share": 5 / len(TOKENIZER)}
     assert told["repetition"] == pytest.approx(1 / 5)  # 5678 comes twice among the five 4-grams
     lengths = told["lengths"]
     assert (lengths["min"], lengths["max"], lengths["mean"]) == (3, 8, 5.5)
     assert [(b["to"], b["sequences"]) for b in lengths["histogram"] if b["sequences"]] == [(3, 1), (8, 1)]
-    assert describe(CalibrationSet.from_tokens([[1, 2]]))["repetition"] is None
+    assert describe(CalibrationSet.from_tokens([[1, 2]])).repetition is None
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=20))
 def test_every_sequence_is_in_one_bar_of_the_histogram(lengths):
     width = max(lengths)
     made = CalibrationSet.from_tokens(torch.zeros(len(lengths), width, dtype=torch.long), lengths)
-    bars = describe(made)["lengths"]["histogram"]
+    bars = describe(made).record()["lengths"]["histogram"]
     assert sum(bar["sequences"] for bar in bars) == len(lengths)
     assert bars[0]["from"] == 1 and bars[-1]["to"] == width
 
@@ -217,11 +216,12 @@ def test_texts_are_told_with_the_weights_of_their_tokens(built):
 
 
 def test_the_page_stands_alone_and_lets_no_text_be_markup(built):
-    html = page(describe(built, TOKENIZER), texts(built, 6, TOKENIZER))
+    html = describe(built, TOKENIZER, 6).html()
     assert "&lt;script&gt;reply" in html and "&lt;b&gt;" in html and "&amp; co" in html
-    assert "<script" not in html and "<b>" not in html and "http" not in html
+    assert html.count("<script") == 1 and "<b>" not in html  # the page's own
+    assert not any(mark in html for mark in ("http:", "https:", " src=", "<link", "@import", "url("))
     assert "rgba(var(--weight), 0.09)" in html and "rgba(var(--weight), 0.35)" in html
-    bars = [int(found) for found in re.findall(r'<div title="[^"]*: (\d+) sequences">', html)]
+    bars = [int(found) for found in re.findall(r'<div title="[^"]*: (\d+) sequences?">', html)]
     assert len(bars) > 3 and sum(bars) == len(built.tokens)
 
 

@@ -16,7 +16,6 @@ from scipy.stats import entropy
 from calprune.base.values import UserError
 from calprune.calibration.build import open_source
 from calprune.calibration.set import CalibrationSet
-from calprune.calibration.similarity_page import similarity_page
 from calprune.likeness.overlap import KEPT, LONGEST, Signature, Words, jaccard, unigram_divergence
 from calprune.likeness.texts import MEASURES, Similarity, compare_texts, similarity, texts_of
 from calprune.models.likelihood import lowest_mean, nats_and_z, token_nats
@@ -130,7 +129,7 @@ def test_sets_of_different_sizes_are_bounded_and_that_is_said():
     how = Similarity(draws=2)
     a, b = how.read("small", [small]), how.read("large", [*large, small])
     assert a.signature.bound(b.signature) == pytest.approx(1 / 101, rel=0.15)
-    told = compare_texts(how, [a], b)
+    told = compare_texts(how, [a], b).record()
     assert "cannot be above 0.0" in told["notes"][0] and "small" in told["notes"][0]
     assert "draws are of 200 words, for small" in told["notes"][1]
 
@@ -238,9 +237,10 @@ def test_of_a_reference_the_evaluation_split_is_taken(data_root):
 def test_the_page_shows_every_text_and_escapes_names():
     how = Similarity(draws=2, words=100)
     texts = [how.read(name, own(made_up(seed, 10))) for seed, name in enumerate(("<b>one</b>", "two", "three"))]
-    page = similarity_page(compare_texts(how, texts[:2], texts[2]))
-    assert "<b>" not in page and page.count("&lt;b&gt;one") >= 3 and page.count("not measured") >= 2
-    assert "http" not in page and page.count("<svg") == 3
+    page = compare_texts(how, texts[:2], texts[2]).html()
+    assert "<b>" not in page and page.count("&lt;b&gt;one") == 1 and page.count("not measured") >= 2
+    assert page.count('"source":"\\u003cb>one') == 3  # a point of each of three charts
+    assert page.count('data-spec="chart-') == 3
 
 
 @pytest.fixture

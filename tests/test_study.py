@@ -281,7 +281,7 @@ with Runs(Path(sys.argv[1])).claim("a") as mine:
         ({"calibrations": "[{spec: c4, count_paddings: true}]"}, "did you mean 'count_padding'?"),
         ({"calibrations": "[gsm9k]"}, "gsm9k"),
         ({"evaluations": "[perplexity(c44)]"}, "evaluations.0: unknown source 'c44'; did you mean 'c4'?"),
-        ({"evaluations": "[bolq]"}, "evaluations.0: unknown task 'bolq'; did you mean 'boolq'?"),
+        ({"evaluations": "[bolq]"}, "evaluations.0: unknown evaluation 'bolq'; did you mean 'boolq'?"),
         ({"evaluations": "['kl(c4, token=5)']"}, "did you mean 'tokens'?"),
         ({"draws": "0"}, "draws: expected 1 or more; got 0"),
         ({"draws": "many"}, "draws:"),

@@ -413,7 +413,7 @@ def test_a_strategy_is_read_with_its_sampling_and_its_screen():
         ("bos(temperature=hot)", "write 0.6, or 2.0:1.0"),
         ("bos(temperature=-1.0)", "temperature is 0"),
         ("bos(documents=0)", "1 or more; got 0"),
-        ("bos(top_k)", "cannot read|unknown option 'of'"),
+        ("bos(top_k)", "top_k has no value; write top_k="),
         ("prefixes", "of is missing"),
         ("prefixes(c4, tokens=0)", "1 or more; got 0"),
         ("bos(drop_perplexity=2.0)", "drop_perplexity is a fraction"),

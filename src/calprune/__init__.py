@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from calprune.api.build import build
     from calprune.api.choose import ChoiceReport, choose
     from calprune.api.collect import collect
-    from calprune.api.evaluate import Score, Scores, evaluate
+    from calprune.api.evaluate import evaluate
     from calprune.api.models import load
-    from calprune.api.prune import PruneReport, prune
+    from calprune.api.prune import prune
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
     from calprune.calibration.set import CalibrationSet
     from calprune.choosing.question import Question
+    from calprune.evaluation.result import EvaluationResult
     from calprune.layers.attention import AttentionConcentration
     from calprune.layers.blocks import walk
     from calprune.layers.saved import Statistics
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from calprune.methods.wanda_plus_plus import WandaPlusPlus
     from calprune.models.load import Model
     from calprune.pattern import KeepNofM, Unstructured
+    from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "CalibrationSet",
     "ChoiceReport",
     "DSnoT",
+    "EvaluationResult",
     "FromFile",
     "KeepNofM",
     "Magnitude",
@@ -84,8 +87,6 @@ __all__ = [
     "Refit",
     "Regional",
     "RoundToNearest",
-    "Score",
-    "Scores",
     "SparseGPT",
     "SparseSwaps",
     "Statistics",
@@ -117,6 +118,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "ChoiceReport": "api.choose",
     "DLP": "allocation.dlp",
     "DSnoT": "methods.dsnot",
+    "EvaluationResult": "evaluation.result",
     "FromFile": "allocation.from_file",
     "GBLM": "methods.gblm",
     "GPTQ": "methods.gptq",
@@ -125,7 +127,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Magnitude": "methods.magnitude",
     "Model": "models.load",
     "OWL": "allocation.owl",
-    "PruneReport": "api.prune",
+    "PruneReport": "pruning.checkpoint",
     "PrunerZero": "methods.pruner_zero",
     "Pruning": "pruning.job",
     "Question": "choosing.question",
@@ -134,8 +136,6 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Refit": "methods.refit",
     "Regional": "methods.regional",
     "RoundToNearest": "methods.round_to_nearest",
-    "Score": "api.evaluate",
-    "Scores": "api.evaluate",
     "SparseGPT": "methods.sparsegpt",
     "SparseSwaps": "methods.sparseswaps",
     "Statistics": "layers.saved",

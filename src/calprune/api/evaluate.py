@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from calprune.api.arguments import EvaluationLike, ModelLike, as_data_root, as_evaluations, open_model
 from calprune.api.models import Dtype
@@ -17,69 +16,13 @@ from calprune.calibration.set import tokenizer_hash
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.evaluation import OnText
 from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.tasks import Task
-from calprune.evaluation.windows import PROTOCOL, windows_of
+from calprune.evaluation.result import EvaluationResult, ModelName, TextResult
+from calprune.evaluation.windows import windows_of
 from calprune.models.head import Follow
 from calprune.models.load import Model
-from calprune.pages import Column, HasPage, Page, Section, Table
-from calprune.pages.numbers import with_interval
 from calprune.text.given import Given
-from calprune.uncertainty.estimate import Estimate, mean_of
 
 BATCH = 4  # windows read at a time, where the user does not say
-HELD = {"calibration text": "NOT held out: calibration text"}
-
-
-@dataclass(frozen=True)
-class Score:
-    """What one evaluation found."""
-
-    evaluation: str  # as it is written: "perplexity(wikitext2)"
-    metric: str  # "perplexity", "kl" (nats a token), "accuracy" or "exact_match"
-    value: Estimate  # with its 95 % interval over items
-    items: tuple[float, ...]  # one value a window (nats a token) or a question (1 or 0)
-    capability: str  # "general", "mathematics", ...
-    text: str  # what the text is: "evaluation split", "file", "calibration text"; of a task its prompts' hash
-    dense: Estimate | None = None  # the dense model's, where it was measured: perplexities
-    chance: float | None = None  # the value of guessing, of a task
-
-
-@dataclass(frozen=True, repr=False)
-class Scores(HasPage):
-    """What evaluations found of a model."""
-
-    model: str
-    model_id: str
-    dense: str | None  # the dense model's name
-    scores: tuple[Score, ...]  # in the order in which they were asked for
-    seconds: float
-
-    def __getitem__(self, evaluation: str) -> Score:
-        """The score of an evaluation, as it is written, or the one of a metric: scores["kl"]."""
-        found = [one for one in self.scores if evaluation in (one.evaluation, one.metric)]
-        if len(found) != 1:
-            there = ", ".join(one.evaluation for one in self.scores)
-            raise UserError(f"{evaluation!r}: {len(found)} of the evaluations are called so; there are: {there}")
-        return found[0]
-
-    def page(self) -> Page:
-        """A row for each evaluation."""
-        compared, guessed = (any(ones) for ones in zip(*((one.dense, one.chance) for one in self.scores), strict=True))
-        columns = (Column("evaluation"), Column("value", "estimate"),
-                   Column("dense", "estimate", show="always" if compared else "never"),
-                   Column("by guessing", "number", show="always" if guessed else "never"),
-                   Column("items", "number"), Column("text"))  # fmt: skip
-        rows = tuple(
-            (one.evaluation, one.value, one.dense, one.chance, len(one.items), HELD.get(one.text, one.text))
-            for one in self.scores
-        )
-        notes = ["brackets: 95 % intervals over windows or questions"]
-        notes += [f"KL: of {self.dense} to {self.model}, nats a token"] if self.dense else []
-        notes += (
-            [f"perplexity and KL: {PROTOCOL}"] if {one.metric for one in self.scores} & {"perplexity", "kl"} else []
-        )
-        table = Table("scores", "", columns, rows, tuple(notes))
-        return Page(f"{self.model} judged", (Section("scores", tables=(table,)),), summary=_summary(self.scores))
 
 
 @checked
@@ -93,12 +36,12 @@ def evaluate(
     dtype: Dtype | None = None,
     batch_size: Count | None = None,
     progress: ProgressLike | None = None,
-) -> Scores:
+) -> EvaluationResult:
     """Judge a model on held-out text and on tasks.
 
-        scores = calprune.evaluate("pruned", ["perplexity(wikitext2)", "kl(c4)"], dense="demo")
-        scores.table()
-        scores["kl"].value.value
+        result = calprune.evaluate("pruned", ["perplexity(wikitext2)", "kl(c4)"], dense="demo")
+        result.table()
+        result["kl"].value
 
     model: `demo`, a folder, a hub name, or a model that is loaded.
     evaluations: "perplexity(c4)", "kl(gsm8k:icl, tokens=16384, length=512)", "boolq(examples=200)",
@@ -113,42 +56,24 @@ def evaluate(
     tokenizers are not the same.
     """
     started, asked, root = time.perf_counter(), as_evaluations(evaluations), as_data_root(data_root)
-    if dense is None and any(isinstance(one, OnText) and one.metric == "kl" for one in asked):
+    on_text = [one for one in asked if isinstance(one, OnText)]
+    tasks = [one for one in asked if not isinstance(one, OnText)]
+    if dense is None and any(one.metric == "kl" for one in on_text):
         raise UserError('dense: KL is measured to the dense model; give its name or folder, dense="demo"')
-    for one in asked:
-        if not isinstance(one, OnText):
-            one.files(root)  # so that what is missing is said before a model is loaded
-    texts = dict.fromkeys(one.text for one in asked if isinstance(one, OnText))
+    for task in tasks:
+        task.files(root)  # so that what is missing is said before a model is loaded
+    texts = dict.fromkeys(one.text for one in on_text)
     with shown(progress):
         judged = open_model(model, dtype, device)
         of = None if dense is None or not texts else open_model(dense, dtype, device, "dense")
         if of and tokenizer_hash(of.tokenizer) != tokenizer_hash(judged.tokenizer):
             raise UserError(f"dense: the tokenizer of {of.name} is another than that of {judged.name}, so they have no "
                             "token in common")  # fmt: skip
-        judge = _Judge(judged, of, root, batch_size or BATCH)
-        found = {text: judge.on_text(*text) for text in texts}
-        scores = [found[one.text](one) if isinstance(one, OnText) else judge.on_task(one) for one in asked]
-    return Scores(judged.name, judged.id, None if dense is None else _name(dense), tuple(scores),
-                  time.perf_counter() - started)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _OnOneText:
-    """What was measured on a text's windows."""
-
-    held: str
-    own: Any  # Perplexity
-    kl: Any  # Divergence; None: no dense model
-    dense: Any  # Perplexity of the dense model
-
-    def __call__(self, evaluation: OnText) -> Score:
-        if evaluation.metric == "kl":
-            value, items = self.kl.estimate(), self.kl.nats
-        else:
-            value, items = self.own.estimate(), self.own.nats
-        dense = self.dense.estimate() if self.dense is not None and evaluation.metric == "perplexity" else None
-        return Score(str(evaluation), evaluation.metric, value, tuple(items.tolist()), evaluation.capability, self.held,
-                     dense)  # fmt: skip
+        judge = _Judge(judged, of, Given(of or judged, judged.tokenizer, root, current().say), batch_size or BATCH)
+        found = tuple(judge.on_text([one for one in on_text if one.text == text]) for text in texts)
+        answers = tuple(task.run(judged, root) for task in tracking(tasks, len(tasks), "tasks"))
+    named = None if dense is None else _named(of or dense)
+    return EvaluationResult(ModelName(judged.name, judged.id), named, found, answers, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
@@ -157,31 +82,31 @@ class _Judge:
 
     model: Model
     dense: Model | None
-    data_root: Path | None
+    given: Given
     batch_size: int
 
-    def on_text(self, of: str, tokens: int, length: int, skip: int) -> _OnOneText:
-        """Perplexity, and the divergence where there is a dense model."""
-        given = Given(self.dense or self.model, self.model.tokenizer, self.data_root, current().say)
-        text = open_source(of, given, "evaluation")
+    def on_text(self, evaluations: Sequence[OnText]) -> TextResult:
+        """What is asked of one text; the dense model's perplexity comes with the divergence for nothing."""
+        of, tokens, length, skip = evaluations[0].text
+        text = open_source(of, self.given, "evaluation")
         windows = windows_of(text.documents(), self.model.tokenizer, length, tokens, skip)
+        kl = dense = None
         if self.dense is None:
             own = perplexity(
                 self.model.model, windows, batch_size=self.batch_size, follow=_follow(f"perplexity on {of}")
             )
-            return _OnOneText(text.held, own, None, None)
-        reference = DenseReference(self.dense.model, windows, batch_size=self.batch_size,
-                                   follow=_follow(f"the dense model on {of}"))  # fmt: skip
-        kl, own = reference.compare(self.model.model, _follow(f"divergence on {of}"))
-        return _OnOneText(text.held, own, kl, reference.perplexity())
-
-    def on_task(self, task: Task) -> Score:
-        """The share of questions that the model answers right."""
-        found = task.run(self.model, self.data_root)
-        value = mean_of(found.items)
-        assert value is not None, "a task has one item at least"
-        return Score(found.task, found.metric, value, found.items, found.capability, f"prompts {found.requests}",
-                     chance=found.chance)  # fmt: skip
+        else:
+            reference = DenseReference(self.dense.model, windows, batch_size=self.batch_size,
+                                       follow=_follow(f"the dense model on {of}"))  # fmt: skip
+            kl, own = reference.compare(self.model.model, _follow(f"divergence on {of}"))
+            dense = reference.perplexity().estimate()
+        asked = {one.metric for one in evaluations}
+        wanted = "perplexity" in asked
+        return TextResult(
+            of, text.held, len(windows), length, own.estimate() if wanted else None,
+            own.nats_per_token() if wanted else None, kl.estimate() if kl and "kl" in asked else None,
+            dense if wanted else None,
+        )  # fmt: skip
 
 
 def _follow(doing: str) -> Follow:
@@ -189,9 +114,5 @@ def _follow(doing: str) -> Follow:
     return lambda batches: tracking(batches, len(batches), doing)
 
 
-def _name(model: ModelLike) -> str:
-    return model.name if isinstance(model, Model) else str(model)
-
-
-def _summary(scores: Sequence[Score]) -> str:
-    return "; ".join(f"{one.evaluation} {with_interval(one.value)}" for one in scores)
+def _named(model: ModelLike) -> ModelName:
+    return ModelName(model.name, model.id) if isinstance(model, Model) else ModelName(str(model), "")

@@ -1,9 +1,8 @@
-"""Prune a model, and the report of it."""
+"""Prune a model."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from calprune.api.arguments import (
     AllocationLike,
@@ -29,64 +28,8 @@ from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.saved import Statistics
 from calprune.models.load import Model, find_device
-from calprune.pages import Column, HasPage, Page, Section, Table
-from calprune.pages.numbers import number, percent
-from calprune.pruning.checkpoint import describe, permuted, save_pruned
+from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.job import Pruning
-from calprune.pruning.report import LinearReport
-
-
-@dataclass(frozen=True, repr=False)
-class PruneReport(HasPage):
-    """What became of a model: `save` writes the checkpoint, `table` has a row for each matrix."""
-
-    model: Model  # the pruned one
-    job: Pruning
-    linears: tuple[LinearReport, ...]  # in the model's order
-    calibration: str | None  # as it was asked for; None: the method read no data
-    seconds: float
-    description: Mapping[str, Any] = field(repr=False)  # what calprune.json says
-
-    @property
-    def sparsity(self) -> float:
-        """The share of zeros in the pruned linears."""
-        return float(self.description["sparsity"]["pruned_linears"])
-
-    @property
-    def sparsity_of_model(self) -> float:
-        """The share of zeros in all parameters."""
-        return float(self.description["sparsity"]["whole_model"])
-
-    @property
-    def relative_error(self) -> float | None:
-        """‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs, the mean over linears; None without a Gram matrix."""
-        found = self.description["relative_error"]
-        return None if found is None else float(found)
-
-    def save(self, folder: str | Path) -> None:
-        """Write a checkpoint that transformers loads, with calprune.json and a model card: whole or not at all.
-
-            report.save("pruned")
-            transformers.AutoModelForCausalLM.from_pretrained("pruned")
-
-        Raises UserError where `folder` holds something already or the disk is full.
-        """
-        save_pruned(self.model, dict(self.description), folder)
-
-    def page(self) -> Page:
-        """The figures, a row for each matrix, and notes."""
-        title = f"{self.model.name} pruned with {self.description['method']} to {self.job.pattern}"
-        facts = {
-            "calibration data": self.calibration or "none: the method reads none",
-            "allocation": str(self.description["allocation"]),
-            "sparsity of the pruned linears": percent(self.sparsity, 2),
-            "sparsity of the whole model": percent(self.sparsity_of_model, 2),
-            "reconstruction error, mean over linears": number(self.relative_error),
-            "peak memory": f"{self.description['peak_bytes']['resident'] / 2**20:,.0f} MiB",
-        }
-        summary = f"{percent(self.sparsity, 2)} of {len(self.linears)} linears are zero, {self.seconds:.1f} s"
-        figures = Section("figures", facts=tuple(facts.items()), notes=tuple(_notes(self)))
-        return Page(title, (figures, Section("linears", tables=(_linears(self.linears),))), summary=summary)
 
 
 @checked
@@ -158,9 +101,7 @@ def prune(
         trained = _trained_on(refine_on, loaded, sizes, root)
         done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
                        batch_size=batch_size)  # fmt: skip
-    description = describe(done, loaded)
-    about = {"calibration": given.about if given else None}
-    return PruneReport(loaded, job, done.reports, given.name if given else None, done.seconds, description | about)
+    return PruneReport.of(loaded, done, given.about if given else None)
 
 
 def _trained_on(refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None) -> CalibrationSet | None:
@@ -172,28 +113,3 @@ def _trained_on(refine_on: SetLike | None, model: Model, sizes: Sizes, root: Pat
     if isinstance(found, Statistics):
         raise UserError(f"refine_on: {refine_on} holds sums and no sequences to train on; give a set")
     return found
-
-
-def _linears(linears: Sequence[LinearReport]) -> Table:
-    """A row for each matrix."""
-    columns = (Column("linear"), Column("shape"), Column("pattern"), Column("sparsity", "number", percent=True),
-               Column("tokens", "number", show="varying"), Column("error", "number"),
-               Column("damping", "number", show="varying"))  # fmt: skip
-    rows = tuple(
-        (r.name, "×".join(map(str, r.shape)), r.pattern, r.sparsity, r.tokens, r.relative_error, r.damping)
-        for r in linears
-    )
-    return Table("linears", "", columns, rows)
-
-
-def _notes(report: PruneReport) -> list[str]:
-    """What whoever reads the figures should know."""
-    notes = []
-    damping = [r.damping for r in report.linears if r.damping is not None]
-    if damping and max(damping) > min(damping):
-        notes.append(f"some Gram matrices took more damping to be factorised, up to {max(damping):g}")
-    if few := [r.name for r in report.linears if r.routed is not None]:
-        notes.append(f"{len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ...")
-    if order := permuted(dict(report.description)):
-        notes.append(order)
-    return notes

@@ -119,8 +119,8 @@ class Registry(Mapping[str, type]):
         own."""
         name, arguments = self._call(text)
         cls, where = self._class(name), f"{self.kind} {name.rpartition(':')[2]}"
-        own = _options(cls, name)
-        kinds = {**own, **beside}
+        own = option_types(cls, name)
+        kinds = {**beside, **own}
         given = _named(arguments, own, kinds, where)
         try:
             values = {key: self._value(value, kinds[key]) for key, value in given.items()}
@@ -150,7 +150,7 @@ class Registry(Mapping[str, type]):
             raise ConfigError(f"{at}cannot read {self.kind} {given!r}; write it like {self.example}, as text or as a "
                               f"mapping: {{name: ..., option: value}}")  # fmt: skip
         cls, own = self._class(name), f"{at}{self.kind} {name.rpartition(':')[2]}"
-        kinds, values = _options(cls, name), dict(options or {})
+        kinds, values = option_types(cls, name), dict(options or {})
         for key in values:
             _check_option(key, kinds, own)
         for key, value in values.items():
@@ -296,8 +296,8 @@ def _check_option(key: Any, kinds: Mapping[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: unknown option {key!r}{did_you_mean(key, kinds)}")
 
 
-def _options(cls: type, name: str) -> dict[str, Any]:
-    """The options of a class, as `name` has them, with their types."""
+def option_types(cls: type, name: str = "") -> dict[str, Any]:
+    """The options of a dataclass, where it is called `name`, with their types."""
     hints = typing.get_type_hints(cls)
     fields = [f.name for f in dataclasses.fields(cls) if f.init and f.name != getattr(cls, "named_by", None)]
     return {option: hints[option] for option in (cls.options_of(name) if hasattr(cls, "options_of") else fields)}

@@ -16,7 +16,6 @@ from typing import Any
 
 from calprune.base.store import refuse_occupied, whole_folder, write_whole
 from calprune.base.values import ConfigError, UserError, did_you_mean
-from calprune.calibration.card import card
 from calprune.calibration.set import CalibrationSet
 
 WEIGHTS_LOST = "token weights are left out: the tools that read this count each token once"
@@ -62,7 +61,7 @@ def _hf(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
     try:
         with whole_folder(path) as beside:
             data.save_to_disk(beside)
-            (beside / "README.md").write_text(card(given), encoding="utf-8")  # licences travel with the tokens
+            (beside / "README.md").write_text(given.card(), encoding="utf-8")  # licences travel with the tokens
     finally:
         if shown:
             datasets.enable_progress_bars()

@@ -34,7 +34,7 @@ class Part:
     source: str  # a name of the catalogue, `self`, or the path of a file
     format: str | None = None  # None: the source's own
     share: float = 1.0  # beside the other parts' shares
-    strategy: str | None = None  # of `self`: how the model writes (asking.py)
+    strategy: str | None = None  # of `self`: how the model writes
 
     def __post_init__(self) -> None:
         if not self.share > 0 or self.share == float("inf"):

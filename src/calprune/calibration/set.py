@@ -21,8 +21,14 @@ from torch import Tensor
 from calprune.base.checks import check, checked
 from calprune.base.store import whole_folder
 from calprune.base.values import UserError, identity, read
-from calprune.calibration.card import card
-from calprune.pages import Column, HasPage, Page, Section, Table
+from calprune.pages.page import HasPage, Page, Section
+from calprune.pages.table import Column, Table
+
+SOURCES = (
+    Column("source"), Column("format"), Column("share asked", "number", percent=True),
+    Column("of tokens", "number", percent=True), Column("sequences", "number"), Column("tokens", "number"),
+    Column("documents used", "number"), Column("read", "number"), Column("of", "number"), Column("licence"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,24 @@ class Drawn:
     def draws(self) -> float | None:
         """How many draws like this one the pool holds with no document in two of them; None: any number."""
         return None if self.pool is None else self.pool / max(self.read, 1)
+
+
+def sources_table(drawn: Sequence[Drawn], tokens: int) -> Table:
+    """A row a part of the recipe; `tokens`: of the whole set. What was dropped and what stands in is noted under it."""
+    rows = tuple(
+        (one.source, one.format, one.share, one.tokens / tokens if tokens else 0.0, one.sequences, one.tokens, one.used,
+         one.read, "endless" if one.pool is None else one.pool, one.licence)
+        for one in drawn
+    )  # fmt: skip
+    notes = [f"{one.source} stands in: {one.stand_in}" for one in drawn if one.stand_in]
+    notes += [f"{one.source}: {n:,} documents dropped: {reason}" for one in drawn for reason, n in one.dropped.items()]
+    return Table("sources", "What each source gave", SOURCES, rows, tuple(notes))
+
+
+MADE_AGAIN = (
+    "recipe.yaml makes it again: calprune calib build recipe.yaml. pieces.jsonl names the document of each token. "
+    "counts.json has what was read, dropped and why."
+)
 
 
 FILES = ("recipe.yaml", "tokens.safetensors", "pieces.jsonl", "README.md", "counts.json")  # in the order of writing
@@ -140,12 +164,9 @@ class CalibrationSet(HasPage):
 
     def page(self) -> Page:
         """Its sources and sizes; `calprune calib show` says more of it."""
-        columns = (Column("source"), Column("format"), Column("share of tokens", "number", percent=True),
-                   Column("sequences", "number"), Column("documents", "number"), Column("licence"))  # fmt: skip
         tokens = int(self.lengths.sum())
-        rows = tuple((p.source, p.format, p.tokens / tokens, p.sequences, p.used, p.licence) for p in self.drawn)
         size = f"{len(self.tokens):,} sequences of up to {self.tokens.shape[1]:,} tokens, {tokens:,} in all"
-        sources = Section("sources", tables=(Table("sources", "", columns, rows),), notes=self.notes)
+        sources = Section("sources", tables=(sources_table(self.drawn, tokens),), notes=self.notes)
         return Page(f"calibration set {self.id}", (sources,), summary=size)
 
     @property
@@ -182,8 +203,20 @@ class CalibrationSet(HasPage):
             (beside / "recipe.yaml").write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True))
             (beside / "tokens.safetensors").write_bytes(safetensors.torch.save(tensors))
             (beside / "pieces.jsonl").write_text(pieces)
-            (beside / "README.md").write_text(card(self))
+            (beside / "README.md").write_text(self.card())
             (beside / "counts.json").write_text(json.dumps(self._head(beside), indent=1))
+
+    def card(self) -> str:
+        """The README.md of the folder: what the set is, of what, and under which licences."""
+        n, width = self.tokens.shape
+        tokens = int(self.lengths.sum())
+        about = (f"{n:,} sequences of up to {width:,} tokens, {tokens:,} tokens in all, made by calprune to prune or "
+                 "quantise a language model with.")  # fmt: skip
+        table = sources_table(self.drawn, tokens)
+        lead = () if self.drawn else ("Made of tokens that were given; their sources and licences are not stated.",)
+        citations = tuple((part.source, part.citation) for part in self.drawn if part.citation)
+        sources = Section("sources", "Sources", lead, tables=(table,), facts=citations, notes=(*self.notes, MADE_AGAIN))
+        return Page(f"Calibration set {self.id}", (sources,), summary=about).markdown()
 
     def _head(self, folder: Path) -> dict[str, Any]:
         return {

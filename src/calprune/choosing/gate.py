@@ -88,8 +88,8 @@ def _wording(job: Job, sources: Iterable[str]) -> dict[str, dict[str, int]]:
     for source in sources:
         sets = [job.set_of(source, seed) for seed in range(job.question.draws)]
         for name, evaluations in looked.items():
-            checks = [check_set(one, job.model.tokenizer, evaluations).told() for one in sets]
-            shared = sum(check["sequences_found"] for check in checks)
+            checks = [check_set(one, job.model.tokenizer, evaluations) for one in sets]
+            shared = sum(check.sequences_found for check in checks)
             found.setdefault(source, {})[name] = shared
             job.said(f"{source}: {shared or 'no'} sequences share wording with what {name} is judged on")
     return found

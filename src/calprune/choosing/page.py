@@ -1,6 +1,6 @@
 """The page of a choice, with the look of a study's: the answer, transfer, shares, the verdict, how to do it again.
 
-The answer in two sentences, and what else must be said in words: nothing that the statistics do not carry.
+The answer's sentences say nothing that the statistics do not carry.
 """
 
 import shlex
@@ -10,16 +10,199 @@ from pathlib import Path
 from calprune.choosing.answer import OVERALL, UNIFORM, Choice, Contrast
 from calprune.choosing.job import percent
 from calprune.methods import METHODS
-from calprune.report.charts import Chart, Point, heat, heat_width
+from calprune.pages.chart import Heat, Panel, Point
+from calprune.pages.numbers import listed, number, with_interval
+from calprune.pages.page import Block, Page, Section
+from calprune.pages.table import Column, Table, Value
 from calprune.report.findings import Findings
-from calprune.report.names import listed, number, with_interval
-from calprune.report.page import Head, Section, render
-from calprune.report.panels import Panel, retention_panels
-from calprune.report.tables import Cell, Column, Table
-from calprune.report.tabulate import tables
-from calprune.report.told import SPEED
+from calprune.report.sections.made import speed
+from calprune.report.sections.retention import retention
 from calprune.studies.results import Results
 from calprune.uncertainty.effect import RULE
+
+OWN = "own text"  # the row of what a capability's own text would give
+TRANSFER = (
+    "Regret: by how much more of a capability's signal the layers lose when a source decides the masks than when other "
+    "text of the capability's own kind does. From sums, without a forward pass; the darker, the worse of its column."
+)
+WORDS = {
+    "Gate": f"{RULE[0].upper()}{RULE[1:]}. Holm's correction is over the capabilities.",
+    "Texts": "Each capability's text is cut in two: the first half is searched on, the second is read by the gate and "
+    "the verdict alone. Divergence is KL(dense || pruned), nats a token.",
+    "Regret": "L[λ → t] / L[t → t] - 1, L the mean over linears of tr(ΔW C ΔWᵀ) / tr(W C Wᵀ): a proxy. Its rank "
+    "correlation with the divergence says how far to trust it here.",
+    "Search": "Exponentiated gradient on regret, for its weighted mean and for the largest weighted one; the draw that "
+    "is searched on is in no verdict.",
+    "Verdict": "Draws and items both vary (a crossed design, Student's t); items are paired, and so are the draws of "
+    "sets with a source in common, which hold the same documents of it. Holm's correction over the table. All "
+    "together is of as many windows of each capability as the shortest text has. A tie says that no difference was "
+    "shown, not that there is none. The verdict's sets are used with dense propagation, the saved model with pruned "
+    "propagation.",
+}
+
+
+def choice_page(choice: Choice, results: Results, data_root: Path | None = None) -> Page:
+    """The page of a choice; `results` are those of DIR/runs; `data_root`: what its commands name."""
+    q = choice.question
+    asked = ", ".join(f"{one.name} {one.weight:g} (on {one.text})" for one in q.capabilities)
+    took = f"its last run took {choice.result.seconds / 60:.0f} min"
+    size = (f"{len(choice.gate.used)} sources, {q.draws} draws of {q.num_samples} × {q.max_seq_length} tokens, "
+            f"{q.tokens:,} tokens a capability to judge on; {took}")  # fmt: skip
+    sections = _sections(choice, Findings(results), commands(choice, data_root))
+    return Page(f"Calibration data for {setting(choice)}", sections, "calprune choose", f"For {asked}", size,
+                tuple(answer(choice)), tuple(_warnings(choice, results)))  # fmt: skip
+
+
+def _warnings(choice: Choice, results: Results) -> Iterator[str]:
+    yield from (f"Left out: {what}." for what in choice.left_out)
+    for source, why in choice.gate.dropped.items():
+        yield f"{source} could not be used: {why}."
+    for source, found in choice.gate.shared_wording.items():
+        for name, n in found.items():
+            if n:
+                yield (f"{n} of {choice.gate.looked_at} sequences of {source} share wording with what {name} is judged "
+                       "on: a lead there may be memory.")  # fmt: skip
+    yield from (f"{name} stands in: {what}." for name, what in results.stand_ins.items())
+
+
+def _sections(choice: Choice, findings: Findings, again: list[str]) -> tuple[Section, ...]:
+    kept = retention(findings)
+    size = (enough(choice),) if choice.judgement else ()
+    return (
+        Section("retention", kept.title, (), kept.panels, (*kept.tables, _saved(choice))),
+        Section("matters", "Does the choice matter?", tables=(_gate(choice), _wording(choice))),
+        Section("transfer", "What each source costs each capability", (TRANSFER,) if _has_table(choice) else (),
+                tuple(_heat(choice)), tuple(_transfer(choice))),
+        Section("mixtures", "Mixtures", tables=tuple(_mixtures(choice))),
+        Section("verdict", "The verdict", size, tables=tuple(_verdict(choice))),
+        Section("made", "How each number was made", facts=tuple(WORDS.items())),
+        Section("again", "Make it again", blocks=(Block.of("Commands", "\n".join(again)),)),
+        speed(findings),
+    )  # fmt: skip
+
+
+def _saved(choice: Choice) -> Table:
+    heads = (Column("capability"), Column("perplexity, dense", "number"), Column("perplexity, pruned", "number"),
+             Column("divergence", "estimate"))  # fmt: skip
+    rows = tuple((name, *choice.result.perplexity[name], kl) for name, kl in choice.result.divergence.items())
+    note = "The interval is over the text's windows, of this one model."
+    return Table("saved", f"The saved model, pruned with {choice.winner}", heads, rows, (note,))
+
+
+def _gate(choice: Choice) -> Table:
+    heads = (Column("capability"), Column("effect"), Column("share of variance", "estimate", percent=True),
+             Column("p, Holm", "p"), Column("least divergence"), Column("most"), Column("range", "number"),
+             Column("minimum detectable difference", "number"))  # fmt: skip
+    rows = tuple((name, one.word, one.share, one.adjusted_p, one.lowest, one.highest, one.range, one.detectable)
+                 for name, one in choice.gate.told.items())  # fmt: skip
+    return Table("gate", "Sources against draws of one source", heads, rows, (WORDS["Gate"],))
+
+
+def _wording(choice: Choice) -> Table:
+    """What of a source is, word for word, in what a capability is judged on."""
+    names, gate = list(choice.question.weights), choice.gate
+    rows = tuple((source, *(gate.shared_wording.get(source, {}).get(name, "not looked for") for name in names))
+                 for source in gate.used)  # fmt: skip
+    heads = (Column("source"), *(Column(name, "number") for name in names))
+    return Table("wording", f"Sequences, of {gate.looked_at}, that share wording with what is judged on", heads, rows,
+                 ("It is not looked for where a text is made up or written by the model.",))  # fmt: skip
+
+
+def _has_table(choice: Choice) -> bool:
+    return choice.search is not None and bool(choice.search.loss)
+
+
+def _heat(choice: Choice) -> Iterator[Panel]:
+    """Regret of each source, the worst of a column darkest."""
+    if not _has_table(choice):
+        return
+    assert choice.search is not None
+    regrets = {source: choice.search.regret(loss) for source, loss in choice.search.loss.items()}
+    names = list(choice.question.weights)
+    points = []
+    for name in names:
+        column = [regret[name] for regret in regrets.values()]
+        low, high = min(column), max(column)
+        for source, regret in regrets.items():
+            dark = (regret[name] - low) / (high - low) if high > low else 0.0
+            shown = f"{regret[name]:+.0%}".replace("%", " %").replace("-", "−")
+            points.append(Point(source, shown, name, dark, low, high, shown, 1))
+    yield Panel((Heat("Regret: source × capability", "regret", tuple(points), names, list(regrets)),), wide=True)
+
+
+def _transfer(choice: Choice) -> Iterator[Table]:
+    if not _has_table(choice):
+        return
+    assert choice.search is not None
+    names = list(choice.question.weights)
+    rows: list[tuple[Value, ...]] = [
+        (source, *(loss[name] for name in names)) for source, loss in choice.search.loss.items()
+    ]
+    rows.append((OWN, *(choice.search.own[name] for name in names)))
+    heads = (Column("calibrated on"), *(Column(name, "number") for name in names))
+    read = [f"{tokens:,} of {name}" for name, tokens in choice.search.own_tokens.items()]
+    most = choice.question.num_samples * choice.question.max_seq_length
+    notes = (f"Own text: {listed(read)} tokens, beside at most {most:,} of a source: where it is the shorter, regret "
+             "can be too small, and below 0.",) if read else ()  # fmt: skip
+    yield Table("transfer", "Relative error of the layers on each capability's held-out text", heads, tuple(rows),
+                notes)  # fmt: skip
+
+
+def _mixtures(choice: Choice) -> Iterator[Table]:
+    if choice.search is None or choice.halving is None:
+        return
+    search, halving = choice.search, choice.halving
+    names, sources = list(choice.question.weights), list(choice.gate.used)
+    heads = [Column("candidate"), *(Column(f"share of {s}", "number") for s in sources)]
+    heads += [Column(f"regret, {name}", "number") for name in names] if search.proxy else []
+    rounds = [Column(f"divergence at {tokens:,} tokens", "number") for tokens in halving.tokens]
+    weights, rows = choice.question.weights, []
+    for name, shares in search.mixtures.items():
+        regret = search.regret(search.proxy[name]) if search.proxy else {}
+        judged = [sum(weights[c] * kl for c, kl in found[name].items()) if name in found else None
+                  for found in halving.divergence]  # fmt: skip
+        rows.append((name, *(shares.get(s, 0.0) for s in sources), *(regret[c] for c in names if regret), *judged))
+    note = (f"{search.evaluations} mixtures were decided from sums in {search.seconds:.0f} s, the search on "
+            f"{search.blocks} blocks, without a forward pass. Divergence: the weighted mean.")  # fmt: skip
+    yield Table("mixtures", "Candidates: shares of tokens, regret, divergence", tuple([*heads, *rounds]), tuple(rows),
+                (note,) if search.proxy else ())  # fmt: skip
+    if search.proxy:
+        trusted = tuple(halving.correlation.items())
+        yield Table("trust", "Can the proxy be trusted? Its rank correlation with the divergence, over candidates",
+                    (Column("capability"), Column("rank correlation", "estimate")), trusted,
+                    ("Candidates are mixtures of one another: the intervals, made as if they were not, are too "
+                     "narrow.",))  # fmt: skip
+
+
+def _verdict(choice: Choice) -> Iterator[Table]:
+    if choice.judgement is None:
+        return
+    heads = (Column("set"), Column("against"), Column("capability"), Column("divergence less", "estimate"),
+             Column("p, Holm", "p"), Column("verdict"))  # fmt: skip
+    rows = tuple((one.candidate, one.against, one.capability, one.difference, one.adjusted_p, one.verdict)
+                 for one in choice.judgement.contrasts)  # fmt: skip
+    if rows:
+        yield Table("verdict", "The divergence of a set less that of another (below 0 is better)", heads, rows)
+
+
+def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
+    """To choose again, and to prune by hand with what was chosen."""
+    q = choice.question
+    root = f" --data-root {shlex.quote(str(data_root))}" if data_root else ""
+    method = shlex.quote(METHODS.write(q.method))
+    weights = " ".join(f"{one.name}={one.weight:g}" for one in q.capabilities)
+    judged = " ".join(f"--judge {shlex.quote(f'{one.name}={one.text}')}" for one in q.capabilities)
+    sources = " ".join(map(shlex.quote, q.sources))
+    sizes = f"--num-samples {q.num_samples} --max-seq-length {q.max_seq_length}"
+    winner = shlex.quote(choice.result.spec)
+    return [
+        f"calprune choose {shlex.quote(q.model)} --sources {sources} --for {shlex.quote(weights)} {judged} "
+        f"--method {method} --pattern {q.pattern} {sizes} --draws {q.draws} --tokens {q.tokens} "
+        f"--out {choice.folder.name}{root}",
+        f"calprune calib build {winner} --model {shlex.quote(q.model)} {sizes} --out calibration{root}",
+        f"calprune prune {shlex.quote(q.model)} --method {method} --pattern {q.pattern} --calibration calibration "
+        "--out model",
+    ]
 
 
 def setting(choice: Choice) -> str:
@@ -109,195 +292,3 @@ def enough(choice: Choice) -> str:
     if choice.judgement.enough is None:
         return f"{said} It still rises by 1 % or more at a doubling: with more data the masks would still change."
     return f"{said} From {choice.judgement.enough} sequences on a doubling adds less than 1 %."
-
-
-OWN = "own text"  # the row of what a capability's own text would give
-
-
-TRANSFER = (
-    "Regret: by how much more of a capability's signal the layers lose when a source decides the masks than when other "
-    "text of the capability's own kind does. From sums, without a forward pass; the darker, the worse of its column."
-)
-
-
-WORDS = {
-    "Gate": f"{RULE[0].upper()}{RULE[1:]}. Holm's correction is over the capabilities.",
-    "Texts": "Each capability's text is cut in two: the first half is searched on, the second is read by the gate and "
-    "the verdict alone. Divergence is KL(dense || pruned), nats a token.",
-    "Regret": "L[λ → t] / L[t → t] - 1, L the mean over linears of tr(ΔW C ΔWᵀ) / tr(W C Wᵀ): a proxy. Its rank "
-    "correlation with the divergence says how far to trust it here.",
-    "Search": "Exponentiated gradient on regret, for its weighted mean and for the largest weighted one; the draw that "
-    "is searched on is in no verdict.",
-    "Verdict": "Draws and items both vary (a crossed design, Student's t); items are paired, and so are the draws of "
-    "sets with a source in common, which hold the same documents of it. Holm's correction over the table. All "
-    "together is of as many windows of each capability as the shortest text has. A tie says that no difference was "
-    "shown, not that there is none. The verdict's sets are used with dense propagation, the saved model with pruned "
-    "propagation.",
-}
-
-
-def choice_page(choice: Choice, results: Results, data_root: Path | None = None) -> str:
-    """The page as text; `results` are those of DIR/runs; `data_root`: what its commands name."""
-    q = choice.question
-    asked = ", ".join(f"{one.name} {one.weight:g} (on {one.text})" for one in q.capabilities)
-    took = f"its last run took {choice.result.seconds / 60:.0f} min"
-    size = (f"{len(choice.gate.used)} sources, {q.draws} draws of {q.num_samples} × {q.max_seq_length} tokens, "
-            f"{q.tokens:,} tokens a capability to judge on; {took}")  # fmt: skip
-    head = Head("calprune choose", f"Calibration data for {setting(choice)}", f"For {asked}", size, answer(choice),
-                tuple(_warnings(choice, results)))  # fmt: skip
-    return render(head, _sections(choice, Findings(results), commands(choice, data_root)))
-
-
-def _warnings(choice: Choice, results: Results) -> Iterator[str]:
-    yield from (f"Left out: {what}." for what in choice.left_out)
-    for source, why in choice.gate.dropped.items():
-        yield f"{source} could not be used: {why}."
-    for source, found in choice.gate.shared_wording.items():
-        for name, n in found.items():
-            if n:
-                yield (f"{n} of {choice.gate.looked_at} sequences of {source} share wording with what {name} is judged "
-                       "on: a lead there may be memory.")  # fmt: skip
-    yield from (f"{name} stands in: {what}." for name, what in results.stand_ins.items())
-
-
-def _sections(choice: Choice, findings: Findings, again: list[str]) -> list[Section]:
-    made = {table.name: table.to_read() for table in tables(findings)}
-    of = [made["retention"]] if "retention" in made else []
-    said = (enough(choice),) if choice.judgement else ()
-    return [
-        Section("retention", "What is left, by capability", (), tuple(retention_panels(findings)),
-                (*of, _saved(choice))),
-        Section("matters", "Does the choice matter?", tables=(_gate(choice), _wording(choice))),
-        Section("transfer", "What each source costs each capability", (TRANSFER,) if _has_table(choice) else (),
-                tuple(_heat(choice)), tuple(_transfer(choice))),
-        Section("mixtures", "Mixtures", tables=tuple(_mixtures(choice))),
-        Section("verdict", "The verdict", said, tables=tuple(_verdict(choice))),
-        Section("made", "How each number was made", points=tuple(WORDS.items())),
-        Section("again", "Make it again", blocks=(("Commands", "\n".join(again)),)),
-        Section("speed", "What sparsity does not give", SPEED),
-    ]  # fmt: skip
-
-
-def _saved(choice: Choice) -> Table:
-    heads = (Column("capability"), Column("perplexity, dense", "number"), Column("perplexity, pruned", "number"),
-             Column("divergence", "estimate"))  # fmt: skip
-    rows = tuple((name, *choice.result.perplexity[name], kl) for name, kl in choice.result.divergence.items())
-    note = "The interval is over the text's windows, of this one model."
-    return Table("saved", f"The saved model, pruned with {choice.winner}", heads, rows, (note,))
-
-
-def _gate(choice: Choice) -> Table:
-    heads = (Column("capability"), Column("in a word"), Column("share of variance", "estimate", percent=True),
-             Column("p, Holm", "p"), Column("least divergence"), Column("most"), Column("range", "number"),
-             Column("could be seen", "number"))  # fmt: skip
-    rows = tuple((name, one.word, one.share, one.adjusted_p, one.lowest, one.highest, one.range, one.detectable)
-                 for name, one in choice.gate.told.items())  # fmt: skip
-    return Table("gate", "Sources against draws of one source", heads, rows, (WORDS["Gate"],))
-
-
-def _wording(choice: Choice) -> Table:
-    """What of a source is, word for word, in what a capability is judged on."""
-    names, gate = list(choice.question.weights), choice.gate
-    rows = tuple((source, *(gate.shared_wording.get(source, {}).get(name, "not looked for") for name in names))
-                 for source in gate.used)  # fmt: skip
-    heads = (Column("source"), *(Column(name, "number") for name in names))
-    return Table("wording", f"Sequences, of {gate.looked_at}, that share wording with what is judged on", heads, rows,
-                 ("It is not looked for where a text is made up or written by the model.",))  # fmt: skip
-
-
-def _has_table(choice: Choice) -> bool:
-    return choice.search is not None and bool(choice.search.loss)
-
-
-def _heat(choice: Choice) -> Iterator[Panel]:
-    """Regret of each source, the worst of a column darkest."""
-    if not _has_table(choice):
-        return
-    assert choice.search is not None
-    regrets = {source: choice.search.regret(loss) for source, loss in choice.search.loss.items()}
-    names = list(choice.question.weights)
-    points = []
-    for name in names:
-        column = [regret[name] for regret in regrets.values()]
-        low, high = min(column), max(column)
-        for source, regret in regrets.items():
-            dark = (regret[name] - low) / (high - low) if high > low else 0.0
-            said = f"{regret[name]:+.0%}".replace("%", " %").replace("-", "−")
-            points.append(Point(source, said, name, dark, low, high, said, 1))
-    spec = heat(points, names, list(regrets))
-    yield Panel((Chart("Regret: source × capability", "regret", spec, heat_width(names)),), wide=True)
-
-
-def _transfer(choice: Choice) -> Iterator[Table]:
-    if not _has_table(choice):
-        return
-    assert choice.search is not None
-    names = list(choice.question.weights)
-    rows: list[tuple[Cell, ...]] = [
-        (source, *(loss[name] for name in names)) for source, loss in choice.search.loss.items()
-    ]
-    rows.append((OWN, *(choice.search.own[name] for name in names)))
-    heads = (Column("calibrated on"), *(Column(name, "number") for name in names))
-    read = [f"{tokens:,} of {name}" for name, tokens in choice.search.own_tokens.items()]
-    most = choice.question.num_samples * choice.question.max_seq_length
-    notes = (f"Own text: {listed(read)} tokens, beside at most {most:,} of a source: where it is the shorter, regret "
-             "can be too small, and below 0.",) if read else ()  # fmt: skip
-    yield Table("transfer", "Relative error of the layers on each capability's held-out text", heads, tuple(rows),
-                notes)  # fmt: skip
-
-
-def _mixtures(choice: Choice) -> Iterator[Table]:
-    if choice.search is None or choice.halving is None:
-        return
-    search, halving = choice.search, choice.halving
-    names, sources = list(choice.question.weights), list(choice.gate.used)
-    heads = [Column("candidate"), *(Column(f"share of {s}", "number") for s in sources)]
-    heads += [Column(f"regret, {name}", "number") for name in names] if search.proxy else []
-    rounds = [Column(f"divergence at {tokens:,} tokens", "number") for tokens in halving.tokens]
-    weights, rows = choice.question.weights, []
-    for name, shares in search.mixtures.items():
-        regret = search.regret(search.proxy[name]) if search.proxy else {}
-        judged = [sum(weights[c] * kl for c, kl in found[name].items()) if name in found else None
-                  for found in halving.divergence]  # fmt: skip
-        rows.append((name, *(shares.get(s, 0.0) for s in sources), *(regret[c] for c in names if regret), *judged))
-    note = (f"{search.evaluations} mixtures were decided from sums in {search.seconds:.0f} s, the search on "
-            f"{search.blocks} blocks, without a forward pass. Divergence: the weighted mean.")  # fmt: skip
-    yield Table("mixtures", "Candidates: shares of tokens, regret, divergence", tuple([*heads, *rounds]), tuple(rows),
-                (note,) if search.proxy else ())  # fmt: skip
-    if search.proxy:
-        trusted = tuple(halving.correlation.items())
-        yield Table("trust", "Can the proxy be trusted? Its rank correlation with the divergence, over candidates",
-                    (Column("capability"), Column("rank correlation", "estimate")), trusted,
-                    ("Candidates are mixtures of one another: the intervals, made as if they were not, are too "
-                     "narrow.",))  # fmt: skip
-
-
-def _verdict(choice: Choice) -> Iterator[Table]:
-    if choice.judgement is None:
-        return
-    heads = (Column("set"), Column("against"), Column("capability"), Column("divergence less", "estimate"),
-             Column("p, Holm", "p"), Column("verdict"))  # fmt: skip
-    rows = tuple((one.candidate, one.against, one.capability, one.difference, one.adjusted_p, one.verdict)
-                 for one in choice.judgement.contrasts)  # fmt: skip
-    if rows:
-        yield Table("verdict", "The divergence of a set less that of another (below 0 is better)", heads, rows)
-
-
-def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
-    """To choose again, and to prune by hand with what was chosen."""
-    q = choice.question
-    root = f" --data-root {shlex.quote(str(data_root))}" if data_root else ""
-    method = shlex.quote(METHODS.write(q.method))
-    weights = " ".join(f"{one.name}={one.weight:g}" for one in q.capabilities)
-    judged = " ".join(f"--judge {shlex.quote(f'{one.name}={one.text}')}" for one in q.capabilities)
-    sources = " ".join(map(shlex.quote, q.sources))
-    sizes = f"--num-samples {q.num_samples} --max-seq-length {q.max_seq_length}"
-    winner = shlex.quote(choice.result.spec)
-    return [
-        f"calprune choose {shlex.quote(q.model)} --sources {sources} --for {shlex.quote(weights)} {judged} "
-        f"--method {method} --pattern {q.pattern} {sizes} --draws {q.draws} --tokens {q.tokens} "
-        f"--out {choice.folder.name}{root}",
-        f"calprune calib build {winner} --model {shlex.quote(q.model)} {sizes} --out calibration{root}",
-        f"calprune prune {shlex.quote(q.model)} --method {method} --pattern {q.pattern} --calibration calibration "
-        "--out model",
-    ]

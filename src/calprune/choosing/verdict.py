@@ -22,7 +22,7 @@ from calprune.evaluation.divergence import DenseReference
 from calprune.likeness.sets import agreement, enough
 from calprune.pruning.checkpoint import describe, save_pruned
 from calprune.pruning.job import Pruning
-from calprune.report.comparisons import Cell
+from calprune.report.findings import Cell
 from calprune.studies.bench import Bench
 from calprune.uncertainty.crossed import Rows, Weighed
 from calprune.uncertainty.difference import Difference, holm, paired_by_item, verdict, weighed_sum

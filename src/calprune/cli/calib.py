@@ -78,8 +78,8 @@ def build_command(
     tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
     built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
     built.save(out)
-    told = describe(built, tokenizer)
-    print(json.dumps({"out": str(out), **told}, indent=1, ensure_ascii=False) if as_json else _told(told, str(out)))
+    summary = describe(built, tokenizer)
+    print(summary.json(out=str(out)) if as_json else f"{out}: {summary.text()}")
 
 
 @calib.command("show")
@@ -96,26 +96,17 @@ def show_command(
     """
     from calprune.base.store import write_whole
     from calprune.calibration.describe import describe
-    from calprune.calibration.describe import texts as find_texts
-    from calprune.calibration.page import page
     from calprune.calibration.set import CalibrationSet
 
     given = CalibrationSet.load(folder)
     tokenizer = set_tokenizer(given, model, needed=texts > 0)
-    told = describe(given, tokenizer)
     shown = 5 if html and not texts and tokenizer is not None else texts
-    found = find_texts(given, shown, tokenizer)
+    summary = describe(given, tokenizer, shown)
     if html:
-        write_whole(html, page(told, found))
+        write_whole(html, summary.html())
         print(json.dumps({"format": 1, "html": str(html)}) if as_json else f"{html}: written")
-    elif as_json:
-        told["texts"] = [[stretch._asdict() for stretch in text.stretches] for text in found]
-        print(json.dumps(told, indent=1, ensure_ascii=False))
     else:
-        print(_told(told, str(folder)))
-        for text in found:
-            source = f" of {text.source}" if text.source else ""
-            print(f"\n--- sequence {text.sequence}{source}\n" + "".join(stretch.text for stretch in text.stretches))
+        print(summary.json() if as_json else f"{folder}: {summary.text()}")
 
 
 def set_tokenizer(given: Any, model: str | None, needed: bool) -> Any:
@@ -137,29 +128,7 @@ def set_tokenizer(given: Any, model: str | None, needed: bool) -> Any:
     return tokenizer
 
 
-def _told(told: dict[str, Any], where: str) -> str:
-    from calprune.calibration.page import facts
-
-    lines = [
-        f"{where}: calibration set {told['id']}",
-        f"{told['sequences']:,} sequences of up to {told['width']:,} tokens: {told['tokens']:,} tokens counted "
-        f"(weight {told['weight']:,.1f}), {told['padding']:,} of padding",
-    ]
-    for s in told["sources"]:
-        pool = "endless" if s["pool"] is None else f"{s['pool']:,}"
-        lines.append(f"  {s['name']}:{s['format']}  {s['share_of_tokens']:.1%} of tokens ({s['share']:.1%} asked), "
-                     f"{s['sequences']:,} sequences, {s['used']:,} documents used of {s['read']:,} read of {pool}; "
-                     f"licence: {s['licence']}")  # fmt: skip
-        if s["stand_in"]:
-            lines.append(f"    stands in: {s['stand_in']}")
-        lines += [f"    dropped {n:,}: {reason}" for reason, n in s["dropped"].items()]
-    return "\n".join([*lines, facts(told), *[f"note: {note}" for note in told["notes"]]])
-
-
 MATCHES = 5  # shown of each evaluation set, where --show does not say
-
-
-CHARACTERS = 240  # of the words of a match
 
 
 @calib.command("check")
@@ -190,31 +159,8 @@ def check_command(
     asked = Contamination(tuple(names), ngram, short)
     given = CalibrationSet.load(folder)
     tokenizer = set_tokenizer(given, model, needed=True)
-    told = check_set(given, tokenizer, Evaluations(asked.against, Given(data_root=data_root), ngram, short)).told()
-    told = {"format": 1, "folder": str(folder), "id": given.id, "ngram": ngram, "short": short} | told
-    print(json.dumps(told, indent=1, ensure_ascii=False) if as_json else _told_of_check(told, show))
-
-
-def _told_of_check(told: dict[str, Any], show: int) -> str:
-    lines = [
-        f"{told['folder']}: {told['sequences_found']:,} of {told['sequences']:,} sequences share wording with an "
-        f"evaluation set ({told['ngram']} words in a row; {told['short']} of texts that are shorter)"
-    ]
-    for evaluation in told["against"]:
-        name = evaluation["name"]
-        lines.append(f"{name}, {evaluation['split']} split: {evaluation['sequences_found']:,} sequences share wording "
-                     f"with {evaluation['examples_found']:,} of {evaluation['examples']:,} examples "
-                     f"({evaluation['too_short']:,} are too short to look for)")  # fmt: skip
-        here = [match for match in told["matches"] if match["evaluation"] == name]
-        for match in here[:show]:
-            words = match["words"]
-            words = words if len(words) <= CHARACTERS else words[:CHARACTERS] + "..."
-            where = f"{match['source']} {match['document']}".strip()
-            lines.append(f"  sequence {match['sequence'] + 1}{f' ({where})' if where else ''} = {match['example']}: "
-                         f'"{words}"')  # fmt: skip
-        if len(here) > show:
-            lines.append(f"  and {len(here) - show:,} more (--show {len(here)}, or --json)")
-    return "\n".join(lines)
+    check = check_set(given, tokenizer, Evaluations(asked.against, Given(data_root=data_root), ngram, short))
+    print(check.json(folder=str(folder), id=given.id) if as_json else f"{folder}: {check.page(show).text()}")
 
 
 @calib.command("export")

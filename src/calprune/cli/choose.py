@@ -78,8 +78,8 @@ def choose_command(
     from calprune.choosing.question import Question, default_sources, parse_capabilities
     from calprune.choosing.trials import parse_budget
     from calprune.methods import parse_method
+    from calprune.pages.chart import altair
     from calprune.pattern import parse_pattern
-    from calprune.report.charts import altair
     from calprune.report.files import write_html
     from calprune.studies.bench import Knobs
     from calprune.studies.results import read
@@ -101,7 +101,7 @@ def choose_command(
     # a page is passed on: its commands name the data root that was typed, and never what CALPRUNE_DATA is here
     here = os.environ.get("CALPRUNE_DATA")
     typed = None if here and data_root == Path(here) else data_root
-    write_whole(out / "report.html", choice_page(choice, read(out / "runs"), typed))
+    write_whole(out / "report.html", choice_page(choice, read(out / "runs"), typed).html())
     lines = headline(choice)
     brief = {"format": 1, "winner": choice.winner, "calibration": choice.result.spec, "answer": lines[:2],
              "left_out": choice.left_out, "out": str(out)}  # fmt: skip

@@ -1,7 +1,5 @@
 """calprune calib compare: two calibration sets, by what they do to a model."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +40,7 @@ def compare_command(
     from calprune.calibration.build import make_set
     from calprune.cli.options import following
     from calprune.likeness.sets import Comparison
-    from calprune.likeness.verdict import tell
+    from calprune.likeness.verdict import summarise
     from calprune.methods import parse_method
     from calprune.models.load import load
     from calprune.pattern import parse_pattern
@@ -61,44 +59,5 @@ def compare_command(
     }
     comparison = Comparison(job, sets, energy, halves)
     found = list(following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
-    told = {"model": {"name": loaded.name, "id": loaded.id}} | tell(comparison, found)
-    if as_json:
-        print(json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False))
-    else:
-        _show(told)
-
-
-def _show(told: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("block", overflow="fold")
-    ranks = [f"rank of {one['name']}" for one in told["sets"]]
-    for column in ("kept in common", "diagonal corr.", "Frobenius", "Bures", "covered", *ranks):
-        table.add_column(column, justify="right", overflow="fold")
-    overall = told | {"name": "all", "effective_rank": [one["effective_rank"] for one in told["sets"]]}
-    for row in [*told["blocks"], overall]:
-        figures = [f"{row[name]:.3f}" for name in ("diagonal_correlation", "frobenius", "bures")]
-        table.add_row(row["name"], f"{row['kept_iou']:.1%}", *figures, f"{row['coverage']:.1%}",
-                      *(f"{rank:.1f}" for rank in row["effective_rank"]))  # fmt: skip
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
-    first, second = (one["name"] for one in told["sets"])
-    print("\nkept in common: intersection over union of the weights kept (by chance "
-          f"{told['kept_iou_by_chance']:.1%}); of those pruned {told['pruned_iou']:.1%}.")  # fmt: skip
-    print(f"covered: of the energy of {second}, by the directions that hold {told['share_of_energy']:.0%} of that of "
-          f"{first}, beside the most that so many can. Rank: effective.")  # fmt: skip
-    for one in told["sets"]:
-        print(_size(one))
-    for note in told["notes"]:
-        print(f"note: {note}")
-    print(f"\n{told['verdict']}")
-
-
-def _size(one: dict[str, Any]) -> str:
-    said = (f"{one['name']}: {one['sequences']:,} sequences, {one['tokens']:,.0f} tokens, "
-            f"{one['tokens_per_width']:.1f} for each input of {one['narrowest']}")  # fmt: skip
-    if one["halves"] is None:
-        return said
-    grown = ", ".join(f"{step['kept_iou']:.1%} at {step['sequences']}" for step in one["halves"])
-    return f"{said}; two halves of it keep in common {grown} sequences"
+    summary = summarise(comparison, found)
+    print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())

@@ -1,7 +1,6 @@
 """calprune prune, stats and methods: the commands of the core."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +67,7 @@ def prune_command(
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.load import find_device, load
-    from calprune.pruning.checkpoint import describe, save_pruned
+    from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
 
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
@@ -93,12 +92,8 @@ def prune_command(
         if isinstance(trained, Statistics):
             raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
     done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-    description = describe(done, loaded) | {"calibration": about}
-    save_pruned(loaded, description, out)
-    if as_json:
-        print(json.dumps(description | {"out": str(out)}, indent=1))
-    else:
-        print(_summary(description, out))
+    report = PruneReport.of(loaded, done, about).save(out)
+    print(report.json() if as_json else report.text())
 
 
 @app.command("stats")
@@ -166,24 +161,18 @@ def methods_command(as_json: opt.Json = False) -> None:
 
     Example: calprune methods --json
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from calprune.methods.listing import described_methods
+    from calprune.pages.table import Column, Table
 
     found = described_methods()
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps([entry.record() for entry in found], indent=1))
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("name", "needs"):
-        table.add_column(column, no_wrap=True)
-    for column in ("what", "options"):
-        table.add_column(column, overflow="fold")
-    for entry in found:
-        options = ", ".join(f"{name}={value}" for name, value in entry["options"].items())
-        table.add_row(entry["name"], entry["needs"], entry["idea"], options)
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(table)
+    rows = tuple(
+        (one.name, one.needs, one.idea, ", ".join(f"{name}={value}" for name, value in one.options.items()))
+        for one in found
+    )
+    print(Table("methods", "", (Column("name"), Column("needs"), Column("what"), Column("options")), rows).text())
 
 
 def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
@@ -200,24 +189,3 @@ def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
             f"--pattern {pattern} is a sparsity of {parsed.sparsity:g}, --sparsity is {sparsity:g}; write one of them"
         )
     return parsed
-
-
-def _summary(told: dict[str, Any], out: Path) -> str:
-    from calprune.pruning.checkpoint import permuted
-
-    sparsity, linears = told["sparsity"], told["linears"]
-    lines = [f"{out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}"]
-    lines.append(f"  sparsity of the pruned linears  {sparsity['pruned_linears']:.4%}")
-    lines.append(f"  sparsity of the whole model     {sparsity['whole_model']:.4%}")
-    if told["relative_error"] is not None:
-        lines.append(f"  reconstruction error            {told['relative_error']:.4f} (mean over linears)")
-    damping = [r["damping"] for r in linears if r["damping"] is not None]
-    if damping and max(damping) > min(damping):
-        lines.append(f"  some Gram matrices took more damping to be factorised, up to {max(damping):g}")
-    if few := [r["name"] for r in linears if r["routed"] is not None]:
-        lines.append(f"  {len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ...")
-    if order := permuted(told):
-        lines.append(f"  {order}")
-    peak = told["peak_bytes"]["resident"] / 2**20
-    lines.append(f"  {told['seconds']:.1f} s, peak memory {peak:.0f} MiB; every matrix: {out}/calprune.json")
-    return "\n".join(lines)

@@ -1,9 +1,8 @@
 """calprune calib similar: how like a reference text the text of sets, sources and files is."""
 
-import json
-import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -42,7 +41,6 @@ def similar_command(
     from calprune.base.progress import tracking
     from calprune.base.store import write_whole
     from calprune.calibration.build import open_source
-    from calprune.calibration.similarity_page import similarity_page
     from calprune.likeness.texts import Similarity, compare_texts, texts_of
     from calprune.models.load import load
     from calprune.text.given import Given
@@ -60,45 +58,12 @@ def similar_command(
                         "it is compared with itself without being named")  # fmt: skip
     corpora = [how.read(spec, texts_of(text)) for spec, text in zip(texts, opened, strict=True)]
     other = how.read(to, texts_of(reference))
-    told = compare_texts(how, corpora, other, loaded, lambda them: tracking(them, len(them), "comparing"))
-    for text, row in zip([*opened, reference], told["texts"], strict=True):
-        row["split"] = text.split
+    found = compare_texts(how, corpora, other, loaded, lambda them: tracking(them, len(them), "comparing"))
+    splits = [text.split for text in (*opened, reference)]
+    named = tuple(replace(text, split=split) for text, split in zip(found.texts, splits, strict=True))
+    found = replace(found, texts=named)
     if html:
-        write_whole(html, similarity_page(told))
-    if as_json:
-        print(json.dumps(told | {"html": str(html) if html else None}, indent=1, allow_nan=False, ensure_ascii=False))
-    else:
-        _show(told)
-        print(f"{html}: written" if html else "", end="\n" if html else "")
-
-
-def _show(told: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("text", overflow="fold")
-    table.add_column("words", justify="right")
-    for kind in told["measures"].values():
-        arrow = "↑" if kind["higher_is_more_alike"] else "↓"
-        table.add_column(f"{kind['title']} {arrow}", overflow="fold")
-    for row in told["texts"]:
-        label = f"{row['name']} ({'itself' if row['is_reference'] else row['split']})"
-        table.add_row(label, f"{row['words']:,}", *map(_shown, row["measures"].values()))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
-    options = told["options"]
-    print(f"\nto {told['to']}; on {options['draws']} draws of {options['words']:,} words of each text; ↑ higher is "
-          "more alike, ↓ lower;")  # fmt: skip
-    print(f"brackets: 95 % intervals. N-grams are of words. KL: symmetric, in nats, {options['smoothing']:g} added to "
-          "each word's count.")  # fmt: skip
-    if told["model"]:
-        print(f"Min-K%++ and perplexity: {told['model']['name']} on up to {options['windows']} windows of "
-              f"{options['window']} tokens.")  # fmt: skip
-    for note in told["notes"]:
-        print(f"note: {note}")
-
-
-def _shown(found: dict[str, Any] | None) -> str:
-    if found is None:
-        return "not measured"
-    return f"{found['value']:.3g}" + (f" [{found['low']:.3g}, {found['high']:.3g}]" if found["low"] is not None else "")
+        write_whole(html, found.html())
+    print(found.json(html=str(html) if html else None) if as_json else found.text())
+    if html and not as_json:
+        print(f"{html}: written")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calprune.base.progress import duration
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
+from calprune.pages.table import Column, Table
 
 if TYPE_CHECKING:
     from calprune.studies.folder import Runs
@@ -39,15 +41,15 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
     folder = Runs(_folder(study, runs))
     folder.check(new=True)
     there = {trial.id for trial in made.trials if folder.whole(trial.id, list(made.evaluations))}
-    for trial in made.trials:
-        print(f"{trial.id}  {'done   ' if trial.id in there else 'missing'}  {trial.model} {trial.label}")
+    rows = tuple((t.id, "done" if t.id in there else "missing", t.model, t.label) for t in made.trials)
+    print(Table("plan", "", tuple(map(Column, ("trial", "state", "model", "what"))), rows).text())
     missing = [trial for trial in made.trials if trial.id not in there]
     passes = len({(t.model_id, t.set_id, t.counting) for t in missing if t.set_id and t.shares_sums})
     print(f"{len(made.trials)} trials, {len(missing)} missing; {len(made.evaluations)} evaluations of each: "
           f"{', '.join(made.evaluations.values())}")  # fmt: skip
     if missing:
         seconds = estimate(missing, made.study.evaluations, made.sizes)
-        print(f"{passes} passes collect the sums of all that are missing; in all about {_minutes(seconds)} on this "
+        print(f"{passes} passes collect the sums of all that are missing; in all about {duration(seconds)} on this "
               "machine, by its speed now; what methods solve and models write comes on top")  # fmt: skip
 
 
@@ -116,7 +118,7 @@ def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
         return
     print(f"{results.title}: {now}")
     if (first := results.best()) is not None:
-        print(f"best so far by {first.evaluation}: {_told(first)}")
+        print(f"best so far by {first.evaluation}: {_described(first)}")
     for failure in results.failed:
         print(f"failed: {failure.label}: {failure.error.splitlines()[-1]}")
 
@@ -164,19 +166,14 @@ def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL
 
     Example: calprune query runs/quick "select calibration, method, avg(value) from results group by all"
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from calprune.studies.results import query
 
     columns, rows = query(runs, sql)
     if as_json:
         print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, default=str))
         return
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    cells = tuple(tuple(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row) for row in rows)
+    print(Table("query", "", tuple(map(Column, columns)), cells).text())
 
 
 def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[None]:
@@ -198,18 +195,14 @@ def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[N
         if (now.done, now.failed) != said:
             said = (now.done, now.failed)
             left, first = seconds_left(folder, now.left), read(folder.path).best()
-            told = [str(now), *([f"about {_minutes(left)} left"] if left and now.left else [])]
-            told += [f"best by {first.evaluation}: {_told(first)}"] if first else []
+            told = [str(now), *([f"about {duration(left)} left"] if left and now.left else [])]
+            told += [f"best by {first.evaluation}: {_described(first)}"] if first else []
             print("; ".join(told), file=sys.stderr, flush=True)
 
 
-def _told(row) -> str:
+def _described(row) -> str:
     named = [row.calibration, row.method, row.pattern] + ([row.allocation] if row.allocation != "uniform" else [])
     return f"{' '.join(named)}{f' draw {row.draw}' if row.draw is not None else ''} {row.value:.4g}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _folder(study: Path, runs: Path | None) -> Path:

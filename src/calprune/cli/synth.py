@@ -1,7 +1,6 @@
 """calprune synth: a calibration set of texts that the model writes itself."""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,12 +92,8 @@ def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: b
     built = build(recipe, loaded.tokenizer, data_root=data_root, model=loaded)
     built = dataclasses.replace(built, made_for=model)
     built.save(out)
-    told = describe(built, loaded.tokenizer)
-    if as_json:
-        print(json.dumps({"out": str(out), **told}, indent=1, ensure_ascii=False))
-        return
-    print(f"{out}: calibration set {built.id}, {told['sequences']} sequences, {told['tokens']:,} tokens, "
-          f"written as {recipe.parts[0].strategy}")  # fmt: skip
-    for reason, count in built.counts.items():
-        print(f"  {count:,} {reason}")
-    print(f"look at it: calprune calib show {out} --texts 3", file=sys.stderr)
+    summary = describe(built, loaded.tokenizer)
+    print(summary.json(out=str(out)) if as_json else
+          f"{out}: {summary.text()}\n\nwritten as {recipe.parts[0].strategy}")  # fmt: skip
+    if not as_json:
+        print(f"look at it: calprune calib show {out} --texts 3", file=sys.stderr)

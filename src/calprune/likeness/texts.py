@@ -18,6 +18,10 @@ from calprune.calibration.build import OpenPart
 from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Concatenate, Making
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
+from calprune.pages.chart import Axis, Dots, Panel, Point, needs_log
+from calprune.pages.numbers import with_interval
+from calprune.pages.page import HasPage, Page, Section
+from calprune.pages.table import Column, Table
 from calprune.text.document import Document
 from calprune.text.encode import Encoded, batches, encode, find_marks
 from calprune.uncertainty.estimate import Estimate, mean_of
@@ -187,31 +191,104 @@ def similarity(
     return {name: found.get(name) for name in MEASURES}
 
 
+@dataclass(frozen=True)
+class TextFigures:
+    """One text beside the reference, by every measure."""
+
+    name: str
+    is_reference: bool
+    documents: int
+    words: int
+    distinct_ngrams: int
+    measures: Measured
+    split: str = ""  # which of its splits was read, where it is known
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        measures = {name: None if one is None else vars(one) for name, one in self.measures.items()}
+        found = vars(self) | {"measures": measures}
+        return found if self.split else {name: value for name, value in found.items() if name != "split"}
+
+
+@dataclass(frozen=True, repr=False)
+class TextComparison(HasPage):
+    """How like a reference texts are, and the reference itself, on draws of one size."""
+
+    to: str
+    model: dict[str, str] | None  # name and id
+    options: Similarity
+    texts: tuple[TextFigures, ...]  # the reference last
+    notes: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        kinds = {name: vars(measure) | {"title": self.options.title(name)} for name, measure in MEASURES.items()}
+        return {"format": 1, "to": self.to, "model": self.model, "options": dataclasses.asdict(self.options),
+                "measures": kinds, "texts": [text.record() for text in self.texts],
+                "notes": list(self.notes)}  # fmt: skip
+
+    def page(self) -> Page:
+        how = self.options
+        about = (f"{how.draws} draws of {how.words:,} words of each text. Lines and brackets are 95 % intervals: over "
+                 f"draws; of MinHash over its {how.permutations} permutations; under the model over windows of "
+                 f"{how.window} tokens.")  # fmt: skip
+        charts = tuple(chart for name in MEASURES if (chart := self._chart(name)))
+        section = Section("measures", "Measures", panels=(Panel(charts),), tables=(self._table(),))
+        return Page(f"How like {self.to}?", (section,), "calprune calib similar", summary=about, warnings=self.notes)
+
+    def _table(self) -> Table:
+        arrow = {True: "↑", False: "↓"}
+        heads = (Column("text"), Column("split", show="varying"), Column("words", "number"),
+                 *(Column(f"{self.options.title(name)} {arrow[measure.higher_is_more_alike]}", "estimate")
+                   for name, measure in MEASURES.items()))  # fmt: skip
+        rows = tuple(
+            (text.name + (" (itself)" if text.is_reference else ""), text.split or None, text.words,
+             *(text.measures[name] for name in MEASURES))
+            for text in self.texts
+        )  # fmt: skip
+        words = (f"to {self.to}; on {self.options.draws} draws of {self.options.words:,} words of each text; ↑ higher "
+                 f"is more alike, ↓ lower; brackets: 95 % intervals. N-grams are of words. KL: symmetric, in nats, "
+                 f"{self.options.smoothing:g} added to each word's count.")  # fmt: skip
+        under = (f"Min-K%++ and perplexity: {self.model['name']} on up to {self.options.windows} windows of "
+                 f"{self.options.window} tokens.",) if self.model else ()  # fmt: skip
+        return Table("similarity", "How like the reference each text is", heads, rows, (words, *under))
+
+    def _chart(self, name: str) -> Dots | None:
+        """The texts that were measured, a dot each; the reference's own value as a rule."""
+        kind, texts, reference = MEASURES[name], [], None
+        for text in self.texts:
+            if (found := text.measures[name]) is not None:
+                label = f"{text.name} (itself)" if text.is_reference else text.name
+                texts.append(Point.of(label, found, with_interval(found), "itself" if text.is_reference else "text"))
+                reference = found.value if text.is_reference else reference
+        if not texts:
+            return None
+        model = self.model["name"] if self.model else "the model"
+        what = f"more like {self.to if kind.of_reference else f'what {model} was trained on'}"
+        title, side = self.options.title(name), "right" if kind.higher_is_more_alike else "left"
+        axis = Axis(f"farther {side}: {what}", log=needs_log([point.value for point in texts]))
+        return Dots(title, axis.title, tuple(texts), axis, [point.source for point in texts], ("text", "itself"),
+                    reference, f"{self.to} itself")  # fmt: skip
+
+
 def compare_texts(
     how: Similarity, texts: Sequence[Corpus], reference: Corpus, model: Any = None, follow: Follow = iter
-) -> dict[str, Any]:
-    """Plain data: every text, and the reference itself, by every measure; all on draws of one size. `follow` is given
-    the texts, and takes them one by one."""
+) -> TextComparison:
+    """Every text, and the reference itself, by every measure; all on draws of one size. `follow` is given the texts,
+    and takes them one by one."""
     asked, how = how.words, how.fitted([*texts, reference])
-    rows = [
-        {
-            "name": text.name, "is_reference": text is reference, "documents": text.signature.documents,
-            "words": text.signature.words, "distinct_ngrams": text.signature.distinct,
-            "measures": _plain(how.of_words(text, reference) | (how.under(text, model) if model is not None else {})),
-        }
-        for text in follow([*texts, reference])
-    ]  # fmt: skip
-    kinds = {name: vars(measure) | {"title": how.title(name)} for name, measure in MEASURES.items()}
+    rows = []
+    for text in follow([*texts, reference]):
+        measured = how.of_words(text, reference) | (how.under(text, model) if model is not None else {})
+        rows.append(
+            TextFigures(text.name, text is reference, text.signature.documents, text.signature.words,
+                        text.signature.distinct, {name: measured.get(name) for name in MEASURES})
+        )  # fmt: skip
     notes = list(_notes(texts, reference))
     if how.words < asked:
         shortest = min([*texts, reference], key=lambda text: len(text.words.hashes))
         notes.append(f"draws are of {how.words:,} words, for {shortest.name} has no more to give")
-    return {"format": 1, "to": reference.name, "model": None if model is None else {"name": model.name, "id": model.id},
-            "options": dataclasses.asdict(how), "measures": kinds, "texts": rows, "notes": notes}  # fmt: skip
-
-
-def _plain(measured: Measured) -> dict[str, Any]:
-    return {name: None if (found := measured.get(name)) is None else vars(found) for name in MEASURES}
+    about = None if model is None else {"name": model.name, "id": model.id}
+    return TextComparison(reference.name, about, how, tuple(rows), tuple(notes))
 
 
 def _notes(texts: Sequence[Corpus], reference: Corpus) -> Iterator[str]:

@@ -1,66 +1,195 @@
 """What a comparison of two sets comes to: overall figures, whether each set is large enough, a verdict in words."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from calprune.likeness.sets import FLAT, BlockComparison, Comparison, InputComparison, Overlap, enough
 from calprune.methods import METHODS
+from calprune.pages.numbers import percent
+from calprune.pages.page import HasPage, Page, Section
+from calprune.pages.table import Column, Table, Value
 
 FEW_TOKENS = 4.0  # for each input of a linear: with fewer than one its Gram matrix has not even full rank
 
-_FIGURES = ("diagonal_correlation", "frobenius", "bures", "coverage")
+
+@dataclass(frozen=True)
+class Figures:
+    """Means over inputs."""
+
+    diagonal_correlation: float
+    frobenius: float
+    bures: float
+    coverage: float
+
+    @classmethod
+    def of(cls, inputs: Sequence[InputComparison]) -> "Figures":
+        return cls(*(_mean([getattr(one, name) for one in inputs]) for name in cls.__dataclass_fields__))
 
 
-def tell(comparison: Comparison, blocks: Sequence[BlockComparison]) -> dict[str, Any]:
-    """Plain data: what `calprune calib compare --json` prints. Figures of inputs are means, overlaps are pooled."""
+@dataclass(frozen=True)
+class HalvesOverlap:
+    """How far two halves of so many sequences agree on what is kept."""
+
+    sequences: int
+    kept_iou: float
+
+
+@dataclass(frozen=True)
+class SetFigures:
+    """One of the two sets."""
+
+    name: str
+    id: str | None
+    sequences: int
+    tokens: float
+    width: int  # of the input with the fewest tokens for each of its channels
+    narrowest: str  # the linear that reads it
+    tokens_per_width: float
+    effective_rank: float
+    halves: tuple[HalvesOverlap, ...] | None  # None: not asked for
+    enough: int | None  # sequences from which on doubling adds next to nothing; None: still rising, or not asked for
+
+    @property
+    def size(self) -> str:
+        """Whether it is large enough, in words."""
+        assert self.halves is not None
+        if self.enough is None:
+            return (f"{self.name} is not large enough: at {self.halves[-1].sequences} sequences a doubling still adds "
+                    f"{FLAT:.0%} or more to the overlap of its halves")  # fmt: skip
+        return (f"{self.name} is large enough: {self.enough} sequences were, for doublings beyond them add less than "
+                f"{FLAT:.0%}")  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class ComparisonSummary(HasPage):
+    """Two sets by the masks that they lead to and by their statistics. Overlaps are pooled over blocks."""
+
+    method: str
+    pattern: str
+    share_of_energy: float
+    kept_iou: float
+    pruned_iou: float
+    kept_iou_by_chance: float
+    figures: Figures
+    sets: tuple[SetFigures, SetFigures]
+    blocks: tuple[BlockComparison, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever reads the figures should know."""
+        return tuple(
+            f"{one.name} has {one.tokens_per_width:.2g} tokens for each of the {one.width:,} inputs of "
+            f"{one.narrowest}: under {FEW_TOKENS:g} a Gram matrix is far from settled; take more sequences"
+            for one in self.sets if one.tokens_per_width < FEW_TOKENS
+        )  # fmt: skip
+
+    @property
+    def verdict(self) -> str:
+        """Whether it matters which of them is taken."""
+        a, b = self.sets
+        first = (f"{a.name} and {b.name} lead {self.method} at {self.pattern} to an overlap of "
+                 f"{percent(self.kept_iou)} of the weights kept (chance: "
+                 f"{percent(self.kept_iou_by_chance)})")  # fmt: skip
+        if a.halves is None or b.halves is None:
+            return first
+        within = [one.halves[-1].kept_iou for one in self.sets if one.halves]
+        more = ("so which of them is taken makes a difference to the mask" if self.kept_iou < min(within) else
+                "so they differ no more than two draws of one may")  # fmt: skip
+        shares = " and ".join(map(percent, within))
+        return f"{first}, two halves of each to {shares}, {more}; {a.size}; {b.size}"
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "format": 1, "method": self.method, "pattern": self.pattern, "share_of_energy": self.share_of_energy,
+            "kept_iou": self.kept_iou, "pruned_iou": self.pruned_iou, "kept_iou_by_chance": self.kept_iou_by_chance,
+            **vars(self.figures), "sets": [asdict(one) for one in self.sets],
+            "blocks": [_block(block) for block in self.blocks], "notes": list(self.notes), "verdict": self.verdict,
+        }  # fmt: skip
+
+    def page(self) -> Page:
+        first, second = self.sets
+        covered = (f"Covered: of the energy of {second.name}, by the directions that hold "
+                   f"{self.share_of_energy:.0%} of that of {first.name}, beside the most that so many can. "
+                   "Rank: effective.")  # fmt: skip
+        common = ("Kept in common: intersection over union of the weights kept (by chance "
+                  f"{percent(self.kept_iou_by_chance)}); of those pruned {percent(self.pruned_iou)}.")  # fmt: skip
+        return Page(
+            f"{first.name} and {second.name}",
+            (
+                Section("blocks", "Masks and statistics", tables=(self._table(),), notes=(common, covered)),
+                Section("sizes", "Is each set large enough?", tables=(self._sizes(),), notes=self.notes),
+                Section("verdict", "Verdict", (self.verdict,)),
+            ),
+            "calprune calib compare", summary=f"{self.method}, {self.pattern}",
+        )  # fmt: skip
+
+    def _table(self) -> Table:
+        heads = (Column("block"), Column("kept in common", "number", percent=True),
+                 Column("diagonal corr.", "number"), Column("Frobenius", "number"), Column("Bures", "number"),
+                 Column("covered", "number", percent=True),
+                 *(Column(f"rank of {one.name}", "number") for one in self.sets))  # fmt: skip
+        rows = [_row(block.name, block.kept.iou, Figures.of(block.inputs), _ranks(block)) for block in self.blocks]
+        rows.append(_row("all", self.kept_iou, self.figures, [one.effective_rank for one in self.sets]))
+        return Table("blocks", "Means over the inputs of each block", heads, tuple(rows))
+
+    def _sizes(self) -> Table:
+        steps = self.sets[0].halves or ()
+        most = max((one.halves or () for one in self.sets), key=len, default=steps)
+        heads = (Column("set"), Column("sequences", "number"), Column("tokens", "number"),
+                 Column("tokens for each input", "number"), Column("of"),
+                 *(Column(f"halves of {step.sequences}", "number", percent=True) for step in most))  # fmt: skip
+        rows = tuple(
+            (one.name, one.sequences, round(one.tokens), one.tokens_per_width, one.narrowest,
+             *(dict((s.sequences, s.kept_iou) for s in one.halves or ()).get(step.sequences) for step in most))
+            for one in self.sets
+        )  # fmt: skip
+        note = ("Halves: what two halves of the set, of so many sequences each, keep in common.",) if most else ()
+        return Table("sets", "The sets", heads, rows, note)
+
+
+def summarise(comparison: Comparison, blocks: Sequence[BlockComparison]) -> ComparisonSummary:
+    """The blocks of a comparison together. Figures of inputs are means, overlaps are pooled."""
     kept, pruned = _pooled([block.kept for block in blocks]), _pooled([block.pruned for block in blocks])
     weights = kept.either + pruned.both  # pruned by both, or kept by either
     share = (kept.both + kept.either) / (2 * weights)  # of the weights that a set keeps
-    inputs = [one for block in blocks for one in block.inputs]
-    sets = [_set(comparison, name, i, blocks, inputs) for i, name in enumerate(comparison.sets)]
-    told = {
-        "format": 1,
-        "method": METHODS.write(comparison.job.method),
-        "pattern": str(comparison.job.pattern),
-        "share_of_energy": comparison.share,
-        "kept_iou": kept.iou,
-        "pruned_iou": pruned.iou,
-        "kept_iou_by_chance": share / (2 - share),
-        **_means(inputs),
-        "sets": sets,
-        "blocks": [_block(block) for block in blocks],
-        "notes": [_few(one) for one in sets if one["tokens_per_width"] < FEW_TOKENS],
-    }
-    return told | {"verdict": _verdict(told)}
+    first, second = (_set(comparison, which, blocks) for which in range(2))
+    return ComparisonSummary(
+        METHODS.write(comparison.job.method), str(comparison.job.pattern), comparison.share, kept.iou,
+        pruned.iou, share / (2 - share), Figures.of([one for block in blocks for one in block.inputs]),
+        (first, second), tuple(blocks),
+    )  # fmt: skip
 
 
-def _set(
-    comparison: Comparison, name: str, which: int, blocks: Sequence[BlockComparison], inputs: Sequence[InputComparison]
-) -> dict[str, Any]:
+def _set(comparison: Comparison, which: int, blocks: Sequence[BlockComparison]) -> SetFigures:
+    name, inputs = list(comparison.sets)[which], [one for block in blocks for one in block.inputs]
     given = comparison.sets[name]
     least = min(inputs, key=lambda one: one.tokens[which] / one.width)
-    told = {
-        "name": name, "id": getattr(given, "id", None), "sequences": len(given.tokens),
-        "tokens": max(one.tokens[which] for one in inputs), "width": least.width, "narrowest": least.name,
-        "tokens_per_width": least.tokens[which] / least.width,
-        "effective_rank": _mean([one.effective_rank[which] for one in inputs]), "halves": None, "enough": None,
-    }  # fmt: skip
+    halves = fill = None
     if comparison.halvings:
         budgets = comparison.halvings[which].budgets
         overlaps = [_pooled([block.halves[which][k] for block in blocks]).iou for k in range(len(budgets))]
-        told["halves"] = [{"sequences": b, "kept_iou": iou} for b, iou in zip(budgets, overlaps, strict=True)]
-        told["enough"] = enough(budgets, overlaps)
-    return told
+        halves = tuple(HalvesOverlap(b, iou) for b, iou in zip(budgets, overlaps, strict=True))
+        fill = enough(budgets, overlaps)
+    return SetFigures(
+        name, getattr(given, "id", None), len(given.tokens), max(one.tokens[which] for one in inputs), least.width,
+        least.name, least.tokens[which] / least.width, _mean([one.effective_rank[which] for one in inputs]), halves,
+        fill,
+    )  # fmt: skip
 
 
 def _block(block: BlockComparison) -> dict[str, Any]:
-    ranks = [_mean([one.effective_rank[which] for one in block.inputs]) for which in (0, 1)]
-    return {"name": block.name, "kept_iou": block.kept.iou, "pruned_iou": block.pruned.iou, **_means(block.inputs),
-            "effective_rank": ranks, "inputs": [vars(one) for one in block.inputs]}  # fmt: skip
+    return {"name": block.name, "kept_iou": block.kept.iou, "pruned_iou": block.pruned.iou,
+            **vars(Figures.of(block.inputs)), "effective_rank": _ranks(block),
+            "inputs": [vars(one) for one in block.inputs]}  # fmt: skip
 
 
-def _means(inputs: Sequence[InputComparison]) -> dict[str, float]:
-    return {name: _mean([getattr(one, name) for one in inputs]) for name in _FIGURES}
+def _ranks(block: BlockComparison) -> list[float]:
+    return [_mean([one.effective_rank[which] for one in block.inputs]) for which in (0, 1)]
+
+
+def _row(name: str, kept: float, figures: Figures, ranks: Sequence[float]) -> tuple[Value, ...]:
+    return (name, kept, figures.diagonal_correlation, figures.frobenius, figures.bures, figures.coverage, *ranks)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -72,33 +201,3 @@ def _pooled(overlaps: Sequence[Overlap]) -> Overlap:
     for overlap in overlaps:
         total = total.plus(overlap)
     return total
-
-
-def _few(one: dict[str, Any]) -> str:
-    return (
-        f"{one['name']} has {one['tokens_per_width']:.2g} tokens for each of the {one['width']:,} inputs of "
-        f"{one['narrowest']}: under {FEW_TOKENS:g} a Gram matrix is far from settled; take more sequences"
-    )
-
-
-def _verdict(told: dict[str, Any]) -> str:
-    a, b = told["sets"]
-    said = (f"{a['name']} and {b['name']} lead {told['method']} at {told['pattern']} to an overlap of "
-            f"{told['kept_iou']:.1%} of the weights kept (chance: {told['kept_iou_by_chance']:.1%})")  # fmt: skip
-    if a["halves"] is None:
-        return said
-    within = [one["halves"][-1]["kept_iou"] for one in (a, b)]
-    apart = told["kept_iou"] < min(within)
-    more = "so which of them is taken makes a difference to the mask" if apart else \
-           "so they differ no more than two draws of one may"  # fmt: skip
-    sizes = "; ".join(_size(one) for one in (a, b))
-    return f"{said}, two halves of each to {within[0]:.1%} and {within[1]:.1%}, {more}; {sizes}"
-
-
-def _size(one: dict[str, Any]) -> str:
-    largest = one["halves"][-1]["sequences"]
-    if one["enough"] is None:
-        return (f"{one['name']} is not large enough: at {largest} sequences a doubling still adds {FLAT:.0%} or more "
-                "to the overlap of its halves")  # fmt: skip
-    return (f"{one['name']} is large enough: {one['enough']} sequences were, for doublings beyond them add less than "
-            f"{FLAT:.0%}")  # fmt: skip

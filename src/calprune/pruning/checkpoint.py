@@ -7,6 +7,8 @@ import re
 import resource
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,12 @@ from calprune.base.values import plain
 from calprune.base.version import __version__
 from calprune.methods import METHODS
 from calprune.models.load import Model, save
+from calprune.pages.numbers import percent
+from calprune.pages.page import HasPage, Page, Section
+from calprune.pages.table import Column, Table
 from calprune.pruning.job import Pruned
 from calprune.pruning.permutation import PERMUTED
+from calprune.pruning.report import LinearReport
 
 REPORT = "calprune.json"
 
@@ -61,6 +67,121 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
             for r in reports
         ],
     }
+
+
+@dataclass(frozen=True, repr=False)
+class PruneReport(HasPage):
+    """What became of a model that was pruned."""
+
+    model: Model  # the pruned one
+    done: Pruned
+    description: Mapping[str, Any]  # as calprune.json has it
+    out: str = ""  # the folder that it was saved in
+
+    @classmethod
+    def of(cls, model: Model, done: Pruned, calibration: Mapping[str, Any] | None) -> "PruneReport":
+        """`calibration`: what is written down of the data; None: the job read none."""
+        return cls(model, done, describe(done, model) | {"calibration": calibration})
+
+    @property
+    def linears(self) -> tuple[LinearReport, ...]:
+        """What happened to each matrix, in the model's order."""
+        return self.done.reports
+
+    @property
+    def calibration(self) -> str | None:
+        """The data, as they were asked for; None: the job read none."""
+        return self.description["calibration"] and str(self.description["calibration"]["asked"])
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros in the pruned linears."""
+        return float(self.description["sparsity"]["pruned_linears"])
+
+    @property
+    def sparsity_of_model(self) -> float:
+        """The share of zeros in all parameters."""
+        return float(self.description["sparsity"]["whole_model"])
+
+    @property
+    def relative_error(self) -> float | None:
+        """‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs, the mean over linears; None without a Gram matrix."""
+        found = self.description["relative_error"]
+        return None if found is None else float(found)
+
+    def save(self, folder: str | Path) -> "PruneReport":
+        """Write a checkpoint that transformers loads, with calprune.json and a model card: whole or not at all.
+
+            report.save("pruned")
+            transformers.AutoModelForCausalLM.from_pretrained("pruned")
+
+        Gives the report that names the folder. Raises UserError where `folder` holds something already or the disk is
+        full.
+        """
+        save_pruned(self.model, dict(self.description), folder)
+        return replace(self, out=str(folder))
+
+    def record(self) -> dict[str, Any]:
+        return {**self.description} | ({"out": self.out} if self.out else {})
+
+    def table(self, name: str = "linears") -> Table:
+        """A row for each matrix; "kinds": the means of linears of one name."""
+        return _linears(self.linears) if name == "linears" else super().table(name)
+
+    def page(self) -> Page:
+        told, error = self.description, self.relative_error
+        facts = [
+            ("calibration data", self.calibration or "none: the method reads none"),
+            ("sparsity of the pruned linears", percent(self.sparsity, 4)),
+            ("sparsity of the whole model", percent(self.sparsity_of_model, 4)),
+            *([] if error is None else [("reconstruction error", f"{error:.4f} (mean over linears)")]),
+            ("time and peak memory", f"{self.done.seconds:.1f} s, {told['peak_bytes']['resident'] / 2**20:.0f} MiB"),
+            *([("every matrix", f"{self.out}/{REPORT}")] if self.out else []),
+        ]
+        where = f"{self.out}: " if self.out else ""
+        title = f"{where}{told['model']['name']} pruned with {told['method']} to {told['pattern']}"
+        section = Section("kinds", tables=(self._kinds(),), facts=tuple(facts), notes=tuple(self._notes()))
+        return Page(title, (section,), "calprune prune")
+
+    def _kinds(self) -> Table:
+        """Linears of the same name in all blocks together."""
+        kinds: dict[str, list[Mapping[str, Any]]] = {}
+        for linear in self.description["linears"]:
+            kinds.setdefault(linear["name"].rpartition(".")[2], []).append(linear)
+        heads = (Column("linears"), Column("how many", "number"), Column("sparsity", "number", percent=True),
+                 Column("reconstruction error", "number", show="varying"))  # fmt: skip
+        rows = tuple(
+            (kind, len(those), _mean([one["sparsity"] for one in those]),
+             _mean([one["relative_error"] for one in those if one["relative_error"] is not None]))
+            for kind, those in kinds.items()
+        )  # fmt: skip
+        return Table("kinds", "Means by the kind of linear", heads, rows)
+
+    def _notes(self) -> Iterator[str]:
+        linears = self.description["linears"]
+        damping = [one["damping"] for one in linears if one["damping"] is not None]
+        if damping and max(damping) > min(damping):
+            yield f"some Gram matrices took more damping to be factorised, up to {max(damping):g}"
+        if few := [one["name"] for one in linears if one["routed"] is not None]:
+            yield f"{len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ..."
+        if order := permuted(dict(self.description)):
+            yield order
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _linears(linears: Sequence[LinearReport]) -> Table:
+    """A row for each matrix."""
+    columns = (Column("linear"), Column("shape"), Column("pattern"), Column("sparsity", "number", percent=True),
+               Column("tokens", "number", show="varying"), Column("error", "number"),
+               Column("damping", "number", show="varying"))  # fmt: skip
+    rows = tuple(
+        (r.name, "×".join(map(str, r.shape)), r.pattern, r.sparsity, r.tokens, r.relative_error, r.damping)
+        for r in linears
+    )
+    return Table("linears", "", columns, rows)
 
 
 def save_pruned(model: Model, description: dict[str, Any], folder: str | Path) -> None:

@@ -2,15 +2,13 @@
 
 | module | what |
 |---|---|
-| `findings` | the rows as cells, comparisons of sources and of methods, by the statistics of `uncertainty` |
-| `capabilities` | retention by capability |
+| `findings` | the rows as cells, comparisons of sources and of methods, retention by capability, by `uncertainty` |
+| `settings` | fields, names and order of settings; controls and sources judged on their own text |
 | `claims` | do a paper's claims hold? |
-| `tables`, `tabulate` | what a table is; findings as tables |
-| `sentences`, `told` | the answer; how numbers were made, and other words of the page |
-| `charts`, `panels` | charts by altair; which charts the page has |
-| `page` | the page: `page.html`, `page.css`, `page.js` filled in |
+| `answer` | the answer in two sentences, and the warnings |
+| `sections` | one section of the page a file |
+| `page` | which sections the page has, in their order |
 | `files` | what is written |
-| `names` | names of settings and numbers as they are read |
 """
 
 from calprune.report.files import write_claims, write_csv, write_html, write_json, write_markdown

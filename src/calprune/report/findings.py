@@ -1,19 +1,165 @@
-"""What a study's rows show, by the statistics of `uncertainty`: cells, comparisons of sources, methods, the ranking."""
+"""What a study's rows show, by the statistics of `uncertainty`: cells, comparisons of sources and of methods, what is
+left of each capability, the ranking of sources. Nothing is computed twice."""
 
 import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from calprune.report.comparisons import Cell, comparisons_of
-from calprune.report.names import in_order, oriented, setting_name, varying
+from calprune.base.values import UserError
+from calprune.report.settings import SETTING, in_order, is_control, oriented, own_text, setting_name, varying
 from calprune.studies.axes import NO_DATA
 from calprune.studies.results import LOWER_IS_BETTER, Result, Results
-from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, verdict
+from calprune.uncertainty import retention
+from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, paired_by_item, verdict
+from calprune.uncertainty.effect import Effect, effect_of_groups
+from calprune.uncertainty.estimate import Estimate, Spread, exponential, over_draws
+from calprune.uncertainty.power import SIGNIFICANCE, draws_needed
+from calprune.uncertainty.retention import Kept, mean_retention, retention_of_perplexity
 
 DEFAULT = "c4"  # what the field calibrates with where nothing is said
+CAPABILITIES = ("general", "language", "commonsense", "knowledge", "mathematics", "code")
+NOT_MEASURABLE = "not measurable"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All draws of one source in one setting, judged by one evaluation."""
+
+    rows: tuple[Result, ...]  # by draw
+
+    @property
+    def of(self) -> Result:
+        """A row of it, for what all of its rows share."""
+        return self.rows[0]
+
+    @cached_property
+    def values(self) -> list[float]:
+        """By draw, on the scale on which draws are compared: of perplexity its logarithm, nats a token."""
+        return [math.log(row.value) if row.metric == "perplexity" else row.value for row in self.rows]
+
+    @cached_property
+    def spread(self) -> Spread:
+        """Mean and interval as the metric is read, so that no interval of perplexity ends below 1; SD as `values`."""
+        spread = over_draws(self.values)
+        assert spread is not None
+        if self.of.metric != "perplexity":
+            return spread
+        return replace(spread, mean=exponential(spread.mean), interval=spread.interval.map(exponential))
+
+    @property
+    def items(self) -> list[tuple[float, ...]]:
+        """One row a draw. A method without data gives the same at every draw, so its row stands twice."""
+        rows = [row.items for row in self.rows]
+        return rows * 2 if self.of.calibration == NO_DATA and len(rows) == 1 else rows
+
+    @property
+    def own(self) -> bool:
+        """Whether the source is judged on its own text."""
+        return own_text(self.of)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One source less another, whose mean is no better."""
+
+    first: str
+    second: str
+    difference: Difference
+    adjusted_p: float | None  # Holm's; between texts it is not below the effect's
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The sources of one setting judged by one evaluation.
+
+    Controls are no choice of text, so they are kept apart: that random tokens do harm says nothing of which text to
+    take. They count as sources where there are not two texts.
+    """
+
+    cells: tuple[Cell, ...]  # best first
+    controls: tuple[Cell, ...]
+    effect: Effect
+    adjusted_p: float | None  # of the effect: Holm's over all comparisons of the page
+    contrasts: tuple[Contrast, ...] = ()  # of all pairs of cells, the better first
+    against_controls: tuple[Contrast, ...] = ()  # the best less each control
+
+    @property
+    def of(self) -> Result:
+        return self.cells[0].of
+
+    @property
+    def word(self) -> str:
+        """The effect's word, after Holm's correction over the page."""
+        shown = self.adjusted_p is not None and self.adjusted_p < SIGNIFICANCE
+        return self.effect.word if shown or self.effect.word == "cannot be told" else "immaterial"
+
+    @property
+    def sources(self) -> list[str]:
+        """Best first, without controls."""
+        return [cell.of.calibration for cell in self.cells]
+
+    @property
+    def of_best(self) -> list[Contrast]:
+        """The best less every other, controls too."""
+        return [one for one in self.contrasts if one.first == self.sources[0]] + list(self.against_controls)
+
+    @property
+    def fair(self) -> list[str]:
+        """The sources, best first, that are not judged on their own text."""
+        return [cell.of.calibration for cell in self.cells if not cell.own]
+
+    def draws_to_tell(self) -> int | None:
+        """Draws of each that the best needs to be told from the next; None: it cannot be said."""
+        best, following = (math.fsum(cell.values) / len(cell.values) for cell in self.cells[:2])
+        try:
+            return draws_needed(self.effect.sd, abs(best - following)) if self.effect.sd is not None else None
+        except UserError:  # they do not differ, or by next to nothing
+            return None
+
+
+def setting(row: Result) -> tuple[str | int | None, ...]:
+    """What a row shares with those of other sources: all but the source and the draw."""
+    return tuple(getattr(row, field) for field in SETTING)
+
+
+def comparisons_of(cells: Iterable[Cell]) -> list[Comparison]:
+    """Every setting and evaluation with two sources or more, with Holm's correction of their effects."""
+    groups: dict[tuple, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if cell.of.calibration != NO_DATA:
+            groups[(*setting(cell.of), cell.of.evaluation, cell.of.metric)].append(cell)
+    found = []
+    for group in groups.values():
+        best_first = sorted(group, key=lambda cell: oriented(cell.of.metric, cell.spread.mean), reverse=True)
+        texts = [cell for cell in best_first if not is_control(cell.of)]
+        texts, controls = (texts, best_first) if len(texts) > 1 else (best_first, [])
+        if len(texts) > 1:
+            effect = effect_of_groups({cell.of.calibration: cell.values for cell in texts})
+            found.append(Comparison(tuple(texts), tuple(cell for cell in controls if cell not in texts), effect, None))
+    adjusted = holm([comparison.effect.p for comparison in found])
+    return [_contrasted(replace(one, adjusted_p=p)) for one, p in zip(found, adjusted, strict=True)]
+
+
+def _contrasted(comparison: Comparison) -> Comparison:
+    """With the differences. Those between texts are one family, and count only where the text is shown to matter at
+    all: their p is the larger of Holm's and of the effect's. Those of the best from the controls are another."""
+    texts = _contrasts(list(itertools.combinations(comparison.cells, 2)), comparison.adjusted_p)
+    controls = _contrasts([(comparison.cells[0], control) for control in comparison.controls], 0.0)
+    return replace(comparison, contrasts=tuple(texts), against_controls=tuple(controls))
+
+
+def _contrasts(pairs: Sequence[tuple[Cell, Cell]], least: float | None) -> list[Contrast]:
+    differences = [paired_by_item(a.items, b.items) for a, b in pairs]
+    found = []
+    for (a, b), difference, p in zip(pairs, differences, holm([d.p for d in differences]), strict=True):
+        p = None if p is None or least is None else max(p, least)
+        won = verdict(difference, p, a.of.metric in LOWER_IS_BETTER)
+        found.append(Contrast(a.of.calibration, b.of.calibration, difference, p, won))
+    return found
 
 
 @dataclass(frozen=True)
@@ -114,3 +260,67 @@ def _methods(cells: Sequence[Cell]) -> list[MethodContrast]:
         MethodContrast(a, b, n, difference, p, verdict(difference, p, a.metric in LOWER_IS_BETTER))
         for (a, b, n, difference), p in zip(found, adjusted, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Retained:
+    """One source in one setting, with what is left of each capability."""
+
+    of: Result
+    draws: int
+    by: dict[str, Estimate | str]  # a column of `columns`: the estimate, or why there is none
+    own: frozenset[str]  # columns in which the source is judged on its own text
+
+
+def column_of(row: Result) -> str | None:
+    """The column that a row counts in; None: its metric has no dense value to be a part of (KL)."""
+    if row.metric == "kl":
+        return None
+    return f"{row.capability}, {'perplexity' if row.metric == 'perplexity' else 'tasks'}"
+
+
+def columns(cells: Sequence[Cell]) -> list[str]:
+    """Capabilities in an order that does not depend on the study's; perplexity and tasks are not averaged."""
+    found = {name: cell.of.capability for cell in cells if (name := column_of(cell.of)) is not None}
+    known = {name: i for i, name in enumerate(CAPABILITIES)}
+    return sorted(found, key=lambda name: (known.get(found[name], len(known)), name))
+
+
+def of_cell(cell: Cell) -> Estimate | None:
+    """What one evaluation says is left: accuracy above chance, or dense ÷ pruned perplexity; None: not measurable."""
+    if cell.of.metric == "perplexity":
+        return retention_of_perplexity(cell.items, cell.of.dense_items)
+    return retention(cell.items, cell.of.dense_items, cell.of.chance or 0.0)
+
+
+def retained(cells: Sequence[Cell]) -> list[Retained]:
+    """A row a source and setting, in the cells' order."""
+    groups: dict[tuple, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[(*setting(cell.of), cell.of.calibration)].append(cell)
+    found = []
+    for group in groups.values():
+        parts: dict[str, list[Cell]] = defaultdict(list)
+        for cell in group:
+            if name := column_of(cell.of):
+                parts[name].append(cell)
+        by = {name: _together(those) for name, those in parts.items()}
+        own = frozenset(name for name, those in parts.items() if any(cell.own for cell in those))
+        if by:
+            found.append(Retained(group[0].of, max(len(cell.rows) for cell in group), by, own))
+    return found
+
+
+def _together(cells: Sequence[Cell]) -> Estimate | str:
+    """The mean over a capability's evaluations that are measurable, on the draws that all of them have."""
+    if len(cells) == 1:
+        return of_cell(cells[0]) or NOT_MEASURABLE
+    draws = set.intersection(*({row.draw for row in cell.rows} for cell in cells))
+    shared = [Cell(tuple(row for row in cell.rows if row.draw in draws)) for cell in cells]
+    found = mean_retention([_kept(cell) for cell in shared]) if draws else None
+    return NOT_MEASURABLE if found is None else found
+
+
+def _kept(cell: Cell) -> Kept:
+    chance = None if cell.of.metric == "perplexity" else cell.of.chance or 0.0
+    return Kept(cell.items, cell.of.dense_items, chance)

@@ -29,7 +29,7 @@ def measure_similarity(runs: Runs, plan: Plan, knobs: Knobs) -> None:
              if len(parse_spec(one.spec).parts) == 1]  # fmt: skip
     for reference, path in missing.items():
         opened = open_source(reference, given, "reference")
-        found = compare_texts(how, texts, how.read(f"to {reference}", texts_of(opened)), model)
+        found = compare_texts(how, texts, how.read(f"to {reference}", texts_of(opened)), model).record()
         measured = list(_measured(found, reference))
         write_json(path, found | {"reference": reference, "stand_in": opened.stand_in, "measured": measured})
 

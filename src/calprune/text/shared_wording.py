@@ -66,6 +66,7 @@ class Evaluations:
     """The n-grams of evaluation sets, to look texts up in. Memory: 16 bytes a word, and the texts."""
 
     def __init__(self, names: Sequence[str], given: Given = Given(), ngram: int = 13, short: int = 8) -> None:
+        self.ngram, self.short = ngram, short
         self.sets: list[ReferenceSet] = []
         self._texts: list[_Text] = []
         found: dict[int, list[tuple[np.ndarray, int]]] = {short: [], ngram: []}

@@ -18,14 +18,13 @@ Brackets take the options of the strategy, of `Sampling`, of `Screen`, and `docu
 
 import dataclasses
 import random
-import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, ClassVar, Literal, Protocol, get_origin, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
-from calprune.base.calls import Registry
-from calprune.base.values import ConfigError, UserError, read, rng
+from calprune.base.calls import Registry, option_types
+from calprune.base.values import ConfigError, UserError, choice, read, rng
 from calprune.text import chat
 from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.filters.language import identifier
@@ -323,16 +322,13 @@ class _Rest:
     engine: Engine = "calprune"
 
 
-_SCREEN, _REST = typing.get_type_hints(Screen), typing.get_type_hints(_Rest)
+_SCREEN = option_types(Screen)
 
 
-_SAMPLING = {name: kind for name, kind in typing.get_type_hints(Sampling).items() if name != "stop"}
+_SAMPLING = {name: kind for name, kind in option_types(Sampling).items() if name != "stop"}
 
 
-_BESIDE = {name: kind for name, kind in {**_SAMPLING, **_SCREEN, **_REST}.items() if get_origin(kind) is not ClassVar}
-
-
-_BESIDE["temperature"] = float | str  # 2.0:1.0 is one that falls
+_BESIDE = {**_SAMPLING, **_SCREEN, **option_types(_Rest), "temperature": float | str}  # 2.0:1.0 is one that falls
 
 
 def parse_strategy(text: str | None) -> Asked:
@@ -342,6 +338,7 @@ def parse_strategy(text: str | None) -> Asked:
     screen = {k: v for k, v in {**strategy.usual, **beside}.items() if k in _SCREEN}
     options = _temperatures({k: v for k, v in beside.items() if k in _SAMPLING})
     rest = {k: v for k, v in beside.items() if k not in _SCREEN and k not in _SAMPLING}
+    choice(rest.get("engine", "calprune"), get_args(Engine), f"{where}: engine")
     try:
         return Asked(strategy, options, read(Screen, screen, where), **vars(read(_Rest, rest, where)))
     except UserError as e:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from calprune.report.claims.judged import CannotTell, Judgement, Region
 from calprune.report.claims.selected import Selected
-from calprune.report.comparisons import Cell
-from calprune.report.names import oriented, sources_of
+from calprune.report.findings import Cell
+from calprune.report.settings import oriented, sources_of
 from calprune.studies import claims as kinds
 from calprune.studies.axes import NO_DATA
 from calprune.uncertainty.crossed import Weighed

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from calprune.report.names import number, rough
+from calprune.pages.numbers import number, rough
 from calprune.studies.claims import Claim
 from calprune.uncertainty.estimate import Estimate
 

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from calprune.pages.numbers import listed
 from calprune.report.claims.judged import CannotTell
-from calprune.report.comparisons import Cell
-from calprune.report.findings import Findings
-from calprune.report.names import OF_DATA, UNITS, is_control, listed, sources_of
+from calprune.report.findings import Cell, Findings
+from calprune.report.settings import OF_DATA, UNITS, is_control, sources_of
 from calprune.studies import claims as kinds
 from calprune.studies.axes import NO_DATA
 from calprune.studies.claims import FIELDS, Where

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 from scipy.stats import rankdata
 
+from calprune.pages.numbers import listed
 from calprune.report.claims.judged import CANNOT, ONE_DRAW, CannotTell, Judgement, Region
 from calprune.report.claims.selected import Selected
-from calprune.report.comparisons import Cell
-from calprune.report.names import listed, oriented
+from calprune.report.findings import Cell
+from calprune.report.settings import oriented
 from calprune.studies import claims as kinds
 from calprune.uncertainty.effect import effect_of_groups
 from calprune.uncertainty.ranks import rank_correlation

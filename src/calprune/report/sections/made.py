@@ -1,14 +1,17 @@
-"""What the page tells in words beside its tables: sizes, how numbers were made, what sparsity does not give."""
+"""How the numbers of a study were made, what failed, how to make them again, and what sparsity does not give."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from calprune.pages.numbers import listed
+from calprune.pages.page import Block, Section
+from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings
-from calprune.report.names import in_order, is_control, listed
+from calprune.report.settings import in_order, is_control
 from calprune.studies.axes import NO_DATA
 from calprune.uncertainty.retention import AT_FEW_DRAWS
 
-BLOCKS = ("command", "commands")  # of what a study tells of itself: lines to copy
+BLOCKS = ("command", "commands")  # of what a study records of itself: lines to copy
 
 A_DRAW = (
     "A calibration set of another seed. Everything else is the same, so the spread over draws is the luck of the draw."
@@ -48,34 +51,45 @@ SPEED = (
 )
 
 
-def size_of(findings: Findings) -> str:
-    """How much the study is, in one line."""
-    rows = findings.rows
-    if not rows:
-        return "no result yet"
-    controls = len({row.calibration for row in rows if is_control(row)})
-    counts = {
-        "source": len(findings.sources) - controls,
-        "control": controls,
-        "method": len({row.method for row in rows}),
-        "pattern": len({row.pattern for row in rows}),
-        "draw": len({row.draw for row in rows} - {None}),
-        "evaluation": len({row.evaluation for row in rows}),
-        "trial": len({row.trial for row in rows}),
-        "result": len(rows),
-    }
-    said = (f"{n:,} {word}{'s' * (n != 1)}" for word, n in counts.items() if n)
-    return f"{listed(sorted({row.model for row in rows}))}: {', '.join(said)}"
+def made(findings: Findings) -> Section:
+    """How each kind of number was made."""
+    return Section("made", "How each number was made", facts=tuple(_protocols(findings)))
 
 
-def protocols(findings: Findings) -> list[tuple[str, str]]:
-    """How each kind of number was made, of those that the page has."""
+def failures(findings: Findings) -> Section:
+    """Trials that failed, and results that are not finite."""
+    rows = [(one.trial, one.label, one.error) for one in findings.results.failed]
+    for row in findings.not_finite:
+        what = f"{row.calibration} {findings.setting(row)} draw {row.draw}: {row.evaluation}"
+        rows.append((row.trial, what, "a value is not finite, so the result is in no mean"))
+    table = Table("failures", "Trials that failed", (Column("trial"), Column("what"), Column("error")), tuple(rows))
+    return Section("failed", "What failed", tables=(table,))
+
+
+def again(findings: Findings) -> Section:
+    """What the study records of itself: values, and commands as lines to copy."""
+    facts, blocks = [], []
+    for name, value in findings.results.about.items():
+        if name in BLOCKS:
+            lines = [value] if isinstance(value, str) else list(map(str, value))
+            blocks.append(Block.of(name.capitalize(), "\n".join(lines)))
+        else:
+            facts.append((name, _shown(value)))
+    return Section("again", "Make it again", facts=tuple(facts), blocks=tuple(blocks))
+
+
+def speed(findings: Findings) -> Section:
+    """What a reader may expect of sparsity in vain."""
+    return Section("speed", "What sparsity does not give", SPEED)
+
+
+def _protocols(findings: Findings) -> list[tuple[str, str]]:
     metrics = {row.metric for row in findings.rows}
     draws = sorted({len(cell.rows) for cell in findings.cells if cell.of.calibration != NO_DATA})
     if not draws:
         return []
     few = "" if draws[0] > 1 else " With one there is no interval."
-    said = {
+    words = {
         "A draw": f"{A_DRAW} Cells here have {listed([str(n) for n in draws])}.{few}",
         "Patterns": f"{listed(in_order(row.pattern for row in findings.rows))}: the sparsity that was asked for.",
         "Means": MEANS,
@@ -87,27 +101,15 @@ def protocols(findings: Findings) -> list[tuple[str, str]]:
         "Controls": CONTROLS if any(map(is_control, findings.rows)) else "",
         "Which is best?": BEST if findings.comparisons else "",
     }
-    return [(name, text) for name, text in said.items() if text]
+    return [(name, text) for name, text in words.items() if text]
 
 
-def facts(about: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """What a study tells of itself: names with values, and commands as lines to copy."""
-    points, blocks = [], []
-    for name, value in about.items():
-        if name in BLOCKS:
-            lines = [value] if isinstance(value, str) else list(map(str, value))
-            blocks.append((name.capitalize(), "\n".join(lines)))
-        else:
-            points.append((name, _said(value)))
-    return points, blocks
-
-
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     match value:
         case Mapping():
-            return "; ".join(f"{name} {_said(inner)}" for name, inner in value.items())
+            return "; ".join(f"{name} {_shown(inner)}" for name, inner in value.items())
         case list() | tuple():
-            return ", ".join(map(_said, value)) or "none"
+            return ", ".join(map(_shown, value)) or "none"
         case None:
             return "not measured"
         case bool():

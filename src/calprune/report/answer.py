@@ -1,8 +1,8 @@
 """The answer in two sentences, and the warnings above the page: nothing is said that the statistics do not carry."""
 
-from calprune.report.comparisons import Comparison
-from calprune.report.findings import DEFAULT, Findings
-from calprune.report.names import UNITS, listed, number, rough, with_interval
+from calprune.pages.numbers import listed, number, rough, with_interval
+from calprune.report.findings import DEFAULT, Comparison, Findings
+from calprune.report.settings import UNITS
 
 
 def answer(findings: Findings) -> list[str]:
@@ -59,7 +59,7 @@ def _range(findings: Findings, one: Comparison, of: int) -> str:
     most = "" if of == 1 else "most clearly "
     return (f"{most}{one.of.evaluation} with {findings.setting(one.of)} goes from "
             f"{number(best.spread.mean)} ({best.of.calibration}) to {number(worst.spread.mean)} "
-            f"({worst.of.calibration}), where {with_interval(one.effect.share, percent=True)} of the variance lies "
+            f"({worst.of.calibration}), where {with_interval(one.effect.share, as_percent=True)} of the variance lies "
             "between sources rather than draws")  # fmt: skip
 
 
@@ -76,7 +76,8 @@ def _seen(findings: Findings, one: Comparison) -> str:
     effect = one.effect
     where = f"{one.of.evaluation} with {findings.setting(one.of)}"
     least = f"{rough(effect.detectable)} {UNITS[one.of.metric]}"
-    return (f"the largest share of variance between sources is {with_interval(effect.share, percent=True)} ({where}), "
+    share = with_interval(effect.share, as_percent=True)
+    return (f"the largest share of variance between sources is {share} ({where}), "
             f"where two sources that differ by {least} would be told apart in 80 % of such studies")  # fmt: skip
 
 

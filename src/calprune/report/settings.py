@@ -1,19 +1,17 @@
-"""What rows of a study are called on its page: short names of settings, patterns in order, own texts, numbers."""
+"""Settings of a study's rows: their fields, short names and order; whether a source is a control, or judged on its own
+text."""
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 
 from calprune.studies.axes import AXES, NO_DATA, varying_axes
 from calprune.studies.results import LOWER_IS_BETTER, Result
-from calprune.uncertainty.estimate import Estimate
 
 METRICS = {"perplexity": "perplexity", "kl": "KL, nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
 UNITS = {"perplexity": "nats a token", "kl": "nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
 OWN = " †"  # after a source that is judged on its own text
 # all but the source and the draw
 SETTING = tuple(name for name in AXES if name != "calibration")
-FINE = 2.5
 CONTROLS = frozenset({"ellipses", "random_characters", "random_tokens"})  # of the catalogue's kind "control"
 OF_DATA = tuple(name for name in SETTING if AXES[name].of_data)
 
@@ -61,52 +59,6 @@ def _named(text: str) -> frozenset[str]:
     text = re.sub(r":\s*\w+(\([^()]*\))?", "", text)  # formats: ":icl", ":chat(responses)"
     names = (name.removeprefix("bandari/") for name in re.findall(r"[A-Za-z_][\w./-]*(?![\w./-]*\s*=)", text))
     return frozenset(names) - {"perplexity", "kl", NO_DATA}
-
-
-def number(value: float | None, decimals: int | None = None) -> str:
-    """A number with so many decimals, else four digits that count; None was not measured."""
-    if value is None:
-        return "not measured"
-    if not math.isfinite(value):
-        return "not finite"
-    if decimals is None:
-        decimals = 0 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
-        decimals = min(decimals, 6)
-    text = f"{value:,.{decimals}f}"
-    return text.removeprefix("-") if text.strip("-0.,") == "" else text.replace("-", "−")  # no "−0.0"
-
-
-def rough(value: float | None) -> str:
-    """A number with two digits that count."""
-    return number(value, max(0, 1 - math.floor(math.log10(value))) if value else None)
-
-
-def with_interval(estimate: Estimate | None, percent: bool = False) -> str:
-    """ "12.3 [11.9, 12.8]": with decimals until the half-width is at least FINE units of the last."""
-    if estimate is None:
-        return "not measured"
-    factor, unit = (100, " %") if percent else (1, "")
-    value = estimate.value * factor
-    if estimate.low is None or estimate.high is None:
-        return (number(value, 1) if percent else number(value)) + unit
-    low, high = estimate.low * factor, estimate.high * factor
-    half = (high - low) / 2
-    if not (math.isfinite(half) and half > 0):
-        return f"{number(value)}{unit} [{number(low)}, {number(high)}]"
-    decimals = min(6, max(0, -math.floor(math.log10(half / FINE))))
-    return f"{number(value, decimals)}{unit} [{number(low, decimals)}, {number(high, decimals)}]"
-
-
-def probability(p: float | None) -> str:
-    """A p-value; below a thousandth its digits say nothing."""
-    if p is None:
-        return "not measured"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """ "a, b and c"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def oriented(metric: str, value: float) -> float:

@@ -1,0 +1,30 @@
+"""The claims of papers, and whether they hold here."""
+
+from calprune.pages.page import Section
+from calprune.pages.table import Column, Table
+from calprune.report.claims import judge
+from calprune.report.findings import Findings
+from calprune.report.sections.columns import VERDICT
+
+NOTE = (
+    "Held: the whole 95 % interval is on the claim's side. Not held: the whole of it is on the other. Else it cannot "
+    "be told here, which says nothing against the claim. Differences are paired by item, with the variance of draws "
+    "and items; of several sources the smallest is shown, with an interval that holds for all of them (Bonferroni). "
+    "SDs and shares are about other draws with the same items. The intervals are not corrected for the number of "
+    "claims; Holm's p is, over the claims of a single difference. It is another model than the paper's, so a claim "
+    "that does not hold here may hold there."
+)
+NOT_VERIFIED = "figure not verified"
+
+
+def claims(findings: Findings) -> Section:
+    """A row a claim."""
+    heads = (Column("claim"), Column("in the paper"), Column("measured", "estimate"), Column("of what"), VERDICT,
+             Column("why"), Column("p, Holm", "p"))  # fmt: skip
+    rows = tuple(
+        (one.claim.says, one.claim.paper or NOT_VERIFIED, one.judgement.estimate, one.judgement.what or "—",
+         one.judgement.verdict, one.why, one.adjusted_p)
+        for one in judge(findings)
+    )  # fmt: skip
+    table = Table("claims", "What the paper claims, and whether it holds here", heads, rows, (NOTE,))
+    return Section("claims", "The paper's claims", tables=(table,))
