@@ -12,7 +12,7 @@ which survive. Counts are exact, also when scores tie: of equal scores the lower
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import UserError
 
 Within = Literal["row", "matrix"]
@@ -29,7 +30,7 @@ class PatternError(UserError):
     """A pattern that cannot be read, or does not fit the matrix it is applied to."""
 
 
-@dataclass(frozen=True)
+@options
 class Unstructured:
     """Zero the lowest-scored `sparsity` of the weights, rounded to a whole number of them."""
 
@@ -46,7 +47,7 @@ class Unstructured:
         return f"{self.sparsity * 100:.10g}%" + (f"/{self.within}" if self.within else "")
 
 
-@dataclass(frozen=True)
+@options
 class KeepNofM:
     """At most `keep` nonzero in each run of `of` consecutive inputs: 2:4 is `KeepNofM(2, 4)`."""
 

@@ -1,21 +1,15 @@
 """calprune eval: perplexity on text, KL to the dense model, and tasks."""
 
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from calprune.base.progress import current
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from calprune.evaluation.result import TextResult
-    from calprune.evaluation.text import Text
-    from calprune.models.load import Model
-
+METRICS = ("perplexity", "kl")
 _TASK = 'questions to answer: "boolq(examples=200)", "bandari/gsm8k"; repeatable'
 _TEXT = "text to judge on: a catalogue name (its evaluation split), a text file, the folder of a built set; repeatable"
 
@@ -40,55 +34,15 @@ def eval_command(
 
     Example: calprune eval pruned --perplexity wikipedia --perplexity notes.txt --kl-to demo --task "boolq(examples=9)"
     """
-    from calprune.base.progress import tracking
-    from calprune.calibration.build import open_source
-    from calprune.evaluation.result import EvaluationResult, ModelName
-    from calprune.evaluation.tasks import find_task
-    from calprune.evaluation.windows import windows_of
-    from calprune.models.load import load, load_tokenizer
-    from calprune.text.encode import tokenizer_hash
-    from calprune.text.given import Given
+    from calprune.api.evaluate import evaluate
+    from calprune.base.calls import quoted
 
-    started = time.perf_counter()
     if not perplexity and (kl_to or not task):
         raise UserError("nothing to measure" + (" KL on" if kl_to else "") + "; give --perplexity wikipedia"
                         + ("" if kl_to else ', or --task "boolq(examples=200)"'))  # fmt: skip
-    tasks = [find_task(text) for text in task]
-    for asked in tasks:
-        asked.files(data_root)  # so that what is missing is said before a model is loaded
-    tokenizer = load_tokenizer(model)
-    given = Given(tokenizer=tokenizer, data_root=data_root)
-    texts = [open_source(spec, given, "evaluation") for spec in perplexity]
-    windows = [windows_of(text.documents(), tokenizer, window, tokens) for text in texts]
-    judged = load(model, dtype=dtype, device=device)
-    dense = load(kl_to, dtype=dtype, device=device) if kl_to else None
-    if dense and tokenizer_hash(dense.tokenizer) != tokenizer_hash(tokenizer):
-        raise UserError(
-            f"--kl-to {kl_to}: its tokenizer is another than that of {model}, so they have no token in common"
-        )
-    found = tuple(
-        _measured(judged, dense, text, rows, batch_size or 4) for text, rows in zip(texts, windows, strict=True)
-    )
-    answered = tuple(each.run(judged, data_root) for each in tracking(tasks, len(tasks), "tasks"))
-    named = ModelName(judged.name, judged.id)
-    result = EvaluationResult(named, ModelName(dense.name, dense.id) if dense else None, found, answered, window,
-                              time.perf_counter() - started)  # fmt: skip
+    sizes = f"tokens={tokens}, length={window}"
+    asked = [f"{metric}({quoted(text)}, {sizes})" for text in perplexity for metric in METRICS[: 1 + bool(kl_to)]]
+    kind: Any = dtype  # what is no dtype is named there
+    result = evaluate(model, [*asked, *task], dense=kl_to, data_root=data_root, device=device, dtype=kind,
+                      batch_size=batch_size, progress=current())  # fmt: skip
     print(result.json() if as_json else result.text())
-
-
-def _measured(judged: "Model", dense: "Model | None", text: "Text", windows: "Tensor", batch_size: int) -> "TextResult":
-    """One text."""
-    from calprune.base.progress import tracking
-    from calprune.evaluation.divergence import DenseReference
-    from calprune.evaluation.perplexity import perplexity
-    from calprune.evaluation.result import TextResult
-
-    def following(doing: str) -> Any:
-        return lambda batches: tracking(batches, len(batches), doing)
-
-    measured = perplexity(judged.model, windows, batch_size=batch_size, follow=following("perplexity"))
-    kl = None
-    if dense is not None:
-        reference = DenseReference(dense.model, windows, batch_size=batch_size, follow=following("the dense model"))
-        kl = reference.divergence(judged.model, following("divergence")).estimate()
-    return TextResult(text.name, text.held, len(windows), measured.estimate(), measured.nats_per_token(), kl)

@@ -64,11 +64,10 @@ def prune_command(
     from calprune.base.store import refuse_occupied
     from calprune.base.values import choice
     from calprune.cli.inputs import open_data, read_counting
-    from calprune.cli.options import following
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.load import find_device, load
-    from calprune.pruning.checkpoint import PruneReport, describe, save_pruned
+    from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
 
     how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
@@ -92,11 +91,8 @@ def prune_command(
         trained, _ = open_data(refine_on, loaded, num_samples, max_seq_length, seed, data_root)
         if isinstance(trained, Statistics):
             raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
-    done = job.run(loaded.model, data, follow=lambda blocks: following(blocks, loaded.model, "pruning"),
-                   refine_on=trained, resume=resume, device=target, batch_size=batch_size)  # fmt: skip
-    description = describe(done, loaded) | {"calibration": about}
-    save_pruned(loaded, description, out)
-    report = PruneReport(description, str(out))
+    done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
+    report = PruneReport.of(loaded, done, about).save(out)
     print(report.json() if as_json else report.text())
 
 
