@@ -8,6 +8,7 @@ from pathlib import Path
 
 import checked_section
 import claims_section
+import known_names
 import methods_section
 import sources_section
 import studies_section
@@ -127,16 +128,24 @@ def commands() -> Iterator[tuple[str, typer.main.TyperCommand]]:
 
 
 def cli_page() -> str:
-    lines = [MADE, "# Commands", "", "Each takes `--help`; most take `--json`, which prints one JSON value."]
+    lines = [MADE, "# Commands", "", *HOW_COMMANDS.splitlines()]
     for name, command in commands():
-        lines += ["", f"## {name}", "", " ".join((command.help or "").split()), ""]
-        for option in command.params:
-            said = " ".join((getattr(option, "help", "") or "").split())
-            names = ", ".join(
-                f"`{n}`" for n in (option.opts if option.param_type_name == "option" else [option.name.upper()])
-            )
-            lines.append(f"- {names}: {said}" if said else f"- {names}")
+        lines += ["", f"## {name}", "", " ".join((command.help or "").split()), "", "```"]
+        lines += [line for example in command.examples for line in folded(example, 100)]
+        lines += ["```"]
+        for panel, params in by_panel(command.params).items():
+            lines += ["", f"{panel}:", "", *map(parameter, params)]
     return "\n".join([*lines, ""])
+
+
+def parameter(param: Any) -> str:
+    """An argument or option with what it takes and its default, as a line of a list."""
+    names = [param.name.upper()] if param.param_type_name == "argument" else [*param.opts, *param.secondary_opts]
+    record = param.get_help_record(typer.Context(typer.main.get_command(app)))
+    text, _, extra = " ".join(record[1].split()).rpartition(" [") if record[1].endswith("]") else (record[1], "", "")
+    extra = extra.removesuffix("]").replace("default: (", "default: ").removesuffix(")")
+    said = f"{' '.join(text.split())}" + (f" ({extra})" if extra else "")
+    return f"- {', '.join(f'`{name}`' for name in names)}: {said}"
 
 
 def choosing_page() -> str:
@@ -150,6 +159,7 @@ PAGES = {
     "cli.md": cli_page,
     "methods.md": methods_page,
     "studies.md": studies_section.current,
+    "../src/calprune/cli/known.py": known_names.page,
 }
 
 

@@ -6,22 +6,17 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from calprune.cli import options as opt
 from calprune.cli.app import app
 
 
-@app.command("demo")
+@app.command("demo", example="calprune demo --data-root DATA")
 def demo_command(
-    out: Annotated[Path, typer.Option(help="folder for the table and three checkpoints")] = Path("runs/demo"),
+    out: Annotated[Path, opt.output_option(help="folder for the table and three checkpoints")] = Path("runs/demo"),
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Prune a small real model with several calibration sets and methods, and print what each costs.
-
-    Example: calprune demo --data-root DATA
-    """
+    """Prune a small real model with several calibration sets and methods, and print what each costs."""
     from calprune.cli.progress import tracking
     from calprune.demo import LENGTH, SEQUENCES, WINDOWS, Demo, table
 
