@@ -64,10 +64,11 @@ app = Commands(help="Which calibration data should I prune my language model wit
                     "and give me the pruned model.")  # fmt: skip
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         print(f"{NAME} {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
