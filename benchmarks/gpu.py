@@ -25,8 +25,8 @@ from calprune.layers.blocks import Block, walk
 from calprune.layers.gradients import loss_gradients, output_gradients
 from calprune.layers.inputs import LADDER, GradientSums, InputStats, relative_error
 from calprune.methods import parse_method
-from calprune.methods import sparsegpt as sparsegpt_module
 from calprune.methods.contract import Method
+from calprune.methods.kernels import solve as solving
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.pattern import Pattern, parse_pattern
 from calprune.pruning.job import prune
@@ -222,10 +222,10 @@ class torch_alone:
     """Inside the block no kernel of our own is used."""
 
     def __enter__(self):
-        self.kernel, sparsegpt_module.compiled = sparsegpt_module.compiled, lambda device: None
+        self.kernel, solving.compiled = solving.compiled, lambda device: None
 
     def __exit__(self, *exception):
-        sparsegpt_module.compiled = self.kernel
+        solving.compiled = self.kernel
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:

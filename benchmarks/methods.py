@@ -27,7 +27,8 @@ from calprune.layers.inputs import InputStats, relative_error
 from calprune.layers.products import matmul
 from calprune.methods import METHODS, parse_method
 from calprune.methods.contract import Method
-from calprune.methods.sparsegpt import SparseGPT, compiled
+from calprune.methods.kernels.solve import compiled
+from calprune.methods.sparsegpt import SparseGPT
 from calprune.models.load import load
 from calprune.pattern import Pattern, Unstructured, parse_pattern
 from calprune.refine.windows import targets_of

@@ -4,14 +4,13 @@ import dataclasses
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from calprune.allocation import ALLOCATIONS
 from calprune.calibration.layout import LAYOUTS
 from calprune.calibration.selection import SELECTIONS
-from calprune.evaluation.evaluation import OnText
-from calprune.evaluation.tasks import TASKS
+from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.layers.attention import TOKEN_WEIGHTS
 from calprune.methods import METHODS
 from calprune.text.filters.kinds import FILTERS
@@ -27,50 +26,36 @@ Made by docs/generate.py from the registries: run `make docs`. An option of the 
 from typing import Any, Literal
 
 # fmt: off
-NAMES: dict[str, dict[str, dict[str, Any]]] = {
 '''
-
-
-def kinds() -> dict[str, dict[str, dict[str, str]]]:
-    """Kind -> name -> option -> its type, as Python writes it."""
-    writing = options_of(Sampling, "") | options_of(Screen, "") | options_of(Asked, "")
-    beside = {
-        option: kind for option, kind in writing.items() if option not in ("stop", "strategy", "options", "screen")
-    }
-    beside["temperature"] = "str | float"  # "2.0:1.0": from one to the other
-    strategies = {name: options_of(cls, name) | beside for name, cls in STRATEGIES.items()}
-    on_text = {option: kind for option, kind in options_of(OnText, "").items() if option != "metric"}
-    return {
-        "allocation": _options(ALLOCATIONS),
-        "evaluation": {"perplexity": on_text, "kl": on_text, **_options(TASKS)},
-        "filter": _options(FILTERS),
-        "layout": _options(LAYOUTS),
-        "method": _options(METHODS),
-        "selection": _options(SELECTIONS),
-        "strategy": strategies,
-        "token weights": _options(TOKEN_WEIGHTS),
-    }
+REGISTRIES = (ALLOCATIONS, EVALUATIONS, FILTERS, LAYOUTS, METHODS, SELECTIONS, STRATEGIES, TOKEN_WEIGHTS)
 
 
 def page() -> str:
     """The file."""
-    lines = [HEAD]
-    for kind, names in kinds().items():
-        lines.append(f'    "{kind}": {{\n')
-        lines += [line for name, options in names.items() for line in _line(name, options)]
+    lines = [HEAD, "EXAMPLES: dict[str, str] = {  # of each kind, how one is written\n"]
+    lines += [f"    \"{registry.kind}\": '{registry.example}',\n" for registry in REGISTRIES]
+    lines += ["}\n", "NAMES: dict[str, dict[str, dict[str, Any]]] = {\n"]
+    for registry in REGISTRIES:
+        beside = _beside() if registry is STRATEGIES else {}
+        lines.append(f'    "{registry.kind}": {{\n')
+        for name, cls in sorted(registry.items()):
+            lines += _line(name, options_of(cls, name) | beside)
         lines.append("    },\n")
     return "".join([*lines, "}\n"])
 
 
 def options_of(cls: type, name: str) -> dict[str, str]:
-    """The options of a class, as `name` has them, each with the text of its type."""
+    """The options of a class, as `name` has them, each with its type as Python writes it."""
     hints = typing.get_type_hints(cls)
-    own = [f.name for f in dataclasses.fields(cls) if f.init and f.name not in ("name", getattr(cls, "named_by", ""))]
+    own = [f.name for f in dataclasses.fields(cls) if f.init and f.name != getattr(cls, "named_by", None)]
     return {one: _type(hints[one]) for one in (cls.options_of(name) if hasattr(cls, "options_of") else own)}
 
 
-def _options(registry: Mapping[str, type]) -> dict[str, dict[str, str]]:
-    return {name: options_of(cls, name) for name, cls in sorted(registry.items())}
+def _beside() -> dict[str, str]:
+    """What stands in a strategy's brackets beside its own options."""
+    found = options_of(Sampling, "") | options_of(Screen, "") | options_of(Asked, "")
+    kept = {option: kind for option, kind in found.items() if option not in ("stop", "strategy", "options", "screen")}
+    return kept | {"temperature": "str | float"}  # "2.0:1.0": from one to the other
 
 
 def _line(name: str, options: dict[str, str]) -> Iterator[str]:

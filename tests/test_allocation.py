@@ -15,7 +15,7 @@ from calprune.allocation.dlp import DLP
 from calprune.allocation.from_file import FromFile
 from calprune.allocation.owl import OWL
 from calprune.allocation.uniform import Uniform
-from calprune.base.values import ConfigError, UserError, identity, write_call
+from calprune.base.values import ConfigError, UserError, identity
 from calprune.layers.inputs import InputStats
 from calprune.layers.saved import Statistics
 from calprune.methods.magnitude import Magnitude
@@ -355,17 +355,27 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path, text, said):
 
 @pytest.mark.parametrize("text", ["layers.0: 1.5\n", "layers.0: yes\n", "- 1\n", "a: [\n", ""])
 def test_a_table_that_is_no_table_is_refused_when_it_is_named(tmp_path, text):
+    written = ALLOCATIONS.write(table(tmp_path, text))
     with pytest.raises(ConfigError) as error:
-        table(tmp_path, text)
+        parse_allocation(written)
     assert "\n" not in str(error.value)
 
 
+def test_a_table_is_read_when_it_is_used_and_not_when_it_is_made():
+    absent = FromFile("absent.yaml")
+    for use in (identity, FromFile.by_contents, lambda allocation: allocation([], SEVENTY)):
+        with pytest.raises(ConfigError, match=r"cannot read the table absent\.yaml: No such file"):
+            use(absent)
+
+
 def test_the_contents_of_a_table_are_its_identity(tmp_path):
-    first = table(tmp_path, "layers: 0.5\n")
-    written = write_call(first, ALLOCATIONS)
-    assert parse_allocation(written) == first
+    named = table(tmp_path, "layers: 0.5\n")
+    first = parse_allocation(ALLOCATIONS.write(named))
+    written, name = ALLOCATIONS.write(first), identity(first)
+    assert parse_allocation(written) == first and name == identity(named)
+    assert name == identity({"type": "FromFile", "version": 1, "path": first.path, "digest": first.digest})
     second = table(tmp_path, "layers: 0.6\n")
-    assert identity(first) != identity(second)
+    assert name != identity(second)
     with pytest.raises(ConfigError, match="has changed"):
         parse_allocation(written)
 

@@ -6,8 +6,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from calprune.base.values import ConfigError, choice, identity, parse_call, plain, read, rng, write_call
-from calprune.methods import parse_method
+from calprune.base.values import ConfigError, choice, identity, plain, read, rng
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,6 @@ class Outer:
     sizes: tuple[int, ...] = ()
     kind: Literal["row", "matrix"] = "row"
     inner: Inner = Inner()
-
-
-KNOWN = {"inner": Inner, "outer": Outer}
 
 
 def test_plain_data_becomes_the_dataclass():
@@ -45,32 +41,6 @@ def test_every_mistake_is_named_with_its_place(data, said):
     with pytest.raises(ConfigError, match=re.escape(said)) as error:
         read(Outer, data, "file.yaml")
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("value", [Inner(), Inner(0.25), Outer("x", (1,), "matrix", Inner(2.0))])
-def test_an_object_reads_back_as_it_is_written(value):
-    assert parse_call(write_call(value, KNOWN), KNOWN, "thing") == value
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "inner(", "inner(1)", "inner(amount=other)", "innr", "inner(amont=1)", "inner.amount", "__import__('os')"],
-)
-def test_text_that_is_no_call_of_a_known_name_is_refused(text):
-    with pytest.raises(ConfigError):
-        parse_call(text, KNOWN, "thing")
-
-
-@pytest.mark.parametrize(
-    ("bare", "quoted"),
-    [
-        ("gblm(norm=l1)", "gblm(norm='l1')"),
-        ("dsnot(start=ria, linears=attention)", "dsnot(start=ria(), linears='attention')"),
-        ("block_reconstruction(start=wanda, cross_block=true)", "block_reconstruction(start=wanda, cross_block=True)"),
-    ],
-)
-def test_an_option_that_takes_a_word_needs_no_quotes(bare, quoted):
-    assert parse_method(bare) == parse_method(quoted)
 
 
 def test_identity_is_of_type_version_and_what_differs_from_the_defaults():

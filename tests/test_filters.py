@@ -21,7 +21,7 @@ from calprune.text.document import Document
 from calprune.text.filters.contract import Opening
 from calprune.text.filters.duplicates import NearDuplicates, shingles
 from calprune.text.filters.kinds import FILTERS, Language, MaxWords, MinWords, Perplexity, Repetition
-from calprune.text.filters.reading import filtered, parse_filter, read_filters, write_filter
+from calprune.text.filters.reading import filtered, read_filters
 from calprune.text.words import gram_hashes, word_hashes, words
 from tests.tiny import toy_tokenizer
 
@@ -204,9 +204,9 @@ def test_perplexity_without_a_model_is_refused():
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_filter_is_read_as_it_is_written(name):
-    read = parse_filter(WRITTEN.get(name, name))
+    read = FILTERS.make(WRITTEN.get(name, name))
     assert type(read) is FILTERS[name]
-    assert parse_filter(write_filter(read)) == read
+    assert FILTERS.make(FILTERS.write(read)) == read
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_filter_is_read_as_it_is_written(name):
 )
 def test_a_mistake_in_a_filter_is_named(text, told):
     with pytest.raises(ConfigError, match=told.replace("(", r"\(")):
-        parse_filter(text)
+        FILTERS.make(text)
 
 
 def test_an_unknown_language_is_named():

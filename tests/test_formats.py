@@ -72,7 +72,7 @@ def test_spaces_and_the_order_of_options_do_not_matter():
 @pytest.mark.parametrize("text, said", [
     ("ilc", "unknown format 'ilc'; did you mean 'icl'?"),
     ("essay", "there are: chat, cot, icl, icl_cot, plain, single, zero"),
-    ("icl(steps=3)", "format icl has no option 'steps'; there are: pairs"),
+    ("icl(steps=3)", "format icl: unknown option 'steps'; there are: pairs"),
     ("icl(pair=3)", "did you mean 'pairs'?"),
     ("plain(pairs=2)", "there are: none"),
     ("icl(pairs=0)", "pairs must be at least 1; got 0"),
@@ -80,7 +80,7 @@ def test_spaces_and_the_order_of_options_do_not_matter():
     ("chat(prompt_weight=0.5)", "prompt_weight needs responses"),
     ("chat(responses, prompt_weight=2)", "from 0 to 1; got 2"),
     ("cot(steps_by_full_stop=True)", "needs steps"),
-    ("icl(", "cannot read format 'icl('; write it like"),
+    ("icl(", "cannot read format 'icl(': ) is missing; write it like"),
     ("icl + cot", "cannot read format"),
 ])  # fmt: skip
 def test_a_format_that_cannot_be_is_refused_in_one_line(text, said):

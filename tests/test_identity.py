@@ -1,13 +1,34 @@
 """Names are of contents: what changes the numbers changes the name, and a default that changed does not hide."""
 
 import dataclasses
+import typing
+from collections.abc import Iterable
 
 import pytest
 
-from calprune.base.values import identity, plain
+from calprune.allocation import ALLOCATIONS
+from calprune.base.values import identity, plain, tag_of
+from calprune.calibration.layout import LAYOUTS
 from calprune.calibration.recipe import Recipe, parse_spec
+from calprune.calibration.selection import SELECTIONS
+from calprune.choosing.answer import Gate, Halving, Judgement, Result, Search
+from calprune.choosing.question import Question
+from calprune.evaluation.evaluation import OnText
+from calprune.evaluation.tasks import TASKS
+from calprune.layers.attention import TOKEN_WEIGHTS
+from calprune.likeness.texts import Similarity
 from calprune.methods import METHODS
 from calprune.methods.ria import RIA
+from calprune.methods.wanda import Wanda
+from calprune.pattern import KeepNofM, Unstructured
+from calprune.pruning.job import Pruning
+from calprune.studies.claims import KINDS, Selection
+from calprune.text.filters.kinds import FILTERS
+from calprune.text.formats import Format
+from calprune.text.records import Place
+from calprune.writing.sampling import Sampling
+from calprune.writing.screen import Screen
+from calprune.writing.strategies import STRATEGIES
 from tests.test_methods import example
 
 # If this fails, a default, a version or the way of naming changed: what was made under the old name is not found again.
@@ -82,6 +103,70 @@ FIXED = {
     "notes.txt": "eb44819260e31a86",
     "random_tokens": "834a35167dad5f01",
 }
+
+
+# what identities call the types that enter them: no name of a class may change it
+TAGS = [
+    "ADMM", "ALPS", "Alike", "Alpha", "AttentionConcentration", "BandariTask", "Best", "Better",
+    "BlockReconstruction", "BlockedWords", "Bos", "Capability", "Cluster", "Concatenate", "Contamination",
+    "Counting", "Crop", "DLP", "DSnoT", "DrawsDifferLessWithAmount", "DrawsDifferMore", "ExactDuplicates", "Format",
+    "FromFile", "GBLM", "GPTQ", "GoesWith", "HarnessTask", "Herding", "Join", "KeepNofM", "Language", "Magnitude",
+    "MaxWords", "MinWords", "NearDuplicates", "NotBest", "NotMeasured", "OWL", "OnText", "Order", "Pad", "Pairs",
+    "Part", "Perplexity", "Place", "Prefixes", "PrunerZero", "Pruning", "Question", "RIA", "ROSE", "Random",
+    "RandomToken",
+    "Recipe", "Refit", "Regional", "Repetition", "Respond", "RoundToNearest", "Sampling", "Screen", "Selection",
+    "Similarity", "SourcesAlike", "SourcesDiffer", "SourcesDifferMore", "SparseGPT", "SparseSwaps", "Uniform",
+    "UniqueTokens", "Unstructured", "Wanda", "WandaPlusPlus", "WandaVariant", "Zipf",
+]  # fmt: skip
+
+
+def reachable(found: Iterable[typing.Any], seen: set[type]) -> set[type]:
+    """The dataclasses among these types, and those that their fields hold."""
+    for kind in found:
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind not in seen:
+            seen.add(kind)
+            hints = typing.get_type_hints(kind)
+            reachable([hints[field.name] for field in dataclasses.fields(kind)], seen)
+        reachable(typing.get_args(kind), seen)
+    return seen
+
+
+def test_every_type_that_an_identity_holds_has_its_tag_and_no_two_have_one():
+    by_name = (ALLOCATIONS, FILTERS, LAYOUTS, METHODS, SELECTIONS, STRATEGIES, TASKS, TOKEN_WEIGHTS, KINDS)
+    roots = [
+        Recipe,
+        Question,
+        Pruning,
+        OnText,
+        Place,
+        Sampling,
+        Screen,
+        Format,
+        Similarity,
+        Selection,
+        KeepNofM,
+        Unstructured,
+    ]
+    types = reachable([*roots, *(kind for known in by_name for kind in known.values())], set())
+    tags = sorted(tag_of(kind) for kind in types)
+    assert tags == TAGS
+
+
+def test_the_stages_of_a_choice_have_the_file_names_that_they_had():
+    assert [tag_of(kind).lower() for kind in (Gate, Search, Halving, Judgement, Result)] == [
+        "gate", "search", "halving", "judgement", "result"
+    ]  # fmt: skip
+
+
+def test_a_class_of_ours_without_a_tag_is_an_error_and_a_users_goes_by_its_name():
+    @dataclasses.dataclass(frozen=True)
+    class Mine(Wanda):
+        pass
+
+    assert plain(Mine())["type"] == "Mine"  # and not Wanda, whose numbers it need not give
+    Mine.__module__ = "calprune.methods.mine"
+    with pytest.raises(TypeError, match="Mine enters an identity or a file name: give it a tag"):
+        plain(Mine())
 
 
 @pytest.mark.parametrize("name", METHODS)

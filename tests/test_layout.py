@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calprune.base.values import ConfigError, UserError
-from calprune.calibration.layout import Concatenate, Crop, Making, Pad, Pairs, Row, allocate, parse_layout, write_layout
+from calprune.calibration.layout import LAYOUTS, Concatenate, Crop, Making, Pad, Pairs, Row, allocate
 from calprune.text.document import Document
 from calprune.text.encode import encode, find_marks
 from tests.tiny import toy_tokenizer
@@ -193,12 +193,12 @@ def test_largest_remainder_loses_nothing_and_is_never_off_by_one_or_more(total, 
 
 @pytest.mark.parametrize("layout", [Concatenate(), Concatenate(separator="\n"), Crop(), Pad(whole=True)])
 def test_a_layout_is_written_as_it_is_read(layout):
-    assert parse_layout(write_layout(layout)) == layout
+    assert LAYOUTS.make(LAYOUTS.write(layout)) == layout
 
 
 def test_what_cannot_be_laid_out_is_said():
     with pytest.raises(ConfigError, match="did you mean 'concatenate'"):
-        parse_layout("concat")
+        LAYOUTS.make("concat")
     with pytest.raises(ConfigError, match="write auto or never"):
         bare = toy_tokenizer(adds_begin=False)
         bare.bos_token = None

@@ -6,7 +6,9 @@ import warnings
 import pytest
 import torch
 
-from calprune.methods.sparsegpt import SparseGPT, compiled
+from calprune.methods.kernels import solve as solving
+from calprune.methods.kernels.solve import compiled
+from calprune.methods.sparsegpt import SparseGPT
 from calprune.pattern import parse_pattern
 from tests.test_methods import plain_sparsegpt, random_inputs, random_weight
 from tests.test_stats import stats_of
@@ -16,7 +18,7 @@ PATTERNS = ["50%", "50%/row", "70%", "2:4", "1:4", "6:8", "3:20"]
 
 @pytest.fixture
 def without_numba(monkeypatch):
-    monkeypatch.setattr("calprune.methods.sparsegpt.compiled", lambda device: None)
+    monkeypatch.setattr(solving, "compiled", lambda device: None)
 
 
 @pytest.fixture
@@ -25,8 +27,8 @@ def by_triton(monkeypatch):
     pytest.importorskip("triton", reason="comes with torch's builds for CUDA; here: pip install 'calprune[dev]'")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU, and test_device.py runs it there")
-    kernel = importlib.import_module("calprune.methods.sparsegpt_triton")
-    monkeypatch.setattr("calprune.methods.sparsegpt.compiled", lambda device: kernel.solve_columns)
+    kernel = importlib.import_module("calprune.methods.kernels.triton")
+    monkeypatch.setattr(solving, "compiled", lambda device: kernel.solve_columns)
 
 
 def test_here_the_kernel_compiles():
@@ -52,7 +54,7 @@ def test_the_kernel_of_a_gpu_and_plain_torch_prune_the_same_weights(pattern, by_
     weight, stats = random_weight(13, 80), stats_of(random_inputs(400, 80))  # 13: not whole programs
     parsed, method = parse_pattern(pattern), SparseGPT(column_block=48)  # 48, then 32: not only powers of two
     fast = method(weight, stats, parsed)
-    monkeypatch.setattr("calprune.methods.sparsegpt.compiled", lambda device: None)
+    monkeypatch.setattr(solving, "compiled", lambda device: None)
     plain = method(weight, stats, parsed)
     assert torch.equal(fast == 0, plain == 0)
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)

@@ -15,7 +15,7 @@ from calprune.calibration.activations import _projection, mean_states, mixed_mom
 from calprune.calibration.build import build
 from calprune.calibration.clusters import herd, k_center, k_means
 from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
-from calprune.calibration.selection import Choosing, Herding, UniqueTokens, Zipf, parse_selection, write_selection
+from calprune.calibration.selection import SELECTIONS, Choosing, Herding, UniqueTokens, Zipf
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
 from calprune.text.encode import Encoded
@@ -247,7 +247,7 @@ def test_capabilities_are_in_the_name_by_their_contents_wherever_they_lie(trees,
     shutil.copytree(tmp_path / "maths", tmp_path / "elsewhere")
 
     def built(*folders, **options):
-        written = write_selection(Herding(pool=10, towards=tuple(str(tmp_path / f) for f in folders), **options))
+        written = SELECTIONS.write(Herding(pool=10, towards=tuple(str(tmp_path / f) for f in folders), **options))
         asked = parse_spec(trees, num_samples=3, max_seq_length=24, layout="pad", selection=written)
         assert read_recipe(write_recipe(asked), "written") == asked
         return build(asked, TOKENIZER, model=model)
@@ -296,13 +296,13 @@ def test_a_selection_chooses_for_each_source_of_a_mixture_and_not_for_controls(t
 ])  # fmt: skip
 def test_a_selection_that_is_none_is_named(selection, said):
     with pytest.raises(UserError) as e:
-        parse_selection(selection)
+        SELECTIONS.read(selection)
     assert said in str(e.value)
 
 
 def test_a_mapping_says_the_same_as_text():
-    assert parse_selection({"name": "herding", "pool": 9}) == parse_selection("herding(pool=9)") == Herding(pool=9)
-    assert write_selection(Herding(pool=9)) == "herding(pool=9)"
+    assert SELECTIONS.read({"name": "herding", "pool": 9}) == SELECTIONS.read("herding(pool=9)") == Herding(pool=9)
+    assert SELECTIONS.write(Herding(pool=9)) == "herding(pool=9)"
 
 
 def test_what_cannot_be_chosen_says_why(trees):

@@ -7,7 +7,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "calprune"
 MODULE, FUNCTION, PARAMETERS = 250, 50, 6
-EXCEPTIONS: dict[str, str] = {}  # module: why it is longer
+EXCEPTIONS = {
+    "base/store.py": "what is whole or absent, once, and what killed writers leave are one idea"
+}  # module: why it is longer
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
@@ -16,7 +18,7 @@ def test_a_module_is_small(path):
     lines = len(path.read_text().splitlines())
     assert (lines > MODULE) <= (name in EXCEPTIONS), f"{name} has {lines} lines, more than {MODULE}: is there a seam?"
     for node in ast.walk(ast.parse(path.read_text())):
-        flat = "cli" in path.parts or path.stem.endswith("_triton")  # parameters are a command's options, or pointers
+        flat = "cli" in path.parts or path.stem == "triton"  # parameters are a command's options, or pointers
         if isinstance(node, ast.FunctionDef) and not flat:
             length = node.end_lineno - node.lineno + 1
             given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]

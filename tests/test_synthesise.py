@@ -1,5 +1,6 @@
 """What a model writes as a source: what documents begin with, what is kept of them, and that a kill changes nothing."""
 
+import contextlib
 import functools
 import importlib.util
 import json
@@ -16,9 +17,9 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
+from calprune.base.progress import Progress, Steps
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.build import make_set
-from calprune.calibration.meter import Meter
 from calprune.cli import app
 from calprune.models.likelihood import token_nats
 from calprune.models.load import Model
@@ -77,24 +78,32 @@ def prompts_file(tmp_path, *records):
 # -- shards --------------------------------------------------------------------------------------
 
 
-class Killed(Meter):
-    """A meter that kills its process after so many tokens."""
+class Killed(Progress):
+    """Kills its process after so many tokens."""
 
-    at = 0
+    def __init__(self, at):
+        self.at = at
 
-    def token(self, count):
-        super().token(count)
-        if self.tokens >= self.at:
+    @contextlib.contextmanager
+    def steps(self, doing, total, counted=""):
+        yield Steps(doing, total, counted, self.look)
+
+    def look(self, steps):
+        if steps.count_so_far >= self.at:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Said(Progress, list):
+    say = list.append
 
 
 def in_a_child_that_is_killed(work, strategy, at, while_saving):
     if (child := os.fork()) == 0:
         try:
-            meter = type("Killed", (Killed,), {"at": at})
+            progress = Killed(at)
             if while_saving:
-                meter, os.replace = Meter, lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-            written(work, strategy, meter=meter)
+                progress, os.replace = None, lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            written(work, strategy, progress=progress)
         finally:
             os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -117,16 +126,17 @@ def test_a_run_killed_at_ten_random_points_goes_on_to_the_same_bytes(tmp_path):
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole") != {}
 
 
-def test_a_damaged_shard_is_written_again_and_said_to_be(tmp_path, capsys):
+def test_a_damaged_shard_is_written_again_and_said_to_be(tmp_path):
     strategy = "bos(documents=10, max_new_tokens=6)"
     before, _ = written(tmp_path, strategy)
     first, second = sorted(tmp_path.rglob("*.safetensors"))
     whole = bytes_of(tmp_path)
     first.write_bytes(first.read_bytes()[:-3] + b"xyz")  # other tokens under the old hash
     second.write_bytes(b"")
-    assert written(tmp_path, strategy)[0] == before
+    said = Said()
+    assert written(tmp_path, strategy, progress=said)[0] == before
     assert bytes_of(tmp_path) == whole
-    assert capsys.readouterr().err.count("is damaged") == 2
+    assert [sum(path.name in line and "is damaged" in line for line in said) for path in (first, second)] == [1, 1]
 
 
 def test_what_was_written_is_not_written_again_and_more_is_added_to_it(tmp_path):

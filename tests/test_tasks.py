@@ -173,12 +173,15 @@ def model() -> Model:
 
 def ours(text: str, root: Path) -> list:
     """The requests of our task, item by item."""
-    from calprune.evaluation.harness import STOCK
     from calprune.evaluation.harness_engine import ask
+    from calprune.evaluation.stock import STOCK
 
     task = find_task(text)
     shown = task.rows(STOCK[task.name].shown, root) if task.shots else []
-    return [[r.args for r in item.requests] for item in ask(task, task.rows("evaluation", root), shown)]
+    return [
+        [r.args for r in item.requests]
+        for item in ask(task.name, task.rows("evaluation", root), shown, shots=task.shots, seed=task.seed)
+    ]
 
 
 def stock_task(folder: str, name: str, shots: int = 0, seed: int = 0):
@@ -252,9 +255,9 @@ def test_likelihoods_are_the_harnesss_own(family, positions, root):
     from calprune.evaluation.harness_engine import Scorer, ask
 
     task, toy = find_task("mmlu(shots=1)"), toy_model(family, positions)
-    boolq, arc_easy = find_task("boolq"), find_task("arc_easy")
-    items = ask(task, task.rows("evaluation", root), task.rows("dev", root))
-    items += ask(boolq, boolq.rows("evaluation", root), []) + ask(arc_easy, arc_easy.rows("evaluation", root), [])
+    items = ask(task.name, task.rows("evaluation", root), task.rows("dev", root), shots=task.shots, seed=task.seed)
+    for other in (find_task("boolq"), find_task("arc_easy")):
+        items += ask(other.name, other.rows("evaluation", root), [], shots=0, seed=0)
     requests = [request for item in items for request in item.requests]
     theirs = HFLM(pretrained=toy.model, tokenizer=toy_tokenizer(), batch_size=3).loglikelihood(
         requests, disable_tqdm=True
@@ -348,7 +351,7 @@ def test_without_the_harness_the_extra_is_named(root, model, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     monkeypatch.delitem(sys.modules, "calprune.evaluation.harness_engine", raising=False)
-    monkeypatch.delattr(calprune.evaluate, "harness_engine", raising=False)
+    monkeypatch.delattr(calprune.evaluation, "harness_engine", raising=False)
     with pytest.raises(UserError, match=r"task rte needs lm-evaluation-harness.*pip install 'calprune\[tasks\]'"):
         find_task("rte").run(model, root)
 
@@ -365,7 +368,7 @@ def test_without_the_harness_the_extra_is_named(root, model, monkeypatch):
         ("boolq(seed=1.5)", "task boolq: seed"),
         ("boolq(shots=-1)", "shots must be 0 or more"),
         ("race(shots=2)", "race has no rows to show"),
-        ("boolq(200)", "cannot read task"),
+        ("boolq(200, 300, 1, 2)", "task boolq takes 3 options (examples, shots, seed"),
         ("boolq(examples=", "cannot read task"),
         ("boolq(rationales=True)", "unknown option 'rationales'"),
         ("bandari/svamp(rationales=True)", "has no rationales"),
@@ -409,13 +412,13 @@ def test_a_capability_is_found_however_the_evaluation_is_written():
 @pytest.mark.data
 @pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("bandari/")])
 def test_the_rows_on_disk_make_requests(name, data_root):
-    from calprune.evaluation.harness import STOCK
     from calprune.evaluation.harness_engine import ask
+    from calprune.evaluation.stock import STOCK
 
     task = find_task(f"{name}(examples=3)")
     rows = rng(0, "a look").sample(task.rows("evaluation", data_root), 3)
     shown = task.rows(STOCK[name].shown, data_root) if task.shots else []
-    for item in ask(task, rows, shown):
+    for item in ask(task.name, rows, shown, shots=task.shots, seed=task.seed):
         assert len(item.requests) >= 1
         assert all(
             context.strip() and continuation.strip() for context, continuation in (r.args for r in item.requests)
@@ -444,7 +447,7 @@ def test_the_command_asks_tasks(root, monkeypatch, capsys, tmp_path):
     assert json.loads(out)["perplexity"] is None
     assert "on rte(examples=2), 2 items" in run(*tasks)[1]
     status, old, err = run("--task", "piqa", "--task", "rte(examples=2)", "--data-root", root, "--json")
-    assert (status, err) == (0, 'note: this is written --on "piqa" --on "rte(examples=2)" now\n')
+    assert (status, err) == (0, "note: this is written --on piqa --on 'rte(examples=2)' now\n")
     assert json.loads(old)["tasks"] == json.loads(out)["tasks"]
     assert run("--on", "piqqa")[2].startswith("calprune: unknown evaluation 'piqqa'; did you mean 'piqa'?")
     assert "nothing to measure" in run()[2] and "go with --perplexity" in run("--kl-to", "demo", *tasks)[2]

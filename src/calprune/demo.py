@@ -18,7 +18,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from calprune.base.store import write_json, write_whole
+from calprune.base.store import is_free, write_json, write_whole
 from calprune.base.values import UserError
 from calprune.calibration.build import make_set
 from calprune.evaluation.divergence import DenseReference
@@ -71,7 +71,7 @@ class Demo:
 
     def __init__(self, out: Path, data_root: Path | None) -> None:
         self.out, self.data_root = out, data_root
-        if out.is_dir() and any(out.iterdir()) and not (out / "about.json").is_file():
+        if not (out / "about.json").is_file() and not is_free(out):
             raise UserError(
                 f"output folder {out}: it holds something else; name a folder that is absent, empty or a demo's"
             )

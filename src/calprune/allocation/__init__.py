@@ -1,6 +1,6 @@
 """The allocations by name: which linear gets how much of the sparsity. One small file each, read beside its paper."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import ClassVar, Protocol, runtime_checkable
 
 from calprune.allocation.alpha import Alpha
@@ -9,7 +9,7 @@ from calprune.allocation.dlp import DLP
 from calprune.allocation.from_file import FromFile
 from calprune.allocation.owl import OWL
 from calprune.allocation.uniform import Uniform
-from calprune.base.values import parse_call
+from calprune.base.calls import Registry
 from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
 
@@ -26,7 +26,7 @@ class Allocation(Protocol):
         ...
 
 
-ALLOCATIONS: dict[str, type] = {
+_KNOWN: dict[str, type] = {
     "alpha": Alpha,
     "dlp": DLP,
     "from_file": FromFile,
@@ -35,6 +35,12 @@ ALLOCATIONS: dict[str, type] = {
 }
 
 
-def parse_allocation(text: str, known: Mapping[str, type] = ALLOCATIONS) -> Allocation:
-    """Read "uniform", "owl(lambda_=0.08, m=5)", "from_file(path='table.yaml')"."""
-    return parse_call(text, known, "allocation")
+ALLOCATIONS = Registry("allocation", _KNOWN, '"uniform" or "owl(lambda_=0.08, m=5)"', Allocation)
+
+
+def parse_allocation(text: str) -> Allocation:
+    """Read "uniform", "owl(lambda_=0.08, m=5)", "from_file(path='table.yaml')", or one of your own.
+
+    A table in a file is read at once, so that a mistake in it shows here."""
+    made = ALLOCATIONS.make(text)
+    return made.by_contents() if isinstance(made, FromFile) else made

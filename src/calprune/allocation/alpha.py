@@ -37,6 +37,7 @@ class Alpha:
     epsilon: float = 0.3  # half of the width of the sparsities, relative; the paper's 0.3 is for Wanda at 70 %
     per: Literal["block", "linear"] = "block"
 
+    tag: ClassVar[str] = "Alpha"
     needs: ClassVar[Needs] = "nothing"
     version: ClassVar[int] = 1
 

@@ -27,6 +27,7 @@ from calprune.pattern import Pattern
 class DLP:
     alpha: float = 0.15  # half of the width of the sparsities
 
+    tag: ClassVar[str] = "DLP"
     needs: ClassVar[Needs] = "moments"
     version: ClassVar[int] = 1
 

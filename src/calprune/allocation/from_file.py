@@ -9,7 +9,7 @@ asks for, within half a percentage point; what is left of the difference is spre
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,23 +26,21 @@ TOLERANCE = 0.005
 @dataclass(frozen=True)
 class FromFile:
     path: str
-    digest: str = ""  # the first 16 characters of the file's SHA-256: taken from it, or what it must be
+    digest: str = ""  # the first 16 characters of the SHA-256 that the file must have; "": any
 
+    tag: ClassVar[str] = "FromFile"
     needs: ClassVar[Needs] = "nothing"
     version: ClassVar[int] = 1
 
-    def __post_init__(self):
-        try:
-            found = hashlib.sha256(Path(self.path).read_bytes()).hexdigest()[:16]
-        except OSError as e:
-            raise ConfigError(f"cannot read the table {self.path}: {e.strerror or e}") from None
-        if self.digest not in ("", found):
-            raise ConfigError(f"the table {self.path} has changed: its digest is {found}, wanted {self.digest}")
-        object.__setattr__(self, "digest", found)  # so that what it holds, and not only its name, is its identity
-        self._table()
+    def by_contents(self) -> "FromFile":
+        """With the digest of what the file holds: what it says, and not only its path, is its identity.
+
+        Raises ConfigError where the file is no table, or has another digest than the one given.
+        """
+        return replace(self, digest=self._read()[0])
 
     def __call__(self, blocks: Iterable[DenseBlock], pattern: Pattern) -> dict[str, Pattern]:
-        table = self._table()
+        _, table = self._read()
         wanted: list[Share] = []
         used = set()
         for block in blocks:
@@ -65,17 +63,24 @@ class FromFile:
         rest = pattern.sparsity - given
         return meet([Share(s.name, s.shape, _inside(s.value + rest)) for s in wanted], pattern)
 
-    def _table(self) -> dict[str, float]:
+    def _read(self) -> tuple[str, dict[str, float]]:
+        """The file's digest, and its table."""
         try:
-            table = yaml.safe_load(Path(self.path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+            written = Path(self.path).read_bytes()
+            table = yaml.safe_load(written.decode("utf-8"))
+        except OSError as e:
+            raise ConfigError(f"cannot read the table {self.path}: {e.strerror or e}") from None
+        except (UnicodeDecodeError, yaml.YAMLError) as e:
             raise ConfigError(f"cannot read the table {self.path}: {' '.join(str(e).split())}") from None
+        found = hashlib.sha256(written).hexdigest()[:16]
+        if self.digest not in ("", found):
+            raise ConfigError(f"the table {self.path} has changed: its digest is {found}, wanted {self.digest}")
         if not isinstance(table, Mapping) or not table:
             raise ConfigError(f"{self.path}: expected a mapping of blocks or linears to sparsities, got {table!r:.60}")
         for key, value in table.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise ConfigError(f"{self.path}: {key}: a sparsity is at least 0 and below 1, got {value!r}")
-        return {str(key): float(value) for key, value in table.items()}
+        return found, {str(key): float(value) for key, value in table.items()}
 
 
 def _parents(name: str) -> list[str]:

@@ -26,6 +26,7 @@ class OWL:
     m: float = 5.0  # an outlier is a score above m times the mean
     per: Literal["block", "linear"] = "block"
 
+    tag: ClassVar[str] = "OWL"
     needs: ClassVar[Needs] = "moments"
     version: ClassVar[int] = 1
 

@@ -14,6 +14,7 @@ from calprune.pattern import Pattern
 
 @dataclass(frozen=True)
 class Uniform:
+    tag: ClassVar[str] = "Uniform"
     needs: ClassVar[Needs] = "nothing"
     version: ClassVar[int] = 1
 

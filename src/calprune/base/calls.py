@@ -1,8 +1,7 @@
 """One grammar for everything that is written as text: NAME, or NAME(first, option=value, flag), with calls inside.
 
     sparsegpt(damping=0.1)   dsnot(start=ria(power=1), linears=attention)   icl(5)   chat(responses)
-    language([en, de])   prefixes(of="my notes.txt", tokens=8)   kl(gsm8k:icl, tokens=4096)
-    my_methods.swing:Swing(power=0.5)
+    language([en, de])   prefixes(of="my notes.txt", tokens=8)   kl(gsm8k:icl, tokens=64)   my_methods:Swing(power=0.5)
 
 A `Registry` holds the classes of one kind by name: `make` builds the dataclass that a text means, `write` is its
 inverse. A value without a name is the option of its place, or the name of an option that is true or false (a flag).
@@ -138,7 +137,8 @@ class Registry(Mapping[str, type]):
         if isinstance(given, str):
             return self.make(given)
         if dataclasses.is_dataclass(given) and not isinstance(given, type):
-            self._check(type(given), type(given).__name__)
+            if type(given) not in self.known.values():
+                self._check(type(given), type(given).__name__)
             return given
         if isinstance(given, Mapping) and isinstance(name := given.get("name"), str):
             options: Any = {key: value for key, value in given.items() if key != "name"}
@@ -188,7 +188,7 @@ class Registry(Mapping[str, type]):
             raise self._unreadable(text, e) from None
 
     def _unreadable(self, text: str, why: Exception) -> ConfigError:
-        return ConfigError(f"cannot read {self.kind} {text!r} ({why}); write it like {self.example}")
+        return ConfigError(f"cannot read {self.kind} {text!r}: {why}; write it like {self.example}")
 
     def _class(self, name: str) -> type:
         if ":" in name:
@@ -226,6 +226,8 @@ class Registry(Mapping[str, type]):
         kinds = _kinds(kind)
         if text in ("true", "false") and bool in kinds:
             return text == "true"
+        if text in ("inf", "-inf") and float in kinds:
+            return float(text)
         takes_text = any(one is str or get_origin(one) is Literal for one in kinds)
         if (said := unquoted(text)) != text:
             return said
@@ -233,7 +235,7 @@ class Registry(Mapping[str, type]):
             return None if text == "None" and types.NoneType in kinds else text
         try:
             value = ast.literal_eval(text)
-            json.dumps(value, allow_nan=False)
+            json.dumps(value)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return text if _plain(kind) else self.make(text)
         return text if "#" in text else value  # 1 # a comment is not 1

@@ -5,15 +5,15 @@
 `rng` gives a random stream for one purpose, so that adding a purpose never shifts another's draws.
 """
 
-import ast
 import dataclasses
 import difflib
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Literal, get_origin
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -60,79 +60,12 @@ def _problem(where: str, error: Mapping) -> str:
     return f"{at}: {error['msg']}; got {error['input']!r}"
 
 
-def parse_call(text: str, known: Mapping[str, type], kind: str) -> Any:
-    """An object written as text: "wanda", "sparsegpt(damping=0.1)", "dsnot(start=ria(power=1), linears=attention)".
-
-    `known` maps names to dataclasses; an option that is itself a name or a call is looked up there too, unless it
-    takes a word.
-    """
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        raise _unreadable(kind, text) from None
-    return _build(node, text, known, kind)
-
-
-def _build(node: ast.expr, text: str, known: Mapping[str, type], kind: str) -> Any:
-    match node:
-        case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords):
-            pass
-        case ast.Name(id=name):
-            keywords = []
-        case _:
-            raise _unreadable(kind, text)
-    if name not in known:
-        raise ConfigError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
-    cls, where = known[name], f"{kind} {name}"
-    types = {f.name: f.type for f in dataclasses.fields(cls)}
-    options: dict[str, Any] = {}
-    objects: dict[str, Any] = {}
-    for keyword in keywords:
-        if keyword.arg is None:
-            raise _unreadable(kind, text)
-        match keyword.value:
-            case ast.Name(id=bare) if (word := _word(bare, types.get(keyword.arg))) is not None:
-                options[keyword.arg] = word
-            case ast.Call() | ast.Name() as inner:
-                objects[keyword.arg] = _build(inner, text, known, kind)
-            case value:
-                try:
-                    options[keyword.arg] = ast.literal_eval(value)
-                except ValueError:
-                    raise _unreadable(kind, text) from None
-    if not objects:
-        return read(cls, options, where)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    if unknown := [key for key in objects | options if key not in fields]:
-        raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(unknown[0], fields)}")
-    # what is built already is not plain data: the other options are read as those of a class that lacks these fields
-    others = [
-        (name, f.type, dataclasses.field(default=f.default, default_factory=f.default_factory, kw_only=True))
-        for name, f in fields.items()
-        if name not in objects
-    ]
-    try:
-        return cls(**vars(read(dataclasses.make_dataclass(cls.__name__, others), options, where)), **objects)
-    except UserError as e:
-        raise ConfigError(f"{where}: {e}") from None
-
-
-def _word(text: str, kind: Any) -> str | bool | None:
-    """What a bare word means to an option of this type; None: nothing, so it is the name of an object."""
-    if kind is bool:
-        return {"true": True, "false": False}.get(text, text)
-    return text if kind is str or get_origin(kind) is Literal else None
-
-
-def _unreadable(kind: str, text: str) -> ConfigError:
-    return ConfigError(f'cannot read {kind} {text!r}; write it like "name" or "name(option=0.1, other=\'text\')"')
-
-
 def plain(value: Any) -> Any:
-    """JSON-ready data. A dataclass carries its type, its `version` if it has one, and the fields that differ from
+    """JSON-ready data. A dataclass carries its tag, its `version` if it has one, and the fields that differ from
     their defaults: so a field added later does not rename what was made before. Changing a default raises `version`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        head = {"type": type(value).__name__} | ({"version": v} if (v := getattr(value, "version", None)) else {})
+        value = value.by_contents() if hasattr(value, "by_contents") else value  # where its fields name a file
+        head = {"type": tag_of(type(value))} | ({"version": v} if (v := getattr(value, "version", None)) else {})
         return head | {
             f.name: plain(v) for f in dataclasses.fields(value) if (v := getattr(value, f.name)) != _default(f)
         }
@@ -143,6 +76,17 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"{type(value).__name__} cannot be written as plain data: {value!r}")
+
+
+def tag_of(cls: type) -> str:
+    """The constant name of a type in identities and file names, which outlives a new name of the class.
+
+    A user's own class may go without: its name stands for it. A tag is not inherited, for a subclass is another type.
+    """
+    tag = vars(cls).get("tag")
+    if tag is None and cls.__module__.partition(".")[0] == "calprune":
+        raise TypeError(f'{cls.__name__} enters an identity or a file name: give it a tag, tag: ClassVar[str] = "..."')
+    return tag or cls.__name__
 
 
 def _default(field: dataclasses.Field) -> Any:
@@ -157,24 +101,24 @@ def identity(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write_call(value: Any, known: Mapping[str, type]) -> str:
-    """The text that `parse_call` would read as `value`; options at their defaults are left out."""
-    name = next((n for n, cls in known.items() if cls is type(value)), type(value).__name__)
-    fields = [(f.name, v) for f in dataclasses.fields(value) if (v := getattr(value, f.name)) != _default(f)]
-    written = [f"{n}={write_call(v, known) if dataclasses.is_dataclass(v) else repr(v)}" for n, v in fields]
-    return f"{name}({', '.join(written)})" if written else name
-
-
 def rng(seed: int, purpose: str) -> random.Random:
     """A stream of its own for each purpose ("sampling/c4"). The same on every machine and Python from 3.11."""
     return random.Random(f"{seed}/{purpose}")
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """ "; did you mean 'wanda'?" or, when nothing is near, the list of what there is."""
+    """ "; did you mean 'wanda'?" or, when nothing is near, the list of what there is.
+
+    Case, hyphens and underscores do not count, nor what stands before a slash: gsm8k is near bandari/gsm8k.
+    """
     names = sorted(str(k) for k in known)
-    close = difflib.get_close_matches(str(word).lower(), names, n=1)
+    close = [name for name in names if _bare(str(word)) in (_bare(name), _bare(name.rpartition("/")[2]))]
+    close = close or difflib.get_close_matches(str(word).lower(), names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names) or 'none'}"
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name.lower())
 
 
 def choice(word: str, allowed: Iterable[str], where: str) -> str:

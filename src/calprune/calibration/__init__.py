@@ -8,7 +8,7 @@ Filters        filters, filtering, judge, words, language, near_duplicates, cont
 Which ones     draw (random, apart from other seeds'), selection, activations, clusters
 Into tokens    encode, layout, pairs
 Self-written   synthesise (the source `self`), asking, strategies, respond, generate, slots, sampling,
-               vllm_engine, screen, likelihood, shards, meter
+               vllm_engine, screen, likelihood
 Compared       texts, similarity, overlap, minhash, minkpp, similarity_page (text against text);
                compare, halves, distance, compared (set against set)
 """

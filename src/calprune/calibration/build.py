@@ -14,14 +14,13 @@ import torch
 
 from calprune.base.values import UserError, identity, plain
 from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
-from calprune.calibration.layout import Concatenate, Crop, Making, Pad, Pairs, Row, allocate
+from calprune.calibration.layout import Concatenate, Crop, Layout, Making, Pad, Row, allocate
 from calprune.calibration.recipe import Part, Recipe, parse_spec, write_recipe
-from calprune.calibration.selection import Choosing, Random, by_contents, write_selection
+from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_contents
 from calprune.calibration.set import CalibrationSet, Drawn, tokenizer_hash
 from calprune.text.document import Document
 from calprune.text.encode import Encoded, Marks, encode, find_marks
-from calprune.text.filters.contract import Opening
-from calprune.text.filters.kinds import Filter
+from calprune.text.filters.contract import Filter, Opening
 from calprune.text.filters.reading import depends, filtered
 from calprune.text.find import is_file
 from calprune.text.formats import Format, parse_format
@@ -74,7 +73,7 @@ class Opened:
         given = Opening(tokenizer, self.data_root, self.model, self.notes)
         return filtered(islice(found, self.first), self.filters, given, self.skipped)
 
-    def layout(self, recipe: Recipe) -> Concatenate | Crop | Pad | Pairs:
+    def layout(self, recipe: Recipe) -> Layout:
         """How its documents become sequences: the format's packing, and for text the recipe's layout."""
         if self.endless:
             return Concatenate(separator="")
@@ -149,7 +148,8 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
     were and what became of them.
     """
     if recipe.selection.uses_model and model is None:
-        raise UserError(f"selection {write_selection(recipe.selection)} looks at a model's activations: give the model")
+        chosen = SELECTIONS.write(recipe.selection)
+        raise UserError(f"selection {chosen} looks at a model's activations: give the model")
     marks = find_marks(tokenizer, recipe.begin_of_text)
     parts = [_Making(recipe, opened, tokenizer, marks, model) for opened in _open(recipe, data_root, model)]
     counts = _sequences(recipe, parts)

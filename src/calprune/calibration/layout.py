@@ -18,9 +18,10 @@ closed, and that pair begins the next one.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from calprune.base.values import parse_call, rng, write_call
+from calprune.base.calls import Registry
+from calprune.base.values import rng
 from calprune.calibration.set import Piece
 from calprune.text.encode import Encoded, Marks, encode_text
 
@@ -99,11 +100,23 @@ class Making:
         return rng(self.seed, f"window/{self.stream}/{document.rpartition(':')[2]}").randint(0, last_start)
 
 
+@runtime_checkable
+class Layout(Protocol):
+    """A frozen dataclass of its options, called with a source's encoded documents."""
+
+    natural: ClassVar[bool]  # whether sequences may be shorter than asked
+
+    def __call__(self, documents: Iterator[Encoded], lengths: Sequence[int], making: Making) -> Iterator[Row]:
+        """A row for each length, until the documents end; what is dropped is counted in `making.dropped`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Concatenate:
     """Documents one after another, an end-of-text token between them, cut into full sequences."""
 
-    natural: ClassVar[bool] = False  # whether sequences may be shorter than asked
+    tag: ClassVar[str] = "Concatenate"
+    natural: ClassVar[bool] = False
     separator: str | None = None  # text between documents; None: the end-of-text token; "": nothing
 
     def __call__(self, documents: Iterator[Encoded], lengths: Sequence[int], making: Making) -> Iterator[Row]:
@@ -133,6 +146,7 @@ class Concatenate:
 class Crop:
     """A random window of each document that is at least as long as the sequence; the others are dropped."""
 
+    tag: ClassVar[str] = "Crop"
     natural: ClassVar[bool] = False
 
     def __call__(self, documents: Iterator[Encoded], lengths: Sequence[int], making: Making) -> Iterator[Row]:
@@ -155,6 +169,7 @@ class Crop:
 class Pad:
     """One document a sequence, at its natural length."""
 
+    tag: ClassVar[str] = "Pad"
     natural: ClassVar[bool] = True
     whole: bool = False  # drop documents that are longer than the sequence instead of cutting them
 
@@ -177,20 +192,9 @@ class Pad:
                 return
 
 
-Layout = Concatenate | Crop | Pad
-
-
-LAYOUTS: dict[str, type] = {"concatenate": Concatenate, "crop": Crop, "pad": Pad}
-
-
-def parse_layout(text: str) -> Layout:
-    """The layout written as text: "crop", "pad(whole=True)", "concatenate(separator='')"."""
-    return parse_call(text, LAYOUTS, "layout")
-
-
-def write_layout(layout: Layout) -> str:
-    """The text that `parse_layout` reads as this layout."""
-    return write_call(layout, LAYOUTS)
+LAYOUTS = Registry(
+    "layout", {"concatenate": Concatenate, "crop": Crop, "pad": Pad}, '"crop" or "pad(whole=true)"', Layout
+)
 
 
 def allocate(total: int, shares: Sequence[float]) -> list[int]:
@@ -209,6 +213,7 @@ class Pairs:
     """Whole question-answer pairs until the sequence is full. The last two options are quirks of the released code of
     Bandari et al., which cut the first and the last pair and began each with a begin-of-text."""
 
+    tag: ClassVar[str] = "Pairs"
     natural: ClassVar[bool] = True
     separator: str = "\n\n"  # text between pairs, tokenised by itself
     count: int | None = None  # exactly so many pairs a sequence (icl(pairs=5)); None: as many as it holds

@@ -6,27 +6,20 @@ is three parts, `source:format*share`; format and share may be left out. A YAML 
 """
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
-from calprune.base.values import ConfigError, plain, read
-from calprune.calibration.layout import Concatenate, Crop, Pad, Pairs, parse_layout, write_layout
-from calprune.calibration.selection import (
-    Cluster,
-    Herding,
-    Random,
-    UniqueTokens,
-    Zipf,
-    parse_selection,
-    write_selection,
-)
+from calprune.base.calls import split, unquoted
+from calprune.base.values import ConfigError, UserError, plain, read
+from calprune.calibration.layout import LAYOUTS, Concatenate, Layout, Pairs
+from calprune.calibration.selection import SELECTIONS, Random, Selection
 from calprune.text.encode import BeginOfText
-from calprune.text.filters.kinds import Filter, Perplexity
-from calprune.text.filters.reading import read_filters, write_filter
+from calprune.text.filters.contract import Filter
+from calprune.text.filters.kinds import FILTERS
+from calprune.text.filters.reading import read_filters
 from calprune.text.formats import parse_format
 
 HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)"'
@@ -35,6 +28,8 @@ HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)"'
 @dataclass(frozen=True)
 class Part:
     """One source of a recipe, in one format, with its share of the tokens."""
+
+    tag: ClassVar[str] = "Part"
 
     source: str  # a name of the catalogue, `self`, or the path of a file
     format: str | None = None  # None: the source's own
@@ -56,17 +51,20 @@ class Part:
 class Recipe:
     """All that decides a calibration set's tokens, beside the bytes of its sources, the tokenizer and the model."""
 
+    tag: ClassVar[str] = "Recipe"
+    __pydantic_config__: ClassVar[Any] = {"arbitrary_types_allowed": True}  # layouts and the like are contracts
+
     parts: tuple[Part, ...]
     num_samples: int = 128  # sequences
     max_seq_length: int = 2048  # tokens of the longest
     seed: int = 0  # draws of seeds 0, 1, 2, ... have no document in common while the source has enough
-    layout: Concatenate | Crop | Pad = Concatenate()  # noqa: RUF009  of text; pairs have a packing of their own
+    layout: Layout = Concatenate()  # noqa: RUF009  of text; pairs have a packing of their own
     lengths: tuple[tuple[int, float], ...] = ()  # sequences of several lengths: (tokens, share of the sequences)
     skip_first: int = 0  # this many tokens at the beginning of each sequence weigh 0 (attention sinks)
     begin_of_text: BeginOfText = "auto"  # auto: once a sequence, where the tokenizer adds one by itself
     pairs: Pairs = Pairs()  # noqa: RUF009  how icl and icl_cot fill a sequence
     filters: tuple[Filter, ...] = ()  # which documents may be drawn; each looks at what those before it left
-    selection: Random | UniqueTokens | Zipf | Cluster | Herding = Random()  # noqa: RUF009  which documents of a source
+    selection: Selection = Random()  # noqa: RUF009  which documents of a source
     with_replacement: bool = False  # quirk of the papers' code: a document may be drawn again
     count_padding: bool = False  # quirk of the papers' code: padding, on the left, is counted like tokens
     allow_evaluation_split: bool = False  # draw from the split that evaluates, where a source has no other
@@ -80,7 +78,7 @@ class Recipe:
                 raise ConfigError(f"{name} must be at least {least}; got {value}")
         if self.with_replacement and self.selection != Random():
             raise ConfigError(f"with_replacement draws at random, so it cannot go with selection "
-                              f"{write_selection(self.selection)}; leave one of them out")  # fmt: skip
+                              f"{SELECTIONS.write(self.selection)}; leave one of them out")  # fmt: skip
         if self.skip_first >= self.max_seq_length:
             raise ConfigError(f"skip_first must be below max_seq_length {self.max_seq_length}; got {self.skip_first}")
         for length, share in self.lengths:
@@ -93,7 +91,7 @@ class Recipe:
     @property
     def uses_model(self) -> bool:
         """Whether building takes a model, not only its tokenizer."""
-        looks = self.selection.uses_model or any(isinstance(one, Perplexity) for one in self.filters)
+        looks = self.selection.uses_model or any(getattr(one, "uses_model", False) for one in self.filters)
         return looks or any(part.source == "self" for part in self.parts)
 
 
@@ -121,10 +119,10 @@ def read_recipe(data: dict[str, Any], where: str) -> Recipe:
     for part in parts:
         found += _parts(part) if isinstance(part, str) else [read(Part, part, f"{where}: parts")]
     recipe = read(Recipe, data | {"parts": [dataclasses.asdict(part) for part in found]}, where)
-    recipe = dataclasses.replace(recipe, filters=filters) if filters else recipe
-    if layout is not None:
-        recipe = dataclasses.replace(recipe, layout=parse_layout(layout) if isinstance(layout, str) else layout)
-    return recipe if selection is None else dataclasses.replace(recipe, selection=parse_selection(selection))
+    chosen: dict[str, Any] = {"filters": filters} if filters else {}
+    chosen |= {"layout": LAYOUTS.read(layout, where)} if layout is not None else {}
+    chosen |= {"selection": SELECTIONS.read(selection, where)} if selection is not None else {}
+    return dataclasses.replace(recipe, **chosen)
 
 
 def write_recipe(recipe: Recipe) -> dict[str, Any]:
@@ -132,43 +130,51 @@ def write_recipe(recipe: Recipe) -> dict[str, Any]:
     sizes = {name: getattr(recipe, name) for name in ("num_samples", "max_seq_length", "seed")}
     rest = {k: v for k, v in plain(recipe).items() if k not in ("type", "parts", "layout", *sizes)}
     if "selection" in rest:
-        rest["selection"] = write_selection(recipe.selection)
+        rest["selection"] = SELECTIONS.write(recipe.selection)
     if recipe.filters:
-        rest["filters"] = [write_filter(one) for one in recipe.filters]
+        rest["filters"] = [FILTERS.write(one) for one in recipe.filters]
     for name, value in rest.items():
         if isinstance(value, dict):
             rest[name] = {k: v for k, v in value.items() if k != "type"}
     parts = [{k: v for k, v in plain(part).items() if k != "type"} for part in recipe.parts]
-    return {"parts": parts, **sizes, "layout": write_layout(recipe.layout), **rest}
+    return {"parts": parts, **sizes, "layout": LAYOUTS.write(recipe.layout), **rest}
 
 
 def _parts(text: str) -> list[Part]:
     """The parts of "a*2 + b:icl(pairs=5)". A text that names a file as it stands is that file."""
     if Path(text).is_file():
         return [Part(text)]
-    return [_part(term.strip(), text) for term in _split(text)]
-
-
-def _split(text: str) -> list[str]:
-    """Cut at each + that is outside brackets and quotes."""
-    return re.split(r"\+(?![^(]*\))", text)
+    try:
+        return [_part(term, text) for term in split(text, "+")]
+    except UserError:
+        raise
+    except ValueError as e:
+        raise ConfigError(f"cannot read calibration {text!r} ({e}); {HOW}") from None
 
 
 def _part(term: str, text: str) -> Part:
-    match = re.fullmatch(r"(?:(?P<before>[-+\d.e]+)\s*\*\s*)?(?P<source>[^*]+?)(?:\s*\*\s*(?P<after>[^*()]+))?", term)
-    if not match or (match["before"] and match["after"]):
+    """The part that a term is: source:format*share, the share on either side."""
+    factors = split(term, "*")
+    share = 1.0
+    if len(factors) == 2:
+        source, number = factors if _number(factors[1]) is not None or _number(factors[0]) is None else factors[::-1]
+        if (found := _number(number)) is None:
+            raise ConfigError(f"the share of {source} must be a number; got {number!r}; {HOW}")
+        share, factors = found, [source]
+    source, *formats = split(factors[0], ":")
+    format = factors[0].partition(f"{source}:")[2].strip() if formats else None
+    if len(factors) > 1 or not source or format == "":
         raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
-    share = match["before"] or match["after"] or "1"
+    if source == "self":
+        return Part("self", share=share, strategy=format)
+    return Part(unquoted(source), format, share)
+
+
+def _number(text: str) -> float | None:
     try:
-        number = float(share)
+        return float(text)
     except ValueError:
-        raise ConfigError(f"the share of {match['source']} must be a number; got {share.strip()!r}; {HOW}") from None
-    source, _, format = match["source"].strip().partition(":")
-    if not source.strip() or (":" in match["source"] and not format.strip()):
-        raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
-    if source.strip() == "self":
-        return Part("self", share=number, strategy=format.strip() or None)
-    return Part(source.strip(), format.strip() or None, number)
+        return None
 
 
 def _yaml(path: Path) -> dict[str, Any]:

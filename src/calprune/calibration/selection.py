@@ -18,12 +18,13 @@ sources of a mixture are chosen from one by one, and keep their shares.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from calprune.base.values import ConfigError, did_you_mean, parse_call, read, rng, write_call
+from calprune.base.calls import Registry
+from calprune.base.values import ConfigError, rng
 from calprune.text.encode import Encoded
 
 _DIMENSIONS = 64  # that hidden states are projected to, to be told apart by their distance
@@ -47,11 +48,35 @@ class Choosing:
         return [list(candidate.tokens[: self.length]) for candidate in candidates]
 
 
+@runtime_checkable
+class Selection(Protocol):
+    """A frozen dataclass of its options."""
+
+    @property
+    def pool(self) -> int:
+        """How many candidates it wants to see."""
+        ...
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether it looks at the model, and not only at its tokenizer."""
+        ...
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        """The candidates' numbers, the best first."""
+        ...
+
+
 @dataclass(frozen=True)
 class Random:
     """No choice: the documents of the draw as they come."""
 
+    tag: ClassVar[str] = "Random"
     uses_model: ClassVar[bool] = False
+    pool: ClassVar[int] = 0  # no candidates are collected
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        return [*range(len(candidates))]
 
 
 @dataclass(frozen=True)
@@ -106,6 +131,8 @@ class UniqueTokens(_ByWords):
     The paper's exact rule of what a word is was not available: here runs of letters, digits and underscores, in lower
     case. Nor was it said which of equals goes first."""
 
+    tag: ClassVar[str] = "UniqueTokens"
+
     def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
         words = [set(_words(text)) for text in choosing.texts(candidates)]
         heap = [(-len(own), -len(candidates[i].tokens), i) for i, own in enumerate(words)]
@@ -128,6 +155,8 @@ class Zipf(_ByWords):
 
     The paper's exact freq was not available: here a word's occurrences in the candidates."""
 
+    tag: ClassVar[str] = "Zipf"
+
     def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
         words = [_words(text) for text in choosing.texts(candidates)]
         frequency = Counter(word for own in words for word in own)
@@ -144,6 +173,7 @@ class Cluster(_Among):
     Unlike the paper's code, padding is no part of the mean. EvoP draws within clusters at random: take="random"; its
     exact embedding and number of clusters were not available."""
 
+    tag: ClassVar[str] = "Cluster"
     uses_model: ClassVar[bool] = True
     pool: int = 512
     clusters: int | None = None  # None: as many as there are sequences (COLA)
@@ -177,6 +207,7 @@ class Herding(_Among):
     all of one length, this takes the nearest: argmax ⟨w, φᵢ⟩ - ‖φᵢ‖²/2, with w = (t + 1) φ* - Σ of the t chosen, which
     is the same where they are."""
 
+    tag: ClassVar[str] = "Herding"
     uses_model: ClassVar[bool] = True
     pool: int = 512
     dimensions: int = 256
@@ -204,26 +235,18 @@ class Herding(_Among):
         return herd(*second_moments(model, choosing.cut(candidates), self.dimensions, usual))
 
 
-Selection = Random | UniqueTokens | Zipf | Cluster | Herding
-SELECTIONS: dict[str, type] = {
-    "cluster": Cluster,
-    "herding": Herding,
-    "random": Random,
-    "unique_tokens": UniqueTokens,
-    "zipf": Zipf,
-}
-
-
-def parse_selection(value: Any) -> Selection:
-    """The selection written as text, "zipf(pool=500)", or as a mapping with its `name` and options."""
-    if isinstance(value, str):
-        return parse_call(value, SELECTIONS, "selection")
-    if not isinstance(value, Mapping) or "name" not in value:
-        raise ConfigError(f'selection: write it like "zipf(pool=500)" or {{name: zipf, pool: 500}}; got {value!r}')
-    name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
-    if name not in SELECTIONS:
-        raise ConfigError(f"unknown selection {name!r}{did_you_mean(name, SELECTIONS)}")
-    return read(SELECTIONS[name], options, f"selection {name}")
+SELECTIONS = Registry(
+    "selection",
+    {
+        "cluster": Cluster,
+        "herding": Herding,
+        "random": Random,
+        "unique_tokens": UniqueTokens,
+        "zipf": Zipf,
+    },
+    '"zipf(pool=500)"',
+    Selection,
+)
 
 
 def by_contents(selection: Selection) -> Selection:
@@ -231,11 +254,6 @@ def by_contents(selection: Selection) -> Selection:
     if not isinstance(selection, Herding) or not selection.towards:
         return selection
     return replace(selection, towards=tuple(one.id for one in _capabilities(selection.towards)))
-
-
-def write_selection(selection: Selection) -> str:
-    """The text that `parse_selection` reads as this selection."""
-    return write_call(selection, SELECTIONS)
 
 
 def _capabilities(folders: Sequence[str]) -> list[Any]:

@@ -1,12 +1,11 @@
 """What each stage of `choose` found, as plain objects: written to DIR/<stage>.json, and read back when it goes on."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from calprune.base.store import read_json, write_whole
+from calprune.base.store import read_json, write_json
 from calprune.base.values import read
 from calprune.choosing.question import Question
 from calprune.uncertainty.difference import Verdict
@@ -36,6 +35,8 @@ class Told:
 class Gate:
     """Does the choice matter here?"""
 
+    tag: ClassVar[str] = "Gate"
+
     told: dict[str, Told]  # by capability
     used: tuple[str, ...]  # sources
     dropped: dict[str, str]  # source -> why it could not be used
@@ -52,6 +53,8 @@ class Gate:
 @dataclass(frozen=True)
 class Search:
     """What sums alone tell: the transfer table, and the mixtures found on it."""
+
+    tag: ClassVar[str] = "Search"
 
     loss: dict[str, dict[str, float]]  # source -> capability -> L
     own: dict[str, float]  # capability -> L[t → t]
@@ -73,6 +76,8 @@ class Search:
 @dataclass(frozen=True)
 class Halving:
     """The candidates judged end to end."""
+
+    tag: ClassVar[str] = "Halving"
 
     tokens: tuple[int, ...]  # of each capability's text, a round
     divergence: tuple[dict[str, dict[str, float]], ...]  # a round: candidate -> capability -> KL
@@ -104,6 +109,8 @@ class Judgement:
     """The finalists against the default and the uniform mixture, and these two against each other, on text that no
     search looked at."""
 
+    tag: ClassVar[str] = "Judgement"
+
     contrasts: tuple[Contrast, ...]
     halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
     enough: int | None  # sequences from which on a doubling adds next to nothing; None: still rising
@@ -124,6 +131,8 @@ class Judgement:
 @dataclass(frozen=True)
 class Result:
     """The pruned model."""
+
+    tag: ClassVar[str] = "Result"
 
     winner: str
     spec: str  # as `calprune calib build --calibration` takes it
@@ -151,15 +160,11 @@ class Choice:
 
 
 def write_stage(path: Path, stage: Any, left_out: list[str]) -> None:
-    """Write a stage with what was left out of it; in the order of sources, capabilities and candidates, so that what is
-    read is told as it was made."""
-    value = {"format": 1, "found": asdict(stage), "left_out": left_out}
-    write_whole(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write a stage with what was left out of it. The order of sources, capabilities and candidates is kept."""
+    write_json(path, {"format": 1, "found": asdict(stage), "left_out": left_out}, sort=False)
 
 
-def read_stage(path: Path, kind: type) -> tuple[Any, list[str]] | None:
-    """A stage as it was written; None where it is not there."""
-    if not path.is_file():
-        return None
+def read_stage(path: Path, kind: type) -> tuple[Any, list[str]]:
+    """A stage as it was written."""
     data = read_json(path, "a stage of calprune choose")
     return read(kind, data["found"], str(path)), data["left_out"]

@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from calprune.base.store import read_json, write_json
+from calprune.base.store import read_json, refuse_occupied, sweep, write_json
 from calprune.base.values import UserError
 from calprune.choosing.answer import UNIFORM, Choice, Gate, Halving, Judgement, Result, Search
 from calprune.choosing.gate import gate
@@ -80,9 +80,10 @@ def _without_search(job: Job, gated: Gate) -> tuple[str, Shares]:
 
 
 def _check_free(folder: Path) -> None:
-    ours = (folder / "question.json").is_file()
-    if not ours and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"output folder {folder}: it holds something else; name a folder that is absent or empty")
+    if (folder / "question.json").is_file():
+        sweep(folder)
+    else:
+        refuse_occupied(folder)
 
 
 def _check_same(folder: Path, asked: dict[str, Any]) -> None:

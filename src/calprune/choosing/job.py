@@ -8,7 +8,8 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from calprune.base.values import UserError, identity
+from calprune.base.store import once
+from calprune.base.values import UserError, identity, tag_of
 from calprune.calibration.build import build, identify
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set, tokenizer_hash
@@ -111,16 +112,21 @@ class Job:
 
     def stage(self, kind: type, make: Callable[[], Any]) -> Any:
         """What a stage found: as it was written before, or made now and written. A stage that time cut short is made
-        anew until the answer is there, and so is all that came of it."""
-        path = self.folder / f"{kind.__name__.lower()}.json"
-        if not self.anew and (there := read_stage(path, kind)) is not None:
-            found, left_out = there
-            if not left_out or (self.folder / "result.json").is_file():
-                self.left_out += left_out
-                return found
-        self.anew, before = True, len(self.left_out)
-        found = make()
-        write_stage(path, found, self.left_out[before:])
+        anew until the answer is there; one that is damaged is made anew too; and so is all that came of it."""
+        path = self.folder / f"{tag_of(kind).lower()}.json"
+        before = len(self.left_out)
+
+        def read(path: Path) -> tuple[Any, list[str]] | None:
+            there = read_stage(path, kind)
+            cut_short = there[1] and not (self.folder / "result.json").is_file()
+            return None if self.anew or cut_short else there
+
+        def made() -> tuple[Any, list[str]]:
+            self.anew = True
+            return make(), self.left_out[before:]
+
+        found, left_out = once(path, made, read, lambda path, stage: write_stage(path, *stage), self.said)
+        self.left_out[before:] = left_out
         return found
 
 

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from calprune.base.values import write_call
 from calprune.choosing.answer import OVERALL, UNIFORM, Choice, Contrast
 from calprune.choosing.job import percent
 from calprune.methods import METHODS
@@ -26,7 +25,7 @@ from calprune.uncertainty.effect import RULE
 def setting(choice: Choice) -> str:
     """ "demo, wanda 60%"."""
     q = choice.question
-    return f"{q.model}, {write_call(q.method, METHODS)} {q.pattern}"
+    return f"{q.model}, {METHODS.write(q.method)} {q.pattern}"
 
 
 def answer(choice: Choice) -> list[str]:
@@ -288,7 +287,7 @@ def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
     """To choose again, and to prune by hand with what was chosen."""
     q = choice.question
     root = f" --data-root {shlex.quote(str(data_root))}" if data_root else ""
-    method = shlex.quote(write_call(q.method, METHODS))
+    method = shlex.quote(METHODS.write(q.method))
     weights = " ".join(f"--for {shlex.quote(f'{one.name}={one.weight:g}')}" for one in q.capabilities)
     judged = " ".join(f"--judge {shlex.quote(f'{one.name}={one.text}')}" for one in q.capabilities)
     sources = " ".join(f"--sources {shlex.quote(source)}" for source in q.sources)

@@ -4,11 +4,10 @@ A capability is judged on a text of its own. The text's first half is for search
 token of it is calibrated on.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
 from calprune.calibration.recipe import Part, parse_spec
@@ -39,6 +38,8 @@ FEWEST_DRAWS = 3  # for an interval over draws that holds (benchmarks/intervals.
 class Capability:
     """Something that the pruned model is to keep, with the text that it is judged on."""
 
+    tag: ClassVar[str] = "Capability"
+
     name: str
     weight: float  # beside the other capabilities' weights
     text: str  # as `evaluate.text.open_text` takes it
@@ -47,6 +48,8 @@ class Capability:
 @dataclass(frozen=True)
 class Question:
     """All that decides the answer, beside the bytes of the sources, of the texts and of the model."""
+
+    tag: ClassVar[str] = "Question"
 
     model: str
     sources: tuple[str, ...]  # one source each, as `calprune calib build` takes it
@@ -128,7 +131,7 @@ def parse_capabilities(weights: str | Mapping[str, float], judged: Sequence[str]
 
 def _pairs(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for word in re.split(r"[\s,]+", text.strip()):
+    for word in text.replace(",", " ").split():
         name, equals, weight = word.partition("=")
         try:
             value = float(weight) if equals else 1.0
@@ -136,8 +139,9 @@ def _pairs(text: str) -> dict[str, float]:
             raise ConfigError(f"--for: the weight of {name} must be a number; got {weight!r}; {HOW}") from None
         if name in found:
             raise ConfigError(f"--for: {name} is there twice")
-        if name:
-            found[name] = value
+        if not name:
+            raise ConfigError(f"--for: cannot read {word!r}; {HOW}")
+        found[name] = value
     return found
 
 

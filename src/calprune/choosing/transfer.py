@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from calprune.base.store import once
 from calprune.layers.blocks import Sequences
 from calprune.layers.inputs import Needs
 from calprune.layers.linears import find_blocks, linears
@@ -66,12 +67,19 @@ class Sums:
 
 
 def collected(folder: Path, model: Model, sequences: Sequences, needs: Needs, **knobs: Any) -> Statistics:
-    """The sums in `folder`; collected by one dense pass where they are not there yet."""
-    if not (folder / "statistics.json").is_file():
-        about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)},
-                 "tokens": int(sequences.lengths.sum())}  # fmt: skip
-        made = Statistics(needs, about)
+    """The sums in `folder`; collected by one dense pass where they are not there yet, or are damaged."""
+    about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)},
+             "tokens": int(sequences.lengths.sum())}  # fmt: skip
+
+    def read(folder: Path) -> Statistics:
+        there = Statistics.load(folder)
+        there.check()
+        return there
+
+    def write(folder: Path, made: Statistics) -> None:
         save_statistics(folder, needs, about, made.collecting(model.model, sequences, **knobs))
+
+    once(folder, lambda: Statistics(needs, about), read, write)
     return Statistics.load(folder)
 
 

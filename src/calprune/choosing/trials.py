@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from calprune.base.values import ConfigError, UserError, write_call
+from calprune.base.values import ConfigError, UserError
 from calprune.choosing.question import Question
 from calprune.evaluation.evaluation import OnText
 from calprune.methods import METHODS
@@ -76,7 +76,7 @@ class Trials:
             "question": f"Which calibration data should {q.model} be pruned with?",
             "models": q.model,
             "calibrations": [{"spec": spec, "label": label} for label, spec in calibrations.items()],
-            "methods": [write_call(q.method, METHODS)],
+            "methods": [METHODS.write(q.method)],
             "patterns": [str(q.pattern)],
             "num_samples": q.num_samples,
             "max_seq_length": q.max_seq_length,

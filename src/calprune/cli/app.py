@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from calprune import __version__
+from calprune.base.progress import Bars, showing
 from calprune.base.values import UserError
 
 NAME = "calprune"
@@ -112,7 +113,8 @@ def main() -> NoReturn:
     130 interrupted; a traceback is our own bug.
     """
     try:
-        status = app(prog_name=NAME, standalone_mode=False)
+        with showing(Bars()):
+            status = app(prog_name=NAME, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except SystemExit as e:  # how typer itself ends at Ctrl-C

@@ -44,7 +44,6 @@ def compare_command(
     """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
     model is not changed; it stands whole on the device."""
     from calprune.calibration.build import make_set
-    from calprune.cli.progress import following
     from calprune.likeness.sets import Comparison
     from calprune.likeness.verdict import tell
     from calprune.methods import parse_method
@@ -64,7 +63,7 @@ def compare_command(
         spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)
     }
     comparison = Comparison(job, sets, energy, halves)
-    found = list(following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
+    found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
     told = {"model": {"name": loaded.name, "id": loaded.id}} | tell(comparison, found)
     if as_json:
         print(json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False))

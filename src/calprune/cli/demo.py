@@ -17,7 +17,7 @@ def demo_command(
     as_json: opt.Json = False,
 ) -> None:
     """Prune a small real model with several calibration sets and methods, and print what each costs."""
-    from calprune.cli.progress import tracking
+    from calprune.base.progress import tracking
     from calprune.demo import LENGTH, SEQUENCES, WINDOWS, Demo, table
 
     started = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,8 +61,8 @@ def eval_command(
     if not dense and (kl := [one for one in wanted if one.partition("(")[0].strip() == "kl"]):
         raise UserError(f"{kl[0]} compares with the dense model; name it: --dense demo")
 
+    from calprune.base.progress import tracking
     from calprune.calibration.set import tokenizer_hash
-    from calprune.cli.progress import tracking
     from calprune.evaluation.evaluation import OnText, parse_evaluation
     from calprune.evaluation.text import open_text
     from calprune.evaluation.windows import PROTOCOL, windows_of
@@ -104,13 +105,17 @@ def _as_evaluations(
     texts: Sequence[str], tasks: Sequence[str], dense: str | None, window: int | None, tokens: int | None
 ) -> list[str]:
     """The evaluations that the options of 0.1 mean, with a note that writes them as they are written now."""
+    from calprune.base.calls import quoted
+
     if not texts and (dense or window or tokens):
         raise UserError('--kl-to, --window and --tokens go with --perplexity; write --on "kl(wikipedia)" --dense demo')
     sizes = f"tokens={tokens or 16384}" + (f", length={window}" if window not in (None, 512) else "")
-    found = [f"{metric}({text}, {sizes})" for text in texts for metric in ("perplexity", *(["kl"] if dense else []))]
+    found = [
+        f"{metric}({quoted(text)}, {sizes})" for text in texts for metric in ("perplexity", *(["kl"] if dense else []))
+    ]
     found += tasks
     if found:
-        wanted = [*(f'--on "{one}"' for one in found), *([f"--dense {dense}"] if dense else [])]
+        wanted = [*(f"--on {shlex.quote(one)}" for one in found), *([f"--dense {dense}"] if dense else [])]
         note(f"this is written {' '.join(wanted)} now")
     return found
 
@@ -119,7 +124,7 @@ def _measured(
     judged: "Model", dense: "Model | None", windows: "Tensor", wanted: "Sequence[OnText]", batch_size: int
 ) -> dict[str, Any]:
     """What is printed of one text."""
-    from calprune.cli.progress import tracking
+    from calprune.base.progress import tracking
     from calprune.evaluation.divergence import DenseReference
     from calprune.evaluation.perplexity import perplexity
 

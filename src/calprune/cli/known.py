@@ -6,6 +6,16 @@ Made by docs/generate.py from the registries: run `make docs`. An option of the 
 from typing import Any, Literal
 
 # fmt: off
+EXAMPLES: dict[str, str] = {  # of each kind, how one is written
+    "allocation": '"uniform" or "owl(lambda_=0.08, m=5)"',
+    "evaluation": '"perplexity(wikitext2)", "kl(c4, tokens=16384)" or "boolq(examples=200)"',
+    "filter": '"min_words(50)" or "language(en)"',
+    "layout": '"crop" or "pad(whole=true)"',
+    "method": '"wanda" or "sparsegpt(damping=0.1)"',
+    "selection": '"zipf(pool=500)"',
+    "strategy": '"bos", "prefixes(of=wikipedia, tokens=8)" or "respond(my_prompts.jsonl)"',
+    "token weights": '"even" or "attention(least=0.05)"',
+}
 NAMES: dict[str, dict[str, dict[str, Any]]] = {
     "allocation": {
         "alpha": {"epsilon": float, "per": Literal["block", "linear"]},
@@ -15,8 +25,6 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
         "uniform": {},
     },
     "evaluation": {
-        "perplexity": {"of": str, "tokens": int, "length": int, "skip": int},
-        "kl": {"of": str, "tokens": int, "length": int, "skip": int},
         "arc_challenge": {"examples": int | None, "shots": int | None, "seed": int},
         "arc_easy": {"examples": int | None, "shots": int | None, "seed": int},
         "bandari/anli_r1": {"examples": int | None, "shots": int | None, "seed": int, "rationales": bool},
@@ -30,9 +38,11 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
         "bandari/winogrande": {"examples": int | None, "shots": int | None, "seed": int, "rationales": bool},
         "boolq": {"examples": int | None, "shots": int | None, "seed": int},
         "hellaswag": {"examples": int | None, "shots": int | None, "seed": int},
+        "kl": {"of": str, "tokens": int, "length": int, "skip": int},
         "lambada": {"examples": int | None, "shots": int | None, "seed": int},
         "mmlu": {"examples": int | None, "shots": int | None, "seed": int},
         "openbookqa": {"examples": int | None, "shots": int | None, "seed": int},
+        "perplexity": {"of": str, "tokens": int, "length": int, "skip": int},
         "piqa": {"examples": int | None, "shots": int | None, "seed": int},
         "race": {"examples": int | None, "shots": int | None, "seed": int},
         "rte": {"examples": int | None, "shots": int | None, "seed": int},

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from calprune.base.patterns import parse_pattern
-from calprune.cli.known import NAMES
+from calprune.cli.known import EXAMPLES, NAMES
 
 PLAIN = {"token weights": "even"}  # kind -> the word that stands for no object
 
@@ -55,7 +55,7 @@ def _registry(kind: str) -> Any:
     from calprune.base.calls import Registry
 
     known = {name: _stand_in(name, options) for name, options in NAMES[kind].items()}
-    return Registry(kind, known, f'"{next(iter(known))}" or "name(option=value)"', object)
+    return Registry(kind, known, EXAMPLES[kind], object)
 
 
 def _stand_in(name: str, options: dict[str, Any]) -> type:

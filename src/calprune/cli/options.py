@@ -1,12 +1,13 @@
 """Options that several commands share: one name, one help text, one panel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from calprune.base.progress import tracking
 from calprune.base.values import UserError
 from calprune.cli.app import note
 from calprune.cli.names import check, check_each, complete
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from calprune.layers.collect import Counting
     from calprune.layers.saved import Statistics
     from calprune.models.load import Model as Loaded
+
+T = TypeVar("T")
 
 # an option in one of the panels of a command's help
 data_option = partial(typer.Option, rich_help_panel="Data")
@@ -132,3 +135,11 @@ def read_counting(min_expert_tokens: int, all_experts: bool, token_weights: str)
     from calprune.layers.collect import Counting
 
     return Counting(min_expert_tokens, all_experts, parse_token_weights(token_weights))
+
+
+def following(blocks: Iterable[T], model: Any, doing: str) -> Iterator[T]:
+    """The same blocks, with a bar of how many of the model's are done and how long the rest may take."""
+    from calprune.layers.linears import find_blocks
+
+    name, modules = find_blocks(model)
+    return tracking(blocks, len(modules), f"{doing} {name}")

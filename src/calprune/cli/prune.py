@@ -69,7 +69,6 @@ def prune_command(
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
     from calprune.base.store import refuse_occupied
-    from calprune.cli.progress import following
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.load import find_device, load
@@ -97,7 +96,7 @@ def prune_command(
             raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
     started = time.perf_counter()
     blocks = job.blocks(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-    reports = [r for block in following(blocks, loaded.model, "pruning") for r in block]
+    reports = [r for block in opt.following(blocks, loaded.model, "pruning") for r in block]
     description = describe(job, loaded, reports, time.perf_counter() - started) | {"calibration": about}
     save_pruned(loaded, description, out)
     if as_json:
@@ -136,7 +135,6 @@ def stats_command(
 ) -> None:
     """Collect and save the sums that methods read (one dense pass), to prune from again and again."""
     from calprune.base.store import refuse_occupied
-    from calprune.cli.progress import following
     from calprune.layers.inputs import LADDER
     from calprune.layers.saved import Statistics, save_statistics
     from calprune.models.load import find_device, load
@@ -155,7 +153,7 @@ def stats_command(
     blocks = Statistics(level, told).collecting(
         loaded.model, data, device=target, batch_size=batch_size, counting=counting
     )
-    save_statistics(out, level, told, following(blocks, loaded.model, "collecting"))
+    save_statistics(out, level, told, opt.following(blocks, loaded.model, "collecting"))
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
         print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | told, indent=1))

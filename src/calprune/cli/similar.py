@@ -47,9 +47,9 @@ def similar_command(
 ) -> None:
     """How like a reference text are these texts: in their words (Jaccard index, MinHash, KL of unigrams), and to a
     model (perplexity, Min-K%++), each beside the reference itself."""
+    from calprune.base.progress import tracking
     from calprune.base.store import write_whole
     from calprune.calibration.similarity_page import similarity_page
-    from calprune.cli.progress import tracking
     from calprune.likeness.texts import Similarity, compare_texts, open_texts
     from calprune.models.load import load
 

@@ -67,6 +67,8 @@ class BandariTask:
     seed: int = 0  # of the choice of questions and of worked examples
     rationales: bool = False  # worked examples reason before they answer (chain of thought), and so may the model
 
+    tag: ClassVar[str] = "BandariTask"
+    named_by: ClassVar[str] = "name"
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

@@ -1,17 +1,15 @@
 """What a study judges models by, as text: perplexity(wikitext2), kl(c4, tokens=16384), boolq(examples=200)."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from calprune.base.values import ConfigError, identity, plain, read
+from calprune.base.calls import Registry, quoted, written
+from calprune.base.values import ConfigError, identity, plain
 from calprune.evaluation.capabilities import capability_of
-from calprune.evaluation.tasks import Task, find_task
+from calprune.evaluation.tasks import TASKS, Task
 from calprune.evaluation.text import check_text, open_text, text_identity
 from calprune.text.places import files_hash
-
-HOW = 'write it like "perplexity(wikitext2)", "kl(c4, tokens=16384)" or "boolq(examples=200)"'
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,8 @@ class OnText:
     length: int = 512  # of a window
     skip: int = 0  # tokens at the text's beginning: they are another evaluation's
 
+    tag: ClassVar[str] = "OnText"
+    named_by: ClassVar[str] = "metric"
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -31,9 +31,8 @@ class OnText:
             raise ConfigError(f"expected tokens >= length >= 2; got tokens={self.tokens}, length={self.length}")
 
     def __str__(self) -> str:
-        sizes = [f"{n}={v}" for n in ("tokens", "length", "skip")
-                 if (v := getattr(self, n)) != getattr(OnText, n)]  # fmt: skip
-        return f"{self.metric}({', '.join([self.of, *sizes])})"
+        sizes = [f"{n}={v}" for n in ("tokens", "length", "skip") if (v := getattr(self, n)) != getattr(OnText, n)]
+        return written(self.metric, [quoted(self.of), *sizes])
 
     @property
     def capability(self) -> str:
@@ -47,23 +46,20 @@ class OnText:
 
 Evaluation = OnText | Task
 
+EVALUATIONS = Registry(
+    "evaluation",
+    {"perplexity": OnText, "kl": OnText, **TASKS},
+    '"perplexity(wikitext2)", "kl(c4, tokens=16384)" or "boolq(examples=200)"',
+    Task,
+)
+
 
 def parse_evaluation(text: str) -> Evaluation:
     """The evaluation that a text means. Raises ConfigError for one that there is none of."""
-    match = re.fullmatch(r"\s*(perplexity|kl)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
-    if match is None:
-        return find_task(text)
-    of, *options = re.split(r",(?![^()]*\))", match[2] or "")
-    if not of.strip():
-        raise ConfigError(f"{text!r} names no text; {HOW}")
-    given: dict[str, Any] = {}
-    for option in options:
-        key, equals, value = (piece.strip() for piece in option.partition("="))
-        if not equals or not value.isdigit():
-            raise ConfigError(f"cannot read {option.strip()!r} in evaluation {text!r}; {HOW}")
-        given[key] = int(value)
-    check_text(of.strip())
-    return read(OnText, {"metric": match[1], "of": of.strip()} | given, f"evaluation {text!r}")
+    made = EVALUATIONS.make(text)
+    if isinstance(made, OnText):
+        check_text(made.of)
+    return made
 
 
 def evaluation_id(evaluation: Evaluation, data_root: Path | None) -> str:

@@ -19,7 +19,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from calprune.base.values import UserError, did_you_mean
-from calprune.evaluation.harness import STOCK, HarnessTask, Record
+from calprune.evaluation.stock import STOCK, Record
 from calprune.layers.products import faster_products
 from calprune.models.head import Follow, Head
 from calprune.models.load import Model
@@ -40,16 +40,26 @@ class Item:
         return {name: float(value) for name, value in found.items() if name in ("acc", "acc_norm")}
 
 
-def ask(task: HarnessTask, rows: Sequence[tuple[str, Record]], shown: Sequence[tuple[str, Record]]) -> list[Item]:
-    """The items of the rows, in their order, with the harness's own prompts."""
-    name_of = STOCK[task.name].task.format_map
+def ask(
+    task: str, rows: Sequence[tuple[str, Record]], shown: Sequence[tuple[str, Record]], *, shots: int, seed: int
+) -> list[Item]:
+    """The items of the rows, in their order, with the harness's own prompts. `task`: a name of `STOCK`."""
+    stock = STOCK[task]
+    name_of = stock.task.format_map
     places: dict[str, list[int]] = {}
     for i, (_, row) in enumerate(rows):
         places.setdefault(name_of(row), []).append(i)
     items: dict[int, Item] = {}
     for name, where in places.items():
         examples = [row for _, row in shown if name_of(row) == name]
-        built = _build(task, name, [rows[i][1] for i in where], examples)
+        changed = dict.fromkeys(stock.replaced) | {
+            "custom_dataset": partial(_splits, [rows[i][1] for i in where], examples),
+            "num_fewshot": shots,
+        }
+        built = _build(task, name, changed)
+        with _quiet():
+            built.set_fewshot_seed(seed)
+            built.build_all_requests()
         requests: dict[int, list[Instance]] = {}
         for request in built.instances:
             requests.setdefault(request.doc_id, []).append(request)
@@ -57,22 +67,14 @@ def ask(task: HarnessTask, rows: Sequence[tuple[str, Record]], shown: Sequence[t
     return [items[i] for i in range(len(rows))]
 
 
-def _build(task: HarnessTask, name: str, rows: list[Record], shown: list[Record]) -> ConfigurableTask:
-    """The stock task `name` with its requests made, on our rows instead of those it would load."""
-    stock = STOCK[task.name]
-    manager = _manager(stock.folder)
+def _build(task: str, name: str, changed: dict[str, Any]) -> ConfigurableTask:
+    """The stock task `name` with fields of its YAML changed: on our rows instead of those it would load."""
+    manager = _manager(STOCK[task].folder)
     if name not in manager.all_subtasks:
-        raise UserError(
-            f"task {task.name}: lm-evaluation-harness has no {name!r}{did_you_mean(name, manager.all_subtasks)}"
-        )
-    changed = {"custom_dataset": partial(_splits, rows, shown), "num_fewshot": task.shots}
-    changed |= dict.fromkeys(stock.replaced)
+        raise UserError(f"task {task}: lm-evaluation-harness has no {name!r}{did_you_mean(name, manager.all_subtasks)}")
     with _quiet():
         group = {"group": "calprune", "task": [{"task": name} | changed]}  # how the harness takes a task with changes
-        built = manager.load([group])["tasks"][name]
-        built.set_fewshot_seed(task.seed)
-        built.build_all_requests()
-    return built
+        return manager.load([group])["tasks"][name]
 
 
 def _splits(rows: list[Record], shown: list[Record], **metadata: Any) -> dict[str, datasets.Dataset]:

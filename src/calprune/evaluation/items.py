@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from calprune.base.calls import written
 from calprune.base.values import UserError, rng
 from calprune.text.places import data_folder, local_files
 from calprune.text.read import read_records
@@ -77,4 +78,4 @@ def some(rows: Sequence[Row], examples: int | None, seed: int, task: str) -> lis
 def options_text(name: str, options: Mapping[str, tuple[Any, Any]]) -> str:
     """A task as text; `options` are pairs of a value and its default, which is left out."""
     given = [f"{option}={value!r}" for option, (value, default) in options.items() if value != default]
-    return f"{name}({', '.join(given)})" if given else name
+    return written(name, given)

@@ -6,48 +6,45 @@
 same for every model), `shots` (examples in the prompt), `seed`; `rationales` for `bandari/*`.
 """
 
-import ast
-import re
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Protocol, runtime_checkable
 
-from calprune.base.values import ConfigError, did_you_mean, read
+from calprune.base.calls import Registry
 from calprune.evaluation.bandari import ASKED, BandariTask
 from calprune.evaluation.harness import STOCK, HarnessTask
 from calprune.evaluation.items import Outcomes
 from calprune.models.load import Model
 
-Task = BandariTask | HarnessTask
 
-TASKS: dict[str, type] = dict.fromkeys(sorted(STOCK), HarnessTask) | dict.fromkeys(sorted(ASKED), BandariTask)
+@runtime_checkable
+class Task(Protocol):
+    """A frozen dataclass of its options."""
+
+    version: ClassVar[int]  # in the name of its results; raised when the same model gets other outcomes
+
+    @property
+    def capability(self) -> str:
+        """What it shows: a name of `evaluate.capabilities`, or one of your own."""
+        ...
+
+    def files(self, data_root: Path | None = None) -> list[Path]:
+        """The files that it reads: their contents are in the name of its results. Raises UserError where they are not
+        there."""
+        ...
+
+    def run(self, model: Model, data_root: Path | None = None) -> Outcomes:
+        """Ask the model."""
+        ...
+
+
+TASKS = Registry(
+    "task",
+    dict.fromkeys(sorted(STOCK), HarnessTask) | dict.fromkeys(sorted(ASKED), BandariTask),
+    '"boolq", "mmlu(examples=400, shots=5)" or "bandari/gsm8k(examples=100)"',
+    Task,
+)
 
 
 def find_task(text: str) -> Task:
     """The task written as `text`. No model, no data and no harness is touched. Raises ConfigError for a mistake."""
-    match = re.fullmatch(r"([\w/]+)\s*(\(.*\))?", text.strip(), re.DOTALL)
-    if match is None:
-        raise _unreadable(text)
-    name, brackets = match[1], match[2] or "()"
-    if name not in TASKS:
-        own = f"bandari/{name}"
-        near = f"; did you mean {own!r}?" if own in TASKS else did_you_mean(name, TASKS)
-        listed = "" if "there are" in near else f" (there are: {', '.join(TASKS)})"
-        raise ConfigError(f"unknown task {name!r}{near}{listed}")
-    try:
-        call: Any = ast.parse(f"task{brackets}", mode="eval").body
-        if call.args:
-            raise _unreadable(text)
-        options = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
-    except (SyntaxError, ValueError):
-        raise _unreadable(text) from None
-    return read(TASKS[name], options | {"name": name}, f"task {name}")
-
-
-def evaluate_task(text: str, model: Model, data_root: Path | None = None) -> Outcomes:
-    """What the model makes of the task written as `text`."""
-    return find_task(text).run(model, data_root)
-
-
-def _unreadable(text: str) -> ConfigError:
-    return ConfigError(f'cannot read task {text!r}; write it like "boolq", "mmlu(examples=400, shots=5)" or '
-                       '"bandari/gsm8k(examples=100)"')  # fmt: skip
+    return TASKS.make(text)

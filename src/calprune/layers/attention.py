@@ -16,7 +16,7 @@ writes its attention out (Bloom, Gemma-2); of GPT-OSS, whose softmax has a colum
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +24,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from calprune.base.values import ConfigError, UserError, parse_call
+from calprune.base.calls import Registry
+from calprune.base.values import ConfigError, UserError
 
 
 @dataclass(frozen=True)
 class AttentionConcentration:
     """A token counts the more, the more attention the tokens of its sequence pay it in this block. In sums of inputs:
     gradients, and the training of blocks, are of all tokens alike."""
+
+    tag: ClassVar[str] = "AttentionConcentration"
 
     least: float = 0.005  # the weight of the token that receives the least, where that of the most is 1
 
@@ -64,14 +67,27 @@ class AttentionConcentration:
         return self.least + (1 - self.least) * (received - low) / (high - low)
 
 
+@runtime_checkable
+class TokenWeights(Protocol):
+    """A frozen dataclass of its options, called as `AttentionConcentration` is."""
+
+    def __call__(
+        self, block: str, run: Callable[[], Any], lengths: Int[Tensor, "b"], counts: Float[Tensor, "b T"]
+    ) -> Float[Tensor, "b T"]:
+        """How often each token of a block's input counts in its sums."""
+        ...
+
+
 EVEN = "even"
 
-TOKEN_WEIGHTS = {"attention": AttentionConcentration}
+TOKEN_WEIGHTS = Registry(
+    "token weights", {"attention": AttentionConcentration}, '"even" or "attention(least=0.05)"', TokenWeights
+)
 
 
-def parse_token_weights(text: str) -> AttentionConcentration | None:
+def parse_token_weights(text: str) -> TokenWeights | None:
     """What "attention" or "attention(least=0.05)" means; "even" is None: tokens count as the calibration set says."""
-    return None if text == EVEN else parse_call(text, TOKEN_WEIGHTS, "token weights")
+    return None if text == EVEN else TOKEN_WEIGHTS.make(text)
 
 
 POSITIONAL = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")  # of scaled_dot_product_attention

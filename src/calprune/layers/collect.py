@@ -2,12 +2,12 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from calprune.base.values import ConfigError, plain
-from calprune.layers.attention import AttentionConcentration
+from calprune.layers.attention import TokenWeights
 from calprune.layers.experts import inner_inputs, sent_to
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear
@@ -22,9 +22,11 @@ class Counting:
     they had all been sent to it.
     """
 
+    tag: ClassVar[str] = "Counting"
+
     min_expert_tokens: int = 128  # fewer tokens that count are too few
     all_experts: bool = False  # every token counts in every expert's statistics; where it is sent is not changed
-    token_weights: AttentionConcentration | None = None  # beside the calibration set's own, block by block
+    token_weights: TokenWeights | None = None  # beside the calibration set's own, block by block
 
     def __post_init__(self):
         if self.min_expert_tokens < 1:

@@ -4,7 +4,7 @@ statistics/                 a folder: whole or absent
     model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"; of each linear, where
                                  collected, "<linear>/output/squares", "/sizes", "/sequences", and the same of "loss";
                                  of an expert that all tokens stand in for, "<linear>/routed": those sent to it
-    statistics.json              which linears read which input, what was collected; written last
+    statistics.json              which linears read which input, what was collected, the digests of the files; last
 """
 
 import json
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from calprune.base.store import read_json, whole_folder, write_json
+from calprune.base.store import check_files, file_digests, read_json, whole_folder, write_json
 from calprune.layers.blocks import Sequences
 from calprune.layers.collect import Counting
 from calprune.layers.gradients import walk_sums
@@ -38,6 +38,7 @@ class Statistics:
     inputs: dict[str, dict[str, list[str]]] = field(
         default_factory=dict
     )  # block -> input -> linears, where in a folder
+    files: dict[str, str] = field(default_factory=dict)  # digests of the folder's files, until they were checked
 
     @classmethod
     def collect(cls, model: nn.Module, calibration: Sequences, needs: Needs = "gram", **knobs: Any) -> "Statistics":
@@ -66,7 +67,19 @@ class Statistics:
         if name in self.blocks:
             return self.blocks[name]
         assert self.folder is not None, "names() gave the names of the folder's files"
+        self.check(f"{name}.safetensors")
         return _read_block(self.folder / f"{name}.safetensors", self.inputs[name], device)
+
+    def check(self, *files: str) -> None:
+        """Raise DamagedError where these files of the folder (all, where none is named) are not as they were written.
+
+        A file is looked at once. A folder that calprune 0.1 wrote holds no digests.
+        """
+        assert self.folder is not None
+        left = {name: self.files[name] for name in files or tuple(self.files) if name in self.files}
+        check_files(self.folder, left)
+        for name in left:
+            del self.files[name]
 
     def __add__(self, other: "Statistics") -> "Statistics":
         if self.names() != other.names():
@@ -90,7 +103,8 @@ class Statistics:
     def load(cls, folder: Path) -> "Statistics":
         """Open a folder; the sums are read block by block, when asked for."""
         about = read_json(Path(folder) / "statistics.json", "saved statistics (calprune stats writes them)")
-        return cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"])
+        files = about.get("files", {})
+        return cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"], files=files)
 
 
 def save_statistics(folder: Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
@@ -113,7 +127,8 @@ def save_statistics(folder: Path, needs: Needs, about: dict, blocks: Iterator[tu
                     tensors[f"{linear}/{of}/sequences"] = torch.tensor(g.sequences, dtype=torch.float64)
                     tensors |= {f"{linear}/{of}/squares": g.squares, f"{linear}/{of}/sizes": g.sizes}
             save_file(tensors, making / f"{name}.safetensors")
-        write_json(making / "statistics.json", {"format": 1, "needs": needs, "about": about, "inputs": inputs})
+        head = {"format": 1, "needs": needs, "about": about, "inputs": inputs, "files": file_digests(making)}
+        write_json(making / "statistics.json", head)
 
 
 def _by_input(stats: BlockStats) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError, UserError, rng
 from calprune.calibration.build import make_set, open_part
@@ -73,6 +73,8 @@ class Corpus:
 @dataclass(frozen=True)
 class Similarity:
     """What to measure, and on how much."""
+
+    tag: ClassVar[str] = "Similarity"
 
     ngram: int = 3  # words
     permutations: int = 128  # of MinHash

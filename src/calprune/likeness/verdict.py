@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from calprune.base.values import write_call
 from calprune.likeness.sets import FLAT, BlockComparison, Comparison, InputComparison, Overlap, enough
 from calprune.methods import METHODS
 
@@ -21,7 +20,7 @@ def tell(comparison: Comparison, blocks: Sequence[BlockComparison]) -> dict[str,
     sets = [_set(comparison, name, i, blocks, inputs) for i, name in enumerate(comparison.sets)]
     told = {
         "format": 1,
-        "method": write_call(comparison.job.method, METHODS),
+        "method": METHODS.write(comparison.job.method),
         "pattern": str(comparison.job.pattern),
         "share_of_energy": comparison.share,
         "kept_iou": kept.iou,

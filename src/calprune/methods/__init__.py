@@ -1,9 +1,6 @@
 """The pruning methods by name. To add one: write a file like wanda.py, add a line here (docs/add-a-method.md)."""
 
-import importlib
-from collections.abc import Mapping
-
-from calprune.base.values import ConfigError, parse_call
+from calprune.base.calls import Registry
 from calprune.methods.admm import ADMM
 from calprune.methods.alps import ALPS
 from calprune.methods.block_reconstruction import BlockReconstruction
@@ -23,7 +20,7 @@ from calprune.methods.sparseswaps import SparseSwaps
 from calprune.methods.wanda import Wanda, WandaVariant
 from calprune.methods.wanda_plus_plus import WandaPlusPlus
 
-METHODS: dict[str, type] = {
+_KNOWN: dict[str, type] = {
     "admm": ADMM,
     "alps": ALPS,
     "block_reconstruction": BlockReconstruction,
@@ -45,18 +42,9 @@ METHODS: dict[str, type] = {
 }
 
 
-def parse_method(text: str, known: Mapping[str, type] = METHODS) -> Method:
+METHODS = Registry("method", _KNOWN, '"wanda" or "sparsegpt(damping=0.1)"', Method, "docs/add-a-method.md")
+
+
+def parse_method(text: str) -> Method:
     """Read "wanda", "sparsegpt(damping=0.1)", or a method of your own: "package.module:MyMethod(option=1)"."""
-    place, colon, call = text.partition(":")
-    if not colon:
-        return parse_call(text, known, "method")
-    name = call.split("(")[0].strip()
-    try:
-        cls = getattr(importlib.import_module(place.strip()), name)
-    except (ImportError, AttributeError) as e:
-        raise ConfigError(
-            f'cannot import method {text!r} ({e}); write it like "package.module:MyMethod(option=1)"'
-        ) from None
-    if missing := [a for a in ("needs", "version", "__call__") if not hasattr(cls, a)]:
-        raise ConfigError(f"{text!r} is no method: it has no {missing[0]} (docs/add-a-method.md)")
-    return parse_call(call, {**known, name: cls}, "method")
+    return METHODS.make(text)

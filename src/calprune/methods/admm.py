@@ -34,6 +34,7 @@ class ADMM:
     damping: float = 0.1
     penalty: float = 1.0
 
+    tag: ClassVar[str] = "ADMM"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 1
 

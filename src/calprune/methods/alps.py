@@ -40,6 +40,7 @@ class ALPS:
     iterations: int = 300  # of ADMM, at most
     gradient_steps: int = 10  # of conjugate gradients
 
+    tag: ClassVar[str] = "ALPS"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 1
 

@@ -48,6 +48,7 @@ class BlockReconstruction:
     batch_size: int = 8  # sequences
     seed: int = 0  # of the order of the batches
 
+    tag: ClassVar[str] = "BlockReconstruction"
     needs: ClassVar[Needs] = "moments"  # data in any case, to train on; and what the start reads
     version: ClassVar[int] = 1
 

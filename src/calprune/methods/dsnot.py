@@ -41,6 +41,7 @@ class DSnoT:
     threshold: float = 5e-5  # of the expected error of one output, for one token
     linears: Literal["all", "attention"] = "all"  # which are refined; the others keep what the start keeps
 
+    tag: ClassVar[str] = "DSnoT"
     needs: ClassVar[Needs] = "moments"
     version: ClassVar[int] = 1
 

@@ -27,6 +27,7 @@ class GBLM:
     alpha: float = 100.0
     norm: Literal["l1", "l2"] = "l2"
 
+    tag: ClassVar[str] = "GBLM"
     needs: ClassVar[Needs] = "gradients"
     version: ClassVar[int] = 1
 

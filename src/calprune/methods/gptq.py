@@ -26,10 +26,9 @@ from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
 from calprune.methods.contract import check_damping, refuse_zeros
+from calprune.methods.kernels.solve import LEAF, eliminate
 from calprune.methods.round_to_nearest import Levels, check_levels
 from calprune.pattern import Pattern
-
-LEAF = 8  # columns that are rounded one after the other
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class GPTQ:
     column_block: int = 128  # columns after which the rest of the matrix is updated, by one product
     activation_order: bool = False
 
+    tag: ClassVar[str] = "GPTQ"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 1
     prunes: ClassVar[bool] = False
@@ -86,9 +86,10 @@ def _round_columns(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[
         W[half:] -= matmul(U[:half, half:].T, E[:half])
         _round_columns(W[half:], U[half:, half:], E[half:], to)
         return
-    for j, (column, error) in enumerate(zip(W.unbind(0), E.unbind(0), strict=True)):
+
+    def round_column(j: int, column: Tensor, error: Tensor) -> None:
         rounded = to.nearest(column)
         torch.sub(column, rounded, out=error)
         column.copy_(rounded)
-        if j + 1 < len(W):
-            W[j + 1 :].addr_(U[j, j + 1 :], error, alpha=-1)
+
+    eliminate(W, U, E, round_column)

@@ -5,7 +5,6 @@ import inspect
 import re
 from typing import Any
 
-from calprune.base.values import write_call
 from calprune.methods import METHODS
 
 ID, PLACE = r"(?P<id>arXiv:\d+\.\d+|OpenReview \w+)", r"(?P<place>(eq\.|Algorithms?) [\d-]+( and \d+)?)"
@@ -34,4 +33,4 @@ def _describe(name: str, cls: Any) -> dict[str, Any]:
 
 
 def _written(default: Any) -> Any:
-    return write_call(default, METHODS) if dataclasses.is_dataclass(default) else default
+    return METHODS.write(default) if dataclasses.is_dataclass(default) else default

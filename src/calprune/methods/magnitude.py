@@ -17,6 +17,7 @@ from calprune.pattern import Pattern, competing, keep_mask, masked
 
 @dataclass(frozen=True)
 class Magnitude:
+    tag: ClassVar[str] = "Magnitude"
     needs: ClassVar[Needs] = "nothing"
     version: ClassVar[int] = 1
 

@@ -21,6 +21,7 @@ from calprune.pattern import Pattern, competing, keep_mask, masked
 
 @dataclass(frozen=True)
 class PrunerZero:
+    tag: ClassVar[str] = "PrunerZero"
     needs: ClassVar[Needs] = "gradients"
     version: ClassVar[int] = 1
 

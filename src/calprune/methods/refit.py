@@ -31,6 +31,7 @@ class Refit:
     start: Start = None  # the method whose mask is kept: refit(start=wanda)
     damping: float = 0.0  # fraction of the mean diagonal of H that is added to the diagonal
 
+    tag: ClassVar[str] = "Refit"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 1
 

@@ -32,6 +32,7 @@ class Regional:
     sequences: int = 32  # of each round; fewer where the calibration set has fewer
     seed: int = 0  # of which sequences, and in which order
 
+    tag: ClassVar[str] = "Regional"
     needs: ClassVar[Needs] = "moments"  # data in any case, to train on; and what the start reads
     version: ClassVar[int] = 1
     windows: ClassVar[Windows] = "block"

@@ -23,6 +23,7 @@ from calprune.pattern import Pattern, competing, keep_mask, masked
 class RIA:
     power: float = 0.5  # the paper's a
 
+    tag: ClassVar[str] = "RIA"
     needs: ClassVar[Needs] = "moments"
     version: ClassVar[int] = 1
 

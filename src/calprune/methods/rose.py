@@ -32,6 +32,7 @@ class ROSE:
     column_block: int = 128
     relative_range: float = 0.5  # of the blocks' losses, above which a matrix is reordered
 
+    tag: ClassVar[str] = "ROSE"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 3
 

@@ -31,6 +31,7 @@ class RoundToNearest:
     )
     symmetric: bool = False
 
+    tag: ClassVar[str] = "RoundToNearest"
     needs: ClassVar[Needs] = "nothing"
     version: ClassVar[int] = 1
     prunes: ClassVar[bool] = False

@@ -15,11 +15,7 @@ left half solved, the right half updated by one product, and solved (LOG.md, 202
 that a column of W is contiguous.
 """
 
-import importlib
-import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -30,9 +26,8 @@ from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
 from calprune.methods.contract import check_damping
-from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask, keep_of_each
-
-LEAF = 8  # columns that are solved one after the other
+from calprune.methods.kernels.solve import halves, solve
+from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,7 @@ class SparseGPT:
     damping: float = 0.01  # fraction of the mean diagonal of H that is added to the diagonal
     column_block: int = 128  # the paper's B = B_s: the unstructured mask is chosen for so many columns at a time
 
+    tag: ClassVar[str] = "SparseGPT"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 3
 
@@ -55,112 +51,26 @@ class SparseGPT:
         U, d = factor.upper, factor.upper.diagonal()
         W = weight.T.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # (in, out)
         W[factor.dead] = 0  # inputs that were always zero: their weights do nothing
-        step = self.column_block
-        if isinstance(pattern, KeepNofM):
-            check_width(len(W), pattern)
-            step += -step % pattern.of  # whole groups of m
+        check_width(len(W), pattern)
+        rule = (pattern.keep, pattern.of) if isinstance(pattern, KeepNofM) else (0, 0)
+        block = self.column_block + (-self.column_block % rule[1] if rule[1] else 0)  # whole groups of n:m
         E = torch.empty_like(W)
-        for here, rest in halves(0, len(W), step):
-            if rest is None:
+        for here, rest in halves(0, len(W), block):
+            if rest is None:  # a block of columns: choose its mask, prune it
                 by = d[here, None]
-                _solve_block(W[here], U[here, here] / by, E[here], _Choice.of(W[here], d[here], pattern))
+                solve(W[here], U[here, here] / by, E[here], _mask(W[here], d[here], pattern), d[here], rule)
                 E[here] /= by
-            else:
+            else:  # `here` is pruned: update what follows by its error
                 W[rest] -= matmul(U[here, rest].T, E[here])
         return W.T.contiguous().to(weight.dtype)
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """Which weights of some columns go: chosen beforehand, or (n:m) as their turn comes."""
-
-    d: Float[Tensor, "b"]
-    pattern: Pattern
-    gone: Float[Tensor, "b out"] | None  # 1.0 where the weight goes; None: not chosen yet
-
-    @classmethod
-    def of(cls, W: Float[Tensor, "b out"], d: Float[Tensor, "b"], pattern: Pattern) -> "_Choice":
-        """Unstructured: the mask of a whole block of columns, by (w_ij / U_jj)²."""
-        if isinstance(pattern, KeepNofM):
-            return cls(d, pattern, None)
-        score = (W / d[:, None]).square()
-        if pattern.within == "row":
-            return cls(d, pattern, (~keep_mask(score.T.contiguous(), pattern).T).to(W.dtype))
-        # the paper's adaptive mask: all rows compete. Unlike the paper's code, exactly s of them go, ties too
-        return cls(d, pattern, (~keep_mask(score, replace(pattern, within="matrix"))).to(W.dtype))
-
-    def __getitem__(self, part: slice) -> "_Choice":
-        return _Choice(self.d[part], self.pattern, None if self.gone is None else self.gone[part])
-
-    def group(self, W: Float[Tensor, "b out"], first: int) -> Float[Tensor, "m out"]:
-        """n:m: the fate of the group of columns that begins at `first`, by its weights as updated so far."""
-        assert isinstance(self.pattern, KeepNofM), "an unstructured choice is made beforehand"
-        part = slice(first, first + self.pattern.of)
-        score = (W[part] / self.d[part, None]).square()
-        return (~keep_of_each(score, self.pattern.keep)).to(W.dtype)
-
-
-def halves(first: int, last: int, size: int) -> Iterator[tuple[slice, slice | None]]:
-    """The order of the work: (block, None) to solve a block of `size` columns, (left, right) to update right by left.
-
-    Columns are halved down to blocks, so that most of the updates are of many columns by many: few, large products.
-    """
-    if last - first <= size:
-        yield slice(first, last), None
-        return
-    middle = first - (first - last) // (2 * size) * size
-    yield from halves(first, middle, size)
-    yield slice(first, middle), slice(middle, last)
-    yield from halves(middle, last, size)
-
-
-def _solve_block(
-    W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice
-) -> None:
-    """Prune a whole block of columns in place and write what went to E: compiled, where that can be."""
-    if (solve := compiled(W.device.type)) is None:
-        return _solve(W, U, E, choice)
-    rule = (choice.pattern.keep, choice.pattern.of) if isinstance(choice.pattern, KeepNofM) else (0, 0)
-    solve(W, U, E, torch.empty_like(W) if choice.gone is None else choice.gone, choice.d, rule)
-
-
-@lru_cache
-def compiled(device: str) -> Callable | None:
-    """`solve_columns` for the "cpu" (numba) or "cuda" (Triton), or None: `_solve` does the same more slowly."""
-    if (library := {"cpu": "numba", "cuda": "triton"}.get(device)) is None:
-        return None
-    try:
-        solve = importlib.import_module(f"calprune.methods.sparsegpt_{library}").solve_columns
-        W, U = (torch.eye(2, device=device) for _ in range(2))
-        solve(W, U.T, W.clone(), W.clone(), U.diagonal(), (0, 0))  # both compile when they are called
-    except ImportError:
-        return None
-    except Exception as e:  # no compiler, no folder for what is compiled, a GPU that Triton does not know
-        warnings.warn(f"SparseGPT runs without its kernel, more slowly: {library} cannot be used ({e})", stacklevel=2)
-        return None
-    return solve
-
-
-def _solve(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:
-    """Prune the columns of a block in place and write what went to E, by torch's operations."""
-    leaf = LEAF
-    if isinstance(choice.pattern, KeepNofM):
-        leaf += -LEAF % choice.pattern.of  # whole groups of m
-    for here, rest in halves(0, len(W), leaf):
-        if rest is None:
-            _solve_leaf(W[here], U[here, here], E[here], choice[here])
-        else:
-            W[rest] -= matmul(U[here, rest].T, E[here])
-
-
-def _solve_leaf(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[Tensor, "b out"], choice: _Choice) -> None:
-    """Algorithm 1's inner loop, a column at a time; as few operations as there can be, each is small."""
-    m = choice.pattern.of if isinstance(choice.pattern, KeepNofM) else len(W)
-    gone = choice.group(W, 0) if choice.gone is None else choice.gone
-    for j, (column, error) in enumerate(zip(W.unbind(0), E.unbind(0), strict=True)):
-        if choice.gone is None and j > 0 and j % m == 0:
-            gone = choice.group(W, j)
-        torch.mul(column, gone[j % m], out=error)
-        column -= error
-        if j + 1 < len(W):
-            W[j + 1 :].addr_(U[j, j + 1 :], error, alpha=-1)
+def _mask(W: Float[Tensor, "b out"], d: Float[Tensor, "b"], pattern: Pattern) -> Float[Tensor, "b out"]:
+    """1.0 for the weights of a block that are pruned, by (w_ij / U_jj)²; n:m is chosen in `solve`, group by group."""
+    if isinstance(pattern, KeepNofM):
+        return torch.empty_like(W)
+    score = (W / d[:, None]).square()
+    if pattern.within == "row":
+        return (~keep_mask(score.T.contiguous(), pattern).T).to(W.dtype)
+    # the paper's adaptive mask: all rows compete. Unlike the paper's code, exactly s of them go, ties too
+    return (~keep_mask(score, replace(pattern, within="matrix"))).to(W.dtype)

@@ -35,6 +35,7 @@ class SparseSwaps:
     start: Start = WANDA
     swaps: int = 100  # of each row, at most
 
+    tag: ClassVar[str] = "SparseSwaps"
     needs: ClassVar[Needs] = "gram"
     version: ClassVar[int] = 1
 

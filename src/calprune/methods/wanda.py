@@ -17,6 +17,7 @@ from calprune.pattern import KeepNofM, Pattern, PatternError, competing, keep_ma
 
 @dataclass(frozen=True)
 class Wanda:
+    tag: ClassVar[str] = "Wanda"
     needs: ClassVar[Needs] = "moments"
     version: ClassVar[int] = 1
 
@@ -33,6 +34,7 @@ class WandaVariant:
     is narrower than 0.001: rows differ, and the count is near, not exact.
     """
 
+    tag: ClassVar[str] = "WandaVariant"
     needs: ClassVar[Needs] = "moments"
     version: ClassVar[int] = 1
     exact_count: ClassVar[bool] = False

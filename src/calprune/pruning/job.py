@@ -7,7 +7,7 @@ seen, and can be compensated, later), or dense, in one pass instead of two; or t
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -35,6 +35,8 @@ from calprune.refine.overlapping import Overlapping
 @dataclass(frozen=True)
 class Pruning:
     """A job: what to do to a model, checked against it before a weight is touched."""
+
+    tag: ClassVar[str] = "Pruning"
 
     method: Method
     pattern: Pattern
@@ -77,13 +79,13 @@ class Pruning:
                 changing = waiting.sites if waiting else []
                 if beside:
                     beside.enter(here)
-                found = kept.restore(name, here, changing) if kept else None
-                if found is None:
+
+                def prune_block(name: str = name, done: Outcome = done) -> list[dict[str, Any]]:
                     self._prune_block(name, done, patterns, beside)
-                    if kept:
-                        kept.keep(name, here, changing, [asdict(report) for report in done.reports])
-                else:
-                    done.reports = tuple(LinearReport(**{**r, "shape": tuple(r["shape"])}) for r in found)
+                    return [asdict(report) for report in done.reports]
+
+                reports = kept.block(name, here, changing, prune_block) if kept else prune_block()
+                done.reports = tuple(LinearReport(**{**r, "shape": tuple(r["shape"])}) for r in reports)
                 if waiting:
                     yield waiting.again()
                 waiting = done if isinstance(beside, Overlapping) else None

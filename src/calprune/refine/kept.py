@@ -2,19 +2,32 @@
 
 folder/
     job.json             what the job is: another job is refused
-    model.layers.0/      one folder a block, whole or absent: weights.safetensors, block.json (reports, dense weights)
+    model.layers.0/      one folder a block: weights.safetensors, block.json (reports, digests of weights and file)
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from calprune.base.store import read_json, whole_folder, write_json
+from calprune.base.store import (
+    DamagedError,
+    check_files,
+    file_digests,
+    once,
+    read_json,
+    sweep,
+    whole_folder,
+    write_json,
+)
 from calprune.base.values import UserError
 from calprune.layers.linears import Linear
+
+Reports = list[dict[str, Any]]
 
 
 class Kept:
@@ -23,40 +36,43 @@ class Kept:
     def __init__(self, folder: str | Path, job: dict[str, Any]):
         """`job`: plain data, all that the weights depend on beside the model. Raises UserError for another job's."""
         self.folder = Path(folder)
-        self._dense = ""  # the digest of the weights of the block that was last asked for, before they change
         path = self.folder / "job.json"
+        sweep(self.folder)
         if not path.exists():
             write_json(path, {"format": 1, "job": job})
         elif read_json(path, "the blocks of a job that was stopped")["job"] != job:
             raise UserError(f"{folder} holds the blocks of another job; name a folder that is absent or empty")
 
-    def restore(self, name: str, sites: list[Linear], before: list[Linear]) -> list[dict[str, Any]] | None:
-        """Write the block's weights as they were kept, and return its reports; None: it is still to be done.
+    def block(self, name: str, sites: list[Linear], before: list[Linear], prune: Callable[[], Reports]) -> Reports:
+        """The block's reports, with its weights as they were kept; where it is not done, `prune` does it.
 
         To be called while the block is dense. before: linears of the block before, where they change with this one's.
+        A kept block that is damaged is done again, with a warning.
         """
-        self._dense = digest(sites)
-        folder = self.folder / name
-        if not folder.is_dir():
-            return None
-        about = read_json(folder / "block.json", "a block of a job that was stopped")
-        if about["dense"] != self._dense:
-            raise UserError(f"{folder} was made from other weights of {name}: of another model")
-        weights = load_file(folder / "weights.safetensors")
-        for key, site in _named(sites, before).items():
-            site.write(weights[key].to(site.weight.device))
-        return about["reports"]
+        dense = digest(sites)
+        named = {site.name: site for site in sites} | {f"before.{site.name}": site for site in before}
 
-    def keep(self, name: str, sites: list[Linear], before: list[Linear], reports: list[dict[str, Any]]) -> None:
-        """Keep the block as it now is."""
-        with whole_folder(self.folder / name) as making:
-            weights = {key: site.weight.contiguous().cpu() for key, site in _named(sites, before).items()}
-            save_file(weights, making / "weights.safetensors")
-            write_json(making / "block.json", {"format": 1, "dense": self._dense, "reports": reports})
+        def read(folder: Path) -> Reports:
+            about = read_json(folder / "block.json", "a block of a job that was stopped")
+            if about["dense"] != dense:
+                raise UserError(f"{folder} was made from other weights of {name}: of another model")
+            check_files(folder, about.get("files", {}))
+            try:
+                weights = load_file(folder / "weights.safetensors")
+            except (OSError, SafetensorError) as e:
+                raise DamagedError(f"{folder / 'weights.safetensors'} is damaged ({e})") from None
+            for key, site in named.items():
+                site.write(weights[key].to(site.weight.device))
+            return about["reports"]
 
+        def write(folder: Path, reports: Reports) -> None:
+            with whole_folder(folder) as making:
+                weights = {key: site.weight.contiguous().cpu() for key, site in named.items()}
+                save_file(weights, making / "weights.safetensors")
+                about = {"format": 1, "dense": dense, "reports": reports, "files": file_digests(making)}
+                write_json(making / "block.json", about)
 
-def _named(sites: list[Linear], before: list[Linear]) -> dict[str, Linear]:
-    return {site.name: site for site in sites} | {f"before.{site.name}": site for site in before}
+        return once(self.folder / name, prune, read, write)
 
 
 def digest(sites: list[Linear]) -> str:

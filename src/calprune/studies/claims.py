@@ -13,7 +13,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from calprune.base.values import identity
 
@@ -28,6 +28,8 @@ Setting = Mapping[Field, str]  # what a result has in each of these
 @dataclass(frozen=True)
 class Selection:
     """Results by what they have; a field that is empty takes all."""
+
+    tag: ClassVar[str] = "Selection"
 
     model: tuple[str, ...] = ()
     calibration: tuple[str, ...] = ()  # the label of the set's recipe
@@ -75,6 +77,8 @@ Sides = dict[str, Selection]  # by their place in the claim
 class Better:
     """The first's mean is better than that of each of the others, by at least `by` (nats a token, or accuracy)."""
 
+    tag: ClassVar[str] = "Better"
+
     first: Selection
     than: tuple[Selection, ...]
     by: float = 0.0
@@ -89,6 +93,8 @@ class Better:
 class Alike:
     """The two means differ by less than `margin`."""
 
+    tag: ClassVar[str] = "Alike"
+
     first: Selection
     than: Selection
     margin: float
@@ -102,6 +108,8 @@ class Alike:
 class Best:
     """The calibration is better than each of the others."""
 
+    tag: ClassVar[str] = "Best"
+
     calibration: str
     of: tuple[str, ...]
     where: Selection = Selection()
@@ -114,10 +122,14 @@ class Best:
 class NotBest(Best):
     """One of the others at least is better."""
 
+    tag: ClassVar[str] = "NotBest"
+
 
 @dataclass(frozen=True)
 class Order:
     """Each calibration is better than the next."""
+
+    tag: ClassVar[str] = "Order"
 
     calibrations: tuple[str, ...]
     where: Selection = Selection()
@@ -130,6 +142,8 @@ class Order:
 class SourcesDiffer:
     """The means of the calibrations lie apart, by an SD of at least `by`."""
 
+    tag: ClassVar[str] = "SourcesDiffer"
+
     by: float = 0.0
     where: Selection = Selection()
 
@@ -141,6 +155,8 @@ class SourcesDiffer:
 class SourcesAlike:
     """The means of the calibrations lie apart by an SD of less than `margin`."""
 
+    tag: ClassVar[str] = "SourcesAlike"
+
     margin: float
     where: Selection = Selection()
 
@@ -151,6 +167,8 @@ class SourcesAlike:
 @dataclass(frozen=True)
 class SourcesDifferMore:
     """The means of the calibrations lie further apart in the first than in the other."""
+
+    tag: ClassVar[str] = "SourcesDifferMore"
 
     first: Selection
     than: Selection
@@ -165,6 +183,8 @@ class SourcesDifferMore:
 class DrawsDifferMore:
     """Draws of one source lie further apart in the first than in the other."""
 
+    tag: ClassVar[str] = "DrawsDifferMore"
+
     first: Selection
     than: Selection
     where: Selection = Selection()
@@ -177,6 +197,8 @@ class DrawsDifferMore:
 class DrawsDifferLessWithAmount:
     """The SD of a draw falls as the amount of data grows."""
 
+    tag: ClassVar[str] = "DrawsDifferLessWithAmount"
+
     where: Selection = Selection()
 
     def sides(self) -> Sides:
@@ -186,6 +208,8 @@ class DrawsDifferLessWithAmount:
 @dataclass(frozen=True)
 class GoesWith:
     """The more alike by a measure of likeness, the better, or the worse."""
+
+    tag: ClassVar[str] = "GoesWith"
 
     measure: str  # as the page calls it: "Jaccard of 3-grams to fineweb_edu"; `*` for any letters
     sign: Literal["better", "worse"] = "better"
@@ -198,6 +222,8 @@ class GoesWith:
 @dataclass(frozen=True)
 class NotMeasured:
     """A claim that this study cannot speak of."""
+
+    tag: ClassVar[str] = "NotMeasured"
 
     why: str
 

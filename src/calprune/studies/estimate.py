@@ -35,7 +35,7 @@ def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: 
 def _tokens(one: Evaluation) -> int:
     if isinstance(one, OnText):
         return one.tokens
-    return (one.examples or 1000) * TASK_TOKENS
+    return (getattr(one, "examples", None) or 1000) * TASK_TOKENS
 
 
 def _length(recipe: Recipe) -> int:

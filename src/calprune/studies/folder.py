@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calprune.base.store import DiskError, read_json, write_json, write_whole
+from calprune.base.store import DiskError, is_free, read_json, write_json, write_whole
 from calprune.base.values import UserError
 
 FORMAT = "calprune 1"
@@ -55,7 +55,7 @@ class Runs:
                                 "that made it, or another folder (--runs)")  # fmt: skip
         elif not new:
             raise UserError(f"{self.path} holds no study's results (it has no FORMAT); give the folder of a study run")
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif not is_free(self.path):
             raise UserError(f"{self.path} holds something else; name a folder that is absent, empty or a study's")
 
     def plan(self) -> dict[str, Any]:

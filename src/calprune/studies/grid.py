@@ -9,7 +9,7 @@ from typing import Any
 from calprune.allocation import Allocation, parse_allocation
 from calprune.base.values import ConfigError, identity, plain
 from calprune.calibration.recipe import Recipe, parse_spec, write_recipe
-from calprune.evaluation.evaluation import Evaluation
+from calprune.evaluation.evaluation import EVALUATIONS, Evaluation
 from calprune.layers.attention import EVEN
 from calprune.layers.blocks import Propagate
 from calprune.layers.collect import Counting
@@ -171,7 +171,7 @@ class Study:
     def settings(self) -> list[Setting]:
         """What results can be: each cell with each evaluation, without its draw."""
         cells = {tuple(cell.setting.items()): cell.setting for cell in self.cells()}
-        return [cell | {"evaluation": str(one)} for cell in cells.values() for one in self.evaluations]
+        return [cell | {"evaluation": EVALUATIONS.write(one)} for cell in cells.values() for one in self.evaluations]
 
 
 def _cells(grid: Grid) -> Iterator[Cell]:

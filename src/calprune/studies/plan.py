@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from calprune.calibration.set import tokenizer_hash
-from calprune.evaluation.evaluation import check_evaluation, evaluation_id
+from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
 from calprune.models.load import Model, find_folder, identity, load_tokenizer, quiet_transformers, read_config
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
@@ -60,7 +60,7 @@ def plan(study: Study, data_root: Path | None) -> Plan:
         check_evaluation(evaluation, next(iter(outlines.values()))[0].tokenizer, data_root)
     first = {group_of(trial): i for i, trial in reversed(list(enumerate(trials.values())))}
     together = sorted(trials.values(), key=lambda trial: first[group_of(trial)])  # else as the study has them
-    evaluations = {evaluation_id(one, data_root): str(one) for one in study.evaluations}
+    evaluations = {evaluation_id(one, data_root): EVALUATIONS.write(one) for one in study.evaluations}
     sizes = {name: sum(p.numel() for p in model.model.parameters()) for name, (model, _) in outlines.items()}
     return Plan(study, tuple(together), evaluations, sizes)
 

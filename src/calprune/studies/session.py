@@ -20,7 +20,7 @@ from calprune.calibration.build import build
 from calprune.calibration.recipe import Recipe
 from calprune.calibration.set import CalibrationSet, is_set
 from calprune.evaluation.divergence import DenseReference
-from calprune.evaluation.evaluation import Evaluation, OnText, evaluation_id
+from calprune.evaluation.evaluation import EVALUATIONS, Evaluation, OnText, evaluation_id
 from calprune.evaluation.perplexity import Perplexity
 from calprune.evaluation.tasks import Task
 from calprune.evaluation.text import open_text
@@ -182,7 +182,8 @@ class Session:
             found = _kl([0.0] * sum(len(batch) for batch, _ in reference.batches))
         else:
             found = _perplexity(reference.perplexity())
-        write_json(path, {"format": 1, "evaluation": str(evaluation), "capability": evaluation.capability} | found)
+        head = {"format": 1, "evaluation": EVALUATIONS.write(evaluation), "capability": evaluation.capability}
+        write_json(path, head | found)
 
     def _judge(self, trial: Trial, one: _OneModel, names: list[str]) -> None:
         """Write the pruned model's results; perplexity and KL on one text share a pass."""
@@ -196,7 +197,7 @@ class Session:
                 found = _perplexity(perplexity) if evaluation.metric == "perplexity" else _kl(kl.nats.tolist())
             else:
                 found = _on_task(evaluation, one.loaded, self.knobs)
-            head = {"format": 1, "evaluation": str(evaluation), "capability": evaluation.capability}
+            head = {"format": 1, "evaluation": EVALUATIONS.write(evaluation), "capability": evaluation.capability}
             write_json(self.runs.result(trial.id, name), head | found | {"seconds": time.perf_counter() - started})
 
 

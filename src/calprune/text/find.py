@@ -15,7 +15,7 @@ def check_part(part: Part) -> None:
     elif not is_file(part.source):
         source = find_source(part.source)
         format = parse_format(part.format or source.default_format)
-        if format.name not in source.formats:
+        if not format.suits(source.formats):
             raise refuse(format, source.name, source.formats)
 
 

@@ -11,12 +11,14 @@
 After Bandari et al., "Is C4 Dataset Optimal for Pruning?", EMNLP 2024, arXiv:2410.07461, whose categories these are.
 """
 
-import ast
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, ClassVar, Literal, Protocol
 
-from calprune.base.values import ConfigError, did_you_mean, plain, read
+from calprune.base.calls import Registry, written
+from calprune.base.values import ConfigError, did_you_mean
+
+Packing = Literal["text", "one", "fill"]
 
 OPTIONS = {
     "chat": ("responses", "prompt_weight"),
@@ -32,6 +34,9 @@ OPTIONS = {
 @dataclass(frozen=True)
 class Format:
     """A format and its options; `str(format)` is the text that `parse_format` reads as it."""
+
+    tag: ClassVar[str] = "Format"
+    named_by: ClassVar[str] = "name"
 
     name: str
     pairs: int | None = None  # icl, icl_cot: this many pairs a sequence; None: until it is full
@@ -58,12 +63,20 @@ class Format:
             raise ConfigError(f"format {self.name}: steps_by_full_stop needs steps; write {self.name}(steps=3, ...)")
 
     def __str__(self) -> str:
-        given = {k: v for k, v in plain(self).items() if k not in ("type", "name")}
-        words = [k if k == "responses" else f"{k}={v!r}" for k, v in given.items()]
-        return f"{self.name}({', '.join(words)})" if words else self.name
+        given = [(f.name, v) for f in fields(self)[1:] if (v := getattr(self, f.name)) != f.default]
+        return written(self.name, [k if k == "responses" else f"{k}={v!r}" for k, v in given])
+
+    @classmethod
+    def options_of(cls, name: str) -> tuple[str, ...]:
+        """The options of the format of that name."""
+        return OPTIONS[name]
+
+    def suits(self, formats: Sequence[str]) -> bool:
+        """Whether it is one of these, which are all that a source has."""
+        return self.name in formats
 
     @property
-    def packing(self) -> Literal["text", "one", "fill"]:
+    def packing(self) -> Packing:
         """text: the recipe's layout decides; one: a document a sequence, padded; fill: whole documents until full."""
         if self.name == "plain":
             return "text"
@@ -85,31 +98,43 @@ class Format:
         return sum(1 for line in rationale.splitlines() if line.strip()) == self.steps
 
 
+@dataclass(frozen=True)
+class OwnFormat(Format):
+    """A user's own format, by the text that it is written as."""
+
+    own: Any = None  # fits RecordFormat
+
+    def __post_init__(self) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def packing(self) -> Packing:
+        return self.own.packing
+
+    def suits(self, formats: Sequence[str]) -> bool:
+        return True
+
+
+class RecordFormat(Protocol):
+    """What a user's own format is: a frozen dataclass of its options."""
+
+    packing: ClassVar[Packing]
+
+    def document(self, record: dict[str, Any]) -> str:
+        """The text that a record of a source gives; empty where it gives none."""
+        ...
+
+
+FORMATS = Registry("format", dict.fromkeys(OPTIONS, Format), '"icl", "icl(pairs=5)" or "chat(responses)"', RecordFormat)
+
+
 def parse_format(text: str) -> Format:
     """The format written as `text`: a name, or a name with options in brackets, of which a bare word means true."""
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-        name, options = _name_and_options(node)
-    except (SyntaxError, ValueError):
-        raise ConfigError(
-            f'cannot read format {text!r}; write it like "icl", "icl(pairs=5)" or "chat(responses)"'
-        ) from None
-    if name not in OPTIONS:
-        raise ConfigError(f"unknown format {name!r}{did_you_mean(name, OPTIONS)}")
-    if unknown := [key for key in options if key not in OPTIONS[name]]:
-        fit = OPTIONS[name]
-        raise ConfigError(f"format {name} has no option {unknown[0]!r}{did_you_mean(unknown[0], fit)}")
-    return read(Format, {"name": name} | options, f"format {name}")
-
-
-def _name_and_options(node: ast.expr) -> tuple[str, dict]:
-    match node:
-        case ast.Name(id=name):
-            return name, {}
-        case ast.Call(func=ast.Name(id=name), args=flags, keywords=keywords):
-            named = {k.arg: ast.literal_eval(k.value) for k in keywords if k.arg}
-            return name, {flag.id: True for flag in flags if isinstance(flag, ast.Name)} | named
-    raise ValueError("neither a name nor a call")
+    made = FORMATS.make(text)
+    return made if isinstance(made, Format) else OwnFormat(FORMATS.write(made), own=made)
 
 
 def refuse(format: Format, source: str, formats: Sequence[str]) -> ConfigError:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -26,6 +26,8 @@ Row = tuple[str, dict[str, Any]]  # where it is ("train.jsonl.gz:17") and its fi
 class Join:
     """Fields of another file, found by a common field: rationales that were published apart."""
 
+    tag: ClassVar[str] = "Join"
+
     by: str  # the field that both have
     take: tuple[str, ...]
     calibration: Files = ()
@@ -40,6 +42,8 @@ class Join:
 @dataclass(frozen=True)
 class Place:
     """Where a source's records are, under the data root or on the hub, and what makes rows of them."""
+
+    tag: ClassVar[str] = "Place"
 
     calibration: Files = ()  # files under the data root, or splits (or files, see `reader`) of a hub repository
     evaluation: Files = ()

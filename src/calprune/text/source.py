@@ -122,7 +122,7 @@ class Source:
 
         `tokenizer` is needed by the format chat and by random_tokens. Ids are "file:record" or "file:record.part".
         """
-        if format.name not in self.formats:
+        if not format.suits(self.formats):
             raise refuse(format, self.name, self.formats)
         if self.made:
             return Documents(lambda skipped: MAKERS[self.made](seed, split, tokenizer))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from calprune.base.values import UserError
 from calprune.text import chat
 from calprune.text.document import Document
-from calprune.text.formats import Format
+from calprune.text.formats import Format, OwnFormat
 from calprune.text.records import Row, wording
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Writer:
 
     def write(self, record: dict[str, Any], at: str) -> Written:
         """One record's text and spans, or the reason why it gives none."""
+        if isinstance(self.format, OwnFormat):
+            return (text, ()) if (text := self.format.own.document(record)).strip() else "empty text"
         if self.format.name == "plain":
             text = wording(self.source.text)(record, at)
             return (text, ()) if text.strip() else "empty text"

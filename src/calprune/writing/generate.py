@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from calprune.base.progress import Steps
 from calprune.base.values import UserError
-from calprune.calibration.meter import Meter
 from calprune.layers.products import faster_products
 from calprune.writing.cache import SlotCache
 from calprune.writing.sampling import Sampling, next_tokens
@@ -56,19 +56,19 @@ def generate(
     sampling: Sampling,
     *,
     batch_size: int = 64,
-    meter: Meter | None = None,
+    steps: Steps | None = None,
 ) -> list[Written]:
     """What the model writes after each prompt, in the prompts' order.
 
-    Prompts wait by falling length; a sequence that ends leaves its slot to a waiting one. `meter` is told of tokens and
-    of sequences that ended. Raises UserError for a prompt that is empty or leaves no room in the model's window.
+    Prompts wait by falling length; a sequence that ends leaves its slot to a waiting one. `steps` counts tokens
+    and sequences that ended. Raises UserError for a prompt that is empty or leaves no room in the model's window.
     """
     widest = window(model)
     check_prompts(prompts, widest)
     _needs_keys_and_values_only(model)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     waiting = [_Row(i, list(prompts[i]), len(prompts[i]), _limit(len(prompts[i]), sampling, widest)) for i in order]
-    writer = _Writer(model, waiting, streams, sampling, batch_size, meter)
+    writer = _Writer(model, waiting, streams, sampling, batch_size, steps or Steps("writing", len(prompts)))
     with torch.inference_mode(), evaluating(model), faster_products(model):
         return [written for _, written in sorted(writer.run(), key=lambda pair: pair[0])]
 
@@ -93,9 +93,9 @@ def _limit(prompt: int, sampling: Sampling, widest: int | None) -> int:
 class _Writer:
     """One batch that lasts until nothing waits: its rows, their cache, and the loop."""
 
-    def __init__(self, model, waiting: list[_Row], streams, sampling: Sampling, batch_size: int, meter) -> None:
+    def __init__(self, model, waiting: list[_Row], streams, sampling: Sampling, batch_size: int, steps: Steps) -> None:
         self.model, self.waiting, self.streams, self.sampling = model, waiting, streams, sampling
-        self.batch_size, self.meter, self.stop = batch_size, meter, frozenset(sampling.stop)
+        self.batch_size, self.steps, self.stop = batch_size, steps, frozenset(sampling.stop)
         self.options = frozenset(inspect.signature(model.forward).parameters)
         self.cache = SlotCache(min(batch_size, len(waiting)), max((len(r.tokens) for r in waiting), default=0))
         self.rows: list[_Row] = []
@@ -151,16 +151,14 @@ class _Writer:
         draws = [self.streams[row.index].random() for row in rows]
         uniform = torch.tensor(draws, dtype=torch.float64, device=device)
         chosen = next_tokens(logits, history, step, uniform, self.sampling).tolist()
-        if self.meter is not None:
-            self.meter.token(len(chosen))
+        self.steps.count(len(chosen))
         for slot in reversed(range(len(rows))):
             row, token = rows[slot], chosen[slot]
             stop = token if token in self.stop else None
             if stop is None:
                 row.tokens.append(token)
             if stop is not None or len(row.tokens) >= row.limit:
-                if self.meter is not None:
-                    self.meter.document(made=True)
+                self.steps.advance()
                 yield row.index, Written(tuple(row.tokens), row.prompt, stop)
                 self._remove(first + slot)
 

@@ -7,6 +7,7 @@ transformers keeps them all.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -22,6 +23,8 @@ class Sampling:
     """The options of a draw. `temperature` 0 is greedy. With `final_temperature` it goes linearly from `temperature`
     at the first generated token to `final_temperature` at token `cooling_tokens`, and stays there (Williams,
     Chrysostomou, Aletras 2025, "Self-calibration"). Ends at a token of `stop` or after `max_new_tokens`."""
+
+    tag: ClassVar[str] = "Sampling"
 
     temperature: float = 0.6
     final_temperature: float | None = None

@@ -7,7 +7,7 @@ is not below the 80th percentile (linear between ranks, as NumPy has it).
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class Text:
 @dataclass(frozen=True)
 class Screen:
     """The filters, in the order in which they look at a document; perplexity's share is of what the others left."""
+
+    tag: ClassVar[str] = "Screen"
 
     drop_perplexity: float = 0.0  # this fraction, the least likely under the model that wrote them
     perplexity_band: tuple[float, float] | None = None  # keep from the first to the second

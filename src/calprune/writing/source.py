@@ -11,7 +11,7 @@ is written whole, so on one machine the tokens are the same whether or not the r
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from calprune.base.store import cache_folder
-from calprune.base.values import UserError, identity, plain, rng
-from calprune.calibration.meter import Meter
+from calprune.base.progress import Progress, Steps, current
+from calprune.base.store import cache_folder, once, sweep
+from calprune.base.tensors import TensorFile, read_tensors, write_tensors
+from calprune.base.values import UserError, identity, plain, rng, tag_of
 from calprune.calibration.set import tokenizer_hash
-from calprune.calibration.shards import Shard, load_or_make, spans
 from calprune.models.likelihood import token_nats
 from calprune.text.document import Document
 from calprune.text.filters.language import identifier_version
@@ -46,7 +46,7 @@ class SelfSource:
     batch_size: int = 64
     shard: int = SHARD
     work: Path | None = None  # None: CALPRUNE_CACHE/self
-    meter: Callable[[int, str], Meter] = Meter
+    progress: Progress | None = None  # None: that of the process
     _sessions: dict[tuple, "_Session"] = field(default_factory=dict, repr=False)
 
     name: ClassVar[str] = "self"
@@ -105,11 +105,13 @@ class SelfSource:
 class _Session:
     """The writing of one seed's documents."""
 
+    steps: Steps  # of the writing that goes on
+
     def __init__(self, source: SelfSource, writing: Writing, purpose: str) -> None:
         self.source, self.asked, self.writing = source, source.asked, writing
         self.sampling = self.asked.sampling(writing)
         self.prompts = self.asked.strategy.prompts(writing)
-        self.label = type(self.asked.strategy).__name__.lower() + purpose
+        self.label = tag_of(type(self.asked.strategy)).lower() + purpose
         count = self.asked.documents or 500
         if isinstance(self.asked.strategy, Respond):
             count = min(self.asked.documents or len(self.prompts), len(self.prompts))
@@ -124,38 +126,41 @@ class _Session:
 
     def documents(self, skipped: Counter[str]) -> Iterator[Document]:
         """The documents that the screen keeps, in order."""
-        self.meter = self.source.meter(self.count, "writing")
-        texts, about = self._texts()
+        progress = current() if self.source.progress is None else self.source.progress
+        with progress.steps("writing documents", self.count, "tokens") as self.steps:
+            texts, about = self._texts(progress)
         reasons = [self.asked.screen.first_reason(text) for text in texts]
         skipped.update(reason for reason in reasons if reason)
         kept = [i for i, reason in enumerate(reasons) if not reason]
         if self.asked.screen.needs_perplexity:
             likely = self.asked.screen.likely(self._perplexities(texts, kept), skipped)
             kept = [i for i, stays in zip(kept, likely, strict=True) if stays]
-        self.meter.close()
         if not kept:
             why = ", ".join(f"{n} {reason}" for reason, n in (+skipped).most_common())
             raise UserError(f"self: none of {len(texts)} documents is left ({why}); loosen that filter or write more")
         for i in kept:
             yield self._document(i, texts[i], about[i])
 
-    def _texts(self) -> tuple[list[Text], list[dict[str, Any]]]:
+    def _texts(self, progress: Progress) -> tuple[list[Text], list[dict[str, Any]]]:
         texts: list[Text] = []
         about: list[dict[str, Any]] = []
-        for first, last in spans(self.count, self.source.shard):
+        sweep(self.folder)
+        for first in range(0, self.count, self.source.shard):
+            last = min(first + self.source.shard, self.count)
             path = self.folder / f"{first:06d}-{last:06d}.safetensors"
-            made = not path.exists()
-            tensors, said = load_or_make(path, partial(self._write, first, last), self.meter.say)
+            done = self.steps.done
+            tensors, said = once(path, partial(self._write, first, last), read_tensors, write_tensors, progress.say)
+            found = self.steps.done == done
             rows = tensors["tokens"].split(tensors["lengths"].tolist())
             for row, entry in zip(rows, said, strict=True):
                 tokens = tuple(row.tolist())
                 texts.append(Text(tokens, entry["written"], entry["stop"] is not None, entry["refused"]))
-                if not made:
-                    self.meter.document(made=False)
+                if found:
+                    self.steps.advance(found=True)
             about += said
         return texts, about
 
-    def _write(self, first: int, last: int) -> Shard:
+    def _write(self, first: int, last: int) -> TensorFile:
         """One shard: the model writes documents [first, last)."""
         streams = [rng(self.writing.seed, f"self/{self.label}/{i}") for i in range(first, last)]
         prompts = [self.prompts[i % len(self.prompts)] for i in range(first, last)]
@@ -177,10 +182,10 @@ class _Session:
         asked = [i for i, prompt in enumerate(prompts) if not prompt.refused]
         tokens, own = [prompts[i].tokens for i in asked], [streams[i] for i in asked]
         if self.asked.engine == "vllm":
-            found = self._vllm.generate(tokens, own, self.sampling, self.meter)
+            found = self._vllm.generate(tokens, own, self.sampling, self.steps)
         else:
             found = generate(self.writing.model.model, tokens, own, self.sampling,
-                             batch_size=self.source.batch_size, meter=self.meter)  # fmt: skip
+                             batch_size=self.source.batch_size, steps=self.steps)  # fmt: skip
         written: list[tuple[tuple[int, ...], int | None]] = [((), None)] * len(prompts)
         for i, one in zip(asked, found, strict=True):
             written[i] = one.tokens, one.stop

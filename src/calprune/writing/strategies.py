@@ -16,17 +16,17 @@ How a model is set to write: what each document begins with. `usual` are a strat
 Brackets take the options of the strategy, of `Sampling`, of `Filters`, and `documents`.
 """
 
-import ast
 import dataclasses
 import random
-import re
+import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_origin, runtime_checkable
 
-from calprune.base.values import ConfigError, UserError, choice, did_you_mean, read, rng
+from calprune.base.calls import Registry
+from calprune.base.values import ConfigError, UserError, read, rng
 from calprune.text import chat
 from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.filters.language import identifier
@@ -68,11 +68,24 @@ class Writing:
         return self.model.tokenizer
 
 
+@runtime_checkable
+class Strategy(Protocol):
+    """A frozen dataclass of its options."""
+
+    version: ClassVar[int]  # in the name of what is written; raised when the same options give other texts
+    usual: ClassVar[dict[str, Any]]  # options of Sampling and of Screen that are its own defaults
+
+    def prompts(self, writing: Writing) -> list[Prompt]:
+        """What documents begin with, in the order in which they are used."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prefixes:
     """Ji et al., "Beware of Calibration Data for Pruning LLMs", ICLR 2025, arXiv:2410.17711: the model continues the
     first tokens of real documents. The begin-of-text that a tokenizer adds is not counted among them."""
 
+    tag: ClassVar[str] = "Prefixes"
     version: ClassVar[int] = 1
     usual: ClassVar[dict[str, Any]] = {"drop_perplexity": 0.2}
     of: str
@@ -117,6 +130,7 @@ class Bos:
     (<|im_start|>), the <|endoftext|> that separated the documents of pre-training.
     """
 
+    tag: ClassVar[str] = "Bos"
     version: ClassVar[int] = 1
     usual: ClassVar[dict[str, Any]] = {}
     start: str | None = None
@@ -147,6 +161,7 @@ class RandomToken:
     EMNLP 2024, arXiv:2406.15524): a random token, up to `opening` greedy ones, kept where their text is in `language`
     (None: any), else tried again, `tries` times."""
 
+    tag: ClassVar[str] = "RandomToken"
     version: ClassVar[int] = 1
     usual: ClassVar[dict[str, Any]] = {}
     opening: int = 5
@@ -200,6 +215,7 @@ class Respond:
     prompt nor the token that ends the response, which is never fed back.
     """
 
+    tag: ClassVar[str] = "Respond"
     version: ClassVar[int] = 1
     usual: ClassVar[dict[str, Any]] = {"repetition_penalty": 1.0, "keep_truncated": False}
     of: str
@@ -267,30 +283,23 @@ def _asked(record: dict[str, Any], where: str) -> chat.Messages:
     return turns
 
 
-Strategy = Prefixes | Bos | RandomToken | Respond
-
-
 Engine = Literal["calprune", "vllm"]
 
 
-STRATEGIES: dict[str, type] = {
-    "bos": Bos,
-    "prefixes": Prefixes,
-    "random_token": RandomToken,
-    "respond": Respond,
-}
+STRATEGIES = Registry(
+    "strategy",
+    {
+        "bos": Bos,
+        "prefixes": Prefixes,
+        "random_token": RandomToken,
+        "respond": Respond,
+    },
+    '"bos", "prefixes(of=wikipedia, tokens=8)" or "respond(my_prompts.jsonl)"',
+    Strategy,
+)
 
 
 DEFAULT = "bos"
-
-
-HOW = 'write it like "bos", "prefixes(of=wikipedia, tokens=8)" or "respond(my_prompts.jsonl)"'
-
-
-_SAMPLING = [f.name for f in dataclasses.fields(Sampling) if f.name != "stop"]
-
-
-_SCREEN = [f.name for f in dataclasses.fields(Screen)]
 
 
 @dataclass(frozen=True)
@@ -321,47 +330,37 @@ class Asked:
         return dataclasses.replace(sampling, stop=_stops(self.strategy, writing))
 
 
+@dataclass(frozen=True)
+class _Rest:
+    """What is in a strategy's brackets beside its own options, those of Sampling and those of Screen."""
+
+    documents: int | None = None
+    engine: Engine = "calprune"
+
+
+_SCREEN, _REST = typing.get_type_hints(Screen), typing.get_type_hints(_Rest)
+
+
+_SAMPLING = {name: kind for name, kind in typing.get_type_hints(Sampling).items() if name != "stop"}
+
+
+_BESIDE = {name: kind for name, kind in {**_SAMPLING, **_SCREEN, **_REST}.items() if get_origin(kind) is not ClassVar}
+
+
+_BESIDE["temperature"] = float | str  # 2.0:1.0 is one that falls
+
+
 def parse_strategy(text: str | None) -> Asked:
-    """A strategy as text. Options that are not numbers need no quotes, and the first may go without its name `of`."""
-    text = (text or DEFAULT).strip()
-    match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", text, re.DOTALL)
-    if match is None:
-        raise ConfigError(f"cannot read strategy {text!r}; {HOW}")
-    name, inside = match.groups()
-    if name not in STRATEGIES:
-        raise ConfigError(f"unknown strategy {name!r}{did_you_mean(name, STRATEGIES)}")
-    cls, given = STRATEGIES[name], _options(inside or "", text)
-    own = [f.name for f in dataclasses.fields(cls)]
-    known = [*own, *_SAMPLING, *_SCREEN, "documents", "engine"]
-    if unknown := [option for option in given if option not in known]:
-        raise ConfigError(f"strategy {name}: unknown option {unknown[0]!r}{did_you_mean(unknown[0], known)}")
-    where = f"strategy {name}"
-    strategy = read(cls, {k: v for k, v in given.items() if k in own}, where)
-    screen = {k: v for k, v in strategy.usual.items() if k in _SCREEN} | {
-        k: v for k, v in given.items() if k in _SCREEN
-    }
-    options = _temperatures({k: v for k, v in given.items() if k in _SAMPLING})
-    engine: Any = choice(given.get("engine", "calprune"), get_args(Engine), f"{where}: engine")
+    """A strategy as text. The first option may go without its name."""
+    strategy, beside = STRATEGIES.make_beside(text or DEFAULT, _BESIDE)
+    where = f"strategy {STRATEGIES.name_of(type(strategy))}"
+    screen = {k: v for k, v in {**strategy.usual, **beside}.items() if k in _SCREEN}
+    options = _temperatures({k: v for k, v in beside.items() if k in _SAMPLING})
+    rest = {k: v for k, v in beside.items() if k not in _SCREEN and k not in _SAMPLING}
     try:
-        return Asked(strategy, options, read(Screen, screen, where), given.get("documents"), engine)
-    except TypeError:
-        raise ConfigError(f"{where}: documents is a whole number; got {given['documents']!r}") from None
-
-
-def _options(inside: str, text: str) -> dict[str, Any]:
-    parts = re.findall(r"""(?:[^,'"()\[\]]|'[^']*'|"[^"]*"|\([^)]*\)|\[[^\]]*\])+""", inside)
-    given: dict[str, Any] = {}
-    for i, part in enumerate(parts):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals and i == 0:
-            key, value = "of", key
-        if not key.isidentifier() or not value or key in given:
-            raise ConfigError(f"cannot read {part.strip()!r} in strategy {text!r}; {HOW}")
-        try:
-            given[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            given[key] = value
-    return given
+        return Asked(strategy, options, read(Screen, screen, where), **vars(read(_Rest, rest, where)))
+    except UserError as e:
+        raise ConfigError(str(e) if str(e).startswith(where) else f"{where}: {e}") from None
 
 
 def _temperatures(options: dict[str, Any]) -> dict[str, Any]:

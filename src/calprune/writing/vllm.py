@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
+from calprune.base.progress import Steps
 from calprune.base.values import ConfigError, UserError
-from calprune.calibration.meter import Meter
 from calprune.models.load import find_folder
 from calprune.writing.generate import Written, check_prompts, window
 from calprune.writing.sampling import Sampling
@@ -82,7 +82,7 @@ class VllmEngine:
             raise UserError(f"vLLM cannot load {model.name}: {' '.join(str(e).split())}") from e
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], streams: Sequence[random.Random], sampling: Sampling, meter: Meter
+        self, prompts: Sequence[Sequence[int]], streams: Sequence[random.Random], sampling: Sampling, steps: Steps
     ) -> list[Written]:
         """What the model writes after each prompt, in the prompts' order. Raises as `generate.generate` does."""
         check_prompts(prompts, self.room)
@@ -92,6 +92,6 @@ class VllmEngine:
         written = []
         for prompt, done in zip(prompts, self.llm.generate(asked, params, use_tqdm=False), strict=True):
             written.append(as_written(prompt, list(done.outputs[0].token_ids), sampling.stop))
-            meter.token(len(done.outputs[0].token_ids))
-            meter.document(made=True)
+            steps.count(len(done.outputs[0].token_ids))
+            steps.advance()
         return written

@@ -70,6 +70,7 @@ class Contamination:
     """Drop a document that has `ngram` words in a row in common with a set in `against`: names of the catalogue, each
     in its evaluation split, or files. `short`: for evaluation texts of fewer than `ngram` words."""
 
+    tag: ClassVar[str] = "Contamination"
     version: ClassVar[int] = 1
     against: tuple[str, ...]
     ngram: int = 13  # words

@@ -28,6 +28,7 @@ class NearDuplicates:
     one n-gram.
     """
 
+    tag: ClassVar[str] = "NearDuplicates"
     version: ClassVar[int] = 2  # of 1 the n-grams had other hashes, so other permutations
     threshold: float = 0.8  # of the Jaccard index; usual for text
     ngram: int = 5  # words

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
+from calprune.base.calls import Registry
 from calprune.base.values import ConfigError, UserError
 from calprune.text.document import Document
 from calprune.text.encode import encode_text, find_marks
 from calprune.text.filters.contamination import Contamination
-from calprune.text.filters.contract import Judge, Opening
+from calprune.text.filters.contract import Filter, Judge, Opening
 from calprune.text.filters.duplicates import NearDuplicates
 from calprune.text.filters.language import identifier, identifier_version
 from calprune.text.words import word_hashes, words
@@ -32,6 +33,7 @@ from calprune.writing.screen import repetition
 class MinWords:
     """Drop documents of fewer words."""
 
+    tag: ClassVar[str] = "MinWords"
     version: ClassVar[int] = 1
     words: int
 
@@ -44,6 +46,7 @@ class MinWords:
 class MaxWords:
     """Drop documents of more words."""
 
+    tag: ClassVar[str] = "MaxWords"
     version: ClassVar[int] = 1
     words: int
 
@@ -56,6 +59,7 @@ class MaxWords:
 class Language:
     """Drop documents that py3langid finds in another language than these ("en", "de", ...)."""
 
+    tag: ClassVar[str] = "Language"
     version: ClassVar[int] = 1
     codes: tuple[str, ...]
 
@@ -71,6 +75,7 @@ class Language:
 class ExactDuplicates:
     """Drop a document whose text an earlier one of its source has, but for the white space. 16 bytes of hash each."""
 
+    tag: ClassVar[str] = "ExactDuplicates"
     version: ClassVar[int] = 1
 
     def open(self, given: Opening) -> Judge:
@@ -91,6 +96,7 @@ class Repetition:
     """Drop documents of whose word n-grams more than `most`, a fraction, are not the first of their kind:
     rep_n = 1 - |unique n-grams| / |n-grams| (Welleck et al. 2020, arXiv:1908.04319)."""
 
+    tag: ClassVar[str] = "Repetition"
     version: ClassVar[int] = 1
     most: float
     ngram: int = 4  # words
@@ -116,7 +122,9 @@ class Perplexity:
     """Keep documents whose perplexity under the model is from `low` to `high`: exp of the mean of -log p over their
     first `tokens` tokens, begun as the model's sequences are."""
 
+    tag: ClassVar[str] = "Perplexity"
     version: ClassVar[int] = 1
+    uses_model: ClassVar[bool] = True
     low: float = 0.0
     high: float = math.inf
     tokens: int = 512
@@ -159,6 +167,7 @@ class Perplexity:
 class BlockedWords:
     """Drop documents that have one of these words or phrases, whatever its case, as whole words."""
 
+    tag: ClassVar[str] = "BlockedWords"
     version: ClassVar[int] = 1
     words: tuple[str, ...]
 
@@ -176,22 +185,22 @@ class BlockedWords:
         return lambda documents: [reason(d) for d in documents]
 
 
-Filter = (
-    BlockedWords | Contamination | ExactDuplicates | Language | MaxWords | MinWords | NearDuplicates | Perplexity
-    | Repetition
-)  # fmt: skip
-
-FILTERS: dict[str, type] = {
-    "blocked_words": BlockedWords,
-    "contamination": Contamination,
-    "exact_duplicates": ExactDuplicates,
-    "language": Language,
-    "max_words": MaxWords,
-    "min_words": MinWords,
-    "near_duplicates": NearDuplicates,
-    "perplexity": Perplexity,
-    "repetition": Repetition,
-}
+FILTERS = Registry(
+    "filter",
+    {
+        "blocked_words": BlockedWords,
+        "contamination": Contamination,
+        "exact_duplicates": ExactDuplicates,
+        "language": Language,
+        "max_words": MaxWords,
+        "min_words": MinWords,
+        "near_duplicates": NearDuplicates,
+        "perplexity": Perplexity,
+        "repetition": Repetition,
+    },
+    '"min_words(50)" or "language(en)"',
+    Filter,
+)
 
 
 def _if(true: bool, reason: str) -> str:

@@ -1,6 +1,6 @@
 """SparseGPT's inner loop as one kernel for a GPU, in Triton, which comes with torch's builds for CUDA.
 
-The same arithmetic as `_solve` in sparsegpt.py: a program takes a few rows of the matrix through all columns of a
+The same arithmetic as `solve_columns` in solve.py: a program takes a few rows of the matrix through all columns of a
 block, held in registers, where torch's operations would start several kernels for every column.
 """
 
@@ -24,7 +24,7 @@ def solve_columns(
     d: Float[Tensor, "b"],
     rule: tuple[int, int],
 ) -> None:
-    """What sparsegpt_numba's does, on a GPU; `gone` is not written."""
+    """As `solve` in solve.py, on a GPU; `gone` is not written."""
     columns, rows = W.shape
     assert W.is_contiguous() and E.is_contiguous(), "they are written in place"
     given = (tensor.contiguous() for tensor in (U, gone, d))

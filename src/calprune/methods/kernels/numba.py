@@ -1,7 +1,7 @@
 """SparseGPT's inner loop as one compiled kernel for a CPU, where numba is installed (`pip install 'calprune[fast]'`).
 
-The same arithmetic as `_solve` in sparsegpt.py, in another order: a column gathers the errors of all columns before it,
-four at a time, instead of each column being subtracted from all that follow. A tile of rows stays in the cache.
+The same arithmetic as `solve_columns` in solve.py, in another order: a column gathers the errors of all columns before
+it, four at a time, instead of each column being subtracted from all that follow. A tile of rows stays in the cache.
 """
 
 from typing import no_type_check
@@ -22,11 +22,7 @@ def solve_columns(
     d: Float[Tensor, "b"],
     rule: tuple[int, int],
 ) -> None:
-    """Prune the columns of a block in place and write what went to E; letters as in sparsegpt.py.
-
-    rule: (keep, of). With of > 0 it fills `gone` itself: all but the `keep` best of each `of` columns go, by their
-    scores (w_ij / d_j)² as updated so far, of equal ones the first. With of = 0 `gone` is given.
-    """
+    """As `solve` in solve.py, on a CPU."""
     _solve_columns(W.numpy(), U.numpy(), E.numpy(), gone.numpy(), d.numpy(), rule)
 
 

@@ -1,0 +1,45 @@
+"""A file of tensors with plain data beside them: whole or absent, with a digest of its contents."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from calprune.base.store import DamagedError, write_whole
+
+TensorFile = tuple[dict[str, Tensor], Any]  # tensors by name, and plain data
+
+
+def write_tensors(path: Path, contents: TensorFile) -> None:
+    """Write a safetensors file, whole or not at all; the plain data and the digest are its metadata."""
+    tensors, about = contents
+    text = json.dumps(about, sort_keys=True)
+    head = json.dumps({"format": 1, "about": text, "sha256": _digest(tensors, text)})
+    write_whole(path, safetensors.torch.save(tensors, {"calprune": head}))  # one entry: their order is not kept
+
+
+def read_tensors(path: Path) -> TensorFile:
+    """Read such a file. Raises DamagedError where it is not as it was written."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            head = json.loads((stored.metadata() or {})["calprune"])
+            if head["format"] != 1:
+                raise ValueError(f"format {head['format']}, not 1")
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is not a mapping)
+        if _digest(tensors, head["about"]) != head["sha256"]:
+            raise ValueError("its contents do not have its digest")
+        return tensors, json.loads(head["about"])
+    except (SafetensorError, OSError, ValueError, KeyError) as e:
+        raise DamagedError(f"{path} is damaged ({e})") from None
+
+
+def _digest(tensors: dict[str, Tensor], about: str) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
