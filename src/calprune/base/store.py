@@ -269,7 +269,8 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("format") != 1:
         found = value.get("format") if isinstance(value, dict) else None
         raise UserError(f"{path} has format {found}, this calprune reads format 1")
-    digest = value.pop("sha256", None)  # there is none in what calprune 0.1 wrote
+    # there is none in what calprune 0.1 wrote; a set's counts.json has those of its other files there, as a mapping
+    digest = value.pop("sha256") if isinstance(value.get("sha256"), str) else None
     if digest is not None and digest != _contents_digest(value):
         raise DamagedError(f"{path} is damaged or was edited: its contents do not have its digest; expected {what}")
     return value
