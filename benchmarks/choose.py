@@ -22,17 +22,17 @@ from pathlib import Path
 import torch
 from prune import processor
 
-from calprune.calibration.build import make_set
+from calprune.calibration.build import make_set, open_source
 from calprune.choosing.job import spec_of
 from calprune.choosing.mixture import exponentiated_gradient, largest, rounded, weighted_mean
 from calprune.choosing.search import spread
 from calprune.choosing.transfer import Sums, Transfer, block_names, collected, in_turn
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
+from calprune.text.given import Given
 
 SOURCES = ("c4", "gsm8k:icl_cot", "redpajama_github")
 TEXTS = {"general": "wikitext2", "mathematics": "gsm8k:icl_cot", "code": "mbpp"}
@@ -121,7 +121,7 @@ def write(asked, blocks: int, collecting: float, searching: float, looked: int, 
 
 
 def read(model, text: str, data_root):
-    documents = open_text(text, model.tokenizer, data_root).documents
+    documents = open_source(text, Given(tokenizer=model.tokenizer, data_root=data_root), "evaluation").documents()
     return windows_of(documents, model.tokenizer, WINDOW, 8192)
 
 

@@ -25,9 +25,10 @@ import transformers
 from calprune.models import load as models
 from calprune.text.controls import pydoc_topics
 from calprune.text.encode import encode_text
+from calprune.text.given import Given
 from calprune.writing.generate import generate
 from calprune.writing.sampling import Sampling
-from calprune.writing.strategies import Writing, parse_strategy
+from calprune.writing.strategies import parse_strategy
 
 ONE_BY_ONE = 3  # prompts of the slowest way: enough for a rate
 
@@ -70,7 +71,7 @@ def main() -> None:
     asked = parser.parse_args()
     loaded = models.load("demo", dtype="float32")
     model, size = loaded.model, asked.batch_size
-    sampling = parse_strategy(f"bos(max_new_tokens={asked.max_new_tokens})").sampling(Writing(loaded))
+    sampling = parse_strategy(f"bos(max_new_tokens={asked.max_new_tokens})").sampling(Given(loaded))
     prompts = prompts_of(loaded.tokenizer, asked.prompts)
     rates: dict[str, list[float]] = {}
     for turn in range(asked.rounds):

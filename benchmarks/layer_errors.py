@@ -22,10 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from calprune.calibration.build import make_set
+from calprune.calibration.build import make_set, open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.choosing.transfer import block_names
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.layers.inputs import InputStats, Needs, relative_error
 from calprune.layers.linears import linears
@@ -34,6 +33,7 @@ from calprune.methods import parse_method
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
 from calprune.pattern import Pattern, parse_pattern
+from calprune.text.given import Given
 
 HERE = Path(__file__).parent
 JUDGED = (5, 10, 15)
@@ -68,7 +68,7 @@ def main() -> None:
     blocks = block_names(model)[: JUDGED[-1] + 1]
     fit, other = (make_set("c4", model.tokenizer, num_samples=16, max_seq_length=256, seed=seed, data_root=root)
                   for seed in (0, 1))  # fmt: skip
-    documents = open_text("wikitext2", model.tokenizer, root).documents
+    documents = open_source("wikitext2", Given(tokenizer=model.tokenizer, data_root=root), "evaluation").documents()
     judged = CalibrationSet.from_tokens(windows_of(documents, model.tokenizer, 256, 4096))
     texts = {"fit": fit, "other": other, "judged": judged}
     sums = {name: collected(model, text, blocks) for name, text in texts.items()}

@@ -21,12 +21,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from calprune.calibration.build import make_set
+from calprune.calibration.build import make_set, open_source
 from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.layers.linears import find_blocks, linears
 from calprune.models.load import find_folder, load
+from calprune.text.given import Given
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".venv-bench/bin/python"
@@ -57,7 +57,12 @@ def main() -> None:
                 if repeat == 0 or mode not in ONCE:
                     runs[method, mode].append(run(method, mode, asked.pattern, tokens, Path(scratch)))
                     print(repeat, method, mode, runs[method, mode][-1], file=sys.stderr)
-        text = windows_of(open_text("wikitext2", demo.tokenizer, data_root).documents, demo.tokenizer, 512, 16 * 512)
+        text = windows_of(
+            open_source("wikitext2", Given(tokenizer=demo.tokenizer, data_root=data_root), "evaluation").documents(),
+            demo.tokenizer,
+            512,
+            16 * 512,
+        )
         ppl = {cell: judged(demo.model, Path(scratch) / f"{'-'.join(cell)}.safetensors", text) for cell in runs}
         agreed = {m: agreement(m, tokens, Path(scratch) / f"{m}-pruned.safetensors") for m in METHODS}
         Path(HERE / "results.md").write_text(report(asked, runs, ppl, agreed))

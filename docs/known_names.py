@@ -13,7 +13,7 @@ from calprune.calibration.selection import SELECTIONS
 from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.layers.attention import TOKEN_WEIGHTS
 from calprune.methods import METHODS
-from calprune.text.filters.kinds import FILTERS
+from calprune.text.filters import FILTERS
 from calprune.writing.sampling import Sampling
 from calprune.writing.screen import Screen
 from calprune.writing.strategies import STRATEGIES, Asked

@@ -13,8 +13,10 @@ from typing import Any
 
 import yaml
 
+from calprune.text.find import catalogue
 from calprune.text.formats import parse_format
-from calprune.text.source import Source, catalogue
+from calprune.text.given import Given
+from calprune.text.source import RecordSource
 
 HERE = Path(__file__).parent
 PAGE = HERE / "choosing-calibration-data.md"
@@ -46,11 +48,11 @@ def current(page: str) -> str:
     return before + BEGIN + "\n" + section() + "\n" + END + rest.partition(END)[2]
 
 
-def _family(source: Source) -> str:
+def _family(source: RecordSource) -> str:
     return next((name for name in LANGUAGES if source.name.startswith(f"{name}_")), source.name)
 
 
-def _described(family: list[Source], invented: dict[str, Any]) -> list[str]:
+def _described(family: list[RecordSource], invented: dict[str, Any]) -> list[str]:
     source = family[0]
     title = source.title if len(family) == 1 else source.title.rpartition(", ")[0] or source.title
     lines = [f"**{', '.join(f'`{s.name}`' for s in family)}** {title}. {source.about}", ""]
@@ -71,11 +73,11 @@ def _described(family: list[Source], invented: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _splits(source: Source, split: str) -> bool:
+def _splits(source: RecordSource, split: str) -> bool:
     return bool(source.made) or any(place and place.files(split) for place in (source.local, source.hub))
 
 
-def _examples(source: Source, invented: dict[str, Any]) -> list[str]:
+def _examples(source: RecordSource, invented: dict[str, Any]) -> list[str]:
     """How it words an invented record, with and without a rationale."""
     record = next(value for pattern, value in invented.items() if fnmatch(source.name, pattern))
     lines = []
@@ -86,7 +88,7 @@ def _examples(source: Source, invented: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _worded(source: Source, format: str, record: dict[str, Any], joined: dict[str, Any] | None) -> str:
+def _worded(source: RecordSource, format: str, record: dict[str, Any], joined: dict[str, Any] | None) -> str:
     """The source's own reading and writing of a file that holds the record alone."""
     split = "calibration" if source.local.files("calibration") else "evaluation"
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +101,7 @@ def _worded(source: Source, format: str, record: dict[str, Any], joined: dict[st
         if source.local.join:
             for name in source.local.join.files(split):
                 _write(root / name, [joined])
-        return next(source.documents(parse_format(format), split, data_root=root)).text
+        return next(source.documents(parse_format(format), split, Given(data_root=root))).text
 
 
 def _write(path: Path, records: list[Any]) -> None:

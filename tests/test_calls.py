@@ -25,7 +25,7 @@ from calprune.methods.ria import RIA
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
 from calprune.pattern import PatternError, parse_pattern
-from calprune.text.filters.kinds import FILTERS
+from calprune.text.filters import FILTERS
 from calprune.text.formats import FORMATS, Format, parse_format
 from calprune.writing.strategies import STRATEGIES, parse_strategy
 from tests.test_methods import example
@@ -287,7 +287,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from calprune.evaluate.tasks import Outcomes
+from calprune.evaluation.items import Outcomes
 from calprune.methods.contract import Start
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from calprune.calibration.build import make_set
+from calprune.calibration.build import make_set, open_source
 from calprune.choosing import verdict as candidates
 from calprune.choosing import verdict as final
 from calprune.choosing.answer import UNIFORM, Gate, Search
@@ -20,7 +20,6 @@ from calprune.choosing.transfer import Sums, collected
 from calprune.choosing.trials import Clock
 from calprune.choosing.verdict import Judged, budgets
 from calprune.evaluation.evaluation import OnText, parse_evaluation
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.likeness.sets import Rows, agreement, enough, halve
 from calprune.methods.wanda import Wanda
@@ -28,6 +27,7 @@ from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import Pruning, prune
 from calprune.studies.session import Knobs
+from calprune.text.given import Given
 from tests.small_choice import small_question
 
 SOURCES = ("a", "b", "c")
@@ -107,7 +107,8 @@ def data(choice_folder, loaded):
 
 @pytest.fixture
 def judged(choice_folder, loaded, data, tmp_path):
-    texts = {name: open_text(str(choice_folder / f"{name}_held.jsonl"), loaded.tokenizer).documents
+    given = Given(tokenizer=loaded.tokenizer)
+    texts = {name: open_source(str(choice_folder / f"{name}_held.jsonl"), given, "evaluation").documents()
              for name in ("prose", "sums")}  # fmt: skip
     windows = {name: windows_of(found, loaded.tokenizer, 16, 512) for name, found in texts.items()}
     sums = {name: collected(tmp_path / name, loaded, made, "moments") for name, made in data.items()}
@@ -253,8 +254,8 @@ def _in_turn(windows):
 
 def test_the_verdicts_evaluation_reads_just_the_second_half(job):
     for name, evaluation in job.trials.evaluations("kl").items():
-        text = open_text(evaluation.of, job.model.tokenizer)
-        read = windows_of(text.documents, job.model.tokenizer, evaluation.length, evaluation.tokens, evaluation.skip)
+        text = open_source(evaluation.of, Given(tokenizer=job.model.tokenizer), "evaluation")
+        read = windows_of(text.documents(), job.model.tokenizer, evaluation.length, evaluation.tokens, evaluation.skip)
         assert torch.equal(read, job.fresh[name])
         assert parse_evaluation(str(evaluation)) == evaluation
 

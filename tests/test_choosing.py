@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from calprune.calibration.selection import SELECTIONS
-from calprune.text.source import catalogue
+from calprune.text.find import catalogue
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))

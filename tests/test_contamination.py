@@ -12,9 +12,9 @@ from calprune.calibration.describe import check_set
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet
 from calprune.text.document import Document
-from calprune.text.filters.contamination import USUAL, Evaluations
-from calprune.text.filters.contract import Opening
 from calprune.text.filters.reading import read_filters
+from calprune.text.given import Given
+from calprune.text.shared_wording import USUAL, Evaluations
 from tests.tiny import toy_tokenizer
 
 QUESTION = "A ferry with nine cabins leaves the old pier at dawn, and each cabin holds four sleepy gulls. How many?"
@@ -146,24 +146,25 @@ def test_a_file_is_an_evaluation_set(tmp_path):
 )
 def test_what_is_no_evaluation_set_is_said(name, told, tmp_path):
     with pytest.raises((ConfigError, UserError), match=told):
-        Evaluations([name], tmp_path)
+        Evaluations([name], Given(data_root=tmp_path))
 
 
 def test_gsm8ks_own_test_rows_are_found_and_its_training_rows_are_nearly_all_clear(data_root):
-    known = Evaluations(["gsm8k"], data_root)
+    given = Given(data_root=data_root)
+    known = Evaluations(["gsm8k"], given)
     assert known.sets[0].examples == 1319
+    from calprune.text.find import find_source
     from calprune.text.formats import parse_format
-    from calprune.text.source import find_source
 
     source = find_source("gsm8k")
-    test = [d.text for d in source.documents(parse_format("single"), "evaluation", data_root=data_root)]
+    test = [d.text for d in source.documents(parse_format("single"), "evaluation", given)]
     assert all(known.matches(text) for text in test)
-    train = [d for d, _ in zip(source.documents(parse_format("cot"), data_root=data_root), range(1000), strict=False)]
-    (judge,) = (f.open(Opening(data_root=data_root)) for f in read_filters("contamination(gsm8k)", ""))
+    train = [d for d, _ in zip(source.documents(parse_format("cot"), given=given), range(1000), strict=False)]
+    (judge,) = (f.open(given) for f in read_filters("contamination(gsm8k)", ""))
     assert sum(bool(reason) for reason in judge(train)) < 10
 
 
 def test_a_document_is_judged_by_its_text_alone(tmp_path):
     (filter_,) = read_filters(f"contamination('{evaluation(tmp_path, [QUESTION])}')", "")
-    judge = filter_.open(Opening())
+    judge = filter_.open(Given())
     assert judge([Document("", "1"), Document(QUESTION, "2"), Document("a b", "3")])[::2] == ["", ""]

@@ -7,10 +7,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import calprune
+from calprune.calibration.build import open_source
 from calprune.demo import METHODS, PATTERNS, Demo, Row, table
 from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
+from calprune.text.given import Given
 
 pytestmark = pytest.mark.demo
 
@@ -20,7 +21,12 @@ def pruned(demo_folder, tmp_path_factory):
     """Perplexities on held-out text, dense and at 2:4 by three methods on real text, and the last one's checkpoint."""
     model = calprune.load("demo")
     data = calprune.make_set("pydoc_topics", model.tokenizer, num_samples=8, max_seq_length=128)
-    text = windows_of(open_text("pydoc_topics", model.tokenizer).documents, model.tokenizer, 128, 4 * 128)
+    text = windows_of(
+        open_source("pydoc_topics", Given(tokenizer=model.tokenizer), "evaluation").documents(),
+        model.tokenizer,
+        128,
+        4 * 128,
+    )
     dense = {n: p.detach().clone() for n, p in model.model.named_parameters()}
     found = {"dense": perplexity(model.model, text).estimate().value}
     for method in ("magnitude", "wanda", "sparsegpt"):

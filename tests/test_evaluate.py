@@ -13,15 +13,16 @@ from transformers import PreTrainedTokenizerFast
 import calprune.cli.evaluate
 import calprune.cli.prune  # noqa: F401 (a program of one command takes no command's name)
 from calprune.base.values import UserError
+from calprune.calibration.build import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.cli.app import main
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.models.head import HEAD_NUMBERS, Head
 from calprune.models.load import save
 from calprune.text.document import Document
+from calprune.text.given import Given
 from tests.families import CONFIGS, VOCABULARY, tiny_model
 
 WORDS = [f"w{i}" for i in range(VOCABULARY - 4)]
@@ -158,20 +159,20 @@ def test_windows_that_cannot_be_made_are_refused(length, limit, words):
 
 def test_a_text_is_a_file_or_a_built_set_whose_padding_is_left_out(tmp_path):
     (tmp_path / "notes.txt").write_text("w1 w2 w3\n\nw4")
-    found = open_text(str(tmp_path / "notes.txt"), word_tokenizer())
+    found = open_source(str(tmp_path / "notes.txt"), Given(tokenizer=word_tokenizer()), "evaluation")
     assert found.held == "file"
-    assert windows_of(found.documents, word_tokenizer(), length=4)[0].tolist()[:3] == [5, 6, 7]
+    assert windows_of(found.documents(), word_tokenizer(), length=4)[0].tolist()[:3] == [5, 6, 7]
     CalibrationSet.from_tokens([[5, 6, 7], [8, 9], [10]]).save(tmp_path / "set")
-    found = open_text(str(tmp_path / "set"), word_tokenizer())
+    found = open_source(str(tmp_path / "set"), Given(tokenizer=word_tokenizer()), "evaluation")
     assert found.held == "calibration text"
-    assert windows_of(found.documents, word_tokenizer(), length=3).tolist() == [[5, 6, 7], [8, 9, 10]]
+    assert windows_of(found.documents(), word_tokenizer(), length=3).tolist() == [[5, 6, 7], [8, 9, 10]]
 
 
 def test_a_mixture_and_an_unknown_name_are_refused(tmp_path):
     with pytest.raises(UserError, match="one source at a time"):
-        open_text("c4+gsm8k", word_tokenizer())
+        open_source("c4+gsm8k", Given(tokenizer=word_tokenizer()), "evaluation")
     with pytest.raises(UserError, match="did you mean 'wikipedia'"):
-        open_text("wikipdia", word_tokenizer())
+        open_source("wikipdia", Given(tokenizer=word_tokenizer()), "evaluation")
 
 
 def test_what_cannot_be_measured_is_refused():

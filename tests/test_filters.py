@@ -17,11 +17,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from calprune.base.values import ConfigError, UserError, identity, rng
 from calprune.calibration.build import build
 from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
-from calprune.text.document import Document
-from calprune.text.filters.contract import Opening
+from calprune.text.document import Document, Documents
+from calprune.text.filters import FILTERS, filtered
 from calprune.text.filters.duplicates import NearDuplicates, shingles
-from calprune.text.filters.kinds import FILTERS, Language, MaxWords, MinWords, Perplexity, Repetition
-from calprune.text.filters.reading import filtered, read_filters
+from calprune.text.filters.language import Language
+from calprune.text.filters.quality import Perplexity, Repetition
+from calprune.text.filters.reading import read_filters
+from calprune.text.filters.words import MaxWords, MinWords
+from calprune.text.given import Given
 from calprune.text.words import gram_hashes, word_hashes, words
 from tests.tiny import toy_tokenizer
 
@@ -46,10 +49,9 @@ TEXT = [rng(0, "filters").choice(["sun", "moon", "sea", "tide", "oar", "net", "f
 
 
 def judged(filters: str | list[str], texts: list[str], **given) -> tuple[list[str], Counter]:
-    dropped: Counter[str] = Counter()
-    documents = [Document(text, f"file:{i}") for i, text in enumerate(texts, 1)]
-    kept = filtered(documents, read_filters(filters, "here"), Opening(**given), dropped)
-    return [document.text for document in kept], dropped
+    documents = Documents(Document(text, f"file:{i}") for i, text in enumerate(texts, 1))
+    kept = filtered(documents, read_filters(filters, "here"), Given(**given))
+    return [document.text for document in kept], kept.skipped
 
 
 def jaccard(a: str, b: str, n: int) -> float:
@@ -84,7 +86,7 @@ def test_repetition_is_the_share_of_ngrams_that_came_before(letters, n):
     share = 1 - len(set(grams)) / len(grams) if grams else 0.0
     for most in (share, share - 1e-6):
         if most >= 0:
-            judge = Repetition(most, n).open(Opening())
+            judge = Repetition(most, n).open(Given())
             assert bool(judge([Document(" ".join(letters), "")])[0]) == (share > most)
 
 
@@ -143,9 +145,9 @@ def test_minhash_estimates_the_jaccard_index_within_its_error():
         documents = [Document(a, "1"), Document(b, "2")]
         every_pair = {"permutations": 128, "bands": 128}  # a candidate wherever one of 128 values agrees
         if exact - 4 * error > 0:
-            assert NearDuplicates(exact - 4 * error, **every_pair).open(Opening())(documents)[1]
+            assert NearDuplicates(exact - 4 * error, **every_pair).open(Given())(documents)[1]
         if exact + 4 * error <= 1:
-            assert not NearDuplicates(exact + 4 * error, **every_pair).open(Opening())(documents)[1]
+            assert not NearDuplicates(exact + 4 * error, **every_pair).open(Given())(documents)[1]
 
 
 def test_of_near_duplicates_the_first_stays_wherever_the_batch_ends():
@@ -162,7 +164,7 @@ def test_the_near_duplicates_among_many_are_those_of_the_exact_jaccard_index():
     """Greedy removal by exact Jaccard beside the filter, for all whose nearest kept text is not within the estimate's
     error of the threshold."""
     stream, texts, kept, sure = rng(4, "many"), list[list[str]](), list[set[tuple[str, ...]]](), 0
-    judge = NearDuplicates().open(Opening())
+    judge = NearDuplicates().open(Given())
     for _ in range(300):
         text = [f"w{stream.randrange(2_000)}" for _ in range(300)]
         if texts and stream.random() < 0.5:
@@ -232,13 +234,13 @@ def test_a_mistake_in_a_filter_is_named(text, told):
 
 def test_an_unknown_language_is_named():
     with pytest.raises(ConfigError, match="unknown language 'eng'; did you mean"):
-        Language(("eng",)).open(Opening())
+        Language(("eng",)).open(Given())
 
 
 def test_a_language_filter_without_its_identifier_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "py3langid", None)
     with pytest.raises(UserError, match="pip install py3langid"):
-        Language(("en",)).open(Opening())
+        Language(("en",)).open(Given())
 
 
 def texts_file(folder, texts):

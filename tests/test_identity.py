@@ -23,7 +23,7 @@ from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
 from calprune.pruning.job import Pruning
 from calprune.studies.claims import KINDS, Selection
-from calprune.text.filters.kinds import FILTERS
+from calprune.text.filters import FILTERS
 from calprune.text.formats import Format
 from calprune.text.records import Place
 from calprune.writing.sampling import Sampling

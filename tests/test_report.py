@@ -20,7 +20,7 @@ from calprune.report.sentences import answer, warnings
 from calprune.report.tables import Column, tsv
 from calprune.report.tabulate import tables
 from calprune.studies.results import LOWER_IS_BETTER, Result, Results
-from calprune.text.source import catalogue
+from calprune.text.find import catalogue
 from calprune.uncertainty import retention
 from calprune.uncertainty.difference import holm, paired_by_draw, paired_by_item
 from calprune.uncertainty.effect import effect_of_groups

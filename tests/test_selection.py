@@ -19,6 +19,7 @@ from calprune.calibration.selection import SELECTIONS, Choosing, Herding, Unique
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
 from calprune.text.encode import Encoded
+from calprune.text.given import Given
 from tests.families import tiny_model
 from tests.tiny import toy_tokenizer
 
@@ -35,7 +36,7 @@ def encoded(words: list[list[str]]) -> list[Encoded]:
 
 
 def choosing(length: int = 1000) -> Choosing:
-    return Choosing(TOKENIZER, None, length, 4, 0)
+    return Choosing(Given(tokenizer=TOKENIZER), length, 4, 0)
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ def test_herding_towards_capabilities_brings_what_pruning_reads_nearer_to_their_
 def test_spread_puts_the_farthest_apart_of_the_best_by_words_first():
     model = SimpleNamespace(model=_bytes_model())
     candidates = encoded([["oak"], ["elm", "ash"], ["yew", "fir", "oak"], ["fir"], ["ash", "elm", "yew"], ["elm"]])
-    asked = Choosing(TOKENIZER, model, 1000, 2, 0)
+    asked = Choosing(Given(model, TOKENIZER), 1000, 2, 0)
     by_words = UniqueTokens()(candidates, asked)
     best = by_words[:4]  # twice the two sequences of the set
     points = mean_states(model.model, [list(candidates[i].tokens) for i in best], 64)

@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from calprune.base.values import UserError
+from calprune.calibration.build import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.calibration.similarity_page import similarity_page
 from calprune.likeness.overlap import KEPT, LONGEST, Signature, Words, jaccard, unigram_divergence
-from calprune.likeness.texts import MEASURES, Similarity, compare_texts, open_texts, similarity
+from calprune.likeness.texts import MEASURES, Similarity, compare_texts, similarity, texts_of
 from calprune.models.likelihood import lowest_mean, nats_and_z, token_nats
 from calprune.models.load import Model
 from calprune.text.document import Document
 from calprune.text.encode import encode
+from calprune.text.given import Given
 from tests.families import tiny_model
 from tests.test_cli import run, tiny_folder  # noqa: F401  (fixtures)
 from tests.tiny import toy_tokenizer
@@ -222,14 +224,14 @@ def test_a_set_is_compared_as_the_text_it_was_made_of(tmp_path):
     tokenizer, texts = toy_tokenizer(), ["Alpha beta.", "Gamma — delta"]
     rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     replace(CalibrationSet.from_tokens(rows), recipe={"parts": []}).save(tmp_path / "set")
-    found = open_texts(str(tmp_path / "set"), tokenizer)
-    assert found.split == "set" and [document.text for document in found.documents] == texts
+    found = open_source(str(tmp_path / "set"), Given(tokenizer=tokenizer), "calibration")
+    assert found.split == "set" and [document.text for document in texts_of(found)] == texts
 
 
 def test_of_a_reference_the_evaluation_split_is_taken(data_root):
-    taken = {reference: open_texts("c4", data_root=data_root, reference=reference) for reference in (True, False)}
-    assert [taken[True].split, taken[False].split] == ["evaluation", "calibration"]
-    ids = [{document.text for document in text.documents} for text in taken.values()]
+    taken = [open_source("c4", Given(data_root=data_root), purpose) for purpose in ("reference", "calibration")]
+    assert [one.split for one in taken] == ["evaluation", "calibration"]
+    ids = [{document.text for document in one.documents()} for one in taken]
     assert not ids[0] & ids[1]
 
 

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 from calprune.base.values import ConfigError, UserError
 from calprune.text.controls import MAKERS
+from calprune.text.find import catalogue, find_source, read_yaml
 from calprune.text.formats import parse_format
-from calprune.text.places import local_files
-from calprune.text.source import TAGS, catalogue, file_source, find_source, read_yaml
+from calprune.text.given import Given
+from calprune.text.places import files_hash, local_files
+from calprune.text.source import TAGS, FileSource
 from calprune.text.wording import letters
 from tests.test_formats import CHATML, outside, tokenizer
 
@@ -54,8 +56,9 @@ def put(root: Path, file: str, *records: dict) -> None:
         f.writelines(json.dumps(record) + "\n" for record in records)
 
 
-def texts(source, format: str, root: Path | None, split: str = "calibration", **more) -> list[str]:
-    return [document.text for document in source.documents(parse_format(format), split, data_root=root, **more)]
+def texts(source, format: str, root: Path | None, split: str = "calibration", tokenizer=None) -> list[str]:
+    given = Given(tokenizer=tokenizer, data_root=root)
+    return [document.text for document in source.documents(parse_format(format), split, given)]
 
 
 # -- the catalogue ----------------------------------------------------------------------------------------------------
@@ -147,7 +150,7 @@ def test_prompts_are_worded_as_the_papers_do(what, tmp_path):
 
 def test_a_passage_with_several_questions_gives_a_document_each_with_ids_of_their_own(tmp_path):
     put(tmp_path, *RECORDS["race"])
-    documents = list(find_source("race").documents(parse_format("icl"), data_root=tmp_path))
+    documents = list(find_source("race").documents(parse_format("icl"), given=Given(data_root=tmp_path)))
     assert [d.id for d in documents] == ["race/train.jsonl.gz:1.1", "race/train.jsonl.gz:1.2"]
     assert documents[1].text.endswith("Question: What?\nOptions:\nA. A cat\nB. A hen\n\nAnswer: B")
 
@@ -158,7 +161,7 @@ def test_rationales_are_joined_by_id_and_records_without_one_are_counted(tmp_pat
     put(tmp_path, "commonsense_qa/train.jsonl.gz", asked | {"id": "1"}, asked | {"id": "2"})
     put(tmp_path, "ecqa/train.jsonl.gz", {"id": "2", "explanation": "Alps are hills."})
     put(tmp_path, "cos_e/train.jsonl.gz", {"id": "1", "explanation": {"open-ended": "water flows"}})
-    documents = find_source("commonsense_qa").documents(parse_format("cot"), data_root=tmp_path)
+    documents = find_source("commonsense_qa").documents(parse_format("cot"), given=Given(data_root=tmp_path))
     assert [d.text for d in documents] == [
         "Question: A river?\nChoices:\nA. Alps\nB. Elbe\nAnswer: Alps are hills. So the answer is B."
     ]
@@ -169,12 +172,12 @@ def test_rationales_are_joined_by_id_and_records_without_one_are_counted(tmp_pat
 def test_rationales_that_are_not_there_are_asked_for(tmp_path):
     put(tmp_path, "commonsense_qa/train.jsonl.gz", {"answerKey": "B", "question": {"stem": "A river?", "choices": []}})
     with pytest.raises(UserError, match=r"rationales of commonsense_qa \(ecqa/train.jsonl.gz\) are not in"):
-        find_source("commonsense_qa").documents(parse_format("cot"), data_root=tmp_path)
+        find_source("commonsense_qa").documents(parse_format("cot"), given=Given(data_root=tmp_path))
 
 
 def test_steps_choose_rationales_and_count_the_others(tmp_path):
     put(tmp_path, "gsm8k/train.jsonl.gz", *({"question": str(n), "answer": "a\n" * n + "#### 1"} for n in (1, 2, 2, 3)))
-    documents = find_source("gsm8k").documents(parse_format("cot(steps=2)"), data_root=tmp_path)
+    documents = find_source("gsm8k").documents(parse_format("cot(steps=2)"), given=Given(data_root=tmp_path))
     assert [d.id.rpartition(":")[2] for d in documents] == ["2", "3"]
     assert documents.skipped == {"another number of reasoning steps": 2}
 
@@ -182,7 +185,9 @@ def test_steps_choose_rationales_and_count_the_others(tmp_path):
 def test_a_question_is_a_turn_and_its_answer_the_response(tmp_path):
     put(tmp_path, *RECORDS["gsm8k"])
     source = find_source("gsm8k")
-    [d] = source.documents(parse_format("chat(responses)"), data_root=tmp_path, tokenizer=tokenizer(CHATML))
+    [d] = source.documents(
+        parse_format("chat(responses)"), given=Given(tokenizer=tokenizer(CHATML), data_root=tmp_path)
+    )
     assert outside(d.text, d.spans) == ["2"] and "user\nTwo pens cost 4. One?<|im_end|>" in d.text
 
 
@@ -190,7 +195,7 @@ def test_a_component_of_the_pile_is_that_component_alone(tmp_path):
     put(tmp_path, "pile/test.jsonl.gz", {"text": "x = 1", "meta": {"pile_set_name": "Github"}},
         {"text": "Ein Saal", "meta": {"pile_set_name": "EuroParl"}})  # fmt: skip
     assert texts(find_source("pile_github"), "plain", tmp_path) == ["x = 1"]
-    [first, _] = find_source("pile").documents(parse_format("plain"), data_root=tmp_path)
+    [first, _] = find_source("pile").documents(parse_format("plain"), given=Given(data_root=tmp_path))
     assert first.fields == (("component", "Github"),)
 
 
@@ -209,29 +214,33 @@ def test_articles_of_wikitext_are_put_together_from_their_lines(tmp_path):
 def test_calibrating_on_what_evaluates_must_be_allowed(name, tmp_path):
     source = find_source(name)
     with pytest.raises(UserError, match=r"only evaluates.*allow_evaluation_split"):
-        source.calibration_split(data_root=tmp_path)
-    assert source.calibration_split(allow_evaluation_split=True, data_root=tmp_path) == "evaluation"
+        source.split_for("calibration", Given(data_root=tmp_path))
+    assert source.split_for("calibration", Given(data_root=tmp_path), allow_evaluation_split=True) == "evaluation"
 
 
 def test_hellaswag_only_evaluates_where_the_hub_is_not(tmp_path, offline):
     put(tmp_path, "hellaswag/validation.jsonl.gz", {"query": "He sat", "choices": ["down.", "up."], "gold": 0})
     source = find_source("hellaswag")
-    assert source.calibration_split(allow_evaluation_split=True, data_root=tmp_path) == "evaluation"
+    assert source.split_for("calibration", Given(data_root=tmp_path), allow_evaluation_split=True) == "evaluation"
     assert texts(source, "single", tmp_path, "evaluation") == ["He sat down."]
     with pytest.raises(UserError, match="allow_evaluation_split"):
-        source.documents(parse_format("icl"), source.calibration_split(data_root=tmp_path), data_root=tmp_path)
+        source.documents(
+            parse_format("icl"),
+            source.split_for("calibration", Given(data_root=tmp_path)),
+            given=Given(data_root=tmp_path),
+        )
 
 
 def test_a_source_without_an_evaluation_split_says_so(tmp_path):
     with pytest.raises(UserError, match="source pile has no evaluation split, it only calibrates"):
-        find_source("pile").documents(parse_format("plain"), "evaluation", data_root=tmp_path)
+        find_source("pile").documents(parse_format("plain"), "evaluation", given=Given(data_root=tmp_path))
 
 
 def test_calibration_rows_that_repeat_in_the_evaluation_split_are_left_out(tmp_path):
     asked = [{"question": q, "subject": "s", "choices": ["1", "2"], "answer": 0} for q in ("One?", "one !", "Two?")]
     put(tmp_path, "mmlu/validation.jsonl.gz", *asked[1:])
     put(tmp_path, "mmlu/test.jsonl.gz", asked[0])
-    documents = find_source("mmlu").documents(parse_format("zero"), data_root=tmp_path)
+    documents = find_source("mmlu").documents(parse_format("zero"), given=Given(data_root=tmp_path))
     assert ["Two?" in d.text for d in documents] == [True]
     assert documents.skipped == {"prompt is also in the evaluation split": 1}
     files = [path.name for path in local_files(find_source("mmlu"), "calibration", tmp_path)]
@@ -250,7 +259,7 @@ def test_the_help_texts_of_python_are_split_by_topic():
 
 def control(name: str, seed: int, n: int = 3) -> list:
     words = tokenizer(None)
-    return list(islice(find_source(name).documents(parse_format("plain"), tokenizer=words, seed=seed), n))
+    return list(islice(find_source(name).documents(parse_format("plain"), seed=seed, given=Given(tokenizer=words)), n))
 
 
 def test_ellipses_are_a_thousand_full_stops_without_end():
@@ -290,7 +299,7 @@ def test_an_unknown_source_is_told_what_was_meant():
 def test_a_source_without_rationales_refuses_cot_and_lists_its_formats(tmp_path):
     put(tmp_path, *RECORDS["svamp"])
     with pytest.raises(ConfigError, match=r"no format 'cot' \(it has no rationales\); it has: zero, single, icl, chat"):
-        find_source("svamp").documents(parse_format("cot"), data_root=tmp_path)
+        find_source("svamp").documents(parse_format("cot"), given=Given(data_root=tmp_path))
 
 
 def test_offline_and_without_data_the_line_says_both_ways(offline):
@@ -302,7 +311,7 @@ def test_offline_and_without_data_the_line_says_both_ways(offline):
 
 def test_a_data_root_that_is_no_folder_is_named(tmp_path):
     with pytest.raises(UserError, match=r"the data root .*nowhere is not a folder"):
-        find_source("c4").documents(parse_format("plain"), data_root=tmp_path / "nowhere")
+        find_source("c4").documents(parse_format("plain"), given=Given(data_root=tmp_path / "nowhere"))
 
 
 def test_a_missing_field_is_named_with_its_record_and_the_fields_there_are(tmp_path):
@@ -323,14 +332,14 @@ def lines(path: Path, *records: dict) -> Path:
 
 
 def test_a_file_of_texts_and_a_file_of_conversations_are_sources(tmp_path):
-    source = file_source(lines(tmp_path / "a.jsonl", {"text": "one"}, {"text": "  "}, {"text": "two"}))
+    source = FileSource(str(lines(tmp_path / "a.jsonl", {"text": "one"}, {"text": "  "}, {"text": "two"})))
     documents = source.documents(parse_format("plain"))
     assert [(d.id, d.text) for d in documents] == [("a.jsonl:1", "one"), ("a.jsonl:3", "two")]
     assert documents.skipped == {"empty text": 1} and source.default_format == "plain"
-    chat = file_source(lines(tmp_path / "b.jsonl", {"prompt": "hi", "response": "yo"}))
-    [d] = chat.documents(parse_format("chat(responses)"), tokenizer=tokenizer(CHATML))
+    chat = FileSource(str(lines(tmp_path / "b.jsonl", {"prompt": "hi", "response": "yo"})))
+    [d] = chat.documents(parse_format("chat(responses)"), given=Given(tokenizer=tokenizer(CHATML)))
     assert chat.formats == ("chat",) and outside(d.text, d.spans) == ["yo"]
-    assert local_files(chat, "calibration", None) == [tmp_path / "b.jsonl"]
+    assert chat.rows_read("calibration").contents == files_hash([tmp_path / "b.jsonl"])
 
 
 @pytest.mark.parametrize("second, said", [
@@ -339,16 +348,16 @@ def test_a_file_of_texts_and_a_file_of_conversations_are_sources(tmp_path):
     ({"prompt": "a"}, "b.jsonl:2: a 'prompt' record that lacks 'response'; its fields: prompt"),
 ])  # fmt: skip
 def test_records_of_mixed_kinds_are_refused(second, said, tmp_path):
-    source = file_source(lines(tmp_path / "b.jsonl", {"prompt": "hi", "response": "yo"}, second))
+    source = FileSource(str(lines(tmp_path / "b.jsonl", {"prompt": "hi", "response": "yo"}, second)))
     with pytest.raises(UserError, match=said):
         texts(source, "chat", None, tokenizer=tokenizer(CHATML))
 
 
 def test_a_file_that_is_neither_says_what_it_could_be(tmp_path):
     with pytest.raises(UserError, match=r"neither a field 'text' nor.*\(ShareGPT.*its fields: body, id"):
-        file_source(lines(tmp_path / "c.jsonl", {"body": "x", "id": 1}))
+        FileSource(str(lines(tmp_path / "c.jsonl", {"body": "x", "id": 1}))).formats  # noqa: B018
     with pytest.raises(UserError, match=r"empty.jsonl has no records"):
-        file_source(lines(tmp_path / "empty.jsonl"))
+        FileSource(str(lines(tmp_path / "empty.jsonl"))).formats  # noqa: B018
 
 
 OWN = """
@@ -428,7 +437,7 @@ def test_a_wording_is_part_of_what_a_source_is_and_its_title_is_not(tmp_path):
     [source] = read_yaml(own(tmp_path), own=True)
     [worded] = read_yaml(own(tmp_path, OWN.replace("Q:", "Question:")), own=True)
     [titled] = read_yaml(own(tmp_path, OWN + "title: Quiz\n"), own=True)
-    assert source.identity == titled.identity != worded.identity
+    assert source.identity() == titled.identity() != worded.identity()
 
 
 def test_the_hub_is_read_with_datasets_and_numbered_as_files_are(tmp_path, monkeypatch):
@@ -473,7 +482,7 @@ def test_every_source_on_disk_builds_in_every_format_that_it_has(name, format):
     source, parsed = find_source(name), parse_format(format)
     splits = [s for s in ("calibration", "evaluation") if source.made or local_files(source, s, DATA)]
     for split in splits:
-        stream = source.documents(parsed, split, data_root=DATA, tokenizer=tokenizer(CHATML))
+        stream = source.documents(parsed, split, given=Given(tokenizer=tokenizer(CHATML), data_root=DATA))
         documents = list(islice(stream, 5))
         assert documents and len({d.id for d in documents}) == len(documents)
         assert all(d.text.strip() or d.tokens for d in documents)
@@ -490,7 +499,7 @@ def test_every_source_on_disk_builds_in_every_format_that_it_has(name, format):
 def test_what_calibrates_does_not_evaluate(name):
     source = find_source(name)
     format = parse_format("zero" if source.prompt else "plain")
-    prompts = [{letters(d.text) for d in islice(source.documents(format, split, data_root=DATA), 2000)}
+    prompts = [{letters(d.text) for d in islice(source.documents(format, split, given=Given(data_root=DATA)), 2000)}
                for split in ("calibration", "evaluation")]  # fmt: skip
     assert prompts[0] and prompts[1] and not prompts[0] & prompts[1]
 
@@ -499,6 +508,6 @@ def test_what_calibrates_does_not_evaluate(name):
 @pytest.mark.data
 def test_premises_and_articles_are_not_shared_either():
     for name, field in (("anli_r1", "premise"), ("anli_r3", "premise"), ("xquad_en", "context"), ("race", "article")):
-        found = [{example.record[field] for example in find_source(name).examples(split, data_root=DATA)}
+        found = [{example.record[field] for example in find_source(name).examples(split, given=Given(data_root=DATA))}
                  for split in ("calibration", "evaluation")]  # fmt: skip
         assert not found[0] & found[1], name

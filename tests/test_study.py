@@ -25,7 +25,7 @@ from calprune.studies.results import read
 from calprune.studies.runner import begin, work, work_in_processes
 from calprune.studies.session import Knobs
 from calprune.studies.status import status
-from calprune.text.source import catalogue
+from calprune.text.find import catalogue
 from tests.families import tiny_model
 from tests.tiny import toy_tokenizer
 
@@ -123,14 +123,14 @@ def test_grids_are_joined_each_trial_once(material):
 
 
 def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, material):
-    from calprune.calibration.build import make_set
+    from calprune.calibration.build import make_set, open_source
     from calprune.evaluation.divergence import DenseReference
-    from calprune.evaluation.text import open_text
     from calprune.evaluation.windows import windows_of
     from calprune.methods import parse_method
     from calprune.models.load import load
     from calprune.pattern import parse_pattern
     from calprune.pruning.job import prune
+    from calprune.text.given import Given
 
     results = read(undisturbed.path)
     assert len(results.rows) == 18 * 2 and not results.failed and not results.missing
@@ -138,7 +138,12 @@ def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, materi
                and r.calibration == "random_tokens")  # fmt: skip
     loaded = load(material["model"])
     data = make_set("random_tokens", loaded.tokenizer, num_samples=4, max_seq_length=16, seed=1)
-    windows = windows_of(open_text(material["text"], loaded.tokenizer).documents, loaded.tokenizer, 16, 64)
+    windows = windows_of(
+        open_source(material["text"], Given(tokenizer=loaded.tokenizer), "evaluation").documents(),
+        loaded.tokenizer,
+        16,
+        64,
+    )
     reference = DenseReference(loaded.model, windows)
     prune(loaded.model, data, parse_method("sparsegpt"), parse_pattern("2:4"), propagate="dense")
     assert torch.tensor(row.items, dtype=torch.float64).allclose(reference.divergence(loaded.model).nats, rtol=1e-5)
@@ -229,9 +234,9 @@ COUNTING = """
 import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from calprune.study.folder import Runs
-from calprune.study.runner import work
-from calprune.study.session import Knobs
+from calprune.studies.folder import Runs
+from calprune.studies.runner import work
+from calprune.studies.session import Knobs
 for done in work(Runs(Path(sys.argv[1])), Knobs("cpu")):
     assert done.error is None, done.error
     print(done.trial.id)
@@ -262,7 +267,7 @@ def test_a_claim_is_held_by_one_and_free_when_its_holder_ended(tmp_path):
 CLAIMING = """
 import sys
 from pathlib import Path
-from calprune.study.folder import Runs
+from calprune.studies.folder import Runs
 with Runs(Path(sys.argv[1])).claim("a") as mine:
     print(mine)
 """

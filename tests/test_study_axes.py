@@ -5,9 +5,8 @@ import json
 import pytest
 
 from calprune.base.values import ConfigError
-from calprune.calibration.build import make_set
+from calprune.calibration.build import make_set, open_source
 from calprune.evaluation.divergence import DenseReference
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
@@ -18,6 +17,7 @@ from calprune.studies.estimate import estimate
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
+from calprune.text.given import Given
 from tests.test_study import ids, material, run, study_text  # noqa: F401  a fixture among them
 
 REFINING = "block_reconstruction(start=wanda, learning_rate=0.01, epochs=2, batch_size=2)"
@@ -83,8 +83,8 @@ def test_the_mask_is_of_the_calibration_and_blocks_are_trained_on_the_other_set(
     method = parse_method(REFINING)
     given = Statistics.collect(loaded.model, data, method.needs) if propagate == "dense" else data
     prune(loaded.model, given, method, parse_pattern("2:4"), refine_on=other)
-    text = open_text(material["text"], loaded.tokenizer, None)
-    judged = DenseReference(loaded.model, windows_of(text.documents, loaded.tokenizer, 16, 64)).perplexity()
+    text = open_source(material["text"], Given(tokenizer=loaded.tokenizer), "evaluation")
+    judged = DenseReference(loaded.model, windows_of(text.documents(), loaded.tokenizer, 16, 64)).perplexity()
     rows = {row.calibration: row for row in read(refined.path).rows
             if (row.propagate, row.metric) == (propagate, "perplexity")}  # fmt: skip
     assert rows["other"].value == pytest.approx(judged.estimate().value, rel=1e-4)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from calprune.calibration.build import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.divergence import DenseReference
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
@@ -14,6 +14,7 @@ from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import prune
 from calprune.studies.results import read
+from calprune.text.given import Given
 from tests.test_study import material, run, study_text  # noqa: F401  a fixture among them
 
 REFINING = [
@@ -48,7 +49,7 @@ def test_a_trial_is_the_job_with_sums_for_the_mask_and_the_set_to_train_on(runs,
     (folder,) = (runs.path / "calibration").iterdir()
     data, by = CalibrationSet.load(folder), parse_method(method)
     prune(loaded.model, Statistics.collect(loaded.model, data, by.needs), by, parse_pattern("2:4"), refine_on=data)
-    text = open_text(material["text"], loaded.tokenizer, None)
-    judged = DenseReference(loaded.model, windows_of(text.documents, loaded.tokenizer, 16, 64)).perplexity()
+    text = open_source(material["text"], Given(tokenizer=loaded.tokenizer), "evaluation")
+    judged = DenseReference(loaded.model, windows_of(text.documents(), loaded.tokenizer, 16, 64)).perplexity()
     assert perplexity(runs, method) == pytest.approx(judged.estimate().value, rel=1e-4)
     assert perplexity(runs, method) != pytest.approx(perplexity(runs, "wanda"), rel=1e-3), "training does something"

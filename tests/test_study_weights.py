@@ -5,9 +5,9 @@ import json
 import pytest
 
 from calprune.base.values import ConfigError
+from calprune.calibration.build import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.divergence import DenseReference
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.layers.attention import AttentionConcentration
 from calprune.layers.collect import Counting
@@ -18,6 +18,7 @@ from calprune.pruning.job import prune
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
+from calprune.text.given import Given
 from tests.test_study import material, run, study_text  # noqa: F401  a fixture among them
 
 BOTH = {"methods": "[magnitude, sparsegpt]", "patterns": "['2:4']", "draws": "1"}
@@ -57,8 +58,8 @@ def test_a_trial_is_the_job_with_its_tokens_weighted_and_its_rows_say_so(materia
     counting = Counting(token_weights=AttentionConcentration())
     data = CalibrationSet.load(folder)
     prune(loaded.model, data, SparseGPT(), parse_pattern("2:4"), propagate="dense", counting=counting)
-    judged = open_text(material["text"], loaded.tokenizer, None)
-    windows = windows_of(judged.documents, loaded.tokenizer, 16, 64)
+    judged = open_source(material["text"], Given(tokenizer=loaded.tokenizer), "evaluation")
+    windows = windows_of(judged.documents(), loaded.tokenizer, 16, 64)
     value = DenseReference(loaded.model, windows).perplexity().estimate().value
     assert rows["attention"].value == pytest.approx(value, rel=1e-4)
     assert rows["even"].value != pytest.approx(value, rel=1e-3)

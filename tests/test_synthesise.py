@@ -24,11 +24,14 @@ from calprune.cli import app
 from calprune.models.likelihood import token_nats
 from calprune.models.load import Model
 from calprune.text.encode import encode_text
+from calprune.text.filters.quality import repetition
+from calprune.text.find import find
 from calprune.text.formats import Format
+from calprune.text.given import Given
 from calprune.writing.generate import Written, generate
 from calprune.writing.sampling import Sampling
-from calprune.writing.screen import Screen, Text, repetition
-from calprune.writing.source import SelfSource, open_self
+from calprune.writing.screen import Screen, Text
+from calprune.writing.source import SelfSource
 from calprune.writing.strategies import parse_strategy
 from calprune.writing.vllm import as_written, sampling_options
 from tests.tiny import toy_tokenizer
@@ -58,8 +61,8 @@ def toy(**options) -> Model:
 
 
 def written(tmp_path, strategy, model=None, seed=0, split="calibration", **options):
-    source = SelfSource(parse_strategy(strategy), model or toy(), batch_size=4, shard=8, work=tmp_path, **options)
-    documents = source.documents(PLAIN, split, seed=seed)
+    source = SelfSource(parse_strategy(strategy), batch_size=4, shard=8, work=tmp_path, **options)
+    documents = source.documents(PLAIN, split, Given(model or toy()), seed)
     return list(documents), documents.skipped
 
 
@@ -381,10 +384,12 @@ def test_where_vllm_is_not_installed_the_extra_is_named_before_the_model_is_load
 
 def test_the_engine_is_in_the_name_of_what_is_written(monkeypatch):
     monkeypatch.setattr("calprune.writing.source.version", lambda: "vllm 1")
-    with_vllm = open_self("bos(engine=vllm)", toy()).identity
-    assert with_vllm != open_self("bos", toy()).identity == open_self("bos(engine=calprune)", toy()).identity
+    ours, also_ours, with_vllm = (
+        find(name).identity(Given(toy())) for name in ("self:bos", "self:bos(engine=calprune)", "self:bos(engine=vllm)")
+    )
+    assert with_vllm != ours == also_ours
     monkeypatch.setattr("calprune.writing.source.version", lambda: "vllm 2")
-    assert open_self("bos(engine=vllm)", toy()).identity != with_vllm
+    assert find("self:bos(engine=vllm)").identity(Given(toy())) != with_vllm
 
 
 # -- what is asked, and bad input ----------------------------------------------------------------
@@ -436,8 +441,8 @@ def test_models_that_cannot_do_a_strategy_say_why(tmp_path):
         written(tmp_path, f"respond({path})", toy(chat=False))
     with pytest.raises(UserError, match="no token 'nowhere'"):
         written(tmp_path, "bos(start=nowhere)")
-    with pytest.raises(UserError, match="say by which"):
-        open_self("bos", None)
+    with pytest.raises(UserError, match="say which"):
+        find("self:bos").documents(PLAIN)
 
 
 @pytest.mark.parametrize(

@@ -388,7 +388,7 @@ def test_a_task_as_text_is_read_as_itself(name):
 
 
 def test_every_source_and_task_has_a_capability():
-    from calprune.text.source import catalogue
+    from calprune.text.find import catalogue
 
     family = {name.removesuffix("*") for name in BY_NAME if name.endswith("*")}
     known = set(catalogue()) | {task.removeprefix("bandari/") for task in TASKS}

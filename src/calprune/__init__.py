@@ -9,6 +9,9 @@ calprune.save(model.model, model.tokenizer, "pruned")
 import importlib
 from typing import Any
 
+import calprune.calibration
+import calprune.writing  # noqa: F401  both register a kind of source with calprune.text; neither imports torch
+
 __version__ = "0.1.0"
 
 _HOMES = {  # the public names and their modules, imported when asked for: `calprune --help` needs no torch

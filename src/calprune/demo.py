@@ -20,10 +20,9 @@ from transformers import AutoModelForCausalLM
 
 from calprune.base.store import is_free, write_json, write_whole
 from calprune.base.values import UserError
-from calprune.calibration.build import make_set
+from calprune.calibration.build import make_set, open_source
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import PROTOCOL, windows_of
 from calprune.layers.linears import find_blocks
 from calprune.layers.saved import Statistics
@@ -32,6 +31,7 @@ from calprune.models.load import Model, load, quiet_transformers
 from calprune.pattern import parse_pattern
 from calprune.pruning.checkpoint import describe, environment, peak_bytes, reset_peak, save_pruned
 from calprune.pruning.job import Pruning
+from calprune.text.given import Given
 
 SEQUENCES, LENGTH, WINDOWS = 16, 256, 5  # calibration sequences, tokens of each; windows of that length to judge on
 WITHOUT_DATA = {
@@ -114,8 +114,8 @@ class Demo:
         return sums
 
     def _windows(self, spec: str) -> Int[Tensor, "n T"]:
-        held_out = open_text(spec, self.model.tokenizer, self.data_root, model=self.model)
-        return windows_of(held_out.documents, self.model.tokenizer, LENGTH, WINDOWS * LENGTH)
+        held_out = open_source(spec, Given(self.model, data_root=self.data_root), "evaluation")
+        return windows_of(held_out.documents(), self.model.tokenizer, LENGTH, WINDOWS * LENGTH)
 
     def _pruned(self, cell: Cell, sums: Statistics | None, text: Tensor, reference: DenseReference) -> Row:
         job = Pruning(parse_method(cell[1]), parse_pattern(cell[2]))

@@ -1,81 +1,114 @@
-"""A part of a recipe with its source found: what it is called, what its documents are, what names them.
+"""One source opened for a purpose: a part of a recipe, or a text to judge on or to compare.
 
 From a recipe to a calibration set: each part's documents are drawn, encoded and laid out, and all is counted.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from calprune.base.values import UserError, identity, plain
+from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
 from calprune.calibration.layout import Concatenate, Crop, Layout, Making, Pad, Row, allocate
 from calprune.calibration.recipe import Part, Recipe, parse_spec, write_recipe
 from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_contents
-from calprune.calibration.set import CalibrationSet, Drawn, tokenizer_hash
-from calprune.text.document import Document
+from calprune.calibration.set import CalibrationSet, Drawn, is_set, tokenizer_hash
+from calprune.text.document import Documents
 from calprune.text.encode import Encoded, Marks, encode, find_marks
-from calprune.text.filters.contract import Filter, Opening
-from calprune.text.filters.reading import depends, filtered
-from calprune.text.find import is_file
-from calprune.text.formats import Format, parse_format
-from calprune.text.places import files_hash, local_files
-from calprune.text.source import catalogue, file_source, find_source
+from calprune.text.filters import depends, filtered
+from calprune.text.filters.contract import Filter
+from calprune.text.find import catalogue, find
+from calprune.text.formats import Format, parse_format, refuse
+from calprune.text.given import Given
+from calprune.text.source import FileSource, Purpose, RowsRead, Source
 
 HUB_DOCUMENTS = 20_000  # a source on the hub may be terabytes: choose among so many at its beginning
 
 
-@dataclass
-class Opened:
-    """A part, ready to be read."""
+Held = Literal["evaluation split", "file", "calibration text"]
+
+
+@dataclass(frozen=True)
+class OpenPart:
+    """A part with its source and split. Nothing about it changes: what it reads, `documents` gives with its account."""
 
     part: Part
-    source: Any  # a Source, or a SelfSource
-    format: Format
+    source: Source
     split: str
-    stream: str  # the name of its random streams
-    revision: str  # the hash of its files, or the hub's pinned commit; "" for what is made
-    seed: int
-    first: int | None  # choose among so many documents
-    data_root: Path | None
+    given: Given
+    seed: int = 0
+    limit: int | None = None  # the recipe's: choose among so many documents; None: all (hub: 20,000)
     filters: tuple[Filter, ...] = ()
-    model: Any = None  # a models.Model, for filters that need one
-    stand_in: str = ""  # what the local files are, where they are not the data set of that name
-    skipped: Counter[str] = field(default_factory=Counter)  # what was dropped, by reason
-    notes: list[str] = field(default_factory=list)  # what filters say, for whoever reads the set
+    whole: bool = False  # to its end, wherever it is
+
+    @cached_property
+    def format(self) -> Format:
+        return parse_format(self.part.format or self.source.default_format)
+
+    @cached_property
+    def rows(self) -> RowsRead:
+        """The rows of its split. Raises UserError where they are not to be had."""
+        return self.source.rows_read(self.split, self.given, self.seed)
 
     @property
-    def endless(self) -> bool:
-        return self.source.endless
+    def first(self) -> int | None:
+        """Choose among so many documents at the source's beginning."""
+        return self.limit or (None if self.whole or not self.rows.hub else HUB_DOCUMENTS)
+
+    @property
+    def stream(self) -> str:
+        """The name of its random streams: a user's file counts by its bytes, wherever it lies."""
+        return f"file/{self.rows.revision}" if self.source.named_by == "contents" else self.source.name
+
+    @property
+    def stand_in(self) -> str:
+        """What the local files are, where they are not the data set of that name."""
+        return self.source.stand_in if self.rows.contents else ""
+
+    @property
+    def held(self) -> Held:
+        """What it is to a model judged on it. Calibration text: a model pruned with it was fitted to it."""
+        if self.source.made == "set":
+            return "calibration text"
+        return "file" if isinstance(self.source, FileSource) else "evaluation split"
 
     @property
     def identity(self) -> list[Any]:
-        """What its documents depend on. A user's file counts by its bytes, not by where it lies, and a user's YAML by
-        what it says and its name."""
-        name = "file" if self.stream.startswith("file/") else [self.source.name, self.source.identity]
-        given = [name, self.revision, self.split, str(self.format), self.part.share, self.first]
-        found = [] if self.endless else depends(self.filters, Opening(data_root=self.data_root, model=self.model))
-        return given + ([found] if found else [])
+        """What its documents depend on. A user's file counts by its bytes, and a user's YAML by what it says and its
+        name."""
+        source = self.source.identity(self.given)
+        name = source if self.source.named_by == "contents" else [self.source.name, source]
+        described = [name, self.rows.revision, self.split, str(self.format), self.part.share, self.first]
+        found = [] if self.source.endless else depends(self.filters, self.given)
+        return described + ([found] if found else [])
 
-    def documents(self, tokenizer: Any) -> Iterator[Document]:
+    @property
+    def text_identity(self) -> list[Any]:
+        """What the whole text depends on, for whoever only reads it: contents, not places. What a model writes is
+        named by its strategy alone, for the model is named beside it."""
+        if self.source.made == "self":
+            return ["self", self.part.strategy]
+        if self.source.made == "set":
+            return ["set", self.source.identity(self.given)]
+        return [self.source.identity(self.given), self.part.format, self.rows.pinned]
+
+    def documents(self) -> Documents:
         """All documents that its filters keep, in the source's order. One that never ends is not filtered."""
-        found = self.source.documents(self.format, self.split, data_root=self.data_root, tokenizer=tokenizer,
-                                      seed=self.seed)  # fmt: skip
-        self.skipped, self.notes = found.skipped, []
-        if not self.filters or self.endless:
-            self.notes += [f"{self.part.source} is made without end: no filter looks at it"] if self.filters else []
-            return islice(found, self.first)
-        given = Opening(tokenizer, self.data_root, self.model, self.notes)
-        return filtered(islice(found, self.first), self.filters, given, self.skipped)
+        found = self.source.documents(self.format, self.split, self.given, self.seed).first(self.first)
+        if not self.filters:
+            return found
+        if self.source.endless:
+            return Documents(found, found.skipped, [f"{self.part.source} is made without end: no filter looks at it"])
+        return filtered(found, self.filters, self.given)
 
     def layout(self, recipe: Recipe) -> Layout:
         """How its documents become sequences: the format's packing, and for text the recipe's layout."""
-        if self.endless:
+        if self.source.endless:
             return Concatenate(separator="")
         if self.format.packing == "fill":
             return replace(recipe.pairs, count=self.format.pairs or recipe.pairs.count)
@@ -84,35 +117,72 @@ class Opened:
         return recipe.layout
 
 
-def open_part(part: Part, recipe: Recipe, data_root: Path | None, model: Any = None) -> Opened:
+def open_part(part: Part, recipe: Recipe, given: Given, purpose: Purpose = "calibration") -> OpenPart:
     """Find a part's source and split. Raises UserError for an unknown name or format, and for files that are absent.
-    `model` (a `models.Model`) writes the source `self`."""
-    if part.source == "self":
-        return _open_self(part, recipe, data_root, model)
-    own = is_file(part.source)
-    source = file_source(Path(part.source)) if own else find_source(part.source)
+    `given.model` writes the source `self`."""
+    source = _in_recipe(part)
+    split = source.split_for(purpose, given, recipe.allow_evaluation_split)
+    return OpenPart(part, source, split, given, recipe.seed, recipe.first, recipe.filters)
+
+
+def open_source(spec: str, given: Given, purpose: Purpose) -> OpenPart:
+    """The one source that `spec` names, whole: a name of the catalogue (`name` or `name:format`), a file, the folder of
+    a built set, or `self` (what `given.model` writes).
+
+    Raises ConfigError for a mixture, and UserError for a set that another tokenizer made."""
+    part = only_part(spec)
+    source = source_of(part)
+    return OpenPart(part, source, source.split_for(purpose, given), given, whole=purpose == "evaluation")
+
+
+def only_part(spec: str) -> Part:
+    """The one part that `spec` is. Raises ConfigError for a mixture and for a name or a format that there is not,
+    whatever files there are."""
+    if is_folder(spec):
+        return Part(spec)
+    recipe = parse_spec(spec)
+    if len(recipe.parts) > 1:
+        raise ConfigError(f"{spec!r} is a mixture: name one source at a time, or build it with calprune calib build "
+                          "and name its folder")  # fmt: skip
+    check_part(recipe.parts[0])
+    return recipe.parts[0]
+
+
+def is_folder(spec: str) -> bool:
+    """Whether a set's folder is meant. Raises UserError where one is called like a source, for either may be meant."""
+    if not Path(spec).is_dir() or (spec in catalogue() and not is_set(spec)):
+        return False
+    if spec in catalogue():
+        raise UserError(f"{spec} is a source and a folder here: write ./{spec} for the set in the folder, or "
+                        f"{spec}:{catalogue()[spec].default_format} for the source")  # fmt: skip
+    return True
+
+
+def source_of(part: Part) -> Source:
+    """The source that a part names."""
+    return find(name_of(part))
+
+
+def name_of(part: Part) -> str:
+    """A part's source as `find` takes it: of `self`, with its strategy."""
+    return part.source if part.strategy is None else f"{part.source}:{part.strategy}"
+
+
+def check_part(part: Part) -> None:
+    """Raise ConfigError where a part names no source, or a format that its source has not, whatever files there are."""
+    source = _in_recipe(part)
+    if isinstance(source, FileSource) or source.made == "self":
+        return
     format = parse_format(part.format or source.default_format)
-    split = source.calibration_split(recipe.allow_evaluation_split, data_root)
-    files = local_files(source, split, data_root)
-    hub = None if files or source.made else source.hub
-    revision = files_hash(files) if files else (hub.revision or "not pinned") if hub else ""
-    stream = f"file/{revision}" if own else source.name
-    return Opened(
-        part=part, source=source, format=format, split=split, stream=stream,
-        revision=revision, seed=recipe.seed, first=recipe.first or (HUB_DOCUMENTS if hub else None),
-        data_root=data_root, stand_in=source.stand_in if files else "", filters=recipe.filters, model=model,
-    )  # fmt: skip
+    if not format.suits(source.formats):
+        raise refuse(format, source.name, source.formats)
 
 
-def _open_self(part: Part, recipe: Recipe, data_root: Path | None, model: Any) -> Opened:
-    from calprune.writing.source import open_self  # it runs a model: transformers' models are imported
-
-    source = open_self(part.strategy, model)
-    return Opened(
-        part=part, source=source, format=parse_format(source.default_format), split="calibration", stream="self",
-        revision=source.revision(recipe.seed, data_root), seed=recipe.seed, first=recipe.first, data_root=data_root,
-        filters=recipe.filters, model=model,
-    )  # fmt: skip
+def _in_recipe(part: Part) -> Source:
+    source = source_of(part)
+    if source.made == "set":
+        raise ConfigError(f"{part.source} is the folder of a built set: it is no part of a recipe, name it alone")
+    return source
 
 
 VERSION = 1  # in a set's identity: raise it when the same recipe gives other tokens
@@ -130,10 +200,7 @@ def make_set(
     """The set that `spec` stands for: the folder of a built set, or what `parse_spec` takes with these options.
 
     Raises UserError where a folder is called like a source, for either may be meant."""
-    if Path(spec).is_dir() and spec in catalogue():
-        raise UserError(f"{spec} is a source and a folder here: write ./{spec} for the set in the folder, or "
-                        f"{spec}:{catalogue()[spec].default_format} for the source")  # fmt: skip
-    if Path(spec).is_dir():
+    if is_folder(spec):
         loaded = CalibrationSet.load(spec)
         loaded.check_tokenizer(tokenizer)
         return loaded
@@ -151,7 +218,7 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
         chosen = SELECTIONS.write(recipe.selection)
         raise UserError(f"selection {chosen} looks at a model's activations: give the model")
     marks = find_marks(tokenizer, recipe.begin_of_text)
-    parts = [_Making(recipe, opened, tokenizer, marks, model) for opened in _open(recipe, data_root, model)]
+    parts = [_Making(recipe, opened, marks) for opened in _open(recipe, Given(model, tokenizer, data_root))]
     counts = _sequences(recipe, parts)
     drawn, rows = [], []
     for part, n in zip(parts, counts, strict=True):
@@ -164,11 +231,11 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
 def identify(recipe: Recipe, tokenizer: str, *, data_root: Path | None = None, model: Any = None) -> str:
     """The id of the set that `build` would make, without reading its documents; `tokenizer` is its `tokenizer_hash`.
     Raises UserError as `build` does where a source cannot be found."""
-    return _identity(recipe, _open(recipe, data_root, model), tokenizer)
+    return _identity(recipe, _open(recipe, Given(model, data_root=data_root)), tokenizer)
 
 
-def _open(recipe: Recipe, data_root: Path | None, model: Any) -> list[Opened]:
-    return [open_part(part, recipe, data_root, model) for part in recipe.parts]
+def _open(recipe: Recipe, given: Given) -> list[OpenPart]:
+    return [open_part(part, recipe, given) for part in recipe.parts]
 
 
 def _sequences(recipe: Recipe, parts: list["_Making"]) -> list[int]:
@@ -186,18 +253,20 @@ def _sequences(recipe: Recipe, parts: list["_Making"]) -> list[int]:
 class _Making:
     """One part of a recipe while its sequences are made."""
 
-    def __init__(self, recipe: Recipe, opened: Opened, tokenizer: Any, marks: Marks, model: Any) -> None:
-        self.recipe, self.opened, self.tokenizer, self.model = recipe, opened, tokenizer, model
+    def __init__(self, recipe: Recipe, opened: OpenPart, marks: Marks) -> None:
+        self.recipe, self.opened, self.given = recipe, opened, opened.given
         self.marks = replace(marks, begin=None) if opened.format.name == "chat" else marks  # the template writes it
         self.layout = opened.layout(recipe)
         self.held = HELD
+        self.read = Documents(iter(()))  # the last reading of its documents, with its account
         self._draws: Draws | None = None
         self._chosen: list[Encoded] | None = None
 
     def draws(self) -> Draws:
         if self._draws is None:
-            pool = read_pool(self.opened.stream, self.opened.documents(self.tokenizer), self.recipe.seed, self.held)
-            self._draws = Draws(pool, self.tokenizer)
+            self.read = self.opened.documents()
+            pool = read_pool(self.opened.stream, self.read, self.recipe.seed, self.held)
+            self._draws = Draws(pool, self.given.tokenizer)
         return self._draws
 
     def lengths(self, n: int) -> list[int]:
@@ -208,14 +277,14 @@ class _Making:
         return [length for (length, _), k in zip(self.recipe.lengths, counts, strict=True) for _ in range(k)]
 
     def rows(self, run: Run, n: int) -> tuple[list[Row], Making]:
-        making = Making(self.opened.part.source, self.opened.stream, self.tokenizer, self.marks, self.recipe.seed)
+        making = Making(self.opened.part.source, self.opened.stream, self.given.tokenizer, self.marks, self.recipe.seed)
         return list(self.layout(run, self.lengths(n), making)), making
 
     def mean_length(self) -> float:
         """Tokens of a sequence; where it varies, of the first MEASURED in the source's random order, whatever the
         seed."""
         lengths = self.lengths(self.recipe.num_samples)
-        if not self.layout.natural or self.opened.endless:
+        if not self.layout.natural or self.opened.source.endless:
             return sum(lengths) / len(lengths)
         plain_draw = self.recipe.selection == Random()
         rows, _ = self.rows(self.draws().ordered() if plain_draw else Chosen(self.chosen()), MEASURED)
@@ -223,15 +292,16 @@ class _Making:
 
     def draw(self, n: int) -> tuple[list[Row], Drawn]:
         """The sequences of this seed, and the account of them."""
-        if self.opened.endless:
-            run: Run = Run(encode(self.tokenizer, self.opened.documents(self.tokenizer)))
+        if self.opened.source.endless:
+            self.read = self.opened.documents()
+            run: Run = Run(encode(self.given.tokenizer, self.read))
             rows, making = self.rows(run, n)
             return rows, self._report(rows, run, None, making.dropped)
         while True:
             draws = self.draws()
             run = self._run(draws, n)
             rows, making = self.rows(run, n)
-            dropped = making.dropped + self.opened.skipped
+            dropped = making.dropped + self.read.skipped
             if len(rows) == n:
                 return rows, self._report(rows, run, draws.pool, dropped)
             if draws.pool.whole or self._chosen is not None:
@@ -244,7 +314,7 @@ class _Making:
         if self._chosen is None and not isinstance(selection, Random):
             while not (pool := self.draws().pool).whole and len(pool.documents) < selection.pool:
                 self.held, self._draws = self.held * 4, None
-            choosing = Choosing(self.tokenizer, self.model, recipe.max_seq_length, recipe.num_samples, recipe.seed)
+            choosing = Choosing(self.given, recipe.max_seq_length, recipe.num_samples, recipe.seed)
             candidates = [c for c in self.draws().candidates(recipe.seed, selection.pool) if len(c.tokens)]
             self._chosen = [candidates[i] for i in selection(candidates, choosing)] if candidates else []
         return self._chosen or []
@@ -275,10 +345,11 @@ class _Making:
     def _report(self, rows: list[Row], run: Run, pool: Pool | None, dropped: Counter[str]) -> Drawn:
         opened = self.opened
         return Drawn(
-            source=opened.part.source, format=str(opened.format), share=1.0, licence=opened.source.licence,
-            pool=pool.size if pool else None, read=run.taken, sequences=len(rows), tokens=sum(map(len, rows)),
+            source=opened.part.source, format=str(opened.format), share=1.0,
+            licence=opened.source.licence_of(opened.given), pool=pool.size if pool else None, read=run.taken,
+            sequences=len(rows), tokens=sum(map(len, rows)),
             used=len({piece.document for row in rows for piece in row.pieces}), dropped=dict(dropped),
-            citation=opened.source.citation, stand_in=opened.stand_in, revision=opened.revision,
+            citation=opened.source.citation, stand_in=opened.stand_in, revision=opened.rows.revision,
             split=opened.split,
         )  # fmt: skip
 
@@ -301,7 +372,7 @@ def _assemble(
             weights[i, : recipe.skip_first] = 0.0
             weights[i, first + len(row) :] = 0.0
         pieces.append(tuple(replace(p, first=p.first + first, last=p.last + first) for p in row.pieces))
-    tokenizer = tokenizer_hash(parts[0].tokenizer)
+    tokenizer = tokenizer_hash(parts[0].given.tokenizer)
     named = _identity(recipe, [part.opened for part in parts], tokenizer)
     return CalibrationSet(
         tokens=tokens, lengths=torch.full_like(real, width) if left else real, weights=weights, pieces=tuple(pieces),
@@ -310,11 +381,11 @@ def _assemble(
     )  # fmt: skip
 
 
-def _identity(recipe: Recipe, parts: list[Opened], tokenizer: str) -> str:
+def _identity(recipe: Recipe, parts: list[OpenPart], tokenizer: str) -> str:
     """The hash of all that decides the tokens: sources count by their contents, wherever they lie."""
     recipe = replace(recipe, selection=by_contents(recipe.selection))
     described = plain(recipe) | {"parts": [opened.identity for opened in parts]}
-    looked = {"model": parts[0].model.id} if recipe.selection.uses_model else {}
+    looked = {"model": parts[0].given.model.id} if recipe.selection.uses_model else {}
     return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked)
 
 
@@ -335,7 +406,7 @@ def _counts(drawn: tuple[Drawn, ...], tokens: int, places: int) -> dict[str, int
 def _notes(recipe: Recipe, drawn: tuple[Drawn, ...], parts: list[_Making]) -> Iterator[str]:
     """What whoever reads the set's figures should know."""
     for making in parts:
-        yield from making.opened.notes
+        yield from making.read.notes
     for part in drawn:
         if part.split == "evaluation":
             yield f"{part.source}: drawn from its evaluation split: results on that benchmark do not count"

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from calprune.calibration.set import CalibrationSet
-from calprune.text.filters.contamination import Evaluations, Match
+from calprune.text.shared_wording import Evaluations, Match
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from calprune.base.values import ConfigError, UserError, plain, read
 from calprune.calibration.layout import LAYOUTS, Concatenate, Layout, Pairs
 from calprune.calibration.selection import SELECTIONS, Random, Selection
 from calprune.text.encode import BeginOfText
+from calprune.text.filters import FILTERS, use_model
 from calprune.text.filters.contract import Filter
-from calprune.text.filters.kinds import FILTERS
 from calprune.text.filters.reading import read_filters
 from calprune.text.formats import parse_format
 
@@ -91,7 +91,7 @@ class Recipe:
     @property
     def uses_model(self) -> bool:
         """Whether building takes a model, not only its tokenizer."""
-        looks = self.selection.uses_model or any(getattr(one, "uses_model", False) for one in self.filters)
+        looks = self.selection.uses_model or use_model(self.filters)
         return looks or any(part.source == "self" for part in self.parts)
 
 

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from calprune.base.calls import Registry
 from calprune.base.values import ConfigError, rng
 from calprune.text.encode import Encoded
+from calprune.text.given import Given
 
 _DIMENSIONS = 64  # that hidden states are projected to, to be told apart by their distance
 
@@ -34,15 +35,14 @@ _DIMENSIONS = 64  # that hidden states are projected to, to be told apart by the
 class Choosing:
     """What a selection may look at beside the candidates."""
 
-    tokenizer: Any
-    model: Any  # a loaded model, where the selection uses one
+    given: Given  # with a loaded model, where the selection uses one
     length: int  # tokens that a sequence holds
     sequences: int  # of the set
     seed: int
 
     def texts(self, candidates: Sequence[Encoded]) -> list[str]:
         """What a sequence would hold of each candidate."""
-        return self.tokenizer.batch_decode(self.cut(candidates), clean_up_tokenization_spaces=False)
+        return self.given.tokenizer.batch_decode(self.cut(candidates), clean_up_tokenization_spaces=False)
 
     def cut(self, candidates: Sequence[Encoded]) -> list[list[int]]:
         return [list(candidate.tokens[: self.length]) for candidate in candidates]
@@ -120,7 +120,7 @@ class _ByWords(_Among):
 
         best = order[: self.spread * choosing.sequences]
         sequences = choosing.cut([candidates[i] for i in best])
-        points = mean_states(choosing.model.model, sequences, _DIMENSIONS)
+        points = mean_states(choosing.given.model.model, sequences, _DIMENSIONS)
         return [best[i] for i in k_center(points)] + order[len(best) :]
 
 
@@ -184,7 +184,7 @@ class Cluster(_Among):
         from calprune.calibration.activations import mean_states  # runs the model
         from calprune.calibration.clusters import k_means
 
-        points = mean_states(choosing.model.model, choosing.cut(candidates), self.dimensions)
+        points = mean_states(choosing.given.model.model, choosing.cut(candidates), self.dimensions)
         stream = rng(choosing.seed, "selection/cluster")
         label, distance = k_means(points, min(self.clusters or choosing.sequences, len(candidates)), stream)
         if self.take == "random":
@@ -226,11 +226,11 @@ class Herding(_Among):
         from calprune.calibration.activations import mixed_moments, second_moments  # runs the model
         from calprune.calibration.clusters import herd
 
-        model, usual = choosing.model.model, None
+        model, usual = choosing.given.model.model, None
         if self.towards:
             sets = _capabilities(self.towards)
             for one in sets:
-                one.check_tokenizer(choosing.tokenizer)
+                one.check_tokenizer(choosing.given.tokenizer)
             usual = mixed_moments(model, sets, self.shares or [1.0] * len(sets))
         return herd(*second_moments(model, choosing.cut(candidates), self.dimensions, usual))
 

@@ -27,6 +27,7 @@ from calprune.choosing.transfer import Shares
 from calprune.choosing.trials import Clock
 from calprune.choosing.verdict import decided, halving, judgement, result
 from calprune.studies.session import Knobs
+from calprune.text.given import Given
 
 
 def choose(
@@ -44,11 +45,12 @@ def choose(
     suffice for the gate, or the folder holds something else.
     """
     folder = Path(out)
-    check_apart(question, knobs.data_root)
+    check_apart(question, Given(data_root=knobs.data_root))
     _check_free(folder)
     job = Job(question, folder, knobs, Clock(budget), said)
     _check_same(folder, written := {"format": 1, "id": job.identity(), **question.written()})
-    write_json(folder / "question.json", written)
+    if not (folder / "question.json").is_file():
+        write_json(folder / "question.json", written)
     gated: Gate = job.stage(Gate, lambda: gate(job))
     job.trials.seconds_each = job.trials.seconds_each or gated.seconds  # of a run before this one
     searched: Search | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from calprune.base.values import ConfigError, UserError
+from calprune.calibration.build import source_of
 from calprune.calibration.describe import check_set
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
@@ -10,9 +11,8 @@ from calprune.choosing.answer import Gate, Told
 from calprune.choosing.job import Job
 from calprune.choosing.question import part_of
 from calprune.choosing.trials import told
-from calprune.text.filters.contamination import Evaluations
-from calprune.text.find import is_file
-from calprune.text.source import find_source
+from calprune.text.given import Given
+from calprune.text.shared_wording import Evaluations
 
 
 class NothingToChoose(UserError):
@@ -83,7 +83,7 @@ def _compared(job: Job, sources: Sequence[str]) -> dict[str, Told]:
 def _wording(job: Job, sources: Iterable[str]) -> dict[str, dict[str, int]]:
     """Sequences of each source that share wording with a capability's text, where that is looked for."""
     names = {one.name: name for one in job.question.capabilities if (name := _evaluation_set(one.text))}
-    looked = {name: Evaluations([text], job.knobs.data_root) for name, text in names.items()}
+    looked = {name: Evaluations([text], Given(data_root=job.knobs.data_root)) for name, text in names.items()}
     found: dict[str, dict[str, int]] = {}
     for source in sources:
         sets = [job.set_of(source, seed) for seed in range(job.question.draws)]
@@ -99,5 +99,5 @@ def _evaluation_set(text: str) -> str | None:
     """The name of the records that a text is made of; None where it is made, written by the model, or a built set."""
     if is_set(text):
         return None
-    name = parse_spec(text).parts[0].source
-    return None if name == "self" or (not is_file(name) and find_source(name).made) else name
+    part = parse_spec(text).parts[0]
+    return None if source_of(part).made else part.source

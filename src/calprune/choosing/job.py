@@ -10,19 +10,19 @@ from torch import Tensor
 
 from calprune.base.store import once
 from calprune.base.values import UserError, identity, tag_of
-from calprune.calibration.build import build, identify
+from calprune.calibration.build import build, identify, open_source
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set, tokenizer_hash
 from calprune.choosing.answer import read_stage, write_stage
-from calprune.choosing.question import Question, files_of
+from calprune.choosing.question import Question, rows_of
 from calprune.choosing.transfer import Shares
 from calprune.choosing.trials import Clock, Trials
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.models.load import Model, load
 from calprune.studies.folder import Runs
 from calprune.studies.plan import Plan
 from calprune.studies.session import Knobs
+from calprune.text.given import Given
 
 FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge
 FINALISTS = 2
@@ -65,16 +65,18 @@ class Job:
         """Of the question and of what it is asked of: the model's weights, the sources' files, the texts."""
         q = self.question
         texts = {name: rows.tolist() for name, rows in self.windows.items()}
-        files = [files_of(source, "calibration", self.knobs.data_root) for source in q.sources]
+        given = Given(data_root=self.knobs.data_root)
+        read = [rows_of(source, "calibration", given) for source in q.sources]
+        files = [rows.contents or None if rows else None for rows in read]
         return identity([q.written(), self.model.id, files, texts])
 
     def _windows(self, text: str) -> Int[Tensor, "n T"]:
         q = self.question
-        opened = open_text(text, self.model.tokenizer, self.knobs.data_root, model=self.model)
+        opened = open_source(text, Given(self.model, data_root=self.knobs.data_root), "evaluation")
         if opened.held == "calibration text":
             raise UserError(f"{text} is calibration text: what is chosen by it would be judged on it; name a held-out "
                             "text with --judge")  # fmt: skip
-        found = windows_of(opened.documents, self.model.tokenizer, q.window, 2 * q.tokens)
+        found = windows_of(opened.documents(), self.model.tokenizer, q.window, 2 * q.tokens)
         if len(found) < FEWEST_WINDOWS:
             raise UserError(f"{text} has {len(found)} windows of {q.window} tokens, too few to search and to judge on: "
                             f"{FEWEST_WINDOWS} or more are needed; name a longer text with --judge")  # fmt: skip

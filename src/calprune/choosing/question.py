@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
+from calprune.calibration.build import check_part, only_part, source_of
 from calprune.calibration.recipe import Part, parse_spec
-from calprune.calibration.set import is_set
-from calprune.evaluation.text import check_text
 from calprune.methods.contract import Method
 from calprune.models.load import load_tokenizer
 from calprune.pattern import Pattern
 from calprune.refine import Refinement
-from calprune.text.find import check_part, is_file
-from calprune.text.places import files_hash, local_files, places
-from calprune.text.source import find_source
+from calprune.text.find import is_file
+from calprune.text.given import Given
+from calprune.text.source import FileSource, RowsRead
 
 TEXTS = {  # what a capability is judged on where the user does not say; none is a pre-training source of the literature
     "general": "wikitext2",
@@ -42,7 +41,7 @@ class Capability:
 
     name: str
     weight: float  # beside the other capabilities' weights
-    text: str  # as `evaluate.text.open_text` takes it
+    text: str  # as `calibration.opened.open_source` takes it
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def parse_capabilities(weights: str | Mapping[str, float], judged: Sequence[str]
         name, equals, text = (piece.strip() for piece in one.partition("="))
         if not (name and equals and text):
             raise ConfigError(f"--judge: cannot read {one!r}; {HOW_JUDGED}")
-        check_text(text)
+        only_part(text)
         texts[name] = text
     pairs = _pairs(weights) if isinstance(weights, str) else dict(weights)
     if not pairs:
@@ -145,42 +144,24 @@ def _pairs(text: str) -> dict[str, float]:
     return found
 
 
-def check_apart(question: Question, data_root: Path | None) -> None:
+def check_apart(question: Question, given: Given) -> None:
     """Raise UserError where a source reads the very rows that a capability is judged on, wherever they are."""
-    judged = {one.name: _read_from(one.text, "evaluation", data_root) for one in question.capabilities}
+    judged = {one.name: rows_of(one.text, "evaluation", given) for one in question.capabilities}
     for source in question.sources:
-        read = _read_from(source, "calibration", data_root)
+        read = rows_of(source, "calibration", given)
         for name, other in judged.items():
-            if read and other and read[0] == other[0] and (read[1] == other[1] or not (read[1] and other[1])):
+            if read and other and read.overlaps(other):
                 raise UserError(f"{source} is a source and also what {name} is judged on: leave it out of --sources, "
                                 f"or judge on another text (--judge {name}=TEXT)")  # fmt: skip
 
 
-def _read_from(spec: str, split: str, data_root: Path | None) -> tuple[Any, str] | None:
-    """The files, or the place on the hub, that a text or a source is read from, and which rows of them ("": all)."""
-    name = spec if is_set(spec) else parse_spec(spec).parts[0].source
-    if is_set(name) or name == "self":
+def rows_of(spec: str, split: str, given: Given) -> RowsRead | None:
+    """The rows that a text or a source is read from; None for a built set, for what a model writes, and for a file that
+    is not there."""
+    source = source_of(only_part(spec))
+    if source.made in ("self", "set") or (isinstance(source, FileSource) and not source.path.is_file()):
         return None
-    files = files_of(spec, split, data_root)
-    if is_file(name):
-        return (files, "") if files else None
-    source = find_source(name)
-    if source.made:
-        return source.made, split  # each split is made of other pieces
-    if not (found := places(source, split, data_root)):
-        return None
-    place = found[0]
-    at = files if place is source.local else (place.path, place.config, place.revision, place.files(split))
-    return at, place.where.get(split, "") if isinstance(place.where, dict) else place.where
-
-
-def files_of(spec: str, split: str, data_root: Path | None) -> str | None:
-    """The hash of the local files of a text or a source; None where it has none, or they are not there."""
-    name = spec if is_set(spec) else parse_spec(spec).parts[0].source
-    if is_set(name) or name == "self":
-        return None
-    files = [Path(name)] if is_file(name) else local_files(find_source(name), split, data_root)
-    return files_hash(files) if files and all(path.is_file() for path in files) else None
+    return source.rows_read(split, given)
 
 
 def default_sources(model: str, prompts: str | None, said: Callable[[str], None]) -> tuple[str, ...]:

@@ -55,19 +55,18 @@ def build_command(
 ) -> None:  # fmt: skip
     """Build a calibration set from sources of the catalogue or from your own files."""
     from calprune.base.store import refuse_occupied
-    from calprune.calibration.build import build
+    from calprune.calibration.build import build, name_of
     from calprune.calibration.describe import describe
     from calprune.calibration.recipe import parse_spec
     from calprune.models.load import load, load_tokenizer
-    from calprune.text.licences import refuse_licences
-    from calprune.text.source import catalogue
+    from calprune.text.find import catalogue, refuse_licences
 
     if Path(spec).is_dir() and spec not in catalogue():  # a folder that is called like a source is not meant
         raise UserError(f"{spec} is a folder; give a recipe or sources, for a built set is built already")
     recipe = parse_spec(spec, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed, layout=layout,
                         selection=selection, skip_first=skip_first, filters=filters or None,
                         allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
-    refuse_licences(recipe, exclude_license or [])
+    refuse_licences(map(name_of, recipe.parts), exclude_license or [])
     if not (out / "counts.json").is_file():  # a set that is there may be this one: known when it is built
         refuse_occupied(out)
     loaded = load(model) if recipe.uses_model else None
@@ -167,14 +166,16 @@ def check_command(
     """Look for wording that a calibration set shares with evaluation sets: 13 words in a row, 8 of short texts."""
     from calprune.calibration.describe import check_set
     from calprune.calibration.set import CalibrationSet
-    from calprune.text.filters.contamination import Contamination, Evaluations
+    from calprune.text.filters.contamination import Contamination
+    from calprune.text.given import Given
+    from calprune.text.shared_wording import Evaluations
 
     if not against:
         raise UserError(f"say what to check against: calprune calib check {folder} --against gsm8k --against arc_easy")
     asked = Contamination(opt.with_more("--against", against, more), ngram, short)
     given = CalibrationSet.load(folder)
     tokenizer = set_tokenizer(given, model, needed=True)
-    told = check_set(given, tokenizer, Evaluations(asked.against, data_root, ngram, short)).told()
+    told = check_set(given, tokenizer, Evaluations(asked.against, Given(data_root=data_root), ngram, short)).told()
     told = {"format": 1, "folder": str(folder), "id": given.id, "ngram": ngram, "short": short} | told
     print(json.dumps(told, indent=1, ensure_ascii=False) if as_json else _checked(told, show))
 

@@ -62,11 +62,12 @@ def eval_command(
         raise UserError(f"{kl[0]} compares with the dense model; name it: --dense demo")
 
     from calprune.base.progress import tracking
+    from calprune.calibration.build import open_source
     from calprune.calibration.set import tokenizer_hash
     from calprune.evaluation.evaluation import OnText, parse_evaluation
-    from calprune.evaluation.text import open_text
     from calprune.evaluation.windows import PROTOCOL, windows_of
     from calprune.models.load import load, load_tokenizer
+    from calprune.text.given import Given
 
     started = time.perf_counter()
     evaluations = [parse_evaluation(one) for one in wanted]
@@ -75,8 +76,9 @@ def eval_command(
     for asked in tasks:
         asked.files(data_root)  # so that what is missing is said before a model is loaded
     tokenizer = load_tokenizer(model)
-    texts = {one.text: open_text(one.of, tokenizer, data_root) for one in on_text}
-    windows = {key: windows_of(text.documents, tokenizer, length, tokens, skip)
+    given = Given(tokenizer=tokenizer, data_root=data_root)
+    texts = {one.text: open_source(one.of, given, "evaluation") for one in on_text}
+    windows = {key: windows_of(text.documents(), tokenizer, length, tokens, skip)
                for key, text in texts.items() for _, tokens, length, skip in [key]}  # fmt: skip
     judged = load(model, dtype=dtype, device=device)
     reference = load(dense, dtype=dtype, device=device) if dense and "kl" in {one.metric for one in on_text} else None
@@ -85,7 +87,7 @@ def eval_command(
             f"--dense {dense}: its tokenizer is another than that of {model}, so they have no token in common"
         )
     found = [
-        {"name": text.name, "held": text.held, "window": key[2]}
+        {"name": key[0], "held": text.held, "window": key[2]}
         | _measured(judged, reference, windows[key], [o for o in on_text if o.text == key], batch_size or 4)
         for key, text in texts.items()
     ]

@@ -49,23 +49,25 @@ def similar_command(
     model (perplexity, Min-K%++), each beside the reference itself."""
     from calprune.base.progress import tracking
     from calprune.base.store import write_whole
+    from calprune.calibration.build import open_source
     from calprune.calibration.similarity_page import similarity_page
-    from calprune.likeness.texts import Similarity, compare_texts, open_texts
+    from calprune.likeness.texts import Similarity, compare_texts, texts_of
     from calprune.models.load import load
+    from calprune.text.given import Given
 
     how = Similarity(ngram=ngram, permutations=permutations, draws=draws, words=words, share=min_k / 100,
                      window=window, windows=windows, seed=seed)  # fmt: skip
     if len(set(texts)) < len(texts):
         raise UserError("a text is named twice; name each once")
     loaded = load(model, dtype=dtype, device=device) if model else None
-    tokenizer = loaded.tokenizer if loaded else None
-    opened = [open_texts(spec, tokenizer, data_root=data_root, model=loaded) for spec in texts]
-    reference = open_texts(to, tokenizer, data_root=data_root, model=loaded, reference=True)
-    if reference.name in texts and reference.split != "evaluation":
+    given = Given(loaded, data_root=data_root)
+    opened = [open_source(spec, given, "calibration") for spec in texts]
+    reference = open_source(to, given, "reference")
+    if to in texts and reference.split != "evaluation":
         raise UserError(f"{to} has no evaluation split here, so it would be compared with its own rows: "
                         "it is compared with itself without being named")  # fmt: skip
-    corpora = [how.read(text.name, text.documents) for text in opened]
-    other = how.read(reference.name, reference.documents)
+    corpora = [how.read(spec, texts_of(text)) for spec, text in zip(texts, opened, strict=True)]
+    other = how.read(to, texts_of(reference))
     told = compare_texts(how, corpora, other, loaded, lambda them: tracking(them, len(them), "comparing"))
     for text, row in zip([*opened, reference], told["texts"], strict=True):
         row["split"] = text.split

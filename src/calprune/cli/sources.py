@@ -12,7 +12,7 @@ from calprune.cli.app import app
 
 if TYPE_CHECKING:
     from calprune.text.records import Place
-    from calprune.text.source import Source
+    from calprune.text.source import RecordSource
 
 
 @app.command("sources", example="calprune sources gsm8k")
@@ -24,7 +24,7 @@ def sources_command(
     as_json: opt.Json = False,
 ) -> None:
     """List the sources of calibration data, or show one: where it is, its formats and wording, its licence."""
-    from calprune.text.source import catalogue, find_source
+    from calprune.text.find import catalogue, find_source
 
     sources = [find_source(name)] if name else list(catalogue().values())
     described = [_described(source, data_root) for source in sources]
@@ -36,7 +36,7 @@ def sources_command(
         _table(described)
 
 
-def _described(source: "Source", data_root: Path | None) -> dict[str, Any]:
+def _described(source: "RecordSource", data_root: Path | None) -> dict[str, Any]:
     from calprune.text.places import available
 
     wordings = ("prompt", "answer", "rationale", "cot", "user") if source.prompt else ("text",)

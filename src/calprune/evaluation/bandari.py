@@ -22,8 +22,10 @@ from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.items import Outcomes, check_options, options_text, some, task_files
 from calprune.models.load import Model
 from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
+from calprune.text.find import find_source
 from calprune.text.formats import parse_format
-from calprune.text.source import Example, find_source
+from calprune.text.given import Given
+from calprune.text.source import Example
 from calprune.writing.generate import generate, window
 from calprune.writing.sampling import Sampling
 
@@ -95,7 +97,7 @@ class BandariTask:
     def run(self, model: Model, data_root: Path | None = None, *, batch_size: int = 16) -> Outcomes:
         """Ask the model. Raises UserError when the data is not under the data root."""
         self.files(data_root)
-        questions = list(find_source(self._source).examples("evaluation", data_root=data_root))
+        questions = list(find_source(self._source).examples("evaluation", Given(data_root=data_root)))
         asked = some(questions, self.examples, self.seed, self.name)
         before = "".join(f"{text}\n\n" for text in self.worked_examples(data_root))
         prompts = [before + question.prompt.rstrip() for question in asked]
@@ -113,14 +115,14 @@ class BandariTask:
 
     def worked_examples(self, data_root: Path | None) -> list[str]:
         """The texts that every prompt begins with: `shots` training rows with their answers."""
-        source = find_source(self._source)
+        source, given = find_source(self._source), Given(data_root=data_root)
         if not self.shots:
             return []
         if self.rationales:
             reasoned = parse_format("cot")
-            texts = [found.text for found in source.documents(reasoned, "calibration", data_root=data_root)]
+            texts = [found.text for found in source.documents(reasoned, "calibration", given)]
         else:
-            texts = [e.prompt + self._answer(e) for e in source.examples("calibration", data_root=data_root)]
+            texts = [e.prompt + self._answer(e) for e in source.examples("calibration", given)]
         if len(texts) < self.shots:
             raise UserError(f"task {self.name}: {self.shots} worked examples are wanted and there are {len(texts)}")
         return rng(self.seed, f"shots/{self.name}").sample(texts, self.shots)

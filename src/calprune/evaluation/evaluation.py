@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Literal
 
 from calprune.base.calls import Registry, quoted, written
 from calprune.base.values import ConfigError, identity, plain
+from calprune.calibration.build import only_part, open_source
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.tasks import TASKS, Task
-from calprune.evaluation.text import check_text, open_text, text_identity
+from calprune.text.given import Given
 from calprune.text.places import files_hash
 
 
@@ -17,7 +18,7 @@ class OnText:
     """Perplexity on held-out text, or KL to the dense model there."""
 
     metric: Literal["perplexity", "kl"]
-    of: str  # a text as `evaluate.text.open_text` takes it
+    of: str  # a text as `calibration.opened.open_source` takes it
     tokens: int = 8192  # of the text, at most
     length: int = 512  # of a window
     skip: int = 0  # tokens at the text's beginning: they are another evaluation's
@@ -58,14 +59,15 @@ def parse_evaluation(text: str) -> Evaluation:
     """The evaluation that a text means. Raises ConfigError for one that there is none of."""
     made = EVALUATIONS.make(text)
     if isinstance(made, OnText):
-        check_text(made.of)
+        only_part(made.of)
     return made
 
 
 def evaluation_id(evaluation: Evaluation, data_root: Path | None) -> str:
     """The name of its results' files: a hash of what is asked and of the contents of the files that it is asked of."""
     if isinstance(evaluation, OnText):
-        return identity({"evaluation": plain(evaluation), "text": text_identity(evaluation.of, data_root)})
+        text = open_source(evaluation.of, Given(data_root=data_root), "evaluation").text_identity
+        return identity({"evaluation": plain(evaluation), "text": text})
     return identity({"evaluation": plain(evaluation), "files": files_hash(evaluation.files(data_root))})
 
 
@@ -74,4 +76,5 @@ def check_evaluation(evaluation: Evaluation, tokenizer: Any, data_root: Path | N
     if not isinstance(evaluation, OnText):
         evaluation.files(data_root)
     elif not evaluation.of.startswith("self"):
-        next(iter(open_text(evaluation.of, tokenizer, data_root).documents), None)
+        given = Given(tokenizer=tokenizer, data_root=data_root)
+        next(open_source(evaluation.of, given, "evaluation").documents(), None)

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar
 
 from calprune.base.calls import written
 from calprune.base.values import UserError, rng
+from calprune.text.find import find_source
 from calprune.text.places import data_folder, local_files
 from calprune.text.read import read_records
-from calprune.text.source import find_source
 
 Row = TypeVar("Row")
 
@@ -64,7 +64,7 @@ def task_records(task: str, source: str, split: str, data_root: Path | None) -> 
     local = find_source(source).local
     assert local is not None
     for name, path in zip(local.files(split), paths, strict=False):  # files that are joined come after
-        yield from ((f"{name}:{number}", record) for number, record in read_records(path))
+        yield from ((f"{name}:{number}", record) for number, record in read_records(path, local.reader))
 
 
 def some(rows: Sequence[Row], examples: int | None, seed: int, task: str) -> list[Row]:

@@ -4,8 +4,6 @@
 
 `Similarity` is the same in steps, for many texts beside one reference. Measures of words need no model. Those under a
 model are of each text by itself, to be read beside the reference's own.
-
-From what a user names (a set's folder, a source, a file) to documents whose words can be compared.
 """
 
 import dataclasses
@@ -13,29 +11,24 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError, UserError, rng
-from calprune.calibration.build import make_set, open_part
+from calprune.calibration.build import OpenPart
 from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Concatenate, Making
-from calprune.calibration.recipe import parse_spec
-from calprune.calibration.set import CalibrationSet
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
 from calprune.text.document import Document
 from calprune.text.encode import Encoded, batches, encode, find_marks
-from calprune.text.places import local_files
 from calprune.uncertainty.estimate import Estimate, mean_of
+
+ENDLESS = 256  # documents that are taken of a source that never ends
 
 HELD = 8_000_000  # characters of a text that are kept to draw from, at random; the rest is only streamed
 
-
 FEWEST = 50  # words that a draw needs
 
-
 Measured = dict[str, Estimate | None]  # by measure; None: not measured
-
 
 Follow = Callable[[Sequence[Any]], Iterable[Any]]  # a progress bar
 
@@ -173,6 +166,17 @@ class Similarity:
             yield document._replace(tokens=document.tokens[first : first + self.window], weights=None)
 
 
+def texts_of(opened: OpenPart) -> Iterator[Document]:
+    """The documents of a source, each with its text: one that was made as tokens has the text that they spell."""
+    for document in islice(opened.documents(), ENDLESS if opened.source.endless else None):
+        if document.tokens is not None and not document.text:
+            text = opened.given.tokenizer.decode(
+                document.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            document = replace(document, text=text)
+        yield document
+
+
 def similarity(
     documents: Iterable[Document], reference: Iterable[Document], model: Any = None, how: Similarity = Similarity()
 ) -> Measured:
@@ -228,60 +232,3 @@ def _signed(documents: Iterable[Document], signature: Signature) -> Iterator[Doc
 
 def _exp(nats: float) -> float:
     return math.exp(min(nats, 700))  # float64 ends at exp(709)
-
-
-ENDLESS = 256  # documents of a source that never ends
-
-
-@dataclass(frozen=True)
-class Text:
-    """Documents to compare, and what they are."""
-
-    name: str  # as asked for
-    split: str  # "set", "calibration" or "evaluation"
-    documents: Iterable[Document]  # each with its text
-    stand_in: str = ""  # what they are, where they are not the data set of that name
-
-
-def open_texts(
-    spec: str, tokenizer: Any = None, *, data_root: Path | None = None, model: Any = None, reference: bool = False
-) -> Text:
-    """The text that `spec` names: the folder of a built set, a source, a recipe of one source, a file.
-
-    `reference`: of a source that has an evaluation split here take that, so that what is compared with it shares none
-    of its rows. `tokenizer` is needed by what is made of tokens, `model` (a `models.Model`) by the source `self`.
-    Raises UserError for a mixture, for a set that another tokenizer made, and where a tokenizer or model is missing.
-    """
-    if Path(spec).is_dir():
-        if tokenizer is None:
-            raise UserError(f"{spec} is the folder of a built set, of tokens: say with --model whose, to have its text")
-        return Text(spec, "set", _with_text(_of_set(make_set(spec, tokenizer)), tokenizer))
-    recipe = parse_spec(spec)
-    if len(recipe.parts) > 1:
-        raise UserError(f"cannot compare the mixture {spec!r} as it stands: build it with calprune calib build, "
-                        "and name its folder")  # fmt: skip
-    if recipe.parts[0].source == "self" and model is None:
-        raise UserError(f"{spec} is what a model writes: say which with --model")
-    opened = open_part(recipe.parts[0], replace(recipe, allow_evaluation_split=reference), data_root, model)
-    if reference and opened.part.source != "self" and local_files(opened.source, "evaluation", data_root):
-        opened.split = "evaluation"
-    documents: Iterable[Document] = opened.documents(tokenizer)
-    shown = _with_text(islice(documents, ENDLESS if opened.endless else None), tokenizer)
-    return Text(spec, opened.split, shown, opened.stand_in)
-
-
-def _of_set(built: CalibrationSet) -> Iterator[Document]:
-    """Each document's part of each sequence."""
-    for i, length in enumerate(built.lengths.tolist()):
-        pieces = built.pieces[i] if built.pieces else ()
-        for first, last in [(piece.first, piece.last) for piece in pieces] or [(0, length)]:
-            yield Document("", f"{i}.{first}", tokens=tuple(built.tokens[i, first:last].tolist()))
-
-
-def _with_text(documents: Iterable[Document], tokenizer: Any) -> Iterator[Document]:
-    """The same documents; one that was made as tokens has the text that they spell."""
-    for document in documents:
-        if document.tokens is not None and not document.text:
-            text = tokenizer.decode(document.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            document = replace(document, text=text)
-        yield document

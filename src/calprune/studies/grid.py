@@ -18,7 +18,8 @@ from calprune.methods.contract import Method
 from calprune.pattern import KeepNofM, Pattern, parse_pattern
 from calprune.pruning.permutation import NEVER
 from calprune.studies.claims import Claim, Field, Setting
-from calprune.text.source import find_source
+from calprune.text.find import find
+from calprune.text.source import RecordSource
 
 RECIPE_OPTIONS = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("parts", "num_samples", "seed")]
 
@@ -203,5 +204,6 @@ def _formatted(one: Calibration, formats: tuple[str, ...]) -> list[Calibration]:
     parts = parse_spec(one.spec).parts
     if not formats or len(parts) > 1 or parts[0].format or parts[0].source == "self":
         return [one]
-    has = find_source(parts[0].source).formats
+    source = find(parts[0].source)
+    has = source.formats if isinstance(source, RecordSource) else ()
     return [replace(one, spec=f"{one.spec}:{f}", label=f"{one.label}:{f}") for f in formats if f in has] or [one]

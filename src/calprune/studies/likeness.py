@@ -1,17 +1,18 @@
 """How like the study's reference texts each of its calibration sources is: measured once, after the trials."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calprune.base.store import write_json
 from calprune.base.values import identity, plain
+from calprune.calibration.build import open_source
 from calprune.calibration.recipe import parse_spec
-from calprune.likeness.texts import MEASURES, Corpus, Similarity, compare_texts, open_texts
-from calprune.models.load import Model, load
+from calprune.likeness.texts import MEASURES, Corpus, Similarity, compare_texts, texts_of
+from calprune.models.load import load
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Calibration
 from calprune.studies.session import Knobs
+from calprune.text.given import Given
 
 if TYPE_CHECKING:
     from calprune.studies.plan import Plan
@@ -27,11 +28,12 @@ def measure_similarity(runs: Runs, plan: "Plan", knobs: Knobs) -> None:
         return
     model = load(plan.trials[0].model, device=knobs.device)
     calibrations = {one.label: one for grid in plan.study.grids for one in grid.calibrations}
-    texts = [_read(how, one, model, knobs.data_root) for one in calibrations.values()
+    given = Given(model, data_root=knobs.data_root)
+    texts = [_read(how, one, given) for one in calibrations.values()
              if len(parse_spec(one.spec).parts) == 1]  # fmt: skip
     for reference, path in missing:
-        opened = open_texts(reference, model.tokenizer, data_root=knobs.data_root, model=model, reference=True)
-        found = compare_texts(how, texts, how.read(f"to {reference}", opened.documents), model)
+        opened = open_source(reference, given, "reference")
+        found = compare_texts(how, texts, how.read(f"to {reference}", texts_of(opened)), model)
         measured = list(_measured(found, reference))
         write_json(path, found | {"reference": reference, "stand_in": opened.stand_in, "measured": measured})
 
@@ -52,9 +54,8 @@ def _id(plan: "Plan", reference: str) -> str:
     return identity([reference, plain(_options(plan)), plan.trials[0].model_id, sets])
 
 
-def _read(how: Similarity, one: Calibration, model: Model, data_root: Path | None) -> Corpus:
-    text = open_texts(one.spec, model.tokenizer, data_root=data_root, model=model)
-    return how.read(one.label, text.documents)
+def _read(how: Similarity, one: Calibration, given: Given) -> Corpus:
+    return how.read(one.label, texts_of(open_source(one.spec, given, "calibration")))
 
 
 def _measured(found: dict[str, Any], reference: str) -> Any:

@@ -24,6 +24,7 @@ import yaml
 
 from calprune.allocation import parse_allocation
 from calprune.base.values import ConfigError, UserError, did_you_mean, read
+from calprune.calibration.build import check_part
 from calprune.calibration.set import is_set
 from calprune.evaluation.evaluation import parse_evaluation
 from calprune.layers.attention import parse_token_weights
@@ -33,7 +34,6 @@ from calprune.pruning.permutation import parse_permute
 from calprune.refine import Refinement
 from calprune.studies.claims_reading import check_claims, read_claims
 from calprune.studies.grid import RECIPE_OPTIONS, Calibration, Grid, Study, Variant, reads_data
-from calprune.text.find import check_part
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "methods": parse_method,

@@ -16,14 +16,13 @@ from torch import Tensor
 
 from calprune.base.store import write_json
 from calprune.base.values import UserError
-from calprune.calibration.build import build
+from calprune.calibration.build import build, open_source
 from calprune.calibration.recipe import Recipe
 from calprune.calibration.set import CalibrationSet, is_set
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.evaluation import EVALUATIONS, Evaluation, OnText, evaluation_id
 from calprune.evaluation.perplexity import Perplexity
 from calprune.evaluation.tasks import Task
-from calprune.evaluation.text import open_text
 from calprune.evaluation.windows import windows_of
 from calprune.layers.collect import Counting
 from calprune.layers.inputs import LADDER, Needs
@@ -34,6 +33,7 @@ from calprune.pruning.checkpoint import describe, environment
 from calprune.refine import Refinement
 from calprune.studies.folder import Runs
 from calprune.studies.trial import Trial, needs_of
+from calprune.text.given import Given
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class Session:
     def _reference(self, one: _OneModel, text: tuple[str, int, int, int]) -> DenseReference:
         if text not in one.references:
             of, tokens, length, skip = text
-            found = open_text(of, one.loaded.tokenizer, self.knobs.data_root, model=one.loaded)
-            windows = windows_of(found.documents, one.loaded.tokenizer, length, tokens, skip)
+            found = open_source(of, Given(one.loaded, data_root=self.knobs.data_root), "evaluation")
+            windows = windows_of(found.documents(), one.loaded.tokenizer, length, tokens, skip)
             one.references[text] = self._timed("dense", lambda: DenseReference(one.loaded.model, windows))
         return one.references[text]
 

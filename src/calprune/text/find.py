@@ -1,22 +1,33 @@
+"""From a name to a source, in one place: a name of the catalogue, a YAML, a file of records, and what other rooms
+register (`text.kinds`): the folder of a built set, and `self`, what a model writes."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from calprune.calibration.recipe import Part
-from calprune.text.formats import parse_format, refuse
+import yaml
+
+from calprune.base.values import ConfigError, UserError, did_you_mean, read
+from calprune.text.given import Given
+from calprune.text.kinds import KINDS
 from calprune.text.read import READERS
-from calprune.text.source import catalogue, find_source
+from calprune.text.records import Join, Place
+from calprune.text.source import TAGS, FileSource, RecordSource, Source
+
+CATALOGUE = Path(__file__).parent / "catalogue"
 
 
-def check_part(part: Part) -> None:
-    """Raise ConfigError where a part names no source, or a format that its source has not, whatever files there are."""
-    if part.source == "self":
-        from calprune.writing.strategies import parse_strategy  # its strategies open parts themselves
+def find(name: str) -> Source:
+    """The source that a name stands for; a file's records are read when they are asked for.
 
-        parse_strategy(part.strategy)
-    elif not is_file(part.source):
-        source = find_source(part.source)
-        format = parse_format(part.format or source.default_format)
-        if not format.suits(source.formats):
-            raise refuse(format, source.name, source.formats)
+    Raises ConfigError, with a suggestion, for a name that stands for nothing."""
+    for kind in KINDS.values():
+        if kind.takes(name):
+            return kind.find(name)
+    return FileSource(name) if is_file(name) else find_source(name)
 
 
 def is_file(name: str) -> bool:
@@ -26,3 +37,96 @@ def is_file(name: str) -> bool:
     if bool(stem) and ending in READERS:
         return True
     return Path(name).is_file() and ending not in ("yaml", "yml") and name not in catalogue()
+
+
+def find_source(name: str) -> RecordSource:
+    """A source by its name in the catalogue, or by the path of its YAML."""
+    if name.endswith((".yaml", ".yml")):
+        sources = read_yaml(Path(name), own=True)
+        if len(sources) > 1:
+            raise ConfigError(f"{name} declares a family of {len(sources)} sources; put it into CALPRUNE_CATALOGUE")
+        return sources[0]
+    if name not in (known := catalogue()):
+        raise ConfigError(f"unknown source {name!r}{did_you_mean(name, known)} (or give a file: ./{name}.jsonl)")
+    return known[name]
+
+
+def refuse_licences(names: Iterable[str], excluded: Sequence[str]) -> None:
+    """Raise UserError for the first source whose licence has one of these tags ("nc": no commercial use). What a model
+    writes has the licence of the text that it begins with."""
+    for tag in excluded:
+        if tag not in TAGS:
+            raise ConfigError(f"--exclude-license: unknown tag {tag!r}{did_you_mean(tag, TAGS)}")
+    for name, source in (pair for given in names for pair in _texts_of(given)):
+        if tags := [tag for tag in source.licence_tags if tag in excluded]:
+            raise UserError(f"source {name} has the licence {source.licence_of(Given())!r} ({tags[0]}), which you "
+                            "excluded; leave the source out")  # fmt: skip
+
+
+def _texts_of(name: str) -> Iterator[tuple[str, Source]]:
+    source = find(name)
+    if source.made == "self":
+        for inner in source.begins_with:
+            yield from _texts_of(inner)
+    else:
+        yield name, source
+
+
+def catalogue() -> dict[str, RecordSource]:
+    """Every named source, alphabetically: calprune's own, and those of the folder CALPRUNE_CATALOGUE."""
+    return _catalogue(os.environ.get("CALPRUNE_CATALOGUE"))
+
+
+@lru_cache(maxsize=4)
+def _catalogue(own: str | None) -> dict[str, RecordSource]:
+    found: dict[str, RecordSource] = {}
+    folders = [(CATALOGUE, False)]
+    if own:
+        if not Path(own).is_dir():
+            raise UserError(f"CALPRUNE_CATALOGUE is {own}, which is not a folder")
+        folders.append((Path(own), True))
+    for folder, mine in folders:
+        for file in sorted(folder.glob("*.yaml")):
+            for source in read_yaml(file, own=mine):
+                if source.name in found:
+                    raise ConfigError(f"{file}: there is a source {source.name!r} already; give it another name")
+                found[source.name] = source
+    return dict(sorted(found.items()))
+
+
+def read_yaml(file: Path, own: bool) -> list[RecordSource]:
+    """The source of a YAML file; several where it declares a `family`: $key and $value are replaced by each pair."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as e:
+        raise ConfigError(f"cannot read the source {file}: {e.strerror}") from None
+    except yaml.YAMLError as e:
+        raise ConfigError(f"{file}: {' '.join(str(e).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: expected a mapping with title, kind, about, ... (docs/add-a-source.md)")
+    family = data.pop("family", {"": ""})
+    return [_source(_replaced(data, str(key), str(value)), file, own) for key, value in family.items()]
+
+
+def _replaced(data: Any, key: str, value: str) -> Any:
+    if isinstance(data, str):
+        return data.replace("$key", key).replace("$value", value)
+    if isinstance(data, Mapping):
+        return {k: _replaced(v, key, value) for k, v in data.items()}
+    return [_replaced(v, key, value) for v in data] if isinstance(data, list) else data
+
+
+def _source(data: dict[str, Any], file: Path, own: bool) -> RecordSource:
+    given: dict[str, Any] = {"name": file.stem} | data
+    made = {}
+    for where in ("local", "hub"):
+        if (place := given.pop(where, None)) is not None:
+            place = dict(place) if isinstance(place, Mapping) else {"calibration": place}
+            join = place.pop("join", None)
+            made[where] = read(Place, place, f"{file}: {where}")
+            if join is not None:
+                made[where] = dataclasses.replace(made[where], join=read(Join, join, f"{file}: {where}.join"))
+    # places were read apart so that their unknown options are named; the check that one is there needs them
+    source = read(RecordSource, given | ({"local": {}} if made else {}), str(file))
+    return dataclasses.replace(source, **({"local": None} | made), root=file.parent if own else None)

@@ -5,24 +5,19 @@ Where a source's records are read from: the data root if its files are there, el
 The data root is an argument or CALPRUNE_DATA. A user's own source has its files beside its YAML instead.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import socket
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlparse
 
 from calprune.base.values import UserError, did_you_mean
 from calprune.text.controls import pydoc_file
 from calprune.text.read import read_records
 from calprune.text.records import Place
-
-if TYPE_CHECKING:
-    from calprune.text.source import Source
 
 
 def hub_records(place: Place, split: str, otherwise: str) -> Iterator[tuple[str, Iterator[tuple[int, dict]]]]:
@@ -62,6 +57,26 @@ def _reachable(path: str, otherwise: str) -> None:
         raise UserError(f"{path} is on the hub, which cannot be reached from here; {otherwise}") from None
 
 
+@runtime_checkable
+class Located(Protocol):
+    """What a source says of where its records are (`text.source.RecordSource`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def made(self) -> str: ...
+    @property
+    def endless(self) -> bool: ...
+    @property
+    def local(self) -> Place | None: ...
+    @property
+    def hub(self) -> Place | None: ...
+    @property
+    def distinct(self) -> bool: ...
+    @property
+    def root(self) -> Path | None: ...
+
+
 class Part(NamedTuple):
     """One file of a split: its name in document ids, its numbered records, and what is joined to them."""
 
@@ -79,7 +94,7 @@ def data_folder(data_root: Path | None) -> Path | None:
     return Path(given) if given else None
 
 
-def local_files(source: Source, split: str, data_root: Path | None) -> list[Path]:
+def local_files(source: Located, split: str, data_root: Path | None) -> list[Path]:
     """The files that the documents of a split depend on: what an identity hashes. Empty if they are not all here."""
     if source.made:
         return [pydoc_file()] if source.made == "pydoc_topics" else []
@@ -109,26 +124,26 @@ def _file_hash(path: Path, size: int, changed: int) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
-def available(source: Source, data_root: Path | None) -> list[str]:
+def available(source: Located, data_root: Path | None) -> list[str]:
     """The splits that can be read without a network."""
     if source.made:
         return ["calibration"] if source.endless else ["calibration", "evaluation"]
     return [split for split in (source.local.splits if source.local else ()) if local_files(source, split, data_root)]
 
 
-def places(source: Source, split: str, data_root: Path | None) -> list[Place]:
+def places(source: Located, split: str, data_root: Path | None) -> list[Place]:
     """Where the split can be read, the first that is best: the local files if they are all there, then the hub."""
     local = [source.local] if source.local and local_files(source, split, data_root) else []
     return local + ([source.hub] if source.hub and source.hub.files(split) else [])
 
 
-def comparable(source: Source, data_root: Path | None) -> bool:
+def comparable(source: Located, data_root: Path | None) -> bool:
     """Whether the evaluation split can be read where the calibration split is: not from the hub for local rows."""
     found = [places(source, split, data_root)[:1] for split in ("calibration", "evaluation")]
     return found[0] == found[1] != []
 
 
-def parts(source: Source, split: str, data_root: Path | None, joins: bool) -> Iterator[Part]:
+def parts(source: Located, split: str, data_root: Path | None, joins: bool) -> Iterator[Part]:
     """The files of a split, one after the other. Raises UserError at once where there is none."""
     found = places(source, split, data_root)
     if not found:
@@ -140,10 +155,12 @@ def parts(source: Source, split: str, data_root: Path | None, joins: bool) -> It
         return (Part(name, records, place, joined) for name, records in read)
     names = place.files(split)
     paths = _files(source, names, data_root)
-    return (Part(name, read_records(path), place, joined) for name, path in zip(names, paths, strict=True))
+    return (
+        Part(name, read_records(path, place.reader), place, joined) for name, path in zip(names, paths, strict=True)
+    )
 
 
-def _absent(source: Source, split: str, data_root: Path | None) -> UserError:
+def _absent(source: Located, split: str, data_root: Path | None) -> UserError:
     """The error for a split that the source does not have, or that is only local and not here."""
     known = sorted({s for place in (source.local, source.hub) if place for s in place.splits})
     if split in known:
@@ -158,7 +175,7 @@ def _absent(source: Source, split: str, data_root: Path | None) -> UserError:
     return UserError(f"source {source.name} has no split {split!r}{did_you_mean(split, known)}")
 
 
-def _bring(source: Source, split: str) -> str:
+def _bring(source: Located, split: str) -> str:
     """How to have the split without the hub."""
     files = source.local.files(split) if source.local else ()
     if files and source.root:
@@ -170,18 +187,18 @@ def _bring(source: Source, split: str) -> str:
     return f"use another source, for {source.name} has no local {split} split{allow}"
 
 
-def _root(source: Source, data_root: Path | None) -> Path | None:
+def _root(source: Located, data_root: Path | None) -> Path | None:
     return source.root or data_folder(data_root)
 
 
-def _files(source: Source, names: tuple[str, ...], data_root: Path | None) -> list[Path]:
+def _files(source: Located, names: tuple[str, ...], data_root: Path | None) -> list[Path]:
     """The named files under the source's root, or none if one is missing: half a source would pass for it."""
     root = _root(source, data_root)
     paths = [root / name for name in names] if root else []
     return paths if all(path.is_file() for path in paths) else []
 
 
-def _joined(source: Source, place: Place, split: str, data_root: Path | None) -> dict[Any, dict]:
+def _joined(source: Located, place: Place, split: str, data_root: Path | None) -> dict[Any, dict]:
     """The fields to add to a record, by the value of the field that is joined on."""
     join = place.join
     assert join is not None

@@ -1,31 +1,226 @@
 """Records of a file, one after another: text, JSON lines, JSON, CSV and parquet, plain or compressed.
 
-Reading is streamed: a file is read once, from front to back, and memory does not grow with it (a `.json` file, which
-is one value, is the exception). Whatever is wrong with a file is said with its name and the line.
-
-The bytes of a file, decompressed as they are needed, and where reading was if it fails.
+A kind of file is a class here and its ending in `READERS` (docs/add-a-kind-of-file.md). Reading is streamed: a file is
+read once, from front to back, and memory does not grow with it (a `.json` file, which is one value, is the exception).
+Whatever is wrong with a file is reported with its name and the line.
 """
 
 import csv
+import importlib
 import io
 import json
+import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import zstandard
 
-from calprune.base.values import UserError
+from calprune.base.values import ConfigError, UserError, did_you_mean
 
+PASSAGE_CHARACTERS = 4096  # about 1,000 tokens of English
+LONGEST_CHARACTERS = 16384  # where a text has no blank lines
 PACKED_BYTES = 1 << 16  # taken from the file at once
-
-
 UNPACKED_BYTES = 1 << 18  # made of them at once
-
-
 BUFFER_BYTES = 1 << 20  # Python's own 8 KiB makes reading lines a third slower
+
+Record = tuple[int, dict[str, Any]]
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A kind of file: a frozen dataclass, its options are its fields."""
+
+    def records(self, path: Path) -> Iterator[Record]:
+        """Each record's number, from 1, and its fields. What is wrong with the file is a UserError with the line."""
+
+
+def read_records(path: str | Path, reader: str = "") -> Iterator[Record]:
+    """The records of a file with their numbers: the line of a `.jsonl`, the row of a `.csv` or `.parquet`, from 1.
+
+    `.txt` gives {"text": passage}: whole paragraphs, as many as make 4,096 characters, cut at a blank line (at a line
+    end where none comes within 16,384 characters), numbered by their first line. Only blank lines at a passage's ends
+    are lost. `.txt`, `.jsonl`, `.json`, `.csv` and `.tsv` may end in `.gz` or `.zst`. `reader`: a name of `READERS`
+    or a class of the user's own, whatever the file's ending.
+    Raises UserError, with file and line, for a file that is absent, of another kind, broken or not UTF-8.
+    """
+    path = Path(path)
+    chosen = find_reader(reader or ending_of(path))
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    return chosen.records(path)
+
+
+def ending_of(path: str | Path) -> str:
+    """The ending that says how a file is read ("jsonl" of "a.jsonl.gz"). Raises UserError for an unknown one."""
+    endings = Path(path).name.lower().split(".")[1:]
+    if endings and f".{endings[-1]}" in _UNPACK:
+        endings.pop()
+    if not endings or endings[-1] not in READERS:
+        raise UserError(f"{path}: cannot tell its kind; a file of records ends in .{', .'.join(READERS)}")
+    return endings[-1]
+
+
+def find_reader(name: str) -> Reader:
+    """The reader of an ending ("csv"), or a user's own: "my_readers:Subtitles", of the current folder or installed.
+
+    Raises ConfigError for one that there is not."""
+    module, colon, called = name.partition(":")
+    if not colon:
+        if name not in READERS:
+            raise ConfigError(f"unknown kind of file {name!r}{did_you_mean(name, READERS)}")
+        return READERS[name]()
+    sys.path.insert(0, os.getcwd())  # an installed command has not the current folder
+    try:
+        made = getattr(importlib.import_module(module), called)()
+    except Exception as e:  # whatever a user's module does when it is imported
+        raise ConfigError(f'cannot import reader {name!r} ({e}); write it like "my_readers:Subtitles"') from e
+    finally:
+        sys.path.remove(os.getcwd())
+    if not isinstance(made, Reader):
+        raise ConfigError(f"{name!r} is no reader: it has no records (docs/add-a-kind-of-file.md)")
+    return made
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file, plain or compressed, with their numbers from 1 and without their ends."""
+    at = Position(path)
+    with opened(path, at) as stream:
+        for at.line, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), 1):
+            yield at.line, line.rstrip("\n")
+
+
+@dataclass(frozen=True)
+class JsonLinesFile:
+    """An object a line; blank lines are passed over."""
+
+    def records(self, path: Path) -> Iterator[Record]:
+        at = Position(path)
+        with opened(path, at) as stream:
+            for at.line, line in enumerate(stream, 1):
+                if at.line == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                if not line.strip():
+                    continue
+                record = _json(line, at)
+                if not isinstance(record, dict):
+                    raise UserError(f'{at}: expected an object like {{"text": "..."}}; got {line[:60].decode()!r}')
+                yield at.line, record
+
+
+@dataclass(frozen=True)
+class JsonFile:
+    """One list of objects, or one object; it is read whole."""
+
+    def records(self, path: Path) -> Iterator[Record]:
+        at = Position(path, 1)
+        with opened(path, at) as stream:
+            value = _json(stream.read().decode("utf-8-sig"), at)
+        rows = value if isinstance(value, list) else [value]
+        for number, record in enumerate(rows, 1):
+            if not isinstance(record, dict):
+                raise UserError(f"{path}: record {number}: expected an object; got {str(record)[:60]!r}")
+            yield number, record
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """Passages of whole paragraphs (`read_records`)."""
+
+    def records(self, path: Path) -> Iterator[Record]:
+        at = Position(path)
+        with opened(path, at) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig")
+            passage: list[str] = []
+            length = first = 0
+            for at.line, line in _lines_of(text):
+                blank = not line.strip()
+                if not passage and blank:
+                    continue
+                first = first if passage else at.line
+                passage.append(line)
+                length += len(line)
+                if length >= (PASSAGE_CHARACTERS if blank else LONGEST_CHARACTERS):
+                    yield first, {"text": "".join(passage).rstrip()}
+                    passage, length = [], 0
+            if passage:
+                yield first, {"text": "".join(passage).rstrip()}
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A table whose first line names the fields."""
+
+    delimiter: str = ","
+
+    def records(self, path: Path) -> Iterator[Record]:
+        at = Position(path)
+        with opened(path, at) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            csv.field_size_limit(1 << 30)
+            rows = csv.DictReader(text, delimiter=self.delimiter, strict=True)
+            try:
+                for number, row in enumerate(rows, 1):
+                    at.line = rows.line_num
+                    if None in row or None in row.values():
+                        raise UserError(f"{at}: expected {len(rows.fieldnames or ())} fields as in the first line")
+                    yield number, row
+            except csv.Error as e:
+                raise UserError(f"{path}:{at.line + 1}: broken CSV: {e}") from None
+
+
+@dataclass(frozen=True)
+class TsvFile(CsvFile):
+    """The same between tabs."""
+
+    delimiter: str = "\t"
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A table; its row groups are read as they are needed."""
+
+    def records(self, path: Path) -> Iterator[Record]:
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            file = pyarrow.parquet.ParquetFile(path)
+            batches = file.iter_batches(batch_size=256)
+            yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
+        except (pyarrow.ArrowException, OSError) as e:
+            first = (str(e).strip().splitlines() or [type(e).__name__])[0]
+            raise UserError(f"{path}: not a readable parquet file: {first}") from e
+
+
+READERS: dict[str, Callable[[], Reader]] = {  # by the file's ending
+    "csv": CsvFile,
+    "json": JsonFile,
+    "jsonl": JsonLinesFile,
+    "parquet": ParquetFile,
+    "tsv": TsvFile,
+    "txt": TextFile,
+}
+
+
+def _json(text: str | bytes, at: "Position") -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        line = at.line + min(e.lineno - 1, e.doc.strip().count("\n"))
+        raise UserError(f"{at.path}:{line}: broken JSON: {e.msg} at column {e.colno}") from None
+
+
+def _lines_of(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers; one longer than LONGEST_CHARACTERS comes in parts that have the same number."""
+    number = 1
+    while line := text.readline(LONGEST_CHARACTERS):
+        yield number, line
+        number += line.endswith("\n")
 
 
 class Position:
@@ -40,19 +235,14 @@ class Position:
 
 @contextmanager
 def opened(path: Path, at: Position) -> Iterator[Any]:
-    """The file's bytes, without their compression (.gz, .zst). What fails inside is told with the place that `at` has
-    reached; all that came before a broken place was given out."""
+    """The file's bytes, without their compression (.gz, .zst). What fails inside is reported with the place that `at`
+    has reached; all that came before a broken place was given out."""
     with path.open("rb") as raw:
         try:
             unpack = _UNPACK.get(path.suffix.lower())
             yield io.BufferedReader(_Unpacked(raw, unpack), BUFFER_BYTES) if unpack else raw
-        except json.JSONDecodeError as e:
-            line = at.line + min(e.lineno - 1, e.doc.strip().count("\n"))
-            raise UserError(f"{path}:{line}: broken JSON: {e.msg} at column {e.colno}") from None
         except UnicodeDecodeError as e:
             raise UserError(f"{path}:{max(at.line, 1)}: not UTF-8 text: byte 0x{e.object[e.start]:02x}") from None
-        except csv.Error as e:
-            raise UserError(f"{path}:{at.line + 1}: broken CSV: {e}") from None
         except (EOFError, zlib.error, zstandard.ZstdError) as e:
             raise UserError(f"{path}:{at.line + 1}: broken compression: {e}") from e
         except OSError as e:
@@ -105,130 +295,3 @@ class _Unpacked(io.RawIOBase):
         size = min(len(buffer), len(self._ready))
         buffer[:size], self._ready = self._ready[:size], self._ready[size:]
         return size
-
-
-PASSAGE_CHARACTERS = 4096  # about 1,000 tokens of English
-
-
-LONGEST_CHARACTERS = 16384  # where a text has no blank lines
-
-
-Record = tuple[int, dict[str, Any]]
-
-
-def read_records(path: str | Path) -> Iterator[Record]:
-    """The records of a file with their numbers: the line of a `.jsonl`, the row of a `.csv` or `.parquet`, from 1.
-
-    `.txt` gives {"text": passage}: whole paragraphs, as many as make 4,096 characters, cut at a blank line (at a line
-    end where none comes within 16,384 characters), numbered by their first line. Only blank lines at a passage's ends
-    are lost. `.txt`, `.jsonl`, `.json`, `.csv` and `.tsv` may end in `.gz` or `.zst`.
-    Raises UserError, with file and line, for a file that is absent, of another kind, broken or not UTF-8.
-    """
-    path = Path(path)
-    kind = reader_name(path)
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
-    return READERS[kind](path)
-
-
-def reader_name(path: str | Path) -> str:
-    """The ending that says how a file is read ("jsonl" of "a.jsonl.gz"). Raises UserError for an unknown one."""
-    endings = Path(path).name.lower().split(".")[1:]
-    if endings and endings[-1] in ("gz", "zst"):
-        endings.pop()
-    if not endings or endings[-1] not in READERS:
-        raise UserError(f"{path}: cannot tell its kind; a file of records ends in .{', .'.join(READERS)}")
-    return endings[-1]
-
-
-def _read_lines(path: Path) -> Iterator[Record]:
-    at = Position(path)
-    with opened(path, at) as stream:
-        for at.line, line in enumerate(stream, 1):
-            if at.line == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise UserError(f'{at}: expected an object like {{"text": "..."}}; got {line[:60].decode()!r}')
-            yield at.line, record
-
-
-def _read_json(path: Path) -> Iterator[Record]:
-    at = Position(path, 1)
-    with opened(path, at) as stream:
-        value = json.loads(stream.read().decode("utf-8-sig"))
-    rows = value if isinstance(value, list) else [value]
-    for number, record in enumerate(rows, 1):
-        if not isinstance(record, dict):
-            raise UserError(f"{path}: record {number}: expected an object; got {str(record)[:60]!r}")
-        yield number, record
-
-
-def _read_text(path: Path) -> Iterator[Record]:
-    at = Position(path)
-    with opened(path, at) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig")
-        passage: list[str] = []
-        length = first = 0
-        for at.line, line in _lines_of(text):
-            blank = not line.strip()
-            if not passage and blank:
-                continue
-            first = first if passage else at.line
-            passage.append(line)
-            length += len(line)
-            if length >= (PASSAGE_CHARACTERS if blank else LONGEST_CHARACTERS):
-                yield first, {"text": "".join(passage).rstrip()}
-                passage, length = [], 0
-        if passage:
-            yield first, {"text": "".join(passage).rstrip()}
-
-
-def _lines_of(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers; one longer than LONGEST_CHARACTERS comes in parts that have the same number."""
-    number = 1
-    while line := text.readline(LONGEST_CHARACTERS):
-        yield number, line
-        number += line.endswith("\n")
-
-
-def _read_csv(path: Path) -> Iterator[Record]:
-    at = Position(path)
-    with opened(path, at) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-        csv.field_size_limit(1 << 30)
-        rows = csv.DictReader(text, delimiter="\t" if reader_name(path) == "tsv" else ",", strict=True)
-        number = 0
-        for number, row in enumerate(rows, 1):
-            at.line = rows.line_num
-            if None in row or None in row.values():
-                raise UserError(f"{at}: expected {len(rows.fieldnames or ())} fields as in the first line")
-            yield number, row
-
-
-def _read_parquet(path: Path) -> Iterator[Record]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        batches = file.iter_batches(batch_size=256)  # row groups are read as they are needed
-        yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
-    except (pyarrow.ArrowException, OSError) as e:
-        raise UserError(f"{path}: not a readable parquet file: {_first_line(e)}") from e
-
-
-READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
-    "csv": _read_csv,
-    "json": _read_json,
-    "jsonl": _read_lines,
-    "parquet": _read_parquet,
-    "tsv": _read_csv,
-    "txt": _read_text,
-}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

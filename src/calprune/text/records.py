@@ -56,7 +56,8 @@ class Place:
     path: str = ""  # hub: the repository
     config: str | None = None  # hub: the configuration ("main")
     revision: str | None = None  # hub: the commit; None: not pinned
-    reader: str = ""  # hub: "json" or "parquet" when splits are given as files of the repository
+    reader: str = ""  # local: how its files are read, where their ending does not say ("txt", "my_readers:Mine"); hub:
+    # "json" or "parquet" when splits are given as files of the repository
     tried: bool = False  # hub: whether anyone has read it through this entry, not only checked it against the columns
 
     def files(self, split: str) -> tuple[str, ...]:

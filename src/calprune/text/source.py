@@ -1,33 +1,35 @@
-"""Sources: named origins of documents, from the catalogue, from a user's own YAML, or a user's own file.
+"""Sources: named origins of documents.
 
-A source says where its records are (under the data root, on the hub), how its prompts are worded, which split
-calibrates and which evaluates, and what its licence allows. `documents` streams them in file order.
+`Source` is what every kind of source offers; `text.find.find` makes one of a name. `RecordSource` is the kind that
+reads records and words them (the catalogue, a user's own YAML, the controls), `FileSource` a user's file of records.
+Two kinds are elsewhere: the folder of a built set (calibration) and what a model writes (writing).
 """
 
 import dataclasses
-import os
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from importlib import resources
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from calprune.base.values import ConfigError, UserError, did_you_mean, identity, read
+from calprune.base.values import ConfigError, UserError, did_you_mean, identity
 from calprune.text import chat
 from calprune.text.controls import MAKERS
+from calprune.text.document import Documents
 from calprune.text.formats import Format, refuse
-from calprune.text.places import comparable, local_files, parts
+from calprune.text.given import Given
+from calprune.text.places import comparable, files_hash, local_files, parts, places
 from calprune.text.read import read_records
-from calprune.text.records import Join, Place, Row, rows, wording
-from calprune.text.wording import Documents, Writer, letters
+from calprune.text.records import Place, Row, rows, wording
+from calprune.text.wording import Writer, letters
 
 TAGS = ("mixed", "nc", "permissive", "research", "sharealike", "unknown")  # what --exclude-license takes
-
 _DEFAULT_FORMAT = {"text": "plain", "question": "icl", "chat": "chat", "control": "plain"}
+
+# calibration: to prune with; evaluation: to judge a model on; reference: to compare other texts with
+Purpose = Literal["calibration", "evaluation", "reference"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,79 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Source:
+class RowsRead:
+    """Which rows a split of a source reads: their contents where they are here, else their place on the hub."""
+
+    contents: str = ""  # the hash of the local files; of a model's own texts, of what they begin with
+    hub: Place | None = None  # where they are read from without local files
+    at: Any = None  # what two splits that read one place have in common; None: there is nothing to read
+    where: str = ""  # the rows of that place, as a condition; "": all
+
+    @property
+    def revision(self) -> str:
+        """The hash of the files, or the hub's pinned commit; "" for what is made."""
+        return self.contents or ((self.hub.revision or "not pinned") if self.hub else "")
+
+    @property
+    def pinned(self) -> str | None:
+        """The same; None where the hub's commit is not pinned and for what is made."""
+        return self.contents or (self.hub.revision if self.hub else None)
+
+    def overlaps(self, other: "RowsRead") -> bool:
+        """Whether both read the same rows, as far as their conditions say."""
+        here = self.at is not None and self.at == other.at
+        return here and (self.where == other.where or not (self.where and other.where))
+
+
+class Source(ABC):
+    """What a name stands for."""
+
+    name: str
+    named_by: Literal["name", "contents"] = "name"  # what its random streams and its place in an identity are named by
+    made: str = ""  # what makes its documents where they are not read from records: a maker, "self" or "set"
+    licence_tags: tuple[str, ...] = ("unknown",)
+    citation: str = ""
+    stand_in: str = ""  # what the local files are, where they are not the data set of that name
+    begins_with: tuple[str, ...] = ()  # names of sources whose text its documents begin with, if it has none of its own
+    endless: bool = False  # whether documents never run out: fill sequences with them in order, do not choose or pack
+
+    @property
+    @abstractmethod
+    def formats(self) -> tuple[str, ...]:
+        """The formats that its wordings allow."""
+
+    @property
+    @abstractmethod
+    def default_format(self) -> str:
+        """What its bare name means."""
+
+    @abstractmethod
+    def licence_of(self, given: Given) -> str:
+        """Its licence in words."""
+
+    @abstractmethod
+    def identity(self, given: Given = Given()) -> str:
+        """The hash of what its documents depend on beside the rows that are read."""
+
+    @abstractmethod
+    def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
+        """The split to take. Raises UserError where the source has none for this purpose."""
+
+    @abstractmethod
+    def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:
+        """Which rows a split reads. Opens nothing that is large."""
+
+    @abstractmethod
+    def documents(self, format: Format, split: str = "calibration", given: Given = Given(), seed: int = 0) -> Documents:
+        """The documents of a split in a format, streamed. `seed` matters to what is drawn at random."""
+
+    @abstractmethod
+    def rows(self, split: str, given: Given, skipped: Counter[str]) -> Iterator[Row]:
+        """The records of a split: where each is, and its fields. Raises UserError where there are none."""
+
+
+@dataclass(frozen=True)
+class RecordSource(Source):
     """One entry of the catalogue: a YAML file has these fields (docs/add-a-source.md), its name is the file's."""
 
     name: str
@@ -76,6 +150,7 @@ class Source:
         if not (self.made or self.local or self.hub):
             raise ConfigError("a source needs a place: local, hub or made")
         object.__setattr__(self, "title", self.title or self.name)
+        object.__setattr__(self, "endless", self.kind == "control")
         if not self.default_format:
             object.__setattr__(self, "default_format", _DEFAULT_FORMAT[self.kind])
 
@@ -87,22 +162,26 @@ class Source:
         pairs = ("zero", "single", "icl") if self.prompt else ()
         return pairs + (("cot", "icl_cot") if self.rationale else ()) + ("chat",)
 
-    @property
-    def endless(self) -> bool:
-        """Whether documents never run out (the controls): fill sequences with them in order, do not choose or pack."""
-        return self.kind == "control"
+    def licence_of(self, given: Given) -> str:
+        return self.licence
 
-    @property
-    def identity(self) -> str:
-        """The hash of what its documents depend on beside the bytes of its files: places and wordings."""
+    def identity(self, given: Given = Given()) -> str:
+        """The hash of places and wordings."""
         names = ("name", "made", "text", "prompt", "answer", "rationale", "cot", "user", "carry", "distinct")
         where = [dataclasses.replace(p, tried=False) if p else None for p in (self.local, self.hub)]
         return identity([where, [getattr(self, name) for name in names]])
 
-    def calibration_split(self, allow_evaluation_split: bool = False, data_root: Path | None = None) -> str:
-        """The split to calibrate on: "calibration", or "evaluation" where there is no other and that is allowed.
+    def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
+        """evaluation: always its evaluation split. calibration: the split of that name; with `allow_evaluation_split`
+        the evaluation split where there is no other. reference: the evaluation split where it is here, so that what
+        is compared with it shares none of its rows."""
+        if purpose == "evaluation":
+            return "evaluation"
+        if purpose == "reference" and local_files(self, "evaluation", given.data_root):
+            return "evaluation"
+        return self._calibration_split(allow_evaluation_split or purpose == "reference", given.data_root)
 
-        Else UserError. Whoever allows it prints and records that the set holds rows meant for evaluation."""
+    def _calibration_split(self, allow_evaluation_split: bool, data_root: Path | None) -> str:
         if self.made or local_files(self, "calibration", data_root):
             return "calibration"
         if allow_evaluation_split and local_files(self, "evaluation", data_root):
@@ -114,35 +193,52 @@ class Source:
         raise UserError(f"source {self.name} only evaluates, it has no calibration split; calibrate on another source "
                         "or allow it with allow_evaluation_split")  # fmt: skip
 
-    def documents(
-        self, format: Format, split: str = "calibration", *, data_root: Path | None = None,
-        tokenizer: Any = None, seed: int = 0,
-    ) -> Documents:  # fmt: skip
-        """The documents of a split in a format, streamed. `seed` matters to what is drawn at random: the controls.
+    def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:
+        files = local_files(self, split, given.data_root)
+        contents = files_hash(files) if files else ""
+        hub = None if files or self.made else self.hub
+        if self.made:
+            return RowsRead(contents, at=(self.made, split))  # each split is made of other pieces
+        found = places(self, split, given.data_root)
+        if not found:
+            return RowsRead(contents, hub)
+        place = found[0]
+        where = place.where.get(split, "") if isinstance(place.where, dict) else place.where
+        at = contents if place is self.local else (place.path, place.config, place.revision, place.files(split))
+        return RowsRead(contents, hub, at, where)
 
-        `tokenizer` is needed by the format chat and by random_tokens. Ids are "file:record" or "file:record.part".
-        """
+    def documents(self, format: Format, split: str = "calibration", given: Given = Given(), seed: int = 0) -> Documents:
+        """`given.tokenizer` is needed by the format chat and by random_tokens. Ids are "file:record" or
+        "file:record.part"."""
         if not format.suits(self.formats):
             raise refuse(format, self.name, self.formats)
         if self.made:
-            return Documents(lambda skipped: MAKERS[self.made](seed, split, tokenizer))
+            return Documents(MAKERS[self.made](seed, split, given.tokenizer))
         seen: set[str] = set()
-        if self.distinct and split == "calibration" and comparable(self, data_root):
-            seen = {letters(example.prompt) for example in self.examples("evaluation", data_root=data_root)}
-        write = Writer(self, format, tokenizer, seen)
-        found = parts(self, split, data_root, joins=format.rationales)
-        return Documents(lambda skipped: write(_rows(found, split, skipped), skipped))
+        if self.distinct and split == "calibration" and comparable(self, given.data_root):
+            seen = {letters(example.prompt) for example in self.examples("evaluation", given)}
+        write, skipped = Writer(self, format, given.tokenizer, seen), Counter[str]()
+        return Documents(write(self._rows(split, given, skipped, format.rationales), skipped), skipped)
 
-    def examples(self, split: str = "evaluation", *, data_root: Path | None = None) -> Iterator[Example]:
+    def examples(self, split: str = "evaluation", given: Given = Given()) -> Iterator[Example]:
         """The questions of a split with their answers apart, for sources of kind question."""
         if not self.prompt:
             raise UserError(f"source {self.name} has no questions: it is of kind {self.kind}")
         prompt, answer = wording(self.prompt), wording(self.answer)
-        for at, record in _rows(parts(self, split, data_root, joins=False), split, Counter()):
+        for at, record in self.rows(split, given, Counter()):
             yield Example(at, prompt(record, at), answer(record, at), record)
 
+    def rows(self, split: str, given: Given, skipped: Counter[str]) -> Iterator[Row]:
+        if self.made:
+            raise UserError(f"source {self.name} is made: it has no records")
+        return self._rows(split, given, skipped, rationales=False)
 
-def _rows(found: Iterator, split: str, skipped: Counter) -> Iterator[Row]:
+    def _rows(self, split: str, given: Given, skipped: Counter[str], rationales: bool) -> Iterator[Row]:
+        """Raises UserError at once where there is no such split; `rationales`: with the fields of another file."""
+        return _joined(parts(self, split, given.data_root, joins=rationales), split, skipped)
+
+
+def _joined(found: Iterator, split: str, skipped: Counter[str]) -> Iterator[Row]:
     for part in found:
         for at, record in rows(part.records, part.name, part.place, split, skipped):
             if part.joined is not None:
@@ -151,93 +247,63 @@ def _rows(found: Iterator, split: str, skipped: Counter) -> Iterator[Row]:
             yield at, record
 
 
-def catalogue() -> dict[str, Source]:
-    """Every named source, alphabetically: calprune's own, and those of the folder CALPRUNE_CATALOGUE."""
-    return _catalogue(os.environ.get("CALPRUNE_CATALOGUE"))
+@dataclass(frozen=True)
+class FileSource(Source):
+    """A user's own file: texts (a field `text`, or a .txt), or conversations (`chat.SHAPES`). It counts by its bytes,
+    wherever it lies. The first record tells which it holds, and is read when that is asked."""
 
+    name: str  # its path
 
-@lru_cache(maxsize=4)
-def _catalogue(own: str | None) -> dict[str, Source]:
-    found: dict[str, Source] = {}
-    folders = [(Path(str(resources.files("calprune.text"))) / "catalogue", False)]
-    if own:
-        if not Path(own).is_dir():
-            raise UserError(f"CALPRUNE_CATALOGUE is {own}, which is not a folder")
-        folders.append((Path(own), True))
-    for folder, mine in folders:
-        for file in sorted(folder.glob("*.yaml")):
-            for source in read_yaml(file, own=mine):
-                if source.name in found:
-                    raise ConfigError(f"{file}: there is a source {source.name!r} already; give it another name")
-                found[source.name] = source
-    return dict(sorted(found.items()))
+    named_by = "contents"
 
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
 
-def find_source(name: str) -> Source:
-    """A source by its name in the catalogue, or by the path of its YAML."""
-    if name.endswith((".yaml", ".yml")):
-        sources = read_yaml(Path(name), own=True)
-        if len(sources) > 1:
-            raise ConfigError(f"{name} declares a family of {len(sources)} sources; put it into CALPRUNE_CATALOGUE")
-        return sources[0]
-    if name not in (known := catalogue()):
-        raise ConfigError(f"unknown source {name!r}{did_you_mean(name, known)} (or give a file: ./{name}.jsonl)")
-    return known[name]
+    @cached_property
+    def formats(self) -> tuple[str, ...]:
+        return self.records.formats
 
+    @cached_property
+    def default_format(self) -> str:
+        return self.records.default_format
 
-def read_yaml(file: Path, own: bool) -> list[Source]:
-    """The source of a YAML file; several where it declares a `family`: $key and $value are replaced by each pair."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as e:
-        raise ConfigError(f"cannot read the source {file}: {e.strerror}") from None
-    except yaml.YAMLError as e:
-        raise ConfigError(f"{file}: {' '.join(str(e).split())}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{file}: expected a mapping with title, kind, about, ... (docs/add-a-source.md)")
-    family = data.pop("family", {"": ""})
-    return [_source(_replaced(data, str(key), str(value)), file, own) for key, value in family.items()]
+    def licence_of(self, given: Given) -> str:
+        return "not stated"
 
+    def identity(self, given: Given = Given()) -> str:
+        """Its rows are all that its documents depend on."""
+        return "file"
 
-def _replaced(data: Any, key: str, value: str) -> Any:
-    if isinstance(data, str):
-        return data.replace("$key", key).replace("$value", value)
-    if isinstance(data, Mapping):
-        return {k: _replaced(v, key, value) for k, v in data.items()}
-    return [_replaced(v, key, value) for v in data] if isinstance(data, list) else data
+    def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
+        """A file has one split, whatever it is for."""
+        return "calibration"
 
+    def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: there is no such file")
+        contents = files_hash([self.path])
+        return RowsRead(contents, at=contents)
 
-def _source(data: dict[str, Any], file: Path, own: bool) -> Source:
-    given: dict[str, Any] = {"name": file.stem} | data
-    made = {}
-    for where in ("local", "hub"):
-        if (place := given.pop(where, None)) is not None:
-            place = dict(place) if isinstance(place, Mapping) else {"calibration": place}
-            join = place.pop("join", None)
-            made[where] = read(Place, place, f"{file}: {where}")
-            if join is not None:
-                made[where] = dataclasses.replace(made[where], join=read(Join, join, f"{file}: {where}.join"))
-    # places were read apart so that their unknown options are named; the check that one is there needs them
-    source = read(Source, given | ({"local": {}} if made else {}), str(file))
-    return dataclasses.replace(source, **({"local": None} | made), root=file.parent if own else None)
+    def documents(self, format: Format, split: str = "calibration", given: Given = Given(), seed: int = 0) -> Documents:
+        return self.records.documents(format, split, given, seed)
 
+    def rows(self, split: str, given: Given, skipped: Counter[str]) -> Iterator[Row]:
+        return self.records.rows(split, given, skipped)
 
-def file_source(path: Path) -> Source:
-    """A user's own file as a source: texts (a field `text`, or a .txt), or conversations (`chat.SHAPES`).
-
-    The first record tells which; a record of another kind is an error that names it."""
-    first = next(iter(read_records(path)), None)
-    if first is None:
-        raise UserError(f"{path} has no records")
-    record = first[1]
-    kind = chat.kind_of(record)
-    if kind is None and "text" not in record:
-        raise UserError(f"{path}: record {first[0]} has neither a field 'text' nor those of a conversation "
-                        f"({'; '.join(chat.SHAPES.values())}); its fields: {', '.join(record)}; "
-                        "a YAML can say what its fields are (docs/add-a-source.md)")  # fmt: skip
-    return Source(
-        name=str(path), title=path.name, kind="chat" if kind else "text", about="a file of the user",
-        licence="not stated", licence_tags=("unknown",), citation="", local=Place(calibration=path.name),
-        root=path.parent,
-    )  # fmt: skip
+    @cached_property
+    def records(self) -> RecordSource:
+        """The file as a source of records. A record of another kind than the first is an error that names it."""
+        first = next(iter(read_records(self.path)), None)
+        if first is None:
+            raise UserError(f"{self.path} has no records")
+        record = first[1]
+        kind = chat.kind_of(record)
+        if kind is None and "text" not in record:
+            raise UserError(f"{self.path}: record {first[0]} has neither a field 'text' nor those of a conversation "
+                            f"({'; '.join(chat.SHAPES.values())}); its fields: {', '.join(record)}; "
+                            "a YAML can say what its fields are (docs/add-a-source.md)")  # fmt: skip
+        return RecordSource(
+            name=str(self.path), title=self.path.name, kind="chat" if kind else "text", about="a file of the user",
+            local=Place(calibration=self.path.name), root=self.path.parent,
+        )  # fmt: skip

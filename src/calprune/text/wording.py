@@ -1,11 +1,9 @@
 """Rows to documents: a source's wordings in one format."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, runtime_checkable
 
 from calprune.base.values import UserError
 from calprune.text import chat
@@ -13,27 +11,33 @@ from calprune.text.document import Document
 from calprune.text.formats import Format, OwnFormat
 from calprune.text.records import Row, wording
 
-if TYPE_CHECKING:
-    from calprune.text.source import Source
-
 Written = tuple[str, chat.Spans] | str  # a text and its spans, or the reason why there is none
 
 
-class Documents(Iterator[Document]):
-    """Documents in file order. `skipped` counts, by reason, the records that gave none; complete when exhausted."""
+@runtime_checkable
+class Wordings(Protocol):
+    """What a source says of how its records are worded (`text.source.RecordSource`)."""
 
-    def __init__(self, make: Callable[[Counter], Iterator[Document]]) -> None:
-        self.skipped: Counter[str] = Counter()
-        self._documents = make(self.skipped)
-
-    def __next__(self) -> Document:
-        return next(self._documents)
+    @property
+    def text(self) -> str: ...
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+    @property
+    def rationale(self) -> str: ...
+    @property
+    def cot(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def carry(self) -> dict[str, str]: ...
 
 
 class Writer:
     """Writes a source's rows in one format. `seen` holds prompts (`letters` of them) that must not be written."""
 
-    def __init__(self, source: Source, format: Format, tokenizer: Any, seen: set[str]) -> None:
+    def __init__(self, source: Wordings, format: Format, tokenizer: Any, seen: set[str]) -> None:
         self.source, self.format, self.tokenizer, self.seen = source, format, tokenizer, seen
         self.kind: str | None = None  # of conversation: the first record's is everyone's
 

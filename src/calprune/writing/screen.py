@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from calprune.base.values import ConfigError
+from calprune.text.filters.quality import repetition
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,3 @@ class Screen:
             threshold = np.percentile(values[keep], 100 * (1 - self.drop_perplexity))
             drop(values >= threshold, f"perplexity in the top {self.drop_perplexity:.0%}")
         return keep.tolist()
-
-
-def repetition(tokens: Sequence[int], n: int) -> float:
-    """The fraction of n-grams that are not the first of their kind; 0 where there is none."""
-    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -12,10 +12,10 @@ is written whole, so on one machine the tokens are the same whether or not the r
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -25,80 +25,80 @@ from calprune.base.tensors import TensorFile, read_tensors, write_tensors
 from calprune.base.values import UserError, identity, plain, rng, tag_of
 from calprune.calibration.set import tokenizer_hash
 from calprune.models.likelihood import token_nats
-from calprune.text.document import Document
+from calprune.text.document import Document, Documents
 from calprune.text.filters.language import identifier_version
 from calprune.text.formats import Format
-from calprune.text.wording import Documents
+from calprune.text.given import Given
+from calprune.text.records import Row
+from calprune.text.source import Purpose, RowsRead, Source
 from calprune.writing.generate import generate
 from calprune.writing.screen import Text
-from calprune.writing.strategies import Asked, Prompt, RandomToken, Respond, Writing, parse_strategy
+from calprune.writing.strategies import Asked, Prompt, RandomToken, Respond, parse_strategy
 from calprune.writing.vllm import VllmEngine, version
 
 SHARD = 128  # documents: twice a batch, so that few slots are idle, and half an hour's work at most is lost
 
 
 @dataclass
-class SelfSource:
-    """What `model` (a `models.Model`) writes in a strategy, with the members that recipes ask of a source."""
+class SelfSource(Source):
+    """What a model, that of `given`, writes in a strategy: a `text.source.Source`."""
 
     asked: Asked
-    model: Any
     batch_size: int = 64
     shard: int = SHARD
     work: Path | None = None  # None: CALPRUNE_CACHE/self
     progress: Progress | None = None  # None: that of the process
     _sessions: dict[tuple, "_Session"] = field(default_factory=dict, repr=False)
 
-    name: ClassVar[str] = "self"
-    kind: ClassVar[str] = "self"
-    made: ClassVar[str] = "self"
-    endless: ClassVar[bool] = False
-    local: ClassVar[None] = None
-    hub: ClassVar[None] = None
-    licence_tags: ClassVar[tuple[str, ...]] = ("unknown",)
-    citation: ClassVar[str] = ""
-    stand_in: ClassVar[str] = ""
+    name = "self"
+    made = "self"
 
-    @property
-    def licence(self) -> str:
-        return f"written by {self.model.name}: see the licence of that model"
+    def __post_init__(self) -> None:
+        of = getattr(self.asked.strategy, "of", None)
+        self.begins_with = (of,) if of else ()
 
-    @property
+    def licence_of(self, given: Given) -> str:
+        return f"written by {_of_model(given).model.name}: see the licence of that model"
+
+    @cached_property
     def formats(self) -> tuple[str, ...]:
         return (self.default_format,)
 
-    @property
+    @cached_property
     def default_format(self) -> str:
         """Responses are conversations, one a sequence; the rest is text, for the recipe's layout."""
         if isinstance(self.asked.strategy, Respond):
             return str(Format("chat", responses=True, prompt_weight=self.asked.strategy.prompt_weight))
         return "plain"
 
-    @cached_property
-    def identity(self) -> str:
-        """The hash of who writes and what was asked. Sources and files that begin the texts count by `revision`."""
+    def identity(self, given: Given = Given()) -> str:
+        """The hash of who writes and what was asked. Sources and files that begin the texts count by `rows_read`."""
+        given = _of_model(given)
         asked = [plain(self.asked.strategy), plain(self.asked.screen), self.asked.documents]
-        return identity([asked, plain(self.asked.sampling(Writing(self.model))), self.model.id, *_engine(self.asked)])
+        return identity([asked, plain(self.asked.sampling(given)), given.model.id, *_engine(self.asked)])
 
-    def calibration_split(self, allow_evaluation_split: bool = False, data_root: Path | None = None) -> str:
-        return "calibration"
+    def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
+        """The split "evaluation" holds other texts of the same kind: a model is judged on those."""
+        return "evaluation" if purpose == "evaluation" else "calibration"
 
-    def documents(
-        self, format: Format, split: str = "calibration", *, data_root: Path | None = None,
-        tokenizer: Any = None, seed: int = 0,
-    ) -> Documents:  # fmt: skip
-        """All documents, written if they are not there yet; the split "evaluation" holds others of the same kind."""
-        return Documents(self._session(seed, data_root, split).documents)
+    def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:
+        """By what the texts begin with: the contents of the source or file that it comes from."""
+        return RowsRead(identity(self._session(seed, given, split).begins))
 
-    def revision(self, seed: int, data_root: Path | None = None) -> str:
-        """The hash of what the texts begin with: of the contents of the source or file that it comes from."""
-        return identity(self._session(seed, data_root, "calibration").begins)
+    def documents(self, format: Format, split: str = "calibration", given: Given = Given(), seed: int = 0) -> Documents:
+        """All documents, written if they are not there yet."""
+        skipped = Counter[str]()
+        return Documents(self._session(seed, given, split).documents(skipped), skipped)
 
-    def _session(self, seed: int, data_root: Path | None, split: str) -> "_Session":
-        key = (seed, data_root, split)
+    def rows(self, split: str, given: Given, skipped: Counter[str]) -> Iterator[Row]:
+        raise UserError("self is what a model writes: it has no records")
+
+    def _session(self, seed: int, given: Given, split: str) -> "_Session":
+        given = _of_model(given)
+        key = (seed, given.data_root, split, given.model.id)
         if key not in self._sessions:
             purpose = "" if split == "calibration" else f"/{split}"
-            self._sessions[key] = _Session(self, Writing(self.model, seed, data_root), purpose)
+            self._sessions[key] = _Session(self, given, seed, purpose)
         return self._sessions[key]
 
 
@@ -107,21 +107,21 @@ class _Session:
 
     steps: Steps  # of the writing that goes on
 
-    def __init__(self, source: SelfSource, writing: Writing, purpose: str) -> None:
-        self.source, self.asked, self.writing = source, source.asked, writing
-        self.sampling = self.asked.sampling(writing)
-        self.prompts = self.asked.strategy.prompts(writing)
+    def __init__(self, source: SelfSource, given: Given, seed: int, purpose: str) -> None:
+        self.source, self.asked, self.given, self.seed = source, source.asked, given, seed
+        self.sampling = self.asked.sampling(given)
+        self.prompts = self.asked.strategy.prompts(given, seed)
         self.label = tag_of(type(self.asked.strategy)).lower() + purpose
         count = self.asked.documents or 500
         if isinstance(self.asked.strategy, Respond):
             count = min(self.asked.documents or len(self.prompts), len(self.prompts))
         self.count = count
-        given = [plain(self.asked.strategy), plain(self.sampling), writing.model.id, tokenizer_hash(writing.tokenizer)]
+        named = [plain(self.asked.strategy), plain(self.sampling), given.model.id, tokenizer_hash(given.tokenizer)]
         if isinstance(self.asked.strategy, RandomToken) and self.asked.strategy.language:
-            given.append(identifier_version())
-        given += _engine(self.asked)
+            named.append(identifier_version())
+        named += _engine(self.asked)
         self.begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
-        asked = identity([given, self.begins, writing.seed, purpose, source.shard])
+        asked = identity([named, self.begins, seed, purpose, source.shard])
         self.folder = (source.work or cache_folder() / "self") / asked
 
     def documents(self, skipped: Counter[str]) -> Iterator[Document]:
@@ -162,10 +162,10 @@ class _Session:
 
     def _write(self, first: int, last: int) -> TensorFile:
         """One shard: the model writes documents [first, last)."""
-        streams = [rng(self.writing.seed, f"self/{self.label}/{i}") for i in range(first, last)]
+        streams = [rng(self.seed, f"self/{self.label}/{i}") for i in range(first, last)]
         prompts = [self.prompts[i % len(self.prompts)] for i in range(first, last)]
         if isinstance(self.asked.strategy, RandomToken):
-            prompts = self.asked.strategy.open(streams, self.writing, self.sampling, self.source.batch_size)
+            prompts = self.asked.strategy.open(streams, self.given, self.sampling, self.source.batch_size)
         written = self._generate(prompts, streams)
         tokens = [list(w) for w, _ in written]
         about = [
@@ -184,7 +184,7 @@ class _Session:
         if self.asked.engine == "vllm":
             found = self._vllm.generate(tokens, own, self.sampling, self.steps)
         else:
-            found = generate(self.writing.model.model, tokens, own, self.sampling,
+            found = generate(self.given.model.model, tokens, own, self.sampling,
                              batch_size=self.source.batch_size, steps=self.steps)  # fmt: skip
         written: list[tuple[tuple[int, ...], int | None]] = [((), None)] * len(prompts)
         for i, one in zip(asked, found, strict=True):
@@ -197,11 +197,11 @@ class _Session:
         prompts = [len(prompt.tokens) for prompt in self.prompts]
         if isinstance(self.asked.strategy, RandomToken):  # each document draws its own: two tokens and what follows
             prompts = [2 + self.asked.strategy.opening]
-        return VllmEngine(self.writing.model, max(prompts) + self.sampling.max_new_tokens)
+        return VllmEngine(self.given.model, max(prompts) + self.sampling.max_new_tokens)
 
     def _perplexities(self, texts: list[Text], kept: list[int]) -> list[float]:
         """exp of the mean nats per predicted token, of the whole document or of what was written."""
-        nats = token_nats(self.writing.model.model, [texts[i].tokens for i in kept])
+        nats = token_nats(self.given.model.model, [texts[i].tokens for i in kept])
         first = [texts[i].written if self.asked.screen.perplexity_of == "written" else 1 for i in kept]
         return [float(n[max(f, 1) - 1 :].double().mean().exp()) for n, f in zip(nats, first, strict=True)]
 
@@ -215,7 +215,7 @@ class _Session:
                 tokens.append(about["stop"])
                 weights.append(0.0 if strategy.decode_only else 1.0)
         name = f"{self.label}:{i + 1}" + (f" after {about['after']}" if about["after"] else "")
-        written = self.writing.tokenizer.decode(tokens, skip_special_tokens=True)
+        written = self.given.tokenizer.decode(tokens, skip_special_tokens=True)
         return Document(written, name, tokens=tuple(tokens), token_weights=tuple(weights) if weights else None)
 
 
@@ -224,9 +224,13 @@ def _engine(asked: Asked) -> list[str]:
     return [version()] if asked.engine == "vllm" else []
 
 
-def open_self(strategy: str | None, model: Any) -> SelfSource:
-    """The source `self` in a strategy. `model` is a loaded `models.Model`."""
-    asked = parse_strategy(strategy)
-    if model is None:
-        raise UserError("self is written by a model: say by which (--model)")
-    return SelfSource(asked, model)
+def find_self(name: str) -> Source:
+    """The source of a name: `self`, or `self:` and a strategy. Raises ConfigError for a strategy that there is not."""
+    return SelfSource(parse_strategy(name.removeprefix("self").removeprefix(":") or None))
+
+
+def _of_model(given: Given) -> Given:
+    """With the model's own tokenizer, in whose tokens it writes."""
+    if given.model is None:
+        raise UserError("self is written by a model: say which with --model")
+    return replace(given, tokenizer=given.model.tokenizer)

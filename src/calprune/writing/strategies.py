@@ -13,7 +13,7 @@ How a model is set to write: what each document begins with. `usual` are a strat
     random_token                        a random token, then up to five greedy ones in the wanted language (Shin et al.)
     respond(my_prompts.jsonl)           prompts through the chat template (RAC; in `respond.py`)
 
-Brackets take the options of the strategy, of `Sampling`, of `Filters`, and `documents`.
+Brackets take the options of the strategy, of `Sampling`, of `Screen`, and `documents`.
 """
 
 import dataclasses
@@ -22,7 +22,6 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_origin, runtime_checkable
 
 from calprune.base.calls import Registry
@@ -30,10 +29,11 @@ from calprune.base.values import ConfigError, UserError, read, rng
 from calprune.text import chat
 from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.filters.language import identifier
-from calprune.text.find import is_file
+from calprune.text.find import find
 from calprune.text.formats import Format
+from calprune.text.given import Given
 from calprune.text.read import read_records
-from calprune.text.source import file_source, find_source
+from calprune.text.source import FileSource, Source
 from calprune.writing.generate import generate, window
 from calprune.writing.sampling import Sampling
 from calprune.writing.screen import Screen
@@ -55,19 +55,6 @@ class Prompt:
     refused: str = ""  # why nothing is to be written after it
 
 
-@dataclass(frozen=True)
-class Writing:
-    """Who writes: a loaded `models.Model`, the seed, and where sources are read from."""
-
-    model: Any
-    seed: int = 0
-    data_root: Path | None = None
-
-    @property
-    def tokenizer(self) -> Any:
-        return self.model.tokenizer
-
-
 @runtime_checkable
 class Strategy(Protocol):
     """A frozen dataclass of its options."""
@@ -75,7 +62,7 @@ class Strategy(Protocol):
     version: ClassVar[int]  # in the name of what is written; raised when the same options give other texts
     usual: ClassVar[dict[str, Any]]  # options of Sampling and of Screen that are its own defaults
 
-    def prompts(self, writing: Writing) -> list[Prompt]:
+    def prompts(self, given: Given, seed: int) -> list[Prompt]:
         """What documents begin with, in the order in which they are used."""
         ...
 
@@ -95,24 +82,21 @@ class Prefixes:
         if self.tokens < 1:
             raise ConfigError(f"tokens of a prefix: 1 or more; got {self.tokens}")
 
-    def prompts(self, writing: Writing) -> list[Prompt]:
+    def prompts(self, given: Given, seed: int) -> list[Prompt]:
         """Beginnings of up to 5,000 documents, in random order; documents shorter than that are passed over."""
         source = find_texts(self.of)
         format = Format("plain" if "plain" in source.formats else "single")
-        split = source.calibration_split(data_root=writing.data_root)
-        documents = source.documents(
-            format, split, data_root=writing.data_root, tokenizer=writing.tokenizer, seed=writing.seed
-        )
-        begin = find_marks(writing.tokenizer).begin
+        documents = source.documents(format, source.split_for("calibration", given), given, seed)
+        begin = find_marks(given.tokenizer).begin
         lead = () if begin is None else (begin,)
         found = []
         for document in islice(documents, _PREFIX_POOL):
-            tokens = document.tokens or self._beginning(writing.tokenizer, document.text)
+            tokens = document.tokens or self._beginning(given.tokenizer, document.text)
             if len(tokens) >= self.tokens:
                 found.append(Prompt((*lead, *tokens[: self.tokens]), len(lead), document.id))
         if not found:
             raise UserError(f"prefixes of {self.of}: it has no document of {self.tokens} tokens; take shorter prefixes")
-        rng(writing.seed, f"prefixes/{self.of}").shuffle(found)
+        rng(seed, f"prefixes/{self.of}").shuffle(found)
         return found
 
     def _beginning(self, tokenizer: Any, text: str) -> list[int]:
@@ -135,8 +119,8 @@ class Bos:
     usual: ClassVar[dict[str, Any]] = {}
     start: str | None = None
 
-    def prompts(self, writing: Writing) -> list[Prompt]:
-        return [Prompt((self.token(writing.tokenizer),), lead=1)]
+    def prompts(self, given: Given, seed: int) -> list[Prompt]:
+        return [Prompt((self.token(given.tokenizer),), lead=1)]
 
     def token(self, tokenizer: Any) -> int:
         vocabulary = tokenizer.get_vocab()
@@ -172,26 +156,24 @@ class RandomToken:
         if self.opening < 1 or self.tries < 1:
             raise ConfigError(f"random_token: opening and tries are 1 or more; got {self.opening} and {self.tries}")
 
-    def prompts(self, writing: Writing) -> list[Prompt]:
+    def prompts(self, given: Given, seed: int) -> list[Prompt]:
         return [Prompt(())]  # each document draws its own, in `open`
 
-    def open(
-        self, streams: Sequence[random.Random], writing: Writing, sampling: Sampling, batch_size: int
-    ) -> list[Prompt]:
+    def open(self, streams: Sequence[random.Random], given: Given, sampling: Sampling, batch_size: int) -> list[Prompt]:
         """An accepted opening for each stream, or a refused one."""
         language_of = identifier("random_token", (self.language,)) if self.language else None
-        special = set(writing.tokenizer.all_special_ids)
-        ids = sorted(i for i in writing.tokenizer.get_vocab().values() if i not in special)
-        begin = find_marks(writing.tokenizer).begin
+        special = set(given.tokenizer.all_special_ids)
+        ids = sorted(i for i in given.tokenizer.get_vocab().values() if i not in special)
+        begin = find_marks(given.tokenizer).begin
         lead = () if begin is None else (begin,)
         greedy = Sampling(temperature=0.0, repetition_penalty=1.0, max_new_tokens=self.opening, stop=sampling.stop)
         found = [Prompt((), refused=f"no opening in {self.language} within {self.tries} tries")] * len(streams)
         missing = list(range(len(streams)))
         for _ in range(self.tries):
             first = [(*lead, ids[streams[i].randrange(len(ids))]) for i in missing]
-            tried = generate(writing.model.model, first, [streams[i] for i in missing], greedy, batch_size=batch_size)
+            tried = generate(given.model.model, first, [streams[i] for i in missing], greedy, batch_size=batch_size)
             for i, written in zip(missing, tried, strict=True):
-                text = writing.tokenizer.decode(written.tokens, skip_special_tokens=True)
+                text = given.tokenizer.decode(written.tokens, skip_special_tokens=True)
                 if language_of is None or language_of(text) == self.language:
                     found[i] = Prompt(written.tokens, len(lead))
             missing = [i for i in missing if found[i].refused]
@@ -200,9 +182,12 @@ class RandomToken:
         return found
 
 
-def find_texts(name: str) -> Any:
-    """A source of real texts: a file, or a name of the catalogue."""
-    return file_source(Path(name)) if is_file(name) else find_source(name)
+def find_texts(name: str) -> Source:
+    """The source of what the model's texts begin with. Raises ConfigError where that is no text of records."""
+    source = find(name)
+    if source.made in ("self", "set"):
+        raise ConfigError(f"{name}: what a model writes begins with documents of a source or of a file; name one")
+    return source
 
 
 @dataclass(frozen=True)
@@ -231,15 +216,15 @@ class Respond:
         if self.decode_only and self.prompt_weight:
             raise ConfigError("respond: decode_only leaves prompts out; give it or prompt_weight, not both")
 
-    def prompts(self, writing: Writing) -> list[Prompt]:
+    def prompts(self, given: Given, seed: int) -> list[Prompt]:
         """Each prompt through the chat template, `responses` times."""
-        tokenizer, widest = writing.tokenizer, window(writing.model.model)
+        tokenizer, widest = given.tokenizer, window(given.model.model)
         if not getattr(tokenizer, "chat_template", None):
             raise UserError(
                 "respond: the model's tokenizer has no chat template; take a chat model or another strategy"
             )
         found = []
-        for at, turns in self._turns(writing):
+        for at, turns in self._turns(given):
             try:
                 text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             except Exception as e:  # templates raise what they like
@@ -253,16 +238,14 @@ class Respond:
             raise UserError(f"respond: {self.of} has no prompts")
         return found
 
-    def _turns(self, writing: Writing) -> Iterator[tuple[str, chat.Messages]]:
-        path = Path(self.of)
-        if is_file(self.of):
-            for number, record in read_records(path):
-                yield f"{path.name}:{number}", _asked(record, f"{path}:{number}")
-            return
+    def _turns(self, given: Given) -> Iterator[tuple[str, chat.Messages]]:
         source = find_texts(self.of)
+        if isinstance(source, FileSource):
+            for number, record in read_records(source.path):
+                yield f"{source.path.name}:{number}", _asked(record, f"{source.path}:{number}")
+            return
         format = Format("zero" if "zero" in source.formats else "plain")
-        split = source.calibration_split(data_root=writing.data_root)
-        for document in source.documents(format, split, data_root=writing.data_root, tokenizer=writing.tokenizer):
+        for document in source.documents(format, source.split_for("calibration", given), given):
             yield document.id, [{"role": "user", "content": document.text.strip()}]
 
 
@@ -319,15 +302,17 @@ class Asked:
         if self.engine == "vllm":
             refuse_unequal(sampling)
 
-    def sampling(self, writing: Writing) -> Sampling:
+    def sampling(self, given: Given) -> Sampling:
         """How tokens are drawn. `respond` draws as the model's own generation config says, where it says."""
         usual = {k: v for k, v in self.strategy.usual.items() if k in _SAMPLING}
         if isinstance(self.strategy, Respond):
-            given = writing.model.model.generation_config
-            own = {name: getattr(given, name, None) for name in ("temperature", "top_k", "top_p", "repetition_penalty")}
+            config = given.model.model.generation_config
+            own = {
+                name: getattr(config, name, None) for name in ("temperature", "top_k", "top_p", "repetition_penalty")
+            }
             usual |= {name: value for name, value in own.items() if value}
         sampling = read(Sampling, usual | self.options, "sampling")
-        return dataclasses.replace(sampling, stop=_stops(self.strategy, writing))
+        return dataclasses.replace(sampling, stop=_stops(self.strategy, given))
 
 
 @dataclass(frozen=True)
@@ -376,10 +361,10 @@ def _temperatures(options: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"temperature: write 0.6, or 2.0:1.0 for one that falls; got {text!r}") from None
 
 
-def _stops(strategy: Strategy, writing: Writing) -> tuple[int, ...]:
+def _stops(strategy: Strategy, given: Given) -> tuple[int, ...]:
     """What ends a document: the model's ends of text and of turns, and its start token."""
-    tokenizer, vocabulary = writing.tokenizer, writing.tokenizer.get_vocab()
-    ends = writing.model.model.generation_config.eos_token_id
+    tokenizer, vocabulary = given.tokenizer, given.tokenizer.get_vocab()
+    ends = given.model.model.generation_config.eos_token_id
     stops = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
     stops |= {vocabulary[token] for token in END_OF_TEXT if token in vocabulary}
     if isinstance(strategy, Bos):

@@ -1,32 +1,27 @@
 """What a filter is: options that open into a judge, which gives each document of a stream its reason to go, or ""."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from calprune.text.document import Document
+from calprune.text.given import Given
 
 Judge = Callable[[Sequence[Document]], list[str]]  # one reason a document, "" where it stays; called in stream order
 
 
 @runtime_checkable
 class Filter(Protocol):
-    """A frozen dataclass of its options. It may have `depends(given)`, what its answers depend on beside them, and
-    `uses_model`, where it looks at the model's weights."""
+    """A frozen dataclass of options. Two members may be left out: `uses_model`, a class variable that is true where
+    it needs the model's weights, and `depends(given)`, plain data of what its answers depend on beside its options.
 
-    version: ClassVar[int]  # in a set's identity; raised when the same options drop other documents
+    `version` is in the identity of a set: it is raised when the same options drop other documents."""
 
-    def open(self, given: "Opening") -> Judge:
-        """The judge of one source's documents."""
-        ...
+    @property
+    def version(self) -> int: ...
+
+    def open(self, given: Given) -> Judge:
+        """A judge for one stream. What a reader of the set should see goes to `given.report`."""
 
 
-@dataclass(frozen=True)
-class Opening:
-    """What a filter may need beside documents."""
-
-    tokenizer: Any = None
-    data_root: Path | None = None
-    model: Any = None  # a models.Model
-    notes: list[str] = field(default_factory=list)  # a judge adds what a reader of the set should see
+def reason_if(true: bool, reason: str) -> str:
+    return reason if true else ""

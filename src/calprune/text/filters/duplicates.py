@@ -1,4 +1,6 @@
-"""Near duplicates: a document much of whose wording an earlier one has.
+"""Filters of duplicates: the same text again, and a document much of whose wording an earlier one has.
+
+Duplicates are sought within a source, so that adding a source never changes what another gives.
 
 The similarity of two documents is the Jaccard index of their sets of word n-grams, |A ∩ B| / |A ∪ B|, estimated by
 MinHash (Broder 1997): each of `permutations` random orders of all n-grams gives a set its first, and two sets have the
@@ -7,6 +9,7 @@ Which pairs are compared at all is found by banding (Indyk, Motwani 1998): signa
 pair with an equal band is a candidate, with probability 1 - (1 - J^rows)^bands. MinHash, index: rensa (Rust).
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,10 +17,31 @@ from typing import ClassVar
 
 from calprune.base.values import ConfigError
 from calprune.text.document import Document
-from calprune.text.filters.contract import Judge, Opening
+from calprune.text.filters.contract import Judge, reason_if
+from calprune.text.given import Given
 from calprune.text.words import gram_hashes, word_hashes
 
 SEED = 42  # of the permutations: which documents go must not depend on a recipe's seed
+
+
+@dataclass(frozen=True)
+class ExactDuplicates:
+    """Drop a document whose text an earlier one of its source has, but for the white space. 16 bytes of hash each."""
+
+    tag: ClassVar[str] = "ExactDuplicates"
+    version: ClassVar[int] = 1
+
+    def open(self, given: Given) -> Judge:
+        seen: set[bytes] = set()
+
+        def reason(document: Document) -> str:
+            text = " ".join(document.text.split())
+            name = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            known = name in seen
+            seen.add(name)
+            return reason_if(known, "exact duplicate")
+
+        return lambda documents: [reason(d) for d in documents]
 
 
 @dataclass(frozen=True)
@@ -44,7 +68,7 @@ class NearDuplicates:
             raise ConfigError(f"near_duplicates: permutations have to be a multiple of bands, such as 128 and 16; "
                               f"got {self.permutations} and {self.bands}")  # fmt: skip
 
-    def open(self, given: Opening) -> Judge:
+    def open(self, given: Given) -> Judge:
         """Judges documents in the order of the stream; the first of a cluster stays."""
         from rensa import RMinHashDeduplicator
 

@@ -1,9 +1,29 @@
-"""Which language a text is in, by py3langid (the extra `calprune[language]`)."""
+"""The filter by language, and which language a text is in by py3langid (the extra `calprune[language]`)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
+from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError, UserError, did_you_mean
+from calprune.text.filters.contract import Judge, reason_if
+from calprune.text.given import Given
+
+
+@dataclass(frozen=True)
+class Language:
+    """Drop documents that py3langid finds in another language than these ("en", "de", ...)."""
+
+    tag: ClassVar[str] = "Language"
+    version: ClassVar[int] = 1
+    codes: tuple[str, ...]
+
+    def open(self, given: Given) -> Judge:
+        language_of, reason = identifier("the filter language", self.codes), f"not in {' or '.join(self.codes)}"
+        return lambda documents: [reason_if(language_of(d.text) not in self.codes, reason) for d in documents]
+
+    def depends(self, given: Given) -> Any:
+        return identifier_version()
 
 
 def identifier(asked_by: str, codes: tuple[str, ...] = ()) -> Callable[[str], str]:

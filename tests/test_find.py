@@ -1,0 +1,188 @@
+"""A name becomes a source in one place, and what is read of it is accounted for by that reading alone."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calprune.base.values import ConfigError, UserError
+from calprune.calibration.build import OpenPart, open_part, open_source
+from calprune.calibration.recipe import Part, parse_spec
+from calprune.calibration.set import CalibrationSet
+from calprune.text.find import catalogue, find, refuse_licences
+from calprune.text.given import Given
+from calprune.text.kinds import KINDS, SourceKind, register
+from calprune.text.source import FileSource, RecordSource, Source
+from tests.test_recipe import TOKENIZER
+
+
+def lines(path: Path, texts: list[str]) -> str:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(path)
+
+
+def two_splits(folder: Path) -> str:
+    """A user's source with both splits, other texts in each."""
+    lines(folder / "to prune.jsonl", ["to prune one", "to prune two", ""])
+    lines(folder / "to judge.jsonl", ["to judge"])
+    (folder / "own.yaml").write_text(
+        "title: Own\nkind: text\nlocal: {calibration: to prune.jsonl, evaluation: to judge.jsonl}\n"
+    )
+    return str(folder / "own.yaml")
+
+
+def built_set(folder: Path) -> str:
+    CalibrationSet.from_tokens([[5, 6, 7], [8, 9]]).save(folder)
+    return str(folder)
+
+
+def test_every_kind_of_name_is_found(tmp_path):
+    found = {
+        "c4": find("c4"),
+        "file": find(lines(tmp_path / "a.jsonl", ["x"])),
+        "yaml": find(two_splits(tmp_path)),
+        "set": find(built_set(tmp_path / "set")),
+        "self": find("self"),
+        "strategy": find("self:prefixes(of=c4)"),
+    }
+    assert all(isinstance(source, Source) for source in found.values())
+    assert {name: source.made for name, source in found.items()} == {
+        "c4": "", "file": "", "yaml": "", "set": "set", "self": "self", "strategy": "self",
+    }  # fmt: skip
+    assert isinstance(found["c4"], RecordSource) and isinstance(found["file"], FileSource)
+    assert found["strategy"].begins_with == ("c4",) and found["self"].begins_with == ()
+
+
+@pytest.mark.parametrize("name", ["wikipdia", "self:bso", "./nothing", "self:prefixes"])
+def test_a_name_of_nothing_is_an_error(name):
+    with pytest.raises(ConfigError):
+        find(name)
+
+
+def test_finding_a_file_does_not_read_it():
+    source = find("not there.jsonl")
+    with pytest.raises(UserError, match="no such file"):
+        source.default_format  # noqa: B018
+    with pytest.raises(UserError, match="no such file"):
+        source.rows_read("calibration")
+
+
+def test_kinds_from_other_rooms_are_known_without_importing_them_or_torch():
+    """`text` imports neither room: the package registers both."""
+    code = ("import sys; from calprune.text.kinds import KINDS; assert set(KINDS) == {'set', 'self'}, KINDS; "
+            "assert not {'torch', 'transformers', 'calprune.text.find'} & set(sys.modules)")  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_users_own_kind_of_source_is_found_by_its_name(monkeypatch):
+    monkeypatch.setattr("calprune.text.kinds.KINDS", KINDS)  # put back what is registered here
+    before = dict(KINDS)
+    register(SourceKind("mail", lambda name: name.startswith("mail:"), lambda name: catalogue()["pydoc_topics"]))
+    try:
+        assert find("mail:inbox").name == "pydoc_topics" and find("c4").name == "c4"
+    finally:
+        KINDS.clear()
+        KINDS.update(before)
+
+
+# an opened part does not change ---------------------------------------------------------------------------------------
+
+
+def test_a_reference_is_named_by_the_rows_that_it_reads(tmp_path):
+    """Once the split was changed after the calibration split's files had been hashed, so the identity lied."""
+    spec, given = two_splits(tmp_path), Given()
+    part, recipe = Part(spec), parse_spec(spec)
+    calibration, reference = (open_part(part, recipe, given, purpose) for purpose in ("calibration", "reference"))
+    assert [d.text for d in reference.documents()] == ["to judge"]
+    assert [calibration.split, reference.split] == ["calibration", "evaluation"]
+    assert calibration.rows != reference.rows and calibration.identity[1:3] != reference.identity[1:3]
+    before = reference.identity
+    lines(tmp_path / "to prune.jsonl", ["another text"])
+    assert open_part(part, recipe, given, "reference").identity == before
+    lines(tmp_path / "to judge.jsonl", ["another text"])
+    assert open_part(part, recipe, given, "reference").identity != before
+
+
+def test_nothing_of_an_opened_part_can_be_changed(tmp_path):
+    opened = open_source(two_splits(tmp_path), Given(), "calibration")
+    for field in dataclasses.fields(OpenPart):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(opened, field.name, getattr(opened, field.name))
+
+
+def test_each_reading_has_an_account_of_its_own(tmp_path):
+    """Once a second reading emptied the first one's counts and notes."""
+    exam = lines(tmp_path / "exam.jsonl", ["prune one"])
+    filters = ["blocked_words([two])", f"contamination('{exam}', ngram=2, short=2)"]
+    recipe = parse_spec(two_splits(tmp_path), filters=filters)
+    opened = open_part(recipe.parts[0], recipe, Given())
+    first = opened.documents()
+    assert list(first) == []
+    account = {"empty text": 1, "blocked word 'two'": 1, f"shares wording with {exam}": 1}
+    assert first.skipped == account and len(first.notes) == 1
+    second = opened.documents()
+    assert not second.skipped and not second.notes and first.skipped == account and len(first.notes) == 1
+    list(second)
+    assert second.skipped == account and second.notes == first.notes
+
+
+# texts ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_purpose_decides_the_split(tmp_path):
+    own, file, built = two_splits(tmp_path), lines(tmp_path / "a.jsonl", ["x"]), built_set(tmp_path / "set")
+    found = {
+        name: [find(name).split_for(purpose) for purpose in ("calibration", "evaluation", "reference")]
+        for name in (own, file, built, "self")
+    }
+    assert found == {
+        own: ["calibration", "evaluation", "evaluation"],
+        file: ["calibration"] * 3,
+        built: ["set", "sequences", "set"],
+        "self": ["calibration", "evaluation", "calibration"],
+    }
+
+
+def test_a_built_set_is_a_text_and_no_part_of_a_recipe(tmp_path):
+    folder = built_set(tmp_path / "set")
+    judged = open_source(folder, Given(tokenizer=TOKENIZER), "evaluation")
+    assert [document.tokens for document in judged.documents()] == [(5, 6, 7), (8, 9)]
+    assert judged.held == "calibration text" and judged.text_identity == ["set", CalibrationSet.load(folder).id]
+    with pytest.raises(ConfigError, match="no part of a recipe"):
+        open_part(Part(folder), parse_spec("c4"), Given())
+
+
+@pytest.mark.parametrize("purpose", ["calibration", "evaluation", "reference"])
+def test_one_source_is_opened_at_a_time(purpose):
+    with pytest.raises(ConfigError, match="is a mixture: name one source at a time"):
+        open_source("c4 + gsm8k", Given(), purpose)
+
+
+def test_a_folder_of_data_that_is_called_like_a_source_is_not_taken_for_a_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("c4").mkdir()
+    assert open_source("c4", Given(), "evaluation").source.name == "c4"
+    built_set(tmp_path / "c4")
+    with pytest.raises(UserError, match="is a source and a folder here"):
+        open_source("c4", Given(), "evaluation")
+    assert open_source("./c4", Given(), "evaluation").source.made == "set"
+
+
+def test_what_a_model_writes_has_the_licence_of_what_it_begins_with():
+    nc = next(name for name, source in catalogue().items() if "nc" in source.licence_tags)
+    refuse_licences(["self", "self:bos", "c4"], ["nc"])
+    for name in (nc, f"self:prefixes(of={nc})"):
+        with pytest.raises(UserError, match=f"source {nc} has the licence"):
+            refuse_licences(["c4", name], ["nc"])
+
+
+def test_rows_overlap_where_one_place_is_read_by_conditions_that_do_not_part_it():
+    from calprune.text.source import RowsRead
+
+    everything, one, other = (RowsRead(at="file", where=where) for where in ("", "a", "b"))
+    assert everything.overlaps(one) and one.overlaps(everything) and one.overlaps(one)
+    assert not one.overlaps(other) and not RowsRead().overlaps(RowsRead())
+    assert not one.overlaps(RowsRead(at="another file", where="a"))
