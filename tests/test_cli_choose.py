@@ -25,6 +25,7 @@ from calprune.cli.app import app
 from calprune.methods.wanda import Wanda
 from calprune.pattern import Unstructured
 from calprune.studies.results import read
+from calprune.text.given import Given
 from tests.test_cli import run  # noqa: F401  a fixture
 
 FOR = "--for prose=1 --for sums=2"
@@ -209,7 +210,7 @@ def test_a_source_and_a_text_may_share_a_name_but_no_rows(evaluation, more, apar
     name = str(tmp_path / "notes.yaml")
     q = Question("demo", ("c4", name), parse_capabilities("notes", [f"notes={name}"]), Wanda(), Unstructured(0.5))
     with nullcontext() if apart else pytest.raises(UserError, match="is a source and also what notes is judged on: le"):
-        check_apart(q, None)
+        check_apart(q, Given())
 
 
 @pytest.mark.parametrize("name", ["alpaca_gpt4", "pydoc_topics"])
@@ -217,11 +218,11 @@ def test_a_source_that_keeps_rows_of_its_file_apart_to_be_judged_on_can_be_both(
     (tmp_path / "alpaca_gpt4_en").mkdir()
     (tmp_path / "alpaca_gpt4_en" / "train.jsonl.gz").write_bytes(b"")
     q = Question("demo", ("c4", name), parse_capabilities("own", [f"own={name}"]), Wanda(), Unstructured(0.5))
-    check_apart(q, tmp_path)
+    check_apart(q, Given(data_root=tmp_path))
     whole = str(tmp_path / "alpaca_gpt4_en" / "train.jsonl.gz")
     with pytest.raises(UserError, match="is a source and also what own is judged on"):
         check_apart(replace(q, sources=("alpaca_gpt4",), capabilities=parse_capabilities("own", [f"own={whole}"])),
-                    tmp_path)  # fmt: skip
+                    Given(data_root=tmp_path))  # fmt: skip
 
 
 def test_where_no_source_can_be_used_each_is_named(asked):
@@ -242,7 +243,7 @@ def test_where_no_source_can_be_used_each_is_named(asked):
         (f"model {TWO} --for prose --for prose=2", "--for: prose is there twice"),
         (f"model {TWO} --for ''", "--for names no capability"),
         (f"model {TWO} {FOR} --judge sums", "--judge: cannot read 'sums'; write it like --judge chat="),
-        (f"model {TWO} {FOR} --judge 'sums=c4 + gsm8k'", "cannot judge on the mixture 'c4 + gsm8k'"),
+        (f"model {TWO} {FOR} --judge 'sums=c4 + gsm8k'", "'c4 + gsm8k' is a mixture: name one source at a time"),
         (f"model {TWO} {FOR} {JUDGED} --judge sums=none.jsonl", "none.jsonl: there is no such file"),
         (f"model {TWO} --sources sums_held.jsonl", "sums_held.jsonl is a source and also what sums is judged on"),
         ("model --sources c4 --sources gsm8", "unknown source 'gsm8'; did you mean 'gsm8k'?"),
