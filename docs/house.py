@@ -178,8 +178,8 @@ def _files(count: int) -> str:
 
 
 def _rounded(count: int) -> str:
-    """To 50 lines, so that the picture changes when the house does and not with every commit."""
-    return f"{round(count / 50) * 50:,}"
+    """To 100 lines, so that the picture changes when the house does and not with every commit."""
+    return f"{max(1, round(count / 100)) * 100:,}"
 
 
 def table() -> str:

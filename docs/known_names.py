@@ -16,7 +16,7 @@ from calprune.methods import METHODS
 from calprune.text.filters import FILTERS
 from calprune.writing.sampling import Sampling
 from calprune.writing.screen import Screen
-from calprune.writing.strategies import STRATEGIES, Asked
+from calprune.writing.strategies import STRATEGIES, WritingPlan
 
 HEAD = '''"""The names that options take, each with its options and their types. No torch is imported here.
 
@@ -53,7 +53,7 @@ def options_of(cls: type, name: str) -> dict[str, str]:
 
 def _beside() -> dict[str, str]:
     """What stands in a strategy's brackets beside its own options."""
-    found = options_of(Sampling, "") | options_of(Screen, "") | options_of(Asked, "")
+    found = options_of(Sampling, "") | options_of(Screen, "") | options_of(WritingPlan, "")
     kept = {option: kind for option, kind in found.items() if option not in ("stop", "strategy", "options", "screen")}
     return kept | {"temperature": "str | float"}  # "2.0:1.0": from one to the other
 

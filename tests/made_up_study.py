@@ -4,7 +4,7 @@ import math
 import random
 
 from calprune.studies.axes import AXES, Setting
-from calprune.studies.results import Failure, Result, Results, Similarity
+from calprune.studies.results import Failure, LikenessRow, Result, Results
 
 SOURCES = ("c4", "gsm8k:icl", "wikitext2", "slimpajama")
 EVALUATIONS = (("perplexity(wikitext2)", "perplexity", "general"), ("kl(gsm8k)", "kl", "mathematics"),
@@ -34,7 +34,9 @@ def made_up(apart: float = 1.0, draws: int = 3, sources: tuple[str, ...] = SOURC
     ]
     rows = [row for cell in cells for row in _rows(cell, apart, stream)]
     rows += [row for p in patterns for row in _rows(("none", "magnitude", p, None, None), 0.0, stream)]
-    similarity = tuple(Similarity(s, "Jaccard of word 3-grams to c4", 1 / (1 + i), True) for i, s in enumerate(sources))
+    similarity = tuple(
+        LikenessRow(s, "Jaccard of word 3-grams to c4", 1 / (1 + i), True) for i, s in enumerate(sources)
+    )
     return Results(
         title="Which data for a <small> model?",
         question="Four sources & two controls: is any of them better than the default?",

@@ -15,7 +15,7 @@ from calprune.allocation import ALLOCATIONS
 from calprune.base.calls import Registry, listed, members, quoted, split, unquoted
 from calprune.base.values import ConfigError, did_you_mean
 from calprune.calibration.layout import LAYOUTS
-from calprune.calibration.recipe import Part, parse_spec
+from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.calibration.selection import SELECTIONS
 from calprune.evaluation.evaluation import EVALUATIONS, OnText, parse_evaluation
 from calprune.evaluation.tasks import TASKS, find_task
@@ -182,12 +182,12 @@ def test_a_format_drops_nothing_that_it_does_not_understand(text):
 @pytest.mark.parametrize(
     ("spec", "parts"),
     [
-        ('"my+notes.txt":chat', [Part("my+notes.txt", "chat")]),
-        ('self:prefixes(of="a+b(1).txt")', [Part("self", strategy='prefixes(of="a+b(1).txt")')]),
-        ("'a*b.txt'*2 + c4", [Part("a*b.txt", share=2.0), Part("c4")]),
-        ("'a:b.txt':chat(responses)", [Part("a:b.txt", "chat(responses)")]),
-        ("2*self:respond(my file.jsonl)", [Part("self", share=2.0, strategy="respond(my file.jsonl)")]),
-        ("John's notes.txt + c4", [Part("John's notes.txt"), Part("c4")]),
+        ('"my+notes.txt":chat', [RecipePart("my+notes.txt", "chat")]),
+        ('self:prefixes(of="a+b(1).txt")', [RecipePart("self", strategy='prefixes(of="a+b(1).txt")')]),
+        ("'a*b.txt'*2 + c4", [RecipePart("a*b.txt", share=2.0), RecipePart("c4")]),
+        ("'a:b.txt':chat(responses)", [RecipePart("a:b.txt", "chat(responses)")]),
+        ("2*self:respond(my file.jsonl)", [RecipePart("self", share=2.0, strategy="respond(my file.jsonl)")]),
+        ("John's notes.txt + c4", [RecipePart("John's notes.txt"), RecipePart("c4")]),
     ],
 )
 def test_a_part_of_a_mixture_ends_outside_quotes_and_brackets(spec, parts):

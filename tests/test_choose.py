@@ -21,7 +21,7 @@ from calprune.base.values import ConfigError, UserError
 from calprune.calibration.build import make_set
 from calprune.calibration.set import CalibrationSet
 from calprune.choosing import verdict as final
-from calprune.choosing.answer import OVERALL, UNIFORM, Contrast, Halving, Judgement
+from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Halving, SetContrast
 from calprune.choosing.job import Job
 from calprune.choosing.page import answer, commands, headline
 from calprune.choosing.trials import Clock
@@ -258,16 +258,16 @@ def test_stopped_at_every_stage_and_started_again_it_ends_the_same(chosen, choic
     assert [name for name in ours if ours[name] != theirs[name] and not name.endswith("README.md")] == []
 
 
-def judged(**verdicts: str) -> Judgement:
+def judged(**verdicts: str) -> FinalVerdict:
     """Of "a_c4" and the like: what the finalist is against the default or the uniform mixture, all together; the
     first capability says otherwise."""
     names = {"c4": "c4", "uniform": UNIFORM, "a": "a", "b": "b"}
     zero, other = Estimate(0.0, -1.0, 1.0, 3), {"win": "loss", "loss": "win", "tie": "tie"}
-    contrasts = [Contrast(*(names[one] for one in name.split("_")), capability, zero, 0.5, said)
+    contrasts = [SetContrast(*(names[one] for one in name.split("_")), capability, zero, 0.5, said)
                  for name, verdict in verdicts.items() for capability, said in
                  (("prose", other[verdict]), (OVERALL, verdict))]  # fmt: skip
     default = [] if set(verdicts) == {"a_uniform", "b_uniform"} else ["c4"]
-    return Judgement(tuple(contrasts), (), None, (*default, UNIFORM))
+    return FinalVerdict(tuple(contrasts), (), None, (*default, UNIFORM))
 
 
 @pytest.mark.parametrize(
@@ -325,19 +325,19 @@ def test_what_is_not_shown_to_be_better_is_not_taken(verdicts, winner):
 
 def test_what_time_cut_short_is_made_again_until_there_is_an_answer(choice_folder, tmp_path):
     job = Job(small_question(choice_folder), tmp_path, Knobs("cpu", None, choice_folder / "data"), Clock(), print)
-    cut, whole = Judgement((), (), 1), Judgement((), (), 2)
+    cut, whole = FinalVerdict((), (), 1), FinalVerdict((), (), 2)
 
     def made_in_haste():
         job.left_out.append("the rest: no time")
         return cut
 
-    assert job.stage(Judgement, made_in_haste) == cut
+    assert job.stage(FinalVerdict, made_in_haste) == cut
     again = Job(job.question, tmp_path, job.knobs, Clock(), print)
-    assert again.stage(Judgement, lambda: whole) == whole and again.left_out == []
+    assert again.stage(FinalVerdict, lambda: whole) == whole and again.left_out == []
     (tmp_path / "judgement.json").unlink()
-    assert again.stage(Judgement, made_in_haste) == cut
+    assert again.stage(FinalVerdict, made_in_haste) == cut
     (tmp_path / "result.json").write_text("{}")  # the answer is there, and what it says stands
-    assert Job(job.question, tmp_path, job.knobs, Clock(), print).stage(Judgement, lambda: whole) == cut
+    assert Job(job.question, tmp_path, job.knobs, Clock(), print).stage(FinalVerdict, lambda: whole) == cut
 
 
 def test_the_question_of_a_model_or_of_sources_that_have_changed_since_is_another(choice_folder, tmp_path):

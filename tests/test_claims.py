@@ -14,7 +14,7 @@ from calprune.report.files import write_claims
 from calprune.report.findings import Findings
 from calprune.report.page import page
 from calprune.studies.claims import KINDS, check_claims, matches, read_claims
-from calprune.studies.results import Result, Results, Similarity
+from calprune.studies.results import LikenessRow, Result, Results
 from calprune.uncertainty.crossed import Weighed
 from calprune.uncertainty.difference import paired_by_item, weighed_sum
 from tests.made_up_study import made_up, setting_of
@@ -38,7 +38,7 @@ def study(harm, luck=0.005, draws=3, amounts=(16,), patterns=("60%",), alike=Non
             rows.append(Result("t", axes, amount * 256, draw,
                                "kl(wikitext2, tokens=4096)", "kl", "general", math.fsum(items) / 40, items, 0.0,
                                (0.0,) * 40, None))  # fmt: skip
-    similarity = tuple(Similarity(s, "Jaccard to web", float(v), True) for s, v in (alike or {}).items())
+    similarity = tuple(LikenessRow(s, "Jaccard to web", float(v), True) for s, v in (alike or {}).items())
     return Results("t", "q", tuple(rows), (), 0, similarity, {}, options.get("stand_ins", {}))
 
 

@@ -15,7 +15,7 @@ from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.inputs import InputStats
 from calprune.likeness.distance import Energy, bures, coverage, frobenius
-from calprune.likeness.sets import Comparison, Overlap, compare_input, enough, halve
+from calprune.likeness.sets import Overlap, SetComparison, compare_input, enough, halve
 from calprune.likeness.verdict import summarise
 from calprune.methods import parse_method
 from calprune.methods.contract import Method
@@ -99,7 +99,7 @@ def test_channels_are_correlated_by_rank():
 @pytest.mark.parametrize("method", ["wanda", "ria", "sparsegpt"])
 def test_the_overlap_is_that_of_what_pruning_with_each_set_keeps(method):
     sets = {"a": sequences(6, 1), "b": sequences(6, 2)}
-    comparison = Comparison(job(method), sets, halves=False)
+    comparison = SetComparison(job(method), sets, halves=False)
     model = tiny_model("llama")
     before = {name: p.clone() for name, p in model.named_parameters()}
     told = summarise(comparison, list(comparison.blocks(model))).record()
@@ -121,7 +121,7 @@ def test_the_overlap_is_that_of_what_pruning_with_each_set_keeps(method):
 
 def test_a_set_beside_its_own_copy_keeps_the_same_weights():
     sets = {"a": sequences(4, 1), "copy": sequences(4, 1)}
-    comparison = Comparison(job(), sets, halves=False)
+    comparison = SetComparison(job(), sets, halves=False)
     told = summarise(comparison, list(comparison.blocks(tiny_model("llama")))).record()
     assert told["kept_iou"] == told["pruned_iou"] == 1 and told["frobenius"] == 0 and told["bures"] < 1e-3
     assert told["coverage"] == pytest.approx(1) and told["diagonal_correlation"] == pytest.approx(1)
@@ -129,7 +129,7 @@ def test_a_set_beside_its_own_copy_keeps_the_same_weights():
 
 def test_halving_changes_nothing_of_the_whole():
     sets = {"a": sequences(11, 1), "b": sequences(8, 2)}
-    found = [list(Comparison(job(), sets, halves=h).blocks(tiny_model("llama"))) for h in (True, False)]
+    found = [list(SetComparison(job(), sets, halves=h).blocks(tiny_model("llama"))) for h in (True, False)]
     for halved, whole in zip(*found, strict=True):
         assert halved.kept.iou == pytest.approx(whole.kept.iou, abs=0.002)
         for one, other in zip(halved.inputs, whole.inputs, strict=True):
@@ -151,7 +151,7 @@ def test_halves_share_no_sequence_and_every_sequence_is_somewhere(n):
 def test_two_halves_of_equal_sequences_agree_and_one_was_enough():
     row = torch.randint(3, VOCABULARY, (1, 24), generator=torch.Generator().manual_seed(0))
     sets = {"a": CalibrationSet.from_tokens(row.repeat(8, 1)), "b": sequences(8, 2)}
-    comparison = Comparison(job(), sets)
+    comparison = SetComparison(job(), sets)
     told = summarise(comparison, list(comparison.blocks(tiny_model("llama")))).record()
     assert [step["kept_iou"] for step in told["sets"][0]["halves"]] == pytest.approx([1, 1, 1], abs=0.002)
     assert told["sets"][0]["enough"] == 1 and "a is large enough: 1 sequence" in told["verdict"]
@@ -159,7 +159,7 @@ def test_two_halves_of_equal_sequences_agree_and_one_was_enough():
 
 def test_the_overlap_of_halves_grows_with_the_budget():
     sets = {"a": sequences(64, 1), "b": sequences(64, 2)}
-    comparison = Comparison(job(), sets)
+    comparison = SetComparison(job(), sets)
     told = summarise(comparison, list(comparison.blocks(tiny_model("llama")))).record()
     for one in told["sets"]:
         grown = [step["kept_iou"] for step in one["halves"]]
@@ -184,7 +184,7 @@ def test_few_tokens_for_each_input_are_warned_of():
     few, many = {"a": sequences(4, 1), "b": sequences(4, 2)}, {"a": sequences(40, 1), "b": sequences(4, 2)}
     notes = []
     for sets in (few, many):
-        comparison = Comparison(job(), sets, halves=False)
+        comparison = SetComparison(job(), sets, halves=False)
         notes.append(summarise(comparison, list(comparison.blocks(tiny_model("llama")))).record()["notes"])
     # 4 sequences of 24 tokens are 1.5 for each of down_proj's 64 inputs
     assert [len(found) for found in notes] == [2, 1] and "1.5 tokens for each of the 64 inputs" in notes[0][0]
@@ -196,7 +196,7 @@ def test_an_overlap_of_nothing_is_whole():
 
 def test_a_method_that_reads_no_data_is_refused():
     with pytest.raises(UserError, match="reads no data"):
-        Comparison(job("magnitude"), {"a": sequences(4, 1), "b": sequences(4, 2)})
+        SetComparison(job("magnitude"), {"a": sequences(4, 1), "b": sequences(4, 2)})
     assert isinstance(parse_method("wanda"), Method)
 
 

@@ -19,11 +19,10 @@ from calprune.base.values import ConfigError, UserError, identity, rng
 from calprune.calibration.build import build
 from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
 from calprune.text.document import Document, Documents
-from calprune.text.filters import FILTERS, filtered
+from calprune.text.filters import FILTERS, filtered, read_filters
 from calprune.text.filters.duplicates import NearDuplicates, shingles
 from calprune.text.filters.language import Language
-from calprune.text.filters.quality import Perplexity, Repetition
-from calprune.text.filters.reading import read_filters
+from calprune.text.filters.quality import PerplexityBand, Repetition
 from calprune.text.filters.words import MaxWords, MinWords
 from calprune.text.given import Given
 from calprune.text.words import gram_hashes, word_hashes, words
@@ -304,7 +303,7 @@ def test_a_source_without_end_is_not_filtered():
 
 
 def test_a_filter_that_needs_a_model_makes_its_recipe_need_one():
-    assert parse_spec("c4", filters=[Perplexity(high=100.0)]).uses_model
+    assert parse_spec("c4", filters=[PerplexityBand(high=100.0)]).uses_model
     assert not parse_spec("c4", filters=[MinWords(3), MaxWords(9)]).uses_model
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.build import OpenPart, open_part, open_source
-from calprune.calibration.recipe import Part, parse_spec
+from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.calibration.set import CalibrationSet
+from calprune.text import KINDS, SourceKind, register
 from calprune.text.find import catalogue, find, refuse_licences
 from calprune.text.given import Given
-from calprune.text.kinds import KINDS, SourceKind, register
 from calprune.text.source import FileSource, RecordSource, Source
 from tests.test_recipe import TOKENIZER
 
@@ -72,13 +72,13 @@ def test_finding_a_file_does_not_read_it():
 
 def test_kinds_from_other_rooms_are_known_without_importing_them_or_torch():
     """`text` imports neither room: the package registers both."""
-    code = ("import sys; from calprune.text.kinds import KINDS; assert set(KINDS) == {'set', 'self'}, KINDS; "
+    code = ("import sys; from calprune.text import KINDS; assert set(KINDS) == {'set', 'self'}, KINDS; "
             "assert not {'torch', 'transformers', 'calprune.text.find'} & set(sys.modules)")  # fmt: skip
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_users_own_kind_of_source_is_found_by_its_name(monkeypatch):
-    monkeypatch.setattr("calprune.text.kinds.KINDS", KINDS)  # put back what is registered here
+    monkeypatch.setattr("calprune.text.KINDS", KINDS)  # put back what is registered here
     before = dict(KINDS)
     register(SourceKind("mail", lambda name: name.startswith("mail:"), lambda name: catalogue()["pydoc_topics"]))
     try:
@@ -94,7 +94,7 @@ def test_a_users_own_kind_of_source_is_found_by_its_name(monkeypatch):
 def test_a_reference_is_named_by_the_rows_that_it_reads(tmp_path):
     """Once the split was changed after the calibration split's files had been hashed, so the identity lied."""
     spec, given = two_splits(tmp_path), Given()
-    part, recipe = Part(spec), parse_spec(spec)
+    part, recipe = RecipePart(spec), parse_spec(spec)
     calibration, reference = (open_part(part, recipe, given, purpose) for purpose in ("calibration", "reference"))
     assert [d.text for d in reference.documents()] == ["to judge"]
     assert [calibration.split, reference.split] == ["calibration", "evaluation"]
@@ -152,7 +152,7 @@ def test_a_built_set_is_a_text_and_no_part_of_a_recipe(tmp_path):
     assert [document.tokens for document in judged.documents()] == [(5, 6, 7), (8, 9)]
     assert judged.held == "calibration text" and judged.text_identity == ["set", CalibrationSet.load(folder).id]
     with pytest.raises(ConfigError, match="no part of a recipe"):
-        open_part(Part(folder), parse_spec("c4"), Given())
+        open_part(RecipePart(folder), parse_spec("c4"), Given())
 
 
 @pytest.mark.parametrize("purpose", ["calibration", "evaluation", "reference"])

@@ -18,6 +18,13 @@ FLOOR = house.floor_of()
 FUNCTION, PARAMETERS, FOLDER = 50, 6, 14
 PLUG_INS = {"methods", "filters", "sections"}  # folders with one file for each thing that can be added
 HEAVY = {"transformers", "typer", "rich", "pyarrow", "datasets", "tokenizers", "jinja2", "click", "altair", "lm_eval"}
+PLAIN_DATA = {  # what gives a dict because it is of no type of ours, and of what
+    "calprune.base.calls.option_types": "types by the names of options",
+    "calprune.base.store.read_json": "JSON as it stands in a file",
+    "calprune.calibration.recipe.write_recipe": "YAML as it is written",
+    "calprune.pruning.checkpoint.describe": "calprune.json; PruneReport is what is shown of it",
+    "calprune.writing.vllm.sampling_options": "arguments of vllm.SamplingParams",
+}
 each_file = pytest.mark.parametrize("name", FILES)
 
 
@@ -64,18 +71,23 @@ def test_help_imports_no_torch():
 
 @each_file
 def test_functions_are_short_and_take_few_parameters(name):
-    flat = ".cli." in name or ".kernels." in name  # parameters are a command's options, or a kernel's pointers
+    """A docstring is not counted. Options that users write stand one by one: of commands, and of the public functions."""
+    many = house.room(name) in ("cli", "api") or ".kernels." in name  # and a kernel's pointers
     for node in ast.walk(tree(name)):
-        if isinstance(node, ast.FunctionDef) and not flat:
+        if isinstance(node, ast.FunctionDef):
             given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             count = sum(argument.arg not in ("self", "cls") for argument in given)
-            assert node.end_lineno - node.lineno < FUNCTION, f"{name}: {node.name} is too long"
-            assert count <= PARAMETERS or name == "calprune", f"{name}: {node.name} has {count} parameters"
+            docstring = node.body[0] if ast.get_docstring(node) else None
+            lines = node.end_lineno - node.lineno + 1
+            lines -= docstring.end_lineno - docstring.lineno + 1 if docstring else 0
+            assert lines <= FUNCTION or house.room(name) == "cli", f"{name}: {node.name} has {lines} lines"
+            assert many or count <= PARAMETERS, f"{name}: {node.name} has {count} parameters"
 
 
 def test_a_folder_holds_few_files_but_for_plug_ins():
     for folder in {path.parent for path in FILES.values()}:
-        assert folder.name in PLUG_INS or len(list(folder.glob("*.py"))) <= FOLDER, folder
+        files = [path.name for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert folder.name in PLUG_INS or len(files) <= FOLDER, folder
 
 
 def test_a_type_has_a_name_of_its_own():
@@ -98,9 +110,5 @@ def test_only_commands_and_progress_print(name):
 def test_no_public_function_gives_a_bare_dict(name):
     for node in tree(name).body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.returns:
-            assert not re.match(r"dict\[str, (Any|object)\]", ast.unparse(node.returns)), f"{name}: {node.name}"
-
-
-def test_the_picture_and_the_page_are_as_the_imports_are():
-    assert (house.SOURCE.parents[1] / "docs" / "house.svg").read_text() == house.picture()
-    assert house.table() in (house.SOURCE.parents[1] / "docs" / "design.md").read_text()
+            bare = re.match(r"dict\[str, (Any|object)\]", ast.unparse(node.returns))
+            assert not bare or f"{name}.{node.name}" in PLAIN_DATA, f"{name}: {node.name}"

@@ -11,7 +11,7 @@ from calprune.base.values import identity, plain, tag_of
 from calprune.calibration.layout import LAYOUTS
 from calprune.calibration.recipe import Recipe, parse_spec
 from calprune.calibration.selection import SELECTIONS
-from calprune.choosing.answer import Gate, Halving, Judgement, Result, Search
+from calprune.choosing.answer import FinalVerdict, Gate, Halving, PrunedResult, Search
 from calprune.choosing.question import Question
 from calprune.evaluation.evaluation import OnText
 from calprune.evaluation.tasks import TASKS
@@ -153,7 +153,7 @@ def test_every_type_that_an_identity_holds_has_its_tag_and_no_two_have_one():
 
 
 def test_the_stages_of_a_choice_have_the_file_names_that_they_had():
-    assert [tag_of(kind).lower() for kind in (Gate, Search, Halving, Judgement, Result)] == [
+    assert [tag_of(kind).lower() for kind in (Gate, Search, Halving, FinalVerdict, PrunedResult)] == [
         "gate", "search", "halving", "judgement", "result"
     ]  # fmt: skip
 

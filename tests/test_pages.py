@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from calprune.base.values import ConfigError
-from calprune.pages.chart import Axis, Bar, Bars, Curve, Dots, Heat, Panel, Point, Scatter, altair
+from calprune.pages.chart import Bar, Bars, Curve, Dots, Heat, Panel, Point, Scatter, ValueAxis, altair
 from calprune.pages.numbers import counted, percent
-from calprune.pages.page import Block, HasPage, Page, Section, Stretch
+from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings
 from calprune.uncertainty.estimate import Estimate
@@ -28,15 +28,15 @@ HEADS = (Column("source"), Column("mean", "estimate"), Column("draws", "number")
 ROWS = (("c4", MEAN, 3, 0.25, "demo", 0.0417), (HOSTILE, None, None, None, "demo", None))
 TABLE = Table("results", "Every result", HEADS, ROWS, ("A note.",))
 POINTS = tuple(Point.of(name, MEAN, "0.33 [0.25, 0.50]", "wanda", float(i)) for i, name in enumerate(("c4", HOSTILE)))
-AXIS, ORDER = Axis("perplexity"), [point.source for point in POINTS]
+AXIS, ORDER = ValueAxis("perplexity"), [point.source for point in POINTS]
 CHARTS = {
     "dots": Dots("Dots", "values", POINTS, AXIS, ORDER, ("wanda",), 0.2),
-    "curve": Curve("Curve", "values", POINTS, Axis("sparsity"), AXIS, ("wanda",)),
+    "curve": Curve("Curve", "values", POINTS, ValueAxis("sparsity"), AXIS, ("wanda",)),
     "heat": Heat("Heat", "values", tuple(replace(point, x="60%") for point in POINTS), ["60%"], ORDER),
-    "scatter": Scatter("Scatter", "values", POINTS, Axis("likeness"), AXIS),
+    "scatter": Scatter("Scatter", "values", POINTS, ValueAxis("likeness"), AXIS),
 }  # fmt: skip
 BARS = Bars("Lengths", "tokens", (), (Bar("8", 0, "1 to 8"), Bar("16", 3, HOSTILE)))
-BLOCK = Block("Text", (Stretch("half", 0.5), Stretch(HOSTILE)))
+BLOCK = TextBlock("Text", (Stretch("half", 0.5), Stretch(HOSTILE)))
 
 
 @dataclass(frozen=True, repr=False)

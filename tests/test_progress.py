@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from calprune.base import progress
-from calprune.base.progress import SILENT, Bars, Steps, current, duration, showing, tracking
+from calprune.base.progress import SILENT, ProgressBars, Steps, current, duration, showing, tracking
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_the_library_says_nothing_unless_it_is_shown(capfd):
     assert list(tracking(range(3), 3, "pruning")) == [0, 1, 2]
     current().say("a line")
     assert capfd.readouterr() == ("", "")
-    shown = Bars(io.StringIO())
+    shown = ProgressBars(io.StringIO())
     with showing(shown):
         assert current() is shown
         current().say("a line")
@@ -35,7 +35,7 @@ def test_importing_it_imports_neither_rich_nor_torch():
 
 
 def test_without_a_terminal_a_line_is_said_now_and_then_and_none_at_the_end(clock):
-    shown = Bars(io.StringIO())
+    shown = ProgressBars(io.StringIO())
     for _ in shown.track(range(4), 4, "pruning"):
         clock[0] += 20
     assert shown.stream.getvalue() == "pruning: 2 of 4, about 40 s left\n"
@@ -46,7 +46,7 @@ def test_on_a_terminal_pieces_of_work_within_each_other_are_drawn_together():
         def isatty(self):
             return True
 
-    shown = Bars(Terminal())
+    shown = ProgressBars(Terminal())
     for _ in shown.track(range(2), 2, "outer"):
         with shown.steps("inner", 5, "tokens") as steps:
             steps.count(3)

@@ -21,7 +21,7 @@ from calprune.base.values import ConfigError, UserError
 from calprune.calibration.build import build, make_set
 from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Crop, Pad, Pairs
-from calprune.calibration.recipe import Part, Recipe, parse_spec, read_recipe, write_recipe
+from calprune.calibration.recipe import Recipe, RecipePart, parse_spec, read_recipe, write_recipe
 from calprune.calibration.set import CalibrationSet
 from calprune.cli.app import main
 from calprune.text.document import Document
@@ -60,17 +60,17 @@ def drawn(spec: str, source: str | None = None, **options) -> list[str]:
 def test_a_recipe_as_text_has_sources_formats_and_shares():
     recipe = parse_spec("c4*2 + gsm8k:icl(pairs=5) + my_chat.jsonl:chat(responses, prompt_weight=0.2)*0.5", seed=3)
     assert recipe.parts == (
-        Part("c4", None, 2.0),
-        Part("gsm8k", "icl(pairs=5)", 1.0),
-        Part("my_chat.jsonl", "chat(responses, prompt_weight=0.2)", 0.5),
+        RecipePart("c4", None, 2.0),
+        RecipePart("gsm8k", "icl(pairs=5)", 1.0),
+        RecipePart("my_chat.jsonl", "chat(responses, prompt_weight=0.2)", 0.5),
     )
     assert (recipe.num_samples, recipe.max_seq_length, recipe.seed) == (128, 2048, 3)
 
 
 RECIPES = [
-    Recipe((Part("c4"),)),
-    Recipe((Part("c4", None, 2.0), Part("gsm8k", "icl")), 16, 512, 3, Crop(), lengths=((128, 1.0), (512, 3.0))),
-    Recipe((Part("gsm8k", "icl"),), layout=Pad(whole=True), pairs=Pairs(separator="", bos_per_pair=True),
+    Recipe((RecipePart("c4"),)),
+    Recipe((RecipePart("c4", None, 2.0), RecipePart("gsm8k", "icl")), 16, 512, 3, Crop(), lengths=((128, 1.0), (512, 3.0))),
+    Recipe((RecipePart("gsm8k", "icl"),), layout=Pad(whole=True), pairs=Pairs(separator="", bos_per_pair=True),
            with_replacement=True, count_padding=True, begin_of_text="always", skip_first=4, first=100),
 ]  # fmt: skip
 

@@ -33,7 +33,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods.wanda import Wanda
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import Pruning
-from calprune.refine.kept import Kept
+from calprune.refine.kept import KeptBlocks
 from calprune.studies.folder import Runs
 from tests.families import tiny_model
 from tests.test_blocks import calibration
@@ -263,7 +263,7 @@ def test_a_kept_block_that_was_altered_is_named_and_done_again(tmp_path):
 
 def test_a_kept_block_written_before_digests_is_read(tmp_path):
     sites = linears(find_blocks(tiny_model("llama"))[1][0])
-    kept = Kept(tmp_path, {"a": 1})
+    kept = KeptBlocks(tmp_path, {"a": 1})
     kept.block("model.layers.0", sites, [], lambda: [{"name": "q"}])
     block = tmp_path / "model.layers.0" / "block.json"
     old = {key: value for key, value in read_json(block, "a block").items() if key != "files"}

@@ -3,7 +3,7 @@
 import sys
 from contextlib import AbstractContextManager
 
-from calprune.base.progress import SILENT, Bars, Progress, showing
+from calprune.base.progress import SILENT, Progress, ProgressBars, showing
 
 ProgressLike = bool | Progress  # True: bars, or lines where none can be drawn; False: nothing
 
@@ -13,4 +13,4 @@ def shown(progress: ProgressLike | None) -> AbstractContextManager[None]:
     if isinstance(progress, Progress):
         return showing(progress)
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return showing(Bars() if progress or (progress is None and watched) else SILENT)
+    return showing(ProgressBars() if progress or (progress is None and watched) else SILENT)

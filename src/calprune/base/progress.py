@@ -118,7 +118,7 @@ def tracking(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
     return current().track(items, total, doing)
 
 
-class Bars(Progress):
+class ProgressBars(Progress):
     """Bars on stderr or in a notebook; where neither can draw them, a line every BETWEEN_LINES seconds."""
 
     def __init__(self, stream: TextIOBase | None = None) -> None:

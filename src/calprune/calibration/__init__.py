@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from calprune.text.kinds import SourceKind, register
+from calprune.text import SourceKind, register
 
 
 def _is_folder(name: str) -> bool:

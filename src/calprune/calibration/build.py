@@ -15,7 +15,7 @@ import torch
 from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
 from calprune.calibration.layout import Concatenate, Crop, Layout, Making, Pad, Row, allocate
-from calprune.calibration.recipe import Part, Recipe, parse_spec, write_recipe
+from calprune.calibration.recipe import Recipe, RecipePart, parse_spec, write_recipe
 from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_contents
 from calprune.calibration.set import CalibrationSet, Drawn, is_set
 from calprune.text.document import Documents
@@ -37,7 +37,7 @@ Held = Literal["evaluation split", "file", "calibration text"]
 class OpenPart:
     """A part with its source and split. Nothing about it changes: what it reads, `documents` gives with its account."""
 
-    part: Part
+    part: RecipePart
     source: Source
     split: str
     given: Given
@@ -117,7 +117,7 @@ class OpenPart:
         return recipe.layout
 
 
-def open_part(part: Part, recipe: Recipe, given: Given, purpose: Purpose = "calibration") -> OpenPart:
+def open_part(part: RecipePart, recipe: Recipe, given: Given, purpose: Purpose = "calibration") -> OpenPart:
     """Find a part's source and split. Raises UserError for an unknown name or format, and for files that are absent.
     `given.model` writes the source `self`."""
     source = _in_recipe(part)
@@ -135,11 +135,11 @@ def open_source(spec: str, given: Given, purpose: Purpose) -> OpenPart:
     return OpenPart(part, source, source.split_for(purpose, given), given, whole=purpose == "evaluation")
 
 
-def only_part(spec: str) -> Part:
+def only_part(spec: str) -> RecipePart:
     """The one part that `spec` is. Raises ConfigError for a mixture and for a name or a format that there is not,
     whatever files there are."""
     if is_folder(spec):
-        return Part(spec)
+        return RecipePart(spec)
     recipe = parse_spec(spec)
     if len(recipe.parts) > 1:
         raise ConfigError(f"{spec!r} is a mixture: name one source at a time, or build it with calprune calib build "
@@ -158,17 +158,17 @@ def is_folder(spec: str) -> bool:
     return True
 
 
-def source_of(part: Part) -> Source:
+def source_of(part: RecipePart) -> Source:
     """The source that a part names."""
     return find(name_of(part))
 
 
-def name_of(part: Part) -> str:
+def name_of(part: RecipePart) -> str:
     """A part's source as `find` takes it: of `self`, with its strategy."""
     return part.source if part.strategy is None else f"{part.source}:{part.strategy}"
 
 
-def check_part(part: Part) -> None:
+def check_part(part: RecipePart) -> None:
     """Raise ConfigError where a part names no source, or a format that its source has not, whatever files there are."""
     source = _in_recipe(part)
     if isinstance(source, FileSource) or source.made == "self":
@@ -178,7 +178,7 @@ def check_part(part: Part) -> None:
         raise refuse(format, source.name, source.formats)
 
 
-def _in_recipe(part: Part) -> Source:
+def _in_recipe(part: RecipePart) -> Source:
     source = source_of(part)
     if source.made == "set":
         raise ConfigError(f"{part.source} is the folder of a built set: it is no part of a recipe, name it alone")

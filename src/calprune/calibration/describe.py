@@ -12,9 +12,9 @@ from typing import Any
 from calprune.calibration.set import CalibrationSet, Drawn, sources_table
 from calprune.pages.chart import Bar, Bars, Panel
 from calprune.pages.numbers import MISSING, counted, percent
-from calprune.pages.page import Block, HasPage, Page, Section, Stretch
+from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table
-from calprune.text.shared_wording import Evaluations, Match
+from calprune.text.filters.shared_wording import Evaluations, Match
 
 MATCHES = 5  # shown of each evaluation set
 
@@ -150,10 +150,10 @@ class SequenceText:
     tokens: int
     stretches: tuple[Stretch, ...]
 
-    def block(self) -> Block:
+    def block(self) -> TextBlock:
         """The text with its title."""
         source = f" of {self.source}" if self.source else ""
-        return Block(f"sequence {self.sequence}{source}, {self.tokens:,} tokens", self.stretches)
+        return TextBlock(f"sequence {self.sequence}{source}, {self.tokens:,} tokens", self.stretches)
 
 
 @dataclass(frozen=True, repr=False)

@@ -17,19 +17,18 @@ from calprune.base.values import ConfigError, UserError, plain, read
 from calprune.calibration.layout import LAYOUTS, Concatenate, Layout, Pairs
 from calprune.calibration.selection import SELECTIONS, Random, Selection
 from calprune.text.encode import BeginOfText
-from calprune.text.filters import FILTERS, use_model
+from calprune.text.filters import FILTERS, read_filters, use_model
 from calprune.text.filters.contract import Filter
-from calprune.text.filters.reading import read_filters
 from calprune.text.formats import parse_format
 
 HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)"'
 
 
 @dataclass(frozen=True)
-class Part:
+class RecipePart:
     """One source of a recipe, in one format, with its share of the tokens."""
 
-    tag: ClassVar[str] = "Part"
+    tag: ClassVar[str] = "RecipePart"
 
     source: str  # a name of the catalogue, `self`, or the path of a file
     format: str | None = None  # None: the source's own
@@ -54,7 +53,7 @@ class Recipe:
     tag: ClassVar[str] = "Recipe"
     __pydantic_config__: ClassVar[Any] = {"arbitrary_types_allowed": True}  # layouts and the like are contracts
 
-    parts: tuple[Part, ...]
+    parts: tuple[RecipePart, ...]
     num_samples: int = 128  # sequences
     max_seq_length: int = 2048  # tokens of the longest
     seed: int = 0  # draws of seeds 0, 1, 2, ... have no document in common while the source has enough
@@ -115,9 +114,9 @@ def read_recipe(data: dict[str, Any], where: str) -> Recipe:
     parts = [parts] if isinstance(parts, str) else parts
     if not isinstance(parts, (list, tuple)):
         raise ConfigError(f"{where}: parts: expected a list of sources; {HOW}")
-    found: list[Part] = []
+    found: list[RecipePart] = []
     for part in parts:
-        found += _parts(part) if isinstance(part, str) else [read(Part, part, f"{where}: parts")]
+        found += _parts(part) if isinstance(part, str) else [read(RecipePart, part, f"{where}: parts")]
     recipe = read(Recipe, data | {"parts": [dataclasses.asdict(part) for part in found]}, where)
     chosen: dict[str, Any] = {"filters": filters} if filters else {}
     chosen |= {"layout": LAYOUTS.read(layout, where)} if layout is not None else {}
@@ -140,10 +139,10 @@ def write_recipe(recipe: Recipe) -> dict[str, Any]:
     return {"parts": parts, **sizes, "layout": LAYOUTS.write(recipe.layout), **rest}
 
 
-def _parts(text: str) -> list[Part]:
+def _parts(text: str) -> list[RecipePart]:
     """The parts of "a*2 + b:icl(pairs=5)". A text that names a file as it stands is that file."""
     if Path(text).is_file():
-        return [Part(text)]
+        return [RecipePart(text)]
     try:
         return [_part(term, text) for term in split(text, "+")]
     except UserError:
@@ -152,7 +151,7 @@ def _parts(text: str) -> list[Part]:
         raise ConfigError(f"cannot read calibration {text!r} ({e}); {HOW}") from None
 
 
-def _part(term: str, text: str) -> Part:
+def _part(term: str, text: str) -> RecipePart:
     """The part that a term is: source:format*share, the share on either side."""
     factors = split(term, "*")
     share = 1.0
@@ -166,8 +165,8 @@ def _part(term: str, text: str) -> Part:
     if len(factors) > 1 or not source or format == "":
         raise ConfigError(f"cannot read {term!r} in calibration {text!r}; {HOW}")
     if source == "self":
-        return Part("self", share=share, strategy=format)
-    return Part(unquoted(source), format, share)
+        return RecipePart("self", share=share, strategy=format)
+    return RecipePart(unquoted(source), format, share)
 
 
 def _number(text: str) -> float | None:

@@ -19,7 +19,7 @@ TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
 
 
 @dataclass(frozen=True)
-class Told:
+class GateRow:
     """Whether the sources differ, for one capability, more than draws of one source do."""
 
     word: str  # immaterial, small, large, cannot be told
@@ -37,7 +37,7 @@ class Gate:
 
     tag: ClassVar[str] = "Gate"
 
-    told: dict[str, Told]  # by capability
+    told: dict[str, GateRow]  # by capability
     used: tuple[str, ...]  # sources
     dropped: dict[str, str]  # source -> why it could not be used
     shared_wording: dict[str, dict[str, int]]  # source -> capability -> sequences, of `looked_at`, found in its text;
@@ -86,7 +86,7 @@ class Halving:
 
 
 @dataclass(frozen=True)
-class Contrast:
+class SetContrast:
     """One set less another in KL: below zero it is better."""
 
     candidate: str
@@ -96,7 +96,7 @@ class Contrast:
     adjusted_p: float | None  # Holm's over all contrasts
     verdict: Verdict
 
-    def turned(self) -> "Contrast":
+    def turned(self) -> "SetContrast":
         """The same, said of the other."""
         one = self.difference
         low, high = (None if end is None else -end for end in (one.high, one.low))
@@ -105,18 +105,18 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class FinalVerdict:
     """The finalists against the default and the uniform mixture, and these two against each other, on text that no
     search looked at."""
 
-    tag: ClassVar[str] = "Judgement"
+    tag: ClassVar[str] = "FinalVerdict"
 
-    contrasts: tuple[Contrast, ...]
+    contrasts: tuple[SetContrast, ...]
     halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
     enough: int | None  # sequences from which on a doubling adds next to nothing; None: still rising
     against: tuple[str, ...] = ()  # what the finalists are compared with: the default, then the uniform mixture
 
-    def of(self, candidate: str) -> list[Contrast]:
+    def of(self, candidate: str) -> list[SetContrast]:
         """A set's contrasts with what is compared with, whichever of the two is named first in a row."""
         others = [name for name in self.against if name != candidate]
         rows = [one.turned() if one.against == candidate else one for one in self.contrasts]
@@ -129,10 +129,10 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Result:
+class PrunedResult:
     """The pruned model."""
 
-    tag: ClassVar[str] = "Result"
+    tag: ClassVar[str] = "PrunedResult"
 
     winner: str
     spec: str  # as `calprune calib build --calibration` takes it
@@ -149,8 +149,8 @@ class Choice:
     gate: Gate
     search: Search | None  # None: the choice does not matter, or there was no time
     halving: Halving | None
-    judgement: Judgement | None
-    result: Result
+    judgement: FinalVerdict | None
+    result: PrunedResult
     folder: Path
     left_out: tuple[str, ...] = field(default=())  # what the budget did not allow
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from calprune.base.store import read_json, refuse_occupied, sweep, write_json
 from calprune.base.values import UserError
-from calprune.choosing.answer import UNIFORM, Choice, Gate, Halving, Judgement, Result, Search
+from calprune.choosing.answer import UNIFORM, Choice, FinalVerdict, Gate, Halving, PrunedResult, Search
 from calprune.choosing.gate import gate
 from calprune.choosing.job import Job, Said, spec_of
 from calprune.choosing.mixture import evenly
@@ -55,16 +55,16 @@ def choose(
     job.trials.seconds_each = job.trials.seconds_each or gated.seconds  # of a run before this one
     searched: Search | None = None
     halved: Halving | None = None
-    judged: Judgement | None = None
+    judged: FinalVerdict | None = None
     if gated.matters:
         searched = found = job.stage(Search, lambda: search(job, gated))
         halved = best = job.stage(Halving, lambda: halving(job, gated, found))
-        judged = job.stage(Judgement, lambda: judgement(job, gated, found, best))
+        judged = job.stage(FinalVerdict, lambda: judgement(job, gated, found, best))
         winner = decided(best, judged)
         shares = found.shares(winner)
     else:
         winner, shares = _without_search(job, gated)
-    done: Result = job.stage(Result, lambda: result(job, winner, shares))
+    done: PrunedResult = job.stage(PrunedResult, lambda: result(job, winner, shares))
     shutil.rmtree(folder / "statistics", ignore_errors=True)
     return Choice(question, gated, searched, halved, judged, done, folder, tuple(job.left_out))
 

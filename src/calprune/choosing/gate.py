@@ -7,12 +7,12 @@ from calprune.calibration.build import source_of
 from calprune.calibration.describe import check_set
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
-from calprune.choosing.answer import Gate, Told
+from calprune.choosing.answer import Gate, GateRow
 from calprune.choosing.job import Job
 from calprune.choosing.question import part_of
 from calprune.choosing.trials import told
+from calprune.text.filters.shared_wording import Evaluations
 from calprune.text.given import Given
-from calprune.text.shared_wording import Evaluations
 
 
 class NothingToChoose(UserError):
@@ -67,14 +67,14 @@ def _said(job: Job, dropped: dict[str, str]) -> dict[str, str]:
     return dropped
 
 
-def _compared(job: Job, sources: Sequence[str]) -> dict[str, Told]:
+def _compared(job: Job, sources: Sequence[str]) -> dict[str, GateRow]:
     findings = job.trials.findings(sources)
     by_evaluation = {comparison.of.evaluation: comparison for comparison in findings.comparisons}
     found = {}
     for name, evaluation in job.trials.evaluations("kl").items():
         one = by_evaluation[str(evaluation)]
         effect = one.effect
-        found[name] = Told(one.word, effect.share, one.adjusted_p, effect.lowest, effect.highest, effect.range,
+        found[name] = GateRow(one.word, effect.share, one.adjusted_p, effect.lowest, effect.highest, effect.range,
                            effect.detectable)  # fmt: skip
         job.said(f"{name}: {one.word} ({effect.lowest} least, {effect.highest} most, {effect.range:.3g} nats apart)")
     return found

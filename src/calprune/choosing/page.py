@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from calprune.choosing.answer import OVERALL, UNIFORM, Choice, Contrast
+from calprune.choosing.answer import OVERALL, UNIFORM, Choice, SetContrast
 from calprune.choosing.job import percent
 from calprune.methods import METHODS
 from calprune.pages.chart import Heat, Panel, Point
 from calprune.pages.numbers import listed, number, with_interval
-from calprune.pages.page import Block, Page, Section
+from calprune.pages.page import Page, Section, TextBlock
 from calprune.pages.table import Column, Table, Value
 from calprune.report.findings import Findings
 from calprune.report.sections.made import speed
@@ -76,7 +76,7 @@ def _sections(choice: Choice, findings: Findings, again: list[str]) -> tuple[Sec
         Section("mixtures", "Mixtures", tables=tuple(_mixtures(choice))),
         Section("verdict", "The verdict", size, tables=tuple(_verdict(choice))),
         Section("made", "How each number was made", facts=tuple(WORDS.items())),
-        Section("again", "Make it again", blocks=(Block.of("Commands", "\n".join(again)),)),
+        Section("again", "Make it again", blocks=(TextBlock.of("Commands", "\n".join(again)),)),
         speed(findings),
     )  # fmt: skip
 
@@ -246,12 +246,12 @@ def _immaterial(choice: Choice) -> str:
     return f"{len(gate.used)} sources are not told apart from draws of one source ({'; '.join(said)})"
 
 
-def _overall(found: Sequence[Contrast], against: str) -> Contrast | None:
+def _overall(found: Sequence[SetContrast], against: str) -> SetContrast | None:
     rows = [one for one in found if one.against == against]
     return next((one for one in rows if one.capability == OVERALL), rows[0] if len(rows) == 1 else None)
 
 
-def _gains(found: Sequence[Contrast], whose: str) -> str:
+def _gains(found: Sequence[SetContrast], whose: str) -> str:
     """What the weighted KL changes by against each other set."""
     parts = []
     for against in dict.fromkeys(one.against for one in found):
@@ -263,7 +263,7 @@ def _gains(found: Sequence[Contrast], whose: str) -> str:
     return f"{whose} divergence from the dense model, weighted as asked, changes by {listed(parts)} (below 0 is better)"
 
 
-def _scores(found: Sequence[Contrast]) -> str:
+def _scores(found: Sequence[SetContrast]) -> str:
     """Wins, ties and losses by capability."""
     told = []
     for against in dict.fromkeys(one.against for one in found):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from calprune.base.checks import options
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
 from calprune.calibration.build import check_part, only_part, source_of
-from calprune.calibration.recipe import Part, parse_spec
+from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.methods.contract import Method
 from calprune.models.load import load_tokenizer
 from calprune.pattern import Pattern
@@ -95,7 +95,7 @@ class Question:
         return plain(self)
 
 
-def part_of(source: str) -> Part:
+def part_of(source: str) -> RecipePart:
     """The one part that a source is. Raises ConfigError for a mixture: shares are what is searched for."""
     parts = parse_spec(source).parts
     if len(parts) != 1 or parts[0].share != 1:

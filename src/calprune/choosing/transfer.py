@@ -138,7 +138,7 @@ def _energy(weight: Tensor, covariance: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Table:
+class TransferTable:
     """Losses of calibrating on single sources, and of what each capability's own text would give."""
 
     loss: Mapping[str, Mapping[str, float]]  # source -> capability -> L
@@ -149,11 +149,11 @@ class Table:
         return {name: value / self.own[name] - 1 for name, value in loss.items()}
 
 
-def transfer_table(transfer: Transfer, own: Sums, blocks: Sequence[str], said: Callable[[str], None]) -> Table:
+def transfer_table(transfer: Transfer, own: Sums, blocks: Sequence[str], said: Callable[[str], None]) -> TransferTable:
     """The loss of each source, and of each capability's own text."""
     losses = {}
     for source in transfer.sources.of:
         losses[source] = transfer.loss({source: 1.0}, blocks)
         said(source)
     best = {name: transfer.loss({name: 1.0}, blocks, own)[name] for name in own.of}
-    return Table(losses, best)
+    return TransferTable(losses, best)

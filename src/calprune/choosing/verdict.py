@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from calprune.base.values import UserError
-from calprune.choosing.answer import OVERALL, UNIFORM, Contrast, Gate, Halving, Judgement, Result, Search
+from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, Halving, PrunedResult, Search, SetContrast
 from calprune.choosing.job import FINALISTS, Job, spec_of
 from calprune.choosing.search import source_sums
 from calprune.choosing.transfer import Shares, Sums
@@ -118,7 +118,7 @@ def _correlation(search: Search, first: Round, capability: str):
     return rank_correlation(*zip(*pairs, strict=True)) if len(pairs) > 1 else None
 
 
-def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgement:
+def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> FinalVerdict:
     """The finalists' draws against those of the default and of the uniform mixture."""
     finalists = list(halving.finalists)
     against = [name for name in (_default(job, gate), UNIFORM if UNIFORM in search.mixtures else None) if name]
@@ -149,10 +149,10 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> Judgeme
              _share_draws(search, one, other)).items()]  # fmt: skip
     adjusted = holm([d.p for *_, d in found])
     contrasts = tuple(
-        Contrast(one, other, c, d.estimate, p, verdict(d, p, lower_is_better=True))
+        SetContrast(one, other, c, d.estimate, p, verdict(d, p, lower_is_better=True))
         for (one, other, c, d), p in zip(found, adjusted, strict=True)
     )
-    compared = Judgement(contrasts, (), None, tuple(against))
+    compared = FinalVerdict(contrasts, (), None, tuple(against))
     halves, size = _halves(job, spec_of(search.shares(decided(halving, compared))))
     return replace(compared, halves=halves, enough=size)
 
@@ -195,7 +195,7 @@ def _differences(job: Job, one: Mapping[str, Cell], other: Mapping[str, Cell], s
     return by | {OVERALL: less(_weighted(job, one), _weighted(job, other))} if len(by) > 1 else by
 
 
-def decided(halving: Halving, judgement: Judgement) -> str:
+def decided(halving: Halving, judgement: FinalVerdict) -> str:
     """The first finalist that is better than the default or the uniform mixture, all capabilities together, and worse
     than neither; else the uniform mixture, where it is better than the default; else the default, if there is one."""
     for name in [*halving.finalists, UNIFORM]:
@@ -225,7 +225,7 @@ def _halves(job: Job, spec: str) -> tuple[tuple[tuple[int, float], ...], int | N
     return tuple(zip(budgets, overlaps, strict=True)), enough(budgets, overlaps)
 
 
-def result(job: Job, winner: str, shares: Shares) -> Result:
+def result(job: Job, winner: str, shares: Shares) -> PrunedResult:
     """Collect the winner's set anew with pruned propagation, prune, judge and save."""
     q, spec, bench = job.question, spec_of(shares), job.bench
     references = {name: bench.reference((name, "fresh"), rows) for name, rows in job.fresh.items()}
@@ -240,4 +240,4 @@ def result(job: Job, winner: str, shares: Shares) -> Result:
     perplexity = {name: (references[name].perplexity().estimate().value, found.estimate().value)
                   for name, (_, found) in compared.items()}  # fmt: skip
     divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
-    return Result(winner, spec, divergence, perplexity, job.clock.spent())
+    return PrunedResult(winner, spec, divergence, perplexity, job.clock.spent())

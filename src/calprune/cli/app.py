@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from calprune import __version__
-from calprune.base.progress import Bars, showing
+from calprune.base.progress import ProgressBars, showing
 from calprune.base.values import UserError
 
 NAME = "calprune"
@@ -113,7 +113,7 @@ def main() -> NoReturn:
     130 interrupted; a traceback is our own bug.
     """
     try:
-        with showing(Bars()):
+        with showing(ProgressBars()):
             status = app(prog_name=NAME, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED

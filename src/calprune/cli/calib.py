@@ -142,8 +142,8 @@ def check_command(
     from calprune.calibration.describe import check_set
     from calprune.calibration.set import CalibrationSet
     from calprune.text.filters.contamination import Contamination
+    from calprune.text.filters.shared_wording import Evaluations
     from calprune.text.given import Given
-    from calprune.text.shared_wording import Evaluations
 
     if not against:
         raise UserError(f"say what to check against: calprune calib check {folder} --against gsm8k --against arc_easy")

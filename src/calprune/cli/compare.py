@@ -42,7 +42,7 @@ def compare_command(
     """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
     model is not changed; it stands whole on the device."""
     from calprune.calibration.build import make_set
-    from calprune.likeness.sets import Comparison
+    from calprune.likeness.sets import SetComparison
     from calprune.likeness.verdict import summarise
     from calprune.methods import parse_method
     from calprune.models.load import load
@@ -60,7 +60,7 @@ def compare_command(
     sets: dict[str, Any] = {
         spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)
     }
-    comparison = Comparison(job, sets, energy, halves)
+    comparison = SetComparison(job, sets, energy, halves)
     found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
     summary = summarise(comparison, found)
     print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())

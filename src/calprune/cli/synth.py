@@ -69,10 +69,10 @@ def synth_command(
     if strategy and any(value is not None for value in general.values()):
         raise UserError("with --strategy, say temperature, documents, max_new_tokens and engine in its brackets")
     text = strategy or _text(ways[0][0], ways[0][1], general)
-    from calprune.calibration.recipe import Part, Recipe
-    from calprune.text.filters.reading import read_filters
+    from calprune.calibration.recipe import Recipe, RecipePart
+    from calprune.text.filters import read_filters
 
-    recipe = Recipe((Part("self", strategy=text),), num_samples=num_samples, max_seq_length=max_seq_length, seed=seed,
+    recipe = Recipe((RecipePart("self", strategy=text),), num_samples=num_samples, max_seq_length=max_seq_length, seed=seed,
                     filters=read_filters(filters, "--filter"))  # fmt: skip
     _make(model, recipe, out, data_root, as_json)
 

@@ -37,7 +37,7 @@ GREEDY = Sampling(temperature=0.0, top_k=None, top_p=1.0, repetition_penalty=1.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class BandariSource:
     """A source whose questions are asked."""
 
     source: str
@@ -46,16 +46,16 @@ class Asked:
     value: str = ""  # the record's field with the answer, where the source's own wording of it is an equation
 
 
-ASKED: dict[str, Asked] = {
-    "bandari/anli_r1": Asked("anli_r1", shots=9, choices=3),
-    "bandari/anli_r3": Asked("anli_r3", shots=9, choices=3),
-    "bandari/commonsense_qa": Asked("commonsense_qa", shots=3, choices=5),
-    "bandari/esnli": Asked("esnli", shots=9, choices=3),
-    "bandari/gsm8k": Asked("gsm8k", shots=3),
-    "bandari/mawps": Asked("mawps", shots=3, value="ans"),
-    "bandari/race": Asked("race", shots=3, choices=4),
-    "bandari/svamp": Asked("svamp", shots=3, value="Answer"),
-    "bandari/winogrande": Asked("winogrande", shots=3, choices=2),
+ASKED: dict[str, BandariSource] = {
+    "bandari/anli_r1": BandariSource("anli_r1", shots=9, choices=3),
+    "bandari/anli_r3": BandariSource("anli_r3", shots=9, choices=3),
+    "bandari/commonsense_qa": BandariSource("commonsense_qa", shots=3, choices=5),
+    "bandari/esnli": BandariSource("esnli", shots=9, choices=3),
+    "bandari/gsm8k": BandariSource("gsm8k", shots=3),
+    "bandari/mawps": BandariSource("mawps", shots=3, value="ans"),
+    "bandari/race": BandariSource("race", shots=3, choices=4),
+    "bandari/svamp": BandariSource("svamp", shots=3, value="Answer"),
+    "bandari/winogrande": BandariSource("winogrande", shots=3, choices=2),
 }
 
 

@@ -21,7 +21,7 @@ MARKS = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
 
 
 @dataclass(frozen=True)
-class Part:
+class ExpertMatrix:
     """One expert's matrix in a fused tensor."""
 
     parameter: str  # "gate_up_proj", "up_proj" or "down_proj"
@@ -45,7 +45,7 @@ def is_fused(module: nn.Module) -> bool:
     return all(hasattr(module, mark) for mark in MARKS) and hasattr(module, "down_proj")
 
 
-def parts(module: Any) -> dict[str, Part]:
+def parts(module: Any) -> dict[str, ExpertMatrix]:
     """The matrices of a fused module by the names that they would have alone: "3.gate_proj"."""
     found = {}
     for expert in range(len(module.down_proj)):
@@ -53,11 +53,11 @@ def parts(module: Any) -> dict[str, Part]:
             inner = len(_matrix(module, "gate_up_proj", expert)) // 2
             one_by_one = (slice(0, inner), slice(inner, None))
             gate, up = one_by_one if module.is_concatenated else (slice(0, None, 2), slice(1, None, 2))
-            found[f"{expert}.gate_proj"] = Part("gate_up_proj", expert, gate)
-            found[f"{expert}.up_proj"] = Part("gate_up_proj", expert, up)
+            found[f"{expert}.gate_proj"] = ExpertMatrix("gate_up_proj", expert, gate)
+            found[f"{expert}.up_proj"] = ExpertMatrix("gate_up_proj", expert, up)
         else:
-            found[f"{expert}.up_proj"] = Part("up_proj", expert, slice(None))
-        found[f"{expert}.down_proj"] = Part("down_proj", expert, slice(None))
+            found[f"{expert}.up_proj"] = ExpertMatrix("up_proj", expert, slice(None))
+        found[f"{expert}.down_proj"] = ExpertMatrix("down_proj", expert, slice(None))
     return found
 
 

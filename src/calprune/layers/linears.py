@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from calprune.base.values import ConfigError, UserError, did_you_mean
-from calprune.layers.experts import Part, is_fused, parts
+from calprune.layers.experts import ExpertMatrix, is_fused, parts
 
 
 class ModelError(UserError):
@@ -24,7 +24,7 @@ class Linear:
     name: str  # within the block: "mlp.down_proj", "mlp.experts.3.down_proj"
     module: nn.Module  # of an expert: the module that holds all of them
     transposed: bool = False  # GPT-2's Conv1D stores (in, out)
-    part: Part | None = None  # of an expert: which of the fused tensors, and where in it
+    part: ExpertMatrix | None = None  # of an expert: which of the fused tensors, and where in it
 
     @property
     def parameter(self) -> str:

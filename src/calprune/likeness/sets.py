@@ -67,7 +67,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Halving:
+class GrowingHalves:
     """A set cut at random into what each doubling adds to its first half and to its second, and the rest."""
 
     budgets: tuple[int, ...]  # sequences of a half: each twice the one before
@@ -76,7 +76,7 @@ class Halving:
     rest: Rows | None  # in neither half
 
 
-def halve(given: Any, name: str) -> Halving:
+def halve(given: Any, name: str) -> GrowingHalves:
     """Raises UserError where `given` has too few sequences."""
     n = len(given.tokens)
     if n < FEWEST:
@@ -91,7 +91,7 @@ def halve(given: Any, name: str) -> Halving:
     half = budgets[-1]
     steps = list(pairwise([0, *budgets]))
     first, second = (tuple(Rows.of(given, order[start + a : start + b]) for a, b in steps) for start in (0, half))
-    return Halving(tuple(budgets), first, second, Rows.of(given, order[2 * half :]) if n > 2 * half else None)
+    return GrowingHalves(tuple(budgets), first, second, Rows.of(given, order[2 * half :]) if n > 2 * half else None)
 
 
 def enough(budgets: Sequence[int], overlaps: Sequence[float]) -> int | None:
@@ -132,14 +132,14 @@ class BlockComparison:
 
 
 @dataclass
-class Comparison:
+class SetComparison:
     """Two sets, and what to compare them by. `sets`: by name."""
 
     job: Pruning
     sets: dict[str, Sequences]
     share: float = 0.95  # of the first's energy: its top directions
     halves: bool = True
-    halvings: list[Halving] = field(init=False)
+    halvings: list[GrowingHalves] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.job.method.needs == "nothing":
@@ -213,7 +213,7 @@ def agreement(
 class _Halves:
     """The sums of a set's growing halves, block by block."""
 
-    def __init__(self, halving: Halving, collect: Callable[[Rows], Iterator[Statistics]]) -> None:
+    def __init__(self, halving: GrowingHalves, collect: Callable[[Rows], Iterator[Statistics]]) -> None:
         self.steps = [(collect(a), collect(b)) for a, b in zip(halving.first, halving.second, strict=True)]
         self.rest = collect(halving.rest) if halving.rest is not None else None
 

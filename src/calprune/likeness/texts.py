@@ -18,7 +18,7 @@ from calprune.calibration.build import OpenPart
 from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Concatenate, Making
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
-from calprune.pages.chart import Axis, Dots, Panel, Point, needs_log
+from calprune.pages.chart import Dots, Panel, Point, ValueAxis, needs_log
 from calprune.pages.numbers import with_interval
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
@@ -265,7 +265,7 @@ class TextComparison(HasPage):
         model = self.model["name"] if self.model else "the model"
         what = f"more like {self.to if kind.of_reference else f'what {model} was trained on'}"
         title, side = self.options.title(name), "right" if kind.higher_is_more_alike else "left"
-        axis = Axis(f"farther {side}: {what}", log=needs_log([point.value for point in texts]))
+        axis = ValueAxis(f"farther {side}: {what}", log=needs_log([point.value for point in texts]))
         return Dots(title, axis.title, tuple(texts), axis, [point.source for point in texts], ("text", "itself"),
                     reference, f"{self.to} itself")  # fmt: skip
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from calprune.likeness.sets import FLAT, BlockComparison, Comparison, InputComparison, Overlap, enough
+from calprune.likeness.sets import FLAT, BlockComparison, InputComparison, Overlap, SetComparison, enough
 from calprune.methods import METHODS
 from calprune.pages.numbers import percent
 from calprune.pages.page import HasPage, Page, Section
@@ -148,7 +148,7 @@ class ComparisonSummary(HasPage):
         return Table("sets", "The sets", heads, rows, note)
 
 
-def summarise(comparison: Comparison, blocks: Sequence[BlockComparison]) -> ComparisonSummary:
+def summarise(comparison: SetComparison, blocks: Sequence[BlockComparison]) -> ComparisonSummary:
     """The blocks of a comparison together. Figures of inputs are means, overlaps are pooled."""
     kept, pruned = _pooled([block.kept for block in blocks]), _pooled([block.pruned for block in blocks])
     weights = kept.either + pruned.both  # pruned by both, or kept by either
@@ -161,7 +161,7 @@ def summarise(comparison: Comparison, blocks: Sequence[BlockComparison]) -> Comp
     )  # fmt: skip
 
 
-def _set(comparison: Comparison, which: int, blocks: Sequence[BlockComparison]) -> SetFigures:
+def _set(comparison: SetComparison, which: int, blocks: Sequence[BlockComparison]) -> SetFigures:
     name, inputs = list(comparison.sets)[which], [one for block in blocks for one in block.inputs]
     given = comparison.sets[name]
     least = min(inputs, key=lambda one: one.tokens[which] / one.width)

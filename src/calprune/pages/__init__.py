@@ -11,7 +11,7 @@
 No torch is imported here.
 """
 
-from calprune.pages.page import Block, HasPage, Page, Section, Stretch
+from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table, Value
 
-__all__ = ["Block", "Column", "HasPage", "Page", "Section", "Stretch", "Table", "Value"]
+__all__ = ["Column", "HasPage", "Page", "Section", "Stretch", "Table", "TextBlock", "Value"]

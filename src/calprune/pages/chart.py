@@ -46,7 +46,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Axis:
+class ValueAxis:
     """An axis's title, and whether it is logarithmic."""
 
     title: str
@@ -111,7 +111,7 @@ class Chart:
 class Dots(Chart):
     """A row a source, a dot with its interval a series, and a reference's value as a dashed line."""
 
-    axis: Axis
+    axis: ValueAxis
     order: Sequence[str]  # of sources
     series: Sequence[str]
     rule: float | None = None  # the reference's value
@@ -140,8 +140,8 @@ class Dots(Chart):
 class Curve(Chart):
     """A line a series along a number, with an interval at each of its points."""
 
-    along: Axis
-    axis: Axis
+    along: ValueAxis
+    axis: ValueAxis
     series: Sequence[str]
     rule: float | None = None
 
@@ -210,8 +210,8 @@ class Heat(Chart):
 class Scatter(Chart):
     """A dot a source: one number of it against another."""
 
-    along: Axis
-    axis: Axis
+    along: ValueAxis
+    axis: ValueAxis
 
     def spec(self) -> dict[str, Any]:
         alt = altair()
@@ -318,14 +318,14 @@ def _shape(series: Sequence[str]) -> Any:
     return alt.Shape("series:N", scale=alt.Scale(domain=list(of), range=[s for _, s in of.values()]), legend=None)
 
 
-def _value_axis(channel: str, axis: Axis, field: str = "value") -> Any:
+def _value_axis(channel: str, axis: ValueAxis, field: str = "value") -> Any:
     alt = altair()
     scale = alt.Scale(type="log") if axis.log else alt.Scale(zero=False, padding=10)
     look = alt.Axis(format="~%" if axis.percent else "~g" if axis.log else "~r", tickCount=4)
     return getattr(alt, channel)(f"{field}:Q", title=axis.title, scale=scale, axis=look)
 
 
-def _tooltip(axis: Axis) -> list[Any]:
+def _tooltip(axis: ValueAxis) -> list[Any]:
     alt = altair()
     return [alt.Tooltip("source:N"), alt.Tooltip("series:N", title="setting"),
             alt.Tooltip("shown:N", title=axis.title), alt.Tooltip("draws:Q")]  # fmt: skip

@@ -24,14 +24,14 @@ class Stretch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Block:
+class TextBlock:
     """Text to read or to copy, with its title, its lines as they are."""
 
     title: str
     stretches: tuple[Stretch, ...]
 
     @classmethod
-    def of(cls, title: str, text: str) -> "Block":
+    def of(cls, title: str, text: str) -> "TextBlock":
         """A block of plain text."""
         return cls(title, (Stretch(text),))
 
@@ -50,7 +50,7 @@ class Section:
     panels: tuple[Panel, ...] = ()
     tables: tuple[Table, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()  # names with values
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[TextBlock, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:  # nothing that it holds is empty

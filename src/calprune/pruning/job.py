@@ -31,7 +31,7 @@ from calprune.pruning.permutation import How, permute
 from calprune.pruning.report import LinearReport, Outcome
 from calprune.refine import Refinement
 from calprune.refine.beside import Beside
-from calprune.refine.kept import Kept
+from calprune.refine.kept import KeptBlocks
 from calprune.refine.overlapping import Overlapping
 
 
@@ -121,7 +121,7 @@ class Pruning:
         patterns = self.allocate(model, data, batch_size=batch_size, device=device)
         beside = self._beside(model, data, refine_on, device)
         waiting: Outcome | None = None  # the block before, where its weights change with this one's
-        kept = Kept(resume, self._named(data, refine_on)) if resume else None
+        kept = KeptBlocks(resume, self._named(data, refine_on)) if resume else None
         training = model.training
         try:
             for name, sites, stats in self._visits(model, data, self.method, self.propagate, knobs):

@@ -30,7 +30,7 @@ from calprune.layers.linears import Linear
 Reports = list[dict[str, Any]]
 
 
-class Kept:
+class KeptBlocks:
     """Blocks that were pruned and refined before."""
 
     def __init__(self, folder: str | Path, job: dict[str, Any]):

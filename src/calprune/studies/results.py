@@ -79,7 +79,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Similarity:
+class LikenessRow:
     """How like a reference text a calibration's text is, by one measure."""
 
     calibration: str
@@ -97,7 +97,7 @@ class Results:
     rows: tuple[Result, ...]
     failed: tuple[Failure, ...]
     missing: int  # trials that are not there yet
-    similarity: tuple[Similarity, ...]
+    similarity: tuple[LikenessRow, ...]
     about: dict[str, Any]  # sizes, versions, commands, seconds, forward passes run and saved: shown as they are
     stand_ins: dict[str, str] = field(default_factory=dict)  # sources that are not the data set of their name: what is
     claims: tuple[Claim, ...] = ()  # of papers, to be judged
@@ -237,12 +237,12 @@ def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:
     return {source: what for source, what in named if what}
 
 
-def _similarity(runs: Runs, plan: PlanRecord) -> tuple[Similarity, ...]:
+def _similarity(runs: Runs, plan: PlanRecord) -> tuple[LikenessRow, ...]:
     """A row a calibration and measure; what is measured of the calibration's text alone is there once."""
-    found: dict[tuple[str, str], Similarity] = {}
+    found: dict[tuple[str, str], LikenessRow] = {}
     for path in map(runs.similarity, plan.similarity):
         if path.is_file():
-            rows = [Similarity(**one) for one in read_json(path, "similarities")["measured"]]
+            rows = [LikenessRow(**one) for one in read_json(path, "similarities")["measured"]]
             found |= {(row.calibration, row.measure): row for row in rows}
     return tuple(found.values())
 

@@ -257,8 +257,7 @@ def main(folder: str, knobs: str) -> int:
         for _ in work(Runs(Path(folder)), Knobs(**given)):
             pass
     except UserError as e:
-        print(f"calprune: {e}", file=sys.stderr)
-        return 1
+        sys.exit(f"calprune: {e}")
     except KeyboardInterrupt:
         return 130
     return 0

@@ -1,5 +1,5 @@
 """From a name to a source, in one place: a name of the catalogue, a YAML, a file of records, and what other rooms
-register (`text.kinds`): the folder of a built set, and `self`, what a model writes."""
+register (`calprune.text`): the folder of a built set, and `self`, what a model writes."""
 
 import dataclasses
 import os
@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from calprune.base.values import ConfigError, UserError, did_you_mean, read
+from calprune.text import KINDS
 from calprune.text.given import Given
-from calprune.text.kinds import KINDS
 from calprune.text.read import READERS
 from calprune.text.records import Join, Place
 from calprune.text.source import TAGS, FileSource, RecordSource, Source

@@ -35,7 +35,7 @@ class Weighed:
 
 
 @dataclass(frozen=True)
-class Part:
+class Term:
     """A term of the variance of a mean, with the degrees of freedom that it was estimated with."""
 
     variance: float
@@ -53,26 +53,26 @@ def table_of(rows: Rows, what: str) -> Float[np.ndarray, "draws items"]:
     return table
 
 
-def of_means(means: Float[np.ndarray, "n"]) -> Part:
+def of_means(means: Float[np.ndarray, "n"]) -> Term:
     """The variance of the mean of these means: s²/n, with n - 1 degrees of freedom; n of at least 2."""
-    return Part(float(means.var(ddof=1)) / len(means), len(means) - 1)
+    return Term(float(means.var(ddof=1)) / len(means), len(means) - 1)
 
 
-def of_rest(table: Float[np.ndarray, "draws items"]) -> Part:
+def of_rest(table: Float[np.ndarray, "draws items"]) -> Term:
     """What draws' and items' means have both counted: the mean square of the interaction over all outcomes."""
     draws, items = table.shape
     rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
     freedom = (draws - 1) * (items - 1)
-    return Part(float((rest**2).sum()) / freedom / table.size, freedom)
+    return Term(float((rest**2).sum()) / freedom / table.size, freedom)
 
 
 @dataclass(frozen=True)
 class Variance:
     """Of a mean over draws and items."""
 
-    draws: tuple[Part, ...]
-    items: tuple[Part, ...]
-    twice: tuple[Part, ...]  # counted in both
+    draws: tuple[Term, ...]
+    items: tuple[Term, ...]
+    twice: tuple[Term, ...]  # counted in both
 
     @property
     def value(self) -> float:
@@ -98,7 +98,7 @@ class Variance:
         return min(1.0, 2 * float(stdtr(min(self.freedom, 1e9), -abs(value) / math.sqrt(self.value))))
 
 
-def _sum(parts: Iterable[Part]) -> float:
+def _sum(parts: Iterable[Term]) -> float:
     return math.fsum(part.variance for part in parts)
 
 

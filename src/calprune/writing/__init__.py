@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from calprune.text.kinds import SourceKind, register
+from calprune.text import SourceKind, register
 
 
 def _is_self(name: str) -> bool:

@@ -33,7 +33,7 @@ from calprune.text.records import Row
 from calprune.text.source import Purpose, RowsRead, Source
 from calprune.writing.generate import generate
 from calprune.writing.screen import Text
-from calprune.writing.strategies import Asked, Prompt, RandomToken, Respond, parse_strategy
+from calprune.writing.strategies import Prompt, RandomToken, Respond, WritingPlan, parse_strategy
 from calprune.writing.vllm import VllmEngine, version
 
 SHARD = 128  # documents: twice a batch, so that few slots are idle, and half an hour's work at most is lost
@@ -43,7 +43,7 @@ SHARD = 128  # documents: twice a batch, so that few slots are idle, and half an
 class SelfSource(Source):
     """What a model, that of `given`, writes in a strategy: a `text.source.Source`."""
 
-    asked: Asked
+    asked: WritingPlan
     batch_size: int = 64
     shard: int = SHARD
     work: Path | None = None  # None: CALPRUNE_CACHE/self
@@ -219,7 +219,7 @@ class _Session:
         return Document(written, name, tokens=tuple(tokens), token_weights=tuple(weights) if weights else None)
 
 
-def _engine(asked: Asked) -> list[str]:
+def _engine(asked: WritingPlan) -> list[str]:
     """What the tokens depend on beside the model, where another engine than our own runs it."""
     return [version()] if asked.engine == "vllm" else []
 

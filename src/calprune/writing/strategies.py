@@ -285,7 +285,7 @@ DEFAULT = "bos"
 
 
 @dataclass(frozen=True)
-class Asked:
+class WritingPlan:
     """A strategy with what was said of its sampling and its screen; what was not said is as the strategy has it."""
 
     strategy: Strategy
@@ -331,7 +331,7 @@ _SAMPLING = {name: kind for name, kind in option_types(Sampling).items() if name
 _BESIDE = {**_SAMPLING, **_SCREEN, **option_types(_Rest), "temperature": float | str}  # 2.0:1.0 is one that falls
 
 
-def parse_strategy(text: str | None) -> Asked:
+def parse_strategy(text: str | None) -> WritingPlan:
     """A strategy as text. The first option may go without its name."""
     strategy, beside = STRATEGIES.make_beside(text or DEFAULT, _BESIDE)
     where = f"strategy {STRATEGIES.name_of(type(strategy))}"
@@ -340,7 +340,7 @@ def parse_strategy(text: str | None) -> Asked:
     rest = {k: v for k, v in beside.items() if k not in _SCREEN and k not in _SAMPLING}
     choice(rest.get("engine", "calprune"), get_args(Engine), f"{where}: engine")
     try:
-        return Asked(strategy, options, read(Screen, screen, where), **vars(read(_Rest, rest, where)))
+        return WritingPlan(strategy, options, read(Screen, screen, where), **vars(read(_Rest, rest, where)))
     except UserError as e:
         raise ConfigError(str(e) if str(e).startswith(where) else f"{where}: {e}") from None
 

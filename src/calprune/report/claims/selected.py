@@ -11,7 +11,7 @@ from calprune.report.settings import OF_DATA, UNITS, is_control, sources_of
 from calprune.studies import claims as kinds
 from calprune.studies.axes import NO_DATA
 from calprune.studies.claims import FIELDS, Where
-from calprune.studies.results import LOWER_IS_BETTER, Result, Similarity
+from calprune.studies.results import LOWER_IS_BETTER, LikenessRow, Result
 from calprune.uncertainty.estimate import mean_of
 
 Stratum = tuple[str, ...]
@@ -33,7 +33,7 @@ class Selected:
     names: dict[str, str]  # of the sides, in words
     unit: str
     notes: tuple[str, ...]
-    similarity: tuple[Similarity, ...]
+    similarity: tuple[LikenessRow, ...]
     stand_ins: dict[str, str]
 
     @property

@@ -1,6 +1,6 @@
 """Each evaluation against the amount of calibration data."""
 
-from calprune.pages.chart import Axis
+from calprune.pages.chart import ValueAxis
 from calprune.pages.page import Section
 from calprune.report.findings import Findings
 from calprune.report.sections.points import lines
@@ -11,6 +11,6 @@ def amount(findings: Findings) -> Section:
     if "num_samples" not in findings.fields:
         return Section("amount")
     cells = [cell for cell in findings.cells if cell.of.num_samples is not None]
-    along = Axis("sequences of the calibration set", log=True)
+    along = ValueAxis("sequences of the calibration set", log=True)
     panel = lines(findings, cells, along, lambda row: float(row.num_samples or 0))
     return Section("amount", "How much data", panels=(panel,))

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from calprune.pages.chart import Axis, Panel, Scatter
+from calprune.pages.chart import Panel, Scatter, ValueAxis
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table, Value
 from calprune.report.findings import Findings, setting
@@ -36,7 +36,7 @@ def _panels(findings: Findings) -> tuple[Panel, ...]:
                 where = findings.setting(cells[0].of)
                 points = tuple(point_of_cell(cell, where, values[cell.of.calibration]) for cell in cells)
                 head = title(cells[0].of.evaluation, where)
-                charts.append(Scatter(head, f"against {measure}", points, Axis(measure), axis_of(cells)))
+                charts.append(Scatter(head, f"against {measure}", points, ValueAxis(measure), axis_of(cells)))
     return (Panel(tuple(charts)),)
 
 

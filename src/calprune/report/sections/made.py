@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calprune.pages.numbers import listed
-from calprune.pages.page import Block, Section
+from calprune.pages.page import Section, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings
 from calprune.report.settings import in_order, is_control
@@ -72,7 +72,7 @@ def again(findings: Findings) -> Section:
     for name, value in findings.results.about.items():
         if name in BLOCKS:
             lines = [value] if isinstance(value, str) else list(map(str, value))
-            blocks.append(Block.of(name.capitalize(), "\n".join(lines)))
+            blocks.append(TextBlock.of(name.capitalize(), "\n".join(lines)))
         else:
             facts.append((name, _shown(value)))
     return Section("again", "Make it again", facts=tuple(facts), blocks=tuple(blocks))

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from calprune.pages.chart import MOST_LINES, Axis, Curve, Panel, Point, needs_log
+from calprune.pages.chart import MOST_LINES, Curve, Panel, Point, ValueAxis, needs_log
 from calprune.pages.numbers import with_interval
 from calprune.report.findings import Cell, Findings
 from calprune.report.settings import METRICS, OWN
@@ -78,13 +78,13 @@ def dense_value(cells: Sequence[Cell]) -> float | None:
     return values.pop() if len(values) == 1 and cells[0].of.metric != "kl" else None
 
 
-def axis_of(cells: Sequence[Cell]) -> Axis:
+def axis_of(cells: Sequence[Cell]) -> ValueAxis:
     """The axis of these cells' metric."""
     metric = cells[0].of.metric
-    return Axis(METRICS[metric], log=metric in LOWER_IS_BETTER and needs_log([cell.spread.mean for cell in cells]))
+    return ValueAxis(METRICS[metric], log=metric in LOWER_IS_BETTER and needs_log([cell.spread.mean for cell in cells]))
 
 
-def lines(findings: Findings, cells: Sequence[Cell], along: Axis, at: Callable[[Result], float]) -> Panel:
+def lines(findings: Findings, cells: Sequence[Cell], along: ValueAxis, at: Callable[[Result], float]) -> Panel:
     """A chart for each evaluation and whatever else is not along the axis; a line a source, of the best ones that can
     be told apart."""
     there = {source_name(cell.of, False) for cell in cells}

@@ -1,6 +1,6 @@
 """What is left of the dense model, by capability."""
 
-from calprune.pages.chart import Axis, Dots, Panel
+from calprune.pages.chart import Dots, Panel, ValueAxis
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings, columns, retained, setting
@@ -25,7 +25,7 @@ def retention(findings: Findings) -> Section:
 
 def _panels(findings: Findings) -> tuple[Panel, ...]:
     rows, series = largest(retained(findings.cells)), method_names(findings)
-    axis, charts = Axis("left of the dense model", percent=True), []
+    axis, charts = ValueAxis("left of the dense model", percent=True), []
     for name in columns(findings.cells):
         for group in grouped(rows, lambda row: (row.of.model, row.of.pattern)):
             points = tuple(

@@ -1,6 +1,6 @@
 """Every result, and each evaluation against sparsity."""
 
-from calprune.pages.chart import MOST_LINES, Axis, Dots, Panel
+from calprune.pages.chart import MOST_LINES, Dots, Panel, ValueAxis
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings, of_cell, setting
@@ -42,7 +42,7 @@ def _panels(findings: Findings) -> tuple[Panel, ...]:
     panels = []
     if lined:
         part = [cell for cell in cells if cell.of.pattern in lined]
-        panels.append(lines(findings, part, Axis("sparsity, %"), lambda row: sparsity_of(row.pattern) * 100))
+        panels.append(lines(findings, part, ValueAxis("sparsity, %"), lambda row: sparsity_of(row.pattern) * 100))
     charts = []
     rest = [cell for cell in cells if cell.of.pattern not in lined]
     for group in grouped(rest, lambda cell: (cell.of.evaluation, cell.of.model, cell.of.pattern)):

@@ -20,7 +20,7 @@ from calprune.text.filters.contamination import Contamination
 from calprune.text.filters.contract import Filter
 from calprune.text.filters.duplicates import ExactDuplicates, NearDuplicates
 from calprune.text.filters.language import Language
-from calprune.text.filters.quality import Perplexity, Repetition
+from calprune.text.filters.quality import PerplexityBand, Repetition
 from calprune.text.filters.words import BlockedWords, MaxWords, MinWords
 from calprune.text.given import Given
 
@@ -34,7 +34,7 @@ FILTERS = Registry(
         "max_words": MaxWords,
         "min_words": MinWords,
         "near_duplicates": NearDuplicates,
-        "perplexity": Perplexity,
+        "perplexity": PerplexityBand,
         "repetition": Repetition,
     },
     '"min_words(50)" or "language(en)"',
@@ -70,3 +70,9 @@ def depends(filters: Sequence[Filter], given: Given) -> list[Any]:
 def use_model(filters: Sequence[Filter]) -> bool:
     """Whether one of them needs a model's weights."""
     return any(getattr(one, "uses_model", False) for one in filters)
+
+
+def read_filters(given: Any, where: str) -> tuple[Filter, ...]:
+    """Filters of plain data: a text, or a list of texts or mappings such as {near_duplicates: {threshold: 0.8}}."""
+    listed = list(given or []) if given is None or isinstance(given, (list, tuple)) else [given]
+    return tuple(FILTERS.read(one, f"{where}: filters" if where else "filters") for one in listed)

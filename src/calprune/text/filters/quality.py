@@ -43,11 +43,11 @@ class Repetition:
 
 
 @dataclass(frozen=True)
-class Perplexity:
+class PerplexityBand:
     """Keep documents whose perplexity under the model is from `low` to `high`: exp of the mean of -log p over their
     first `tokens` tokens, begun as the model's sequences are."""
 
-    tag: ClassVar[str] = "Perplexity"
+    tag: ClassVar[str] = "PerplexityBand"
     version: ClassVar[int] = 1
     uses_model: ClassVar[bool] = True
     low: float = 0.0
