@@ -245,9 +245,15 @@ def test_the_command_prints_intervals_the_protocol_and_what_the_text_is(run_eval
     assert status == 0, err
     lines = [line.split("  ") for line in out.splitlines()]
     rows = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines if line[0]}
-    assert rows["set"][:2] == ["calibration text: NOT held out", "4"] and rows["notes.txt"][:2] == ["file", "12"]
-    assert "windows of 32 tokens" in out and "KL(dense || pruned)" in out
-    assert [len(rows[name]) for name in ("set", "notes.txt")] == [5, 5]  # perplexity, nats and KL of each
+    assert rows["set"][:3] == ["calibration text: NOT held out", "4", "32"]
+    assert rows["notes.txt"][:3] == ["file", "12", "32"]
+    assert rows["text"][3:] == [
+        "perplexity",
+        "nats per token",
+        "dense perplexity",
+        "KL(dense || pruned), nats per token",
+    ]
+    assert [len(rows[name]) for name in ("set", "notes.txt")] == [7, 7] and "not measured" not in out
     assert "95 % intervals" in out and "do not overlap" in out
 
 
@@ -258,8 +264,8 @@ def test_only_what_is_wanted_is_measured_and_each_text_in_its_own_windows(run_ev
     first, second = json.loads(out)["texts"]
     assert (first["window"], second["window"], second["windows"]) == (32, 64, 2)
     assert first["kl"] is None and second["perplexity"] is None and first["perplexity"] > 1 and second["kl"] > 0
-    alone = json.loads(run_eval("pruned", *on[:2], "--dense", "dense", "--json")[1])
-    assert alone["kl_to"] is None and alone["texts"] == [first], "nothing is compared with the dense model"
+    alone = json.loads(run_eval("pruned", *on[:2], "--json")[1])
+    assert alone["kl_to"] is None and alone["texts"][0]["perplexity"] == pytest.approx(first["perplexity"])
 
 
 def test_the_options_of_0_1_are_understood_with_a_note_that_says_how_to_write_them(run_eval):

@@ -17,7 +17,6 @@ app.add_typer(calib, name="calib")
 
 Folder = Annotated[Path, typer.Argument(help="the folder of a calibration set")]
 MATCHES = 5  # shown of each evaluation set, where --show does not say
-CHARACTERS = 240  # of the words of a match
 
 
 @calib.command(
@@ -120,10 +119,7 @@ def set_tokenizer(given: Any, model: str | None, needed: bool) -> Any:
     return tokenizer
 
 
-MATCHES = 5  # shown of each evaluation set, where --show does not say
-
-
-@calib.command("check")
+@calib.command("check", example="calprune calib check sets/c4 --against gsm8k --against arc_easy")
 def check_command(
     folder: Folder,
     against: Annotated[

@@ -31,7 +31,9 @@ def eval_command(
         list[str] | None,
         opt.method_option(callback=check_each("evaluation"), autocompletion=complete("evaluation"), help=_ON),
     ] = None,
-    dense: Annotated[str | None, opt.method_option(help="the dense model, which kl(...) compares with")] = None,
+    dense: Annotated[
+        str | None, opt.method_option(help="the dense model, which kl(...) compares with; its perplexity stands beside")
+    ] = None,
     perplexity: Annotated[list[str] | None, old_option] = None,
     task: Annotated[list[str] | None, old_option] = None,
     kl_to: Annotated[str | None, old_option] = None,
