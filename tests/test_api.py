@@ -143,7 +143,7 @@ def test_a_report_shows_itself_and_saves_a_checkpoint(here, tmp_path):
     assert len(repr(report)) < 200 and "2:4" in repr(report) and "\n" not in repr(report)
     assert len(report.table().rows) == len(report.linears) == 14
     assert "<table" in report._repr_html_() and "model.layers.0.self_attn.q_proj" in report.table().html()
-    assert [row[:2] for row in report.table("kinds").rows][0] == ("q_proj", 2)
+    assert report.table("kinds").rows[0][:2] == ("q_proj", 2)
     assert report.sparsity == 0.5 > report.sparsity_of_model and 0 < report.relative_error < 1
     assert report.save(tmp_path / "pruned").out == str(tmp_path / "pruned") and report.out == ""
     said = json.loads((tmp_path / "pruned" / REPORT).read_text())
@@ -183,7 +183,7 @@ def test_results_are_those_of_the_parts_and_the_dense_model_stands_beside_them(h
     assert calprune.evaluate(model, f"kl({text})", dense=model)["kl"].value == pytest.approx(0, abs=1e-6)
     assert result.table().rows[0][0] == here["text"] and "<table" in result._repr_html_()
     assert "\n" not in repr(result)
-    with pytest.raises(calprune.UserError, match="judged on: .*prose_held"):
+    with pytest.raises(calprune.UserError, match=r"judged on: .*prose_held"):
         result["accuracy"]
 
 
@@ -208,7 +208,7 @@ def test_a_choice_by_text_goes_on_where_the_same_question_was_answered(chosen, c
     judge = {name: f"{choice_folder / name}_held.jsonl" for name in ("prose", "sums")}
     sources = ["c4", str(choice_folder / "sums.jsonl"), str(choice_folder / "my code.jsonl")]
     how = {"pattern": "60%", "tokens": 256, **SIZES, "data_root": choice_folder / "data", "device": "cpu"}
-    report = calprune.choose(choice_folder / "model", sources, capabilities={"prose": 1, "sums": 4}, judge=judge,
+    report = calprune.choose(choice_folder / "model", sources, capabilities={"prose": 1.0, "sums": 4.0}, judge=judge,
                              out=chosen.folder, **how)  # fmt: skip
     assert report.choice.judgement == chosen.judgement and report.winner == chosen.winner
     assert (report.model / "config.json").is_file() and report.calibration == chosen.result.spec

@@ -246,5 +246,5 @@ def test_the_command_prints_intervals_the_protocol_and_what_the_text_is(run_eval
     rows = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines if line[0]}
     assert rows["set"][:2] == ["calibration text: NOT held out", "4"] and rows["notes.txt"][:2] == ["file", "12"]
     assert "windows of 32 tokens" in out and "KL(dense || pruned)" in out
-    assert [len(rows[name]) for name in ("set", "notes.txt")] == [5, 5]  # perplexity, nats and KL of each
+    assert [len(rows[name]) for name in ("set", "notes.txt")] == [6, 6]  # perplexity, nats, dense perplexity, KL
     assert "95 % intervals" in out and "do not overlap" in out
