@@ -17,10 +17,10 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
         "uncertainty": "intervals and tests",
     },
     {"layers": "a model's blocks and linears, the walk through them, the sums at their inputs"},
+    {"refine": "training a whole block after its linears are pruned"},
     {"methods": "one pruning method a file; their compiled kernels"},
     {
         "allocation": "how much of a pattern's sparsity each linear gets",
-        "refine": "work on a whole block after its linears",
         "models": "loading, saving and identity of models; what a model says of text",
     },
     {
@@ -150,7 +150,7 @@ def picture() -> str:
     height = len(FLOORS) * RISE + 20
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" font-family="system-ui, sans-serif" role="img" aria-label="Rooms and floors of calprune">',
+        f'height="{height:g}" font-family="system-ui, sans-serif" role="img" aria-label="Rooms and floors">',
         '<rect width="100%" height="100%" fill="#fff"/>',
     ]
     for name, other in sorted(direct(rooms)):

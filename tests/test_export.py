@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from calprune.base.values import UserError
 from calprune.calibration import export as exporting
 from calprune.calibration.export import export
-from calprune.calibration.set import CalibrationSet, Drawn, Piece, tokenizer_hash
+from calprune.calibration.set import CalibrationSet, Drawn, Piece
 from calprune.cli import app
+from calprune.text.encode import tokenizer_hash
 from tests.tiny import toy_tokenizer
 
 datasets = pytest.importorskip("datasets")

@@ -14,7 +14,7 @@ import torch
 
 from calprune.calibration.build import build, identify
 from calprune.calibration.recipe import parse_spec
-from calprune.calibration.set import CalibrationSet, tokenizer_hash
+from calprune.calibration.set import CalibrationSet
 from calprune.choosing.choose import choose
 from calprune.choosing.question import Question, parse_capabilities
 from calprune.layers.saved import Statistics
@@ -28,6 +28,7 @@ from calprune.studies.folder import Runs
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
+from calprune.text.encode import tokenizer_hash
 
 FOLDERS = Path(__file__).parent / "folders_of_0_1" / "folders.tar.gz"
 

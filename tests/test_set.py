@@ -17,8 +17,9 @@ from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.describe import describe, stretches, texts
 from calprune.calibration.recipe import parse_spec
-from calprune.calibration.set import CalibrationSet, Piece, tokenizer_hash
+from calprune.calibration.set import CalibrationSet, Piece
 from calprune.cli import app
+from calprune.text.encode import tokenizer_hash
 from tests.tiny import toy_tokenizer
 
 TOKENIZER = toy_tokenizer()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import calprune.calibration
 import calprune.writing  # noqa: F401  both register a kind of source with calprune.text; neither imports torch
-from calprune.base.version import __version__
+from calprune.base import __version__
 
 if TYPE_CHECKING:
     from calprune.allocation.alpha import Alpha

@@ -17,9 +17,9 @@ from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
 from calprune.calibration.layout import Concatenate, Crop, Layout, Making, Pad, Row, allocate
 from calprune.calibration.recipe import Part, Recipe, parse_spec, write_recipe
 from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_contents
-from calprune.calibration.set import CalibrationSet, Drawn, is_set, tokenizer_hash
+from calprune.calibration.set import CalibrationSet, Drawn, is_set
 from calprune.text.document import Documents
-from calprune.text.encode import Encoded, Marks, encode, find_marks
+from calprune.text.encode import Encoded, Marks, encode, find_marks, tokenizer_hash
 from calprune.text.filters import depends, filtered
 from calprune.text.filters.contract import Filter
 from calprune.text.find import catalogue, find

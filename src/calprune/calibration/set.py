@@ -23,6 +23,7 @@ from calprune.base.store import whole_folder
 from calprune.base.values import UserError, identity, read
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
+from calprune.text.encode import tokenizer_hash
 
 SOURCES = (
     Column("source"), Column("format"), Column("share asked", "number", percent=True),
@@ -262,20 +263,6 @@ class CalibrationSet(HasPage):
 def is_set(folder: str | Path) -> bool:
     """Whether a folder is a calibration set's."""
     return (Path(folder) / "counts.json").is_file()
-
-
-def tokenizer_hash(tokenizer: Any) -> str:
-    """The 16-character hash of how a tokenizer turns text into ids: of its contents, wherever it lies.
-
-    How it was last asked to cut or pad, and its chat template, are not part of it.
-    """
-    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
-        contents = json.loads(backend.to_str())
-        contents |= {"truncation": None, "padding": None}
-    else:
-        contents = {"type": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
-    described = json.dumps([contents, tokenizer.bos_token_id, tokenizer.eos_token_id], sort_keys=True)
-    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def _head(folder: Path) -> dict[str, Any]:

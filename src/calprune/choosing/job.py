@@ -12,7 +12,7 @@ from calprune.base.store import once
 from calprune.base.values import UserError, identity, tag_of
 from calprune.calibration.build import build, identify, open_source
 from calprune.calibration.recipe import parse_spec
-from calprune.calibration.set import CalibrationSet, is_set, tokenizer_hash
+from calprune.calibration.set import CalibrationSet, is_set
 from calprune.choosing.answer import read_stage, write_stage
 from calprune.choosing.question import Question, rows_of
 from calprune.choosing.transfer import Shares
@@ -22,6 +22,7 @@ from calprune.models.load import Model, load
 from calprune.studies.bench import Bench, Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.plan import Plan
+from calprune.text.encode import tokenizer_hash
 from calprune.text.given import Given
 
 FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge

@@ -11,7 +11,7 @@ def document(view: Mapping[str, Any], specs: Mapping[str, Any]) -> str:
     """A whole page: one file that needs no network. `specs`: charts' specifications by the id of their place."""
     from markupsafe import Markup
 
-    from calprune import __version__
+    from calprune.base import __version__
 
     data = json.dumps(specs, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return _environment().get_template("page.html").render(

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from calprune.allocation import ALLOCATIONS
+from calprune.base import __version__
 from calprune.base.store import to_json
 from calprune.base.values import plain
-from calprune.base.version import __version__
 from calprune.methods import METHODS
 from calprune.models.load import Model, save
 from calprune.pages.numbers import percent

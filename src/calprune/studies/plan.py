@@ -16,7 +16,6 @@ from calprune.base.values import UserError, plain
 from calprune.base.values import identity as hash_of
 from calprune.calibration.build import identify
 from calprune.calibration.recipe import Recipe
-from calprune.calibration.set import tokenizer_hash
 from calprune.evaluation.evaluation import EVALUATIONS, Evaluation, OnText, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, find_folder, identity, load_tokenizer, quiet_transformers, read_config
@@ -25,6 +24,7 @@ from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
 from calprune.studies.records import PlanRecord
 from calprune.studies.trial import Trial
+from calprune.text.encode import tokenizer_hash
 
 REST = 1.6  # of what a forward pass takes beside its products, measured on the demo model (LOG.md)
 

@@ -1,5 +1,7 @@
 """Documents to tokens: through the tokenizer in batches, with their weights, and the marks of a sequence."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -89,3 +91,17 @@ def _weights(document: Document, places: Iterable[tuple[int, int]]) -> list[floa
     for first, last, weight in document.spans:
         characters[first:last] = [weight] * (min(last, len(characters)) - first)
     return [characters[max(first, last - 1)] if last else 1.0 for first, last in places]
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """The 16-character hash of how a tokenizer turns text into ids: of its contents, wherever it lies.
+
+    How it was last asked to cut or pad, and its chat template, are not part of it.
+    """
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        contents = json.loads(backend.to_str())
+        contents |= {"truncation": None, "padding": None}
+    else:
+        contents = {"type": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    described = json.dumps([contents, tokenizer.bos_token_id, tokenizer.eos_token_id], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -23,9 +23,9 @@ from calprune.base.progress import Progress, Steps, current
 from calprune.base.store import cache_folder, once, sweep
 from calprune.base.tensors import TensorFile, read_tensors, write_tensors
 from calprune.base.values import UserError, identity, plain, rng, tag_of
-from calprune.calibration.set import tokenizer_hash
 from calprune.models.likelihood import token_nats
 from calprune.text.document import Document, Documents
+from calprune.text.encode import tokenizer_hash
 from calprune.text.filters.language import identifier_version
 from calprune.text.formats import Format
 from calprune.text.given import Given
