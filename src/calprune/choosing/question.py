@@ -28,7 +28,7 @@ TEXTS = {  # what a capability is judged on where the user does not say; none is
     "knowledge": "mmlu",
     "language": "race",
 }
-HOW = 'write it like --for "general=1 mathematics=2 code=1"'
+HOW = "write it like --for general=1 --for mathematics=2"
 HOW_JUDGED = "write it like --judge chat=held_out.jsonl:chat"
 FEWEST_DRAWS = 3  # for an interval over draws that holds (benchmarks/intervals.md)
 
