@@ -208,7 +208,7 @@ def test_a_choice_by_text_goes_on_where_the_same_question_was_answered(chosen, c
     judge = {name: f"{choice_folder / name}_held.jsonl" for name in ("prose", "sums")}
     sources = ["c4", str(choice_folder / "sums.jsonl"), str(choice_folder / "my code.jsonl")]
     how = {"pattern": "60%", "tokens": 256, **SIZES, "data_root": choice_folder / "data", "device": "cpu"}
-    report = calprune.choose(choice_folder / "model", sources, capabilities={"prose": 1, "sums": 4}, judge=judge,
+    report = calprune.choose(choice_folder / "model", sources, capabilities={"prose": 1.0, "sums": 4.0}, judge=judge,
                              out=chosen.folder, **how)  # fmt: skip
     assert report.choice.judgement == chosen.judgement and report.winner == chosen.winner
     assert (report.model / "config.json").is_file() and report.calibration == chosen.result.spec

@@ -59,10 +59,11 @@ def test_the_pages_mistake_is_shown_by_the_command_as_on_the_page(folder):
     assert line.removeprefix("calprune: ") in PAGE
 
 
-def test_the_pages_python_prints_the_method_and_what_it_needs(folder):
+def test_the_pages_python_prunes_with_the_pages_method(folder, demo_folder):
     (folder / "use.py").write_text(USE)
     ended = subprocess.run([sys.executable, "use.py"], cwd=folder, capture_output=True, text=True)
-    assert ended.stdout == "Swing(power=0.5) moments\n", ended.stderr
+    named = "<PruneReport: demo pruned with my_methods.swing:Swing(power=0.5) to 2:4>\n"
+    assert ended.stdout == named, ended.stderr
 
 
 def test_the_pages_method_prunes_by_its_equation(folder):

@@ -46,7 +46,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class OpenedData(Generic[D]):
+class OpenData(Generic[D]):
     """Data to prune with, and what is written down of it."""
 
     data: D
@@ -67,22 +67,22 @@ def open_model(given: ModelLike, dtype: str | None = None, device: str | None = 
     return given
 
 
-def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> OpenedData[CalibrationSet]:
+def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> OpenData[CalibrationSet]:
     """A calibration set for the model: built, read from its folder, or as it is."""
     if isinstance(given, CalibrationSet):
         sizes.refuse(f"calibration set {given.id}")
         given.check_tokenizer(model.tokenizer)
-        return OpenedData(given, _about_set(given, described(given)))
+        return OpenData(given, _about_set(given, described(given)))
     if (Path(given) / "counts.json").is_file():
         sizes.refuse(f"the calibration set {given}")
     made = make_set(str(given), model.tokenizer, data_root=root, model=model, num_samples=sizes.num_samples,
                     max_seq_length=sizes.max_seq_length, seed=sizes.seed)  # fmt: skip
-    return OpenedData(made, _about_set(made, str(given)))
+    return OpenData(made, _about_set(made, str(given)))
 
 
 def open_data(
     given: DataLike, model: Model, sizes: Sizes, root: Path | None
-) -> OpenedData[CalibrationSet] | OpenedData[Statistics]:
+) -> OpenData[CalibrationSet] | OpenData[Statistics]:
     """A calibration set or saved sums for the model. Raises UserError for sums of another model."""
     if isinstance(given, CalibrationSet):
         return open_set(given, model, sizes, root)
@@ -100,7 +100,7 @@ def open_data(
     calibration = saved.about.get("calibration") or {}
     calibration = calibration if isinstance(calibration, dict) else {"id": calibration}
     counting = {"counting": saved.about["counting"]} if "counting" in saved.about else {}
-    return OpenedData(saved, {"asked": calibration.get("asked", where), "id": calibration.get("id"), "statistics": where,
+    return OpenData(saved, {"asked": calibration.get("asked", where), "id": calibration.get("id"), "statistics": where,
                          "licences": calibration.get("licences", [])} | counting)  # fmt: skip
 
 

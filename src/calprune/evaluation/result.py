@@ -89,7 +89,9 @@ class EvaluationResult(HasPage):
 
     def _texts(self) -> Table:
         divergence = f"KL({self.dense.name} || {self.model.name}), nats per token" if self.dense else "KL"
-        heads = (Column("text"), Column("held out"), Column("windows", "number"), Column("tokens each", "number"),
+        lengths = " or ".join(str(length) for length in sorted({one.window for one in self.texts}))
+        heads = (Column("text"), Column("held out"), Column(f"windows of {lengths} tokens", "number"),
+                 Column("of tokens", "number", show="varying"),
                  Column("perplexity", "estimate", show=_where(one.perplexity for one in self.texts)),
                  Column("nats per token", "estimate", show=_where(one.nats_per_token for one in self.texts)),
                  Column("dense perplexity", "estimate", show=_where(one.dense for one in self.texts)),

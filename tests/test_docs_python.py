@@ -1,0 +1,94 @@
+"""Every Python example of the pages runs as a user would run it: in a folder of one's own, with nothing set for it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import calprune
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+ELSEWHERE = {  # the test that runs the page's examples, for they take more than a folder
+    "docs/add-a-kind-of-file.md": "test_add_a_kind_of_file.py",
+    "docs/add-a-method.md": "test_methods_doc.py",
+}
+
+
+def examples(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def run(code: str, folder: Path, **environment: str) -> str:
+    (folder / "example.py").write_text(code)
+    ended = subprocess.run([sys.executable, "example.py"], cwd=folder, env=os.environ | environment,
+                           capture_output=True, text=True)  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_every_page_with_an_example_is_run_by_a_test():
+    here = {"README.md", "docs/start.md", "docs/python.md", "docs/choose.md", "docs/results/README.md"}
+    assert {name(page) for page in PAGES if examples(page)} == here | set(ELSEWHERE)
+    for test in ELSEWHERE.values():
+        assert (ROOT / "tests" / test).is_file()
+
+
+@pytest.mark.demo
+@pytest.mark.data
+def test_the_example_of_the_first_page(tmp_path, demo_folder, data_root):
+    (code,) = examples(ROOT / "README.md")
+    said = run(code.replace("calprune.evaluate", "print(calprune.evaluate") + ".text())", tmp_path)
+    assert "wikitext2" in said and (tmp_path / "pruned" / "calprune.json").is_file()
+
+
+@pytest.mark.demo
+def test_the_example_of_the_start(tmp_path, demo_folder):
+    (code,) = examples(ROOT / "docs" / "start.md")
+    run(code, tmp_path)
+    assert (tmp_path / "pruned" / "model.safetensors").is_file()
+
+
+@pytest.mark.demo
+def test_the_examples_of_the_page_about_python(tmp_path, demo_folder):
+    by_name, study = examples(ROOT / "docs" / "python.md")
+    said = run(by_name, tmp_path)
+    assert "demo pruned with sparsegpt(damping=0.1) to 2:4" in said and (tmp_path / "sets" / "mixed").is_dir()
+    said = run(study, tmp_path)
+    assert "4 of 4 trials done" in said and "Does the text matter?" in (tmp_path / "report.html").read_text()
+
+
+def test_the_example_of_choose_on_a_tiny_model(tmp_path, choice_folder):
+    """As it stands it takes minutes: the model, the sources and the sizes are smaller here, and nothing else."""
+    (code,) = examples(ROOT / "docs" / "choose.md")
+    smaller = {
+        '"demo"': repr(str(choice_folder / "model")),
+        '"gsm8k:icl_cot"': repr(str(choice_folder / "sums.jsonl")),
+        '{"general": 1, "mathematics": 2}': '{"general": 1}, tokens=256, device="cpu"',
+        "num_samples=16, max_seq_length=256": "num_samples=8, max_seq_length=16",
+    }
+    for old, new in smaller.items():
+        assert code.count(old) == 1
+        code = code.replace(old, new)
+    said = run(code, tmp_path, CALPRUNE_DATA=str(choice_folder / "data")).splitlines()
+    assert said[0].startswith("<ChoiceReport: ") and said[-1] == "chosen/model"
+    assert (tmp_path / "chosen" / "report.html").is_file()
+
+
+def test_the_example_of_the_results_reads_a_run(tmp_path, choice_folder):
+    files = {"c4": "prose_held", "oscar": "sums", "c4 padding": "my code", "oscar padding": "sums_held"}
+    calprune.study({
+        "title": "Small", "models": str(choice_folder / "model"), "methods": "wanda", "patterns": "2:4", "draws": 2,
+        "calibrations": [{"spec": f"{choice_folder / file}.jsonl", "label": label} for label, file in files.items()],
+        "num_samples": 4, "max_seq_length": 16,
+        "evaluations": [f"perplexity({choice_folder / 'prose_held.jsonl'}, tokens=64, length=16)"],
+    }, runs=tmp_path / "runs" / "sources", device="cpu")  # fmt: skip
+    (code,) = examples(ROOT / "docs" / "results" / "README.md")
+    assert [line.split()[0] for line in run(code, tmp_path).splitlines()] == ["2", "2", "2"]
