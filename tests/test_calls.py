@@ -288,6 +288,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from calprune.evaluation.items import Outcomes
+from calprune.evaluation.metric import ACCURACY, Metric
 from calprune.methods.contract import Start
 
 
@@ -359,12 +360,13 @@ class Task:
     examples: int = 3
     version: ClassVar[int] = 1
     capability: ClassVar[str] = "general"
+    measures: ClassVar[Metric] = ACCURACY
 
     def files(self, data_root: Path | None = None):
         return []
 
     def run(self, model, data_root: Path | None = None):
-        return Outcomes("mine", "accuracy", (1.0,) * self.examples, ("a",) * self.examples, 0.5, "general", "x")
+        return Outcomes("mine", ACCURACY, (1.0,) * self.examples, ("a",) * self.examples, 0.5, "general", "x")
 
 
 Evaluation = Task

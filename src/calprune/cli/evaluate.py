@@ -42,6 +42,8 @@ def eval_command(
     """
     from calprune.base.progress import tracking
     from calprune.calibration.build import open_source
+    from calprune.evaluation.contract import files_read
+    from calprune.evaluation.evaluation import outcomes_of
     from calprune.evaluation.result import EvaluationResult, ModelName
     from calprune.evaluation.tasks import find_task
     from calprune.evaluation.windows import windows_of
@@ -50,12 +52,12 @@ def eval_command(
     from calprune.text.given import Given
 
     started = time.perf_counter()
-    if not perplexity and (kl_to or not task):
+    tasks = [find_task(text) for text in task]
+    if not perplexity and not any(one.measures.needs_dense for one in tasks) and (kl_to or not task):
         raise UserError("nothing to measure" + (" KL on" if kl_to else "") + "; give --perplexity wikipedia"
                         + ("" if kl_to else ', or --task "boolq(examples=200)"'))  # fmt: skip
-    tasks = [find_task(text) for text in task]
     for asked in tasks:
-        asked.files(data_root)  # so that what is missing is said before a model is loaded
+        files_read(asked, data_root)  # so that what is missing is said before a model is loaded
     tokenizer = load_tokenizer(model)
     given = Given(tokenizer=tokenizer, data_root=data_root)
     texts = [open_source(spec, given, "evaluation") for spec in perplexity]
@@ -69,7 +71,7 @@ def eval_command(
     found = tuple(
         _measured(judged, dense, text, rows, batch_size or 4) for text, rows in zip(texts, windows, strict=True)
     )
-    answered = tuple(each.run(judged, data_root) for each in tracking(tasks, len(tasks), "tasks"))
+    answered = tuple(outcomes_of(each, judged, data_root, dense) for each in tracking(tasks, len(tasks), "tasks"))
     named = ModelName(judged.name, judged.id)
     result = EvaluationResult(named, ModelName(dense.name, dense.id) if dense else None, found, answered, window,
                               time.perf_counter() - started)  # fmt: skip

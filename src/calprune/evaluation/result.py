@@ -9,7 +9,7 @@ from calprune.evaluation.windows import PROTOCOL
 from calprune.pages.numbers import number
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
-from calprune.uncertainty.estimate import Estimate, mean_of
+from calprune.uncertainty.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class EvaluationResult(HasPage):
         heads = (Column("task"), Column("items", "number"), Column("metric"), Column("value", "estimate"),
                  Column("by guessing", "number"))  # fmt: skip
         rows = tuple(
-            (task.task, len(task.items), task.metric.replace("_", " "), mean_of(task.items), task.chance)
+            (task.task, len(task.items), task.measures.title, task.measures.estimate(task.items), task.chance)
             for task in self.tasks
         )
         cut = tuple(f"{task.task}: {task.cut} items cut to the model's window" for task in self.tasks if task.cut)
@@ -93,8 +93,7 @@ class EvaluationResult(HasPage):
 
 
 def _answered(outcomes: Outcomes) -> dict[str, Any]:
-    value = mean_of(outcomes.items)
-    assert value is not None, "a task has one item at least"
+    value = outcomes.measures.estimate(outcomes.items)
     about = {"name": outcomes.task, "metric": outcomes.metric, "capability": outcomes.capability}
     sizes = {"chance": outcomes.chance, "items": len(outcomes.items), "cut": outcomes.cut,
              "requests": outcomes.requests}  # fmt: skip
