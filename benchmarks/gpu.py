@@ -29,7 +29,7 @@ from calprune.methods.contract import Method
 from calprune.methods.kernels import solve as solving
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.pattern import Pattern, parse_pattern
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.refine.windows import targets_of
 
 DEVICE = "cuda"
@@ -75,7 +75,7 @@ def whole_jobs(asked: argparse.Namespace, blocks: int = 3) -> list[str]:
         for where in (DEVICE, "cpu"):
             model, data = material(asked, blocks)
             model.to(where)
-            job = lambda: prune(model, data, parse_method(name), parse_pattern(asked.pattern), device=DEVICE)  # noqa: B023, E731
+            job = lambda: Pruning(parse_method(name), parse_pattern(asked.pattern)).run(model, data, device=DEVICE)  # noqa: B023, E731
             seconds, _ = timed(job)
             rows.append(f"| {name} | {'on the GPU' if where == DEVICE else 'in memory, a block at a time on the GPU'} "
                         f"| {seconds / blocks:.2f} |")  # fmt: skip

@@ -20,7 +20,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.models import load as models
 from calprune.pattern import parse_pattern
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 
 REPEATS = 3
 
@@ -40,9 +40,9 @@ def main(model_folder: str, tokens_file: str, method: str, pattern: str, mode: s
         if mode == "limit":
             limit(model, data, how.needs)
         elif mode == "saved":
-            prune(model, fresh, how, parse_pattern(pattern))
+            Pruning(how, parse_pattern(pattern)).run(model, fresh)
         else:
-            prune(model, data, how, parse_pattern(pattern), propagate=mode)
+            Pruning(how, parse_pattern(pattern), propagate=mode).run(model, data)
         seconds.append(time.perf_counter() - started)
     save_file({n: p.data.contiguous() for n, p in model.named_parameters() if "layers" in n and p.dim() == 2}, out)
     print(json.dumps({"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import checked_section
 import claims_section
+import known_names
 import methods_section
 import sources_section
 import studies_section
@@ -15,6 +17,7 @@ import typer.main
 
 from calprune.allocation import ALLOCATIONS
 from calprune.cli import app
+from calprune.cli.app import by_panel, folded
 from calprune.methods.listing import described_methods
 
 HERE = Path(__file__).parent
@@ -55,6 +58,15 @@ benchmarks/layer_errors.py`: one draw, 21 linears):
 - No fault was found in RIA, GBLM, Wanda++'s score, DSnoT and Pruner-Zero: their masks agree with code that is public,
   DSnoT's once that code takes our rule for a step that is refused (LOG.md). The papers have models fifty times this
   size, and 128 sequences of 2,048 tokens."""
+HOW_COMMANDS = """\
+`calprune COMMAND --help` shows the same, `calprune --version` the version; `python -m calprune` is the same program.
+`calprune --install-completion` completes commands, options and names (of methods, filters, ...) in your shell.
+
+- Each command that prints a result takes `--json`: it prints one JSON value on stdout.
+- An option that takes several values is repeated: `--sources a --sources b`.
+- What is written as text (methods, filters, evaluations, ...) has one grammar: `name(first, option=value, flag)`.
+- Notes and progress go to stderr. Exit codes: 0 done; 1 something that you can mend, in one line; 2 words that are no
+  command; 3 some trials of a study failed; 130 interrupted."""
 MADE = "<!-- made by docs/generate.py: run `make docs` -->\n"
 
 
@@ -114,7 +126,7 @@ def evidence() -> Iterator[str]:
     yield from [READING, "", claims_section.section(of=claims_section.OF_METHODS), ""]
 
 
-def commands() -> Iterator[tuple[str, typer.main.TyperCommand]]:
+def commands() -> Iterator[tuple[str, Any]]:
     """Every command with its full name, in alphabetical order."""
     root = typer.main.get_command(app)
     stack = [("calprune", root)]
@@ -127,16 +139,25 @@ def commands() -> Iterator[tuple[str, typer.main.TyperCommand]]:
 
 
 def cli_page() -> str:
-    lines = [MADE, "# Commands", "", "Each takes `--help`; most take `--json`, which prints one JSON value."]
+    lines = [MADE, "# Commands", "", *HOW_COMMANDS.splitlines()]
     for name, command in commands():
-        lines += ["", f"## {name}", "", " ".join((command.help or "").split()), ""]
-        for option in command.params:
-            said = " ".join((getattr(option, "help", "") or "").split())
-            names = ", ".join(
-                f"`{n}`" for n in (option.opts if option.param_type_name == "option" else [option.name.upper()])
-            )
-            lines.append(f"- {names}: {said}" if said else f"- {names}")
+        lines += ["", f"## {name}", "", " ".join((command.help or "").split()), "", "```"]
+        lines += [line for example in command.examples for line in folded(example, 100)]
+        lines += ["```"]
+        for panel, params in by_panel(command.params).items():
+            lines += ["", f"{panel}:", "", *map(parameter, params)]
     return "\n".join([*lines, ""])
+
+
+def parameter(param: Any) -> str:
+    """An argument or option, what it is and its default, as a line of a list."""
+    named = [param.name.upper()] if param.param_type_name == "argument" else [*param.opts, *param.secondary_opts]
+    default = param.default if not param.secondary_opts else param.opts[0]
+    usual = param.show_default if isinstance(param.show_default, str) else default
+    more = ["required"] if param.required else [f"default: {usual}"] if usual not in (None, False) else []
+    more += [f"also from the environment: {param.envvar}"] if param.envvar else []
+    said = " ".join(param.help.split()) + (f" [{'; '.join(more)}]" if more else "")
+    return f"- {', '.join(f'`{name}`' for name in named)}: {said}"
 
 
 def choosing_page() -> str:
@@ -150,6 +171,7 @@ PAGES = {
     "cli.md": cli_page,
     "methods.md": methods_page,
     "studies.md": studies_section.current,
+    "../src/calprune/cli/known.py": known_names.page,
 }
 
 

@@ -86,8 +86,9 @@ def imports() -> dict[str, set[str]]:
 
 
 def room(module: str) -> str:
-    """The room that a module stands in; the package's door is the room "calprune"."""
-    return ".".join(module.split(".")[1:2]) or "calprune"
+    """The room that a module stands in; the package's doors are the room "calprune"."""
+    inside = module.split(".")[1:2]
+    return inside[0] if inside and inside != ["__main__"] else "calprune"
 
 
 def between_rooms(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:

@@ -21,7 +21,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods.magnitude import Magnitude
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured, parse_pattern
-from calprune.pruning.job import Pruning, prune
+from calprune.pruning.job import Pruning
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 from tests.test_methods import EXACT
@@ -246,7 +246,9 @@ def test_a_mixed_pattern_keeps_its_m_and_leaves_dense_what_keeps_all():
 @pytest.mark.parametrize("pattern", [Unstructured(0.6), TWO_FOUR, KeepNofM(3, 8)], ids=str)
 def test_every_method_with_exact_counts_takes_them_and_a_model_loses_what_was_asked(method, pattern):
     model = tiny_model("llama")
-    reports = prune(model, calibration(), method, pattern, allocation=OWL(lambda_=0.15, m=2.0, per="linear"))
+    reports = (
+        Pruning(method, pattern, allocation=OWL(lambda_=0.15, m=2.0, per="linear")).run(model, calibration()).reports
+    )
     total = sum(r.shape[0] * r.shape[1] for r in reports)
     came = sum(int((model.get_submodule(r.name).weight == 0).sum()) for r in reports)
     assert came == sum(r.zeros for r in reports)
@@ -266,7 +268,7 @@ def test_saved_sums_serve_an_allocation_as_a_dense_pass_does():
 
 def test_what_is_ignored_counts_neither_in_the_ratings_nor_in_the_budget():
     model = tiny_model("llama")
-    reports = prune(model, calibration(), Wanda(), ROW, allocation=OWL(m=2.0), ignore=("down_proj",))
+    reports = Pruning(Wanda(), ROW, allocation=OWL(m=2.0), ignore=("down_proj",)).run(model, calibration()).reports
     assert not any("down_proj" in r.name for r in reports)
     total = sum(r.shape[0] * r.shape[1] for r in reports)
     assert abs(sum(r.zeros for r in reports) - 0.7 * total) <= 8
@@ -274,16 +276,16 @@ def test_what_is_ignored_counts_neither_in_the_ratings_nor_in_the_budget():
 
 def test_uniform_is_what_a_job_without_an_allocation_does():
     models = [tiny_model("llama"), tiny_model("llama")]
-    prune(models[0], calibration(), Wanda(), TWO_FOUR)
-    prune(models[1], calibration(), Wanda(), TWO_FOUR, allocation=Uniform())
+    Pruning(Wanda(), TWO_FOUR).run(models[0], calibration())
+    Pruning(Wanda(), TWO_FOUR, allocation=Uniform()).run(models[1], calibration())
     assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in models), strict=True))
 
 
 def test_an_allocation_that_reads_data_asks_for_it_even_where_the_method_does_not():
     with pytest.raises(UserError, match=r"OWL.*needs calibration data"):
-        prune(tiny_model("llama"), None, Magnitude(), SEVENTY, allocation=OWL())
+        Pruning(Magnitude(), SEVENTY, allocation=OWL()).run(tiny_model("llama"), None)
     model = tiny_model("llama")
-    prune(model, None, Magnitude(), SEVENTY, allocation=Alpha())  # reads the weights alone
+    Pruning(Magnitude(), SEVENTY, allocation=Alpha()).run(model, None)  # reads the weights alone
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from tests.families import CONFIGS, FUSED_EXPERTS, random_model, tiny_model
 from tests.test_blocks import LENGTHS, calibration
 
@@ -172,9 +172,9 @@ def test_pruning_and_saved_statistics_are_of_weighted_tokens(tmp_path):
     assert again.about["counting"]["token_weights"]["type"] == "AttentionConcentration"
     assert "counting" not in Statistics.collect(tiny_model("llama"), data, "moments").about
     from_saved, on_the_way, plain = (tiny_model("llama") for _ in range(3))
-    prune(from_saved, again, SparseGPT(), TWO_FOUR)
-    prune(on_the_way, data, SparseGPT(), TWO_FOUR, propagate="dense", counting=BY_ATTENTION)
-    prune(plain, data, SparseGPT(), TWO_FOUR, propagate="dense")
+    Pruning(SparseGPT(), TWO_FOUR).run(from_saved, again)
+    Pruning(SparseGPT(), TWO_FOUR, propagate="dense", counting=BY_ATTENTION).run(on_the_way, data)
+    Pruning(SparseGPT(), TWO_FOUR, propagate="dense").run(plain, data)
     name = "model.layers.1.mlp.down_proj.weight"
     torch.testing.assert_close(from_saved.state_dict()[name], on_the_way.state_dict()[name])
     assert ((plain.state_dict()[name] == 0) != (on_the_way.state_dict()[name] == 0)).any()
@@ -185,7 +185,7 @@ def test_what_cannot_be_weighted_is_refused_in_one_line():
         t.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=96, state_size=4, time_step_rank=4)
     )
     with pytest.raises(UserError, match=r"backbone\.layers\.0 has no attention that can be read.*--token-weights"):
-        prune(mamba, calibration(), Wanda(), TWO_FOUR, counting=BY_ATTENTION, min_coverage=0.0)
+        Pruning(Wanda(), TWO_FOUR, counting=BY_ATTENTION, min_coverage=0.0).run(mamba, calibration())
     with pytest.raises(ConfigError, match="least must be above 0 and at most 1, got 0"):
         parse_token_weights("attention(least=0.0)")
     with pytest.raises(ConfigError, match="unknown token weights 'atention'; did you mean 'attention'"):

@@ -13,7 +13,7 @@ from calprune.methods.wanda import Wanda
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.checkpoint import describe
-from calprune.pruning.job import Pruning, prune
+from calprune.pruning.job import Pruning
 from calprune.studies.bench import Bench, BenchError, Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.plan import plan
@@ -166,5 +166,5 @@ def test_run_is_prune_with_its_job_and_its_seconds(bench, data):
     job = Pruning(Wanda(), HALF)
     with bench.pruned(job, data) as pruned:
         description = describe(pruned, bench.model)
-    assert list(pruned.reports) == prune(bench.model.model, data, Wanda(), HALF)
+    assert pruned.reports == Pruning(Wanda(), HALF).run(bench.model.model, data).reports
     assert pruned.job is job and 0 < pruned.seconds == description["seconds"] and pruned.tokens == 4 * 16

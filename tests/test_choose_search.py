@@ -26,7 +26,7 @@ from calprune.likeness.sets import Rows, agreement, enough, halve
 from calprune.methods.wanda import Wanda
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning.job import Pruning, prune
+from calprune.pruning.job import Pruning
 from calprune.studies.bench import Bench, Knobs
 from calprune.text.given import Given
 from tests.small_choice import small_question
@@ -128,7 +128,7 @@ def kl_of(dense, pruned, windows) -> float:
 def test_a_candidate_judged_by_sums_is_a_copy_of_the_model_pruned_with_its_set(source, judged, loaded, data):
     before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
     pruned = copy.deepcopy(loaded.model)
-    prune(pruned, data[source], Wanda(), parse_pattern("60%"), propagate="dense")
+    Pruning(Wanda(), parse_pattern("60%"), propagate="dense").run(pruned, data[source])
     found = judged.divergence({source: 1.0}, 128)
     wanted = {name: kl_of(loaded.model, pruned, windows[:8]) for name, windows in judged.windows.items()}
     assert found == pytest.approx(wanted, rel=1e-4) and min(wanted.values()) > 0.01
@@ -358,5 +358,5 @@ def pruned_by(model, parts: tuple[Rows, ...]) -> list[torch.nn.Linear]:
     """The linears of a copy, pruned by these sequences."""
     rows = Rows(torch.cat([one.tokens for one in parts]), torch.cat([one.lengths for one in parts]), None)
     pruned = copy.deepcopy(model)
-    prune(pruned, rows, Wanda(), parse_pattern("60%"), propagate="dense")
+    Pruning(Wanda(), parse_pattern("60%"), propagate="dense").run(pruned, rows)
     return [m for m in pruned.model.layers.modules() if isinstance(m, torch.nn.Linear)]

@@ -112,6 +112,20 @@ def test_a_built_set_prunes_as_the_text_it_was_built_from(run, tiny_folder, text
     assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
 
 
+def test_a_set_is_checked_against_each_evaluation_set_that_is_named(run, tiny_folder, text, tmp_path):
+    (tmp_path / "other.txt").write_text(
+        "something else entirely that nobody wrote down in any of these notes before us"
+    )
+    assert run("calib", "build", text, "--model", tiny_folder, *SHORT, "--out", "set")[0] == 0
+    status, out, err = run("calib", "check", "set", "--against", text, "--against", "other.txt", "--json")
+    assert (status, err) == (0, "") and [one["name"] for one in json.loads(out)["against"]] == [str(text), "other.txt"]
+    old = run("calib", "check", "set", "--against", text, "other.txt", "--json")  # as in 0.1
+    written = f"--against {text} --against other.txt"
+    assert old == (0, out, f"note: several values are written with the option before each: {written}\n")
+    status, _, err = run("calib", "check", "set")
+    assert status == 1 and "--against gsm8k --against arc_easy" in err
+
+
 def test_magnitude_needs_no_data_and_ignored_linears_stay_dense(run, tiny_folder):
     assert (
         run("prune", tiny_folder, "--method", "magnitude", "--pattern", "50%", "--ignore", "down_proj", "--out", "m")[0]
@@ -123,8 +137,9 @@ def test_magnitude_needs_no_data_and_ignored_linears_stay_dense(run, tiny_folder
 
 def test_a_dense_and_a_pruned_model_are_judged(run, tiny_folder, text):
     run("prune", tiny_folder, "--method", "magnitude", "--pattern", "70%", "--out", "m")
-    status, out, _ = run("eval", "m", "--perplexity", text, "--kl-to", tiny_folder, "--window", 64, "--json")
-    assert status == 0
+    on = [word for metric in ("perplexity", "kl") for word in ("--on", f"{metric}({text}, length=64)")]
+    status, out, err = run("eval", "m", *on, "--dense", tiny_folder, "--json")
+    assert (status, err) == (0, "")
     assert json.loads(out)["perplexity"] > 1 and json.loads(out)["kl"] > 0
 
 
@@ -154,7 +169,7 @@ PRUNE = ("prune", "{model}", "--out", "out")
     [
         ((*PRUNE, "--method", "wnada", "--pattern", "2:4", "--calibration", "{text}"), "did you mean 'wanda'"),
         ((*PRUNE, "--method", "sparsegpt(dampin=1)", "--pattern", "2:4"), "did you mean 'damping'"),
-        ((*PRUNE, "--method", "wanda", "--pattern", "2;4", "--calibration", "{text}"), "cannot read pattern '2;4'"),
+        ((*PRUNE, "--method", "wanda", "--pattern", "2;4", "--calibration", "{text}"), "did you mean '2:4'"),
         ((*PRUNE, "--method", "wanda", "--pattern", "120%", "--calibration", "{text}"), "below 1"),
         ((*PRUNE, "--method", "wanda", "--sparsity", "1.5", "--calibration", "{text}"), "below 1"),
         ((*PRUNE, "--method", "wanda", "--calibration", "{text}"), "say how sparse"),
@@ -169,7 +184,6 @@ PRUNE = ("prune", "{model}", "--out", "out")
         ((*PRUNE, "--pattern", "2:4", "--calibration", "{text}", "--ignore", "donw_proj"), "did you mean 'down_proj'"),
         ((*PRUNE, "--pattern", "2:4", "--calibration", "{text}", "--propagate", "densely"), "did you mean 'dense'"),
         ((*PRUNE, "--pattern", "2:4", "--calibration", "{text}", "--device", "tpu"), "unknown device"),
-        ((*PRUNE, "--patern", "2:4"), "--pattern"),
         (("prune", "{model}", "--pattern", "2:4", "--method", "magnitude", "--out", "{full}"), "holds something else"),
         (
             ("prune", "{model}", "--pattern", "2:4", "--calibration", "nothing.txt", "--out", "{full}"),
@@ -177,7 +191,6 @@ PRUNE = ("prune", "{model}", "--out", "out")
         ),
         (("stats", "{model}", "--calibration", "nothing.txt", "--out", "{full}"), "holds something else"),
         (("prune", "nowhere", "--pattern", "2:4", "--method", "magnitude", "--out", "out"), "there is no such folder"),
-        (("prun", "{model}"), "No such command 'prun'"),
         (("stats", "{model}", "--calibration", "{text}", "--needs", "gramm", "--out", "out"), "did you mean 'gram'"),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+import typer.main
 
 from calprune.base.values import UserError
 from calprune.choosing import choose as choosing
@@ -20,16 +21,17 @@ from calprune.choosing import verdict as final
 from calprune.choosing.page import choice_page, commands, headline
 from calprune.choosing.question import Question, check_apart, parse_capabilities
 from calprune.choosing.trials import parse_budget, told
-from calprune.cli.choose import choose_command
+from calprune.cli.app import app
 from calprune.methods.wanda import Wanda
 from calprune.pattern import Unstructured
 from calprune.studies.results import read
+from calprune.text.given import Given
 from tests.test_cli import run  # noqa: F401  a fixture
 
-FOR = "prose=1 sums=2"
+FOR = "--for prose=1 --for sums=2"
 SIZES = "--num-samples 8 --max-seq-length 16 --tokens 256 --device cpu --out out"
 JUDGED = "--judge prose=prose_held.jsonl --judge sums=sums_held.jsonl"
-TWO = "--sources c4 sums.jsonl"
+TWO = "--sources c4 --sources sums.jsonl"
 
 
 @pytest.fixture
@@ -50,6 +52,10 @@ def asked(run, choice_folder, tmp_path, monkeypatch):  # noqa: F811
     return lambda line: run("choose", *shlex.split(line))
 
 
+def fail(said):
+    raise UserError(said)
+
+
 @pytest.fixture
 def heard(monkeypatch, asked):
     """Ask, and give the question that was understood, unanswered."""
@@ -57,7 +63,7 @@ def heard(monkeypatch, asked):
 
     def listen(question, out, **how):
         found.append((question, out, how))
-        raise UserError("understood")
+        fail("understood")
 
     monkeypatch.setattr(choosing, "choose", listen)
 
@@ -72,22 +78,31 @@ def heard(monkeypatch, asked):
 @pytest.mark.parametrize(
     ("words", "sources"),
     [
-        ("--sources c4 sums.jsonl 'my code.jsonl'", ("c4", "sums.jsonl", "my code.jsonl")),
-        ("--sources c4 'sums.jsonl:chat(responses)' gsm8k", ("c4", "sums.jsonl:chat(responses)", "gsm8k")),
-        ("--sources c4 --sources sums.jsonl 'my code.jsonl'", ("c4", "sums.jsonl", "my code.jsonl")),
+        ("--sources c4 --sources sums.jsonl --sources 'my code.jsonl'", ("c4", "sums.jsonl", "my code.jsonl")),
+        ("--sources c4 --sources 'sums.jsonl:chat(responses)'", ("c4", "sums.jsonl:chat(responses)")),
         ("--sources=c4 --sources sums.jsonl", ("c4", "sums.jsonl")),
         ("--sources sums.jsonl", ("sums.jsonl",)),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("last", [False, True], ids=("before other options", "at the end"))
-def test_sources_are_all_words_up_to_the_next_option(words, sources, last, heard):
-    others = f"--for '{FOR}' {JUDGED} --method 'sparsegpt(damping=0.1)' --pattern 2:4 --budget 30m {SIZES}"
+def test_each_source_follows_its_option(words, sources, last, heard):
+    others = f"{FOR} {JUDGED} --method 'sparsegpt(damping=0.1)' --pattern 2:4 --budget 30m {SIZES}"
     question, out, how = heard(f"model {others} {words}" if last else f"model {words} {others}")
     assert question.sources == sources and question.model == "model" and out == Path("out")
     assert question.weights == {"prose": 1 / 3, "sums": 2 / 3}
     assert [one.text for one in question.capabilities] == ["prose_held.jsonl", "sums_held.jsonl"]
     assert str(question.pattern) == "2:4" and question.method.damping == 0.1 and how["budget"] == 1800
     assert (question.num_samples, question.max_seq_length, question.tokens) == (8, 16, 256)
+
+
+def test_sources_and_capabilities_are_also_understood_as_in_0_1_with_a_note(asked, monkeypatch):
+    found = []
+    monkeypatch.setattr(choosing, "choose", lambda question, *_, **__: found.append(question) or fail("understood"))
+    new = "model --sources c4 --sources sums.jsonl --sources gsm8k --for prose=1 --for sums=2"
+    old = "model --sources c4 sums.jsonl gsm8k --for 'prose=1 sums=2'"
+    assert asked(f"{new} {JUDGED} {SIZES}")[2] == "calprune: understood\n"
+    notes = [line.partition("before each: ")[2] for line in asked(f"{old} {JUDGED} {SIZES}")[2].splitlines()[:-1]]
+    assert found[0] == found[1] and f"model {' '.join(notes)}" == new
 
 
 def test_without_sources_it_is_the_models_own_text_web_text_code_and_mathematics(heard):
@@ -110,8 +125,8 @@ def test_the_examples_are_understood_as_they_are_written(heard, monkeypatch):
     assert asked.sources == ("c4", "gsm8k:icl_cot", "redpajama_github", "my_chat.jsonl:chat") and out == Path("chosen")
     assert asked.weights == {"general": 0.25, "mathematics": 0.5, "code": 0.25}
     assert len(heard(measured)[0].sources) == 5
-    shown = choose_command.__doc__.partition("Example: calprune choose")[2]
-    assert heard(shown)[0] == replace(asked, sources=asked.sources[:3])
+    (shown,) = typer.main.get_command(app).commands["choose"].examples
+    assert heard(shown.removeprefix("calprune choose"))[0] == replace(asked, sources=asked.sources[:3])
     found = []
     monkeypatch.setattr(choosing, "choose", lambda question, out: found.append((question, out)) or Mock())
     exec(python, {})
@@ -155,7 +170,7 @@ def test_the_page_names_the_data_root_as_it_was_typed_and_never_that_of_the_envi
 
 
 def test_one_source_alone_is_nothing_to_choose_and_its_report_is_written(asked):
-    ask = f"model --sources sums.jsonl --for '{FOR}' {JUDGED} {SIZES}"
+    ask = f"model --sources sums.jsonl {FOR} {JUDGED} {SIZES}"
     status, out, err = asked(ask)
     assert status == 1 and out == ""
     last = "calprune: nothing to choose: sums.jsonl is all that can be used; here is its report: out/report.html"
@@ -170,7 +185,7 @@ def test_one_source_alone_is_nothing_to_choose_and_its_report_is_written(asked):
 
 
 def test_a_source_that_cannot_be_reached_is_named_and_the_others_go_on(asked):
-    status, _, err = asked(f"model --sources sums.jsonl gsm8k nowhere.jsonl --for '{FOR}' {JUDGED} {SIZES}")
+    status, _, err = asked(f"model --sources sums.jsonl --sources gsm8k --sources nowhere.jsonl {FOR} {JUDGED} {SIZES}")
     said = err.splitlines()
     assert status == 1 and said[-1].startswith("calprune: nothing to choose: sums.jsonl is all")
     (away,) = [line for line in said if line.startswith("going on without gsm8k: ")]
@@ -195,7 +210,7 @@ def test_a_source_and_a_text_may_share_a_name_but_no_rows(evaluation, more, apar
     name = str(tmp_path / "notes.yaml")
     q = Question("demo", ("c4", name), parse_capabilities("notes", [f"notes={name}"]), Wanda(), Unstructured(0.5))
     with nullcontext() if apart else pytest.raises(UserError, match="is a source and also what notes is judged on: le"):
-        check_apart(q, None)
+        check_apart(q, Given())
 
 
 @pytest.mark.parametrize("name", ["alpaca_gpt4", "pydoc_topics"])
@@ -203,15 +218,15 @@ def test_a_source_that_keeps_rows_of_its_file_apart_to_be_judged_on_can_be_both(
     (tmp_path / "alpaca_gpt4_en").mkdir()
     (tmp_path / "alpaca_gpt4_en" / "train.jsonl.gz").write_bytes(b"")
     q = Question("demo", ("c4", name), parse_capabilities("own", [f"own={name}"]), Wanda(), Unstructured(0.5))
-    check_apart(q, tmp_path)
+    check_apart(q, Given(data_root=tmp_path))
     whole = str(tmp_path / "alpaca_gpt4_en" / "train.jsonl.gz")
     with pytest.raises(UserError, match="is a source and also what own is judged on"):
         check_apart(replace(q, sources=("alpaca_gpt4",), capabilities=parse_capabilities("own", [f"own={whole}"])),
-                    tmp_path)  # fmt: skip
+                    Given(data_root=tmp_path))  # fmt: skip
 
 
 def test_where_no_source_can_be_used_each_is_named(asked):
-    status, _, err = asked(f"model --sources gsm8k nowhere.jsonl --for '{FOR}' {JUDGED} {SIZES}")
+    status, _, err = asked(f"model --sources gsm8k --sources nowhere.jsonl {FOR} {JUDGED} {SIZES}")
     said = err.splitlines()[-1]
     assert status == 1 and said.startswith("calprune: none of the sources can be used: ")
     assert "gsm8k" in said and "nowhere.jsonl: there is no such file" in said
@@ -220,23 +235,22 @@ def test_where_no_source_can_be_used_each_is_named(asked):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (f"model {TWO} --for 'prose=1 mathematcs=2'", "no evaluation covers 'mathematcs'; did you mean 'mathematics'?"),
+        (f"model {TWO} --for prose=1 --for mathematcs=2", "no evaluation covers 'mathematcs'; did you mean 'mathem"),
         (f"model {TWO} --for 'poetry'", "mathematics, prose, sums; or name its text: write it like --judge chat="),
         (f"model {TWO} --for 'prose=one'", "the weight of prose must be a number; got 'one'; write it like --for"),
         (f"model {TWO} --for 'prose=-1'", "--for: the weight of prose must be a number above 0; got -1"),
         (f"model {TWO} --for 'prose=nan'", "--for: the weight of prose must be a number above 0; got nan"),
-        (f"model {TWO} --for 'prose prose=2'", "--for: prose is there twice"),
+        (f"model {TWO} --for prose --for prose=2", "--for: prose is there twice"),
         (f"model {TWO} --for ''", "--for names no capability"),
-        (f"model {TWO} --for '{FOR}' --judge sums", "--judge: cannot read 'sums'; write it like --judge chat="),
-        (f"model {TWO} --for '{FOR}' --judge 'sums=c4 + gsm8k'", "cannot judge on the mixture 'c4 + gsm8k'"),
-        (f"model {TWO} --for '{FOR}' {JUDGED} --judge sums=none.jsonl", "none.jsonl: there is no such file"),
-        (f"model {TWO} sums_held.jsonl", "sums_held.jsonl is a source and also what sums is judged on: leave it out"),
-        ("model --sources c4 gsm8", "unknown source 'gsm8'; did you mean 'gsm8k'?"),
-        ("model --sources c4 sums.jsonl:chatt", "unknown format 'chatt'; did you mean 'chat'?"),
-        ("model --sources c4 'sums.jsonl*2 + c4'", "--sources: 'sums.jsonl*2 + c4' is a mixture"),
-        ("model --sources c4 sums.jsonl c4", "--sources: c4 is there twice"),
-        ("model --sources c4 c4:plain", "--sources: c4 and c4:plain are the same text: leave one out"),
-        ("model --sources", "--sources: name one or more; without --sources there is a default"),
+        (f"model {TWO} {FOR} --judge sums", "--judge: cannot read 'sums'; write it like --judge chat="),
+        (f"model {TWO} {FOR} --judge 'sums=c4 + gsm8k'", "'c4 + gsm8k' is a mixture: name one source at a time"),
+        (f"model {TWO} {FOR} {JUDGED} --judge sums=none.jsonl", "none.jsonl: there is no such file"),
+        (f"model {TWO} --sources sums_held.jsonl", "sums_held.jsonl is a source and also what sums is judged on"),
+        ("model --sources c4 --sources gsm8", "unknown source 'gsm8'; did you mean 'gsm8k'?"),
+        ("model --sources c4 --sources sums.jsonl:chatt", "unknown format 'chatt'; did you mean 'chat'?"),
+        ("model --sources c4 --sources 'sums.jsonl*2 + c4'", "--sources: 'sums.jsonl*2 + c4' is a mixture"),
+        (f"model {TWO} --sources c4", "--sources: c4 is there twice"),
+        ("model --sources c4 --sources c4:plain", "--sources: c4 and c4:plain are the same text: leave one out"),
         (f"model {TWO} --method magnitude", "reads no calibration data, so there is nothing to choose"),
         (f"model {TWO} --method wandaa", "unknown method 'wandaa'; did you mean 'wanda'?"),
         (f"model {TWO} --method gptq", "prunes nothing; name a method that does"),
@@ -251,7 +265,7 @@ def test_where_no_source_can_be_used_each_is_named(asked):
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_writes_nothing(line, said, asked):
-    asked_for = "" if "--for" in line else f"--for '{FOR}'"
+    asked_for = "" if "--for" in line else f"{FOR}"
     status, out, err = asked(f"{line} {asked_for} {'' if JUDGED in line else JUDGED} {SIZES}")
     assert status == 1 and out == "" and err.count("\n") == 1, err
     assert err.startswith("calprune: ") and said in err, err
@@ -260,7 +274,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(line, said, asked):
 
 @pytest.mark.parametrize("budget", ["0.001s", "0.00001m"])
 def test_a_budget_too_small_for_the_gate_is_one_line_and_what_it_names_is_larger(budget, asked):
-    status, _, err = asked(f"model {TWO} --for '{FOR}' {JUDGED} --budget {budget} {SIZES}")
+    status, _, err = asked(f"model {TWO} {FOR} {JUDGED} --budget {budget} {SIZES}")
     assert status == 1 and err.count("\n") == 1
     assert "is too small: the gate alone takes about" in err and "here (6 trials)" in err
     give = parse_budget(err.partition("; give ")[2].partition(" or more")[0].replace(" min", "m"))

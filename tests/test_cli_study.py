@@ -36,6 +36,10 @@ def test_a_plan_says_what_is_missing_and_how_long_it_may_take(study, runs, tmp_p
     assert "5 trials, 5 missing" in fresh.stdout and "4 passes" in fresh.stdout and "on this machine" in fresh.stdout
     assert not (tmp_path / "none").exists()
     assert "5 trials, 0 missing" in calprune("study", "plan", str(study), "--runs", str(runs)).stdout
+    told = json.loads(calprune("study", "plan", str(study), "--runs", str(tmp_path / "none"), "--json").stdout)
+    assert (told["missing"], told["passes"], len(told["trials"])) == (5, 4, 5) and told["seconds"] > 0
+    assert not any(trial["done"] for trial in told["trials"]) and told["runs"] == str(tmp_path / "none")
+    assert "wanda" in " ".join(trial["label"] for trial in told["trials"]) and len(told["evaluations"]) >= 1
 
 
 def test_status_counts_trials(runs):
@@ -46,12 +50,20 @@ def test_status_counts_trials(runs):
 
 def test_a_report_is_written_in_every_form(runs, tmp_path):
     pytest.importorskip("altair", reason="altair is not installed")
-    files = {"--out": "page.html", "--csv": "rows.csv", "--json": "all.json", "--markdown": "tables.md"}
+    files = {"--out": "page.html", "--csv": "rows.csv", "--json-file": "all.json", "--markdown": "tables.md"}
     words = [word for option, name in files.items() for word in (option, str(tmp_path / name))]
-    ended = calprune("study", "report", str(runs), *words)
-    assert ended.returncode == 0, ended.stderr
+    ended = calprune("study", "report", str(runs), *words, "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout) == {"format": 1, "written": [str(tmp_path / name) for name in files.values()]}
     assert "A tiny study" in (tmp_path / "page.html").read_text() and "wanda" in (tmp_path / "rows.csv").read_text()
     assert json.loads((tmp_path / "all.json").read_text())["title"] == "A tiny study"
+
+
+def test_the_file_of_results_can_be_asked_for_as_in_0_1_with_a_note(runs, tmp_path):
+    ended = calprune("study", "report", str(runs), "--csv", str(tmp_path / "r.csv"), "--json", str(tmp_path / "r.json"))
+    assert ended.returncode == 0 and ended.stdout.splitlines() == [str(tmp_path / "r.csv"), str(tmp_path / "r.json")]
+    assert ended.stderr == f"note: the file of results is written with --json-file {tmp_path / 'r.json'}\n"
+    assert json.loads((tmp_path / "r.json").read_text())["title"] == "A tiny study"
 
 
 def test_claims_written_after_the_run_are_judged_and_a_mistake_in_one_is_named(study, runs, tmp_path):
@@ -90,6 +102,9 @@ def test_a_study_with_a_trial_that_failed_ends_in_three(material, tmp_path):  # 
     ended = calprune("study", "run", str(study), "--runs", str(tmp_path / "runs"))
     assert ended.returncode == 3 and "1 of 2 trials done, 1 failed" in ended.stdout
     assert "no such luck" in ended.stderr
+    again = calprune("study", "run", str(study), "--runs", str(tmp_path / "runs"), "--json")
+    told = json.loads(again.stdout)
+    assert again.returncode == 3 and (told["done"], told["failed"], told["missing"]) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(

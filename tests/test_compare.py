@@ -20,7 +20,7 @@ from calprune.likeness.verdict import summarise
 from calprune.methods import parse_method
 from calprune.methods.contract import Method
 from calprune.pattern import parse_pattern
-from calprune.pruning.job import Pruning, prune
+from calprune.pruning.job import Pruning
 from tests.families import VOCABULARY, tiny_model
 from tests.test_cli import run, text, tiny_folder  # noqa: F401  (fixtures)
 
@@ -107,7 +107,7 @@ def test_the_overlap_is_that_of_what_pruning_with_each_set_keeps(method):
     kept = []
     for one in sets.values():
         pruned = tiny_model("llama")
-        prune(pruned, one, job(method).method, job().pattern, propagate="dense")
+        Pruning(job(method).method, job().pattern, propagate="dense").run(pruned, one)
         linears = [m.weight for n, m in pruned.named_modules() if isinstance(m, torch.nn.Linear) and "layers" in n]
         kept.append(torch.cat([(weight != 0).flatten() for weight in linears]))
     wanted = (kept[0] & kept[1]).sum() / (kept[0] | kept[1]).sum()

@@ -10,7 +10,7 @@ from calprune.layers.inputs import InputStats
 from calprune.layers.linears import find_blocks, linears
 from calprune.methods import METHODS, parse_method
 from calprune.pattern import KeepNofM, Unstructured, parse_pattern
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 from tests.test_methods import example, full_stats, random_inputs, random_weight
@@ -62,10 +62,10 @@ def test_a_model_is_pruned_to_the_same_weights_on_a_gpu(job, moved):
     family, method, options = JOBS[job]
     pattern = KeepNofM(2, 4) if "permute" in options else Unstructured(0.5)
     here, there = tiny_model(family), tiny_model(family)
-    prune(here, calibration(), parse_method(method), pattern, **options)
+    Pruning(parse_method(method), pattern, **options).run(here, calibration())
     if moved:
         there.to("cuda")
-    prune(there, calibration(), parse_method(method), pattern, device="cuda", **options)
+    Pruning(parse_method(method), pattern, **options).run(there, calibration(), device="cuda")
     assert {p.device.type for p in there.parameters()} == {"cuda" if moved else "cpu"}
     expected, found = (
         torch.cat([site.weight.cpu().flatten() for block in find_blocks(model)[1] for site in linears(block)])

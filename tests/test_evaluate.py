@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 
 import pytest
 import torch
@@ -217,9 +218,9 @@ def run_eval(checkpoints, monkeypatch, capsys):
 
 
 def test_the_command_prints_one_object_with_every_text(run_eval):
-    sizes = ("--window", 32, "--tokens", 320)
-    status, out, err = run_eval("pruned", "--perplexity", "notes.txt", "--kl-to", "dense", *sizes, "--json")
-    assert status == 0, err
+    on = ("--on", "perplexity(notes.txt, tokens=320, length=32)", "--on", "kl(notes.txt, tokens=320, length=32)")
+    status, out, err = run_eval("pruned", *on, "--dense", "dense", "--json")
+    assert (status, err) == (0, "")
     told = json.loads(out)
     assert told["format"] == 1 and told["window"] == 32 and told["predictions_per_window"] == 31
     assert "do not overlap" in told["protocol"]
@@ -232,15 +233,15 @@ def test_the_command_prints_one_object_with_every_text(run_eval):
 
 
 def test_the_command_says_in_one_line_what_was_wrong(run_eval):
-    told = run_eval("pruned", "--perplexity", "notes.txt", "--window", 512)
+    told = run_eval("pruned", "--on", "perplexity(notes.txt)")
     assert told == (1, "", "calprune: the text is too short: 401 tokens do not fill one window of 512 tokens\n")
 
 
 def test_the_command_prints_intervals_the_protocol_and_what_the_text_is(run_eval, checkpoints):
     rows = torch.randint(4, VOCABULARY, (4, 32), generator=torch.Generator().manual_seed(2))
     CalibrationSet.from_tokens(rows).save(checkpoints / "set")
-    texts = ("--perplexity", "set", "--perplexity", "notes.txt")
-    status, out, err = run_eval("pruned", *texts, "--kl-to", "dense", "--window", 32)
+    both = [f"{metric}({text}, length=32)" for text in ("set", "notes.txt") for metric in ("perplexity", "kl")]
+    status, out, err = run_eval("pruned", *(word for one in both for word in ("--on", one)), "--dense", "dense")
     assert status == 0, err
     lines = [line.split("  ") for line in out.splitlines()]
     rows = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines if line[0]}
@@ -248,3 +249,25 @@ def test_the_command_prints_intervals_the_protocol_and_what_the_text_is(run_eval
     assert "windows of 32 tokens" in out and "KL(dense || pruned)" in out
     assert [len(rows[name]) for name in ("set", "notes.txt")] == [5, 5]  # perplexity, nats and KL of each
     assert "95 % intervals" in out and "do not overlap" in out
+
+
+def test_only_what_is_wanted_is_measured_and_each_text_in_its_own_windows(run_eval):
+    on = ("--on", "perplexity(notes.txt, length=32)", "--on", "kl(notes.txt, length=64, tokens=128)")
+    status, out, err = run_eval("pruned", *on, "--dense", "dense", "--json")
+    assert (status, err) == (0, "")
+    first, second = json.loads(out)["texts"]
+    assert (first["window"], second["window"], second["windows"]) == (32, 64, 2)
+    assert first["kl"] is None and second["perplexity"] is None and first["perplexity"] > 1 and second["kl"] > 0
+    alone = json.loads(run_eval("pruned", *on[:2], "--dense", "dense", "--json")[1])
+    assert alone["kl_to"] is None and alone["texts"] == [first], "nothing is compared with the dense model"
+
+
+def test_the_options_of_0_1_are_understood_with_a_note_that_says_how_to_write_them(run_eval):
+    old = ("--perplexity", "notes.txt", "--kl-to", "dense", "--window", 32, "--tokens", 320)
+    status, out, err = run_eval("pruned", *old, "--json")
+    assert status == 0 and err.startswith("note: ") and err.count("\n") == 1
+    words = shlex.split(err.partition("is written ")[2].removesuffix(" now\n"))
+    status, again, err = run_eval("pruned", *words, "--json")
+    assert (status, err) == (0, "")
+    first, second = json.loads(out), json.loads(again)
+    assert {k: v for k, v in first.items() if k != "seconds"} == {k: v for k, v in second.items() if k != "seconds"}

@@ -16,7 +16,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning.job import Pruning, prune
+from calprune.pruning.job import Pruning
 from tests.families import FUSED_EXPERTS, VOCABULARY, tiny_model
 from tests.test_blocks import LENGTHS, calibration
 
@@ -136,8 +136,8 @@ def test_a_fused_model_is_pruned_as_the_same_model_with_its_experts_written_out(
         if is_fused(module):
             parent, _, child = name.rpartition(".")
             setattr(separate.get_submodule(parent), child, Separate(family, module))
-    reports = prune(model, data, SparseGPT(), TWO_FOUR, counting=OWN, propagate="dense")
-    by_hand = {r.name: r for r in prune(separate, data, SparseGPT(), TWO_FOUR, propagate="dense")}
+    reports = Pruning(SparseGPT(), TWO_FOUR, counting=OWN, propagate="dense").run(model, data).reports
+    by_hand = {r.name: r for r in Pruning(SparseGPT(), TWO_FOUR, propagate="dense").run(separate, data).reports}
     assert {r.name for r in reports} == set(by_hand)
     written = {
         f"{n}.{i}.{s.name}": s.weight for n, m in [find_blocks(model)] for i, b in enumerate(m) for s in linears(b)
@@ -176,7 +176,11 @@ def test_an_expert_that_sees_too_few_tokens_takes_all_tokens_and_is_named():
             assert stats.routed is None and stats.tokens == own[name].tokens
         other = everything if name in short else own
         torch.testing.assert_close(stats.gram, other[name].gram, rtol=1e-4, atol=1e-4)
-    reports = prune(tiny_model("mixtral"), calibration(), Wanda(), HALF, counting=Counting(few), propagate="dense")
+    reports = (
+        Pruning(Wanda(), HALF, counting=Counting(few), propagate="dense")
+        .run(tiny_model("mixtral"), calibration())
+        .reports
+    )
     assert {r.name for r in reports if r.routed is not None} == short
 
 
@@ -220,7 +224,7 @@ def test_saved_statistics_of_experts_come_back_and_add(tmp_path):
 @pytest.mark.parametrize("family", FUSED_EXPERTS)
 def test_a_pruned_model_of_experts_is_saved_and_loaded(family, tmp_path):
     model = tiny_model(family)
-    prune(model, calibration(), Wanda(), TWO_FOUR)
+    Pruning(Wanda(), TWO_FOUR).run(model, calibration())
     model.save_pretrained(tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     for name, weight in model.state_dict().items():
@@ -232,4 +236,4 @@ def test_what_cannot_be_counted_is_refused():
         Counting(0)
     saved = Statistics.collect(tiny_model("mixtral"), calibration(), "moments")
     with pytest.raises(UserError, match="counted already"):
-        prune(tiny_model("mixtral"), saved, Wanda(), HALF, counting=OWN)
+        Pruning(Wanda(), HALF, counting=OWN).run(tiny_model("mixtral"), saved)

@@ -19,7 +19,7 @@ from calprune.methods.regional import Regional
 from calprune.methods.wanda import Wanda
 from calprune.methods.wanda_plus_plus import WandaPlusPlus
 from calprune.pattern import KeepNofM
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.refine.training import error_of
 from calprune.refine.windows import targets_of
 from tests.families import FUSED_EXPERTS, tiny_model
@@ -106,7 +106,7 @@ def test_an_expert_that_no_token_reaches_has_gradients_of_nothing():
 @pytest.mark.parametrize("family", ["mixtral", "gpt_oss"])
 def test_methods_that_need_gradients_prune_experts_to_the_count(family, method):
     model = tiny_model(family)
-    reports = prune(model, calibration(), method, TWO_FOUR, counting=OWN)
+    reports = Pruning(method, TWO_FOUR, counting=OWN).run(model, calibration()).reports
     experts = [r for r in reports if ".experts." in r.name]
     assert len(experts) == 2 * 4 * 3 and all(r.zeros == r.shape[0] * r.shape[1] // 2 for r in reports)
 
@@ -115,8 +115,8 @@ def test_methods_that_need_gradients_prune_experts_to_the_count(family, method):
 @pytest.mark.parametrize("method", REFINING, ids=["block", "sub_block", "cross_block", "regional"])
 def test_refining_lowers_a_blocks_error_and_what_is_pruned_stays_zero(family, method):
     dense, start, refined = (tiny_model(family) for _ in range(3))
-    prune(start, calibration(), method.start, TWO_FOUR, counting=OWN, propagate="dense")
-    reports = prune(refined, calibration(), method, TWO_FOUR, counting=OWN, propagate="dense")
+    Pruning(method.start, TWO_FOUR, counting=OWN, propagate="dense").run(start, calibration())
+    reports = Pruning(method, TWO_FOUR, counting=OWN, propagate="dense").run(refined, calibration()).reports
     blocks = [next(iter(walk(model, calibration(), batch_size=3))) for model in (dense, start, refined)]
     targets = targets_of(blocks[0], "block")
     before, after = (error_of(block, "", targets) for block in blocks[1:])
@@ -132,7 +132,7 @@ def test_refining_lowers_a_blocks_error_and_what_is_pruned_stays_zero(family, me
 def test_only_the_experts_that_are_pruned_are_trained():
     """An expert that is left out shares its tensor with those that are trained, and stays as it was."""
     dense, model = tiny_model("mixtral"), tiny_model("mixtral")
-    prune(model, calibration(), REFINING[0], TWO_FOUR, counting=OWN, ignore=("*.experts.1.*",))
+    Pruning(REFINING[0], TWO_FOUR, counting=OWN, ignore=("*.experts.1.*",)).run(model, calibration())
     for (name, was), module in zip(dense.named_modules(), model.modules(), strict=True):
         if is_fused(was):
             for tensor in ("gate_up_proj", "down_proj"):

@@ -21,7 +21,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.report.files import write_html, write_markdown
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
@@ -59,7 +59,7 @@ def test_a_set_is_read_and_its_recipe_gives_the_same_set_under_the_same_name(fol
 def test_sums_are_read_and_prune(folders):
     sums, model = Statistics.load(Path("statistics")), load("model", device="cpu")
     assert sums.about["calibration"] == CalibrationSet.load("set").id
-    reports = prune(model.model, sums, parse_method("sparsegpt"), parse_pattern("2:4"))
+    reports = Pruning(parse_method("sparsegpt"), parse_pattern("2:4")).run(model.model, sums).reports
     assert len(reports) == 7 and all(2 * report.zeros == report.shape[0] * report.shape[1] for report in reports)
 
 

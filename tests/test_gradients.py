@@ -18,7 +18,7 @@ from calprune.methods.gblm import GBLM
 from calprune.methods.pruner_zero import PrunerZero
 from calprune.methods.wanda_plus_plus import WandaPlusPlus
 from calprune.pattern import KeepNofM, PatternError, Unstructured
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 
@@ -146,8 +146,8 @@ def test_saved_sums_serve_the_methods_as_the_data_do(method, tmp_path):
     model, data = tiny_model("llama"), calibration()
     Statistics.collect(model, data, method.needs, batch_size=2).save(tmp_path / "sums")
     from_saved, from_data = tiny_model("llama"), tiny_model("llama")
-    prune(from_saved, Statistics.load(tmp_path / "sums"), method, TWO_FOUR)
-    prune(from_data, data, method, TWO_FOUR, propagate="dense", batch_size=2)
+    Pruning(method, TWO_FOUR).run(from_saved, Statistics.load(tmp_path / "sums"))
+    Pruning(method, TWO_FOUR, propagate="dense").run(from_data, data, batch_size=2)
     for (name, a), b in zip(from_saved.named_parameters(), from_data.parameters(), strict=True):
         assert torch.equal(a, b), name
 
@@ -161,7 +161,7 @@ def test_sums_without_them_are_refused_before_a_weight_is_touched(needs, method,
     model = tiny_model("llama")
     before = {n: p.clone() for n, p in model.named_parameters()}
     with pytest.raises(StatsError, match=f"no gradients of the {of}"):
-        prune(model, Statistics.collect(model, calibration(), needs), method, HALF)
+        Pruning(method, HALF).run(model, Statistics.collect(model, calibration(), needs))
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
 

@@ -52,7 +52,9 @@ def test_imports_in_functions_and_for_type_checkers_count(tmp_path):
 @each_file
 def test_the_core_imports_torch_and_nothing_heavier(name):
     if house.room(name) in house.CORE:
-        assert not house.imported(FILES[name], FILES) & (HEAVY - ({"rich"} if name == "calprune.base.progress" else set()))
+        assert not house.imported(FILES[name], FILES) & (
+            HEAVY - ({"rich"} if name == "calprune.base.progress" else set())
+        )
 
 
 def test_help_imports_no_torch():

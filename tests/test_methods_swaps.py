@@ -19,7 +19,7 @@ from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.sparseswaps import SparseSwaps
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, parse_pattern
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from tests.families import tiny_model
 from tests.test_blocks import calibration
 from tests.test_methods import random_inputs, random_weight
@@ -177,7 +177,7 @@ def test_dsnot_on_attention_alone_leaves_what_the_start_keeps_of_the_feed_forwar
     pruned = {}
     for method in (Wanda(), DSnoT(), DSnoT(linears="attention")):
         model = tiny_model(family)
-        prune(model, sums, method, pattern)
+        Pruning(method, pattern).run(model, sums)
         pruned[method] = {
             f"{i}.{site.name}": site.weight for i, block in enumerate(find_blocks(model)[1]) for site in linears(block)
         }

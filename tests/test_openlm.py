@@ -19,7 +19,7 @@ from calprune.methods.sparsegpt import SparseGPT
 from calprune.models import load as models
 from calprune.models.openlm import OpenLMConfig, OpenLMForCausalLM
 from calprune.pattern import KeepNofM
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.writing.generate import generate
 from calprune.writing.sampling import Sampling
 from tests.families import VOCABULARY
@@ -160,7 +160,7 @@ def test_the_statistics_of_the_first_fused_matrix_are_of_the_normalised_embeddin
 
 def test_pruned_and_saved_it_has_the_same_layout_and_loads_again(folder, tmp_path):
     loaded = models.load(str(folder))
-    reports = prune(loaded.model, calibration(), SparseGPT(), KeepNofM(2, 4))
+    reports = Pruning(SparseGPT(), KeepNofM(2, 4)).run(loaded.model, calibration()).reports
     assert len(reports) == 4 * BLOCKS and {r.sparsity for r in reports} == {0.5}
     models.save(loaded.model, loaded.tokenizer, tmp_path / "pruned")
     stored, first = load_file(tmp_path / "pruned" / "model.safetensors"), random_weights()

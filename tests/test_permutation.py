@@ -13,7 +13,7 @@ from calprune.methods.ria import relative_importance
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.pruning.permutation import NO_FOLD, NO_GAIN, PERMUTED, arrange, dealt, folds, kept, permute, reassigned
 from tests.families import CONFIGS, FUSED_EXPERTS, tiny_model
 from tests.test_blocks import calibration
@@ -108,9 +108,9 @@ def test_what_can_be_folded_is_the_feed_forwards_last_linear_and_attentions_outp
 @pytest.mark.parametrize("method", [Magnitude(), Wanda(), SparseGPT()], ids=str)
 def test_a_job_permutes_first_and_then_prunes(method):
     together, apart, data = tiny_model("llama"), tiny_model("llama"), calibration()
-    prune(together, data, method, TWO_FOUR, permute="assignment")
+    Pruning(method, TWO_FOUR, permute="assignment").run(together, data)
     permute(apart, data, TWO_FOUR, "assignment")
-    prune(apart, data, method, TWO_FOUR)
+    Pruning(method, TWO_FOUR).run(apart, data)
     assert all(torch.equal(a, b) for a, b in zip(together.parameters(), apart.parameters(), strict=True))
 
 
@@ -118,21 +118,23 @@ def test_the_report_says_of_each_linear_whether_it_was_permuted_or_why_not(monke
     model, data = uneven("llama"), calibration()
     ignored = "model.layers.1.self_attn.o_proj"
     before = model.get_parameter(f"{ignored}.weight").detach().clone()
-    reports = prune(model, None, Magnitude(), TWO_FOUR, permute="assignment", ignore=(ignored,))
+    reports = Pruning(Magnitude(), TWO_FOUR, permute="assignment", ignore=(ignored,)).run(model, None).reports
     said = {report.name: report.channels for report in reports}
     assert ignored not in said and torch.equal(model.get_parameter(f"{ignored}.weight"), before), "what is not pruned"
     found = {name.removeprefix("model.layers.") for name, one in said.items() if one == PERMUTED}
     assert found == {"0.self_attn.o_proj", "0.mlp.down_proj", "1.mlp.down_proj"}
     assert {one for name, one in said.items() if name.removeprefix("model.layers.") not in found} == {NO_FOLD}
-    eight = prune(uneven("llama"), data, Wanda(), KeepNofM(8, 16), permute="heuristic")
+    eight = Pruning(Wanda(), KeepNofM(8, 16), permute="heuristic").run(uneven("llama"), data).reports
     assert {r.channels for r in eight if r.name.endswith("o_proj")} == {
         "not permuted: 8 channels are no whole groups of 16"
     }
-    assert {r.channels for r in prune(uneven("llama"), data, Wanda(), TWO_FOUR)} == {None}, "it was not asked for"
+    assert {r.channels for r in Pruning(Wanda(), TWO_FOUR).run(uneven("llama"), data).reports} == {None}, (
+        "it was not asked for"
+    )
     monkeypatch.setattr(
         "calprune.pruning.permutation.arrange", lambda score, pattern, how: torch.arange(score.shape[1])
     )
-    asis = prune(uneven("llama"), data, Wanda(), TWO_FOUR, permute="heuristic")
+    asis = Pruning(Wanda(), TWO_FOUR, permute="heuristic").run(uneven("llama"), data).reports
     assert {r.channels for r in asis} == {NO_FOLD, NO_GAIN}
 
 
@@ -162,6 +164,6 @@ def test_a_model_that_is_wired_otherwise_is_left_as_it_was():
 def test_what_cannot_be_permuted_for_is_refused():
     model = tiny_model("llama")
     with pytest.raises(UserError, match="for a pattern like 2:4, not for 50%"):
-        prune(model, calibration(), Wanda(), Unstructured(0.5), permute="heuristic")
+        Pruning(Wanda(), Unstructured(0.5), permute="heuristic").run(model, calibration())
     with pytest.raises(UserError, match="channels in their old order"):
-        prune(model, Statistics.collect(model, calibration()), Wanda(), TWO_FOUR, permute="heuristic")
+        Pruning(Wanda(), TWO_FOUR, permute="heuristic").run(model, Statistics.collect(model, calibration()))

@@ -15,7 +15,7 @@ from calprune.methods.magnitude import Magnitude
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, PatternError, Unstructured
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from tests.families import CONFIGS, FUSED_EXPERTS, tiny_model
 from tests.test_blocks import calibration
 
@@ -31,7 +31,7 @@ def weights(model) -> dict[str, torch.Tensor]:
 def test_every_linear_of_every_family_is_pruned_and_nothing_else_is_touched(family, method):
     model = tiny_model(family)
     before = weights(model)
-    reports = prune(model, calibration(), method, TWO_FOUR)
+    reports = Pruning(method, TWO_FOUR).run(model, calibration()).reports
     name, modules = find_blocks(model)
     expected = {f"{name}.{i}.{s.name}" for i, block in enumerate(modules) for s in linears(block)}
     assert {r.name for r in reports} == expected
@@ -42,7 +42,7 @@ def test_every_linear_of_every_family_is_pruned_and_nothing_else_is_touched(fami
 
 def test_a_report_counts_the_zeros_that_are_in_the_model():
     model = tiny_model("llama")
-    for report in prune(model, calibration(), SparseGPT(), Unstructured(0.37)):
+    for report in Pruning(SparseGPT(), Unstructured(0.37)).run(model, calibration()).reports:
         weight = model.get_submodule(report.name).weight
         assert report.zeros == int((weight == 0).sum())
         assert report.shape == tuple(weight.shape)
@@ -53,7 +53,7 @@ def test_a_report_counts_the_zeros_that_are_in_the_model():
 def test_pruning_is_the_method_applied_to_the_walks_statistics():
     """The loop written out by hand, block by block, each seeing the pruned outputs of the one before."""
     model, by_hand = tiny_model("llama"), tiny_model("llama")
-    prune(model, calibration(), SparseGPT(), TWO_FOUR, batch_size=2)
+    Pruning(SparseGPT(), TWO_FOUR).run(model, calibration(), batch_size=2)
     for block in walk(by_hand, calibration(), batch_size=2):
         stats = block.collect("gram")
         for site in block.linears():
@@ -69,10 +69,10 @@ def test_saved_sums_give_what_dense_propagation_gives_and_run_no_forward(tmp_pat
         from_saved, from_data = copy.deepcopy(model), copy.deepcopy(model)
         ran: list[int] = []
         hook = from_saved.model.layers[0].register_forward_pre_hook(lambda *a, ran=ran: ran.append(1))
-        prune(from_saved, saved, method, TWO_FOUR)
+        Pruning(method, TWO_FOUR).run(from_saved, saved)
         hook.remove()
         assert not ran
-        prune(from_data, data, method, TWO_FOUR, propagate="dense")
+        Pruning(method, TWO_FOUR, propagate="dense").run(from_data, data)
         for (name, a), b in zip(weights(from_saved).items(), weights(from_data).values(), strict=True):
             torch.testing.assert_close(a, b, msg=f"{method} {name}")
 
@@ -101,7 +101,7 @@ def test_propagation_pruned_and_dense_differ_from_the_second_block_on():
     results = []
     for propagate in ("pruned", "dense"):
         model = tiny_model("llama")
-        prune(model, calibration(), Wanda(), HALF, propagate=propagate)
+        Pruning(Wanda(), HALF, propagate=propagate).run(model, calibration())
         results.append(weights(model))
     same = {n: torch.equal(results[0][n], results[1][n]) for n in results[0] if "layers" in n and "proj" in n}
     assert all(equal for n, equal in same.items() if "layers.0" in n) and not all(same.values())
@@ -110,7 +110,7 @@ def test_propagation_pruned_and_dense_differ_from_the_second_block_on():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_weights_keep_their_dtype(dtype):
     model = tiny_model("llama").to(dtype)
-    reports = prune(model, calibration(), SparseGPT(), TWO_FOUR)
+    reports = Pruning(SparseGPT(), TWO_FOUR).run(model, calibration()).reports
     assert all(p.dtype == dtype for p in model.parameters())
     assert sum(r.zeros for r in reports) * 2 == sum(r.shape[0] * r.shape[1] for r in reports)
 
@@ -126,7 +126,7 @@ def test_weights_keep_their_dtype(dtype):
 )
 def test_what_is_ignored_stays_dense(rule, left):
     model = tiny_model("llama")
-    pruned = {r.name for r in prune(model, calibration(), Wanda(), HALF, ignore=(rule,))}
+    pruned = {r.name for r in Pruning(Wanda(), HALF, ignore=(rule,)).run(model, calibration()).reports}
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and "layers" in name:
             ignored = name.startswith("model.layers.0.") if left is None else name.split(".", 3)[3] in left
@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_refused_before_a_weight_is_touched(break_it, error
     break_it(model)
     before = weights(model)
     with pytest.raises(error, match=said):
-        prune(model, calibration(), Wanda(), TWO_FOUR)
+        Pruning(Wanda(), TWO_FOUR).run(model, calibration())
     assert all(torch.equal(p.nan_to_num(), before[n].nan_to_num()) for n, p in weights(model).items())
 
 
@@ -158,37 +158,37 @@ def test_fused_tensors_of_an_unknown_layout_are_found_and_refused():
     model = tiny_model("llama")
     model.model.layers[1].mlp.bank = torch.nn.Parameter(torch.randn(8, 64, 64))
     with pytest.raises(ModelError, match=r"layers\.1: only 22%.*fused expert tensors \(mlp\.bank \(8, 64, 64\)"):
-        prune(model, calibration(), Wanda(), HALF)
+        Pruning(Wanda(), HALF).run(model, calibration())
 
 
 def test_activations_that_are_not_finite_name_block_and_linear():
     model = tiny_model("llama")
     model.model.layers[1].input_layernorm.weight.data[3] = float("inf")
     with pytest.raises(StatsError) as error:
-        prune(model, calibration(), Wanda(), HALF)
+        Pruning(Wanda(), HALF).run(model, calibration())
     assert "model.layers.1.self_attn.q_proj" in error.value.__notes__[0]
 
 
 def test_rules_that_match_nothing_and_missing_data_are_refused():
     with pytest.raises(UserError, match="did you mean 'down_proj'"):
-        prune(tiny_model("llama"), calibration(), Wanda(), HALF, ignore=("donw_proj",))
+        Pruning(Wanda(), HALF, ignore=("donw_proj",)).run(tiny_model("llama"), calibration())
     with pytest.raises(UserError, match="needs calibration data"):
-        prune(tiny_model("llama"), None, Wanda(), HALF)
+        Pruning(Wanda(), HALF).run(tiny_model("llama"), None)
     with pytest.raises(ModelError, match="the set was made with another tokenizer"):
-        prune(tiny_model("llama"), CalibrationSet.from_tokens(torch.tensor([[5, 4000]])), Wanda(), HALF)
+        Pruning(Wanda(), HALF).run(tiny_model("llama"), CalibrationSet.from_tokens(torch.tensor([[5, 4000]])))
 
 
 def test_statistics_of_another_model_are_refused():
     other = Statistics.collect(tiny_model("gpt2"), calibration())
     with pytest.raises(StatsError, match=r"no block model\.layers\.0"):
-        prune(tiny_model("llama"), other, Wanda(), HALF)
+        Pruning(Wanda(), HALF).run(tiny_model("llama"), other)
 
 
 def test_a_damaged_folder_of_statistics_is_one_line(tmp_path):
     Statistics.collect(tiny_model("llama"), calibration(), "moments").save(tmp_path / "sums")
     (tmp_path / "sums" / "model.layers.1.safetensors").write_bytes(b"not a tensor")
     with pytest.raises(StatsError, match="collect the statistics again"):
-        prune(tiny_model("llama"), Statistics.load(tmp_path / "sums"), Wanda(), HALF)
+        Pruning(Wanda(), HALF).run(tiny_model("llama"), Statistics.load(tmp_path / "sums"))
     with pytest.raises(StatsError, match="no Gram matrix"):
         good = Statistics.collect(tiny_model("llama"), calibration(), "moments")
-        prune(tiny_model("llama"), good, SparseGPT(), HALF)
+        Pruning(SparseGPT(), HALF).run(tiny_model("llama"), good)

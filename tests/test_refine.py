@@ -16,7 +16,7 @@ from calprune.methods.regional import Regional
 from calprune.methods.wanda import Wanda
 from calprune.methods.wanda_plus_plus import WandaPlusPlus
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning.job import Pruning, prune
+from calprune.pruning.job import Pruning
 from calprune.refine.training import error_of
 from calprune.refine.windows import targets_of, windows_of
 from tests.families import tiny_model
@@ -89,8 +89,8 @@ def test_a_refined_block_is_never_farther_from_its_targets_and_what_is_pruned_st
 
 def test_a_rate_that_ruins_the_block_leaves_it_as_it_was():
     start, refined = tiny_model("llama"), tiny_model("llama")
-    prune(start, calibration(), Wanda(), TWO_FOUR)
-    prune(refined, calibration(), BlockReconstruction(Wanda(), epochs=2, learning_rate=50.0), TWO_FOUR)
+    Pruning(Wanda(), TWO_FOUR).run(start, calibration())
+    Pruning(BlockReconstruction(Wanda(), epochs=2, learning_rate=50.0), TWO_FOUR).run(refined, calibration())
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), refined.parameters(), strict=True))
 
 
@@ -99,8 +99,8 @@ def test_the_first_block_comes_nearer_to_the_dense_one_and_nothing_but_its_linea
     data = calibration()
     dense, start, refined = (tiny_model("llama") for _ in range(3))
     method = BlockReconstruction(Wanda(), global_propagation=everywhere, **FAST)
-    prune(start, data, Wanda(), HALF)
-    reports = prune(refined, data, method, HALF)
+    Pruning(Wanda(), HALF).run(start, data)
+    reports = Pruning(method, HALF).run(refined, data).reports
     wanted = outputs_by_hand(dense, data)
     assert error(outputs_by_hand(refined, data), wanted, 0) < 0.9 * error(outputs_by_hand(start, data), wanted, 0)
     for name, was in weights(dense).items():
@@ -119,7 +119,7 @@ def test_global_propagation_aims_at_the_dense_model_and_local_at_the_dense_block
     for everywhere in (False, True):
         model = tiny_model("llama")
         method = BlockReconstruction(Wanda(), global_propagation=everywhere, epochs=8, learning_rate=5e-3, batch_size=3)
-        prune(model, data, method, HALF)
+        Pruning(method, HALF).run(model, data)
         results[everywhere] = error(outputs_by_hand(model, data), wanted, 1)
     assert results[True] < results[False]
 
@@ -142,9 +142,9 @@ def test_windows_are_attention_and_feed_forward():
 def test_its_calibration_set_may_differ_from_that_of_the_mask():
     models = [tiny_model("llama") for _ in range(3)]
     method = BlockReconstruction(Wanda(), **FAST)
-    prune(models[0], calibration(0), method, HALF)
-    prune(models[1], calibration(0), method, HALF, refine_on=calibration(1))
-    prune(models[2], calibration(0), Wanda(), HALF)
+    Pruning(method, HALF).run(models[0], calibration(0))
+    Pruning(method, HALF).run(models[1], calibration(0), refine_on=calibration(1))
+    Pruning(Wanda(), HALF).run(models[2], calibration(0))
     first = [m.model.layers[0].mlp.up_proj.weight for m in models]
     assert all(torch.equal(w != 0, first[0] != 0) for w in first), "the masks of the first block are the start's"
     assert not torch.equal(first[0], first[1])
@@ -153,9 +153,9 @@ def test_its_calibration_set_may_differ_from_that_of_the_mask():
 def test_saved_sums_choose_the_mask_and_sequences_are_still_asked_for():
     model = tiny_model("llama")
     saved, method = Statistics.collect(model, calibration(), "moments"), BlockReconstruction(Wanda(), **FAST)
-    prune(model, saved, method, HALF, refine_on=calibration(1))
+    Pruning(method, HALF).run(model, saved, refine_on=calibration(1))
     with pytest.raises(UserError, match="trains on sequences"):
-        prune(tiny_model("llama"), saved, method, HALF)
+        Pruning(method, HALF).run(tiny_model("llama"), saved)
 
 
 @pytest.mark.parametrize("method", [*REFINING[1:], Wanda()], ids=["global", "sub_block", "regional", "wanda"])
@@ -183,14 +183,14 @@ def test_a_folder_of_another_job_or_another_model_is_refused(tmp_path):
 
 def test_a_second_set_for_a_method_that_trains_on_nothing_is_refused():
     with pytest.raises(UserError, match="refines no block"):
-        prune(tiny_model("llama"), calibration(), Wanda(), HALF, refine_on=calibration(1))
+        Pruning(Wanda(), HALF).run(tiny_model("llama"), calibration(), refine_on=calibration(1))
 
 
 def test_a_bfloat16_model_is_trained_and_stays_one():
     models = [tiny_model("llama").bfloat16() for _ in range(2)]
     trained = BlockReconstruction(Magnitude(), **FAST | {"learning_rate": 1e-2})
     for model, method in zip(models, (trained, Magnitude()), strict=True):
-        prune(model, calibration(), method, TWO_FOUR)
+        Pruning(method, TWO_FOUR).run(model, calibration())
     assert all(p.dtype == torch.bfloat16 and p.isfinite().all() for p in models[0].parameters())
     assert any(not torch.equal(a, b) for a, b in zip(*(m.parameters() for m in models), strict=True))
 
@@ -214,5 +214,5 @@ def test_options_that_cannot_be_are_one_line(text, said):
 @pytest.mark.parametrize("options", [{}, {"cross_block": True, "global_propagation": True}])
 def test_a_model_that_was_training_trains_on(options):
     model = tiny_model("llama").train()
-    prune(model, calibration(), BlockReconstruction(Wanda(), epochs=1, **options), Unstructured(0.5))
+    Pruning(BlockReconstruction(Wanda(), epochs=1, **options), Unstructured(0.5)).run(model, calibration())
     assert model.training

@@ -13,7 +13,7 @@ from calprune.methods import parse_method
 from calprune.methods.block_reconstruction import BlockReconstruction
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning.job import Pruning, prune
+from calprune.pruning.job import Pruning
 from calprune.refine.training import error_of
 from tests.families import CONFIGS, random_model
 from tests.test_blocks import calibration
@@ -93,7 +93,7 @@ def same(given: list[Tensor], inputs: list[tuple[Tensor, Tensor]], expected: lis
 @WAYS
 def test_each_block_is_trained_with_both_neighbours_and_the_joint_error_never_rises(family, everywhere):
     model, method = three_blocks(family), watched(everywhere)
-    reports = prune(model, calibration(), method, HALF)
+    reports = Pruning(method, HALF).run(model, calibration()).reports
     modules = list(find_blocks(model)[1])
     assert [[modules.index(block) for block in turn.blocks] for turn in method.turns] == [[0], [0, 1], [1, 2], [2]]
     assert all(turn.after <= turn.before for turn in method.turns)
@@ -105,13 +105,13 @@ def test_each_block_is_trained_with_both_neighbours_and_the_joint_error_never_ri
 @WAYS
 def test_what_the_start_pruned_stays_zero_through_both_turns(everywhere):
     model, method = three_blocks(), watched(everywhere)
-    reports = prune(model, calibration(), method, TWO_FOUR)
+    reports = Pruning(method, TWO_FOUR).run(model, calibration()).reports
     for report in reports:
         weight = model.get_submodule(report.name).weight
         assert torch.equal((weight.view(len(weight), -1, 4) != 0).sum(2).unique(), torch.tensor([2])), report.name
         assert report.zeros == int((weight == 0).sum())
     start = three_blocks()
-    prune(start, calibration(), Wanda(), TWO_FOUR)
+    Pruning(Wanda(), TWO_FOUR).run(start, calibration())
     for report in reports[:7]:  # the first block's masks are the start's own
         kept = [m.get_submodule(report.name).weight != 0 for m in (model, start)]
         assert torch.equal(*kept), report.name
@@ -122,7 +122,7 @@ def test_what_the_start_pruned_stays_zero_through_both_turns(everywhere):
 def test_a_turn_sees_what_reaches_its_first_block_in_the_pruned_model_and_aims_at_dense_blocks(family, everywhere):
     """Against forward passes of whole models: the pruned one, the dense one, and one of either's blocks."""
     data, model, dense, method = calibration(), three_blocks(family), three_blocks(family), watched(everywhere)
-    prune(model, data, method, HALF)
+    Pruning(method, HALF).run(model, data)
     pruned, modules = states(model, data), list(find_blocks(model)[1])
     for turn in method.turns:
         first, end = modules.index(turn.blocks[0]), modules.index(turn.blocks[-1]) + 1
@@ -151,7 +151,7 @@ def test_a_job_that_was_stopped_after_any_block_goes_on_to_the_same_bytes_and_re
 def test_the_reported_error_is_that_of_the_weights_as_they_are_at_the_end():
     model, dense = three_blocks(), three_blocks()
     method = BlockReconstruction(parse_method("sparsegpt"), cross_block=True, **FAST)
-    reports = prune(model, calibration(), method, HALF)
+    reports = Pruning(method, HALF).run(model, calibration()).reports
     data = calibration()
     report = reports[0]
     assert report.name == "model.layers.0.self_attn.q_proj"

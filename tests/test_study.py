@@ -128,7 +128,7 @@ def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, materi
     from calprune.methods import parse_method
     from calprune.models.load import load
     from calprune.pattern import parse_pattern
-    from calprune.pruning.job import prune
+    from calprune.pruning.job import Pruning
     from calprune.text.given import Given
 
     results = read(undisturbed.path)
@@ -144,7 +144,7 @@ def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, materi
         64,
     )
     reference = DenseReference(loaded.model, windows)
-    prune(loaded.model, data, parse_method("sparsegpt"), parse_pattern("2:4"), propagate="dense")
+    Pruning(parse_method("sparsegpt"), parse_pattern("2:4"), propagate="dense").run(loaded.model, data)
     assert torch.tensor(row.items, dtype=torch.float64).allclose(reference.divergence(loaded.model).nats, rtol=1e-5)
     assert row.value == pytest.approx(sum(row.items) / len(row.items)) and row.tokens == 4 * 16
 

@@ -12,7 +12,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.studies.plan import estimate, plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
@@ -81,7 +81,7 @@ def test_the_mask_is_of_the_calibration_and_blocks_are_trained_on_the_other_set(
                    for spec, n in ((material["text"], 4), ("random_tokens", 8)))  # fmt: skip
     method = parse_method(REFINING)
     given = Statistics.collect(loaded.model, data, method.needs) if propagate == "dense" else data
-    prune(loaded.model, given, method, parse_pattern("2:4"), refine_on=other)
+    Pruning(method, parse_pattern("2:4")).run(loaded.model, given, refine_on=other)
     text = open_source(material["text"], Given(tokenizer=loaded.tokenizer), "evaluation")
     judged = DenseReference(loaded.model, windows_of(text.documents(), loaded.tokenizer, 16, 64)).perplexity()
     rows = {row.calibration: row for row in read(refined.path).rows

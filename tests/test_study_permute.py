@@ -11,7 +11,7 @@ from calprune.layers.collect import Counting
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.models.load import load, save
 from calprune.pattern import KeepNofM, Unstructured
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.report.findings import Findings
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
@@ -70,7 +70,9 @@ def test_a_permuted_trial_is_the_job_with_its_channels_permuted_and_its_rows_say
     loaded = load(material["model"])
     (folder,) = (tmp_path / "runs" / "calibration").iterdir()
     data = CalibrationSet.load(folder)
-    reports = prune(loaded.model, data, SparseGPT(), KeepNofM(2, 4), propagate=propagate, permute="assignment")
+    reports = (
+        Pruning(SparseGPT(), KeepNofM(2, 4), propagate=propagate, permute="assignment").run(loaded.model, data).reports
+    )
     pruned = json.loads((tmp_path / "runs" / "trials" / rows["assignment"].trial / "prune.json").read_text())
     assert [one["channels"] for one in pruned["linears"]] == [report.channels for report in reports]
     errors = [one["relative_error"] for one in pruned["linears"]]
@@ -89,7 +91,11 @@ def test_how_experts_are_counted_reaches_a_trial(experts, tmp_path):
     assert runs.record(done).min_expert_tokens == 33
     loaded = load(experts["model"])
     data = CalibrationSet.load(next((tmp_path / "runs" / "calibration").iterdir()))
-    reports = prune(loaded.model, data, SparseGPT(), Unstructured(0.5), propagate="dense", counting=Counting(33))
+    reports = (
+        Pruning(SparseGPT(), Unstructured(0.5), propagate="dense", counting=Counting(33))
+        .run(loaded.model, data)
+        .reports
+    )
     routed = [report.routed for report in reports]
     pruned = json.loads((runs.trial(done) / "prune.json").read_text())
     assert [one["routed"] for one in pruned["linears"]] == routed

@@ -12,7 +12,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.studies.results import read
 from calprune.text.given import Given
 from tests.test_study import material, run, study_text  # noqa: F401  a fixture among them
@@ -48,7 +48,9 @@ def test_a_trial_is_the_job_with_sums_for_the_mask_and_the_set_to_train_on(runs,
     loaded = load(material["model"])
     (folder,) = (runs.path / "calibration").iterdir()
     data, by = CalibrationSet.load(folder), parse_method(method)
-    prune(loaded.model, Statistics.collect(loaded.model, data, by.needs), by, parse_pattern("2:4"), refine_on=data)
+    Pruning(by, parse_pattern("2:4")).run(
+        loaded.model, Statistics.collect(loaded.model, data, by.needs), refine_on=data
+    )
     text = open_source(material["text"], Given(tokenizer=loaded.tokenizer), "evaluation")
     judged = DenseReference(loaded.model, windows_of(text.documents(), loaded.tokenizer, 16, 64)).perplexity()
     assert perplexity(runs, method) == pytest.approx(judged.estimate().value, rel=1e-4)

@@ -14,7 +14,7 @@ from calprune.layers.collect import Counting
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.pruning.job import prune
+from calprune.pruning.job import Pruning
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
@@ -57,7 +57,7 @@ def test_a_trial_is_the_job_with_its_tokens_weighted_and_its_rows_say_so(materia
     (folder,) = (tmp_path / "runs" / "calibration").iterdir()
     counting = Counting(token_weights=AttentionConcentration())
     data = CalibrationSet.load(folder)
-    prune(loaded.model, data, SparseGPT(), parse_pattern("2:4"), propagate="dense", counting=counting)
+    Pruning(SparseGPT(), parse_pattern("2:4"), propagate="dense", counting=counting).run(loaded.model, data)
     judged = open_source(material["text"], Given(tokenizer=loaded.tokenizer), "evaluation")
     windows = windows_of(judged.documents(), loaded.tokenizer, 16, 64)
     value = DenseReference(loaded.model, windows).perplexity().estimate().value

@@ -438,7 +438,7 @@ def test_the_command_asks_tasks(root, monkeypatch, capsys, tmp_path):
             main()
         return ended.value.code, *capsys.readouterr()
 
-    tasks = ("--task", "piqa", "--task", "rte(examples=2)", "--data-root", root)
+    tasks = ("--on", "piqa", "--on", "rte(examples=2)", "--data-root", root)
     status, out, err = run(*tasks, "--json")
     assert status == 0, err
     piqa, rte = json.loads(out)["tasks"]
@@ -446,5 +446,8 @@ def test_the_command_asks_tasks(root, monkeypatch, capsys, tmp_path):
     assert (piqa["value"], piqa["items"], piqa["chance"]) == (found.value, 4, 0.5) and rte["items"] == 2
     assert json.loads(out)["perplexity"] is None
     assert "on rte(examples=2), 2 items" in run(*tasks)[1]
-    assert run("--task", "piqqa")[2].startswith("calprune: unknown task 'piqqa'; did you mean 'piqa'?")
-    assert "nothing to measure" in run()[2] and "nothing to measure KL on" in run("--kl-to", "demo", *tasks)[2]
+    status, old, err = run("--task", "piqa", "--task", "rte(examples=2)", "--data-root", root, "--json")
+    assert (status, err) == (0, "note: this is written --on piqa --on 'rte(examples=2)' now\n")
+    assert json.loads(old)["tasks"] == json.loads(out)["tasks"]
+    assert run("--on", "piqqa")[2].startswith("calprune: unknown evaluation 'piqqa'; did you mean 'piqa'?")
+    assert "nothing to measure" in run()[2] and "go with --perplexity" in run("--kl-to", "demo", *tasks)[2]

@@ -1,39 +1,172 @@
 """calprune: which calibration data should I prune my language model with, how much does it matter, and do it.
 
-model = calprune.load("demo")
-data = calprune.make_set("pydoc_topics", model.tokenizer, num_samples=16, max_seq_length=256)
-report = calprune.prune(model.model, data, calprune.parse_method("sparsegpt"), calprune.parse_pattern("2:4"))
-calprune.save(model.model, model.tokenizer, "pruned")
+    model = calprune.load("demo")
+    report = calprune.prune(model, "c4", method="sparsegpt", pattern="2:4", num_samples=16, max_seq_length=256)
+    report.save("pruned")
+    calprune.evaluate("pruned", ["perplexity(wikitext2)", "kl(c4)"], dense="demo")
+
+Functions take text or objects, and results show themselves in a notebook. Nothing is imported before it is used.
 """
 
-import importlib
-from typing import Any
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import calprune.calibration
 import calprune.writing  # noqa: F401  both register a kind of source with calprune.text; neither imports torch
 from calprune.base import __version__
 
-_HOMES = {  # the public names and their modules, imported when asked for: `calprune --help` needs no torch
+if TYPE_CHECKING:
+    from calprune.allocation.alpha import Alpha
+    from calprune.allocation.dlp import DLP
+    from calprune.allocation.from_file import FromFile
+    from calprune.allocation.owl import OWL
+    from calprune.allocation.uniform import Uniform
+    from calprune.api.build import build
+    from calprune.api.choose import ChoiceReport, choose
+    from calprune.api.collect import collect
+    from calprune.api.evaluate import evaluate
+    from calprune.api.models import load
+    from calprune.api.prune import prune
+    from calprune.api.study import StudyReport, study
+    from calprune.base.values import UserError
+    from calprune.calibration.set import CalibrationSet
+    from calprune.choosing.question import Question
+    from calprune.evaluation.result import EvaluationResult
+    from calprune.layers.attention import AttentionConcentration
+    from calprune.layers.blocks import walk
+    from calprune.layers.saved import Statistics
+    from calprune.methods import METHODS
+    from calprune.methods.admm import ADMM
+    from calprune.methods.alps import ALPS
+    from calprune.methods.block_reconstruction import BlockReconstruction
+    from calprune.methods.dsnot import DSnoT
+    from calprune.methods.gblm import GBLM
+    from calprune.methods.gptq import GPTQ
+    from calprune.methods.magnitude import Magnitude
+    from calprune.methods.pruner_zero import PrunerZero
+    from calprune.methods.refit import Refit
+    from calprune.methods.regional import Regional
+    from calprune.methods.ria import RIA
+    from calprune.methods.rose import ROSE
+    from calprune.methods.round_to_nearest import RoundToNearest
+    from calprune.methods.sparsegpt import SparseGPT
+    from calprune.methods.sparseswaps import SparseSwaps
+    from calprune.methods.wanda import Wanda, WandaVariant
+    from calprune.methods.wanda_plus_plus import WandaPlusPlus
+    from calprune.models.load import Model
+    from calprune.pattern import KeepNofM, Unstructured
+    from calprune.pruning.checkpoint import PruneReport
+    from calprune.pruning.job import Pruning
+
+__all__ = [
+    "ADMM",
+    "ALPS",
+    "DLP",
+    "GBLM",
+    "GPTQ",
+    "METHODS",
+    "OWL",
+    "RIA",
+    "ROSE",
+    "Alpha",
+    "AttentionConcentration",
+    "BlockReconstruction",
+    "CalibrationSet",
+    "ChoiceReport",
+    "DSnoT",
+    "EvaluationResult",
+    "FromFile",
+    "KeepNofM",
+    "Magnitude",
+    "Model",
+    "PruneReport",
+    "PrunerZero",
+    "Pruning",
+    "Question",
+    "Refit",
+    "Regional",
+    "RoundToNearest",
+    "SparseGPT",
+    "SparseSwaps",
+    "Statistics",
+    "StudyReport",
+    "Uniform",
+    "Unstructured",
+    "UserError",
+    "Wanda",
+    "WandaPlusPlus",
+    "WandaVariant",
+    "__version__",
+    "build",
+    "choose",
+    "collect",
+    "evaluate",
+    "load",
+    "prune",
+    "study",
+    "walk",
+]
+
+_PLACES = {  # the modules of the public names, imported when a name is first used
+    "ADMM": "methods.admm",
+    "ALPS": "methods.alps",
+    "Alpha": "allocation.alpha",
+    "AttentionConcentration": "layers.attention",
+    "BlockReconstruction": "methods.block_reconstruction",
     "CalibrationSet": "calibration.set",
+    "ChoiceReport": "api.choose",
+    "DLP": "allocation.dlp",
+    "DSnoT": "methods.dsnot",
+    "EvaluationResult": "evaluation.result",
+    "FromFile": "allocation.from_file",
+    "GBLM": "methods.gblm",
+    "GPTQ": "methods.gptq",
+    "KeepNofM": "pattern",
     "METHODS": "methods",
+    "Magnitude": "methods.magnitude",
+    "Model": "models.load",
+    "OWL": "allocation.owl",
+    "PruneReport": "pruning.checkpoint",
+    "PrunerZero": "methods.pruner_zero",
     "Pruning": "pruning.job",
     "Question": "choosing.question",
+    "RIA": "methods.ria",
+    "ROSE": "methods.rose",
+    "Refit": "methods.refit",
+    "Regional": "methods.regional",
+    "RoundToNearest": "methods.round_to_nearest",
+    "SparseGPT": "methods.sparsegpt",
+    "SparseSwaps": "methods.sparseswaps",
     "Statistics": "layers.saved",
+    "StudyReport": "api.study",
+    "Uniform": "allocation.uniform",
+    "Unstructured": "pattern",
     "UserError": "base.values",
-    "choose": "choosing.choose",
-    "load": "models.load",
-    "make_set": "calibration.build",
-    "parse_capabilities": "choosing.question",
-    "parse_method": "methods",
-    "parse_pattern": "pattern",
-    "prune": "pruning.job",
-    "save": "models.load",
+    "Wanda": "methods.wanda",
+    "WandaPlusPlus": "methods.wanda_plus_plus",
+    "WandaVariant": "methods.wanda",
+    "build": "api.build",
+    "choose": "api.choose",
+    "collect": "api.collect",
+    "evaluate": "api.evaluate",
+    "load": "api.models",
+    "prune": "api.prune",
+    "study": "api.study",
     "walk": "layers.blocks",
 }
-__all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'calprune' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"calprune.{_HOMES[name]}"), name)
+def __dir__() -> list[str]:
+    return __all__
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _PLACES:
+            here = sys.modules[__name__]  # from whose names Python says what may have been meant
+            raise AttributeError(f"module 'calprune' has no attribute {name!r}", name=name, obj=here)
+        found = getattr(import_module(f"calprune.{_PLACES[name]}"), name)
+        globals()[name] = found
+        return found

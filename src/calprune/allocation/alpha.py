@@ -17,7 +17,6 @@ bound either, empties such a matrix with Wanda's scores and misses the budget un
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -25,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calprune.allocation.budget import AllocationError, DenseBlock, Share, meet, share_of, shares_of
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
@@ -32,7 +32,7 @@ from calprune.pattern import Pattern
 BINS = 100  # of the histogram
 
 
-@dataclass(frozen=True)
+@options
 class Alpha:
     epsilon: float = 0.3  # half of the width of the sparsities, relative; the paper's 0.3 is for Wanda at 70 %
     per: Literal["block", "linear"] = "block"

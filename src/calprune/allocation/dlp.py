@@ -12,18 +12,18 @@ takes the mean of the scores where the pattern is unstructured, and the median f
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
 from calprune.allocation.budget import DenseBlock, Share, meet, shares_of, spread
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
 
 
-@dataclass(frozen=True)
+@options
 class DLP:
     alpha: float = 0.15  # half of the width of the sparsities
 

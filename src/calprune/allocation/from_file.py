@@ -9,13 +9,14 @@ asks for, within half a percentage point; what is left of the difference is spre
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import yaml
 
 from calprune.allocation.budget import AllocationError, DenseBlock, Share, meet, share_of
+from calprune.base.checks import options
 from calprune.base.values import ConfigError, did_you_mean
 from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
@@ -23,7 +24,7 @@ from calprune.pattern import Pattern
 TOLERANCE = 0.005
 
 
-@dataclass(frozen=True)
+@options
 class FromFile:
     path: str
     digest: str = ""  # the first 16 characters of the SHA-256 that the file must have; "": any

@@ -11,16 +11,16 @@ So sparsities lie within 2 · lambda_ of each other. `per="linear"` does the sam
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from calprune.allocation.budget import DenseBlock, DenseLinear, meet, share_of, shares_of, spread
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
 
 
-@dataclass(frozen=True)
+@options
 class OWL:
     lambda_: float = 0.08  # half of the width of the sparsities
     m: float = 5.0  # an outlier is a score above m times the mean

@@ -4,15 +4,15 @@ Each matrix meets it by itself, rounded as `keep_mask` says.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from calprune.allocation.budget import DenseBlock
+from calprune.base.checks import options
 from calprune.layers.inputs import Needs
 from calprune.pattern import Pattern
 
 
-@dataclass(frozen=True)
+@options
 class Uniform:
     tag: ClassVar[str] = "Uniform"
     needs: ClassVar[Needs] = "nothing"

@@ -217,6 +217,12 @@ class Registry(Mapping[str, type]):
         has = {f.name for f in dataclasses.fields(cls)}.union(*(vars(base) for base in cls.__mro__))
         if missing := [member for member in members(self.contract) if member not in has]:
             raise ConfigError(f"{name!r} is no {self.kind}: it has no {missing[0]}{see}")
+        takes = list(inspect.signature(self.contract.__call__).parameters)
+        try:
+            inspect.signature(cls.__call__).bind(*takes)
+        except TypeError:
+            called = ", ".join(takes[1:])
+            raise ConfigError(f"{name!r} is no {self.kind}: it is not called with {called}{see}") from None
 
     def _value(self, text: str, kind: Any) -> Any:
         """A value as the option's type takes it; what is not plain is another object of this registry."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 import yaml
@@ -17,9 +18,10 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor
 
+from calprune.base.checks import check, checked
 from calprune.base.store import whole_folder
 from calprune.base.values import UserError, identity, read
-from calprune.pages.page import Page, Section
+from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
 from calprune.text.encode import tokenizer_hash
 
@@ -86,8 +88,8 @@ MADE_AGAIN = (
 FILES = ("recipe.yaml", "tokens.safetensors", "pieces.jsonl", "README.md", "counts.json")  # in the order of writing
 
 
-@dataclass(frozen=True, eq=False)
-class CalibrationSet:
+@dataclass(frozen=True, eq=False, repr=False)
+class CalibrationSet(HasPage):
     """Sequences to collect statistics from. Make one with `from_tokens`, `calibration.recipe.build` or `load`."""
 
     tokens: Int[Tensor, "n T"]  # int64
@@ -103,6 +105,10 @@ class CalibrationSet:
     id: str = ""  # the hash of what made it; "": of its tokens
 
     def __post_init__(self) -> None:
+        for name in ("tokens", "lengths", "weights"):
+            check(name, getattr(self, name), Tensor | None if name == "weights" else Tensor)
+        if self.tokens.ndim != 2:
+            raise UserError(f"tokens: expected (sequences, tokens); got {tuple(self.tokens.shape)}")
         n, width = self.tokens.shape
         if n == 0 or width == 0:
             raise UserError(f"a calibration set needs at least one token; got {n} sequences of {width}")
@@ -121,9 +127,10 @@ class CalibrationSet:
             object.__setattr__(self, "id", identity({"contents": _contents(self)}))
 
     @classmethod
+    @checked
     def from_tokens(
         cls,
-        tokens: Tensor | Sequence[Sequence[int]],
+        tokens: Tensor | np.ndarray | Sequence[Sequence[int] | Tensor | np.ndarray],
         lengths: Tensor | Sequence[int] | None = None,
         weights: Tensor | None = None,
     ) -> "CalibrationSet":
@@ -131,8 +138,12 @@ class CalibrationSet:
 
         `lengths` says how many tokens of each row are real (the rest is padding on the right); None: all of them.
         """
+        tokens = torch.from_numpy(tokens) if isinstance(tokens, np.ndarray) else tokens
         if not isinstance(tokens, Tensor):
-            rows = [torch.as_tensor(row, dtype=torch.int64) for row in tokens]
+            rows = [torch.as_tensor(row) for row in tokens]
+            if any(row.is_floating_point() for row in rows if len(row)):
+                raise UserError("tokens: expected integers; got fractions")
+            rows = [row.to(torch.int64) for row in rows]
             lengths = [len(row) for row in rows] if lengths is None else lengths
             if not rows:
                 raise UserError("a calibration set needs at least one sequence; got none")
@@ -140,6 +151,8 @@ class CalibrationSet:
         if tokens.ndim != 2 or tokens.is_floating_point():
             raise UserError(f"tokens: expected integers (sequences, tokens); got {tokens.dtype} {tuple(tokens.shape)}")
         counted = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else torch.as_tensor(lengths)
+        if counted.is_floating_point():
+            raise UserError(f"lengths: expected integers; got {_some(counted)}")
         if counted.shape != (len(tokens),):
             raise UserError(f"lengths: expected {len(tokens)} of them, one a sequence; got {_some(counted)}")
         return cls(tokens.to("cpu", torch.int64), counted.to("cpu", torch.int64),
@@ -149,6 +162,13 @@ class CalibrationSet:
     def real(self) -> Tensor:
         """(n, T) boolean: True where a token is not padding."""
         return torch.arange(self.tokens.shape[1]) < self.lengths[:, None]
+
+    def page(self) -> Page:
+        """Its sources and sizes; `calprune calib show` says more of it."""
+        tokens = int(self.lengths.sum())
+        size = f"{len(self.tokens):,} sequences of up to {self.tokens.shape[1]:,} tokens, {tokens:,} in all"
+        sources = Section("sources", tables=(sources_table(self.drawn, tokens),), notes=self.notes)
+        return Page(f"calibration set {self.id}", (sources,), summary=size)
 
     @property
     def licences(self) -> dict[str, str]:
@@ -168,6 +188,7 @@ class CalibrationSet:
                 f"({other}), so its ids are other words there; build it again with --model set to this model"
             )
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write the set's folder, whole or not at all. A folder that holds this very set already is left as it is.
 
@@ -211,6 +232,7 @@ class CalibrationSet:
         }
 
     @classmethod
+    @checked
     def load(cls, folder: str | Path) -> "CalibrationSet":
         """Read a set's folder. Raises UserError when it is absent, incomplete, damaged or of a newer calprune."""
         folder = Path(folder)

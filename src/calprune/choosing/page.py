@@ -190,13 +190,13 @@ def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
     q = choice.question
     root = f" --data-root {shlex.quote(str(data_root))}" if data_root else ""
     method = shlex.quote(METHODS.write(q.method))
-    weights = " ".join(f"{one.name}={one.weight:g}" for one in q.capabilities)
+    weights = " ".join(f"--for {shlex.quote(f'{one.name}={one.weight:g}')}" for one in q.capabilities)
     judged = " ".join(f"--judge {shlex.quote(f'{one.name}={one.text}')}" for one in q.capabilities)
-    sources = " ".join(map(shlex.quote, q.sources))
+    sources = " ".join(f"--sources {shlex.quote(source)}" for source in q.sources)
     sizes = f"--num-samples {q.num_samples} --max-seq-length {q.max_seq_length}"
     winner = shlex.quote(choice.result.spec)
     return [
-        f"calprune choose {shlex.quote(q.model)} --sources {sources} --for {shlex.quote(weights)} {judged} "
+        f"calprune choose {shlex.quote(q.model)} {sources} {weights} {judged} "
         f"--method {method} --pattern {q.pattern} {sizes} --draws {q.draws} --tokens {q.tokens} "
         f"--out {choice.folder.name}{root}",
         f"calprune calib build {winner} --model {shlex.quote(q.model)} {sizes} --out calibration{root}",

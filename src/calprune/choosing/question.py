@@ -5,10 +5,10 @@ token of it is calibrated on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
 from calprune.calibration.build import check_part, only_part, source_of
 from calprune.calibration.recipe import Part, parse_spec
@@ -28,12 +28,12 @@ TEXTS = {  # what a capability is judged on where the user does not say; none is
     "knowledge": "mmlu",
     "language": "race",
 }
-HOW = 'write it like --for "general=1 mathematics=2 code=1"'
+HOW = "write it like --for general=1 --for mathematics=2"
 HOW_JUDGED = "write it like --judge chat=held_out.jsonl:chat"
 FEWEST_DRAWS = 3  # for an interval over draws that holds (benchmarks/intervals.md)
 
 
-@dataclass(frozen=True)
+@options
 class Capability:
     """Something that the pruned model is to keep, with the text that it is judged on."""
 
@@ -44,7 +44,7 @@ class Capability:
     text: str  # as `calibration.opened.open_source` takes it
 
 
-@dataclass(frozen=True)
+@options
 class Question:
     """All that decides the answer, beside the bytes of the sources, of the texts and of the model."""
 

@@ -18,7 +18,6 @@ model (Shin et al., arXiv:2406.15524), so the best few are judged end to end.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -66,7 +65,9 @@ class Sums:
         return Statistics(needs, {"shares": dict(shares)}, {name: self.mixed(shares, name) for name in names})
 
 
-def collected(folder: Path, model: Model, sequences: Sequences, needs: Needs, **knobs: Any) -> Statistics:
+def collected(
+    folder: Path, model: Model, sequences: Sequences, needs: Needs, batch_size: int | None = None
+) -> Statistics:
     """The sums in `folder`; collected by one dense pass where they are not there yet, or are damaged."""
     about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)},
              "tokens": int(sequences.lengths.sum())}  # fmt: skip
@@ -77,7 +78,7 @@ def collected(folder: Path, model: Model, sequences: Sequences, needs: Needs, **
         return there
 
     def write(folder: Path, made: Statistics) -> None:
-        save_statistics(folder, needs, about, made.collecting(model.model, sequences, **knobs))
+        save_statistics(folder, needs, about, made.collecting(model.model, sequences, batch_size=batch_size))
 
     once(folder, lambda: Statistics(needs, about), read, write)
     return Statistics.load(folder)

@@ -4,19 +4,15 @@
 """
 
 from calprune.cli import calib, choose, compare, demo, evaluate, prune, similar, sources, study, synth
-from calprune.cli import calib as check
-from calprune.cli import calib as export
 from calprune.cli.app import app, main
 
 __all__ = [
     "app",
     "calib",
-    "check",
     "choose",
     "compare",
     "demo",
     "evaluate",
-    "export",
     "main",
     "prune",
     "similar",

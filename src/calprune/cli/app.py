@@ -1,43 +1,143 @@
 """The program's one entry: commands register on `app`; `main` turns what the user can mend into one line."""
 
 import sys
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
+from calprune import __version__
 from calprune.base.progress import Bars, showing
 from calprune.base.values import UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Which calibration data should I prune my language model with, how much does it matter, "
-                       "and give me the pruned model.")  # fmt: skip
+NAME = "calprune"
+PANELS = ("Arguments", "Data", "Method", "Run", "Output", "Options")  # of a command's help, in this order
+DONE, FAILED, MISUSED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 
 # what typer raises for a mistake in the words of a command: its own copy of click's exception, or click's
 WordsError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")  # type: ignore[assignment]
-INTERRUPTED = 130
+
+
+class Command(TyperCommand):
+    """A command whose help has its options by panel, each default, and its examples as they can be pasted.
+
+    Plain text, for rich takes as long to import as all else that help needs.
+    """
+
+    @property
+    def examples(self) -> list[str]:
+        """The example commands: the lines of the epilog."""
+        return (self.epilog or "").splitlines()
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Leave out what is hidden, as the rest of the help does."""
+        shown = [param for param in self.get_params(ctx) if not getattr(param, "hidden", False)]
+        return ["[OPTIONS]", *(piece for param in shown for piece in param.get_usage_pieces(ctx))]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and the panels of options."""
+        for panel, params in by_panel(self.get_params(ctx)).items():
+            with formatter.section(panel):
+                rows = [param.get_help_record(ctx) for param in params]
+                formatter.write_dl([(name.replace("<list[str]>", "<str>"), text) for name, text in rows])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples."""
+        if self.examples:
+            with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
+                for example in self.examples:
+                    lines = folded(example, formatter.width - 4)
+                    formatter.write("".join(f"  {line}\n" for line in lines))
+
+
+class Commands(typer.Typer):
+    """A group of commands of this kind."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, **options)
+
+    def command(self, name: str | None = None, *, example: str = "", **options: Any) -> Any:  # type: ignore[override]
+        """Register a command; `example`: how it is used, one command a line."""
+        return super().command(name, cls=Command, epilog=example, **options)
+
+
+app = Commands(help="Which calibration data should I prune my language model with, how much does it matter, "
+                    "and give me the pruned model.")  # fmt: skip
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        print(f"{NAME} {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None: ...
+
+
+def by_panel(params: list[Any]) -> dict[str, list[Any]]:
+    """The parameters that are not hidden under the headings of their panels."""
+    found: dict[str, list[Any]] = {panel: [] for panel in PANELS}
+    for param in params:
+        panel = PANELS[0] if param.param_type_name == "argument" else getattr(param, "rich_help_panel", None)
+        if not getattr(param, "hidden", False):
+            found[panel or PANELS[-1]].append(param)
+    return {panel: those for panel, those in found.items() if those}
+
+
+def folded(command: str, width: int) -> list[str]:
+    """A command as lines that a shell reads as one: cut before options, each cut with a backslash."""
+    lines = [""]
+    for word in command.replace(" --", "\n--").split("\n"):
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
+            lines.append(f"    {word}")
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+
+
+def note(message: str) -> None:
+    """One line on stderr beside a command's result."""
+    print("note:", message, file=sys.stderr, flush=True)
 
 
 def main() -> NoReturn:
-    """Run a command. Exit 0 done, 1 what the user can mend (one line), 130 interrupted; a traceback is our own bug."""
+    """Run a command.
+
+    Exit 0 done, 1 what the user can mend (one line), 2 words that are no command, 3 some trials of a study failed,
+    130 interrupted; a traceback is our own bug.
+    """
     try:
         with showing(Bars()):
-            status = app(standalone_mode=False)
+            status = app(prog_name=NAME, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except SystemExit as e:  # how typer itself ends at Ctrl-C
         status = e.code
     except WordsError as e:
-        message = e.format_message()  # type: ignore[attr-defined]
-        if message.startswith("Usage:"):  # a group named without a command: its help
-            print(message)
-        status = 0 if message.startswith("Usage:") else _say(message, 1)
+        status = _misused(e)
     except UserError as e:
-        status = _say("; ".join([str(e), *getattr(e, "__notes__", [])]), 1)
+        status = _say("; ".join([str(e), *getattr(e, "__notes__", [])]), FAILED)
     if status == INTERRUPTED:
         _say("interrupted; nothing half-written was left", INTERRUPTED)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _misused(error: Any) -> int:
+    """Say what is wrong with the words, and where the right ones are; of a group alone, print its help."""
+    message = error.format_message()
+    if message.startswith("Usage:"):
+        print(message, file=sys.stderr)
+        return MISUSED
+    ctx = getattr(error, "ctx", None)
+    return _say(message + (f" (see {ctx.command_path} --help)" if ctx else ""), MISUSED)
 
 
 def _say(message: str, status: int) -> int:
-    print("calprune:", " ".join(message.split()), file=sys.stderr)
+    print(f"{NAME}:", " ".join(message.split()), file=sys.stderr)
     return status

@@ -1,9 +1,4 @@
-"""calprune calib: build a calibration set, and look at one.
-
-calprune calib check: does a calibration set share wording with what will judge the model?
-
-calprune calib export: a calibration set for other tools.
-"""
+"""calprune calib: build a calibration set, show, check and export one."""
 
 import dataclasses
 import json
@@ -14,51 +9,51 @@ import typer
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import app
+from calprune.cli.app import Commands, app
+from calprune.cli.names import check, complete
 
-calib = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, look at and check calibration sets.")
-
-
+calib = Commands(help="Build, look at, check, compare and export calibration sets.")
 app.add_typer(calib, name="calib")
 
-
-AllowEvaluation = Annotated[bool, typer.Option(help="draw from a split that is meant for evaluation")]
-
-
-Excluded = Annotated[
-    list[str] | None, typer.Option(help="refuse sources with this licence tag (nc, research, ...); repeatable")
-]
-
-
 Folder = Annotated[Path, typer.Argument(help="the folder of a calibration set")]
+MATCHES = 5  # shown of each evaluation set, where --show does not say
+CHARACTERS = 240  # of the words of a match
 
 
-ForModel = Annotated[str, typer.Option(help="the model whose tokenizer is used: `demo`, a folder or a hub name")]
-
-
-@calib.command("build")
+@calib.command(
+    "build",
+    example='calprune calib build "c4*2 + gsm8k:icl" --model demo --num-samples 16 --max-seq-length 512 '
+    "--out sets/mixed",
+)
 def build_command(
     spec: Annotated[str, typer.Argument(help='"c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)", or a recipe.yaml')],
     out: opt.Out,
-    model: ForModel = "demo",
-    num_samples: Annotated[int | None, typer.Option(help="sequences; default 128, or as the recipe says")] = None,
-    max_seq_length: Annotated[int | None, typer.Option(help="tokens; default 2048, or as the recipe says")] = None,
-    seed: Annotated[int | None, typer.Option(help="of the draw; default 0, or as the recipe says")] = None,
-    layout: Annotated[str | None, typer.Option(help="concatenate (default), crop or pad: how text is laid out")] = None,
-    selection: Annotated[str | None, typer.Option(help="which documents: random (default), unique_tokens, zipf, "
-                                                       "cluster or herding(pool=512)")] = None,
-    filters: Annotated[list[str] | None, typer.Option("--filter", help="drop documents: min_words(50), language(en), "
-                                                      "near_duplicates, ...; repeatable, in this order")] = None,
-    skip_first: Annotated[int | None, typer.Option(help="tokens at each sequence's beginning that weigh 0")] = None,
-    allow_evaluation_split: AllowEvaluation = False,
-    exclude_license: Excluded = None,
+    model: Annotated[str, opt.data_option(help="the model whose tokenizer is used: `demo`, a folder or a hub name")]
+    = "demo",
+    num_samples: Annotated[int | None, opt.data_option(
+        help="sequences of the set", show_default="as the recipe says, or 128")] = None,
+    max_seq_length: Annotated[int | None, opt.data_option(
+        help="tokens of a sequence", show_default="as the recipe says, or 2048")] = None,
+    seed: Annotated[int | None, opt.data_option(
+        help="seed of the draw of documents", show_default="as the recipe says, or 0")] = None,
+    layout: Annotated[str | None, opt.data_option(
+        callback=check("layout"), autocompletion=complete("layout"), show_default="as the recipe says, or concatenate",
+        help="how text is laid out: concatenate, crop or pad")] = None,
+    selection: Annotated[str | None, opt.data_option(
+        callback=check("selection"), autocompletion=complete("selection"),
+        show_default="as the recipe says, or random",
+        help="which documents: random, unique_tokens, zipf, cluster or herding(pool=512)")] = None,
+    filters: opt.Filters = None,
+    skip_first: Annotated[int | None, opt.data_option(
+        help="tokens at each sequence's beginning that weigh 0", show_default="as the recipe says, or 0")] = None,
+    allow_evaluation_split: Annotated[bool, opt.data_option(
+        "--allow-evaluation-split", help="draw from a split that is meant for evaluation")] = False,
+    exclude_license: Annotated[list[str] | None, opt.data_option(
+        help="refuse sources with this licence tag (nc, research, ...); repeatable")] = None,
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
-    """Build a calibration set from sources of the catalogue or from your own files.
-
-    Example: calprune calib build "c4*2 + gsm8k:icl" --model demo --num-samples 16 --max-seq-length 512 --out sets/mixed
-    """
+    """Build a calibration set from sources of the catalogue or from your own files."""
     from calprune.base.store import refuse_occupied
     from calprune.calibration.build import build, name_of
     from calprune.calibration.describe import describe
@@ -82,18 +77,15 @@ def build_command(
     print(summary.json(out=str(out)) if as_json else f"{out}: {summary.text()}")
 
 
-@calib.command("show")
+@calib.command("show", example="calprune calib show sets/mixed --texts 3")
 def show_command(
     folder: Folder,
-    texts: Annotated[int, typer.Option(min=0, help="print so many sequences as text")] = 0,
-    model: Annotated[str | None, typer.Option(help="the model that the set is for; default: as it says")] = None,
-    html: Annotated[Path | None, typer.Option(help="write a page to this file instead")] = None,
+    texts: Annotated[int, opt.output_option(min=0, help="print so many sequences as text")] = 0,
+    model: opt.OfSet = None,
+    html: Annotated[Path | None, opt.output_option(help="write a page to this file instead")] = None,
     as_json: opt.Json = False,
-) -> None:  # fmt: skip
-    """Show what a calibration set holds: sources and shares, what was dropped and why, lengths, licences, texts.
-
-    Example: calprune calib show sets/mixed --texts 3
-    """
+) -> None:
+    """Show what a calibration set holds: sources and shares, what was dropped and why, lengths, licences, texts."""
     from calprune.base.store import write_whole
     from calprune.calibration.describe import describe
     from calprune.calibration.set import CalibrationSet
@@ -134,47 +126,45 @@ MATCHES = 5  # shown of each evaluation set, where --show does not say
 @calib.command("check")
 def check_command(
     folder: Folder,
-    against: Annotated[list[str] | None, typer.Option(help="evaluation sets: names of the catalogue, or files")] = None,
-    more: Annotated[list[str] | None, typer.Argument(help="further evaluation sets", show_default=False)] = None,
-    ngram: Annotated[int, typer.Option(help="so many words in a row count as shared")] = 13,
-    short: Annotated[int, typer.Option(help="the same for evaluation texts of fewer words than that")] = 8,
-    show: Annotated[int, typer.Option(min=0, help="print so many matches of each evaluation set")] = MATCHES,
-    model: Annotated[str | None, typer.Option(help="the model that the set is for; default: as it says")] = None,
+    against: Annotated[
+        list[str] | None,
+        opt.data_option(help="an evaluation set: a name of the catalogue, or a file; repeatable"),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    ngram: Annotated[int, opt.method_option(help="so many words in a row count as shared")] = 13,
+    short: Annotated[int, opt.method_option(help="the same for evaluation texts of fewer words than that")] = 8,
+    show: Annotated[int, opt.output_option(min=0, help="print so many matches of each evaluation set")] = MATCHES,
+    model: opt.OfSet = None,
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
-) -> None:  # fmt: skip
-    """Look for wording that a calibration set shares with evaluation sets: 13 words in a row, 8 of short texts.
-
-    Example: calprune calib check sets/c4 --against gsm8k arc_easy
-    """
+) -> None:
+    """Look for wording that a calibration set shares with evaluation sets: 13 words in a row, 8 of short texts."""
     from calprune.calibration.describe import check_set
     from calprune.calibration.set import CalibrationSet
     from calprune.text.filters.contamination import Contamination
     from calprune.text.given import Given
     from calprune.text.shared_wording import Evaluations
 
-    names = [*(against or []), *(more or [])]
-    if not names:
-        raise UserError(f"say what to check against: calprune calib check {folder} --against gsm8k arc_easy")
-    asked = Contamination(tuple(names), ngram, short)
+    if not against:
+        raise UserError(f"say what to check against: calprune calib check {folder} --against gsm8k --against arc_easy")
+    asked = Contamination(opt.with_more("--against", against, more), ngram, short)
     given = CalibrationSet.load(folder)
     tokenizer = set_tokenizer(given, model, needed=True)
     check = check_set(given, tokenizer, Evaluations(asked.against, Given(data_root=data_root), ngram, short))
     print(check.json(folder=str(folder), id=given.id) if as_json else f"{folder}: {check.page(show).text()}")
 
 
-@calib.command("export")
+@calib.command("export", example="calprune calib export sets/mixed exported/mixed --to hf")
 def export_command(
     folder: Folder,
     path: Annotated[Path, typer.Argument(help="the file, or for hf the folder, to write; it must not be there yet")],
-    to: Annotated[str, typer.Option(help="jsonl, hf (a datasets folder: llm-compressor, GPTQModel) or txt (imatrix)")],
-    model: Annotated[str | None, typer.Option(help="the model that the set is for; default: as it says")] = None,
+    to: Annotated[
+        str, opt.output_option(help="jsonl, hf (a datasets folder: llm-compressor, GPTQModel) or txt (imatrix)")
+    ],
+    model: opt.OfSet = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Write a calibration set for llm-compressor, GPTQModel, llama.cpp's imatrix, or anything that reads JSON lines.
-
-    Example: calprune calib export sets/mixed --to hf exported/mixed
-    """
+    """Write a calibration set for llm-compressor, GPTQModel, llama.cpp's imatrix, or anything that reads JSON lines."""
     from calprune.calibration.export import export
     from calprune.calibration.set import CalibrationSet
 

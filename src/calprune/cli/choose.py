@@ -1,75 +1,77 @@
 """calprune choose: which calibration data should this model be pruned with? And the pruned model."""
 
+import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from calprune.base.values import ConfigError
 from calprune.cli import options as opt
 from calprune.cli.app import app
 
-
-class _Several(TyperCommand):
-    """A command whose option --sources takes all words up to the next option: --sources c4 gsm8k:icl."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        spread: list[str] = []
-        taking = False
-        for word, follows in zip(args, [*args[1:], "--"], strict=True):
-            if word == "--sources" and follows.startswith("--"):
-                raise ConfigError("--sources: name one or more; without --sources there is a default")
-            if word.startswith("--"):
-                taking = word == "--sources"
-                spread += [] if taking else [word]
-            else:
-                spread += ["--sources", word] if taking else [word]
-        return super().parse_args(ctx, spread)
+USUAL = ("general=1", "mathematics=1", "code=1")  # what the pruned model is to keep, where --for does not say
 
 
-_SOURCES = (
-    "sources to choose among, each as for calib build; default: what the model writes itself, c4, a code and a "
-    "mathematics source, as they can be reached"
+@app.command(
+    "choose",
+    example="calprune choose demo --sources c4 --sources gsm8k:icl_cot --sources redpajama_github --for general=1 "
+    "--for mathematics=2 --for code=1 --method wanda --pattern 60% --num-samples 16 --max-seq-length 256 --out chosen",
 )
-_JUDGE = "the text that a capability is judged on: chat=held_out.jsonl:chat; repeatable"
-_TOKENS = "of each capability's text to search on, and as many for the verdict"
-_BUDGET = "how long it may take: 90s, 30m, 2h; what was left out is said"
-
-
-@app.command("choose", cls=_Several)
 def choose_command(
     model: opt.Model,
     out: opt.Out,
-    sources: Annotated[list[str] | None, typer.Option(help=_SOURCES)] = None,
-    for_: Annotated[
-        str, typer.Option("--for", help='what the pruned model is to keep, with weights: "general=1 mathematics=2"')
-    ] = "general=1 mathematics=1 code=1",
-    judge: Annotated[list[str] | None, typer.Option(help=_JUDGE)] = None,
-    prompts: Annotated[
-        str | None, typer.Option(help="a file of prompts for the model's own responses, where --sources is not given")
+    sources: Annotated[
+        list[str] | None,
+        opt.data_option(
+            help="a source to choose among, as for calib build; repeatable",
+            show_default="what the model writes itself, c4, a code and a mathematics source, as they can be reached",
+        ),
     ] = None,
-    method: Annotated[str, typer.Option(help="calprune methods lists them")] = "wanda",
-    pattern: Annotated[str, typer.Option(help='"60%", or n kept of m: "2:4"')] = "50%",
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    for_: Annotated[
+        list[str] | None,
+        opt.data_option(
+            "--for",
+            help="what the pruned model is to keep, with its weight: mathematics=2; repeatable",
+            show_default=" ".join(f"--for {one}" for one in USUAL),
+        ),
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        opt.data_option(help="the text that a capability is judged on: chat=held_out.jsonl:chat; repeatable"),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        opt.data_option(help="a file of prompts for the model's own responses, where --sources is not given"),
+    ] = None,
+    method: opt.Method = "wanda",
+    pattern: opt.Pattern = "50%",
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
-    draws: Annotated[int, typer.Option(help="calibration sets of each source and finalist")] = 3,
-    tokens: Annotated[int, typer.Option(help=_TOKENS)] = 8192,
-    budget: Annotated[str | None, typer.Option(help=_BUDGET)] = None,
+    draws: Annotated[int, opt.method_option(help="calibration sets of each source and finalist")] = 3,
+    tokens: Annotated[
+        int, opt.method_option(help="tokens of each capability's text to search on, and as many for the verdict")
+    ] = 8192,
+    budget: Annotated[
+        str | None,
+        opt.run_option(help="how long it may take: 90s, 30m, 2h; what was left out is said", show_default="no limit"),
+    ] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
     """Find out whether the calibration data matters for a model, choose it, and prune with it. Goes on where it was
-    stopped.
-
-    Example: calprune choose demo --sources c4 gsm8k:icl_cot redpajama_github --for "general=1 mathematics=2 code=1"
-    --method wanda --pattern 60% --num-samples 16 --max-seq-length 256 --out chosen
-    """
-    import json
+    stopped."""
+    if more and not sources:
+        raise typer.BadParameter(f"{more[0]} follows no option; a source is written --sources {more[0]}")
+    if sources and prompts:
+        raise ConfigError(f"--prompts goes without --sources; beside them write --sources 'self:respond({prompts})'")
+    sources = [*opt.with_more("--sources", sources or [], more)]
+    weights = opt.spread("--for", USUAL if for_ is None else for_)
 
     from calprune.base.store import write_whole
     from calprune.choosing.choose import choose
@@ -86,11 +88,9 @@ def choose_command(
 
     altair()  # so that what the page needs is missed before hours of work
     seconds = parse_budget(budget)
-    if sources and prompts:
-        raise ConfigError(f"--prompts goes without --sources; beside them write --sources 'self:respond({prompts})'")
     told = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     question = Question(
-        model, tuple(sources or default_sources(model, prompts, told)), parse_capabilities(for_, judge or ()),
+        model, tuple(sources or default_sources(model, prompts, told)), parse_capabilities(weights, judge or ()),
         parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,
     )  # fmt: skip
     try:

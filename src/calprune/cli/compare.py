@@ -12,33 +12,36 @@ from calprune.cli.calib import calib
 _SET = "the folder of a built set, a source or a recipe"
 
 
-@calib.command("compare")
+@calib.command("compare", example="calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%")
 def compare_command(
     a: Annotated[str, typer.Argument(help=_SET)],
     b: Annotated[str, typer.Argument(help=_SET)],
-    model: Annotated[str, typer.Option(help="`demo`, a folder, or a hub name like owner/name@revision")] = "demo",
-    method: Annotated[str, typer.Option(help="whose masks to compare; calprune methods lists them")] = "wanda",
-    pattern: Annotated[str, typer.Option(help='"50%", "50%/row", or n kept of m: "2:4"')] = "50%",
-    energy: Annotated[float, typer.Option(help="the first set's top directions: those that hold this share")] = 0.95,
-    halves: Annotated[bool, typer.Option("--halves/--no-halves", help="whether each set is large enough: halves of it "
-                                         "of growing size are pruned with, too")] = True,
+    model: opt.ForModel = "demo",
+    method: opt.Method = "wanda",
+    pattern: opt.Pattern = "50%",
+    energy: Annotated[
+        float, opt.method_option(help="the first set's top directions: those that hold this share")
+    ] = 0.95,
+    halves: Annotated[
+        bool,
+        opt.method_option(
+            "--halves/--no-halves",
+            help="whether each set is large enough: halves of it of growing size are pruned with, too",
+        ),
+    ] = True,
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
     seed: opt.Seed = 0,
-    ignore: Annotated[list[str] | None, typer.Option(help='leave linears out: "*.down_proj"; repeatable')] = None,
+    ignore: opt.Ignore = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
-    model is not changed; it stands whole on the device.
-
-    Example: calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%
-    """
+    model is not changed; it stands whole on the device."""
     from calprune.calibration.build import make_set
-    from calprune.cli.options import following
     from calprune.likeness.sets import Comparison
     from calprune.likeness.verdict import summarise
     from calprune.methods import parse_method
@@ -58,6 +61,6 @@ def compare_command(
         spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)
     }
     comparison = Comparison(job, sets, energy, halves)
-    found = list(following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
+    found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
     summary = summarise(comparison, found)
     print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())

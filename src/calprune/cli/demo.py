@@ -9,8 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
@@ -48,16 +46,13 @@ class DemoRow:
     loads_equal: bool | None = None  # whether plain transformers gives the checkpoint's logits to the bit
 
 
-@app.command("demo")
+@app.command("demo", example="calprune demo --data-root DATA")
 def demo_command(
-    out: Annotated[Path, typer.Option(help="folder for the table and three checkpoints")] = Path("runs/demo"),
+    out: Annotated[Path, opt.output_option(help="folder for the table and three checkpoints")] = Path("runs/demo"),
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Prune a small real model with several calibration sets and methods, and print what each costs.
-
-    Example: calprune demo --data-root DATA
-    """
+    """Prune a small real model with several calibration sets and methods, and print what each costs."""
     from calprune.base.progress import tracking
     from calprune.base.store import write_json, write_whole
     from calprune.evaluation.windows import PROTOCOL

@@ -1,96 +1,86 @@
 """calprune eval: perplexity on text, KL to the dense model, and tasks."""
 
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+import shlex
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
+from calprune.base.progress import current
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import app
+from calprune.cli.app import app, note
+from calprune.cli.names import check_each, complete
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from calprune.evaluation.result import TextResult
-    from calprune.evaluation.text import Text
-    from calprune.models.load import Model
-
-_TASK = 'questions to answer: "boolq(examples=200)", "bandari/gsm8k"; repeatable'
-_TEXT = "text to judge on: a catalogue name (its evaluation split), a text file, the folder of a built set; repeatable"
+_ON = (
+    'what to measure: "perplexity(wikipedia)", "kl(notes.txt, tokens=16384, length=512)", "boolq(examples=200)", '
+    '"bandari/gsm8k"; a text is a catalogue name (its evaluation split), a text file or the folder of a built set; '
+    "repeatable"
+)
+old_option = typer.Option(hidden=True)  # as it was written until 0.1
 
 
-@app.command("eval")
+@app.command(
+    "eval",
+    example='calprune eval pruned --on "perplexity(wikipedia)" --on "kl(notes.txt)" --on "boolq(examples=9)" '
+    "--dense demo",
+)
 def eval_command(
     model: opt.Model,
-    perplexity: Annotated[list[str], typer.Option(default_factory=list, help=_TEXT)],
-    task: Annotated[list[str], typer.Option(default_factory=list, help=_TASK)],
-    kl_to: Annotated[
-        str | None, typer.Option(help="the dense model: measures KL(dense || model) on the same text")
+    on: Annotated[
+        list[str] | None,
+        opt.method_option(callback=check_each("evaluation"), autocompletion=complete("evaluation"), help=_ON),
     ] = None,
-    window: Annotated[int, typer.Option(help="tokens of a window")] = 512,
-    tokens: Annotated[int, typer.Option(help="tokens of each text, at most")] = 16384,
+    dense: Annotated[str | None, opt.method_option(help="the dense model, which kl(...) compares with")] = None,
+    perplexity: Annotated[list[str] | None, old_option] = None,
+    task: Annotated[list[str] | None, old_option] = None,
+    kl_to: Annotated[str | None, old_option] = None,
+    window: Annotated[int | None, old_option] = None,
+    tokens: Annotated[int | None, old_option] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Measure a model's perplexity on held-out text, how far it is from the dense model, and its answers on tasks.
+    """Measure a model's perplexity on held-out text, how far it is from the dense model, and its answers on tasks."""
+    dense = dense or kl_to
+    wanted = [*(on or ()), *_as_evaluations(perplexity or [], task or [], kl_to, window, tokens)]
+    if not wanted:
+        raise UserError('nothing to measure; give --on "perplexity(wikipedia)" or --on "boolq(examples=200)"')
+    if not dense and (needs := [one for one in wanted if _needs_dense(one)]):
+        raise UserError(f"{needs[0]} compares with the dense model; name it: --dense demo")
 
-    Example: calprune eval pruned --perplexity wikipedia --perplexity notes.txt --kl-to demo --task "boolq(examples=9)"
-    """
-    from calprune.base.progress import tracking
-    from calprune.calibration.build import open_source
-    from calprune.evaluation.contract import files_read
-    from calprune.evaluation.evaluation import outcomes_of
-    from calprune.evaluation.result import EvaluationResult, ModelName
-    from calprune.evaluation.tasks import find_task
-    from calprune.evaluation.windows import windows_of
-    from calprune.models.load import load, load_tokenizer
-    from calprune.text.encode import tokenizer_hash
-    from calprune.text.given import Given
+    from calprune.api.evaluate import evaluate
 
-    started = time.perf_counter()
-    tasks = [find_task(text) for text in task]
-    if not perplexity and not any(one.measures.needs_dense for one in tasks) and (kl_to or not task):
-        raise UserError("nothing to measure" + (" KL on" if kl_to else "") + "; give --perplexity wikipedia"
-                        + ("" if kl_to else ', or --task "boolq(examples=200)"'))  # fmt: skip
-    for asked in tasks:
-        files_read(asked, data_root)  # so that what is missing is said before a model is loaded
-    tokenizer = load_tokenizer(model)
-    given = Given(tokenizer=tokenizer, data_root=data_root)
-    texts = [open_source(spec, given, "evaluation") for spec in perplexity]
-    windows = [windows_of(text.documents(), tokenizer, window, tokens) for text in texts]
-    judged = load(model, dtype=dtype, device=device)
-    dense = load(kl_to, dtype=dtype, device=device) if kl_to else None
-    if dense and tokenizer_hash(dense.tokenizer) != tokenizer_hash(tokenizer):
-        raise UserError(
-            f"--kl-to {kl_to}: its tokenizer is another than that of {model}, so they have no token in common"
-        )
-    found = tuple(
-        _measured(judged, dense, text, rows, batch_size or 4) for text, rows in zip(texts, windows, strict=True)
-    )
-    answered = tuple(outcomes_of(each, judged, data_root, dense) for each in tracking(tasks, len(tasks), "tasks"))
-    named = ModelName(judged.name, judged.id)
-    result = EvaluationResult(named, ModelName(dense.name, dense.id) if dense else None, found, answered, window,
-                              time.perf_counter() - started)  # fmt: skip
+    kind: Any = dtype  # what is no dtype is named there
+    result = evaluate(model, wanted, dense=dense, data_root=data_root, device=device, dtype=kind,
+                      batch_size=batch_size, progress=current())  # fmt: skip
     print(result.json() if as_json else result.text())
 
 
-def _measured(judged: "Model", dense: "Model | None", text: "Text", windows: "Tensor", batch_size: int) -> "TextResult":
-    """One text."""
-    from calprune.base.progress import tracking
-    from calprune.evaluation.divergence import DenseReference
-    from calprune.evaluation.perplexity import perplexity
-    from calprune.evaluation.result import TextResult
+def _needs_dense(evaluation: str) -> bool:
+    """Whether it compares with the dense model, as far as its name says without an import of torch."""
+    from calprune.evaluation.metric import METRICS
 
-    def following(doing: str) -> Any:
-        return lambda batches: tracking(batches, len(batches), doing)
+    metric = METRICS.get(evaluation.partition("(")[0].strip())
+    return metric is not None and metric.needs_dense
 
-    measured = perplexity(judged.model, windows, batch_size=batch_size, follow=following("perplexity"))
-    kl = None
-    if dense is not None:
-        reference = DenseReference(dense.model, windows, batch_size=batch_size, follow=following("the dense model"))
-        kl = reference.divergence(judged.model, following("divergence")).estimate()
-    return TextResult(text.name, text.held, len(windows), measured.estimate(), measured.nats_per_token(), kl)
+
+def _as_evaluations(
+    texts: Sequence[str], tasks: Sequence[str], dense: str | None, window: int | None, tokens: int | None
+) -> list[str]:
+    """The evaluations that the options of 0.1 mean, with a note that writes them as they are written now."""
+    from calprune.base.calls import quoted
+
+    if not texts and (dense or window or tokens):
+        raise UserError('--kl-to, --window and --tokens go with --perplexity; write --on "kl(wikipedia)" --dense demo')
+    sizes = f"tokens={tokens or 16384}" + (f", length={window}" if window not in (None, 512) else "")
+    found = [
+        f"{metric}({quoted(text)}, {sizes})" for text in texts for metric in ("perplexity", *(["kl"] if dense else []))
+    ]
+    found += tasks
+    if found:
+        wanted = [*(f"--on {shlex.quote(one)}" for one in found), *([f"--dense {dense}"] if dense else [])]
+        note(f"this is written {' '.join(wanted)} now")
+    return found

@@ -1,36 +1,140 @@
-"""Options that several commands share: one name, one help text; and the bar of what is done block by block."""
+"""Options that several commands share: one name, one help text, one panel."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from calprune.base.progress import tracking
+from calprune.base.values import UserError
+from calprune.cli.app import note
+from calprune.cli.names import check, check_each, complete
+
+if TYPE_CHECKING:
+    from calprune.calibration.set import CalibrationSet
+    from calprune.layers.collect import Counting
+    from calprune.layers.saved import Statistics
+    from calprune.models.load import Model as Loaded
 
 T = TypeVar("T")
 
-Model = Annotated[str, typer.Argument(help="`demo`, a folder, or a hub name like owner/name@revision")]
-Out = Annotated[Path, typer.Option(help="folder to write; absent or empty")]
+# an option in one of the panels of a command's help
+data_option = partial(typer.Option, rich_help_panel="Data")
+method_option = partial(typer.Option, rich_help_panel="Method")
+run_option = partial(typer.Option, rich_help_panel="Run")
+output_option = partial(typer.Option, rich_help_panel="Output")
+
+_MODEL = "`demo`, a folder, or a hub name like owner/name@revision"
 _DATA = "a catalogue name, a text file, the folder of a built set or of saved statistics"
-Calibration = Annotated[str | None, typer.Option(help=_DATA)]
-CalibrationNeeded = Annotated[str, typer.Option("--calibration", help=_DATA)]
-NumSamples = Annotated[int, typer.Option(help="sequences of the calibration set")]
-MaxSeqLength = Annotated[int, typer.Option(help="tokens of a sequence")]
-Seed = Annotated[int, typer.Option(help="of the draw of documents")]
-DataRoot = Annotated[Path | None, typer.Option(envvar="CALPRUNE_DATA", help="folder of data sets on disk")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1; blocks are moved there one at a time")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: as stored")]
-BatchSize = Annotated[int | None, typer.Option(help="sequences at a time; default: by the device")]
-MinExpertTokens = Annotated[
-    int, typer.Option(help="an expert to which fewer tokens are sent is pruned by all tokens' statistics")
+Model = Annotated[str, typer.Argument(help=_MODEL)]
+Out = Annotated[Path, output_option(help="folder to write; absent or empty")]
+Calibration = Annotated[str | None, data_option(help=_DATA)]
+CalibrationNeeded = Annotated[str, data_option("--calibration", help=_DATA)]
+NumSamples = Annotated[int, data_option(help="sequences of the calibration set")]
+MaxSeqLength = Annotated[int, data_option(help="tokens of a sequence")]
+Seed = Annotated[int, data_option(help="seed of the draw of documents")]
+DataRoot = Annotated[Path | None, data_option(envvar="CALPRUNE_DATA", help="folder of data sets on disk")]
+Filters = Annotated[
+    list[str] | None,
+    data_option(
+        "--filter",
+        callback=check_each("filter"),
+        autocompletion=complete("filter"),
+        help="drop documents: min_words(50), language(en), near_duplicates, ...; repeatable, in this order",
+    ),
 ]
-AllExperts = Annotated[bool, typer.Option("--all-experts", help="all tokens count in every expert's statistics")]
+Method = Annotated[
+    str,
+    method_option(
+        callback=check("method"),
+        autocompletion=complete("method"),
+        help='"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them',
+    ),
+]
+_pattern = method_option(callback=check("pattern"), help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"')
+Pattern = Annotated[str, _pattern]
+PatternOrNone = Annotated[str | None, _pattern]
+Ignore = Annotated[
+    list[str] | None,
+    method_option(help='leave linears dense: "*.down_proj", "re:.*[qk]_proj"; repeatable'),
+]
+MinExpertTokens = Annotated[
+    int, method_option(help="an expert to which fewer tokens are sent is pruned by all tokens' statistics")
+]
+AllExperts = Annotated[bool, method_option("--all-experts", help="all tokens count in every expert's statistics")]
 TokenWeights = Annotated[
     str,
-    typer.Option(help='even; attention: a token counts by the attention it receives (RSQ), "attention(least=0.05)"'),
+    method_option(
+        callback=check("token weights"),
+        help='even; attention: a token counts by the attention it receives (RSQ), "attention(least=0.05)"',
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON value")]
+Device = Annotated[str, run_option(help="auto, cpu, cuda, cuda:1; blocks are moved there one at a time")]
+Dtype = Annotated[str | None, run_option(help="float32, bfloat16 or float16", show_default="as stored")]
+BatchSize = Annotated[int | None, run_option(help="sequences at a time", show_default="by the device")]
+Json = Annotated[bool, output_option("--json", help="print one JSON value")]
+OfSet = Annotated[
+    str | None, data_option("--model", help="the model that the set is for", show_default="as the set says")
+]
+
+
+ForModel = Annotated[str, data_option("--model", help=_MODEL)]
+
+
+def with_more(option: str, given: list[str], more: list[str] | None) -> tuple[str, ...]:
+    """The values of a repeated option; `more`: words that followed it without its name, as they could until 0.1."""
+    if more:
+        wanted = " ".join(f"{option} {value}" for value in [*given, *more])
+        note(f"several values are written with the option before each: {wanted}")
+    return (*given, *(more or ()))
+
+
+def spread(option: str, given: Sequence[str]) -> str:
+    """The values of a repeated option as one text; one value could hold several, "a=1 b=2", until 0.1."""
+    words = [word for value in given for word in value.replace(",", " ").split()]
+    if len(words) > len(given):
+        note(f"several values are written with the option before each: {' '.join(f'{option} {w}' for w in words)}")
+    return " ".join(words)
+
+
+def open_data(
+    spec: str, loaded: "Loaded", num_samples: int, max_seq_length: int, seed: int, data_root: Path | None
+) -> "tuple[CalibrationSet | Statistics, dict[str, Any]]":
+    """The data that `spec` stands for, and what calprune.json says of it."""
+    if (Path(spec) / "statistics.json").is_file():
+        return _open_statistics(spec, loaded)
+    from calprune.calibration.build import make_set
+
+    made = make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, num_samples=num_samples,
+                    max_seq_length=max_seq_length, seed=seed)  # fmt: skip
+    return made, {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
+                  "licences": sorted(set(made.licences.values()))}  # fmt: skip
+
+
+def _open_statistics(spec: str, loaded: "Loaded") -> "tuple[Statistics, dict[str, Any]]":
+    from calprune.layers.saved import Statistics
+
+    saved = Statistics.load(Path(spec))
+    of = saved.about.get("model", {})
+    if of.get("id") not in (None, loaded.id):
+        raise UserError(
+            f"{spec} holds statistics of {of.get('name')} ({of.get('id')}), not of {loaded.name} ({loaded.id}); "
+            f"collect them: calprune stats {loaded.name} --calibration SPEC --out FOLDER"
+        )
+    calibration = saved.about.get("calibration") or {}
+    counting = {"counting": saved.about["counting"]} if "counting" in saved.about else {}
+    return saved, {"asked": calibration.get("asked", spec), "id": calibration.get("id"), "statistics": spec,
+                   "licences": calibration.get("licences", [])} | counting  # fmt: skip
+
+
+def read_counting(min_expert_tokens: int, all_experts: bool, token_weights: str) -> "Counting":
+    """The options of collecting."""
+    from calprune.layers.attention import parse_token_weights
+    from calprune.layers.collect import Counting
+
+    return Counting(min_expert_tokens, all_experts, parse_token_weights(token_weights))
 
 
 def following(blocks: Iterable[T], model: Any, doing: str) -> Iterator[T]:

@@ -2,52 +2,58 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import typer
-
-from calprune.base.values import UserError
+from calprune.base.patterns import Pattern, Unstructured, parse_pattern
+from calprune.base.values import UserError, choice
 from calprune.cli import options as opt
 from calprune.cli.app import app
-
-if TYPE_CHECKING:
-    from calprune.pattern import Pattern
+from calprune.cli.names import check, complete
 
 
-@app.command("prune")
+@app.command(
+    "prune",
+    example="calprune prune demo --method sparsegpt --pattern 2:4 --calibration c4 --num-samples 16 "
+    "--max-seq-length 256 --out pruned",
+)
 def prune_command(
     model: opt.Model,
     out: opt.Out,
-    method: Annotated[
-        str, typer.Option(help='"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them')
-    ] = "wanda",
-    pattern: Annotated[str | None, typer.Option(help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"')] = None,
-    sparsity: Annotated[float | None, typer.Option(help="0.5 is the pattern 50%")] = None,
+    method: opt.Method = "wanda",
+    pattern: opt.PatternOrNone = None,
+    sparsity: Annotated[float | None, opt.method_option(help="0.5 is the pattern 50%")] = None,
     allocation: Annotated[
         str,
-        typer.Option(help='"uniform", "owl(lambda_=0.08, m=5)", "dlp", "alpha", "from_file(path=\'table.yaml\')"'),
+        opt.method_option(
+            callback=check("allocation"),
+            autocompletion=complete("allocation"),
+            help='"uniform", "owl(lambda_=0.08, m=5)", "dlp", "alpha", "from_file(path=\'table.yaml\')"',
+        ),
     ] = "uniform",
     calibration: opt.Calibration = None,
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
     seed: opt.Seed = 0,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help='leave linears dense: "*.down_proj", "re:.*[qk]_proj"; repeatable')
-    ] = None,
+    ignore: opt.Ignore = None,
     propagate: Annotated[
-        str, typer.Option(help="pruned: blocks see pruned outputs; dense: one pass, not two")
+        str, opt.method_option(help="pruned: blocks see pruned outputs; dense: one pass, not two")
     ] = "pruned",
     refine_on: Annotated[
-        str | None, typer.Option(help="what block_reconstruction and regional train on; default: --calibration")
+        str | None,
+        opt.data_option(
+            help="what block_reconstruction and regional train on", show_default="the data of --calibration"
+        ),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="folder that keeps done blocks: the same command goes on where it was stopped")
+        Path | None,
+        opt.run_option(help="folder that keeps done blocks: the same command goes on where it was stopped"),
     ] = None,
     min_expert_tokens: opt.MinExpertTokens = 128,
     all_experts: opt.AllExperts = False,
     token_weights: opt.TokenWeights = "even",
     permute: Annotated[
-        str | None, typer.Option(help="heuristic or assignment: order channels first, so that n:m keeps more (RIA)")
+        str | None,
+        opt.method_option(help="heuristic or assignment: order channels first, so that n:m keeps more (RIA)"),
     ] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -55,27 +61,21 @@ def prune_command(
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Prune a model and save it with a report of every matrix.
-
-    Example: calprune prune demo --method sparsegpt --pattern 2:4 --calibration c4 --num-samples 16
-    --max-seq-length 256 --out pruned
-    """
+    """Prune a model and save it with a report of every matrix."""
+    how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
+    order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
+    wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
     from calprune.base.store import refuse_occupied
-    from calprune.base.values import choice
-    from calprune.cli.inputs import open_data, read_counting
-    from calprune.cli.options import following
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.load import find_device, load
-    from calprune.pruning.checkpoint import PruneReport, describe, save_pruned
+    from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
 
-    how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
-    order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
-    job = Pruning(parse_method(method), _one_pattern(pattern, sparsity), tuple(ignore or ()), how,
+    job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how,
                   allocation=parse_allocation(allocation),
-                  counting=read_counting(min_expert_tokens, all_experts, token_weights), permute=order)  # fmt: skip
+                  counting=opt.read_counting(min_expert_tokens, all_experts, token_weights), permute=order)  # fmt: skip
     refuse_occupied(out)
     target = find_device(device)
     if calibration is None and job.needs != "nothing":
@@ -86,28 +86,29 @@ def prune_command(
     job.plan(loaded.model)
     data = about = None
     if calibration is not None and job.needs != "nothing":
-        data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
+        data, about = opt.open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
     trained = None
     if refine_on is not None:
-        trained, _ = open_data(refine_on, loaded, num_samples, max_seq_length, seed, data_root)
+        trained, _ = opt.open_data(refine_on, loaded, num_samples, max_seq_length, seed, data_root)
         if isinstance(trained, Statistics):
             raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
-    done = job.run(loaded.model, data, follow=lambda blocks: following(blocks, loaded.model, "pruning"),
-                   refine_on=trained, resume=resume, device=target, batch_size=batch_size)  # fmt: skip
-    description = describe(done, loaded) | {"calibration": about}
-    save_pruned(loaded, description, out)
-    report = PruneReport(description, str(out))
+    done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
+    report = PruneReport.of(loaded, done, about).save(out)
     print(report.json() if as_json else report.text())
 
 
-@app.command("stats")
+@app.command(
+    "stats",
+    example="calprune stats demo --calibration c4 --num-samples 16 --max-seq-length 256 --out sums\n"
+    "calprune prune demo --method sparsegpt --pattern 2:4 --calibration sums --out pruned",
+)
 def stats_command(
     model: opt.Model,
     calibration: opt.CalibrationNeeded,
     out: opt.Out,
     needs: Annotated[
         str,
-        typer.Option(
+        opt.method_option(
             help="moments: enough for wanda and ria; gram: for most methods; regional: with gradients of each block's "
             "output, for wanda_plus_plus; gradients: of the loss too, for gblm and pruner_zero: 16 bytes a weight"
         ),
@@ -124,25 +125,18 @@ def stats_command(
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Collect and save the sums that methods read (one dense pass), to prune from again and again.
-
-    Example: calprune stats demo --calibration c4 --num-samples 16 --max-seq-length 256 --out sums, then
-    calprune prune demo --method sparsegpt --pattern 2:4 --calibration sums --out pruned
-    """
+    """Collect and save the sums that methods read (one dense pass), to prune from again and again."""
     from calprune.base.store import refuse_occupied
-    from calprune.base.values import choice
-    from calprune.cli.inputs import open_data, read_counting
-    from calprune.cli.options import following
     from calprune.layers.inputs import LADDER
     from calprune.layers.saved import Statistics, save_statistics
     from calprune.models.load import find_device, load
 
     level: Any = choice(needs, LADDER[1:], "--needs")
-    counting = read_counting(min_expert_tokens, all_experts, token_weights)
+    counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
     refuse_occupied(out)
     target = find_device(device)
     loaded = load(model, dtype=dtype)
-    data, about = open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
+    data, about = opt.open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
     if isinstance(data, Statistics):
         raise UserError(
             f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
@@ -151,7 +145,7 @@ def stats_command(
     blocks = Statistics(level, told).collecting(
         loaded.model, data, device=target, batch_size=batch_size, counting=counting
     )
-    save_statistics(out, level, told, following(blocks, loaded.model, "collecting"))
+    save_statistics(out, level, told, opt.following(blocks, loaded.model, "collecting"))
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
         print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | told, indent=1))
@@ -159,12 +153,9 @@ def stats_command(
         print(f"{out}: sums ({level}) of {loaded.name} on {about['asked']}, {size / 1e6:.1f} MB")
 
 
-@app.command("methods")
+@app.command("methods", example="calprune methods\ncalprune methods --json")
 def methods_command(as_json: opt.Json = False) -> None:
-    """List the pruning methods with what they need and their options.
-
-    Example: calprune methods --json
-    """
+    """List the pruning methods with what they need and their options."""
     from calprune.methods.listing import described_methods
     from calprune.pages.table import Column, Table
 
@@ -179,10 +170,8 @@ def methods_command(as_json: opt.Json = False) -> None:
     print(Table("methods", "", (Column("name"), Column("needs"), Column("what"), Column("options")), rows).text())
 
 
-def _one_pattern(pattern: str | None, sparsity: float | None) -> "Pattern":
+def _one_pattern(pattern: str | None, sparsity: float | None) -> Pattern:
     """What --pattern and --sparsity ask for together."""
-    from calprune.pattern import Unstructured, parse_pattern
-
     if pattern is None:
         if sparsity is None:
             raise UserError("say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5")

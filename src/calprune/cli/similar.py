@@ -13,31 +13,39 @@ from calprune.cli.calib import calib
 _TEXT = "folders of built sets, sources (c4, gsm8k:icl) or files"
 
 
-@calib.command("similar")
+@calib.command(
+    "similar",
+    example="calprune calib similar sets/self c4 --to fineweb_edu --model demo --html similar.html",
+)
 def similar_command(
     texts: Annotated[list[str], typer.Argument(help=_TEXT)],
-    to: Annotated[str, typer.Option(help="the reference: a source (its evaluation split, where it has one) or a file")],
-    model: Annotated[str | None, typer.Option(help="whose perplexity and Min-K%++ to measure: `demo`, a folder or a "
-                                                   "hub name")] = None,
-    ngram: Annotated[int, typer.Option(help="words of an n-gram")] = 3,
-    draws: Annotated[int, typer.Option(help="of each text, for the intervals")] = 5,
-    words: Annotated[int, typer.Option(help="of a draw, at most; all texts' draws are of one size")] = 10_000,
-    permutations: Annotated[int, typer.Option(help="of MinHash")] = 128,
-    min_k: Annotated[float, typer.Option(help="the K of Min-K%++, in per cent")] = 20.0,
-    window: Annotated[int, typer.Option(help="tokens that the model reads at a time")] = 256,
-    windows: Annotated[int, typer.Option(help="that it reads of each text, at most")] = 32,
+    to: Annotated[
+        str, opt.data_option(help="the reference: a source (its evaluation split, where it has one) or a file")
+    ],
+    model: Annotated[
+        str | None,
+        opt.data_option(
+            help="whose perplexity and Min-K%++ to measure: `demo`, a folder or a hub name", show_default="neither"
+        ),
+    ] = None,
+    ngram: Annotated[int, opt.method_option(help="words of an n-gram")] = 3,
+    draws: Annotated[int, opt.method_option(help="draws of each text, for the intervals")] = 5,
+    words: Annotated[
+        int, opt.method_option(help="words of a draw, at most; all texts' draws are of one size")
+    ] = 10_000,
+    permutations: Annotated[int, opt.method_option(help="permutations of MinHash")] = 128,
+    min_k: Annotated[float, opt.method_option(help="the K of Min-K%++, in per cent")] = 20.0,
+    window: Annotated[int, opt.method_option(help="tokens that the model reads at a time")] = 256,
+    windows: Annotated[int, opt.method_option(help="windows that it reads of each text, at most")] = 32,
     seed: opt.Seed = 0,
-    html: Annotated[Path | None, typer.Option(help="write a page with a picture to this file, too")] = None,
+    html: Annotated[Path | None, opt.output_option(help="write a page with a picture to this file, too")] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
     as_json: opt.Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """How like a reference text are these texts: in their words (Jaccard index, MinHash, KL of unigrams), and to a
-    model (perplexity, Min-K%++), each beside the reference itself.
-
-    Example: calprune calib similar sets/self c4 --to fineweb_edu --model demo --html similar.html
-    """
+    model (perplexity, Min-K%++), each beside the reference itself."""
     from calprune.base.progress import tracking
     from calprune.base.store import write_whole
     from calprune.calibration.build import open_source

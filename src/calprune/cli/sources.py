@@ -9,16 +9,15 @@ from calprune.cli import options as opt
 from calprune.cli.app import app
 
 
-@app.command("sources")
+@app.command("sources", example="calprune sources gsm8k")
 def sources_command(
-    name: Annotated[str | None, typer.Argument(help="a name of the catalogue or a YAML file; default: all")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="a name of the catalogue or a YAML file", show_default="all")
+    ] = None,
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
 ) -> None:
-    """List the sources of calibration data, or show one: where it is, its formats and wording, its licence.
-
-    Example: calprune sources gsm8k
-    """
+    """List the sources of calibration data, or show one: where it is, its formats and wording, its licence."""
     from calprune.text.find import catalogue, find_source
     from calprune.text.listing import SourceList, described_source
 

@@ -12,27 +12,27 @@ import typer
 from calprune.base.progress import duration
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import app
+from calprune.cli.app import SOME_FAILED, Commands, app, note
 from calprune.pages.table import Column, Table
 
 if TYPE_CHECKING:
     from calprune.studies.folder import Runs
 
-study_app = typer.Typer(no_args_is_help=True, help="Grids of models, calibration sets, methods and draws.")
+study_app = Commands(help="Grids of models, calibration sets, methods and draws.")
 app.add_typer(study_app, name="study")
 
 StudyFile = Annotated[Path, typer.Argument(help="the study's YAML file")]
 RunsFolder = Annotated[Path, typer.Argument(help="the folder of a study run")]
-SOME_FAILED = 3
+RunsOption = Annotated[
+    Path | None, opt.output_option("--runs", help="folder of results", show_default="runs/ and the study file's name")
+]
 
 
-@study_app.command("plan")
-def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(help="folder of results; default: "
-                 "runs/ and the file's name")] = None, data_root: opt.DataRoot = None) -> None:  # fmt: skip
-    """Say which trials a study has, which of them are missing, and how long they may take. Loads no model.
-
-    Example: calprune study plan studies/quickstart.yaml
-    """
+@study_app.command("plan", example="calprune study plan studies/quickstart.yaml")
+def plan_command(
+    study: StudyFile, runs: RunsOption = None, data_root: opt.DataRoot = None, as_json: opt.Json = False
+) -> None:
+    """List the trials of a study, which of them are missing, and how long they may take. Loads no model."""
     from calprune.studies.folder import Runs
     from calprune.studies.plan import estimate, plan
     from calprune.studies.reading import parse_study, study_text
@@ -41,10 +41,18 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
     folder = Runs(_folder(study, runs))
     folder.check(new=True)
     there = {trial.id for trial in made.trials if folder.whole(trial.id, list(made.evaluations))}
-    rows = tuple((t.id, "done" if t.id in there else "missing", t.model, t.label) for t in made.trials)
-    print(Table("plan", "", tuple(map(Column, ("trial", "state", "model", "what"))), rows).text())
     missing = [trial for trial in made.trials if trial.id not in there]
     passes = len({(t.model_id, t.set_id, t.counting) for t in missing if t.set_id and t.shares_sums})
+    if as_json:
+        trials = [{"id": trial.id, "done": trial.id in there, "model": trial.model, "label": trial.label}
+                  for trial in made.trials]  # fmt: skip
+        seconds = estimate(missing, made.study.evaluations, made.sizes) if missing else 0.0
+        print(json.dumps({"format": 1, "runs": str(folder.path), "trials": trials, "missing": len(missing),
+                          "evaluations": list(made.evaluations.values()), "passes": passes, "seconds": seconds},
+                         indent=1))  # fmt: skip
+        return
+    rows = tuple((t.id, "done" if t.id in there else "missing", t.model, t.label) for t in made.trials)
+    print(Table("plan", "", tuple(map(Column, ("trial", "state", "model", "what"))), rows).text())
     print(f"{len(made.trials)} trials, {len(missing)} missing; {len(made.evaluations)} evaluations of each: "
           f"{', '.join(made.evaluations.values())}")  # fmt: skip
     if missing:
@@ -53,21 +61,19 @@ def plan_command(study: StudyFile, runs: Annotated[Path | None, typer.Option(hel
               "machine, by its speed now; what methods solve and models write comes on top")  # fmt: skip
 
 
-@study_app.command("run")
+@study_app.command("run", example="calprune study run studies/quickstart.yaml --runs runs/quick")
 def run_command(
     study: StudyFile,
-    runs: Annotated[Path | None, typer.Option(help="folder of results; default: runs/ and the file's name")] = None,
-    workers: Annotated[int, typer.Option(help="processes on this machine")] = 1,
-    ray: Annotated[str | None, typer.Option(help="a Ray cluster instead: auto, local or its address")] = None,
-    track: Annotated[str | None, typer.Option(help="also send the results to trackio, mlflow or wandb")] = None,
+    runs: RunsOption = None,
+    workers: Annotated[int, opt.run_option(help="processes on this machine")] = 1,
+    ray: Annotated[str | None, opt.run_option(help="a Ray cluster instead: auto, local or its address")] = None,
+    track: Annotated[str | None, opt.output_option(help="also send the results to trackio, mlflow or wandb")] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     batch_size: opt.BatchSize = None,
+    as_json: opt.Json = False,
 ) -> None:
-    """Run a study's missing trials. What was interrupted goes on; a failed trial is tried again.
-
-    Example: calprune study run studies/quickstart.yaml --runs runs/quick
-    """
+    """Run the missing trials of a study. What was interrupted goes on; a failed trial is tried again."""
     from calprune.studies.bench import Knobs
     from calprune.studies.folder import Runs
     from calprune.studies.plan import plan
@@ -93,7 +99,10 @@ def run_command(
     if track:
         send(folder, track)
     ended = status(folder)
-    print(f"{folder.path}: {ended}; see it: calprune study report {folder.path} --out report.html")
+    if as_json:
+        print(json.dumps({"format": 1, "runs": str(folder.path)} | dataclasses.asdict(ended), indent=1))
+    else:
+        print(f"{folder.path}: {ended}; see it: calprune study report {folder.path} --out report.html")
     if ended.failed:
         for trial in made.trials:
             if (error := folder.error(trial.id)) is not None:
@@ -101,12 +110,9 @@ def run_command(
         raise typer.Exit(SOME_FAILED)
 
 
-@study_app.command("status")
+@study_app.command("status", example="calprune study status runs/quick")
 def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
-    """Say how far a study is, what failed, and what is best so far.
-
-    Example: calprune study status runs/quick
-    """
+    """Show how far a study is, what failed, and what is best so far."""
     from calprune.studies.folder import Runs
     from calprune.studies.results import read, status
 
@@ -123,29 +129,42 @@ def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
         print(f"failed: {failure.label}: {failure.error.splitlines()[-1]}")
 
 
-@study_app.command("report")
+@study_app.command(
+    "report",
+    example="calprune study report runs/quick --out report.html\n"
+    "calprune study report runs/quick --csv results.csv --json-file results.json",
+)
 def report_command(
     runs: RunsFolder,
-    out: Annotated[Path | None, typer.Option(help="the page: one HTML file")] = None,
-    csv: Annotated[Path | None, typer.Option(help="every result as a row")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="results and statistics")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="the tables as Markdown")] = None,
-    claims: Annotated[Path | None, typer.Option(help="the claims of the study with their verdicts, as JSON")] = None,
-    study: Annotated[
-        Path | None, typer.Option(help="the study's file, if its claims were written after the run")
+    more: Annotated[Path | None, typer.Argument(hidden=True)] = None,
+    out: Annotated[Path | None, opt.output_option(help="write the page here: one HTML file")] = None,
+    csv: Annotated[Path | None, opt.output_option(help="write every result as a row here")] = None,
+    json_file: Annotated[Path | None, opt.output_option(help="write the results and statistics as JSON here")] = None,
+    markdown: Annotated[Path | None, opt.output_option(help="write the tables as Markdown here")] = None,
+    claims: Annotated[
+        Path | None, opt.output_option(help="write the claims of the study with their verdicts as JSON here")
     ] = None,
+    study: Annotated[
+        Path | None,
+        opt.data_option(
+            help="the study's file, if its claims were written after the run", show_default="as it was run"
+        ),
+    ] = None,
+    as_json: opt.Json = False,
 ) -> None:
-    """Write what a study found: a page that opens without a network, or tables.
-
-    Example: calprune study report runs/quick --out report.html
-    """
+    """Write what a study found: a page that opens without a network, or tables."""
     from calprune import report
     from calprune.studies.results import read
 
+    if more is not None:
+        if not as_json:
+            raise typer.BadParameter(f"one folder of a study run, please; {more} follows it")
+        note(f"the file of results is written with --json-file {more}")
+        json_file, as_json = more, False
     wanted = {report.write_html: out, report.write_csv: csv, report.write_json: json_file,
               report.write_markdown: markdown, report.write_claims: claims}  # fmt: skip
     if not any(wanted.values()):
-        raise UserError("say what to write: --out PAGE.html, --csv, --json, --markdown or --claims FILE")
+        raise UserError("say what to write: --out PAGE.html, --csv, --json-file, --markdown or --claims FILE")
     results = read(runs)
     if study is not None:
         from calprune.studies.reading import parse_study, study_text
@@ -156,16 +175,17 @@ def report_command(
     for write, path in wanted.items():
         if path is not None:
             write(results, path)
-            print(path)
+    written = [str(path) for path in wanted.values() if path is not None]
+    print(json.dumps({"format": 1, "written": written}, indent=1) if as_json else "\n".join(written))
 
 
-@app.command("query")
+@app.command(
+    "query",
+    example='calprune query runs/quick "select calibration, method, avg(value) from results group by all"',
+)
 def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL; the table is `results`")],
                   as_json: opt.Json = False) -> None:  # fmt: skip
-    """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial.
-
-    Example: calprune query runs/quick "select calibration, method, avg(value) from results group by all"
-    """
+    """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial."""
     from calprune.studies.results import query
 
     columns, rows = query(runs, sql)

@@ -5,45 +5,52 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app
+from calprune.cli.names import check, complete
 
 _WAYS = "--from-prefixes SOURCE, --from-bos, --respond-to FILE, --from-random-token or --strategy TEXT"
 
 
-@app.command("synth")
+@app.command("synth", example="calprune synth demo --from-prefixes wikipedia --documents 500 --out sets/self")
 def synth_command(
     model: opt.Model,
     out: opt.Out,
-    from_prefixes: Annotated[str | None, typer.Option(help="continue the first tokens of this source's texts")] = None,
-    prefix_tokens: Annotated[int | None, typer.Option(help="so many of them; default 8")] = None,
-    from_bos: Annotated[bool, typer.Option("--from-bos", help="begin with the start token alone")] = False,
-    start: Annotated[str | None, typer.Option(help="--from-bos: this start token instead of the model's own")] = None,
-    from_random_token: Annotated[bool, typer.Option("--from-random-token", help="begin with a random token")] = False,
-    respond_to: Annotated[str | None, typer.Option(help="a file of prompts (.jsonl), or a source: the model's own "
-                                                        "responses through its chat template")] = None,
-    responses: Annotated[int | None, typer.Option(help="--respond-to: to each prompt; default 1")] = None,
-    strategy: Annotated[str | None, typer.Option(help='all at once: "prefixes(of=c4, tokens=4, top_p=0.9)"')] = None,
-    temperature: Annotated[str | None, typer.Option(help="0.6; 2.0:1.0 falls over the first tokens")] = None,
-    documents: Annotated[int | None, typer.Option(help="to write; default 500, or all prompts")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="of a document; default 2048")] = None,
-    engine: Annotated[str | None, typer.Option(help="calprune (default), or vllm where calprune[vllm] is "
-                                                    "installed")] = None,
-    filters: Annotated[list[str] | None, typer.Option("--filter", help="drop texts: language(en), near_duplicates, "
-                                                      "min_words(50), ...; repeatable, in this order")] = None,
+    from_prefixes: Annotated[str | None, opt.method_option(
+        help="begin with the first tokens of this source's texts")] = None,
+    prefix_tokens: Annotated[int | None, opt.method_option(
+        help="--from-prefixes: so many tokens", show_default="8")] = None,
+    from_bos: Annotated[bool, opt.method_option("--from-bos", help="begin with the start token alone")] = False,
+    start: Annotated[str | None, opt.method_option(
+        help="--from-bos: this start token", show_default="the model's own")] = None,
+    from_random_token: Annotated[bool, opt.method_option(
+        "--from-random-token", help="begin with a random token")] = False,
+    respond_to: Annotated[str | None, opt.method_option(
+        help="a file of prompts (.jsonl), or a source: the model's own responses through its chat template")] = None,
+    responses: Annotated[int | None, opt.method_option(
+        help="--respond-to: responses to each prompt", show_default="1")] = None,
+    strategy: Annotated[str | None, opt.method_option(
+        callback=check("strategy"), autocompletion=complete("strategy"),
+        help='all at once: "prefixes(of=c4, tokens=4, top_p=0.9)"')] = None,
+    temperature: Annotated[str | None, opt.method_option(
+        help="temperature of the sampling; 2.0:1.0 falls over the first tokens", show_default="by the way to begin")]
+    = None,
+    documents: Annotated[int | None, opt.method_option(
+        help="documents to write", show_default="500, or all prompts")] = None,
+    max_new_tokens: Annotated[int | None, opt.method_option(
+        help="tokens of a document, at most", show_default="2048")] = None,
+    engine: Annotated[str | None, opt.run_option(
+        help="what runs the model: calprune, or vllm where calprune[vllm] is installed", show_default="calprune")]
+    = None,
+    filters: opt.Filters = None,
     num_samples: opt.NumSamples = 128,
     max_seq_length: opt.MaxSeqLength = 2048,
     seed: opt.Seed = 0,
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
-    """Let the model write its own calibration data and build a set of it. A run that was stopped goes on where it was.
-
-    Example: calprune synth demo --from-prefixes wikipedia --documents 500 --out sets/self
-    """
+    """Let the model write its own calibration data and build a set of it. A run that was stopped goes on."""
     chosen = [
         from_prefixes and ("prefixes", {"of": from_prefixes, "tokens": prefix_tokens}),
         from_bos and ("bos", {"start": start}),

@@ -1,33 +1,40 @@
 """What an evaluation of a model found: perplexity and divergence on texts, answers to tasks, with their intervals."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from calprune.base.values import UserError
 from calprune.evaluation.items import Outcomes
+from calprune.evaluation.metric import METRICS
 from calprune.evaluation.windows import PROTOCOL
 from calprune.pages.numbers import number
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
 from calprune.uncertainty.estimate import Estimate
 
+ON_TEXT = tuple(metric.name for metric in METRICS.values() if metric.item == "window")
+
 
 @dataclass(frozen=True)
 class TextResult:
-    """A model on one text."""
+    """A model on one text. What was not asked for is None."""
 
     name: str
     held: str  # "evaluation split", "file", "calibration text"
     windows: int
+    window: int  # tokens
     perplexity: Estimate | None
     nats_per_token: Estimate | None
-    kl: Estimate | None  # to the dense model; None: not asked for
+    kl: Estimate | None  # to the dense model
+    dense: Estimate | None = None  # the dense model's perplexity, where one was given
 
     def record(self) -> dict[str, Any]:
         """As JSON has it; null is not measured, or more than a number can say."""
-        return {"name": self.name, "held": self.held, "windows": self.windows,
+        return {"name": self.name, "held": self.held, "windows": self.windows, "window": self.window,
                 **_numbers("perplexity", self.perplexity), **_numbers("nats_per_token", self.nats_per_token),
-                **_numbers("kl", self.kl)}  # fmt: skip
+                **_numbers("kl", self.kl), **_numbers("dense", self.dense)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,21 @@ class EvaluationResult(HasPage):
     dense: ModelName | None
     texts: tuple[TextResult, ...]
     tasks: tuple[Outcomes, ...]
-    window: int  # tokens
     seconds: float
+
+    def __getitem__(self, evaluation: str) -> Estimate:
+        """The value of one evaluation: result["kl"], result["perplexity(wikitext2)"], result["boolq"].
+
+        Raises UserError where there is none of it, or more than one."""
+        metric, _, rest = evaluation.partition("(")
+        texts = [one for one in self.texts if not rest or one.name == rest.partition(",")[0].removesuffix(")").strip()]
+        values = [getattr(one, metric) for one in texts if metric in ON_TEXT]
+        values += [one.measures.estimate(one.items) for one in self.tasks if evaluation in (one.task, one.task.partition("(")[0])]
+        found = [value for value in values if value is not None]
+        if len(found) != 1:
+            named = [one.name for one in self.texts] + [one.task for one in self.tasks]
+            raise UserError(f"{evaluation!r}: {len(found)} results are called so; judged on: {', '.join(named)}")
+        return found[0]
 
     def record(self) -> dict[str, Any]:
         texts = [text.record() for text in self.texts]
@@ -55,8 +75,9 @@ class EvaluationResult(HasPage):
         return {
             "format": 1, "model": vars(self.model), "kl_to": vars(self.dense) if self.dense else None,
             "perplexity": first["perplexity"], "kl": first["kl"], "texts": texts,
-            "tasks": [_answered(task) for task in self.tasks], "window": self.window,
-            "predictions_per_window": self.window - 1, "protocol": PROTOCOL, "seconds": self.seconds,
+            "tasks": [_answered(task) for task in self.tasks], "window": first.get("window"),
+            "predictions_per_window": texts[0]["window"] - 1 if texts else None, "protocol": PROTOCOL,
+            "seconds": self.seconds,
         }  # fmt: skip
 
     def page(self) -> Page:
@@ -71,12 +92,14 @@ class EvaluationResult(HasPage):
 
     def _texts(self) -> Table:
         divergence = f"KL({self.dense.name} || {self.model.name}), nats per token" if self.dense else "KL"
-        heads = (Column("text"), Column("held out"), Column(f"windows of {self.window} tokens", "number"),
-                 Column("perplexity", "estimate"), Column("nats per token", "estimate"),
-                 *([Column(divergence, "estimate")] if self.dense else []))  # fmt: skip
+        heads = (Column("text"), Column("held out"), Column("windows", "number"), Column("tokens each", "number"),
+                 Column("perplexity", "estimate", show=_where(one.perplexity for one in self.texts)),
+                 Column("nats per token", "estimate", show=_where(one.nats_per_token for one in self.texts)),
+                 Column("dense perplexity", "estimate", show=_where(one.dense for one in self.texts)),
+                 Column(divergence, "estimate", show=_where(one.kl for one in self.texts)))  # fmt: skip
         rows = tuple(
             (text.name, f"{text.held}{': NOT held out' if text.held == 'calibration text' else ''}", text.windows,
-             text.perplexity, text.nats_per_token, *([text.kl] if self.dense else []))
+             text.window, text.perplexity, text.nats_per_token, text.dense, text.kl)
             for text in self.texts
         )  # fmt: skip
         return Table("texts", "Perplexity", heads, rows)
@@ -90,6 +113,11 @@ class EvaluationResult(HasPage):
         )
         cut = tuple(f"{task.task}: {task.cut} items cut to the model's window" for task in self.tasks if task.cut)
         return Table("tasks", "Answers", heads, rows, cut)
+
+
+def _where(values: Iterable[Estimate | None]) -> Literal["always", "never"]:
+    """Whether readers are shown a column: where anything was measured."""
+    return "always" if any(value is not None for value in values) else "never"
 
 
 def _answered(outcomes: Outcomes) -> dict[str, Any]:

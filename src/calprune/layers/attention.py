@@ -15,7 +15,6 @@ writes its attention out (Bloom, Gemma-2); of GPT-OSS, whose softmax has a colum
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -25,10 +24,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from calprune.base.calls import Registry
+from calprune.base.checks import options
 from calprune.base.values import ConfigError, UserError
 
 
-@dataclass(frozen=True)
+@options
 class AttentionConcentration:
     """A token counts the more, the more attention the tokens of its sequence pay it in this block. In sums of inputs:
     gradients, and the training of blocks, are of all tokens alike."""

@@ -15,12 +15,13 @@ padded batch gives real tokens what they would get alone, and padding is left ou
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from calprune.base.checks import Count, checked
 from calprune.layers.arguments import Caught, handing_on, held_once, to_device
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
@@ -30,6 +31,15 @@ from calprune.layers.products import faster_products
 Propagate = Literal["pruned", "dense"]
 
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}  # where `batch_size` is None: what a cache, or a GPU, is well filled by
+
+
+class Walking(TypedDict, total=False):
+    """Options of `walk`, as what calls it hands them on."""
+
+    batch_size: int | None
+    propagate: Propagate
+    device: torch.device | str | None
+    counting: Counting
 
 
 @runtime_checkable
@@ -127,11 +137,12 @@ class Block:
         return (output[0] if isinstance(output, tuple) else output).to(batch.hidden.device)
 
 
+@checked
 def walk(
     model: nn.Module,
     calibration: Sequences,
     *,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     propagate: Propagate = "pruned",
     device: torch.device | str | None = None,
     counting: Counting = Counting(),

@@ -1,11 +1,11 @@
 """Watch the inputs of a block's linears while the block runs, and add up their statistics."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError, plain
 from calprune.layers.attention import TokenWeights
 from calprune.layers.experts import inner_inputs, sent_to
@@ -13,7 +13,7 @@ from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear
 
 
-@dataclass(frozen=True)
+@options
 class Counting:
     """Which tokens count in whose statistics: the options of collecting.
 

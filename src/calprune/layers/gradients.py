@@ -17,13 +17,13 @@ sequence that sends it no token, g is zero.
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from calprune.layers.blocks import TOKENS_PER_BATCH, Block, Sequences, walk
+from calprune.layers.blocks import TOKENS_PER_BATCH, Block, Sequences, Walking, walk
 from calprune.layers.experts import backward, sent_to
 from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 from calprune.layers.linears import Linear, find_blocks, linears
@@ -32,7 +32,7 @@ ByLinear = dict[str, GradientSums]
 
 
 def walk_sums(
-    model: nn.Module, calibration: Sequences, needs: Needs, **knobs: Any
+    model: nn.Module, calibration: Sequences, needs: Needs, **knobs: Unpack[Walking]
 ) -> Iterator[tuple[Block, dict[str, InputStats]]]:
     """`walk`, with each block's sums; the gradients of the loss are of the model as it is when the walk begins."""
     loss: ByLinear = {}

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from calprune.base.checks import Count, checked
 from calprune.base.store import DamagedError, check_files, file_digests, read_json, whole_folder, write_json
 from calprune.layers.blocks import Sequences
 from calprune.layers.collect import Counting
@@ -27,7 +28,7 @@ from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs
 BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that share an input share the sums
 
 
-@dataclass
+@dataclass(repr=False)
 class Statistics:
     """The sums at every linear's input, block by block: in memory, or in a folder and read when asked for."""
 
@@ -40,19 +41,40 @@ class Statistics:
     )  # block -> input -> linears, where in a folder
     files: dict[str, str] = field(default_factory=dict)  # digests of the folder's files, until they were checked
 
+    def __repr__(self) -> str:
+        return f"<Statistics: {self.needs} of {len(self.names())} blocks>"
+
     @classmethod
-    def collect(cls, model: nn.Module, calibration: Sequences, needs: Needs = "gram", **knobs: Any) -> "Statistics":
-        """One dense pass over the data. Knobs are those of `walk`: batch_size, device, counting."""
-        counting = knobs.get("counting", Counting())
+    @checked
+    def collect(
+        cls,
+        model: nn.Module,
+        calibration: Sequences,
+        needs: Needs = "gram",
+        *,
+        batch_size: Count | None = None,
+        device: torch.device | str | None = None,
+        counting: Counting = Counting(),
+    ) -> "Statistics":
+        """One dense pass over the data; batch_size, device and counting as for `walk`."""
         about = {"calibration": getattr(calibration, "id", None), "tokens": int(calibration.lengths.sum())}
         made = cls(needs, about | counting.told())
-        for name, stats in made.collecting(model, calibration, **knobs):
+        for name, stats in made.collecting(model, calibration, batch_size=batch_size, device=device, counting=counting):
             made.blocks[name] = stats
         return made
 
-    def collecting(self, model: nn.Module, calibration: Sequences, **knobs: Any) -> Iterator[tuple[str, BlockStats]]:
+    def collecting(
+        self,
+        model: nn.Module,
+        calibration: Sequences,
+        *,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
+        counting: Counting = Counting(),
+    ) -> Iterator[tuple[str, BlockStats]]:
         """Each block's sums as they are known, so that they can be written one block at a time."""
-        for block, stats in walk_sums(model, calibration, self.needs, propagate="dense", **knobs):
+        for block, stats in walk_sums(model, calibration, self.needs, propagate="dense", batch_size=batch_size,
+                                      device=device, counting=counting):  # fmt: skip
             yield block.name, stats
 
     def names(self) -> list[str]:
@@ -99,18 +121,21 @@ class Statistics:
         averaged = {b: _scaled(self.of_block(b), lambda s: 1 / s.counted) for b in self.names()}
         return Statistics(self.needs, {"per token of": self.about}, averaged)
 
-    def save(self, folder: Path) -> None:
+    @checked
+    def save(self, folder: str | Path) -> None:
+        """Write a folder, whole or not at all. Raises UserError where it holds something already."""
         save_statistics(folder, self.needs, self.about, ((b, self.of_block(b)) for b in self.names()))
 
     @classmethod
-    def load(cls, folder: Path) -> "Statistics":
+    @checked
+    def load(cls, folder: str | Path) -> "Statistics":
         """Open a folder; the sums are read block by block, when asked for."""
         about = read_json(Path(folder) / "statistics.json", "saved statistics (calprune stats writes them)")
         files = about.get("files", {})
         return cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"], files=files)
 
 
-def save_statistics(folder: Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
+def save_statistics(folder: str | Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
     """Write a folder of sums, a block at a time: it is whole or absent."""
     with whole_folder(folder) as making:
         inputs = {}

@@ -13,13 +13,13 @@ then it stays. All weights of the matrix compete. n:m: each group's n best are s
 gone grows by the same schedule. Unlike the released code, which has it for rows and 2:4 alone, in every pattern.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
@@ -27,7 +27,7 @@ from calprune.methods.contract import check_above_0, check_damping
 from calprune.pattern import KeepNofM, Pattern, Unstructured, check_width, competing, keep_mask, masked
 
 
-@dataclass(frozen=True)
+@options
 class ADMM:
     iterations: int = 20
     schedule: int = 15  # of them; 0: the mask of magnitude times norm (Wanda's score), at once

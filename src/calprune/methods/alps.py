@@ -16,13 +16,13 @@ of W are the mask, and conjugate gradients on them alone, from W, minimise the e
 the released code, where Algorithm 2 has one length for all. All weights of the matrix compete.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
@@ -33,7 +33,7 @@ EVERY = 3  # iterations between two looks at the mask
 SETTLING = 30  # iterations after which a mask that hardly moves is good enough
 
 
-@dataclass(frozen=True)
+@options
 class ALPS:
     damping: float = 0.01
     penalty: float = 0.1  # the first ρ

@@ -21,13 +21,13 @@ with all before it trained once. A lower error need not mean a better model, the
 than it was trained on.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.blocks import Block
 from calprune.layers.inputs import InputStats, Needs
@@ -37,7 +37,7 @@ from calprune.refine.training import Refined, Training, refine_windows
 from calprune.refine.windows import Outputs, Windows, windows_of
 
 
-@dataclass(frozen=True)
+@options
 class BlockReconstruction:
     start: Start = None  # the method that prunes: block_reconstruction(start=wanda)
     global_propagation: bool = False

@@ -18,13 +18,13 @@ threshold of 0.1 for sums over 2048 tokens is 5e-5 here. Every linear is refined
 attention's alone (`skip_layer="mlp"`): `linears="attention"` does so.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.methods.contract import Start, begin_from, check_at_least_0, exact_as_start, with_start
 from calprune.methods.wanda import Wanda
@@ -33,7 +33,7 @@ from calprune.pattern import KeepNofM, Pattern, masked
 WANDA = Wanda()
 
 
-@dataclass(frozen=True)
+@options
 class DSnoT:
     start: Start = WANDA
     cycles: int = 50  # the paper's T

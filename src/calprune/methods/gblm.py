@@ -11,18 +11,18 @@ p = 1. So the second term grows with N, and `alpha` weighs it. A row's weights c
 gradients in half precision; here they are summed in float32.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import check_at_least_0
 from calprune.pattern import Pattern, competing, keep_mask, masked
 
 
-@dataclass(frozen=True)
+@options
 class GBLM:
     alpha: float = 100.0
     norm: Literal["l1", "l2"] = "l2"

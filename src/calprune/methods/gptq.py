@@ -15,13 +15,13 @@ largest inputs first, and groups are of columns in that order (from the released
 inputs that were always zero become zero, as SparseGPT does it here.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
@@ -31,7 +31,7 @@ from calprune.methods.round_to_nearest import Levels, check_levels
 from calprune.pattern import Pattern
 
 
-@dataclass(frozen=True)
+@options
 class GPTQ:
     bits: int = 4
     group_size: int | None = 128  # as in round_to_nearest

@@ -5,17 +5,17 @@ arXiv:1506.02626. The baseline that reads no calibration data; all weights of th
 not at hand: checked against the baseline of Wanda's released code, 8e8fc87, which zeroes one weight more, and ties.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs
 from calprune.pattern import Pattern, competing, keep_mask, masked
 
 
-@dataclass(frozen=True)
+@options
 class Magnitude:
     tag: ClassVar[str] = "Magnitude"
     needs: ClassVar[Needs] = "nothing"

@@ -9,17 +9,17 @@ A row's weights compete. The inputs have no part in it. The released code takes 
 the paper then reports perplexity; here they are of the calibration set.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs
 from calprune.pattern import Pattern, competing, keep_mask, masked
 
 
-@dataclass(frozen=True)
+@options
 class PrunerZero:
     tag: ClassVar[str] = "PrunerZero"
     needs: ClassVar[Needs] = "gradients"

@@ -12,13 +12,13 @@ Rows differ in what they keep, so each has a system of its own; many are solved 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.methods.contract import Start, begin_from, check_damping, exact_as_start, with_start
 from calprune.pattern import Pattern, masked
@@ -26,7 +26,7 @@ from calprune.pattern import Pattern, masked
 CACHE_BYTES, DEVICE_BYTES = 2**24, 2**30  # of the systems that are solved at once: on a CPU, elsewhere
 
 
-@dataclass(frozen=True)
+@options
 class Refit:
     start: Start = None  # the method whose mask is kept: refit(start=wanda)
     damping: float = 0.0  # fraction of the mean diagonal of H that is added to the diagonal

@@ -8,13 +8,13 @@ authors have no public code, and the paper's text was not at hand: this is from 
 reproduction that its third version names, 71e01bb. The error is a mean here, where it is a sum there.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.blocks import Block
 from calprune.layers.inputs import InputStats, Needs
@@ -24,7 +24,7 @@ from calprune.refine.training import Refined, Training, refine_windows
 from calprune.refine.windows import Outputs, Windows, windows_of
 
 
-@dataclass(frozen=True)
+@options
 class Regional:
     start: Start = None  # the method that prunes: regional(start=wanda_plus_plus)
     learning_rate: float = 3e-7

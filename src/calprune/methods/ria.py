@@ -8,18 +8,18 @@ Models", ICLR 2024, OpenReview Tr0lPx9woF, eq. 3-4 (no arXiv id is known; an ear
 All weights of the matrix compete, as in the paper's code.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import check_at_least_0
 from calprune.pattern import Pattern, competing, keep_mask, masked
 
 
-@dataclass(frozen=True)
+@options
 class RIA:
     power: float = 0.5  # the paper's a
 

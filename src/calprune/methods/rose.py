@@ -13,20 +13,20 @@ For n:m a block is a group of m, which moves whole. Unlike the paper, which has 
 block that is not full stays last and has no part in the range.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.pattern import KeepNofM, Pattern, check_width, competing, keep_mask
 
 
-@dataclass(frozen=True)
+@options
 class ROSE:
     damping: float = 0.01  # as SparseGPT's
     column_block: int = 128

@@ -17,13 +17,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import refuse_zeros
 from calprune.pattern import Pattern
 
 
-@dataclass(frozen=True)
+@options
 class RoundToNearest:
     bits: int = 4
     group_size: int | None = (

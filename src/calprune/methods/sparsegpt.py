@@ -15,13 +15,14 @@ left half solved, the right half updated by one product, and solved (LOG.md, 202
 that a column of W is contiguous.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
@@ -30,7 +31,7 @@ from calprune.methods.kernels.solve import halves, solve
 from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask
 
 
-@dataclass(frozen=True)
+@options
 class SparseGPT:
     damping: float = 0.01  # fraction of the mean diagonal of H that is added to the diagonal
     column_block: int = 128  # the paper's B = B_s: the unstructured mask is chosen for so many columns at a time

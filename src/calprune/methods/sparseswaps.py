@@ -12,13 +12,13 @@ with its reviews was all we could read of it, and checked by brute force; there 
 allows is not known: 100 is ours.)
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import Start, begin_from, exact_as_start, with_start
@@ -30,7 +30,7 @@ WANDA = Wanda()
 ROUNDING = 1e-6  # of the two terms of an exchange: a smaller gain is none
 
 
-@dataclass(frozen=True)
+@options
 class SparseSwaps:
     start: Start = WANDA
     swaps: int = 100  # of each row, at most

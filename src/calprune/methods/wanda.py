@@ -4,18 +4,18 @@ Sun, Liu, Bair, Kolter, "A Simple and Effective Pruning Approach for Large Langu
 arXiv:2306.11695, eq. 1. A row's weights compete; those that stay are not changed.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs
 from calprune.pattern import KeepNofM, Pattern, PatternError, competing, keep_mask, masked
 
 
-@dataclass(frozen=True)
+@options
 class Wanda:
     tag: ClassVar[str] = "Wanda"
     needs: ClassVar[Needs] = "moments"
@@ -26,7 +26,7 @@ class Wanda:
         return masked(weight, keep_mask(score, competing(pattern, "row")))
 
 
-@dataclass(frozen=True)
+@options
 class WandaVariant:
     """Each row loses its lowest scores up to the same share α of its total score (the paper's code, not its text).
 

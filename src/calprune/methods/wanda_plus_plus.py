@@ -12,18 +12,18 @@ checked against a public note on it, and against the reproduction that its third
 effect a quarter of this `alpha` (LOG.md, 2026-11-25). The scale of the inputs' norm is Wanda's code's.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.checks import options
 from calprune.layers.inputs import InputStats, Needs
 from calprune.methods.contract import check_at_least_0
 from calprune.pattern import Pattern, competing, keep_mask, masked
 
 
-@dataclass(frozen=True)
+@options
 class WandaPlusPlus:
     alpha: float = 100.0
 

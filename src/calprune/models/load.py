@@ -27,7 +27,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch
 EXPECTED = "expected `demo`, a folder with config.json and *.safetensors, or a hub name like owner/name@revision"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A causal language model in evaluation mode with its tokenizer."""
 
@@ -35,6 +35,10 @@ class Model:
     tokenizer: PreTrainedTokenizerBase
     name: str  # as asked for: a label
     id: str  # the hash of its config and weights: the same for a copy under another name
+
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.model.parameters())
+        return f"<Model {self.name}: {type(self.model).__name__}, {parameters / 1e6:,.1f} M parameters, id {self.id}>"
 
 
 def load(name: str, *, dtype: str | None = None, device: str | None = None) -> Model:

@@ -8,7 +8,7 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
 from calprune.pruning.job import Pruned
 from calprune.pruning.permutation import PERMUTED
+from calprune.pruning.report import LinearReport
 
 REPORT = "calprune.json"
 
@@ -70,25 +71,75 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
 
 @dataclass(frozen=True, repr=False)
 class PruneReport(HasPage):
-    """A pruned model that was saved: its description, as calprune.json has it, and where it is."""
+    """What became of a model that was pruned."""
 
-    description: Mapping[str, Any]
-    out: str
+    model: Model  # the pruned one
+    done: Pruned
+    description: Mapping[str, Any]  # as calprune.json has it
+    out: str = ""  # the folder that it was saved in
+
+    @classmethod
+    def of(cls, model: Model, done: Pruned, calibration: Mapping[str, Any] | None) -> "PruneReport":
+        """`calibration`: what is written down of the data; None: the job read none."""
+        return cls(model, done, describe(done, model) | {"calibration": calibration})
+
+    @property
+    def linears(self) -> tuple[LinearReport, ...]:
+        """What happened to each matrix, in the model's order."""
+        return self.done.reports
+
+    @property
+    def calibration(self) -> str | None:
+        """The data, as they were asked for; None: the job read none."""
+        return self.description["calibration"] and str(self.description["calibration"]["asked"])
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros in the pruned linears."""
+        return float(self.description["sparsity"]["pruned_linears"])
+
+    @property
+    def sparsity_of_model(self) -> float:
+        """The share of zeros in all parameters."""
+        return float(self.description["sparsity"]["whole_model"])
+
+    @property
+    def relative_error(self) -> float | None:
+        """‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs, the mean over linears; None without a Gram matrix."""
+        found = self.description["relative_error"]
+        return None if found is None else float(found)
+
+    def save(self, folder: str | Path) -> "PruneReport":
+        """Write a checkpoint that transformers loads, with calprune.json and a model card: whole or not at all.
+
+            report.save("pruned")
+            transformers.AutoModelForCausalLM.from_pretrained("pruned")
+
+        Gives the report that names the folder. Raises UserError where `folder` holds something already or the disk is
+        full.
+        """
+        save_pruned(self.model, dict(self.description), folder)
+        return replace(self, out=str(folder))
 
     def record(self) -> dict[str, Any]:
-        return {**self.description, "out": self.out}
+        return {**self.description} | ({"out": self.out} if self.out else {})
+
+    def table(self, name: str = "linears") -> Table:
+        """A row for each matrix; "kinds": the means of linears of one name."""
+        return _linears(self.linears) if name == "linears" else super().table(name)
 
     def page(self) -> Page:
-        told = self.description
-        sparsity, error, seconds = told["sparsity"], told["relative_error"], told["seconds"]
+        told, error = self.description, self.relative_error
         facts = [
-            ("sparsity of the pruned linears", percent(sparsity["pruned_linears"], 4)),
-            ("sparsity of the whole model", percent(sparsity["whole_model"], 4)),
-            *([("reconstruction error", f"{error:.4f} (mean over linears)")] if error is not None else []),
-            ("time and peak memory", f"{seconds:.1f} s, {told['peak_bytes']['resident'] / 2**20:.0f} MiB"),
-            ("every matrix", f"{self.out}/{REPORT}"),
+            ("calibration data", self.calibration or "none: the method reads none"),
+            ("sparsity of the pruned linears", percent(self.sparsity, 4)),
+            ("sparsity of the whole model", percent(self.sparsity_of_model, 4)),
+            *([] if error is None else [("reconstruction error", f"{error:.4f} (mean over linears)")]),
+            ("time and peak memory", f"{self.done.seconds:.1f} s, {told['peak_bytes']['resident'] / 2**20:.0f} MiB"),
+            *([("every matrix", f"{self.out}/{REPORT}")] if self.out else []),
         ]
-        title = f"{self.out}: {told['model']['name']} pruned with {told['method']} to {told['pattern']}"
+        where = f"{self.out}: " if self.out else ""
+        title = f"{where}{told['model']['name']} pruned with {told['method']} to {told['pattern']}"
         section = Section("kinds", tables=(self._kinds(),), facts=tuple(facts), notes=tuple(self._notes()))
         return Page(title, (section,), "calprune prune")
 
@@ -119,6 +170,18 @@ class PruneReport(HasPage):
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _linears(linears: Sequence[LinearReport]) -> Table:
+    """A row for each matrix."""
+    columns = (Column("linear"), Column("shape"), Column("pattern"), Column("sparsity", "number", percent=True),
+               Column("tokens", "number", show="varying"), Column("error", "number"),
+               Column("damping", "number", show="varying"))  # fmt: skip
+    rows = tuple(
+        (r.name, "×".join(map(str, r.shape)), r.pattern, r.sparsity, r.tokens, r.relative_error, r.damping)
+        for r in linears
+    )
+    return Table("linears", "", columns, rows)
 
 
 def save_pruned(model: Model, description: dict[str, Any], folder: str | Path) -> None:

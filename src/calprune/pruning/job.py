@@ -5,7 +5,7 @@ seen, and can be compensated, later), or dense, in one pass instead of two; or t
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,8 +16,10 @@ from torch import nn
 from calprune.allocation import Allocation
 from calprune.allocation.budget import DenseBlock, DenseLinear
 from calprune.allocation.uniform import Uniform
-from calprune.base.values import UserError, plain
-from calprune.layers.blocks import Propagate, Sequences
+from calprune.base.checks import options
+from calprune.base.progress import tracking
+from calprune.base.values import ConfigError, UserError, plain
+from calprune.layers.blocks import Propagate, Sequences, Walking
 from calprune.layers.collect import Counting
 from calprune.layers.gradients import walk_sums
 from calprune.layers.inputs import LADDER, InputStats, Needs, StatsError
@@ -54,7 +56,7 @@ class Pruned:
         return replace(self, reports=bare)
 
 
-@dataclass(frozen=True)
+@options
 class Pruning:
     """A job: what to do to a model, checked against it before a weight is touched."""
 
@@ -74,19 +76,29 @@ class Pruning:
         """The most that any part of the job reads of the data."""
         return max(self.method.needs, self.allocation.needs, key=LADDER.index)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_coverage <= 1:
+            raise ConfigError(f"min_coverage is a share of a block's parameters, 0 to 1, got {self.min_coverage:g}")
+
     @torch.no_grad()
     def run(
         self,
         model: nn.Module,
-        data: Sequences | Statistics | None,
+        data: Sequences | Statistics | None = None,
         *,
-        follow: Callable[[Iterator[tuple[LinearReport, ...]]], Iterable[tuple[LinearReport, ...]]] = iter,
-        **options: Any,
+        refine_on: Sequences | Statistics | None = None,
+        resume: str | Path | None = None,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
     ) -> Pruned:
-        """Prune the model in place. follow: passes on the blocks as they are done, for who shows progress. Options:
-        those of `blocks`."""
-        started = time.perf_counter()
-        reports = tuple(report for block in follow(self.blocks(model, data, **options)) for report in block)
+        """Prune `model` in place and say what happened to each matrix; blocks are reported to the current progress.
+
+        `data` is a calibration set, saved `Statistics` (then no forward pass is run), or None for a method that reads
+        none. The other arguments are those of `blocks`.
+        """
+        started, (name, modules) = time.perf_counter(), find_blocks(model)
+        blocks = self.blocks(model, data, refine_on=refine_on, resume=resume, batch_size=batch_size, device=device)
+        reports = tuple(report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block)
         return Pruned(self, reports, time.perf_counter() - started)
 
     def blocks(
@@ -96,16 +108,18 @@ class Pruning:
         *,
         refine_on: Sequences | Statistics | None = None,
         resume: str | Path | None = None,
-        **knobs: Any,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
     ) -> Iterator[tuple[LinearReport, ...]]:
-        """Prune block after block; each block's reports as they are known. Knobs: those of `walk`.
+        """Prune block after block; each block's reports as they are known. batch_size and device as for `walk`.
 
         refine_on: what a method that refines blocks trains on; None: `data`. resume: a folder in which done blocks
         are kept, so that the same call goes on where it was stopped.
         """
+        knobs: Walking = {"batch_size": batch_size, "device": device}
         channels = self._permute(model, data, knobs) if self.permute else {}
-        patterns = self.allocate(model, data, **knobs)
-        beside = self._beside(model, data, refine_on, knobs.get("device"))
+        patterns = self.allocate(model, data, batch_size=batch_size, device=device)
+        beside = self._beside(model, data, refine_on, device)
         waiting: Outcome | None = None  # the block before, where its weights change with this one's
         kept = Kept(resume, self._named(data, refine_on)) if resume else None
         training = model.training
@@ -135,16 +149,17 @@ class Pruning:
         finally:
             model.train(training)
 
-    def _permute(self, model: nn.Module, data: Any, knobs: dict) -> dict[str, str]:
+    def _permute(self, model: nn.Module, data: Any, knobs: Walking) -> dict[str, str]:
         if not isinstance(self.pattern, KeepNofM):
             raise UserError(f"channels are permuted for a pattern like 2:4, not for {self.pattern}; leave permute out")
         if isinstance(data, Statistics):
             raise UserError("saved statistics are of channels in their old order: to permute, give a calibration set")
         assert self.permute
-        return permute(model, data, self.pattern, self.permute, self.plan(model), counting=self.counting, **knobs)
+        given: Walking = {**knobs, "counting": self.counting}
+        return permute(model, data, self.pattern, self.permute, self.plan(model), **given)
 
     def _visits(
-        self, model: nn.Module, data: Any, reader: Method | Allocation, propagate: Propagate, knobs: dict
+        self, model: nn.Module, data: Any, reader: Method | Allocation, propagate: Propagate, knobs: Walking
     ) -> Iterator[tuple[str, list[Linear], BlockStats]]:
         """Each block with the statistics of its inputs: none, saved, or collected on the way."""
         saved = isinstance(data, Statistics)
@@ -160,8 +175,8 @@ class Pruning:
         elif data is None:
             raise UserError(f"{reader} needs calibration data: give it a calibration set or saved statistics")
         else:
-            knobs = {"propagate": propagate, "counting": self.counting} | knobs
-            for block, stats in walk_sums(model, data, reader.needs, **knobs):
+            given: Walking = {**knobs, "propagate": propagate, "counting": self.counting}
+            for block, stats in walk_sums(model, data, reader.needs, **given):
                 yield block.name, block.linears(), stats
 
     def _beside(self, model: nn.Module, data: Any, refine_on: Any, device: Any) -> Beside | None:
@@ -179,9 +194,17 @@ class Pruning:
         identities = [d.about if isinstance(d, Statistics) else getattr(d, "id", None) for d in (data, refine_on)]
         return {"pruning": plain(self), "data": identities[0], "refine_on": identities[1]}
 
-    def allocate(self, model: nn.Module, data: Sequences | Statistics | None, **knobs: Any) -> dict[str, Pattern]:
+    def allocate(
+        self,
+        model: nn.Module,
+        data: Sequences | Statistics | None,
+        *,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> dict[str, Pattern]:
         """The pattern of each linear that will be pruned; a dense pass over the data where the allocation reads it."""
         chosen = self.plan(model)
+        knobs: Walking = {"batch_size": batch_size, "device": device}
 
         def dense() -> Iterator[DenseBlock]:
             for name, sites, stats in self._visits(model, data, self.allocation, "dense", knobs):
@@ -232,16 +255,3 @@ class Pruning:
             e.add_note(f"while pruning {name} {tuple(weight.shape)} to {pattern} with {self.method}")
             raise
         site.write(after)
-
-
-def prune(
-    model: nn.Module, data: Sequences | Statistics | None, method: Method, pattern: Pattern, **options: Any
-) -> list[LinearReport]:
-    """Prune `model` in place and say what happened to each matrix.
-
-    `data` is a calibration set, saved `Statistics` (then no forward pass is run), or None for a method that reads
-    none. Options: those of `Pruning` (ignore, propagate, min_coverage, allocation), of its `blocks` (refine_on,
-    resume) and of `walk` (batch_size, device).
-    """
-    knobs = {key: options.pop(key) for key in ("batch_size", "device", "refine_on", "resume") if key in options}
-    return list(Pruning(method, pattern, **options).run(model, data, **knobs).reports)

@@ -19,7 +19,7 @@ What was permuted, and why the rest was not, is told of each linear (`LinearRepo
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -27,7 +27,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from calprune.base.values import choice
-from calprune.layers.blocks import Sequences, walk
+from calprune.layers.blocks import Sequences, Walking, walk
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
 from calprune.methods.ria import relative_importance
 from calprune.pattern import KeepNofM
@@ -154,7 +154,7 @@ def permute(
     pattern: KeepNofM,
     how: How,
     only: Container[str] | None = None,
-    **knobs: Any,
+    **knobs: Unpack[Walking],
 ) -> dict[str, str]:
     """Permute what can be folded, in place; of each linear whether its inputs were, or why not. The model computes the
     same.
@@ -189,13 +189,13 @@ def permute(
     return said
 
 
-def _folds_with_norms(model, data, knobs: dict) -> Iterator[tuple[str, Fold, Tensor | None]]:
+def _folds_with_norms(model, data, knobs: Walking) -> Iterator[tuple[str, Fold, Tensor | None]]:
     if data is None:
         name, modules = find_blocks(model)
         for i, module in enumerate(modules):
             yield from ((f"{name}.{i}.{fold.reader.name}", fold, None) for fold in folds(module))
     else:
-        for block in walk(model, data, propagate="dense", **knobs):
+        for block in walk(model, data, **(knobs | {"propagate": "dense"})):
             stats = block.collect("moments")
             for fold in folds(block.module):
                 yield f"{block.name}.{fold.reader.name}", fold, stats[fold.reader.name].norm

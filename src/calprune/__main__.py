@@ -1,0 +1,6 @@
+"""python -m calprune: the command line."""
+
+from calprune.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What users give in several forms: text, a path or an object becomes the object that the rooms below take."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from calprune.allocation import ALLOCATIONS, Allocation
+from calprune.base.values import UserError
+from calprune.calibration.build import make_set
+from calprune.calibration.set import CalibrationSet
+from calprune.evaluation.evaluation import Evaluation, parse_evaluation
+from calprune.layers.attention import TokenWeights, parse_token_weights
+from calprune.layers.collect import Counting
+from calprune.layers.saved import Statistics
+from calprune.methods import METHODS
+from calprune.methods.contract import Method
+from calprune.models.load import Model, load
+from calprune.pattern import Pattern, parse_pattern
+
+ModelLike = str | Path | Model  # `demo`, a folder, a hub name, or a model that is loaded
+SetLike = str | Path | CalibrationSet  # a source, a file, a mixture, a recipe's YAML, the folder of a set, or a set
+DataLike = SetLike | Statistics  # or saved sums, or their folder
+MethodLike = str | Method
+PatternLike = str | Pattern
+AllocationLike = str | Allocation
+EvaluationLike = str | Evaluation
+WeightsLike = str | TokenWeights
+D = TypeVar("D", CalibrationSet, Statistics, covariant=True)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large a set that is built becomes, and which draw it is; None: as its recipe says, else as by default."""
+
+    num_samples: int | None = None
+    max_seq_length: int | None = None
+    seed: int | None = None
+
+    def refuse(self, what: str) -> None:
+        """Raise UserError where one is given although the data is there already."""
+        for field in fields(self):
+            if getattr(self, field.name) is not None:
+                raise UserError(f"{field.name}: {what} is made already, so its size and draw are fixed; leave it out")
+
+
+@dataclass(frozen=True)
+class Given(Generic[D]):
+    """Data to prune with, and what is written down of it."""
+
+    data: D
+    about: dict[str, Any]  # for calprune.json
+
+    @property
+    def name(self) -> str:
+        """As it was asked for."""
+        return str(self.about["asked"])
+
+
+def open_model(given: ModelLike, dtype: str | None = None, device: str | None = None, name: str = "model") -> Model:
+    """The model, loaded where it is a name or a folder. Raises UserError where one that is loaded is to be another."""
+    if not isinstance(given, Model):
+        return load(str(given), dtype=dtype, device=device)
+    if dtype is not None:
+        raise UserError(f"dtype: {name} {given.name} is loaded already; give dtype to calprune.load")
+    return given
+
+
+def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> Given[CalibrationSet]:
+    """A calibration set for the model: built, read from its folder, or as it is."""
+    if isinstance(given, CalibrationSet):
+        sizes.refuse(f"calibration set {given.id}")
+        given.check_tokenizer(model.tokenizer)
+        return Given(given, _about_set(given, described(given)))
+    if (Path(given) / "counts.json").is_file():
+        sizes.refuse(f"the calibration set {given}")
+    made = make_set(str(given), model.tokenizer, data_root=root, model=model, num_samples=sizes.num_samples,
+                    max_seq_length=sizes.max_seq_length, seed=sizes.seed)  # fmt: skip
+    return Given(made, _about_set(made, str(given)))
+
+
+def open_data(
+    given: DataLike, model: Model, sizes: Sizes, root: Path | None
+) -> Given[CalibrationSet] | Given[Statistics]:
+    """A calibration set or saved sums for the model. Raises UserError for sums of another model."""
+    if isinstance(given, CalibrationSet):
+        return open_set(given, model, sizes, root)
+    if isinstance(given, Statistics):
+        where, saved = "the statistics", given
+    elif (Path(given) / "statistics.json").is_file():
+        where, saved = str(given), Statistics.load(Path(given))
+    else:
+        return open_set(given, model, sizes, root)
+    sizes.refuse(f"what {where} were collected from" if where == "the statistics" else f"the folder {where}")
+    of = saved.about.get("model", {})
+    if of.get("id") not in (None, model.id):
+        raise UserError(f"{where} hold statistics of {of.get('name')} ({of.get('id')}), not of {model.name} "
+                        f"({model.id}); collect them: calprune.collect or calprune stats")  # fmt: skip
+    calibration = saved.about.get("calibration") or {}
+    calibration = calibration if isinstance(calibration, dict) else {"id": calibration}
+    counting = {"counting": saved.about["counting"]} if "counting" in saved.about else {}
+    return Given(saved, {"asked": calibration.get("asked", where), "id": calibration.get("id"), "statistics": where,
+                         "licences": calibration.get("licences", [])} | counting)  # fmt: skip
+
+
+def described(made: CalibrationSet) -> str:
+    """A set as its sources: "c4:text + gsm8k:icl"."""
+    return " + ".join(f"{part.source}:{part.format}" for part in made.drawn) or f"calibration set {made.id}"
+
+
+def as_method(given: MethodLike) -> Method:
+    """The method that a text means, or the method."""
+    return cast(Method, METHODS.read(given))
+
+
+def as_pattern(given: PatternLike) -> Pattern:
+    """The pattern that a text means, or the pattern."""
+    return parse_pattern(given) if isinstance(given, str) else given
+
+
+def as_allocation(given: AllocationLike) -> Allocation:
+    """The allocation that a text means, or the allocation."""
+    return cast(Allocation, ALLOCATIONS.read(given))
+
+
+def as_evaluations(given: EvaluationLike | Sequence[EvaluationLike]) -> list[Evaluation]:
+    """The evaluations that texts mean, each once. Raises UserError for none, and for one that is there twice."""
+    several = [given] if isinstance(given, str) or not isinstance(given, Sequence) else given
+    found = [parse_evaluation(one) if isinstance(one, str) else one for one in several]
+    if not found:
+        raise UserError('evaluations: none is given; write ["perplexity(wikitext2)", "boolq(examples=200)"]')
+    if twice := [one for i, one in enumerate(found) if one in found[:i]]:
+        raise UserError(f"evaluations: {twice[0]} is there twice")
+    return found
+
+
+def as_counting(min_expert_tokens: int, all_experts: bool, token_weights: WeightsLike) -> Counting:
+    """Which tokens count in whose statistics."""
+    weights = parse_token_weights(token_weights) if isinstance(token_weights, str) else token_weights
+    return Counting(min_expert_tokens, all_experts, weights)
+
+
+def as_data_root(given: str | Path | None) -> Path | None:
+    """The folder of data sets: as given, else CALPRUNE_DATA. Raises UserError where it is given and not there."""
+    if given is None:
+        return Path(os.environ["CALPRUNE_DATA"]) if os.environ.get("CALPRUNE_DATA") else None
+    if not Path(given).is_dir():
+        raise UserError(f"data_root: there is no folder {given}")
+    return Path(given)
+
+
+def _about_set(made: CalibrationSet, asked: str) -> dict[str, Any]:
+    return {"asked": asked, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
+            "licences": sorted(set(made.licences.values()))}  # fmt: skip

@@ -1,0 +1,121 @@
+"""Judge a model: perplexity, divergence from the dense model, and tasks."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calprune.api.arguments import EvaluationLike, ModelLike, as_data_root, as_evaluations, open_model
+from calprune.api.models import Dtype
+from calprune.api.progress import ProgressLike, shown
+from calprune.base.checks import Count, checked
+from calprune.base.progress import current, tracking
+from calprune.base.values import UserError
+from calprune.calibration.build import open_source
+from calprune.calibration.set import tokenizer_hash
+from calprune.evaluation.contract import files_read
+from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.evaluation import OnText, outcomes_of
+from calprune.evaluation.metric import KL, PERPLEXITY
+from calprune.evaluation.perplexity import perplexity
+from calprune.evaluation.result import EvaluationResult, ModelName, TextResult
+from calprune.evaluation.windows import windows_of
+from calprune.models.head import Follow
+from calprune.models.load import Model
+from calprune.text.given import Given
+
+BATCH = 4  # windows read at a time, where the user does not say
+
+
+@checked
+def evaluate(
+    model: ModelLike,
+    evaluations: EvaluationLike | Sequence[EvaluationLike],
+    *,
+    dense: ModelLike | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = "auto",
+    dtype: Dtype | None = None,
+    batch_size: Count | None = None,
+    progress: ProgressLike | None = None,
+) -> EvaluationResult:
+    """Judge a model on held-out text and on tasks.
+
+        result = calprune.evaluate("pruned", ["perplexity(wikitext2)", "kl(c4)"], dense="demo")
+        result.table()
+        result["kl"].value
+
+    model: `demo`, a folder, a hub name, or a model that is loaded.
+    evaluations: "perplexity(c4)", "kl(gsm8k:icl, tokens=16384, length=512)", "boolq(examples=200)",
+        "bandari/gsm8k(examples=100)", or one of your own, "my_module:Mine(option=1)". A text is a source (its evaluation split), a file, or the folder of a set.
+    dense: the model that was pruned: needed for `kl` and what else compares with it, and perplexities are then shown beside its own.
+    data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device: where a model that is loaded here works;
+        one that is loaded already stays where it is. dtype: of the weights of models that are loaded here.
+    batch_size: windows at a time, which changes nothing but time and memory. progress: bars; None: in a terminal and a
+        notebook.
+
+    Raises UserError where a text is too short or cannot be found, for `kl` without `dense`, and where the two models'
+    tokenizers are not the same.
+    """
+    started, asked, root = time.perf_counter(), as_evaluations(evaluations), as_data_root(data_root)
+    on_text = [one for one in asked if isinstance(one, OnText)]
+    tasks = [one for one in asked if not isinstance(one, OnText)]
+    needs = [one.measures.title.partition(",")[0] for one in asked if one.measures.needs_dense]
+    if dense is None and needs:
+        raise UserError(f'dense: {needs[0]} is measured to the dense model; give its name or folder, dense="demo"')
+    for task in tasks:
+        files_read(task, root)  # so that what is missing is said before a model is loaded
+    texts = dict.fromkeys(one.text for one in on_text)
+    with shown(progress):
+        judged = open_model(model, dtype, device)
+        of = None if dense is None or not (texts or needs) else open_model(dense, dtype, device, "dense")
+        if of and tokenizer_hash(of.tokenizer) != tokenizer_hash(judged.tokenizer):
+            raise UserError(f"dense: the tokenizer of {of.name} is another than that of {judged.name}, so they have no "
+                            "token in common")  # fmt: skip
+        judge = _Judge(judged, of, Given(of or judged, judged.tokenizer, root, current().say), batch_size or BATCH)
+        found = tuple(judge.on_text([one for one in on_text if one.text == text]) for text in texts)
+        answers = tuple(outcomes_of(task, judged, root, of) for task in tracking(tasks, len(tasks), "tasks"))
+    named = None if dense is None else _named(of or dense)
+    return EvaluationResult(ModelName(judged.name, judged.id), named, found, answers, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """The models, and how to run them."""
+
+    model: Model
+    dense: Model | None
+    given: Given
+    batch_size: int
+
+    def on_text(self, evaluations: Sequence[OnText]) -> TextResult:
+        """What is asked of one text; the dense model's perplexity comes with the divergence for nothing."""
+        of, tokens, length, skip = evaluations[0].text
+        text = open_source(of, self.given, "evaluation")
+        windows = windows_of(text.documents(), self.model.tokenizer, length, tokens, skip)
+        kl = dense = None
+        if self.dense is None:
+            own = perplexity(
+                self.model.model, windows, batch_size=self.batch_size, follow=_follow(f"perplexity on {of}")
+            )
+        else:
+            reference = DenseReference(self.dense.model, windows, batch_size=self.batch_size,
+                                       follow=_follow(f"the dense model on {of}"))  # fmt: skip
+            kl, own = reference.compare(self.model.model, _follow(f"divergence on {of}"))
+            dense = reference.perplexity().estimate()
+        asked = {one.metric for one in evaluations}
+        wanted = PERPLEXITY.name in asked
+        return TextResult(
+            of, text.held, len(windows), length, own.estimate() if wanted else None,
+            own.nats_per_token() if wanted else None, kl.estimate() if kl and KL.name in asked else None,
+            dense if wanted else None,
+        )  # fmt: skip
+
+
+def _follow(doing: str) -> Follow:
+    """The batches of windows as they are taken, reported."""
+    return lambda batches: tracking(batches, len(batches), doing)
+
+
+def _named(model: ModelLike) -> ModelName:
+    return ModelName(model.name, model.id) if isinstance(model, Model) else ModelName(str(model), "")

@@ -1,0 +1,115 @@
+"""Prune a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from calprune.api.arguments import (
+    AllocationLike,
+    DataLike,
+    MethodLike,
+    ModelLike,
+    PatternLike,
+    SetLike,
+    Sizes,
+    WeightsLike,
+    as_allocation,
+    as_counting,
+    as_data_root,
+    as_method,
+    as_pattern,
+    open_data,
+    open_model,
+)
+from calprune.api.models import Dtype
+from calprune.api.progress import ProgressLike, shown
+from calprune.base.checks import Count, checked
+from calprune.base.values import UserError
+from calprune.calibration.set import CalibrationSet
+from calprune.layers.saved import Statistics
+from calprune.models.load import Model, find_device
+from calprune.pruning.checkpoint import PruneReport
+from calprune.pruning.job import Pruning
+
+
+@checked
+def prune(
+    model: ModelLike,
+    data: DataLike | None = None,
+    *,
+    pattern: PatternLike,
+    method: MethodLike = "wanda",
+    allocation: AllocationLike = "uniform",
+    num_samples: Count | None = None,
+    max_seq_length: Count | None = None,
+    seed: int | None = None,
+    ignore: Sequence[str] = (),
+    propagate: Literal["pruned", "dense"] = "pruned",
+    min_coverage: float = 0.5,
+    refine_on: SetLike | None = None,
+    resume: str | Path | None = None,
+    permute: Literal["heuristic", "assignment"] | None = None,
+    min_expert_tokens: Count = 128,
+    all_experts: bool = False,
+    token_weights: WeightsLike = "even",
+    data_root: str | Path | None = None,
+    device: str | None = "auto",
+    dtype: Dtype | None = None,
+    batch_size: Count | None = None,
+    progress: ProgressLike | None = None,
+) -> PruneReport:
+    """Prune a model; one that is loaded is changed in place.
+
+        report = calprune.prune("demo", "c4", method="sparsegpt", pattern="2:4", num_samples=16, max_seq_length=256)
+        report.save("pruned")
+
+    model: `demo`, a folder, a hub name, or what `load` gave: load it anew to prune it in another way.
+    data: what the method reads. A source ("c4"), a file, a mixture ("c4*2 + gsm8k:icl"), a recipe's YAML, a folder or
+        object of a calibration set (`build`) or of saved sums (`collect`); None for a method that reads none.
+    pattern: "50%" (as the method's paper has it), "50%/row", "50%/matrix", or n kept of m: "2:4".
+    method: "wanda", "sparsegpt(damping=0.1)", `calprune.SparseGPT(damping=0.1)`, "my_module:Mine(option=1)".
+    allocation: which linear gets how much of the sparsity: "uniform", "owl(m=5)", `calprune.OWL(m=5)`.
+    num_samples, max_seq_length, seed: sequences, tokens of a sequence, and the draw of a set that is built here; None:
+        as its recipe says, else 128, 2048 and 0.
+    ignore: linears left dense: "*.down_proj", "model.layers.0", "re:.*[qk]_proj".
+    propagate: blocks see what the pruned blocks before them give, or, in one pass, what the dense ones do.
+    min_coverage: the share of a block's parameters that must be in linears, else the model is refused.
+    refine_on: what a method that trains blocks trains on; None: `data`.
+    resume: a folder that keeps the blocks that are done: the same call goes on where it was stopped.
+    permute: order channels first, so that n:m keeps more; the dense model stays the same.
+    min_expert_tokens: an expert that fewer tokens are sent to is pruned by all tokens. all_experts: so is every expert.
+    token_weights: "even", or "attention(least=0.05)": tokens count by the attention that they receive.
+    data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device: where blocks are worked on, one at a time.
+    dtype: of the weights of a model that is loaded here. batch_size: sequences at a time; None: by the device.
+    progress: a bar; None: in a terminal and a notebook.
+
+    Raises UserError, in one line, before a weight is changed: for a model, data or text that cannot be read, and for a
+    job that does not fit the model.
+    """
+    counting = as_counting(min_expert_tokens, all_experts, token_weights)
+    job = Pruning(as_method(method), as_pattern(pattern), tuple(ignore), propagate, min_coverage,
+                  as_allocation(allocation), counting, permute)  # fmt: skip
+    target, root = find_device(device), as_data_root(data_root)
+    if data is None and job.needs != "nothing":
+        reader = method if job.method.needs != "nothing" else allocation
+        raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
+    with shown(progress):
+        loaded = open_model(model, dtype)
+        job.plan(loaded.model)
+        sizes = Sizes(num_samples, max_seq_length, seed)
+        given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
+        trained = _trained_on(refine_on, loaded, sizes, root)
+        done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
+                       batch_size=batch_size)  # fmt: skip
+    return PruneReport.of(loaded, done, given.about if given else None)
+
+
+def _trained_on(refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None) -> CalibrationSet | None:
+    """The sequences that blocks are trained on."""
+    if refine_on is None:
+        return None
+    asked = Sizes() if isinstance(refine_on, CalibrationSet) else sizes
+    found = open_data(refine_on, model, asked, root).data
+    if isinstance(found, Statistics):
+        raise UserError(f"refine_on: {refine_on} holds sums and no sequences to train on; give a set")
+    return found

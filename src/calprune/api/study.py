@@ -1,0 +1,141 @@
+"""Run a study: a grid of models, calibration data, methods and draws, judged."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from calprune.api.arguments import as_data_root
+from calprune.api.progress import ProgressLike, shown
+from calprune.base.checks import Count, checked
+from calprune.base.progress import current
+from calprune.base.store import write_whole
+from calprune.base.values import UserError
+from calprune.pages import HasPage, Page
+from calprune.report.findings import Findings
+from calprune.report.page import page
+from calprune.studies.bench import Knobs
+from calprune.studies.folder import Runs
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study, study_text
+from calprune.studies.results import Failure, Result, Results, Status, read, status
+from calprune.studies.runner import begin, work, work_in_processes
+from calprune.studies.similarity import measure_similarity
+from calprune.studies.tracking import find_tracker, send
+
+WRITTEN = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}  # the forms of a page, by ending
+
+
+@dataclass(frozen=True, repr=False)
+class StudyReport(HasPage):
+    """What a study found: its page is that of `calprune study report`."""
+
+    folder: Path
+    status: Status  # trials done, failed and missing
+    results: Results
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "StudyReport":
+        """Of a study that was run, or is running. Raises UserError where the folder is no study's."""
+        runs = Runs(Path(folder))
+        return cls(runs.path, status(runs), read(runs.path))
+
+    @property
+    def rows(self) -> tuple[Result, ...]:
+        """A row for each evaluation of each trial."""
+        return self.results.rows
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        """The trials that did not end, each with its error; the next run tries them again."""
+        return self.results.failed
+
+    def page(self) -> Page:
+        """The answer, warnings, charts and tables."""
+        return page(Findings(self.results))
+
+    def write(self, path: str | Path) -> None:
+        """Write the page, by the file's ending: .html (one file, no network), .md, .csv or .json."""
+        form = WRITTEN.get(Path(path).suffix)
+        if form is None:
+            raise UserError(f"path: expected a file that ends with {', '.join(WRITTEN)}; got {path}")
+        write_whole(path, getattr(self, form)())
+
+    def __repr__(self) -> str:
+        return f"<StudyReport: {self.results.title}; {self.status}; {self.folder}>"
+
+
+@checked
+def study(
+    study: str | Path | Mapping[str, Any],
+    *,
+    runs: str | Path | None = None,
+    workers: Count = 1,
+    ray: str | None = None,
+    track: Literal["mlflow", "trackio", "wandb"] | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = "auto",
+    batch_size: Count | None = None,
+    progress: ProgressLike | None = None,
+) -> StudyReport:
+    """Run what is missing of a study; what was interrupted goes on, and a failed trial is tried again.
+
+        report = calprune.study("studies/quickstart.yaml")
+        report.table()
+        report.write("report.html")
+
+    study: the YAML file, or what it would hold as a mapping (then `runs` is needed):
+        calprune.study({"title": "c4 or gsm8k?", "models": "demo", "calibrations": ["c4", "gsm8k:icl"],
+                        "methods": "wanda", "patterns": "2:4", "evaluations": ["kl(wikitext2)"]}, runs="runs/mine")
+    runs: the folder of results; None: runs/ and the file's name, in the current folder.
+    workers: processes on this machine. ray: a Ray cluster instead: "auto", "local" or its address.
+    track: also send the results to this tracker. data_root: the folder of data sets on disk; None: CALPRUNE_DATA.
+    device, batch_size: how to run, which changes no result. progress: lines on stderr; None: in a terminal and a
+        notebook.
+
+    Trials that fail are in the report's `failed`. Raises UserError where the study cannot be read or planned, or the
+    folder holds something else.
+    """
+    if track:  # so that a mistake shows before hours of work
+        find_tracker(track)
+    text, name = _written(study)
+    knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))
+    folder = Runs(_folder(study, runs))
+    with shown(progress):
+        made = plan(parse_study(text, name), knobs.data_root)
+        made.ask(folder, text)
+        begin(folder)
+        said = ""
+        for _ in _steps(folder, knobs, workers, ray):
+            if (now := str(status(folder))) != said:
+                said = now
+                current().say(now)
+        measure_similarity(folder, made, knobs)
+    if track:
+        send(folder, track)
+    return StudyReport.open(folder.path)
+
+
+def _steps(folder: Runs, knobs: Knobs, workers: int, ray: str | None) -> Iterable[object]:
+    if ray is not None:
+        from calprune.studies.cluster import work_on_ray
+
+        return work_on_ray(folder, knobs, ray)
+    return work(folder, knobs) if workers == 1 else work_in_processes(folder, knobs, workers)
+
+
+def _written(study: str | Path | Mapping[str, Any]) -> tuple[str, str]:
+    """A study's text, and what an error calls it."""
+    if isinstance(study, Mapping):
+        return yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True), "study"
+    return study_text(Path(study)), Path(study).name
+
+
+def _folder(study: str | Path | Mapping[str, Any], runs: str | Path | None) -> Path:
+    if runs is not None:
+        return Path(runs)
+    if isinstance(study, Mapping):
+        raise UserError('runs: a study that is no file has no name; give the folder of its results: runs="runs/mine"')
+    return Path("runs") / Path(study).stem
