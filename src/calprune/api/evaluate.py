@@ -47,8 +47,10 @@ def evaluate(
 
     model: `demo`, a folder, a hub name, or a model that is loaded.
     evaluations: "perplexity(c4)", "kl(gsm8k:icl, tokens=16384, length=512)", "boolq(examples=200)",
-        "bandari/gsm8k(examples=100)", or one of your own, "my_module:Mine(option=1)". A text is a source (its evaluation split), a file, or the folder of a set.
-    dense: the model that was pruned: needed for `kl` and what else compares with it, and perplexities are then shown beside its own.
+        "bandari/gsm8k(examples=100)", or one of your own, "my_module:Mine(option=1)". A text is a source (its
+        evaluation split), a file, or the folder of a set.
+    dense: the model that was pruned: needed for `kl` and what else compares with it; perplexities are then shown
+        beside its own.
     data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device: where a model that is loaded here works;
         one that is loaded already stays where it is. dtype: of the weights of models that are loaded here.
     batch_size: windows at a time, which changes nothing but time and memory. progress: bars; None: in a terminal and a

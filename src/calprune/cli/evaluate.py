@@ -10,6 +10,7 @@ from calprune.base.progress import current
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app, note
+from calprune.cli.known import NEEDS_DENSE
 from calprune.cli.names import check_each, complete
 
 _ON = (
@@ -48,7 +49,7 @@ def eval_command(
     wanted = [*(on or ()), *_as_evaluations(perplexity or [], task or [], kl_to, window, tokens)]
     if not wanted:
         raise UserError('nothing to measure; give --on "perplexity(wikipedia)" or --on "boolq(examples=200)"')
-    if not dense and (needs := [one for one in wanted if _needs_dense(one)]):
+    if not dense and (needs := [one for one in wanted if one.partition("(")[0].strip() in NEEDS_DENSE]):
         raise UserError(f"{needs[0]} compares with the dense model; name it: --dense demo")
 
     from calprune.api.evaluate import evaluate
@@ -57,14 +58,6 @@ def eval_command(
     result = evaluate(model, wanted, dense=dense, data_root=data_root, device=device, dtype=kind,
                       batch_size=batch_size, progress=current())  # fmt: skip
     print(result.json() if as_json else result.text())
-
-
-def _needs_dense(evaluation: str) -> bool:
-    """Whether it compares with the dense model, as far as its name says without an import of torch."""
-    from calprune.evaluation.metric import METRICS
-
-    metric = METRICS.get(evaluation.partition("(")[0].strip())
-    return metric is not None and metric.needs_dense
 
 
 def _as_evaluations(

@@ -1,7 +1,7 @@
 """Metrics: what the values of an evaluation are, and how they are read, compared and shown.
 
-`METRICS` is the table of calprune's own; an evaluation of the user's own brings its `Metric` with it, and the files of a
-study keep what it says. Whoever shows, sorts or averages results reads these fields and knows no metric by name. No
+`METRICS` is the table of calprune's own; an evaluation of the user's own brings its `Metric` with it, and the files of
+a study keep what it says. Whoever shows, sorts or averages results reads these fields and knows no metric by name. No
 torch is imported here.
 """
 

@@ -62,7 +62,11 @@ class EvaluationResult(HasPage):
         metric, _, rest = evaluation.partition("(")
         texts = [one for one in self.texts if not rest or one.name == rest.partition(",")[0].removesuffix(")").strip()]
         values = [getattr(one, metric) for one in texts if metric in ON_TEXT]
-        values += [one.measures.estimate(one.items) for one in self.tasks if evaluation in (one.task, one.task.partition("(")[0])]
+        values += [
+            one.measures.estimate(one.items)
+            for one in self.tasks
+            if evaluation in (one.task, one.task.partition("(")[0])
+        ]
         found = [value for value in values if value is not None]
         if len(found) != 1:
             named = [one.name for one in self.texts] + [one.task for one in self.tasks]

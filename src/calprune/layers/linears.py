@@ -59,7 +59,9 @@ class Linear:
     @property
     def parameter(self) -> str:
         """The name, within the block, of the parameter that holds it."""
-        return f"{self.name.rsplit('.', 2)[0]}.{self.part.parameter}" if self.part else f"{self.name}.{self.stored.weight}"
+        return (
+            f"{self.name.rsplit('.', 2)[0]}.{self.part.parameter}" if self.part else f"{self.name}.{self.stored.weight}"
+        )
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
@@ -83,15 +85,17 @@ class Linear:
 
 
 def linears(block: nn.Module) -> list[Linear]:
-    """The block's linears, in the order in which the module names them. Raises ModelError for one of a class whose entry
-    does not fit it."""
+    """The block's linears, in the order in which the module names them.
+
+    Raises ModelError for one of a class whose entry does not fit it.
+    """
     found = []
     for name, module in block.named_modules():
         if stored := _stored(module):
             matrix = getattr(module, stored.weight, None)
             if not isinstance(matrix, nn.Parameter) or matrix.dim() != 2:
-                raise ModelError(f"{name}: {type(module).__name__} has no matrix {stored.weight!r}; expected a parameter "
-                                 "of two dimensions, as stored_as says")  # fmt: skip
+                raise ModelError(f"{name}: {type(module).__name__} has no matrix {stored.weight!r}; expected a "
+                                 "parameter of two dimensions, as stored_as says")  # fmt: skip
             found.append(Linear(name, module, stored))
         elif is_fused(module):
             found += [Linear(f"{name}.{part_name}", module, part=part) for part_name, part in parts(module).items()]

@@ -89,8 +89,8 @@ class Bench:
         return self._sums[1]
 
     def reference(self, key: Hashable, windows: Tensor) -> DenseReference:
-        """What the dense model makes of windows (n, T), kept under `key`. New ones are made of the dense model alone: ask
-        for them before `pruned`."""
+        """What the dense model makes of windows (n, T), kept under `key`. New ones are made of the dense model alone:
+        ask for them before `pruned`."""
         return self._kept(key, lambda: DenseReference(self.model.model, windows))
 
     def prepare(self, evaluations: Iterable[Evaluation]) -> None:

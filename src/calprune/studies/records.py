@@ -76,7 +76,7 @@ class EvaluationRecord:
         return self.measures.name
 
     def write(self, path: Path) -> None:
-        """A perplexity beyond what a number can hold is null. A metric of the user's own is described beside its name."""
+        """A value beyond what a number can hold is null. A metric of the user's own is described beside its name."""
         given = (("measures", described(self.measures)), ("chance", self.chance), ("seconds", self.seconds))
         optional = {name: value for name, value in given if value is not None}
         value = self.value if math.isfinite(self.value) else None

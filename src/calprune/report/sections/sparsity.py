@@ -65,6 +65,6 @@ def results_table(findings: Findings) -> Table:
     for cell in sorted(findings.cells, key=lambda cell: rank[cell.of.evaluation]):
         of = cell.of
         rows.append((of.evaluation, of.measures.title, of.capability, of.calibration, *setting(of),
-                     cell.spread.interval, cell.spread.sd, of.dense, of_cell(cell) if of.measures.retention else None, len(cell.rows),
+                     cell.spread.interval, cell.spread.sd, of.dense, of_cell(cell), len(cell.rows),
                      "yes" if cell.own else ""))  # fmt: skip
     return Table("results", "Every result: means over draws", heads, tuple(rows), (NOTE,))
