@@ -12,10 +12,11 @@ import pytest
 
 from calprune.base.values import ConfigError
 from calprune.evaluation.evaluation import parse_evaluation
-from calprune.evaluation.metric import METRICS, Metric, described, metric_of
+from calprune.evaluation.metric import METRICS, Metric, metric_of
 from calprune.models.load import save
 from calprune.report.findings import Findings
 from calprune.report.page import page
+from calprune.studies.records import EvaluationRecord, read_evaluation
 from calprune.studies.results import query, read
 from tests.families import tiny_model
 from tests.made_up_study import made_up
@@ -126,10 +127,12 @@ def test_a_metric_in_a_users_words_is_read_as_calprunes_own(name):
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_comes_back_from_a_file(name):
-    assert metric_of(name, described(METRICS[name])) == METRICS[name] and described(METRICS[name]) is None
-    mine = dataclasses.replace(METRICS[name], name="mine", title="mine, as shown")
-    assert metric_of("mine", json.loads(json.dumps(described(mine)))) == mine
+def test_a_metric_comes_back_from_a_file(name, tmp_path):
+    for metric in (METRICS[name], dataclasses.replace(METRICS[name], name="mine", title="mine, as shown")):
+        made = EvaluationRecord("mine(a)", "own", metric, 1.5, (1.0, 2.0))
+        made.write(tmp_path / "eval.json")
+        assert read_evaluation(tmp_path / "eval.json") == made
+        assert ("measures" in json.loads((tmp_path / "eval.json").read_text())) == (metric.name == "mine")
 
 
 def test_a_metric_that_nobody_describes_is_one_line():

@@ -17,6 +17,7 @@ from calprune.base.values import ConfigError, did_you_mean
 from calprune.calibration.layout import LAYOUTS
 from calprune.calibration.recipe import Part, parse_spec
 from calprune.calibration.selection import SELECTIONS
+from calprune.evaluation.contract import PAGE
 from calprune.evaluation.evaluation import EVALUATIONS, OnText, parse_evaluation
 from calprune.evaluation.tasks import TASKS, find_task
 from calprune.layers.attention import TOKEN_WEIGHTS
@@ -472,9 +473,9 @@ def test_the_installed_command_finds_ones_own_in_the_current_folder(mine):
     command = Path(sys.executable).parent / "calprune"
     if not command.is_file():
         pytest.skip("calprune is not installed")
-    ended = subprocess.run([command, "eval", "demo", "--task", "own_things:Nothing"], capture_output=True, text=True)
+    ended = subprocess.run([command, "eval", "demo", "--on", "own_things:Nothing"], capture_output=True, text=True)
     assert ended.returncode == 1
-    assert ended.stderr == "calprune: 'own_things:Nothing' is no task: it has no version\n"
+    assert ended.stderr == f"calprune: 'own_things:Nothing' is no evaluation: it has no version ({PAGE})\n"
 
 
 def test_methods_options_are_read_by_place_by_name_and_as_words():

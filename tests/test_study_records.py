@@ -143,6 +143,7 @@ evaluations: kl(c4)
 LINE = Axis("rounding", "rounding", str, "usual", words="rounded {}", short="rounded {}")
 if __name__ == "__main__":
     AXES["rounding"] = LINE
+    from calprune.evaluation.metric import KL
     from calprune.studies.claims import Where
     from calprune.studies.reading import parse_study
     from calprune.studies.results import COLUMNS, Result

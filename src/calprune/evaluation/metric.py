@@ -7,7 +7,7 @@ torch is imported here.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from calprune.base.values import ConfigError, read
@@ -86,8 +86,3 @@ def metric_of(name: str, own: Mapping[str, Any] | None = None) -> Metric:
     if name not in METRICS:
         raise ConfigError(f"metric {name!r} is none of calprune's ({', '.join(METRICS)}), and is not described")
     return METRICS[name]
-
-
-def described(metric: Metric) -> dict[str, Any] | None:
-    """What a result's file holds beside the metric's name, so that `metric_of` reads it; None: it is one of these."""
-    return None if METRICS.get(metric.name) == metric else asdict(metric)

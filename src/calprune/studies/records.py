@@ -4,13 +4,13 @@ Each is read and written here alone; the JSON is of format 1. No torch is import
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from calprune.base.store import read_json, write_json
 from calprune.base.values import ConfigError, UserError
-from calprune.evaluation.metric import Metric, described, metric_of
+from calprune.evaluation.metric import METRICS, Metric, metric_of
 
 FORMAT = 1
 
@@ -77,7 +77,8 @@ class EvaluationRecord:
 
     def write(self, path: Path) -> None:
         """A value beyond what a number can hold is null. A metric of the user's own is described beside its name."""
-        given = (("measures", described(self.measures)), ("chance", self.chance), ("seconds", self.seconds))
+        own = None if METRICS.get(self.metric) == self.measures else asdict(self.measures)
+        given = (("measures", own), ("chance", self.chance), ("seconds", self.seconds))
         optional = {name: value for name, value in given if value is not None}
         value = self.value if math.isfinite(self.value) else None
         write_json(path, {"format": FORMAT, "evaluation": self.evaluation, "capability": self.capability,
