@@ -7,12 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import calprune
-from calprune.calibration.build import open_source
 from calprune.cli.demo import KEPT, DemoRow, begin_folder, demo_text, keep, table
-from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.windows import windows_of
 from calprune.studies.reading import parse_study
-from calprune.text.given import Given
 
 pytestmark = pytest.mark.demo
 
