@@ -9,7 +9,6 @@ import socket
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 import typer.main
