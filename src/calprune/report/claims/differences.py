@@ -18,7 +18,7 @@ BETTER = "above 0: better"
 
 
 @dataclass(frozen=True)
-class Least:
+class SmallestDifference:
     """The smallest of several differences, each of two sides."""
 
     pair: tuple[str, str]
@@ -51,18 +51,18 @@ def order(test: kinds.Order, selected: Selected) -> Judgement:
     return _told(selected, smallest(selected, steps), Region(least=0.0), " (the smallest step)")
 
 
-def _of_best(test: kinds.Best, selected: Selected) -> Least:
+def _of_best(test: kinds.Best, selected: Selected) -> SmallestDifference:
     return smallest(selected, [(test.calibration, side) for side in selected.sides if side != test.calibration])
 
 
-def _told(selected: Selected, least: Least, region: Region, which: str = "") -> Judgement:
+def _told(selected: Selected, least: SmallestDifference, region: Region, which: str = "") -> Judgement:
     first, than = (selected.names[side] for side in least.pair)
     mean = f", mean of {selected.settings} settings" if selected.settings > 1 else ""
     what = f"{first} less {than}{which}{mean}, {selected.unit}; {BETTER}"
     return Judgement(what, least.estimate, *region.judge(least.estimate, least.detectable))
 
 
-def smallest(selected: Selected, pairs: Sequence[tuple[str, str]]) -> Least:
+def smallest(selected: Selected, pairs: Sequence[tuple[str, str]]) -> SmallestDifference:
     """The smallest difference of these pairs, with an interval that holds it in 95 % of studies.
 
     Each pair's interval is Bonferroni's, so with 95 % all are right together, and then the smallest difference lies
@@ -75,7 +75,7 @@ def smallest(selected: Selected, pairs: Sequence[tuple[str, str]]) -> Least:
     low = None if None in lows else min(end for end in lows if end is not None)
     high = None if None in highs else min(end for end in highs if end is not None)
     estimate = Estimate(found[pair].estimate.value, low, high, estimates[0].n)
-    return Least(pair, estimate, found[pair].detectable, found[pair].p if len(pairs) == 1 else None)
+    return SmallestDifference(pair, estimate, found[pair].detectable, found[pair].p if len(pairs) == 1 else None)
 
 
 def _difference(selected: Selected, first: str, than: str, confidence: float) -> Difference:
