@@ -150,6 +150,6 @@ def as_data_root(given: str | Path | None) -> Path | None:
     return Path(given)
 
 
-def _about_set(made: CalibrationSet, asked: str) -> dict[str, Any]:
-    return {"asked": asked, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
+def _about_set(made: CalibrationSet, spec: str) -> dict[str, Any]:
+    return {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
             "licences": sorted(set(made.licences.values()))}  # fmt: skip

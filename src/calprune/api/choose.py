@@ -118,7 +118,7 @@ def choose(
                 as_method(method), as_pattern(pattern), num_samples, max_seq_length, draws, tokens, default,
             )  # fmt: skip
         knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))
-        choice = answer(question, out, knobs=knobs, budget=seconds, said=current().say)
+        choice = answer(question, out, knobs=knobs, budget=seconds, report=current().say)
     typed = None if data_root is None else Path(data_root)
     report = ChoiceReport(choice, read(Path(out) / "runs"), typed)
     report.write(Path(out) / "report.html")

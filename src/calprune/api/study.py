@@ -105,7 +105,7 @@ def study(
     folder = Runs(_folder(study, runs))
     with shown(progress):
         made = plan(parse_study(text, name), knobs.data_root)
-        made.ask(folder, text)
+        made.write(folder, text)
         begin(folder)
         said = ""
         for _ in _steps(folder, knobs, workers, ray):

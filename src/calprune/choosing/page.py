@@ -94,7 +94,7 @@ def _gate(choice: Choice) -> Table:
              Column("p, Holm", "p"), Column("least divergence"), Column("most"), Column("range", "number"),
              Column("minimum detectable difference", "number"))  # fmt: skip
     rows = tuple((name, one.word, one.share, one.adjusted_p, one.lowest, one.highest, one.range, one.detectable)
-                 for name, one in choice.gate.told.items())  # fmt: skip
+                 for name, one in choice.gate.effects.items())  # fmt: skip
     return Table("gate", "Sources against draws of one source", heads, rows, (WORDS["Gate"],))
 
 
@@ -240,7 +240,7 @@ def headline(choice: Choice) -> list[str]:
 def _immaterial(choice: Choice) -> str:
     gate = choice.gate
     said = []
-    for name, one in gate.told.items():
+    for name, one in gate.effects.items():
         seen = f", where {number(one.detectable)} would be seen" if one.detectable else ""
         said.append(f"on {name} they lie {number(one.range)} nats a token apart{seen}")
     return f"{len(gate.used)} sources are not told apart from draws of one source ({'; '.join(said)})"

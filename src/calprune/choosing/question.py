@@ -164,7 +164,7 @@ def rows_of(spec: str, split: str, given: Given) -> RowsRead | None:
     return source.rows_read(split, given)
 
 
-def default_sources(model: str, prompts: str | None, said: Callable[[str], None]) -> tuple[str, ...]:
+def default_sources(model: str, prompts: str | None, report: Callable[[str], None]) -> tuple[str, ...]:
     """What to choose among where the user does not say: the model's own text (its responses, where it has a chat
     template and there are prompts), web text, code and mathematics. Those that cannot be reached are left out later."""
     own = "self:prefixes(of=c4)"
@@ -174,6 +174,6 @@ def default_sources(model: str, prompts: str | None, said: Callable[[str], None]
         if load_tokenizer(model).chat_template:
             own = f"self:respond({prompts})"
         else:
-            said(f"--prompts {prompts} is not used: {model} has no chat template to respond by; it goes on from the "
+            report(f"--prompts {prompts} is not used: {model} has no chat template to respond by; it goes on from the "
                  "openings of documents")  # fmt: skip
     return (own, "c4", "redpajama_github", "gsm8k:icl_cot")

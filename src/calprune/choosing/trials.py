@@ -51,7 +51,7 @@ def parse_budget(text: str | None) -> float | None:
     return float(match[1]) * SECONDS[match[2]]
 
 
-def told(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """ "45 s", "12 min", rounded up: who gives as much has enough."""
     return f"{math.ceil(seconds)} s" if seconds < 100 else f"{math.ceil(seconds / 60)} min"
 
@@ -104,15 +104,15 @@ class Trials:
         there = self.runs.path.is_dir()
         return [t for t in made.trials if not (there and self._whole(t.id, made))]
 
-    def run(self, made: Plan, text: str, clock: Clock, said: Callable[[str], None]) -> dict[str, str]:
+    def run(self, made: Plan, text: str, clock: Clock, report: Callable[[str], None]) -> dict[str, str]:
         """Do what is missing; what became of the calibrations that failed, by label. Raises UserError where the budget
         ends before."""
-        made.ask(self.runs, text)
+        made.write(self.runs, text)
         begin(self.runs)
         started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))
         for tried, one in enumerate(work(self.runs, self.knobs), start=1):
             whole += one.error is None
-            said(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
+            report(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
             if clock.left() <= 0 and tried < wanted:
                 raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: the same "
                                 "command goes on, or give a larger --budget")  # fmt: skip

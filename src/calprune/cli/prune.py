@@ -141,7 +141,7 @@ def stats_command(
         raise UserError(
             f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
         )
-    told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.told()
+    told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.summary()
     blocks = Statistics(level, told).collecting(
         loaded.model, data, device=target, batch_size=batch_size, counting=counting
     )

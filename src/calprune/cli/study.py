@@ -90,7 +90,7 @@ def run_command(
     text = study_text(study)
     made = plan(parse_study(text, study.name), data_root)
     folder = Runs(_folder(study, runs))
-    made.ask(folder, text)
+    made.write(folder, text)
     begin(folder)
     knobs = Knobs(device, batch_size, data_root)
     for _ in _running(folder, knobs, workers, ray):

@@ -32,5 +32,5 @@ def _row(one: Comparison) -> tuple[Value, ...]:
     effect = one.effect
     return (
         one.of.evaluation, *setting(one.of), one.word, effect.share, effect.p, one.adjusted_p, one.sources[0],
-        one.sources[-1], effect.range, effect.sd, effect.detectable, one.draws_to_tell(), effect.groups, effect.draws,
+        one.sources[-1], effect.range, effect.sd, effect.detectable, one.draws_for_best(), effect.groups, effect.draws,
     )  # fmt: skip
