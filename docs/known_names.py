@@ -11,6 +11,7 @@ from calprune.allocation import ALLOCATIONS
 from calprune.calibration.layout import LAYOUTS
 from calprune.calibration.selection import SELECTIONS
 from calprune.evaluation.evaluation import EVALUATIONS
+from calprune.evaluation.metric import METRICS
 from calprune.layers.attention import TOKEN_WEIGHTS
 from calprune.methods import METHODS
 from calprune.text.filters import FILTERS
@@ -41,7 +42,8 @@ def page() -> str:
         for name, cls in sorted(registry.items()):
             lines += _line(name, options_of(cls, name) | beside)
         lines.append("    },\n")
-    return "".join([*lines, "}\n"])
+    dense = ", ".join(f'"{name}"' for name, metric in METRICS.items() if metric.needs_dense)
+    return "".join([*lines, "}\n", f"NEEDS_DENSE = {{{dense}}}  # evaluations that compare with the dense model\n"])
 
 
 def options_of(cls: type, name: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import math
 import random
 
+from calprune.evaluation.metric import METRICS
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.results import Failure, LikenessRow, Result, Results
 
@@ -73,7 +74,7 @@ def _rows(cell: tuple, apart: float, stream: random.Random) -> list[Result]:
         found.append(Result(
             trial=trial, axes=setting_of(calibration=source, method=method, pattern=pattern, num_samples=amount or ""),
             tokens=None if amount is None else amount * 256, draw=draw,
-            evaluation=evaluation, metric=metric, capability=capability, value=value, items=items, dense=dense,
-            dense_items=dense_items, chance=chance,
+            evaluation=evaluation, measures=METRICS[metric], capability=capability, value=value, items=items,
+            dense=dense, dense_items=dense_items, chance=chance,
         ))  # fmt: skip
     return found

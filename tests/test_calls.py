@@ -17,6 +17,7 @@ from calprune.base.values import ConfigError, did_you_mean
 from calprune.calibration.layout import LAYOUTS
 from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.calibration.selection import SELECTIONS
+from calprune.evaluation.contract import PAGE
 from calprune.evaluation.evaluation import EVALUATIONS, OnText, parse_evaluation
 from calprune.evaluation.tasks import TASKS, find_task
 from calprune.layers.attention import TOKEN_WEIGHTS
@@ -288,6 +289,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from calprune.evaluation.items import Outcomes
+from calprune.evaluation.metric import ACCURACY, Metric
 from calprune.methods.contract import Start
 
 
@@ -360,12 +362,13 @@ class Task:
     examples: int = 3
     version: ClassVar[int] = 1
     capability: ClassVar[str] = "general"
+    measures: ClassVar[Metric] = ACCURACY
 
     def files(self, data_root: Path | None = None):
         return []
 
     def run(self, model, data_root: Path | None = None):
-        return Outcomes("mine", "accuracy", (1.0,) * self.examples, ("a",) * self.examples, 0.5, "general", "x")
+        return Outcomes("mine", ACCURACY, (1.0,) * self.examples, ("a",) * self.examples, 0.5, "general", "x")
 
 
 Evaluation = Task
@@ -470,9 +473,9 @@ def test_the_installed_command_finds_ones_own_in_the_current_folder(mine):
     command = Path(sys.executable).parent / "calprune"
     if not command.is_file():
         pytest.skip("calprune is not installed")
-    ended = subprocess.run([command, "eval", "demo", "--task", "own_things:Nothing"], capture_output=True, text=True)
+    ended = subprocess.run([command, "eval", "demo", "--on", "own_things:Nothing"], capture_output=True, text=True)
     assert ended.returncode == 1
-    assert ended.stderr == "calprune: 'own_things:Nothing' is no task: it has no version\n"
+    assert ended.stderr == f"calprune: 'own_things:Nothing' is no evaluation: it has no version ({PAGE})\n"
 
 
 def test_methods_options_are_read_by_place_by_name_and_as_words():

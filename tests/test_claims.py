@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from calprune.base.values import ConfigError
+from calprune.evaluation.metric import ACCURACY, KL
 from calprune.report.claims import judge
 from calprune.report.files import write_claims
 from calprune.report.findings import Findings
@@ -36,7 +37,7 @@ def study(harm, luck=0.005, draws=3, amounts=(16,), patterns=("60%",), alike=Non
             items = tuple(mean + 0.01 * stream.gauss(0, 1) for _ in range(40))
             axes = setting_of(calibration=source, method="wanda", pattern=pattern, num_samples=amount)
             rows.append(Result("t", axes, amount * 256, draw,
-                               "kl(wikitext2, tokens=4096)", "kl", "general", math.fsum(items) / 40, items, 0.0,
+                               "kl(wikitext2, tokens=4096)", KL, "general", math.fsum(items) / 40, items, 0.0,
                                (0.0,) * 40, None))  # fmt: skip
     similarity = tuple(LikenessRow(s, "Jaccard to web", float(v), True) for s, v in (alike or {}).items())
     return Results("t", "q", tuple(rows), (), 0, similarity, {}, options.get("stand_ins", {}))
@@ -212,7 +213,7 @@ def test_cells_that_are_not_there_are_not_measured():
 @pytest.mark.parametrize("right", [10, 100])
 def test_a_task_whose_dense_model_guesses_tells_nothing(right):
     answers = tuple(float(i < right) for i in range(200))
-    rows = tuple(replace(row, evaluation="boolq", metric="accuracy", dense_items=answers, chance=0.5)
+    rows = tuple(replace(row, evaluation="boolq", measures=ACCURACY, dense_items=answers, chance=0.5)
                  for row in APART.rows)  # fmt: skip
     one = judged(replace(APART, rows=rows), "better: {first: {calibration: c4}, than: {calibration: pile}}")
     assert one.judgement.verdict == CANNOT and "within noise of chance in boolq" in one.why

@@ -57,7 +57,7 @@ def loss_by_autograd(model, data: CalibrationSet) -> dict[str, tuple[Tensor, Ten
         ((each * weight).sum() / weight.sum()).backward()
         sequences += 1
         for n, s in sites.items():
-            g = s.module.weight.grad.T if s.transposed else s.module.weight.grad
+            g = s.module.weight.grad.T if s.stored.transposed else s.module.weight.grad
             sums[n][0].add_(g.square())
             sums[n][1].add_(g.abs())
     model.zero_grad(set_to_none=True)
@@ -103,7 +103,7 @@ def test_the_sums_of_a_blocks_output_are_those_of_plain_autograd(family, data):
         model(input_ids=data.tokens[row : row + 1, : len(weight)])
         (outputs[0][0] * weight.sqrt()[:, None]).norm().backward()
         for s in sites:
-            g = s.module.weight.grad.T if s.transposed else s.module.weight.grad
+            g = s.module.weight.grad.T if s.stored.transposed else s.module.weight.grad
             expected[s.name][0] += g.square()
             expected[s.name][1] += g.abs()
             expected[s.name][2] += 1

@@ -81,7 +81,7 @@ def test_help_imports_no_torch():
 
 @each_file
 def test_functions_are_short_and_take_few_parameters(name):
-    """A docstring is not counted. Options that users write stand one by one: of commands, and of the public functions."""
+    """A docstring is not counted. Commands and public functions take options one by one."""
     many = house.room(name) in ("cli", "api") or ".kernels." in name  # and a kernel's pointers
     for node in ast.walk(tree(name)):
         if isinstance(node, ast.FunctionDef):

@@ -69,7 +69,9 @@ def test_a_recipe_as_text_has_sources_formats_and_shares():
 
 RECIPES = [
     Recipe((RecipePart("c4"),)),
-    Recipe((RecipePart("c4", None, 2.0), RecipePart("gsm8k", "icl")), 16, 512, 3, Crop(), lengths=((128, 1.0), (512, 3.0))),
+    Recipe(
+        (RecipePart("c4", None, 2.0), RecipePart("gsm8k", "icl")), 16, 512, 3, Crop(), lengths=((128, 1.0), (512, 3.0))
+    ),
     Recipe((RecipePart("gsm8k", "icl"),), layout=Pad(whole=True), pairs=Pairs(separator="", bos_per_pair=True),
            with_replacement=True, count_padding=True, begin_of_text="always", skip_first=4, first=100),
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from calprune.report import settings
 from calprune.report.answer import answer, warnings
 from calprune.report.findings import NOT_MEASURABLE, Findings, retained
 from calprune.report.page import page
-from calprune.studies.results import LOWER_IS_BETTER, Result, Results
+from calprune.studies.results import Result, Results
 from calprune.text.find import catalogue
 from calprune.uncertainty import retention
 from calprune.uncertainty.difference import holm, paired_by_draw, paired_by_item
@@ -132,9 +132,9 @@ def test_differences_are_paired_by_item_and_count_only_where_the_effect_does():
         if second == "random_tokens":
             assert record["p, adjusted"] == paired_by_item(items[first], items[second]).p  # a family of one
             continue
-        metric = rows_of(RESULTS, **where)[0].metric
+        metric = rows_of(RESULTS, **where)[0].measures
         mean = {s: math.fsum(v) / len(v) for s, v in by_source(where, "value").items()}
-        order = sorted(SOURCES, key=mean.__getitem__, reverse=metric not in LOWER_IS_BETTER)
+        order = sorted(SOURCES, key=mean.__getitem__, reverse=not metric.lower_is_better)
         pairs = list(itertools.combinations(order, 2))
         adjusted = dict(zip(pairs, holm([paired_by_item(items[a], items[b]).p for a, b in pairs]), strict=True))
         effect = effects[tuple(where.values())]
@@ -152,7 +152,7 @@ def test_methods_are_paired_by_draw_the_better_first():
         values = {m: [compared(row) for row in rows_of(RESULTS, method=m, **where)] for m in ("wanda", "sparsegpt")}
         difference = paired_by_draw(values[record["better"]], values[record["less"]])
         assert record["difference"] == difference.estimate
-        lower = rows_of(RESULTS, **where)[0].metric in LOWER_IS_BETTER
+        lower = rows_of(RESULTS, **where)[0].measures.lower_is_better
         assert (record["difference"].value < 0) == lower
         own.append(difference.p)
     assert [record["p, Holm"] for record in found] == holm(own)
@@ -162,7 +162,7 @@ def test_likeness_is_correlated_with_what_is_good():
     alike = {one.calibration: one.value for one in RESULTS.similarity}
     for record in records("correlations"):
         values = by_source(place(record), "value")
-        sign = -1 if rows_of(RESULTS, **place(record))[0].metric in LOWER_IS_BETTER else 1
+        sign = -1 if rows_of(RESULTS, **place(record))[0].measures.lower_is_better else 1
         means = {s: sign * math.fsum(v) / len(v) for s, v in values.items()}
         found, wanted = (
             record["rank correlation"],

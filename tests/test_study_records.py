@@ -11,6 +11,7 @@ import pytest
 from calprune.base.store import read_json
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
+from calprune.evaluation.metric import PERPLEXITY
 from calprune.layers.collect import Counting
 from calprune.studies.axes import AXES, Setting, read_values, varying_axes
 from calprune.studies.folder import Runs
@@ -65,7 +66,7 @@ def test_sets_plan_and_evaluations_that_an_earlier_version_wrote_are_read_and_wr
 
 
 def test_what_is_more_than_a_number_can_hold_is_read_back(tmp_path):
-    one = EvaluationRecord("perplexity(c4)", "general", "perplexity", float("inf"), (900.0, 3.0), None, 1.5)
+    one = EvaluationRecord("perplexity(c4)", "general", PERPLEXITY, float("inf"), (900.0, 3.0), None, 1.5)
     one.write(tmp_path / "eval.json")
     assert json.loads((tmp_path / "eval.json").read_text())["value"] is None
     assert read_evaluation(tmp_path / "eval.json") == one
@@ -142,6 +143,7 @@ evaluations: kl(c4)
 LINE = Axis("rounding", "rounding", str, "usual", words="rounded {}", short="rounded {}")
 if __name__ == "__main__":
     AXES["rounding"] = LINE
+    from calprune.evaluation.metric import KL
     from calprune.studies.claims import Where
     from calprune.studies.reading import parse_study
     from calprune.studies.results import COLUMNS, Result
@@ -149,7 +151,7 @@ if __name__ == "__main__":
 
     def told(trial):
         back = read_trial(trial.to_json(), "trial.json")
-        row = Result("t", back.setting, 1, back.draw, "kl(c4)", "kl", "general", 1.0, (1.0,), 0.0, (0.0,), None)
+        row = Result("t", back.setting, 1, back.draw, "kl(c4)", KL, "general", 1.0, (1.0,), 0.0, (0.0,), None)
         where = Where({"rounding": ("up",)})
         assert "rounding" in COLUMNS and row.cell == tuple(back.setting.values())
         return {"label": trial.label, "name": trial.draft_id, "words": row.axes.words({"method", "rounding"}),

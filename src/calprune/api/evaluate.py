@@ -13,8 +13,10 @@ from calprune.base.progress import current, tracking
 from calprune.base.values import UserError
 from calprune.calibration.build import open_source
 from calprune.calibration.set import tokenizer_hash
+from calprune.evaluation.contract import files_read
 from calprune.evaluation.divergence import DenseReference
-from calprune.evaluation.evaluation import OnText
+from calprune.evaluation.evaluation import OnText, outcomes_of
+from calprune.evaluation.metric import KL, PERPLEXITY
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.result import EvaluationResult, ModelName, TextResult
 from calprune.evaluation.windows import windows_of
@@ -45,8 +47,10 @@ def evaluate(
 
     model: `demo`, a folder, a hub name, or a model that is loaded.
     evaluations: "perplexity(c4)", "kl(gsm8k:icl, tokens=16384, length=512)", "boolq(examples=200)",
-        "bandari/gsm8k(examples=100)". A text is a source (its evaluation split), a file, or the folder of a set.
-    dense: the model that was pruned: needed for `kl`, and perplexities are then shown beside its own.
+        "bandari/gsm8k(examples=100)", or one of your own, "my_module:Mine(option=1)". A text is a source (its
+        evaluation split), a file, or the folder of a set.
+    dense: the model that was pruned: needed for `kl` and what else compares with it; perplexities are then shown
+        beside its own.
     data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device: where a model that is loaded here works;
         one that is loaded already stays where it is. dtype: of the weights of models that are loaded here.
     batch_size: windows at a time, which changes nothing but time and memory. progress: bars; None: in a terminal and a
@@ -58,20 +62,21 @@ def evaluate(
     started, asked, root = time.perf_counter(), as_evaluations(evaluations), as_data_root(data_root)
     on_text = [one for one in asked if isinstance(one, OnText)]
     tasks = [one for one in asked if not isinstance(one, OnText)]
-    if dense is None and any(one.metric == "kl" for one in on_text):
-        raise UserError('dense: KL is measured to the dense model; give its name or folder, dense="demo"')
+    needs = [one.measures.title.partition(",")[0] for one in asked if one.measures.needs_dense]
+    if dense is None and needs:
+        raise UserError(f'dense: {needs[0]} is measured to the dense model; give its name or folder, dense="demo"')
     for task in tasks:
-        task.files(root)  # so that what is missing is said before a model is loaded
+        files_read(task, root)  # so that what is missing is said before a model is loaded
     texts = dict.fromkeys(one.text for one in on_text)
     with shown(progress):
         judged = open_model(model, dtype, device)
-        of = None if dense is None or not texts else open_model(dense, dtype, device, "dense")
+        of = None if dense is None or not (texts or needs) else open_model(dense, dtype, device, "dense")
         if of and tokenizer_hash(of.tokenizer) != tokenizer_hash(judged.tokenizer):
             raise UserError(f"dense: the tokenizer of {of.name} is another than that of {judged.name}, so they have no "
                             "token in common")  # fmt: skip
         judge = _Judge(judged, of, Given(of or judged, judged.tokenizer, root, current().say), batch_size or BATCH)
         found = tuple(judge.on_text([one for one in on_text if one.text == text]) for text in texts)
-        answers = tuple(task.run(judged, root) for task in tracking(tasks, len(tasks), "tasks"))
+        answers = tuple(outcomes_of(task, judged, root, of) for task in tracking(tasks, len(tasks), "tasks"))
     named = None if dense is None else _named(of or dense)
     return EvaluationResult(ModelName(judged.name, judged.id), named, found, answers, time.perf_counter() - started)
 
@@ -101,10 +106,10 @@ class _Judge:
             kl, own = reference.compare(self.model.model, _follow(f"divergence on {of}"))
             dense = reference.perplexity().estimate()
         asked = {one.metric for one in evaluations}
-        wanted = "perplexity" in asked
+        wanted = PERPLEXITY.name in asked
         return TextResult(
             of, text.held, len(windows), length, own.estimate() if wanted else None,
-            own.nats_per_token() if wanted else None, kl.estimate() if kl and "kl" in asked else None,
+            own.nats_per_token() if wanted else None, kl.estimate() if kl and KL.name in asked else None,
             dense if wanted else None,
         )  # fmt: skip
 

@@ -28,7 +28,7 @@ HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)"'
 class RecipePart:
     """One source of a recipe, in one format, with its share of the tokens."""
 
-    tag: ClassVar[str] = "RecipePart"
+    tag: ClassVar[str] = "Part"
 
     source: str  # a name of the catalogue, `self`, or the path of a file
     format: str | None = None  # None: the source's own

@@ -109,7 +109,7 @@ class FinalVerdict:
     """The finalists against the default and the uniform mixture, and these two against each other, on text that no
     search looked at."""
 
-    tag: ClassVar[str] = "FinalVerdict"
+    tag: ClassVar[str] = "Judgement"
 
     contrasts: tuple[SetContrast, ...]
     halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
@@ -132,7 +132,7 @@ class FinalVerdict:
 class PrunedResult:
     """The pruned model."""
 
-    tag: ClassVar[str] = "PrunedResult"
+    tag: ClassVar[str] = "Result"
 
     winner: str
     spec: str  # as `calprune calib build --calibration` takes it

@@ -11,6 +11,7 @@ from calprune.choosing.answer import Gate, GateRow
 from calprune.choosing.job import Job
 from calprune.choosing.question import part_of
 from calprune.choosing.trials import duration
+from calprune.evaluation.metric import KL
 from calprune.text.filters.shared_wording import Evaluations
 from calprune.text.given import Given
 
@@ -71,7 +72,7 @@ def _compared(job: Job, sources: Sequence[str]) -> dict[str, GateRow]:
     findings = job.trials.findings(sources)
     by_evaluation = {comparison.of.evaluation: comparison for comparison in findings.comparisons}
     found = {}
-    for name, evaluation in job.trials.evaluations("kl").items():
+    for name, evaluation in job.trials.evaluations(KL.name).items():
         one = by_evaluation[str(evaluation)]
         effect = one.effect
         found[name] = GateRow(one.word, effect.share, one.adjusted_p, effect.lowest, effect.highest, effect.range,

@@ -15,6 +15,7 @@ import yaml
 from calprune.base.values import ConfigError, UserError
 from calprune.choosing.question import Question
 from calprune.evaluation.evaluation import OnText
+from calprune.evaluation.metric import KL, PERPLEXITY
 from calprune.methods import METHODS
 from calprune.report.findings import Findings
 from calprune.studies.bench import Knobs
@@ -79,7 +80,9 @@ class Trials:
             "num_samples": q.num_samples,
             "max_seq_length": q.max_seq_length,
             "draws": q.draws,
-            "evaluations": [str(one) for metric in ("kl", "perplexity") for one in self.evaluations(metric).values()],
+            "evaluations": [
+                str(one) for metric in (KL.name, PERPLEXITY.name) for one in self.evaluations(metric).values()
+            ],
         }
         text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
         return plan(parse_study(text, "study.yaml"), self.knobs.data_root), text
@@ -127,7 +130,7 @@ class Trials:
     def findings(self, calibrations: Sequence[str]) -> Findings:
         """Of the divergences of these calibrations, by label."""
         results = self.results()
-        rows = tuple(row for row in results.rows if row.metric == "kl" and row.calibration in calibrations)
+        rows = tuple(row for row in results.rows if row.metric == KL.name and row.calibration in calibrations)
         return Findings(dataclasses.replace(results, rows=rows))
 
     def _whole(self, trial: str, made: Plan) -> bool:

@@ -19,6 +19,7 @@ from calprune.choosing.search import source_sums
 from calprune.choosing.transfer import Shares, Sums
 from calprune.choosing.trials import duration
 from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.metric import KL
 from calprune.likeness.sets import agreement, enough
 from calprune.pruning.checkpoint import describe, save_pruned
 from calprune.pruning.job import Pruning
@@ -173,7 +174,7 @@ def _default(job: Job, gate: Gate) -> str | None:
 
 def _cells(job: Job, calibrations: Sequence[str]) -> dict[str, dict[str, Cell]]:
     """By calibration and capability."""
-    names = {str(evaluation): name for name, evaluation in job.trials.evaluations("kl").items()}
+    names = {str(evaluation): name for name, evaluation in job.trials.evaluations(KL.name).items()}
     found: dict[str, dict[str, Cell]] = {}
     for cell in job.trials.findings(calibrations).cells:
         found.setdefault(cell.of.calibration, {})[names[cell.of.evaluation]] = cell

@@ -10,6 +10,7 @@ from calprune.base.progress import current
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import app, note
+from calprune.cli.known import NEEDS_DENSE
 from calprune.cli.names import check_each, complete
 
 _ON = (
@@ -50,8 +51,8 @@ def eval_command(
     wanted = [*(on or ()), *_as_evaluations(perplexity or [], task or [], kl_to, window, tokens)]
     if not wanted:
         raise UserError('nothing to measure; give --on "perplexity(wikipedia)" or --on "boolq(examples=200)"')
-    if not dense and (kl := [one for one in wanted if one.partition("(")[0].strip() == "kl"]):
-        raise UserError(f"{kl[0]} compares with the dense model; name it: --dense demo")
+    if not dense and (needs := [one for one in wanted if one.partition("(")[0].strip() in NEEDS_DENSE]):
+        raise UserError(f"{needs[0]} compares with the dense model; name it: --dense demo")
 
     from calprune.api.evaluate import evaluate
 

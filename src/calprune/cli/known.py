@@ -123,3 +123,4 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
         "attention": {"least": float},
     },
 }
+NEEDS_DENSE = {"kl"}  # evaluations that compare with the dense model

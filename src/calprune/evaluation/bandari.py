@@ -20,6 +20,7 @@ from typing import ClassVar
 from calprune.base.values import UserError, identity, rng
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.items import Outcomes, check_options, options_text, some, task_files
+from calprune.evaluation.metric import EXACT_MATCH, Metric
 from calprune.models.load import Model
 from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.find import find_source
@@ -72,6 +73,7 @@ class BandariTask:
     tag: ClassVar[str] = "BandariTask"
     named_by: ClassVar[str] = "name"
     version: ClassVar[int] = 1
+    measures: ClassVar[Metric] = EXACT_MATCH
 
     def __post_init__(self) -> None:
         check_options(self.examples, self.shots, self.seed)
@@ -107,7 +109,7 @@ class BandariTask:
         right = [same(self.extract(text), answer) for text, answer in zip(texts, expected, strict=True)]
         choices = ASKED[self.name].choices
         return Outcomes(
-            task=str(self), metric="exact_match", items=tuple(map(float, right)),
+            task=str(self), measures=self.measures, items=tuple(map(float, right)),
             ids=tuple(question.id for question in asked), chance=1 / choices if choices else 0.0,
             capability=self.capability, requests=identity([list(pair) for pair in zip(prompts, expected, strict=True)]),
             cut=cut,

@@ -12,6 +12,8 @@ own          a file of the user: it is what they care about, so nothing else is 
 import re
 from typing import Literal, get_args
 
+from calprune.evaluation.metric import METRICS
+
 Capability = Literal["general", "commonsense", "mathematics", "code", "knowledge", "language", "own"]
 
 CAPABILITIES: tuple[str, ...] = get_args(Capability)
@@ -33,6 +35,7 @@ _OF: dict[Capability, str] = {  # sources of the catalogue and tasks; `_*` stand
         ud_pud_* xquad_*""",
 }
 
+_ON_TEXT = "|".join(metric.name for metric in METRICS.values() if metric.item == "window")
 BY_NAME: dict[str, Capability] = {name: capability for capability, names in _OF.items() for name in names.split()}
 
 
@@ -41,7 +44,7 @@ def capability_of(name: str) -> Capability:
 
     What is in a file of the user is "own"; a source of theirs that has a name in the catalogue is "general".
     """
-    inner = re.fullmatch(r"(?:perplexity|kl)\((.*?)(?:,.*)?\)", name.strip(), re.DOTALL)
+    inner = re.fullmatch(rf"(?:{_ON_TEXT})\((.*?)(?:,.*)?\)", name.strip(), re.DOTALL)
     text = (inner[1] if inner else name).strip().strip("'\"")
     bare = re.sub(r"\(.*", "", text, flags=re.DOTALL).removeprefix("bandari/")
     bare = bare.partition(":")[0]

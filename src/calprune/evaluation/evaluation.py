@@ -1,14 +1,29 @@
 """What a study judges models by, as text: perplexity(wikitext2), kl(c4, tokens=16384), boolq(examples=200)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from calprune.base.calls import Registry, quoted, written
-from calprune.base.values import ConfigError, identity, plain
+from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.calibration.build import only_part, open_source
 from calprune.evaluation.capabilities import capability_of
-from calprune.evaluation.tasks import TASKS, Task
+from calprune.evaluation.contract import (
+    PAGE,
+    AgainstDense,
+    Direct,
+    Evaluation,
+    as_outcomes,
+    check_evaluation_class,
+    files_read,
+)
+from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.items import Outcomes
+from calprune.evaluation.metric import KL, METRICS, PERPLEXITY, Metric
+from calprune.evaluation.tasks import TASKS
+from calprune.evaluation.windows import windows_of
+from calprune.models.load import Model
 from calprune.text.given import Given
 from calprune.text.places import files_hash
 
@@ -36,6 +51,10 @@ class OnText:
         return written(self.metric, [quoted(self.of), *sizes])
 
     @property
+    def measures(self) -> Metric:
+        return METRICS[self.metric]
+
+    @property
     def capability(self) -> str:
         return capability_of(self.of)
 
@@ -44,20 +63,40 @@ class OnText:
         """What perplexity and KL can share one pass over."""
         return (self.of, self.tokens, self.length, self.skip)
 
+    @property
+    def shares(self) -> tuple[str, int, int, int]:
+        return self.text
 
-Evaluation = OnText | Task
+    def reference(self, model: Model, data_root: Path | None = None) -> DenseReference:
+        """What the dense model makes of the text."""
+        text = open_source(self.of, Given(model, data_root=data_root), "evaluation")
+        windows = windows_of(text.documents(), model.tokenizer, self.length, self.tokens, self.skip)
+        return DenseReference(model.model, windows)
+
+    def compare(self, model: Model, reference: DenseReference) -> Mapping[str, Sequence[float]]:
+        """Both metrics of each window, from one pass."""
+        kl, perplexity = reference.compare(model.model)
+        return {PERPLEXITY.name: perplexity.nats.tolist(), KL.name: kl.nats.tolist()}
+
+    def of_dense(self, reference: DenseReference) -> Mapping[str, Sequence[float]]:
+        """The dense model's own, from what was kept of it."""
+        nats = reference.perplexity().nats.tolist()
+        return {PERPLEXITY.name: nats, KL.name: [0.0] * len(nats)}
+
 
 EVALUATIONS = Registry(
     "evaluation",
-    {"perplexity": OnText, "kl": OnText, **TASKS},
+    {**dict.fromkeys((PERPLEXITY.name, KL.name), OnText), **TASKS},
     '"perplexity(wikitext2)", "kl(c4, tokens=16384)" or "boolq(examples=200)"',
-    Task,
+    Evaluation,
+    PAGE,
 )
 
 
 def parse_evaluation(text: str) -> Evaluation:
     """The evaluation that a text means. Raises ConfigError for one that there is none of."""
     made = EVALUATIONS.make(text)
+    check_evaluation_class(made, text)
     if isinstance(made, OnText):
         only_part(made.of)
     return made
@@ -68,13 +107,27 @@ def evaluation_id(evaluation: Evaluation, data_root: Path | None) -> str:
     if isinstance(evaluation, OnText):
         text = open_source(evaluation.of, Given(data_root=data_root), "evaluation").text_identity
         return identity({"evaluation": plain(evaluation), "text": text})
-    return identity({"evaluation": plain(evaluation), "files": files_hash(evaluation.files(data_root))})
+    return identity({"evaluation": plain(evaluation), "files": files_hash(files_read(evaluation, data_root))})
 
 
 def check_evaluation(evaluation: Evaluation, tokenizer: Any, data_root: Path | None) -> None:
     """Raise UserError where its data are not to be had. What the model itself writes is not looked at."""
     if not isinstance(evaluation, OnText):
-        evaluation.files(data_root)
+        files_read(evaluation, data_root)
     elif not evaluation.of.startswith("self"):
         given = Given(tokenizer=tokenizer, data_root=data_root)
         next(open_source(evaluation.of, given, "evaluation").documents(), None)
+
+
+def outcomes_of(
+    evaluation: Evaluation, model: Model, data_root: Path | None = None, dense: Model | None = None
+) -> Outcomes:
+    """What a model makes of an evaluation. Raises UserError where it compares with a dense model and none is given."""
+    text = EVALUATIONS.write(evaluation)
+    if isinstance(evaluation, AgainstDense):
+        if dense is None:
+            raise UserError(f"{text} compares with the dense model, and none is given")
+        compared = evaluation.compare(model, evaluation.reference(dense, data_root))
+        return as_outcomes(evaluation, text, compared[evaluation.measures.name])
+    assert isinstance(evaluation, Direct), "as parse_evaluation checks"
+    return as_outcomes(evaluation, text, evaluation.run(model, data_root))

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from calprune.base.values import UserError, identity
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.items import Outcomes, check_options, options_text, some, task_files, task_records
+from calprune.evaluation.metric import ACCURACY, Metric
 from calprune.evaluation.stock import STOCK, Record
 from calprune.models.head import Follow
 from calprune.models.load import Model
@@ -34,6 +35,7 @@ class HarnessTask:
     tag: ClassVar[str] = "HarnessTask"
     named_by: ClassVar[str] = "name"
     version: ClassVar[int] = 1
+    measures: ClassVar[Metric] = ACCURACY
 
     def __post_init__(self) -> None:
         check_options(self.examples, self.shots, self.seed)
@@ -71,7 +73,7 @@ class HarnessTask:
         scores, cut = engine.answer(asked, model, batch_size, follow)
         primary = scores.pop("acc")
         return Outcomes(
-            task=str(self), metric="accuracy", items=primary, ids=tuple(at for at, _ in rows),
+            task=str(self), measures=self.measures, items=primary, ids=tuple(at for at, _ in rows),
             chance=sum(1 / len(item.requests) if len(item.requests) > 1 else 0 for item in asked) / len(asked),
             capability=self.capability, requests=identity([[list(r.args) for r in item.requests] for item in asked]),
             cut=cut, other=scores,

@@ -1,13 +1,13 @@
 """The items of a task: where they are read, which of them are asked, and what came out of them."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from calprune.base.calls import written
 from calprune.base.values import UserError, rng
+from calprune.evaluation.metric import Metric
 from calprune.text.find import find_source
 from calprune.text.places import data_folder, local_files
 from calprune.text.read import read_records
@@ -17,22 +17,27 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a model made of a task: 1 for an item answered right, 0 for one answered wrong."""
+    """What a model made of an evaluation: of a task 1 for an item answered right, 0 for one answered wrong."""
 
-    task: str  # as `find_task` reads it
-    metric: Literal["accuracy", "exact_match"]
+    task: str  # as `parse_evaluation` reads it
+    measures: Metric
     items: tuple[float, ...]
     ids: tuple[str, ...]  # where each item is: "boolq/validation.jsonl.gz:17"
-    chance: float  # the value of guessing among the items' choices; 0 where an answer is free text
+    chance: float | None  # the value of guessing among the items' choices; 0 where an answer is free text
     capability: str
     requests: str  # the hash of all that was asked: where two results agree in it, their items can be paired
     cut: int = 0  # items whose prompt was longer than the model's window, and lost its beginning
     other: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # the same items by the harness's other scores
 
     @property
+    def metric(self) -> str:
+        """Its metric's name."""
+        return self.measures.name
+
+    @property
     def value(self) -> float:
-        """The share of items answered right."""
-        return math.fsum(self.items) / len(self.items)
+        """Of a task the share of items answered right."""
+        return self.measures.value(self.items)
 
 
 def check_options(examples: int | None, shots: int | None, seed: int) -> None:

@@ -7,11 +7,14 @@ from typing import Any, Literal
 
 from calprune.base.values import UserError
 from calprune.evaluation.items import Outcomes
+from calprune.evaluation.metric import METRICS
 from calprune.evaluation.windows import PROTOCOL
 from calprune.pages.numbers import number
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
-from calprune.uncertainty.estimate import Estimate, mean_of
+from calprune.uncertainty.estimate import Estimate
+
+ON_TEXT = tuple(metric.name for metric in METRICS.values() if metric.item == "window")
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,12 @@ class EvaluationResult(HasPage):
         Raises UserError where there is none of it, or more than one."""
         metric, _, rest = evaluation.partition("(")
         texts = [one for one in self.texts if not rest or one.name == rest.partition(",")[0].removesuffix(")").strip()]
-        values = [getattr(one, metric) for one in texts if metric in ("perplexity", "kl")]
-        values += [mean_of(one.items) for one in self.tasks if evaluation in (one.task, one.task.partition("(")[0])]
+        values = [getattr(one, metric) for one in texts if metric in ON_TEXT]
+        values += [
+            one.measures.estimate(one.items)
+            for one in self.tasks
+            if evaluation in (one.task, one.task.partition("(")[0])
+        ]
         found = [value for value in values if value is not None]
         if len(found) != 1:
             named = [one.name for one in self.texts] + [one.task for one in self.tasks]
@@ -107,7 +114,7 @@ class EvaluationResult(HasPage):
         heads = (Column("task"), Column("items", "number"), Column("metric"), Column("value", "estimate"),
                  Column("by guessing", "number"))  # fmt: skip
         rows = tuple(
-            (task.task, len(task.items), task.metric.replace("_", " "), mean_of(task.items), task.chance)
+            (task.task, len(task.items), task.measures.title, task.measures.estimate(task.items), task.chance)
             for task in self.tasks
         )
         cut = tuple(f"{task.task}: {task.cut} items cut to the model's window" for task in self.tasks if task.cut)
@@ -120,8 +127,7 @@ def _where(values: Iterable[Estimate | None]) -> Literal["always", "never"]:
 
 
 def _answered(outcomes: Outcomes) -> dict[str, Any]:
-    value = mean_of(outcomes.items)
-    assert value is not None, "a task has one item at least"
+    value = outcomes.measures.estimate(outcomes.items)
     about = {"name": outcomes.task, "metric": outcomes.metric, "capability": outcomes.capability}
     sizes = {"chance": outcomes.chance, "items": len(outcomes.items), "cut": outcomes.cut,
              "requests": outcomes.requests}  # fmt: skip

@@ -1,5 +1,6 @@
 """What a model gives its blocks besides the hidden states: caught for each block, held once, moved to where it runs."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,8 +20,11 @@ def handing_on(modules: nn.ModuleList) -> Iterator[list]:
     returns: dict[type, tuple | None] = {}  # what a class of block returns after the hidden states; None: no tuple
 
     def catcher(module: nn.Module, original, last: bool):
-        def forward(hidden, *args, **kwargs):
-            calls.append((hidden, args, kwargs))
+        first = next(iter(inspect.signature(original).parameters))
+
+        def forward(*args, **kwargs):
+            hidden, *args = args or (kwargs.pop(first),)
+            calls.append((hidden, tuple(args), kwargs))
             if last:
                 raise Caught
             if type(module) not in returns:  # once for each class of block, the real thing

@@ -1,10 +1,13 @@
-"""What of a model can be pruned: its decoder blocks, and the linears inside them. No code per family."""
+"""What of a model can be pruned: its decoder blocks, and the linears inside them.
+
+No code per family: what a family has that differs is one entry of `stored_as` (docs/add-a-family.md).
+"""
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -18,34 +21,63 @@ class ModelError(UserError):
 
 
 @dataclass(frozen=True)
+class Stored:
+    """How a class of linears holds its matrix."""
+
+    weight: str = "weight"  # the parameter's name
+    bias: str = "bias"  # of the parameter, where there is one
+    transposed: bool = False  # held as (in, out)
+
+
+_STORED: dict[type[nn.Module], Stored] = {nn.Linear: Stored()}
+_STORED_BY_NAME = {"Conv1D": Stored(transposed=True)}  # transformers' own class of GPT-2: named here, not imported
+Kind = TypeVar("Kind", bound=type[nn.Module])
+
+
+def stored_as(*, weight: str = "weight", bias: str = "bias", transposed: bool = False) -> Callable[[Kind], Kind]:
+    """A decorator of a class of linears that is not `nn.Linear`: its modules, and those of its subclasses, are pruned.
+
+    A linear is called with its input (..., in) alone and gives (..., out): x Wᵀ + b.
+    """
+
+    def enter(cls: Kind) -> Kind:
+        _STORED[cls] = Stored(weight, bias, transposed)
+        return cls
+
+    return enter
+
+
+@dataclass(frozen=True)
 class Linear:
     """One prunable matrix, always seen as (out, in), whatever the module stores."""
 
     name: str  # within the block: "mlp.down_proj", "mlp.experts.3.down_proj"
     module: nn.Module  # of an expert: the module that holds all of them
-    transposed: bool = False  # GPT-2's Conv1D stores (in, out)
+    stored: Stored = Stored()
     part: ExpertMatrix | None = None  # of an expert: which of the fused tensors, and where in it
 
     @property
     def parameter(self) -> str:
         """The name, within the block, of the parameter that holds it."""
-        return f"{self.name.rsplit('.', 2)[0]}.{self.part.parameter}" if self.part else f"{self.name}.weight"
+        return (
+            f"{self.name.rsplit('.', 2)[0]}.{self.part.parameter}" if self.part else f"{self.name}.{self.stored.weight}"
+        )
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
-        return self.inside(getattr(self.module, self.part.parameter if self.part else "weight").data)
+        return self.inside(getattr(self.module, self.part.parameter if self.part else self.stored.weight).data)
 
     def inside(self, tensor: Tensor) -> Shaped[Tensor, "out in"]:
         """The matrix's place in a tensor of its parameter's shape: a view."""
         if self.part:
             return self.part.inside(self.module, tensor)
-        return tensor.T if self.transposed else tensor
+        return tensor.T if self.stored.transposed else tensor
 
     @property
     def bias(self) -> Float[Tensor, "out"] | None:
         if self.part:
             return self.part.bias(self.module)
-        bias = self.module.bias
+        bias = getattr(self.module, self.stored.bias, None)
         return None if bias is None else cast(Tensor, bias).data
 
     def write(self, weight: Float[Tensor, "out in"]) -> None:
@@ -53,16 +85,27 @@ class Linear:
 
 
 def linears(block: nn.Module) -> list[Linear]:
-    """The block's linears, in the order in which the module names them."""
+    """The block's linears, in the order in which the module names them.
+
+    Raises ModelError for one of a class whose entry does not fit it.
+    """
     found = []
     for name, module in block.named_modules():
-        if isinstance(module, nn.Linear):
-            found.append(Linear(name, module))
-        elif type(module).__name__ == "Conv1D":  # transformers' own class of GPT-2: named here, not imported
-            found.append(Linear(name, module, transposed=True))
+        if stored := _stored(module):
+            matrix = getattr(module, stored.weight, None)
+            if not isinstance(matrix, nn.Parameter) or matrix.dim() != 2:
+                raise ModelError(f"{name}: {type(module).__name__} has no matrix {stored.weight!r}; expected a "
+                                 "parameter of two dimensions, as stored_as says")  # fmt: skip
+            found.append(Linear(name, module, stored))
         elif is_fused(module):
             found += [Linear(f"{name}.{part_name}", module, part=part) for part_name, part in parts(module).items()]
     return found
+
+
+def _stored(module: nn.Module) -> Stored | None:
+    """How the module holds its matrix; None: it is no linear."""
+    known = (_STORED[cls] for cls in type(module).__mro__ if cls in _STORED)
+    return next(known, None) or _STORED_BY_NAME.get(type(module).__name__)
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -2,7 +2,6 @@
 
 from calprune.pages.numbers import listed, number, rough, with_interval
 from calprune.report.findings import DEFAULT, Comparison, Findings
-from calprune.report.settings import UNITS
 
 
 def answer(findings: Findings) -> list[str]:
@@ -66,15 +65,15 @@ def _range(findings: Findings, one: Comparison, of: int) -> str:
 def _none_shown(findings: Findings, measured: list[Comparison]) -> str:
     if len(measured) == 1:
         return f"with {findings.setting(measured[0].of)} the sources are not distinguished from the luck of the draw"
-    return (f"in none of {len(measured)} pairs of setting and evaluation are the sources distinguished from the luck of "
-            "the draw")  # fmt: skip
+    return (f"in none of {len(measured)} pairs of setting and evaluation are the sources distinguished from the luck "
+            "of the draw")  # fmt: skip
 
 
 def _seen(findings: Findings, one: Comparison) -> str:
     """What could have been missed."""
     effect = one.effect
     where = f"{one.of.evaluation} with {findings.setting(one.of)}"
-    least = f"{rough(effect.detectable)} {UNITS[one.of.metric]}"
+    least = f"{rough(effect.detectable)} {one.of.measures.unit}"
     share = with_interval(effect.share, as_percent=True)
     return (f"the largest share of variance between sources is {share} ({where}), "
             f"where two sources that differ by {least} would be distinguished in 80 % of such studies")  # fmt: skip

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from calprune.base.values import UserError
-from calprune.report.settings import SETTING, in_order, is_control, oriented, own_text, setting_name, varying
+from calprune.report.settings import SETTING, in_order, is_control, own_text, setting_name, varying
 from calprune.studies.axes import NO_DATA
-from calprune.studies.results import LOWER_IS_BETTER, Result, Results
+from calprune.studies.results import Result, Results
 from calprune.uncertainty import retention
 from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, paired_by_item, verdict
 from calprune.uncertainty.effect import Effect, effect_of_groups
@@ -38,14 +38,14 @@ class Cell:
     @cached_property
     def values(self) -> list[float]:
         """By draw, on the scale on which draws are compared: of perplexity its logarithm, nats a token."""
-        return [math.log(row.value) if row.metric == "perplexity" else row.value for row in self.rows]
+        return [row.measures.compared(row.value) for row in self.rows]
 
     @cached_property
     def spread(self) -> Spread:
         """Mean and interval as the metric is read, so that no interval of perplexity ends below 1; SD as `values`."""
         spread = over_draws(self.values)
         assert spread is not None
-        if self.of.metric != "perplexity":
+        if not self.of.measures.log:
             return spread
         return replace(spread, mean=exponential(spread.mean), interval=spread.interval.map(exponential))
 
@@ -131,10 +131,10 @@ def comparisons_of(cells: Iterable[Cell]) -> list[Comparison]:
     groups: dict[tuple, list[Cell]] = defaultdict(list)
     for cell in cells:
         if cell.of.calibration != NO_DATA:
-            groups[(*setting(cell.of), cell.of.evaluation, cell.of.metric)].append(cell)
+            groups[(*setting(cell.of), cell.of.evaluation, cell.of.measures)].append(cell)
     found = []
     for group in groups.values():
-        best_first = sorted(group, key=lambda cell: oriented(cell.of.metric, cell.spread.mean), reverse=True)
+        best_first = sorted(group, key=lambda cell: cell.of.measures.oriented(cell.spread.mean), reverse=True)
         texts = [cell for cell in best_first if not is_control(cell.of)]
         texts, controls = (texts, best_first) if len(texts) > 1 else (best_first, [])
         if len(texts) > 1:
@@ -157,7 +157,7 @@ def _contrasts(pairs: Sequence[tuple[Cell, Cell]], least: float | None) -> list[
     found = []
     for (a, b), difference, p in zip(pairs, differences, holm([d.p for d in differences]), strict=True):
         p = None if p is None or least is None else max(p, least)
-        won = verdict(difference, p, a.of.metric in LOWER_IS_BETTER)
+        won = verdict(difference, p, a.of.measures.lower_is_better)
         found.append(Contrast(a.of.calibration, b.of.calibration, difference, p, won))
     return found
 
@@ -233,9 +233,9 @@ def _finite(row: Result) -> bool:
 
 
 def _cells(rows: Iterable[Result]) -> list[Cell]:
-    groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    groups: dict[tuple, list[Result]] = defaultdict(list)
     for row in rows:
-        groups[(*row.cell, row.evaluation, row.metric)].append(row)
+        groups[(*row.cell, row.evaluation, row.measures)].append(row)
     cells = [Cell(tuple(sorted(group, key=lambda row: row.draw or 0))) for group in groups.values()]
     patterns = {pattern: i for i, pattern in enumerate(in_order(cell.of.pattern for cell in cells))}
     return sorted(cells, key=lambda cell: (cell.of.model, patterns[cell.of.pattern]))  # else as they come
@@ -246,10 +246,10 @@ def _methods(cells: Sequence[Cell]) -> list[MethodContrast]:
     for cell in cells:
         one = cell.of
         if one.calibration != NO_DATA:
-            groups[one.model, one.calibration, one.pattern, one.num_samples, one.evaluation, one.metric].append(cell)
+            groups[one.model, one.calibration, one.pattern, one.num_samples, one.evaluation, one.measures].append(cell)
     found = []
     for group in groups.values():
-        better_first = sorted(group, key=lambda cell: oriented(cell.of.metric, cell.spread.mean), reverse=True)
+        better_first = sorted(group, key=lambda cell: cell.of.measures.oriented(cell.spread.mean), reverse=True)
         for a, b in itertools.combinations(better_first, 2):
             first, second = (dict(zip([row.draw for row in cell.rows], cell.values, strict=True)) for cell in (a, b))
             if draws := [draw for draw in first if draw in second]:
@@ -257,7 +257,7 @@ def _methods(cells: Sequence[Cell]) -> list[MethodContrast]:
                 found.append((a.of, b.of, len(draws), difference))
     adjusted = holm([difference.p for *_, difference in found])
     return [
-        MethodContrast(a, b, n, difference, p, verdict(difference, p, a.metric in LOWER_IS_BETTER))
+        MethodContrast(a, b, n, difference, p, verdict(difference, p, a.measures.lower_is_better))
         for (a, b, n, difference), p in zip(found, adjusted, strict=True)
     ]
 
@@ -274,9 +274,7 @@ class Retained:
 
 def column_of(row: Result) -> str | None:
     """The column that a row counts in; None: its metric has no dense value to be a part of (KL)."""
-    if row.metric == "kl":
-        return None
-    return f"{row.capability}, {'perplexity' if row.metric == 'perplexity' else 'tasks'}"
+    return f"{row.capability}, {row.measures.group}" if row.measures.retention else None
 
 
 def columns(cells: Sequence[Cell]) -> list[str]:
@@ -288,7 +286,9 @@ def columns(cells: Sequence[Cell]) -> list[str]:
 
 def of_cell(cell: Cell) -> Estimate | None:
     """What one evaluation says is left: accuracy above chance, or dense ÷ pruned perplexity; None: not measurable."""
-    if cell.of.metric == "perplexity":
+    if cell.of.measures.retention is None:
+        return None
+    if cell.of.measures.retention == "ratio":
         return retention_of_perplexity(cell.items, cell.of.dense_items)
     return retention(cell.items, cell.of.dense_items, cell.of.chance or 0.0)
 
@@ -322,5 +322,5 @@ def _together(cells: Sequence[Cell]) -> Estimate | str:
 
 
 def _kept(cell: Cell) -> Kept:
-    chance = None if cell.of.metric == "perplexity" else cell.of.chance or 0.0
+    chance = None if cell.of.measures.retention == "ratio" else cell.of.chance or 0.0
     return Kept(cell.items, cell.of.dense_items, chance)

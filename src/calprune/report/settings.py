@@ -4,11 +4,10 @@ text."""
 import re
 from collections.abc import Iterable, Sequence
 
+from calprune.evaluation.metric import METRICS
 from calprune.studies.axes import AXES, NO_DATA, varying_axes
-from calprune.studies.results import LOWER_IS_BETTER, Result
+from calprune.studies.results import Result
 
-METRICS = {"perplexity": "perplexity", "kl": "KL, nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
-UNITS = {"perplexity": "nats a token", "kl": "nats a token", "accuracy": "accuracy", "exact_match": "exact match"}
 OWN = " †"  # after a source that is judged on its own text
 # all but the source and the draw
 SETTING = tuple(name for name in AXES if name != "calibration")
@@ -41,7 +40,8 @@ def setting_name(row: Result, fields: Iterable[str]) -> str:
 
 def own_text(row: Result) -> bool:
     """Whether the evaluation reads a source that the calibration reads too: "gsm8k:icl" and "perplexity(gsm8k)"."""
-    return bool(sources_of(row) & _named(row.evaluation))
+    asked = re.sub(r"^[\w.]+:\w+", "", row.evaluation)  # without the place of a class of the user's own
+    return bool(sources_of(row) & _named(asked))
 
 
 def is_control(row: Result) -> bool:
@@ -58,9 +58,4 @@ def _named(text: str) -> frozenset[str]:
     """Names that may be sources': "c4*2 + gsm8k:icl" has c4 and gsm8k, "boolq(examples=200)" has boolq."""
     text = re.sub(r":\s*\w+(\([^()]*\))?", "", text)  # formats: ":icl", ":chat(responses)"
     names = (name.removeprefix("bandari/") for name in re.findall(r"[A-Za-z_][\w./-]*(?![\w./-]*\s*=)", text))
-    return frozenset(names) - {"perplexity", "kl", NO_DATA}
-
-
-def oriented(metric: str, value: float) -> float:
-    """The value such that higher is better."""
-    return -value if metric in LOWER_IS_BETTER else value
+    return frozenset(names) - set(METRICS) - {NO_DATA}

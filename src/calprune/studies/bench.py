@@ -7,7 +7,6 @@ with bench.pruned(Pruning(Wanda(), parse_pattern("2:4")), data) as pruned:
     found = list(bench.judge(evaluations))
 """
 
-import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,11 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calprune.calibration.build import open_source
 from calprune.calibration.set import CalibrationSet
+from calprune.evaluation.contract import AgainstDense, Direct, Evaluation, as_outcomes, shared_by
 from calprune.evaluation.divergence import DenseReference
-from calprune.evaluation.evaluation import EVALUATIONS, Evaluation, OnText
-from calprune.evaluation.windows import windows_of
+from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.layers.collect import Counting
 from calprune.layers.inputs import LADDER, Needs
 from calprune.layers.linears import find_blocks
@@ -30,7 +28,6 @@ from calprune.layers.saved import Statistics
 from calprune.models.load import Model
 from calprune.pruning.job import Pruned, Pruning
 from calprune.studies.records import EvaluationRecord
-from calprune.text.given import Given
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Bench:
         self.usable = True  # False: its weights could not be put back, so nothing can be compared with it any more
         self._is_pruned = False
         self._dense: list[Tensor] | None = None  # of the blocks, from the first pruning on
-        self._references: dict[Hashable, DenseReference] = {}
+        self._references: dict[Hashable, Any] = {}
         self._sums: tuple[tuple[str, Counting], Statistics] | None = None
 
     @contextmanager
@@ -91,65 +88,58 @@ class Bench:
             self._sums = (key, found)
         return self._sums[1]
 
-    def reference(self, key: Hashable, windows: Tensor | Callable[[], Tensor]) -> DenseReference:
-        """What the dense model makes of windows (n, T), or of those that a function opens, kept under `key`. New ones
-        are made of the dense model alone: ask for them before `pruned`."""
-        if key not in self._references:
-            self._check()
-            read = windows if isinstance(windows, Tensor) else windows()
-            with self._timed("dense"):
-                self._references[key] = DenseReference(self.model.model, read)
-        return self._references[key]
+    def reference(self, key: Hashable, windows: Tensor) -> DenseReference:
+        """What the dense model makes of windows (n, T), kept under `key`. New ones are made of the dense model alone:
+        ask for them before `pruned`."""
+        return self._kept(key, lambda: DenseReference(self.model.model, windows))
 
     def prepare(self, evaluations: Iterable[Evaluation]) -> None:
-        """Read the texts that a pruned model will be judged on, while the weights are dense."""
+        """Keep what pruned models will be compared with, while the weights are dense."""
         for one in evaluations:
-            if isinstance(one, OnText):
+            if isinstance(one, AgainstDense):
                 self._reference_of(one)
 
     def dense(self, evaluation: Evaluation) -> EvaluationRecord:
         """What the dense model has."""
-        if isinstance(evaluation, OnText):
-            reference = self._reference_of(evaluation)
-            if evaluation.metric == "kl":
-                return _kl(evaluation, [0.0] * sum(len(batch) for batch, _ in reference.batches))
-            found = reference.perplexity()
-            return _perplexity(evaluation, found.estimate().value, found.nats.tolist())
+        if isinstance(evaluation, AgainstDense) and hasattr(evaluation, "of_dense"):
+            return self._record(evaluation, evaluation.of_dense(self._reference_of(evaluation)))
         self._check()
         with self._timed("dense"):
-            return self._on_task(evaluation)
+            return self._record(evaluation, self._look(evaluation))
 
     def judge(self, evaluations: Iterable[Evaluation]) -> Iterator[EvaluationRecord]:
-        """What the model as it now is has, one after another; perplexity and KL on one text share a pass, whose seconds
-        are those of the first."""
-        compared: dict[Hashable, Any] = {}
+        """What the model as it now is has, one after another; evaluations that share a pass (perplexity and KL on one
+        text) are of one, whose seconds are those of the first."""
+        passes: dict[Hashable, Any] = {}
         for one in evaluations:
-            started = time.perf_counter()
-            if isinstance(one, OnText):
-                if one.text not in compared:
-                    compared[one.text] = self._reference_of(one).compare(self.model.model)
-                kl, perplexity = compared[one.text]
-                if one.metric == "kl":
-                    yield _kl(one, kl.nats.tolist(), time.perf_counter() - started)
-                else:
-                    value = perplexity.estimate().value
-                    yield _perplexity(one, value, perplexity.nats.tolist(), time.perf_counter() - started)
-            else:
-                yield self._on_task(one, started)
+            started, key = time.perf_counter(), shared_by(one)
+            if key not in passes:
+                passes[key] = self._look(one)
+            yield self._record(one, passes[key], started)
 
-    def _reference_of(self, evaluation: OnText) -> DenseReference:
-        def windows() -> Tensor:
-            text = open_source(evaluation.of, Given(self.model, data_root=self.data_root), "evaluation")
-            sizes = (evaluation.length, evaluation.tokens, evaluation.skip)
-            return windows_of(text.documents(), self.model.tokenizer, *sizes)
+    def _look(self, evaluation: Evaluation) -> Any:
+        """What the model as it now is gives: outcomes or values, or of what compares those of several metrics."""
+        if isinstance(evaluation, AgainstDense):
+            return evaluation.compare(self.model, self._reference_of(evaluation))
+        assert isinstance(evaluation, Direct), "as parse_evaluation checks"
+        return evaluation.run(self.model, self.data_root)
 
-        return self.reference(evaluation.text, windows)
+    def _reference_of(self, evaluation: AgainstDense) -> Any:
+        return self._kept(shared_by(evaluation), lambda: evaluation.reference(self.model, self.data_root))
 
-    def _on_task(self, task: Any, started: float | None = None) -> EvaluationRecord:
-        found = task.run(self.model, self.data_root)
+    def _kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._references:
+            self._check()
+            with self._timed("dense"):
+                self._references[key] = make()
+        return self._references[key]
+
+    def _record(self, evaluation: Evaluation, found: Any, started: float | None = None) -> EvaluationRecord:
+        found = found[evaluation.measures.name] if isinstance(evaluation, AgainstDense) else found
+        made = as_outcomes(evaluation, EVALUATIONS.write(evaluation), found)
         seconds = None if started is None else time.perf_counter() - started
-        return EvaluationRecord(EVALUATIONS.write(task), task.capability, found.metric, found.value, tuple(found.items),
-                                found.chance, seconds)  # fmt: skip
+        return EvaluationRecord(made.task, made.capability, made.measures, made.value, tuple(made.items), made.chance,
+                                seconds)  # fmt: skip
 
     def _check(self) -> None:
         if not self.usable:
@@ -162,13 +152,3 @@ class Bench:
         started = time.perf_counter()
         yield
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
-
-
-def _perplexity(of: OnText, value: float, nats: list[float], seconds: float | None = None) -> EvaluationRecord:
-    return EvaluationRecord(EVALUATIONS.write(of), of.capability, "perplexity", value, tuple(nats), None, seconds)
-
-
-def _kl(of: OnText, nats: list[float], seconds: float | None = None) -> EvaluationRecord:
-    return EvaluationRecord(
-        EVALUATIONS.write(of), of.capability, "kl", math.fsum(nats) / len(nats), tuple(nats), None, seconds
-    )

@@ -8,7 +8,8 @@ from typing import Any
 
 from calprune.base.values import ConfigError
 from calprune.calibration.recipe import Recipe, parse_spec
-from calprune.evaluation.evaluation import EVALUATIONS, Evaluation
+from calprune.evaluation.contract import Evaluation
+from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.layers.collect import Counting
 from calprune.studies.axes import AXES, NO_DATA, Setting, reads_data
 from calprune.studies.claims import Claim

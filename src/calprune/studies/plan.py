@@ -16,7 +16,8 @@ from calprune.base.values import UserError, plain
 from calprune.base.values import identity as hash_of
 from calprune.calibration.build import identify
 from calprune.calibration.recipe import Recipe
-from calprune.evaluation.evaluation import EVALUATIONS, Evaluation, OnText, check_evaluation, evaluation_id
+from calprune.evaluation.contract import Evaluation, shared_by
+from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, find_folder, identity, load_tokenizer, quiet_transformers, read_config
 from calprune.refine import Refinement
@@ -110,7 +111,7 @@ def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: 
     """Seconds that trials may take here, roughly: their products, counted, by the speed that this machine has for one
     now. Forward passes of the sets and of the texts judged on, with the pass for each set shared, and the training of
     blocks. What methods solve, and text that a model writes, is not in it. `sizes`: the parameters of each model."""
-    texts = {one.text if isinstance(one, OnText) else one: _tokens(one) for one in evaluations}  # a text is read once
+    texts = {shared_by(one): _tokens(one) for one in evaluations}  # a text is read once
     judged = sum(texts.values())
     operations = math.fsum(2.0 * sizes[trial.model] * judged for trial in trials)
     collected = {(t.model, t.set_id): t for t in trials if t.recipe}
@@ -123,9 +124,7 @@ def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: 
 
 
 def _tokens(one: Evaluation) -> int:
-    if isinstance(one, OnText):
-        return one.tokens
-    return (getattr(one, "examples", None) or 1000) * TASK_TOKENS
+    return getattr(one, "tokens", None) or (getattr(one, "examples", None) or 1000) * TASK_TOKENS
 
 
 def _length(recipe: Recipe) -> int:

@@ -4,14 +4,13 @@ Each is read and written here alone; the JSON is of format 1. No torch is import
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from calprune.base.store import read_json, write_json
-from calprune.base.values import UserError
-
-Metric = Literal["perplexity", "kl", "accuracy", "exact_match"]
+from calprune.base.values import ConfigError, UserError
+from calprune.evaluation.metric import METRICS, Metric, metric_of
 
 FORMAT = 1
 
@@ -65,16 +64,22 @@ class EvaluationRecord:
 
     evaluation: str  # as the study writes it
     capability: str
-    metric: Metric
+    measures: Metric
     value: float
     items: tuple[float, ...]  # nats a token of each window; 1 or 0 of each question
     chance: float | None = None  # the value of guessing, of a task
     seconds: float | None = None  # None: of the dense model
 
+    @property
+    def metric(self) -> str:
+        """Its metric's name."""
+        return self.measures.name
+
     def write(self, path: Path) -> None:
-        """A perplexity beyond what a number can hold is null."""
-        optional = {name: value for name, value in (("chance", self.chance), ("seconds", self.seconds))
-                    if value is not None}  # fmt: skip
+        """A value beyond what a number can hold is null. A metric of the user's own is described beside its name."""
+        own = None if METRICS.get(self.metric) == self.measures else asdict(self.measures)
+        given = (("measures", own), ("chance", self.chance), ("seconds", self.seconds))
+        optional = {name: value for name, value in given if value is not None}
         value = self.value if math.isfinite(self.value) else None
         write_json(path, {"format": FORMAT, "evaluation": self.evaluation, "capability": self.capability,
                           "metric": self.metric, "value": value, "items": list(self.items)} | optional)  # fmt: skip
@@ -88,8 +93,12 @@ def read_evaluation(path: Path) -> EvaluationRecord:
         _wanted(found, name, path) for name in ("evaluation", "capability", "metric", "items")
     )
     value = math.inf if value is None else value
+    try:
+        measures = metric_of(metric, found.get("measures"))
+    except ConfigError as e:
+        raise UserError(f"{path}: {e}") from None
     return EvaluationRecord(
-        evaluation, capability, metric, value, tuple(items), found.get("chance"), found.get("seconds")
+        evaluation, capability, measures, value, tuple(items), found.get("chance"), found.get("seconds")
     )
 
 

@@ -12,13 +12,12 @@ import yaml
 
 from calprune.base.store import read_json
 from calprune.base.values import UserError
+from calprune.evaluation.metric import Metric
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims
 from calprune.studies.folder import Runs
-from calprune.studies.records import Metric, PlanRecord, PruneRecord, read_evaluation, read_pruned
+from calprune.studies.records import PlanRecord, PruneRecord, read_evaluation, read_pruned
 from calprune.studies.trial import Trial
-
-LOWER_IS_BETTER: frozenset[str] = frozenset({"perplexity", "kl"})
 
 SHARED = ("load", "build", "collect", "dense")  # seconds that trials share: of a model, a set, its sums, the references
 
@@ -32,7 +31,7 @@ class Result:
     tokens: int | None  # of the set that count in the statistics
     draw: int | None  # its seed; None: no data
     evaluation: str  # as the study writes it: "perplexity(wikitext2)", "boolq(examples=200)"
-    metric: Metric
+    measures: Metric
     capability: str  # "general", "commonsense", "mathematics", "code", "knowledge", "language"
     value: float
     items: tuple[float, ...]  # one value an item, in the items' order: nats a token of a window; 1 or 0 of a question
@@ -45,6 +44,11 @@ class Result:
         if name in AXES and (axes := self.__dict__.get("axes")) is not None:
             return axes[name]
         raise AttributeError(f"a result has no {name}")
+
+    @property
+    def metric(self) -> str:
+        """Its metric's name: "perplexity", "kl", "accuracy", ..."""
+        return self.measures.name
 
     @property
     def num_samples(self) -> int | None:
@@ -66,7 +70,8 @@ class Result:
         return replace(self, axes=Setting(self.axes | axes))
 
 
-COLUMNS = ("trial", *AXES, *(f.name for f in dataclasses.fields(Result) if f.name not in ("trial", "axes")))
+_FIELDS = [field.name for field in dataclasses.fields(Result) if field.name not in ("trial", "axes")]
+COLUMNS = ("trial", *AXES, *("metric" if name == "measures" else name for name in _FIELDS))
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,7 @@ class Results:
         """The row that is best by the study's first evaluation, so far."""
         first = self.about["evaluations"][0]
         rows = [row for row in self.rows if row.evaluation == first]
-        sign = 1 if rows and rows[0].metric in LOWER_IS_BETTER else -1
-        return min(rows, key=lambda row: sign * row.value, default=None)
+        return max(rows, key=lambda row: row.measures.oriented(row.value), default=None)
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,7 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
         found, dense = read_evaluation(path), read_evaluation(runs.dense(trial.model_id, name))
         tokens = one.pruned.tokens
         yield Result(one.id, trial.setting, None if tokens is None else round(tokens), trial.draw, found.evaluation,
-                     found.metric, found.capability, found.value, found.items, dense.value, dense.items, found.chance,
+                     found.measures, found.capability, found.value, found.items, dense.value, dense.items, found.chance,
                      tuple(dict.fromkeys(part.source for part in parts)))  # fmt: skip
 
 

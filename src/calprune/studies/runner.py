@@ -2,7 +2,7 @@
 
 Whoever works takes a trial that is missing and free, if it can one that shares what it holds in memory. A trial that
 fails is kept with its error and the next is taken; the next run tries it again. A worker process is this module:
-python -m calprune.study.runner FOLDER KNOBS.
+python -m calprune.studies.runner FOLDER KNOBS.
 """
 
 import json
@@ -23,7 +23,8 @@ from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.recipe import Recipe
 from calprune.calibration.set import CalibrationSet, is_set
-from calprune.evaluation.evaluation import Evaluation, evaluation_id, parse_evaluation
+from calprune.evaluation.contract import Evaluation
+from calprune.evaluation.evaluation import evaluation_id, parse_evaluation
 from calprune.layers.inputs import LADDER, Needs
 from calprune.models.load import Model, load
 from calprune.pruning.checkpoint import describe, environment
@@ -245,7 +246,7 @@ def _start(runs: Runs, knobs: Knobs, workers: int) -> subprocess.Popen:
     """A worker with its share of the cores."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     given = json.dumps(asdict(knobs) | {"data_root": str(knobs.data_root) if knobs.data_root else None})
-    command = [sys.executable, "-m", "calprune.study.runner", str(runs.path), given]
+    command = [sys.executable, "-m", "calprune.studies.runner", str(runs.path), given]
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": threads})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from calprune.report.claims.judged import Judgement, Region, Undecided
 from calprune.report.claims.selected import Selected
 from calprune.report.findings import Cell
-from calprune.report.settings import oriented, sources_of
+from calprune.report.settings import sources_of
 from calprune.studies import claims as kinds
 from calprune.studies.axes import NO_DATA
 from calprune.uncertainty.crossed import Weighed
@@ -104,4 +104,4 @@ def _shared_draws(cells: Sequence[Cell]) -> dict[Hashable, list]:
 def _weighed(cell: Cell, weight: float, draws: list) -> Weighed:
     rows = [row.items for row in cell.rows if row.draw in draws]
     rows = rows * 2 if cell.of.calibration == NO_DATA and len(rows) == 1 else rows  # the same at every draw
-    return Weighed(oriented(cell.of.metric, weight), _draws(cell), cell.of.evaluation, rows)
+    return Weighed(cell.of.measures.oriented(weight), _draws(cell), cell.of.evaluation, rows)

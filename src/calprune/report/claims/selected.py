@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from calprune.pages.numbers import listed
 from calprune.report.claims.judged import Undecided
 from calprune.report.findings import Cell, Findings
-from calprune.report.settings import OF_DATA, UNITS, is_control, sources_of
+from calprune.report.settings import OF_DATA, is_control, sources_of
 from calprune.studies import claims as kinds
 from calprune.studies.axes import NO_DATA
 from calprune.studies.claims import FIELDS, Where
-from calprune.studies.results import LOWER_IS_BETTER, LikenessRow, Result
+from calprune.studies.results import LikenessRow, Result
 from calprune.uncertainty.estimate import mean_of
 
 Stratum = tuple[str, ...]
@@ -108,17 +108,17 @@ def _informative(cells: dict[str, list[Cell]], notes: list[str]) -> dict[str, li
 
 def near_chance(row: Result) -> bool:
     """Whether the dense model's answers may be guesses: its interval touches the value of guessing."""
-    if row.metric not in ("accuracy", "exact_match"):
+    if row.measures.retention != "above chance":
         return False
     dense = mean_of(row.dense_items)
     return dense is None or dense.low is None or dense.low <= (row.chance or 0.0)
 
 
 def _unit(cells: Iterable[Cell]) -> str:
-    metrics = {cell.of.metric for cell in cells}
-    if len(metrics) > 1 and metrics & LOWER_IS_BETTER:
+    metrics = {cell.of.metric: cell.of.measures for cell in cells}
+    if len({one.group for one in metrics.values()}) > 1:
         raise Undecided(f"{listed(sorted(metrics))} have no common mean: let the claim name an evaluation")
-    return UNITS[min(metrics)]
+    return metrics[min(metrics)].unit
 
 
 def _in_common(cells: dict[str, list[Cell]], fields: list, notes: list[str]) -> dict[str, dict[Stratum, list[Cell]]]:

@@ -11,7 +11,6 @@ from calprune.pages.numbers import listed
 from calprune.report.claims.judged import CANNOT, ONE_DRAW, Judgement, Region, Undecided
 from calprune.report.claims.selected import Selected
 from calprune.report.findings import Cell
-from calprune.report.settings import oriented
 from calprune.studies import claims as kinds
 from calprune.uncertainty.effect import effect_of_groups
 from calprune.uncertainty.ranks import rank_correlation
@@ -132,7 +131,7 @@ def _standing(cells: list[Cell], sources: list[str]) -> list[float]:
     """Of each source the sum of its ranks in every setting, so that one of large differences counts like another."""
     good: dict[tuple, dict[str, float]] = defaultdict(dict)
     for cell in cells:
-        good[_setting(cell)][cell.of.calibration] = oriented(cell.of.metric, math.fsum(cell.values) / len(cell.values))
+        good[_setting(cell)][cell.of.calibration] = cell.of.measures.oriented(math.fsum(cell.values) / len(cell.values))
     return sum(rankdata([by[source] for source in sources]) for by in good.values()).tolist() if sources else []
 
 

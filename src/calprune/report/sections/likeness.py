@@ -8,7 +8,6 @@ from calprune.pages.table import Column, Table, Value
 from calprune.report.findings import Findings, setting
 from calprune.report.sections.columns import EVALUATION, PLACE, SOURCE, SOURCES
 from calprune.report.sections.points import axis_of, grouped, largest, point_of_cell, title
-from calprune.report.settings import oriented
 from calprune.uncertainty.ranks import rank_correlation
 
 NOTE = (
@@ -49,7 +48,7 @@ def _correlations(findings: Findings) -> Table:
         for comparison in findings.comparisons:
             both = [cell for cell in comparison.cells if cell.of.calibration in values]
             if len(both) > 1:
-                good = [oriented(cell.of.metric, cell.spread.mean) for cell in both]
+                good = [cell.of.measures.oriented(cell.spread.mean) for cell in both]
                 correlation = rank_correlation([values[cell.of.calibration] for cell in both], good)
                 rows.append((comparison.of.evaluation, measure, *setting(comparison.of), correlation, len(both)))
     heads = (EVALUATION, Column("measure"), *PLACE, Column("rank correlation", "estimate"), SOURCES)

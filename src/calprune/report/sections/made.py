@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from calprune.evaluation.metric import METRICS
 from calprune.pages.numbers import listed
 from calprune.pages.page import Section, TextBlock
 from calprune.pages.table import Column, Table
@@ -20,9 +21,6 @@ MEANS = (
     "Over draws, with Student's t interval at 95 %, about other draws judged by the same items; of perplexity by its "
     "logarithm."
 )
-PERPLEXITY = "The exponential of the mean nats a token over windows of held-out text; one item is one window."
-KL = "KL(dense ‖ pruned) of the next-token distributions, nats a token; 0 is the dense model."
-TASKS = "One outcome an item, 1 or 0; the dense model answered the same items."
 RETENTION = (
     "Dense ÷ pruned perplexity, or (accuracy − chance) ÷ (dense − chance); not measurable where the dense model's "
     "interval touches chance. The interval is over draws and items both. Over several evaluations: their "
@@ -84,7 +82,9 @@ def speed(findings: Findings) -> Section:
 
 
 def _protocols(findings: Findings) -> list[tuple[str, str]]:
-    metrics = {row.metric for row in findings.rows}
+    there = {row.measures for row in findings.rows}
+    metrics = [one for one in METRICS.values() if one in there]
+    metrics += sorted(there - set(metrics), key=lambda one: one.name)
     draws = sorted({len(cell.rows) for cell in findings.cells if cell.of.calibration != NO_DATA})
     if not draws:
         return []
@@ -93,10 +93,8 @@ def _protocols(findings: Findings) -> list[tuple[str, str]]:
         "A draw": f"{A_DRAW} Cells here have {listed([str(n) for n in draws])}.{few}",
         "Patterns": f"{listed(in_order(row.pattern for row in findings.rows))}: the sparsity that was asked for.",
         "Means": MEANS,
-        "Perplexity": PERPLEXITY if "perplexity" in metrics else "",
-        "KL": KL if "kl" in metrics else "",
-        "Tasks": TASKS if metrics & {"accuracy", "exact_match"} else "",
-        "Retention": RETENTION if metrics != {"kl"} else "",
+        **{one.group[0].upper() + one.group[1:]: one.about for one in metrics},
+        "Retention": RETENTION if any(one.retention for one in metrics) else "",
         "Does it matter?": EFFECT if findings.comparisons else "",
         "Controls": CONTROLS if any(map(is_control, findings.rows)) else "",
         "Which is best?": BEST if findings.comparisons else "",

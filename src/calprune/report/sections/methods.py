@@ -7,8 +7,6 @@ from calprune.pages.table import Column, Table
 from calprune.report.findings import Cell, Comparison, Findings
 from calprune.report.sections.columns import DRAWS, EVALUATION, PLACE, SOURCE, VERDICT, shown_verdict
 from calprune.report.sections.points import grouped, largest, model_name, order, source_name, title
-from calprune.report.settings import METRICS
-from calprune.studies.results import LOWER_IS_BETTER
 from calprune.uncertainty.power import SIGNIFICANCE
 
 SHADED = (
@@ -41,7 +39,7 @@ def _panels(findings: Findings) -> tuple[Panel, ...]:
         heads = list(dict.fromkeys(str(point.x) for point in points))
         if len(heads) > 1:
             widest, of = max(widest, len(heads)), group[0].of
-            what = f"{METRICS[of.metric]} of each source with {', '.join(heads)}".replace("\n", " ")
+            what = f"{of.measures.title} of each source with {', '.join(heads)}".replace("\n", " ")
             rows = [name for name in order(findings) if name in {point.source for point in points}]
             charts.append(Heat(title(of.evaluation, model_name(findings, of)), what, points, heads, rows))
     return (Panel(tuple(charts), wide=widest > 4),) if charts else ()
@@ -53,7 +51,7 @@ def _lost(comparison: Comparison, cell: Cell) -> float:
     best, value = comparison.cells[0].spread.mean, cell.spread.mean
     if cell.of.calibration not in {one.second for one in comparison.of_best if one.verdict == "win"}:
         return 0.0
-    return value / best - 1 if comparison.of.metric in LOWER_IS_BETTER and best > 0 else abs(best - value)
+    return value / best - 1 if comparison.of.measures.lower_is_better and best > 0 else abs(best - value)
 
 
 def _shade(lost: float) -> float:

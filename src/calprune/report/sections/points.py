@@ -7,9 +7,9 @@ from typing import Any
 from calprune.pages.chart import MOST_LINES, Curve, Panel, Point, ValueAxis, needs_log
 from calprune.pages.numbers import with_interval
 from calprune.report.findings import Cell, Findings
-from calprune.report.settings import METRICS, OWN
+from calprune.report.settings import OWN
 from calprune.studies.axes import NO_DATA
-from calprune.studies.results import LOWER_IS_BETTER, Result
+from calprune.studies.results import Result
 from calprune.uncertainty.estimate import Estimate
 
 
@@ -75,13 +75,13 @@ def title(*parts: str) -> str:
 def dense_value(cells: Sequence[Cell]) -> float | None:
     """The dense model's value, where it is one and does not lie at KL's 0, which says nothing."""
     values = {cell.of.dense for cell in cells}
-    return values.pop() if len(values) == 1 and cells[0].of.metric != "kl" else None
+    return values.pop() if len(values) == 1 and not cells[0].of.measures.needs_dense else None
 
 
 def axis_of(cells: Sequence[Cell]) -> ValueAxis:
     """The axis of these cells' metric."""
-    metric = cells[0].of.metric
-    return ValueAxis(METRICS[metric], log=metric in LOWER_IS_BETTER and needs_log([cell.spread.mean for cell in cells]))
+    metric = cells[0].of.measures
+    return ValueAxis(metric.title, log=metric.lower_is_better and needs_log([cell.spread.mean for cell in cells]))
 
 
 def lines(findings: Findings, cells: Sequence[Cell], along: ValueAxis, at: Callable[[Result], float]) -> Panel:

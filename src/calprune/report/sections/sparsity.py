@@ -18,7 +18,7 @@ from calprune.report.sections.points import (
     title,
 )
 from calprune.report.sections.retention import LARGEST
-from calprune.report.settings import METRICS, in_order, sparsity_of
+from calprune.report.settings import in_order, sparsity_of
 
 NOTE = (
     "The interval of a mean is about other draws with the same items (Student's t); mean, interval and SD of "
@@ -63,8 +63,8 @@ def results_table(findings: Findings) -> Table:
     rank = {name: i for i, name in enumerate(dict.fromkeys(row.evaluation for row in findings.rows))}
     rows = []
     for cell in sorted(findings.cells, key=lambda cell: rank[cell.of.evaluation]):
-        of, kl = cell.of, cell.of.metric == "kl"
-        rows.append((of.evaluation, METRICS[of.metric], of.capability, of.calibration, *setting(of),
-                     cell.spread.interval, cell.spread.sd, of.dense, None if kl else of_cell(cell), len(cell.rows),
+        of = cell.of
+        rows.append((of.evaluation, of.measures.title, of.capability, of.calibration, *setting(of),
+                     cell.spread.interval, cell.spread.sd, of.dense, of_cell(cell), len(cell.rows),
                      "yes" if cell.own else ""))  # fmt: skip
     return Table("results", "Every result: means over draws", heads, tuple(rows), (NOTE,))

@@ -47,7 +47,7 @@ class PerplexityBand:
     """Keep documents whose perplexity under the model is from `low` to `high`: exp of the mean of -log p over their
     first `tokens` tokens, begun as the model's sequences are."""
 
-    tag: ClassVar[str] = "PerplexityBand"
+    tag: ClassVar[str] = "Perplexity"
     version: ClassVar[int] = 1
     uses_model: ClassVar[bool] = True
     low: float = 0.0
