@@ -64,7 +64,7 @@ def choose(
     sources: Sequence[str] | None = None,
     *,
     out: str | Path,
-    capabilities: Mapping[str, float] | str = EVERYTHING,
+    capabilities: Mapping[str, int | float] | str = EVERYTHING,
     judge: Mapping[str, str] = {},
     prompts: str | Path | None = None,
     method: MethodLike = "wanda",
@@ -97,7 +97,7 @@ def choose(
     method, pattern: as for `prune`. num_samples, max_seq_length: of each set. draws: sets of each source and finalist.
     tokens: of each capability's text to search on, and as many for the verdict.
     default: what the winner is compared with, beside the uniform mixture; None: no such source.
-    budget: how long it may take, "30m" or seconds; what was left out is said.
+    budget: how long it may take, "30m" or seconds; what was left out is listed.
     data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device, batch_size: how to run.
     progress: lines on stderr; None: in a terminal and a notebook.
 

@@ -80,7 +80,7 @@ def study(
     batch_size: Count | None = None,
     progress: ProgressLike | None = None,
 ) -> StudyReport:
-    """Run what is missing of a study; what was interrupted goes on, and a failed trial is tried again.
+    """Run the missing trials of a study. An interrupted one goes on, and a failed one is tried again.
 
         report = calprune.study("studies/quickstart.yaml")
         report.table()

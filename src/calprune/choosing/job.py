@@ -69,7 +69,7 @@ class Job:
         return self.trials.run(made, text, self.clock, self.report)
 
     def identity(self) -> str:
-        """Of the question and of what it is asked of: the model's weights, the sources' files, the texts."""
+        """Of the question and of what it depends on: the model's weights, the sources' files, the texts."""
         q = self.question
         texts = {name: rows.tolist() for name, rows in self.windows.items()}
         given = Given(data_root=self.knobs.data_root)

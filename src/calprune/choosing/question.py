@@ -1,4 +1,4 @@
-"""What `choose` is asked: which of these sources, in which shares, for which capabilities, at which sizes.
+"""The question of `choose`: which of these sources, in which shares, for which capabilities, at which sizes.
 
 A capability is judged on a text of its own. The text's first half is for searching, its second for the verdict; no
 token of it is calibrated on.
@@ -96,11 +96,11 @@ class Question:
 
 
 def part_of(source: str) -> RecipePart:
-    """The one part that a source is. Raises ConfigError for a mixture: shares are what is searched for."""
+    """The one part that a source is. Raises ConfigError for a mixture: its shares are the answer."""
     parts = parse_spec(source).parts
     if len(parts) != 1 or parts[0].share != 1:
-        raise ConfigError(f"--sources: {source!r} is a mixture, and the shares are what is searched for: name each "
-                          "source by itself")  # fmt: skip
+        raise ConfigError(f"--sources: {source!r} is a mixture, and the shares are what choose finds: name each "
+                          "source alone")  # fmt: skip
     return parts[0]
 
 

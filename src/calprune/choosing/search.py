@@ -79,7 +79,7 @@ def _buildable(job: Job, mixtures: Mapping[str, dict[str, float]]) -> dict[str, 
 
 
 def source_sums(job: Job, gate: Gate) -> Sums:
-    """Of a draw of each source that no trial has: what is chosen by it is judged by others."""
+    """Sums of one draw of each source that no trial uses, so that the choice is judged on other draws."""
     q, found = job.question, {}
     for source in gate.used:
         made = job.set_of(source, seed=q.draws)

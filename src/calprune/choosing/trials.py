@@ -96,7 +96,7 @@ class Trials:
         }
 
     def estimate(self, made: Plan) -> float:
-        """Seconds that what is missing may take, roughly: by this machine's speed, or by the trials that were done."""
+        """Seconds that the missing trials may take, roughly: by this machine's speed, or by finished trials."""
         missing = self.missing(made)
         if self.seconds_each is not None:
             return self.seconds_each * len(missing)
@@ -108,8 +108,8 @@ class Trials:
         return [t for t in made.trials if not (there and self._whole(t.id, made))]
 
     def run(self, made: Plan, text: str, clock: Clock, report: Callable[[str], None]) -> dict[str, str]:
-        """Do what is missing; what became of the calibrations that failed, by label. Raises UserError where the budget
-        ends before."""
+        """Run the missing trials. Returns the error of each calibration that failed, by label. Raises UserError where
+        the budget ends before."""
         made.write(self.runs, text)
         begin(self.runs)
         started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))

@@ -57,7 +57,7 @@ def choose_command(
     ] = 8192,
     budget: Annotated[
         str | None,
-        opt.run_option(help="how long it may take: 90s, 30m, 2h; what was left out is said", show_default="no limit"),
+        opt.run_option(help="how long it may take: 90s, 30m, 2h; what was left out is listed", show_default="no limit"),
     ] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",

@@ -139,7 +139,7 @@ def _no_luck(*sides: Groups) -> str:
     if any(len(groups) < 2 for groups in sides):
         return "not measured: there are not two sources that have results in all of these settings"
     return ONE_DRAW if any(len(values) < 2 for groups in sides for values in groups.values()) else (
-        "draws do not differ, so nothing can be told from luck")  # fmt: skip
+        "draws do not differ, so nothing can be separated from luck")  # fmt: skip
 
 
 def _of(groups: Groups) -> str:
