@@ -87,7 +87,8 @@ def test_the_answer_says_that_the_choice_is_immaterial_and_what_would_have_been_
     first, second = answer(alike)
     assert "The choice is immaterial here" in first and "the default mixture is used" in second
     for name, told in alike.gate.effects.items():
-        assert f"on {name} they lie {number(told.range)} nats a token apart, where {number(told.detectable)}" in first
+        detectable = f"minimum detectable difference {number(told.detectable)}"
+        assert f"on {name} they range over {number(told.range)} nats a token, {detectable}" in first
         assert told.detectable > told.range > 0
 
 
