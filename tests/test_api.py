@@ -87,6 +87,54 @@ def test_methods_are_there_by_their_names(name):
     assert dataclasses.is_dataclass(cls)
 
 
+MYPY = """
+[mypy]
+ignore_missing_imports = true
+follow_imports = silent
+[mypy-torch.*,transformers.*,numpy.*,jaxtyping.*,safetensors.*,pydantic.*,yaml.*,rich.*,scipy.*,typer.*]
+follow_imports = skip
+"""
+RIGHT = """
+import calprune
+model = calprune.load("demo")
+report = calprune.prune(model, "c4", method="sparsegpt", pattern="2:4", num_samples=16, max_seq_length=256)
+report.save("pruned")
+share: float = report.sparsity
+result = calprune.evaluate("pruned", ["perplexity(wikitext2)", "kl(c4)"], dense="demo")
+value: float = result["kl"].value
+data = calprune.build("c4 + gsm8k:icl", "demo", num_samples=16)
+calprune.prune(model, data, method=calprune.SparseGPT(damping=0.1), pattern=calprune.KeepNofM(2, 4))
+calprune.study("studies/quickstart.yaml").write("page.html")
+calprune.choose("demo", ["c4", "gsm8k:icl_cot"], capabilities={"code": 1}, out="chosen").winner.upper()
+"""
+WRONG = {  # a line and a word of what a type checker says of it
+    'calprune.prune("demo", "c4", pattern=2)': "pattern",
+    'calprune.prune("demo", "c4", pattern="2:4", num_samples="16")': "num_samples",
+    'calprune.prune("demo", "c4", pattern="2:4", propagate="x")': "propagate",
+    'calprune.prune("demo", "c4", pattern="2:4", num_sample=3)': 'did you mean "num_samples"',
+    'calprune.prune("demo", "c4")': "pattern",
+    "calprune.SparseGPT(damping='much')": "damping",
+    "calprune.wanda": 'maybe "Wanda"',
+    'calprune.evaluate("pruned", 3)': "Argument 2",
+    'name: str = calprune.prune("demo", pattern="2:4", method="magnitude").sparsity': "assignment",
+    'calprune.choose("demo", ["c4"])': "out",
+    'calprune.build("c4", "demo").tokenz': "tokenz",
+}
+
+
+def test_a_type_checker_passes_what_is_right_and_finds_each_mistake(tmp_path):
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    (tmp_path / "right.py").write_text(RIGHT)
+    (tmp_path / "wrong.py").write_text("import calprune\n" + "\n".join(WRONG) + "\n")
+    source = str(Path(calprune.__file__).parents[1])
+    ended = subprocess.run([sys.executable, "-m", "mypy", "right.py", "wrong.py"], cwd=tmp_path, capture_output=True,
+                           text=True, env=os.environ | {"MYPYPATH": source})  # fmt: skip
+    found = [line for line in ended.stdout.splitlines() if ": error: " in line]
+    assert [line.split(":")[:2] for line in found] == [["wrong.py", str(i)] for i in range(2, len(WRONG) + 2)], found
+    for line, word in zip(found, WRONG.values(), strict=True):
+        assert word in line, line
+
+
 # --- bad calls
 
 

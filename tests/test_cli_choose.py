@@ -9,7 +9,6 @@ import socket
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 import typer.main
@@ -128,8 +127,14 @@ def test_the_examples_are_understood_as_they_are_written(heard, monkeypatch):
     (shown,) = typer.main.get_command(app).commands["choose"].examples
     assert heard(shown.removeprefix("calprune choose"))[0] == replace(asked, sources=asked.sources[:3])
     found = []
-    monkeypatch.setattr(choosing, "choose", lambda question, out: found.append((question, out)) or Mock())
-    exec(python, {})
+
+    def hear(question, out, **how):
+        found.append((question, out))
+        raise InterruptedError
+
+    monkeypatch.setattr("calprune.api.choose.answer", hear)
+    with pytest.raises(InterruptedError):
+        exec(python, {})
     ((question, out),) = found
     assert question.sources == asked.sources[:2] and out == "chosen" and question.method == asked.method
     assert (question.pattern, question.num_samples, question.max_seq_length) == (asked.pattern, 16, 256)

@@ -7,12 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import calprune
-from calprune.calibration.build import open_source
 from calprune.cli.demo import KEPT, DemoRow, begin_folder, demo_text, keep, table
-from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.windows import windows_of
 from calprune.studies.reading import parse_study
-from calprune.text.given import Given
 
 pytestmark = pytest.mark.demo
 
@@ -20,23 +16,15 @@ pytestmark = pytest.mark.demo
 @pytest.fixture(scope="module")
 def pruned(demo_folder, tmp_path_factory):
     """Perplexities on held-out text, dense and at 2:4 by three methods on real text, and the last one's checkpoint."""
-    model = calprune.load("demo")
-    data = calprune.make_set("pydoc_topics", model.tokenizer, num_samples=8, max_seq_length=128)
-    text = windows_of(
-        open_source("pydoc_topics", Given(tokenizer=model.tokenizer), "evaluation").documents(),
-        model.tokenizer,
-        128,
-        4 * 128,
-    )
-    dense = {n: p.detach().clone() for n, p in model.model.named_parameters()}
-    found = {"dense": perplexity(model.model, text).estimate().value}
+    data = calprune.build("pydoc_topics", "demo", num_samples=8, max_seq_length=128)
+    text, found = "perplexity(pydoc_topics, tokens=512, length=128)", {}
     for method in ("magnitude", "wanda", "sparsegpt"):
-        model.model.load_state_dict(dense, strict=False)
-        calprune.prune(model.model, data, calprune.parse_method(method), calprune.parse_pattern("2:4"))
-        found[method] = perplexity(model.model, text).estimate().value
+        report = calprune.prune("demo", data, method=method, pattern="2:4")
+        judged = calprune.evaluate(report.model, text, dense="demo")
+        found[method], found["dense"] = judged["perplexity"].value, judged.texts[0].dense.value
     folder = tmp_path_factory.mktemp("demo") / "pruned"
-    calprune.save(model.model, model.tokenizer, folder)
-    return found, folder, model.model
+    report.save(folder)
+    return found, folder, report.model.model
 
 
 def test_each_method_keeps_more_of_the_model_than_the_one_it_was_made_to_better(pruned):

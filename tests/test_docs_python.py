@@ -15,6 +15,7 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 ELSEWHERE = {  # the test that runs the page's examples, for they take more than a folder
     "docs/add-a-kind-of-file.md": "test_add_a_kind_of_file.py",
     "docs/add-a-method.md": "test_methods_doc.py",
+    "docs/add-a-section.md": "test_pages.py",
 }
 
 

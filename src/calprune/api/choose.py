@@ -64,7 +64,7 @@ def choose(
     sources: Sequence[str] | None = None,
     *,
     out: str | Path,
-    capabilities: Mapping[str, int | float] | str = EVERYTHING,
+    capabilities: Mapping[str, float | int] | str = EVERYTHING,
     judge: Mapping[str, str] = {},
     prompts: str | Path | None = None,
     method: MethodLike = "wanda",

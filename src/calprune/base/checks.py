@@ -1,7 +1,7 @@
 """Arguments checked against their types: a wrong one is one line that names it, before anything is done.
 
 `checked` is for functions that users call, `options` for dataclasses that they make: what a type says is what is
-accepted. `Annotated[int, Least(1)]` is a whole number from 1 on.
+accepted. `Annotated[int, AtLeast(1)]` is a whole number from 1 on.
 """
 
 import dataclasses
@@ -27,13 +27,13 @@ LONG = 60  # characters of a value that an error shows
 
 
 @dataclasses.dataclass(frozen=True)
-class Least:
-    """The least value of a number: `Annotated[int, Least(1)]`."""
+class AtLeast:
+    """The least value of a number: `Annotated[int, AtLeast(1)]`."""
 
     value: int
 
 
-Count = Annotated[int, Least(1)]
+Count = Annotated[int, AtLeast(1)]
 
 
 def check(name: str, value: Any, kind: Any) -> None:
@@ -54,7 +54,7 @@ def fits(value: Any, kind: Any) -> bool:
     if origin in (Union, UnionType):
         return any(fits(value, one) for one in inside)
     if origin is Annotated:
-        least = [mark.value for mark in inside[1:] if isinstance(mark, Least)]
+        least = [mark.value for mark in inside[1:] if isinstance(mark, AtLeast)]
         return fits(value, inside[0]) and all(value is None or value >= one for one in least)
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in inside)
@@ -96,7 +96,7 @@ def described(kind: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(described(one) for one in inside))
     if origin is Annotated:
-        least = [mark.value for mark in inside[1:] if isinstance(mark, Least)]
+        least = [mark.value for mark in inside[1:] if isinstance(mark, AtLeast)]
         return described(inside[0]) + "".join(f" from {one} on" for one in least)
     if origin is Literal:
         return " or ".join(map(repr, inside))

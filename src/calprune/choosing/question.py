@@ -104,7 +104,7 @@ def part_of(source: str) -> RecipePart:
     return parts[0]
 
 
-def parse_capabilities(weights: str | Mapping[str, float], judged: Sequence[str] = ()) -> tuple[Capability, ...]:
+def parse_capabilities(weights: str | Mapping[str, float | int], judged: Sequence[str] = ()) -> tuple[Capability, ...]:
     """Capabilities of "general=1 mathematics=2"; `judged`: texts that the user names, "chat=held_out.jsonl:chat".
 
     Raises ConfigError for one that no text covers, and for a weight that is no number above 0.

@@ -72,8 +72,9 @@ def synth_command(
     from calprune.calibration.recipe import Recipe, RecipePart
     from calprune.text.filters import read_filters
 
-    recipe = Recipe((RecipePart("self", strategy=text),), num_samples=num_samples, max_seq_length=max_seq_length,
-                    seed=seed, filters=read_filters(filters, "--filter"))  # fmt: skip
+    parts = (RecipePart("self", strategy=text),)
+    recipe = Recipe(parts, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed,
+                    filters=read_filters(filters, "--filter"))  # fmt: skip
     _make(model, recipe, out, data_root, as_json)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calprune.base.values import ConfigError
-from calprune.layers.inputs import LADDER, InputStats, Needs
+from calprune.layers.inputs import LADDER, Needs
 from calprune.pattern import Pattern, PatternError
 
 
@@ -20,10 +20,11 @@ class Method(Protocol):
     needs: ClassVar[Needs]  # which sums it reads
     version: ClassVar[int]  # in a trial's name; raised when the numbers it gives change
 
-    def __call__(
-        self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern
-    ) -> Float[Tensor, "out in"]:
-        """The new weight, zero where pruned, of the dtype that came. `weight` itself is not changed."""
+    def __call__(self, weight: Float[Tensor, "out in"], stats: Any, pattern: Pattern) -> Float[Tensor, "out in"]:
+        """The new weight, zero where pruned, of the dtype that came. `weight` itself is not changed.
+
+        stats: the `InputStats` of what `needs` says; None where that is "nothing".
+        """
         ...
 
 
