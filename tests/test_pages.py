@@ -169,3 +169,10 @@ def test_pages_import_nothing_heavy():
     program = ("import sys, calprune.pages; print(sorted({'torch', 'transformers', 'altair', 'jinja2', 'numpy', 'rich'}"
                " & set(sys.modules)))")  # fmt: skip
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_chart_without_points_is_not_drawn_and_a_section_of_nothing_else_is_empty():
+    nothing = Dots("Dots", "values", (), AXIS, ORDER, ())
+    assert not Section("spread", "Draws", panels=(Panel((nothing,)),))
+    both = Section("spread", "Draws", panels=(Panel((nothing, BARS)),))
+    assert [chart.title for chart in both.charts] == [BARS.title]

@@ -90,7 +90,7 @@ FILES = ("recipe.yaml", "tokens.safetensors", "pieces.jsonl", "README.md", "coun
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CalibrationSet(HasPage):
-    """Sequences to collect statistics from. Make one with `from_tokens`, `calibration.recipe.build` or `load`."""
+    """Sequences to collect statistics from. Make one with `from_tokens`, `calibration.build.build` or `load`."""
 
     tokens: Int[Tensor, "n T"]  # int64
     lengths: Int[Tensor, "n"]  # tokens[i, lengths[i]:] is padding and is never counted

@@ -41,7 +41,7 @@ class Capability:
 
     name: str
     weight: float  # beside the other capabilities' weights
-    text: str  # as `calibration.opened.open_source` takes it
+    text: str  # as `calibration.build.open_source` takes it
 
 
 @options

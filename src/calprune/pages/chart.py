@@ -69,6 +69,11 @@ class Chart:
         return ()
 
     @property
+    def has_data(self) -> bool:
+        """Whether there is anything to draw."""
+        return bool(self.points)
+
+    @property
     def least(self) -> int:
         """Pixels; in a narrower place it scrolls."""
         return 0
@@ -246,6 +251,10 @@ class Bars(Chart):
     bars: tuple[Bar, ...]
     by_page: ClassVar[bool] = True
 
+    @property
+    def has_data(self) -> bool:
+        return bool(self.bars)
+
     def table(self) -> Table:
         rows = tuple((bar.tick, bar.count) for bar in self.bars if bar.count)
         return Table("chart", self.title, (Column("up to"), Column("count", "number")), rows)
@@ -257,6 +266,9 @@ class Panel:
 
     charts: tuple[Chart, ...]
     wide: bool = False  # a chart takes the whole width
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "charts", tuple(chart for chart in self.charts if chart.has_data))
 
     def legend(self) -> list[tuple[str, str, str]]:
         """Names with their colours and outlines; empty where one name alone would need none."""
