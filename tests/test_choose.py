@@ -473,8 +473,8 @@ def test_what_a_trial_takes_is_known_after_a_stop(chosen, choice_folder, tmp_pat
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"sources": ("c4", "gsm8k*2")}, "is a mixture, and the shares are what is searched for"),
-        ({"sources": ("c4", "gsm8k + c4")}, "is a mixture, and the shares are what is searched for"),
+        ({"sources": ("c4", "gsm8k*2")}, "is a mixture, and the shares are what choose finds"),
+        ({"sources": ("c4", "gsm8k + c4")}, "is a mixture, and the shares are what choose finds"),
         ({"sources": ("c4", "c4")}, "c4 is there twice"),
         ({"draws": 2}, "--draws: expected 3 or more, fewer give no interval; got 2"),
         ({"tokens": 63}, "--tokens: expected four windows of 16 tokens or more; got 63"),
