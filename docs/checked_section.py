@@ -37,7 +37,7 @@ CHECKED = {
     "dlp": "a public note; DLP 31d480f, run: the same with the median in place of its mean",
     "from_file": "no paper: a table that a user brings",
     "owl": UNSEEN + "OWL dddb7a4, run",
-    "uniform": "no paper: every linear gets what was asked for",
+    "uniform": "no paper: every linear gets the pattern as given",
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def section() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield "Text: the paper's own text was read. Otherwise it could not be had, and what stands in for it is said; the"
+    yield "Text: the paper's own text was read. Otherwise it was not available, and what stands in for it is named; the"
     yield "hexadecimal numbers are commits of released code. What was compared, on which matrices and what differed is"
     yield from ["in LOG.md (2026-11-22, methods; 2026-11-25, methods; 2026-11-26, against public code).", ""]
     yield from ["| method or allocation | paper | equation or algorithm | checked against |", "|---|---|---|---|"]

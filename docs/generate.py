@@ -34,7 +34,7 @@ benchmarks/layer_errors.py`: one draw, 21 linears):
   draw of c4 (0.0578, 0.0640) and 3 % less on WikiText-2 (0.0624, 0.0645); at 2:4 41, 7 and 2 %. There is little left
   to win by, and at 60 % on dense inputs it is behind Wanda. Inputs of the blocks pruned so far help it by 0.24 nats;
   whether it is then ahead of Wanda (254 against 281) cannot be told. That dense inputs are not those that the pruned
-  model gives is no reason by itself: on the latter its layers' error is no larger (0.0560; Wanda's 0.0632).
+  model gives is not the reason: on the latter its layers' error is no larger (0.0560; Wanda's 0.0632).
 - **At 2:4 the error on the judged text ranks the six methods as perplexity does**, in the draw that was looked at:
   ADMM 0.0612 (203), ALPS 0.0661 (257), ROSE 0.0668 (258), SparseGPT 0.0670 (273), Wanda 0.0685 (311), DSnoT 0.0708
   (399). The error on their own tokens does not: ALPS has the least (0.0256; ADMM 0.0290), and DSnoT has no more than
@@ -50,7 +50,7 @@ benchmarks/layer_errors.py`: one draw, 21 linears):
   `alpha(epsilon=0.2)` (0.0619, 0.0538, 0.0579), `owl` (0.0603, 0.0516, 0.0562) and `uniform` (0.0565, 0.0487, 0.0526)
   in place of `dlp`: in every draw above the uniform share (the study's trials, commit a41eb10; seed 0 of `dlp` and
   `uniform` again by this command at e2472e6).
-- **Regional optimisation moves next to nothing** at the paper's learning rate of 3e-7 in one round of its five (351.6
+- **Regional optimisation changes almost nothing** at the paper's learning rate of 3e-7 in one round of its five (351.6
   for 351.7, one draw).
 - **DSnoT harms the feed-forward**: on attention's linears alone, which is what its code does by default, it has 347 at
   2:4, on all linears 408; its start, Wanda, has 340.
@@ -66,8 +66,8 @@ HOW_COMMANDS = """\
 - Each command that prints a result takes `--json`: it prints one JSON value on stdout.
 - An option that takes several values is repeated: `--sources a --sources b`.
 - What is written as text (methods, filters, evaluations, ...) has one grammar: `name(first, option=value, flag)`.
-- Notes and progress go to stderr. Exit codes: 0 done; 1 something that you can mend, in one line; 2 words that are no
-  command; 3 some trials of a study failed; 130 interrupted."""
+- Notes and progress go to stderr. Exit codes: 0 done; 1 an error that you can fix, in one line; 2 an unknown command or
+  option; 3 some trials of a study failed; 130 interrupted."""
 MADE = "<!-- made by docs/generate.py: run `make docs` -->\n"
 
 

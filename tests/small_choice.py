@@ -72,7 +72,7 @@ def small_question(folder: Path, **changed) -> Question:
     return Question(**(asked | changed))
 
 
-def answer_of(folder: Path, out: Path, said=lambda line: None, budget: float | None = None, **changed) -> Choice:
+def answer_of(folder: Path, out: Path, report=lambda line: None, budget: float | None = None, **changed) -> Choice:
     """Choose, with the folder's data root."""
     knobs = Knobs("cpu", None, folder / "data")
-    return choose(small_question(folder, **changed), out, knobs=knobs, budget=budget, said=said)
+    return choose(small_question(folder, **changed), out, knobs=knobs, budget=budget, report=report)

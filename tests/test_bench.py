@@ -100,7 +100,7 @@ def test_a_bench_whose_weights_cannot_be_put_back_is_not_used_again(bench, data,
 def test_a_study_goes_on_with_a_model_loaded_anew_where_one_could_not_be_restored(material, tmp_path):  # noqa: F811
     text = study_text(material, methods="[wanda]", calibrations="[random_tokens]", draws="1")
     made, runs = plan(parse_study(text, "study.yaml"), None), Runs(tmp_path / "runs")
-    made.ask(runs, text)
+    made.write(runs, text)
     session = Session(runs, made.study.evaluations, Knobs("cpu"))
     session.run(made.trials[0], "moments")
     first = session._bench[1]

@@ -53,7 +53,7 @@ def items(chosen) -> dict[str, dict[str, list[tuple[float, ...]]]]:
 
 def test_sources_that_differ_pass_the_gate(chosen):
     found = items(chosen)
-    for name, told in chosen.gate.told.items():
+    for name, told in chosen.gate.effects.items():
         values = {s: [math.fsum(row) / len(row) for row in found[s][name]] for s in chosen.gate.used}
         means = {source: math.fsum(draws) / 3 for source, draws in values.items()}
         assert all(len(draws) == 3 for draws in values.values())
@@ -61,13 +61,13 @@ def test_sources_that_differ_pass_the_gate(chosen):
         assert told.range == pytest.approx(max(means.values()) - min(means.values()))
         assert told.word == "large" and told.share == effect_of_groups(values).share
     effects = [effect_of_groups({s: [math.fsum(row) / len(row) for row in found[s][name]] for s in chosen.gate.used}).p
-               for name in chosen.gate.told]  # fmt: skip
-    assert [told.adjusted_p for told in chosen.gate.told.values()] == pytest.approx(holm(effects))
+               for name in chosen.gate.effects]  # fmt: skip
+    assert [told.adjusted_p for told in chosen.gate.effects.values()] == pytest.approx(holm(effects))
     assert chosen.gate.matters and chosen.search and chosen.halving and chosen.judgement
 
 
 def test_sources_of_one_kind_are_immaterial_and_mixed_evenly_without_a_search(alike):
-    assert {told.word for told in alike.gate.told.values()} == {"immaterial"} and not alike.gate.matters
+    assert {told.word for told in alike.gate.effects.values()} == {"immaterial"} and not alike.gate.matters
     assert alike.search is alike.halving is alike.judgement is None and alike.winner == UNIFORM
     assert sorted(os.listdir(alike.folder)) == [
         "calibration", "gate.json", "model", "question.json", "result.json", "runs"]  # fmt: skip
@@ -86,8 +86,9 @@ def test_sources_of_one_kind_are_immaterial_and_mixed_evenly_without_a_search(al
 def test_the_answer_says_that_the_choice_is_immaterial_and_what_would_have_been_seen(alike):
     first, second = answer(alike)
     assert "The choice is immaterial here" in first and "the default mixture is used" in second
-    for name, told in alike.gate.told.items():
-        assert f"on {name} they lie {number(told.range)} nats a token apart, where {number(told.detectable)}" in first
+    for name, told in alike.gate.effects.items():
+        detectable = f"minimum detectable difference {number(told.detectable)}"
+        assert f"on {name} they range over {number(told.range)} nats a token, {detectable}" in first
         assert told.detectable > told.range > 0
 
 
@@ -382,7 +383,7 @@ def test_a_budget_that_ends_in_the_trials_keeps_what_was_done(chosen, choice_fol
     job = Job(small_question(choice_folder), tmp_path, Knobs("cpu", None, choice_folder / "data"), Clock(1e-9), print)
     made, text = job.trials.plan({"c4": "c4"})
     with pytest.raises(UserError, match="the budget ended after 1 of 3 trials; what was done is kept"):
-        job.trials.run(made, text, job.clock, job.said)
+        job.trials.run(made, text, job.clock, job.report)
     assert len(job.trials.missing(made)) == 2
 
 
@@ -450,7 +451,7 @@ def test_how_much_is_enough_is_told_of_the_winners_set(chosen, choice_folder, mo
 def test_no_copy_of_the_model_waits_while_trials_hold_theirs(choice_folder, tmp_path):
     job = Job(small_question(choice_folder), tmp_path, Knobs("cpu", None, choice_folder / "data"), Clock(), print)
     held = weakref.ref(job.model.model)
-    job.said = lambda line: (gc.collect(), copies.append(held()))
+    job.report = lambda line: (gc.collect(), copies.append(held()))
     copies: list = []
     job.run(*job.trials.plan({"c4": "c4"}))
     assert copies == [None] * 3 and job.model.model is not None

@@ -280,7 +280,7 @@ def test_an_evaluation_that_skips_nothing_is_named_as_before_there_was_skipping(
 
 
 def test_without_time_the_search_and_the_halving_are_left_out_and_said(chosen, choice_folder, job):
-    hurried = Job(job.question, chosen.folder, job.knobs, Clock(1000.0), job.said)
+    hurried = Job(job.question, chosen.folder, job.knobs, Clock(1000.0), job.report)
     hurried.trials.seconds_each = 1e6  # a trial would take eleven days
     found = search(hurried, chosen.gate)
     assert not found.proxy and set(found.mixtures) == {*chosen.gate.used, UNIFORM}
@@ -309,7 +309,7 @@ def test_time_that_ends_in_a_round_says_how_many_candidates_were_not_judged(job,
     def run_out(line):
         hurried.trials.seconds_each = 1e6
 
-    hurried.said = run_out
+    hurried.report = run_out
     found = final.halving(hurried, gate_of(job), search_of(job, {name: i / 10 for i, name in enumerate(NAMES)}))
     assert asked == [(64, "a"), (64, "b")] and found.finalists == ("a", "b")
     assert hurried.left_out == ["4 candidates at 64 tokens: no time",
@@ -327,7 +327,7 @@ def test_without_time_for_two_finalists_the_second_is_left_out(chosen, job, tmp_
     hurried.trials = replace(
         hurried.trials, runs=type(hurried.trials.runs)(tmp_path / "runs"), seconds_each=1000 / 16.5
     )
-    hurried.trials.run = lambda made, text, clock, said: pytest.fail(str([t.calibration for t in made.trials]))
+    hurried.trials.run = lambda made, text, clock, report: pytest.fail(str([t.calibration for t in made.trials]))
     with pytest.raises(pytest.fail.Exception) as asked:
         final.judgement(hurried, chosen.gate, chosen.search, replace(chosen.halving, finalists=(first, second)))
     assert hurried.left_out == [f"the verdict on {second}: no time"]
@@ -335,7 +335,7 @@ def test_without_time_for_two_finalists_the_second_is_left_out(chosen, job, tmp_
 
 
 def test_a_verdict_that_nothing_is_missing_for_needs_no_time(chosen, job):
-    late = Job(job.question, chosen.folder, job.knobs, Clock(1e-9), job.said)
+    late = Job(job.question, chosen.folder, job.knobs, Clock(1e-9), job.report)
     found = final.judgement(late, chosen.gate, chosen.search, chosen.halving)
     assert found.contrasts == chosen.judgement.contrasts
     assert late.left_out == ["how much data is enough: no time"]

@@ -19,7 +19,7 @@ from calprune.choosing import question
 from calprune.choosing import verdict as final
 from calprune.choosing.page import choice_page, commands, headline
 from calprune.choosing.question import Question, check_apart, parse_capabilities
-from calprune.choosing.trials import parse_budget, told
+from calprune.choosing.trials import duration, parse_budget
 from calprune.cli.app import app
 from calprune.methods.wanda import Wanda
 from calprune.pattern import Unstructured
@@ -288,7 +288,7 @@ def test_a_budget_too_small_for_the_gate_is_one_line_and_what_it_names_is_larger
 
 
 def test_a_time_that_is_said_is_rounded_up():
-    assert [told(s) for s in (0.2, 45.0, 99.5, 100.0, 121.0, 3600.0)] == [
+    assert [duration(s) for s in (0.2, 45.0, 99.5, 100.0, 121.0, 3600.0)] == [
         "1 s",
         "45 s",
         "100 s",

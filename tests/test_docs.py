@@ -100,3 +100,26 @@ def test_the_table_of_claims_has_every_claim_with_what_was_found_of_it_as_it_is_
     assert "**held**: so it is; p after Holm 0.010" in told
     (tmp_path / "small.yaml").write_text(study.replace("[b]", "[c]"))  # another claim, of which nothing was measured
     assert claims_section.section(tmp_path, tmp_path).startswith("Of 2 claims: 2 not measured.")
+
+
+EXAMPLES = {  # files that a page shows how to write, or that a command of it makes
+    "my_methods/swing.py", "our_data/quiz.yaml", "recipes/mine.yaml", "studies/NAME.yaml", "runs/demo/demo.json",
+    "src/calprune/report/sections/spread.py",
+}  # fmt: skip
+
+
+def named_files(page: str) -> set[str]:
+    """The paths of Python and YAML files and of folders of the source that a page names, without those of links."""
+    files = re.findall(r"(?<![\w/.:-])(?:[\w-]+/)+[\w-]+\.(?:py|yaml)\b", page)
+    return {*files, *re.findall(r"\bsrc/calprune/[\w/]*/(?=`)", page)} - EXAMPLES
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=lambda path: path.name)
+def test_every_file_that_a_page_names_exists(page):
+    for name in named_files(page.read_text()):
+        assert (ROOT / name).exists() or (ROOT / "src/calprune" / name).exists(), name
+
+
+def test_a_file_that_was_moved_is_seen_in_a_page():
+    page = "in `calibration/spec.py`, `src/calprune/pattern.py`, `src/calprune/study/` (not https://a.b/c/d.py)"
+    assert named_files(page) == {"calibration/spec.py", "src/calprune/pattern.py", "src/calprune/study/"}

@@ -92,7 +92,7 @@ def test_a_choice_goes_on_from_its_answer_and_makes_nothing_again(folders):
         default="letters.jsonl",
     )  # fmt: skip
     before, said = contents(folders / "choice"), []
-    answer = choose(question, "choice", knobs=Knobs("cpu"), said=said.append)
+    answer = choose(question, "choice", knobs=Knobs("cpu"), report=said.append)
     assert answer.winner == "letters.jsonl" and answer.search and answer.halving and answer.judgement
     assert not said
     assert contents(folders / "choice") == before

@@ -25,6 +25,16 @@ PLAIN_DATA = {  # what gives a dict because it is of no type of ours, and of wha
     "calprune.pruning.checkpoint.describe": "calprune.json; PruneReport is what is shown of it",
     "calprune.writing.vllm.sampling_options": "arguments of vllm.SamplingParams",
 }
+ALLOWED = {  # names with a word of the "never" column, and why
+    "num_samples": "llm-compressor's name of the option",
+    "layers": "the room of a model's blocks and linears; transformers' name of the list",
+    "n_layers": "open_lm's name in its checkpoints' configuration",
+    "SlotLayer": "transformers' CacheLayer, of which it is one",
+    "through_template": "the tokenizer's chat template",
+    "template": "Jinja's name of what it renders",
+    "PrunerZero": "the name of a paper's method",
+    "pruner_zero": "the name of a paper's method",
+}
 each_file = pytest.mark.parametrize("name", FILES)
 
 
@@ -112,3 +122,45 @@ def test_no_public_function_gives_a_bare_dict(name):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.returns:
             bare = re.match(r"dict\[str, (Any|object)\]", ast.unparse(node.returns))
             assert not bare or f"{name}.{node.name}" in PLAIN_DATA, f"{name}: {node.name}"
+
+
+def named(source: ast.Module) -> set[str]:
+    """The names of classes, their fields, functions and parameters: of what is named once and read from elsewhere."""
+    found = set()
+    for node in ast.walk(source):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.FunctionDef):
+            found |= {one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
+        if isinstance(node, ast.ClassDef):
+            found |= {one.target.id for one in node.body if isinstance(one, ast.AnnAssign)}
+    return found
+
+
+def words_of(name: str) -> set[str]:
+    return set(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_"))
+
+
+def never() -> set[str]:
+    """The right column of the table under House rules."""
+    page = (Path(house.__file__).parent / "design.md").read_text()
+    table = page.partition("| say | never |\n|---|---|\n")[2].partition("\n\n")[0]
+    return {word for line in table.splitlines() for word in line.strip("| ").split(" | ")[1].split(", ")}
+
+
+@each_file
+def test_names_say_one_word_for_one_thing(name):
+    for one in named(tree(name)) | set(name.split(".")):
+        assert one.strip("_") in ALLOWED or not words_of(one) & never(), f"{name}: {one}"
+
+
+def test_the_words_never_said_are_read_from_the_table_and_found_in_names_of_every_kind():
+    assert {"sample", "layer", "told", "asked"} <= never() and len(never()) >= 18
+    source = "class ToldOff:\n    said: int\ndef tell_all(asked, *, sampled): pass\n"
+    assert {word for one in named(ast.parse(source)) for word in words_of(one)} & never() == {
+        "told", "said", "tell", "asked"}  # fmt: skip
+
+
+def test_a_name_is_allowed_only_where_there_is_one():
+    names = {one for name in FILES for one in named(tree(name)) | set(name.split("."))}
+    assert set(ALLOWED) <= {one.strip("_") for one in names}

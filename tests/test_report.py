@@ -177,7 +177,7 @@ def test_sources_drawn_alike_are_immaterial_in_9_of_10_studies():
     assert sum("is immaterial here: in none of 3 pairs" in matters for matters, _ in said) >= 9
     for matters, best in said:
         if "immaterial here" in matters:
-            assert "would be told apart in 80 % of such studies" in matters
+            assert "would be distinguished in 80 % of such studies" in matters
             assert best.startswith("No source can be called best") and " win" not in best
 
 
@@ -217,7 +217,7 @@ def test_one_setting_needs_no_count():
 
 def test_one_draw_and_one_source_cannot_be_told():
     matters, best = answer(Findings(made_up(draws=1)))
-    assert "cannot be told: each source has one draw" in matters and "no source can be called best" in best
+    assert "cannot be decided: each source has one draw" in matters and "no source can be called best" in best
     rows = tuple(row for row in RESULTS.rows if row.calibration == "c4")
     assert "there is one source" in answer(Findings(replace(RESULTS, rows=rows)))[0]
     assert "there is no source" in answer(Findings(replace(RESULTS, rows=())))[0]

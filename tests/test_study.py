@@ -63,7 +63,7 @@ def study_text(material: dict[str, str], **changed: str) -> str:
 
 def run(text: str, folder: Path) -> Runs:
     runs = Runs(folder)
-    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
     begin(runs)
     list(work(runs, Knobs("cpu")))
     return runs
@@ -222,7 +222,7 @@ class Failing:
 def test_two_runners_never_do_a_trial_twice(material, tmp_path):
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
-    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
     did = [subprocess.Popen([sys.executable, "-c", COUNTING, str(runs.path)], stdout=subprocess.PIPE, text=True)
            for _ in range(2)]  # fmt: skip
     done = [line for process in did for line in process.communicate()[0].split()]
@@ -245,7 +245,7 @@ for done in work(Runs(Path(sys.argv[1])), Knobs("cpu")):
 def test_a_killed_runner_leaves_nothing_in_the_way(material, tmp_path, undisturbed):
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
-    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
     process = subprocess.Popen([sys.executable, "-c", COUNTING, str(runs.path)], stdout=subprocess.PIPE, text=True)
     process.stdout.readline()  # a trial is done: another is under way
     process.send_signal(signal.SIGKILL)
@@ -335,7 +335,7 @@ def test_a_disk_that_is_full_ends_the_study_and_keeps_what_was_done(material, tm
 def test_results_are_there_while_the_study_is_still_running(material, tmp_path):
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
-    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
     steps = work(runs, Knobs("cpu"))
     for _ in range(3):
         next(steps)
@@ -347,7 +347,7 @@ def test_results_are_there_while_the_study_is_still_running(material, tmp_path):
 def test_workers_give_the_same_files_also_when_one_is_killed(material, tmp_path, undisturbed):
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
-    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
     killed = 0
     for _ in work_in_processes(runs, Knobs("cpu"), 2):
         for claim in runs.path.rglob("claim") if not killed else ():
@@ -363,7 +363,7 @@ def test_a_trial_that_kills_its_worker_twice_is_kept_as_failed(material, tmp_pat
     text = study_text(material, calibrations="[random_tokens]", methods="['tests.test_study:Deadly()', wanda]",
                       patterns="50%", draws="1")  # fmt: skip
     runs = Runs(tmp_path / "runs")
-    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
     for _ in work_in_processes(runs, Knobs("cpu"), 1):
         pass
     (failure,) = read(runs.path).failed
@@ -388,7 +388,7 @@ def test_ray_gives_the_same_files(material, tmp_path, undisturbed, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
-    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
     assert len(list(work_on_ray(runs, Knobs("cpu"), "local"))) > 0
     assert without_claims(runs.path) == without_claims(undisturbed.path)
 
@@ -425,11 +425,11 @@ def test_a_model_that_does_not_fit_is_told_what_would(material, tmp_path):
 def test_a_study_that_is_edited_while_it_runs_changes_nothing_of_what_is_under_way(material, tmp_path):
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
-    plan(parse_study(text, "study.yaml"), None).ask(runs, text)
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
     steps = work(runs, Knobs("cpu"))
     next(steps)
     edited = study_text(material, methods="[magnitude]")
-    plan(parse_study(edited, "study.yaml"), None).ask(runs, edited)
+    plan(parse_study(edited, "study.yaml"), None).write(runs, edited)
     assert all(done.error is None for done in steps)
     assert status(runs).done == 2 and len(list(runs.path.glob("trials/*/prune.json"))) == 18
 
@@ -437,7 +437,7 @@ def test_a_study_that_is_edited_while_it_runs_changes_nothing_of_what_is_under_w
 def test_a_reference_that_stands_in_is_called_so(material, tmp_path, data_root):
     text = study_text(material, methods="[wanda]", patterns="50%", draws="1", similarity="[dclm, fineweb_edu]")
     runs, made = Runs(tmp_path / "runs"), plan(parse_study(text, "study.yaml"), data_root)
-    made.ask(runs, text)
+    made.write(runs, text)
     measure_similarity(runs, made, Knobs("cpu", data_root=data_root))
     assert read(runs.path).stand_ins == {"dclm": catalogue()["dclm"].stand_in}
 
@@ -447,7 +447,7 @@ def test_likeness_to_a_reference_is_measured_once_and_read_back(material, tmp_pa
     other.write_text(Path(material["text"]).read_text().replace("river", "meadow"))
     text = study_text(material, methods="[wanda]", patterns="50%", draws="1", similarity=f"[{other}]")
     runs, made = Runs(tmp_path / "runs"), plan(parse_study(text, "study.yaml"), None)
-    made.ask(runs, text)
+    made.write(runs, text)
     measure_similarity(runs, made, Knobs("cpu"))
     (path,) = runs.path.glob("similarity/*.json")
     before = path.stat().st_mtime_ns

@@ -173,14 +173,14 @@ def model() -> Model:
 
 def ours(text: str, root: Path) -> list:
     """The requests of our task, item by item."""
-    from calprune.evaluation.harness_engine import ask
+    from calprune.evaluation.harness_engine import build_items
     from calprune.evaluation.stock import STOCK
 
     task = find_task(text)
     shown = task.rows(STOCK[task.name].shown, root) if task.shots else []
     return [
         [r.args for r in item.requests]
-        for item in ask(task.name, task.rows("evaluation", root), shown, shots=task.shots, seed=task.seed)
+        for item in build_items(task.name, task.rows("evaluation", root), shown, shots=task.shots, seed=task.seed)
     ]
 
 
@@ -252,12 +252,14 @@ def test_mmlu_shows_the_five_development_rows_of_the_subject(root, hub):
 def test_likelihoods_are_the_harnesss_own(family, positions, root):
     from lm_eval.models.huggingface import HFLM
 
-    from calprune.evaluation.harness_engine import Scorer, ask
+    from calprune.evaluation.harness_engine import Scorer, build_items
 
     task, toy = find_task("mmlu(shots=1)"), toy_model(family, positions)
-    items = ask(task.name, task.rows("evaluation", root), task.rows("dev", root), shots=task.shots, seed=task.seed)
+    items = build_items(
+        task.name, task.rows("evaluation", root), task.rows("dev", root), shots=task.shots, seed=task.seed
+    )
     for other in (find_task("boolq"), find_task("arc_easy")):
-        items += ask(other.name, other.rows("evaluation", root), [], shots=0, seed=0)
+        items += build_items(other.name, other.rows("evaluation", root), [], shots=0, seed=0)
     requests = [request for item in items for request in item.requests]
     theirs = HFLM(pretrained=toy.model, tokenizer=toy_tokenizer(), batch_size=3).loglikelihood(
         requests, disable_tqdm=True
@@ -412,13 +414,13 @@ def test_a_capability_is_found_however_the_evaluation_is_written():
 @pytest.mark.data
 @pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("bandari/")])
 def test_the_rows_on_disk_make_requests(name, data_root):
-    from calprune.evaluation.harness_engine import ask
+    from calprune.evaluation.harness_engine import build_items
     from calprune.evaluation.stock import STOCK
 
     task = find_task(f"{name}(examples=3)")
     rows = rng(0, "a look").sample(task.rows("evaluation", data_root), 3)
     shown = task.rows(STOCK[name].shown, data_root) if task.shots else []
-    for item in ask(task.name, rows, shown, shots=task.shots, seed=task.seed):
+    for item in build_items(task.name, rows, shown, shots=task.shots, seed=task.seed):
         assert len(item.requests) >= 1
         assert all(
             context.strip() and continuation.strip() for context, continuation in (r.args for r in item.requests)

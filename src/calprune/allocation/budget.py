@@ -137,9 +137,9 @@ class _Steps:
         wanted = share.value * count
         return cls(wanted, share.weights // count, count, min(max(round(wanted), 0), count - 1))
 
-    def pattern(self, asked: Pattern) -> Pattern:
-        if isinstance(asked, Unstructured):
-            return Unstructured(self.taken / self.count, asked.within)
+    def pattern(self, whole: Pattern) -> Pattern:
+        if isinstance(whole, Unstructured):
+            return Unstructured(self.taken / self.count, whole.within)
         return KeepNofM(self.count - self.taken, self.count) if self.taken else Unstructured(0.0)
 
 

@@ -1,4 +1,4 @@
-"""Uniform: every linear gets the pattern as it was asked for.
+"""Uniform: every linear gets the pattern as given.
 
 Each matrix meets it by itself, rounded as `keep_mask` says.
 """

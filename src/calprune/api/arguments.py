@@ -54,7 +54,7 @@ class OpenData(Generic[D]):
 
     @property
     def name(self) -> str:
-        """As it was asked for."""
+        """As given."""
         return str(self.about["asked"])
 
 
@@ -68,7 +68,7 @@ def open_model(given: ModelLike, dtype: str | None = None, device: str | None = 
 
 
 def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> OpenData[CalibrationSet]:
-    """A calibration set for the model: built, read from its folder, or as it is."""
+    """A calibration set for the model: built, read from its folder, or as given."""
     if isinstance(given, CalibrationSet):
         sizes.refuse(f"calibration set {given.id}")
         given.check_tokenizer(model.tokenizer)
@@ -150,6 +150,6 @@ def as_data_root(given: str | Path | None) -> Path | None:
     return Path(given)
 
 
-def _about_set(made: CalibrationSet, asked: str) -> dict[str, Any]:
-    return {"asked": asked, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
+def _about_set(made: CalibrationSet, spec: str) -> dict[str, Any]:
+    return {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
             "licences": sorted(set(made.licences.values()))}  # fmt: skip

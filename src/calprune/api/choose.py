@@ -97,7 +97,7 @@ def choose(
     method, pattern: as for `prune`. num_samples, max_seq_length: of each set. draws: sets of each source and finalist.
     tokens: of each capability's text to search on, and as many for the verdict.
     default: what the winner is compared with, beside the uniform mixture; None: no such source.
-    budget: how long it may take, "30m" or seconds; what was left out is said.
+    budget: how long it may take, "30m" or seconds; what was left out is listed.
     data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device, batch_size: how to run.
     progress: lines on stderr; None: in a terminal and a notebook.
 
@@ -118,7 +118,7 @@ def choose(
                 as_method(method), as_pattern(pattern), num_samples, max_seq_length, draws, tokens, default,
             )  # fmt: skip
         knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))
-        choice = answer(question, out, knobs=knobs, budget=seconds, said=current().say)
+        choice = answer(question, out, knobs=knobs, budget=seconds, report=current().say)
     typed = None if data_root is None else Path(data_root)
     report = ChoiceReport(choice, read(Path(out) / "runs"), typed)
     report.write(Path(out) / "report.html")

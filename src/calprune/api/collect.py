@@ -59,7 +59,7 @@ def collect(
     with shown(progress):
         loaded = open_model(model, dtype)
         given = open_set(data, loaded, Sizes(num_samples, max_seq_length, seed), root)
-        about = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.told()
+        about = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.summary()
         sums = Statistics(needs, about)
         name, modules = find_blocks(loaded.model)
         blocks = sums.collecting(loaded.model, given.data, batch_size=batch_size, device=target, counting=counting)

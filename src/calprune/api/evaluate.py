@@ -91,7 +91,7 @@ class _Judge:
     batch_size: int
 
     def on_text(self, evaluations: Sequence[OnText]) -> TextResult:
-        """What is asked of one text; the dense model's perplexity comes with the divergence for nothing."""
+        """The evaluations on one text; the dense model's perplexity comes with the divergence for nothing."""
         of, tokens, length, skip = evaluations[0].text
         text = open_source(of, self.given, "evaluation")
         windows = windows_of(text.documents(), self.model.tokenizer, length, tokens, skip)

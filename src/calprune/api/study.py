@@ -80,7 +80,7 @@ def study(
     batch_size: Count | None = None,
     progress: ProgressLike | None = None,
 ) -> StudyReport:
-    """Run what is missing of a study; what was interrupted goes on, and a failed trial is tried again.
+    """Run the missing trials of a study. An interrupted one goes on, and a failed one is tried again.
 
         report = calprune.study("studies/quickstart.yaml")
         report.table()
@@ -105,7 +105,7 @@ def study(
     folder = Runs(_folder(study, runs))
     with shown(progress):
         made = plan(parse_study(text, name), knobs.data_root)
-        made.ask(folder, text)
+        made.write(folder, text)
         begin(folder)
         said = ""
         for _ in _steps(folder, knobs, workers, ray):

@@ -2,7 +2,7 @@
 
 | module | what |
 |---|---|
-| `question` | what is asked: sources, capabilities with their weights and texts, sizes |
+| `question` | the question: sources, capabilities with their weights and texts, sizes |
 | `choose` | the stages in turn, in a folder |
 | `job`, `clock`, `choice` | what the stages share; how long they may take; what each found, on the disk |
 | `gate`, `trials` | do sources differ more than draws do? the trials behind that and behind the verdict |

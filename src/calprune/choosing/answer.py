@@ -37,7 +37,7 @@ class Gate:
 
     tag: ClassVar[str] = "Gate"
 
-    told: dict[str, GateRow]  # by capability
+    effects: dict[str, GateRow]  # by capability
     used: tuple[str, ...]  # sources
     dropped: dict[str, str]  # source -> why it could not be used
     shared_wording: dict[str, dict[str, int]]  # source -> capability -> sequences, of `looked_at`, found in its text;
@@ -47,12 +47,12 @@ class Gate:
 
     @property
     def matters(self) -> bool:
-        return any(one.word in ("small", "large") for one in self.told.values())
+        return any(one.word in ("small", "large") for one in self.effects.values())
 
 
 @dataclass(frozen=True)
 class Search:
-    """What sums alone tell: the transfer table, and the mixtures found on it."""
+    """What is known from sums alone: the transfer table, and the mixtures found on it."""
 
     tag: ClassVar[str] = "Search"
 
@@ -97,7 +97,7 @@ class SetContrast:
     verdict: Verdict
 
     def turned(self) -> "SetContrast":
-        """The same, said of the other."""
+        """The same contrast, seen from the other set."""
         one = self.difference
         low, high = (None if end is None else -end for end in (one.high, one.low))
         return replace(self, candidate=self.against, against=self.candidate, verdict=TURNED[self.verdict],
@@ -159,12 +159,18 @@ class Choice:
         return self.result.winner
 
 
+ON_DISK = {"effects": "told"}  # fields whose name in the file is another: folders of earlier versions are read
+
+
 def write_stage(path: Path, stage: Any, left_out: list[str]) -> None:
     """Write a stage with what was left out of it. The order of sources, capabilities and candidates is kept."""
-    write_json(path, {"format": 1, "found": asdict(stage), "left_out": left_out}, sort=False)
+    found = {ON_DISK.get(name, name): value for name, value in asdict(stage).items()}
+    write_json(path, {"format": 1, "found": found, "left_out": left_out}, sort=False)
 
 
 def read_stage(path: Path, kind: type) -> tuple[Any, list[str]]:
     """A stage as it was written."""
     data = read_json(path, "a stage of calprune choose")
-    return read(kind, data["found"], str(path)), data["left_out"]
+    names = {written: name for name, written in ON_DISK.items()}
+    found = {names.get(name, name): value for name, value in data["found"].items()}
+    return read(kind, found, str(path)), data["left_out"]

@@ -19,7 +19,7 @@ from calprune.base.store import read_json, refuse_occupied, sweep, write_json
 from calprune.base.values import UserError
 from calprune.choosing.answer import UNIFORM, Choice, FinalVerdict, Gate, Halving, PrunedResult, Search
 from calprune.choosing.gate import gate
-from calprune.choosing.job import Job, Said, spec_of
+from calprune.choosing.job import Job, Report, spec_of
 from calprune.choosing.mixture import evenly
 from calprune.choosing.question import Question, check_apart
 from calprune.choosing.search import search
@@ -36,10 +36,10 @@ def choose(
     *,
     knobs: Knobs = Knobs(),
     budget: float | None = None,
-    said: Said = lambda line: None,
+    report: Report = lambda line: None,
 ) -> Choice:
-    """Answer the question in the folder `out`, or go on there. `budget`: seconds for this call; `said` is told what
-    goes on.
+    """Answer the question in the folder `out`, or go on there. `budget`: seconds for this call; `report` gets a line on
+    each step.
 
     Raises UserError where a source is also what is judged on, fewer than two sources can be used, the budget does not
     suffice for the gate, or the folder holds something else.
@@ -47,7 +47,7 @@ def choose(
     folder = Path(out)
     check_apart(question, Given(data_root=knobs.data_root))
     _check_free(folder)
-    job = Job(question, folder, knobs, Clock(budget), said)
+    job = Job(question, folder, knobs, Clock(budget), report)
     _check_same(folder, written := {"format": 1, "id": job.identity(), **question.written()})
     if not (folder / "question.json").is_file():
         write_json(folder / "question.json", written)
@@ -76,7 +76,7 @@ def _without_search(job: Job, gated: Gate) -> tuple[str, Shares]:
         job.set_of(spec_of(shares), seed=0)
         return UNIFORM, shares
     except UserError as e:
-        job.said(f"going on without the {UNIFORM}: {e}")
+        job.report(f"going on without the {UNIFORM}: {e}")
         alone = job.question.default if job.question.default in gated.used else gated.used[0]
         return alone, {alone: 1.0}
 
@@ -88,14 +88,14 @@ def _check_free(folder: Path) -> None:
         refuse_occupied(folder)
 
 
-def _check_same(folder: Path, asked: dict[str, Any]) -> None:
+def _check_same(folder: Path, wanted: dict[str, Any]) -> None:
     if not (folder / "question.json").is_file():
         return
     there = read_json(folder / "question.json", "a question")
-    if there["id"] != asked["id"]:
-        told = "this question, asked before the model or a text changed" if _less_id(there) == _less_id(asked) else \
+    if there["id"] != wanted["id"]:
+        other = "this question, before the model or a text changed" if _less_id(there) == _less_id(wanted) else \
             "another question (its question.json)"  # fmt: skip
-        raise UserError(f"{folder} holds the answer to {told}: name another folder with --out")
+        raise UserError(f"{folder} holds the answer to {other}: name another folder with --out")
 
 
 def _less_id(written: dict[str, Any]) -> dict[str, Any]:

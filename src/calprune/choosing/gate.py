@@ -10,7 +10,7 @@ from calprune.calibration.set import is_set
 from calprune.choosing.answer import Gate, GateRow
 from calprune.choosing.job import Job
 from calprune.choosing.question import part_of
-from calprune.choosing.trials import told
+from calprune.choosing.trials import duration
 from calprune.evaluation.metric import KL
 from calprune.text.filters.shared_wording import Evaluations
 from calprune.text.given import Given
@@ -29,11 +29,11 @@ def gate(job: Job) -> Gate:
     if needed > max(0.0, job.clock.left()):
         needed += job.clock.spent()  # a model is loaded for each run of the command
         written = ", and what the model writes on top" if any(part_of(one).source == "self" for one in sources) else ""
-        raise UserError(f"--budget {told(job.clock.seconds or 0)} is too small: the gate alone takes about "
-                        f"{told(needed)} here ({missing} trials{written}); give {told(2 * needed)} or more, or fewer "
-                        "sources, tokens or draws")  # fmt: skip
+        raise UserError(f"--budget {duration(job.clock.seconds or 0)} is too small: the gate alone takes about "
+                        f"{duration(needed)} here ({missing} trials{written}); give {duration(2 * needed)} or more, "
+                        "or fewer sources, tokens or draws")  # fmt: skip
     failed = job.run(made, text)
-    dropped |= _said(job, failed)
+    dropped |= _announce(job, failed)
     used = tuple(source for source in sources if source not in failed)
     if not used:
         raise UserError(f"none of the sources can be used: {'; '.join(dropped.values())}")
@@ -56,15 +56,15 @@ def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:
             raise
         except UserError as e:
             dropped[source] = str(e)
-    _said(job, dropped)
+    _announce(job, dropped)
     if not found:
         raise UserError(f"none of the sources can be used: {'; '.join(dropped.values())}")
     return list(found.values()), dropped
 
 
-def _said(job: Job, dropped: dict[str, str]) -> dict[str, str]:
+def _announce(job: Job, dropped: dict[str, str]) -> dict[str, str]:
     for source, why in dropped.items():
-        job.said(f"going on without {source}: {why}")
+        job.report(f"going on without {source}: {why}")
     return dropped
 
 
@@ -77,7 +77,7 @@ def _compared(job: Job, sources: Sequence[str]) -> dict[str, GateRow]:
         effect = one.effect
         found[name] = GateRow(one.word, effect.share, one.adjusted_p, effect.lowest, effect.highest, effect.range,
                            effect.detectable)  # fmt: skip
-        job.said(f"{name}: {one.word} ({effect.lowest} least, {effect.highest} most, {effect.range:.3g} nats apart)")
+        job.report(f"{name}: {one.word} ({effect.lowest} least, {effect.highest} most, {effect.range:.3g} nats apart)")
     return found
 
 
@@ -92,7 +92,7 @@ def _wording(job: Job, sources: Iterable[str]) -> dict[str, dict[str, int]]:
             checks = [check_set(one, job.model.tokenizer, evaluations) for one in sets]
             shared = sum(check.sequences_found for check in checks)
             found.setdefault(source, {})[name] = shared
-            job.said(f"{source}: {shared or 'no'} sequences share wording with what {name} is judged on")
+            job.report(f"{source}: {shared or 'no'} sequences share wording with what {name} is judged on")
     return found
 
 

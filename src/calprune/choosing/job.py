@@ -28,7 +28,7 @@ from calprune.text.given import Given
 FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge
 FINALISTS = 2
 
-Said = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Job:
     folder: Path
     knobs: Knobs
     clock: Clock
-    said: Said
+    report: Report
     left_out: list[str] = field(default_factory=list)
     anew: bool = False  # whether a stage was made by this run, so that what follows must be too
     _bench: Bench | None = None
@@ -66,10 +66,10 @@ class Job:
         """Do the trials that are missing, as `Trials.run` does. They load the model anew: this one goes meanwhile, so
         that memory never holds both."""
         self._bench = None
-        return self.trials.run(made, text, self.clock, self.said)
+        return self.trials.run(made, text, self.clock, self.report)
 
     def identity(self) -> str:
-        """Of the question and of what it is asked of: the model's weights, the sources' files, the texts."""
+        """Of the question and of what it depends on: the model's weights, the sources' files, the texts."""
         q = self.question
         texts = {name: rows.tolist() for name, rows in self.windows.items()}
         given = Given(data_root=self.knobs.data_root)
@@ -134,7 +134,7 @@ class Job:
             self.anew = True
             return make(), self.left_out[before:]
 
-        found, left_out = once(path, made, read, lambda path, stage: write_stage(path, *stage), self.said)
+        found, left_out = once(path, made, read, lambda path, stage: write_stage(path, *stage), self.report)
         self.left_out[before:] = left_out
         return found
 

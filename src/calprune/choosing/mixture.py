@@ -1,4 +1,4 @@
-"""Search for the shares of a mixture by exponentiated gradient, on what sums alone can tell.
+"""Search for the shares of a mixture by exponentiated gradient, from sums alone.
 
     λ_s ← λ_s · exp(-η d_s / max|d|) / Z        d_s = (J((1-ε) λ + ε e_s) - J(λ)) / ε
 

@@ -44,12 +44,12 @@ WORDS = {
 def choice_page(choice: Choice, results: Results, data_root: Path | None = None) -> Page:
     """The page of a choice; `results` are those of DIR/runs; `data_root`: what its commands name."""
     q = choice.question
-    asked = ", ".join(f"{one.name} {one.weight:g} (on {one.text})" for one in q.capabilities)
+    goals = ", ".join(f"{one.name} {one.weight:g} (on {one.text})" for one in q.capabilities)
     took = f"its last run took {choice.result.seconds / 60:.0f} min"
     size = (f"{len(choice.gate.used)} sources, {q.draws} draws of {q.num_samples} × {q.max_seq_length} tokens, "
             f"{q.tokens:,} tokens a capability to judge on; {took}")  # fmt: skip
     sections = _sections(choice, Findings(results), commands(choice, data_root))
-    return Page(f"Calibration data for {setting(choice)}", sections, "calprune choose", f"For {asked}", size,
+    return Page(f"Calibration data for {setting(choice)}", sections, "calprune choose", f"For {goals}", size,
                 tuple(answer(choice)), tuple(_warnings(choice, results)))  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def _gate(choice: Choice) -> Table:
              Column("p, Holm", "p"), Column("least divergence"), Column("most"), Column("range", "number"),
              Column("minimum detectable difference", "number"))  # fmt: skip
     rows = tuple((name, one.word, one.share, one.adjusted_p, one.lowest, one.highest, one.range, one.detectable)
-                 for name, one in choice.gate.told.items())  # fmt: skip
+                 for name, one in choice.gate.effects.items())  # fmt: skip
     return Table("gate", "Sources against draws of one source", heads, rows, (WORDS["Gate"],))
 
 
@@ -239,11 +239,11 @@ def headline(choice: Choice) -> list[str]:
 
 def _immaterial(choice: Choice) -> str:
     gate = choice.gate
-    said = []
-    for name, one in gate.told.items():
-        seen = f", where {number(one.detectable)} would be seen" if one.detectable else ""
-        said.append(f"on {name} they lie {number(one.range)} nats a token apart{seen}")
-    return f"{len(gate.used)} sources are not told apart from draws of one source ({'; '.join(said)})"
+    ranges = []
+    for name, one in gate.effects.items():
+        seen = f", minimum detectable difference {number(one.detectable)}" if one.detectable else ""
+        ranges.append(f"on {name} they range over {number(one.range)} nats a token{seen}")
+    return f"{len(gate.used)} sources are not distinguished from draws of one source ({'; '.join(ranges)})"
 
 
 def _overall(found: Sequence[SetContrast], against: str) -> SetContrast | None:
@@ -260,21 +260,21 @@ def _gains(found: Sequence[SetContrast], whose: str) -> str:
             parts.append(f"{with_interval(one.difference)} nats a token against {_the(against)}")
     if not parts:
         return "there is nothing to compare it with"
-    return f"{whose} divergence from the dense model, weighted as asked, changes by {listed(parts)} (below 0 is better)"
+    return f"{whose} divergence from the dense model, with your weights, changes by {listed(parts)} (below 0 is better)"
 
 
 def _scores(found: Sequence[SetContrast]) -> str:
     """Wins, ties and losses by capability."""
-    told = []
+    scores = []
     for against in dict.fromkeys(one.against for one in found):
         by: dict[str, list[str]] = {"win": [], "tie": [], "loss": []}
         for one in found:
             if one.against == against:
                 by[one.verdict].append("all together" if one.capability == OVERALL else one.capability)
         words = {"win": "wins on", "tie": "ties on", "loss": "loses on"}
-        said = [f"{words[kind]} {listed(names)}" for kind, names in by.items() if names]
-        told.append(f"against {_the(against)} it {', '.join(said)}")
-    return "; ".join(told) or "nothing is compared"
+        kinds = [f"{words[kind]} {listed(names)}" for kind, names in by.items() if names]
+        scores.append(f"against {_the(against)} it {', '.join(kinds)}")
+    return "; ".join(scores) or "nothing is compared"
 
 
 def _the(name: str) -> str:
@@ -288,7 +288,9 @@ def enough(choice: Choice) -> str:
     if not halves:
         return "How much data is enough: not measured."
     steps = ", ".join(f"{n} sequences {overlap:.1%}".replace("%", " %") for n, overlap in halves)
-    said = f"Two halves of the winner's set lead to masks with this much in common (intersection over union): {steps}."
+    shared = (
+        f"Two halves of the winner's set lead to masks with this much in common (intersection over union): {steps}."
+    )
     if choice.judgement.enough is None:
-        return f"{said} It still rises by 1 % or more at a doubling: with more data the masks would still change."
-    return f"{said} From {choice.judgement.enough} sequences on a doubling adds less than 1 %."
+        return f"{shared} It still rises by 1 % or more at a doubling: with more data the masks would still change."
+    return f"{shared} From {choice.judgement.enough} sequences on a doubling adds less than 1 %."

@@ -1,4 +1,4 @@
-"""What `choose` is asked: which of these sources, in which shares, for which capabilities, at which sizes.
+"""The question of `choose`: which of these sources, in which shares, for which capabilities, at which sizes.
 
 A capability is judged on a text of its own. The text's first half is for searching, its second for the verdict; no
 token of it is calibrated on.
@@ -96,11 +96,11 @@ class Question:
 
 
 def part_of(source: str) -> RecipePart:
-    """The one part that a source is. Raises ConfigError for a mixture: shares are what is searched for."""
+    """The one part that a source is. Raises ConfigError for a mixture: its shares are the answer."""
     parts = parse_spec(source).parts
     if len(parts) != 1 or parts[0].share != 1:
-        raise ConfigError(f"--sources: {source!r} is a mixture, and the shares are what is searched for: name each "
-                          "source by itself")  # fmt: skip
+        raise ConfigError(f"--sources: {source!r} is a mixture, and the shares are what choose finds: name each "
+                          "source alone")  # fmt: skip
     return parts[0]
 
 
@@ -164,7 +164,7 @@ def rows_of(spec: str, split: str, given: Given) -> RowsRead | None:
     return source.rows_read(split, given)
 
 
-def default_sources(model: str, prompts: str | None, said: Callable[[str], None]) -> tuple[str, ...]:
+def default_sources(model: str, prompts: str | None, report: Callable[[str], None]) -> tuple[str, ...]:
     """What to choose among where the user does not say: the model's own text (its responses, where it has a chat
     template and there are prompts), web text, code and mathematics. Those that cannot be reached are left out later."""
     own = "self:prefixes(of=c4)"
@@ -174,6 +174,6 @@ def default_sources(model: str, prompts: str | None, said: Callable[[str], None]
         if load_tokenizer(model).chat_template:
             own = f"self:respond({prompts})"
         else:
-            said(f"--prompts {prompts} is not used: {model} has no chat template to respond by; it goes on from the "
+            report(f"--prompts {prompts} is not used: {model} has no chat template to respond by; it goes on from the "
                  "openings of documents")  # fmt: skip
     return (own, "c4", "redpajama_github", "gsm8k:icl_cot")

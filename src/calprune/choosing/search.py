@@ -26,7 +26,7 @@ def search(job: Job, gate: Gate) -> Search:
     sources, (own, held) = sums
     transfer, blocks = Transfer(job.model, q.method, q.pattern, sources, held), block_names(job.model)
     started = time.perf_counter()
-    table = transfer_table(transfer, own, blocks, lambda name: job.said(f"transfer: {name}"))
+    table = transfer_table(transfer, own, blocks, lambda name: job.report(f"transfer: {name}"))
     few = spread(blocks)
     least = {name: transfer.loss({name: 1.0}, few, own)[name] for name in own.of}
     seen: dict[tuple, Mapping[str, float]] = {}
@@ -43,7 +43,7 @@ def search(job: Job, gate: Gate) -> Search:
     proxy = {name: dict(table.loss[name]) if name in table.loss else transfer.loss(shares, blocks)
              for name, shares in mixtures.items()}  # fmt: skip
     seconds = time.perf_counter() - started
-    job.said(f"{transfer.evaluations} mixtures decided from sums in {seconds:.0f} s, without a forward pass")
+    job.report(f"{transfer.evaluations} mixtures decided from sums in {seconds:.0f} s, without a forward pass")
     losses = {source: dict(loss) for source, loss in table.loss.items()}
     tokens = {name: one.about["tokens"] for name, one in own.of.items()}
     return Search(losses, dict(table.own), mixtures, proxy, len(few), transfer.evaluations, seconds, tokens)
@@ -59,7 +59,7 @@ def _found(job: Job, gate: Gate, regret, objective: Objective, name: str) -> dic
     best: dict[str, float] = {}
     for seen in exponentiated_gradient(gate.used, regret, objective):
         best = seen.shares
-        job.said(f"{name}: regret {seen.value:.4f} at {percent(best)}")
+        job.report(f"{name}: regret {seen.value:.4f} at {percent(best)}")
         if not job.has_time():
             job.left_out.append(f"rounds of the search for the {name}: no time")
             break
@@ -74,12 +74,12 @@ def _buildable(job: Job, mixtures: Mapping[str, dict[str, float]]) -> dict[str, 
         try:
             found.setdefault(job.set_of(spec_of(shares), seed=job.question.draws).id, (name, shares))
         except UserError as e:
-            job.said(f"going on without the {name}: {e}")
+            job.report(f"going on without the {name}: {e}")
     return dict(found.values())
 
 
 def source_sums(job: Job, gate: Gate) -> Sums:
-    """Of a draw of each source that no trial has: what is chosen by it is judged by others."""
+    """Sums of one draw of each source that no trial uses, so that the choice is judged on other draws."""
     q, found = job.question, {}
     for source in gate.used:
         made = job.set_of(source, seed=q.draws)

@@ -149,11 +149,13 @@ class TransferTable:
         return {name: value / self.own[name] - 1 for name, value in loss.items()}
 
 
-def transfer_table(transfer: Transfer, own: Sums, blocks: Sequence[str], said: Callable[[str], None]) -> TransferTable:
+def transfer_table(
+    transfer: Transfer, own: Sums, blocks: Sequence[str], report: Callable[[str], None]
+) -> TransferTable:
     """The loss of each source, and of each capability's own text."""
     losses = {}
     for source in transfer.sources.of:
         losses[source] = transfer.loss({source: 1.0}, blocks)
-        said(source)
+        report(source)
     best = {name: transfer.loss({name: 1.0}, blocks, own)[name] for name in own.of}
     return TransferTable(losses, best)

@@ -52,7 +52,7 @@ def parse_budget(text: str | None) -> float | None:
     return float(match[1]) * SECONDS[match[2]]
 
 
-def told(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """ "45 s", "12 min", rounded up: who gives as much has enough."""
     return f"{math.ceil(seconds)} s" if seconds < 100 else f"{math.ceil(seconds / 60)} min"
 
@@ -96,7 +96,7 @@ class Trials:
         }
 
     def estimate(self, made: Plan) -> float:
-        """Seconds that what is missing may take, roughly: by this machine's speed, or by the trials that were done."""
+        """Seconds that the missing trials may take, roughly: by this machine's speed, or by finished trials."""
         missing = self.missing(made)
         if self.seconds_each is not None:
             return self.seconds_each * len(missing)
@@ -107,15 +107,15 @@ class Trials:
         there = self.runs.path.is_dir()
         return [t for t in made.trials if not (there and self._whole(t.id, made))]
 
-    def run(self, made: Plan, text: str, clock: Clock, said: Callable[[str], None]) -> dict[str, str]:
-        """Do what is missing; what became of the calibrations that failed, by label. Raises UserError where the budget
-        ends before."""
-        made.ask(self.runs, text)
+    def run(self, made: Plan, text: str, clock: Clock, report: Callable[[str], None]) -> dict[str, str]:
+        """Run the missing trials. Returns the error of each calibration that failed, by label. Raises UserError where
+        the budget ends before."""
+        made.write(self.runs, text)
         begin(self.runs)
         started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))
         for tried, one in enumerate(work(self.runs, self.knobs), start=1):
             whole += one.error is None
-            said(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
+            report(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
             if clock.left() <= 0 and tried < wanted:
                 raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: the same "
                                 "command goes on, or give a larger --budget")  # fmt: skip

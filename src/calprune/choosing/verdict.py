@@ -17,7 +17,7 @@ from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, Halvi
 from calprune.choosing.job import FINALISTS, Job, spec_of
 from calprune.choosing.search import source_sums
 from calprune.choosing.transfer import Shares, Sums
-from calprune.choosing.trials import told
+from calprune.choosing.trials import duration
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
 from calprune.likeness.sets import agreement, enough
@@ -98,7 +98,7 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
             if len(found) >= FINALISTS and not job.has_time():
                 break
             found[name] = judged.divergence(search.mixtures[name], budget)
-            job.said(f"{budget} tokens: {name}, KL {math.fsum(weights[c] * kl for c, kl in found[name].items()):.4f}")
+            job.report(f"{budget} tokens: {name}, KL {math.fsum(weights[c] * kl for c, kl in found[name].items()):.4f}")
         if len(found) < len(left):
             job.left_out.append(f"{len(left) - len(found)} candidates at {budget} tokens: no time")
         rounds.append(Round(budget, found))
@@ -134,13 +134,13 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> FinalVe
         calibrations.pop(extra[0])
         made, text = job.trials.plan(calibrations)
     if (needed := job.trials.estimate(made)) > max(0.0, job.clock.left()):
-        raise UserError(f"the budget ends before the verdict, which takes about {told(needed)}; what was done is kept: "
-                        "the same command goes on, or give a larger --budget")  # fmt: skip
+        raise UserError(f"the budget ends before the verdict, which takes about {duration(needed)}; finished work is "
+                        "kept: the same command goes on, or give a larger --budget")  # fmt: skip
     failed = job.run(made, text)
     for name, why in failed.items():
         if name in finalists:
             raise UserError(f"{name}: {why}")
-        job.said(f"the verdict goes without {name}: {why}")
+        job.report(f"the verdict goes without {name}: {why}")
     cells = _cells(job, [name for name in calibrations if name not in failed])
     against = [name for name in against if name in cells]
     judged = dict.fromkeys([*finalists, *reversed(against)])
@@ -168,7 +168,7 @@ def _default(job: Job, gate: Gate) -> str | None:
         made, _ = job.trials.plan({name: name})
         return used.get(made.trials[0].set_id, name)
     except UserError as e:
-        job.said(f"the verdict goes without the default {name}: {e}")
+        job.report(f"the verdict goes without the default {name}: {e}")
         return None
 
 

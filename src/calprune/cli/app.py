@@ -129,7 +129,7 @@ def main() -> NoReturn:
 
 
 def _misused(error: Any) -> int:
-    """Say what is wrong with the words, and where the right ones are; of a group alone, print its help."""
+    """Report what is wrong with the command line and where the right words are; for a group alone, print its help."""
     message = error.format_message()
     if message.startswith("Usage:"):
         print(message, file=sys.stderr)

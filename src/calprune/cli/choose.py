@@ -57,7 +57,7 @@ def choose_command(
     ] = 8192,
     budget: Annotated[
         str | None,
-        opt.run_option(help="how long it may take: 90s, 30m, 2h; what was left out is said", show_default="no limit"),
+        opt.run_option(help="how long it may take: 90s, 30m, 2h; what was left out is listed", show_default="no limit"),
     ] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -88,13 +88,13 @@ def choose_command(
 
     altair()  # so that what the page needs is missed before hours of work
     seconds = parse_budget(budget)
-    told = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    report = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     question = Question(
-        model, tuple(sources or default_sources(model, prompts, told)), parse_capabilities(weights, judge or ()),
+        model, tuple(sources or default_sources(model, prompts, report)), parse_capabilities(weights, judge or ()),
         parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,
     )  # fmt: skip
     try:
-        choice = choose(question, out, knobs=Knobs(device, batch_size, data_root), budget=seconds, said=told)
+        choice = choose(question, out, knobs=Knobs(device, batch_size, data_root), budget=seconds, report=report)
     except NothingToChoose as e:
         write_html(read(out / "runs"), out / "report.html")
         raise NothingToChoose(f"{e}; here is its report: {out / 'report.html'}") from None

@@ -53,7 +53,7 @@ def compare_command(
         raise UserError(f"{a} is named twice; name two sets (two draws of one recipe: build them with two seeds)")
     for spec in (a, b):
         if (Path(spec) / "statistics.json").is_file():
-            raise UserError(f"{spec} holds saved statistics, whose sequences cannot be told apart; name the set itself")
+            raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
     loaded = load(model, dtype=dtype, device=device)
     sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}

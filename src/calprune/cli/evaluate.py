@@ -33,7 +33,7 @@ def eval_command(
         opt.method_option(callback=check_each("evaluation"), autocompletion=complete("evaluation"), help=_ON),
     ] = None,
     dense: Annotated[
-        str | None, opt.method_option(help="the dense model, which kl(...) compares with; its perplexity stands beside")
+        str | None, opt.method_option(help="the dense model, which kl(...) compares with; its perplexity is shown too")
     ] = None,
     perplexity: Annotated[list[str] | None, old_option] = None,
     task: Annotated[list[str] | None, old_option] = None,

@@ -141,14 +141,14 @@ def stats_command(
         raise UserError(
             f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
         )
-    told = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.told()
-    blocks = Statistics(level, told).collecting(
+    about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.summary()
+    blocks = Statistics(level, about_sums).collecting(
         loaded.model, data, device=target, batch_size=batch_size, counting=counting
     )
-    save_statistics(out, level, told, opt.following(blocks, loaded.model, "collecting"))
+    save_statistics(out, level, about_sums, opt.following(blocks, loaded.model, "collecting"))
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
-        print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | told, indent=1))
+        print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | about_sums, indent=1))
     else:
         print(f"{out}: sums ({level}) of {loaded.name} on {about['asked']}, {size / 1e6:.1f} MB")
 

@@ -90,7 +90,7 @@ def run_command(
     text = study_text(study)
     made = plan(parse_study(text, study.name), data_root)
     folder = Runs(_folder(study, runs))
-    made.ask(folder, text)
+    made.write(folder, text)
     begin(folder)
     knobs = Knobs(device, batch_size, data_root)
     for _ in _running(folder, knobs, workers, ray):
@@ -197,7 +197,7 @@ def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL
 
 
 def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[None]:
-    """Run to the end and say on stderr what is done as it is."""
+    """Run to the end and report each finished trial on stderr."""
     from calprune.studies.results import read, seconds_left, status
     from calprune.studies.runner import work, work_in_processes
 
@@ -215,9 +215,9 @@ def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[N
         if (now.done, now.failed) != said:
             said = (now.done, now.failed)
             left, first = seconds_left(folder, now.left), read(folder.path).best()
-            told = [str(now), *([f"about {duration(left)} left"] if left and now.left else [])]
-            told += [f"best by {first.evaluation}: {_described(first)}"] if first else []
-            print("; ".join(told), file=sys.stderr, flush=True)
+            parts = [str(now), *([f"about {duration(left)} left"] if left and now.left else [])]
+            parts += [f"best by {first.evaluation}: {_described(first)}"] if first else []
+            print("; ".join(parts), file=sys.stderr, flush=True)
 
 
 def _described(row) -> str:

@@ -103,7 +103,7 @@ def parse_evaluation(text: str) -> Evaluation:
 
 
 def evaluation_id(evaluation: Evaluation, data_root: Path | None) -> str:
-    """The name of its results' files: a hash of what is asked and of the contents of the files that it is asked of."""
+    """The name of its results' files: a hash of the evaluation with its options and of its files' contents."""
     if isinstance(evaluation, OnText):
         text = open_source(evaluation.of, Given(data_root=data_root), "evaluation").text_identity
         return identity({"evaluation": plain(evaluation), "text": text})

@@ -69,7 +69,7 @@ class HarnessTask:
         engine = _engine(self.name)
         rows = some(self.rows("evaluation", data_root), self.examples, self.seed, self.name)
         shown = self.rows(STOCK[self.name].shown, data_root) if self.shots else []
-        asked = engine.ask(self.name, rows, shown, shots=self.shots, seed=self.seed)
+        asked = engine.build_items(self.name, rows, shown, shots=self.shots, seed=self.seed)
         scores, cut = engine.answer(asked, model, batch_size, follow)
         primary = scores.pop("acc")
         return Outcomes(

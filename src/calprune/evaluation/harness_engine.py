@@ -40,7 +40,7 @@ class Item:
         return {name: float(value) for name, value in found.items() if name in ("acc", "acc_norm")}
 
 
-def ask(
+def build_items(
     task: str, rows: Sequence[tuple[str, Record]], shown: Sequence[tuple[str, Record]], *, shots: int, seed: int
 ) -> list[Item]:
     """The items of the rows, in their order, with the harness's own prompts. `task`: a name of `STOCK`."""
@@ -137,11 +137,11 @@ class Scorer(HFLM):
                 found |= self._judged(hidden[: len(tokens)], asked)
         return [found[i] for i in range(len(requests))]
 
-    def _judged(self, hidden: torch.Tensor, asked: dict[int, list[int]]) -> dict[int, tuple[float, bool]]:
+    def _judged(self, hidden: torch.Tensor, continuations: dict[int, list[int]]) -> dict[int, tuple[float, bool]]:
         """Of each continuation at the end of an input: its log-likelihood, and whether each token is the likeliest."""
-        log_p = self.head.log_probabilities(hidden[-max(map(len, asked.values())) :])
+        log_p = self.head.log_probabilities(hidden[-max(map(len, continuations.values())) :])
         best, found = log_p.argmax(-1), {}
-        for i, continuation in asked.items():
+        for i, continuation in continuations.items():
             wanted = torch.tensor(continuation, device=log_p.device)
             last = log_p[-len(continuation) :].gather(1, wanted[:, None])
             found[i] = (float(last.sum()), bool((best[-len(continuation) :] == wanted).all()))

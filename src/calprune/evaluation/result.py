@@ -19,7 +19,7 @@ ON_TEXT = tuple(metric.name for metric in METRICS.values() if metric.item == "wi
 
 @dataclass(frozen=True)
 class TextResult:
-    """A model on one text. What was not asked for is None."""
+    """A model on one text. What was not measured is None."""
 
     name: str
     held: str  # "evaluation split", "file", "calibration text"

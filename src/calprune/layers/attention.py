@@ -107,8 +107,8 @@ class _Reading(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.scaled_dot_product_attention:
-            asked = dict(zip(POSITIONAL, args, strict=False)) | (kwargs or {})
-            self._end([_probabilities(asked, i, n) for i, n in enumerate(self.lengths)])
+            arguments = dict(zip(POSITIONAL, args, strict=False)) | (kwargs or {})
+            self._end([_probabilities(arguments, i, n) for i, n in enumerate(self.lengths)])
         given = func(*args, **(kwargs or {}))
         if func in (F.softmax, torch.softmax, Tensor.softmax) and self._is_attention(given):
             self._end([given[i, :, :n, :n] for i, n in enumerate(self.lengths)])
@@ -125,18 +125,18 @@ class _Reading(TorchFunctionMode):
         raise _Read
 
 
-def _probabilities(asked: dict[str, Any], i: int, n: int) -> Float[Tensor, "heads n n"]:
-    """What `scaled_dot_product_attention(**asked)` weights the values of the i-th sequence's n tokens with.
+def _probabilities(arguments: dict[str, Any], i: int, n: int) -> Float[Tensor, "heads n n"]:
+    """What `scaled_dot_product_attention(**arguments)` weights the values of the i-th sequence's n tokens with.
 
     One sequence at a time: the matrices of a whole batch would be the largest tensors of the walk.
     """
-    q, k = (asked[name][i, :, :n].float() for name in ("query", "key"))  # (heads, n, width)
+    q, k = (arguments[name][i, :, :n].float() for name in ("query", "key"))  # (heads, n, width)
     k = k.repeat_interleave(len(q) // len(k), 0)  # heads that share their keys
-    scale, mask = asked.get("scale"), asked.get("attn_mask")
+    scale, mask = arguments.get("scale"), arguments.get("attn_mask")
     scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
-    if asked.get("is_causal"):
+    if arguments.get("is_causal"):
         scores = scores.masked_fill(scores.new_ones(n, n, dtype=torch.bool).triu(1), -torch.inf)
     if mask is not None:
-        mask = mask.expand(len(asked["query"]), -1, *mask.shape[-2:])[i, :, :n, :n]
+        mask = mask.expand(len(arguments["query"]), -1, *mask.shape[-2:])[i, :, :n, :n]
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(-1)

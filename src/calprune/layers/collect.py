@@ -32,7 +32,7 @@ class Counting:
         if self.min_expert_tokens < 1:
             raise ConfigError(f"min_expert_tokens must be at least 1, got {self.min_expert_tokens}")
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """For a record of what statistics are of: nothing where they are counted as by default."""
         return {} if self == Counting() else {"counting": plain(self)}
 

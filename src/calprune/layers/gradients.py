@@ -176,7 +176,7 @@ class _Watch:
 
             def add(delta: Tensor) -> None:
                 for expert, sites in experts.items():
-                    self._tell_apart(next(iter(sites)), hidden)
+                    self._check_sequences(next(iter(sites)), hidden)
                     sent = sent_to(expert, chosen)
                     weight = (share * (chosen == expert)).sum(1)[sent, None]
                     found = backward(module, expert, hidden[sent], (delta[sent] * weight).to(hidden.dtype))
@@ -192,12 +192,12 @@ class _Watch:
         return forward
 
     def _add(self, name: str, x: Tensor, delta: Tensor) -> None:
-        self._tell_apart(name, x)
+        self._check_sequences(name, x)
         self._add_each(name, *(t.reshape(self._rows, -1, t.shape[-1]) for t in (x, delta)))
 
-    def _tell_apart(self, name: str, x: Tensor) -> None:
+    def _check_sequences(self, name: str, x: Tensor) -> None:
         if self._rows > 1 and x.numel() % (self._rows * x.shape[-1]):
-            raise StatsError(f"{name} sees only some tokens, so sequences cannot be told apart; use batch size 1")
+            raise StatsError(f"{name} sees only some tokens, so sequences cannot be separated; use batch size 1")
 
     def _add_each(self, name: str, xs: Iterable[Tensor], deltas: Iterable[Tensor]) -> None:
         """Add each sequence's gradient, δᵀ x over its tokens."""

@@ -58,7 +58,7 @@ class Statistics:
     ) -> "Statistics":
         """One dense pass over the data; batch_size, device and counting as for `walk`."""
         about = {"calibration": getattr(calibration, "id", None), "tokens": int(calibration.lengths.sum())}
-        made = cls(needs, about | counting.told())
+        made = cls(needs, about | counting.summary())
         for name, stats in made.collecting(model, calibration, batch_size=batch_size, device=device, counting=counting):
             made.blocks[name] = stats
         return made

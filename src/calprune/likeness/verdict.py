@@ -48,7 +48,7 @@ class SetFigures:
     tokens_per_width: float
     effective_rank: float
     halves: tuple[HalvesOverlap, ...] | None  # None: not asked for
-    enough: int | None  # sequences from which on doubling adds next to nothing; None: still rising, or not asked for
+    enough: int | None  # sequences from which on doubling adds less than 1 %; None: still rising, or not measured
 
     @property
     def size(self) -> str:

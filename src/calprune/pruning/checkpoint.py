@@ -90,7 +90,7 @@ class PruneReport(HasPage):
 
     @property
     def calibration(self) -> str | None:
-        """The data, as they were asked for; None: the job read none."""
+        """The data as given; None: the job read none."""
         return self.description["calibration"] and str(self.description["calibration"]["asked"])
 
     @property
@@ -129,17 +129,17 @@ class PruneReport(HasPage):
         return _linears(self.linears) if name == "linears" else super().table(name)
 
     def page(self) -> Page:
-        told, error = self.description, self.relative_error
+        about, error = self.description, self.relative_error
         facts = [
             ("calibration data", self.calibration or "none: the method reads none"),
             ("sparsity of the pruned linears", percent(self.sparsity, 4)),
             ("sparsity of the whole model", percent(self.sparsity_of_model, 4)),
             *([] if error is None else [("reconstruction error", f"{error:.4f} (mean over linears)")]),
-            ("time and peak memory", f"{self.done.seconds:.1f} s, {told['peak_bytes']['resident'] / 2**20:.0f} MiB"),
+            ("time and peak memory", f"{self.done.seconds:.1f} s, {about['peak_bytes']['resident'] / 2**20:.0f} MiB"),
             *([("every matrix", f"{self.out}/{REPORT}")] if self.out else []),
         ]
         where = f"{self.out}: " if self.out else ""
-        title = f"{where}{told['model']['name']} pruned with {told['method']} to {told['pattern']}"
+        title = f"{where}{about['model']['name']} pruned with {about['method']} to {about['pattern']}"
         section = Section("kinds", tables=(self._kinds(),), facts=tuple(facts), notes=tuple(self._notes()))
         return Page(title, (section,), "calprune prune")
 
@@ -199,8 +199,8 @@ def card(description: dict[str, Any]) -> str:
     )
     allocation = description["allocation"]
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
-    if told := permuted(description):
-        shared += f"- {told}; the dense model stays the same\n"
+    if channels := permuted(description):
+        shared += f"- {channels}; the dense model stays the same\n"
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
     return f"""---
 base_model: {description["model"]["name"]}
@@ -220,7 +220,7 @@ ordinary runtime is no faster with it.
 
 
 def permuted(description: dict[str, Any]) -> str:
-    """Which linears' input channels were permuted beforehand, in a line; empty where it was not asked for."""
+    """Which linears' input channels were permuted beforehand, in a line; empty where it was not requested."""
     if not (how := description["job"].get("permute")):
         return ""
     linears = description["linears"]

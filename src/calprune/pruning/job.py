@@ -163,7 +163,7 @@ class Pruning:
     ) -> Iterator[tuple[str, list[Linear], BlockStats]]:
         """Each block with the statistics of its inputs: none, saved, or collected on the way."""
         saved = isinstance(data, Statistics)
-        asked = self.counting.told()
+        asked = self.counting.summary()
         if saved and asked and asked["counting"] != data.about.get("counting"):
             raise UserError("saved statistics are counted already: collect them with these options, or give a set")
         if reader.needs == "nothing" or saved:

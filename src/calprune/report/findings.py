@@ -112,8 +112,8 @@ class Comparison:
         """The sources, best first, that are not judged on their own text."""
         return [cell.of.calibration for cell in self.cells if not cell.own]
 
-    def draws_to_tell(self) -> int | None:
-        """Draws of each that the best needs to be told from the next; None: it cannot be said."""
+    def draws_for_best(self) -> int | None:
+        """Draws of each that separate the best from the next; None: not known."""
         best, following = (math.fsum(cell.values) / len(cell.values) for cell in self.cells[:2])
         try:
             return draws_needed(self.effect.sd, abs(best - following)) if self.effect.sd is not None else None

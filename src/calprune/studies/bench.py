@@ -145,7 +145,7 @@ class Bench:
         if not self.usable:
             raise BenchError("the weights of this bench could not be put back: load the model anew")
         if self._is_pruned:
-            raise BenchError("the model is pruned now: what is to be known of the dense one is asked for before")
+            raise BenchError("the model is pruned now: ask for results of the dense model before pruning")
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:

@@ -80,7 +80,7 @@ class Runs:
         """What trial.json holds."""
         return read_trial(read_json(self.trial(trial) / "trial.json", "a trial"), f"trials/{trial}/trial.json")
 
-    def ask(self, trial: Trial) -> None:
+    def add(self, trial: Trial) -> None:
         """Write trial.json, where it is not there yet."""
         path = self.trial(trial.id) / "trial.json"
         if not path.is_file():

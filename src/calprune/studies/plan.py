@@ -45,11 +45,11 @@ class Plan:
         return PlanRecord(self.study.title, self.study.question, tuple(trial.id for trial in self.trials),
                           self.evaluations, tuple(self.similarity))  # fmt: skip
 
-    def ask(self, runs: Runs, study_text: str) -> None:
+    def write(self, runs: Runs, study_text: str) -> None:
         """Write what is to be done into the folder, plan.json last."""
         runs.create()
         for trial in self.trials:
-            runs.ask(trial)
+            runs.add(trial)
         runs.give(study_text, self.record())
 
     @property

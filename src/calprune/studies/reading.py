@@ -73,13 +73,13 @@ def parse_study(text: str, where: str) -> Study:
     similarity = tuple(map(str, _several(data.get("similarity", []))))
     claims = read_claims(data.get("claims", []), where)
     study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims)
-    _check_told_apart(study, where)
+    _check_distinct(study, where)
     if claims:
         check_claims(claims, study.settings(), where)
     return study
 
 
-def _check_told_apart(study: Study, where: str) -> None:
+def _check_distinct(study: Study, where: str) -> None:
     """Raise ConfigError for two trials whose results would be taken for draws of one setting."""
     seen = set()
     for trial in study.trials():

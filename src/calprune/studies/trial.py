@@ -53,7 +53,7 @@ class Trial:
     def _named(self, model: str, data: Any, refine_on: Any) -> str:
         parts = [plain(self.setting.value(name)) for name in ("method", "pattern", "allocation")]
         more: list[Any] = [refine_on] if refine_on else []
-        more += [plain(self.counting)] if self.counting.told() else []
+        more += [plain(self.counting)] if self.counting.summary() else []
         more += [{name: value} for name, value in self.setting.items()
                  if name not in BY_MEANING and value != AXES[name].usual]  # fmt: skip
         how = [parts, self.setting["propagate"], list(self.ignore), self.dtype]

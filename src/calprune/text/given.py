@@ -12,7 +12,7 @@ def ignore(line: str) -> None:
 
 @dataclass(frozen=True)
 class Given:
-    """The model, its tokenizer, where data are, and who is told of what a reader of the results should see."""
+    """The model, its tokenizer, where data are, and `say`, which gets notes for a reader of the results."""
 
     model: Any = None  # a loaded models.Model; None: not loaded
     tokenizer: Any = None  # None: the model's

@@ -23,7 +23,7 @@ LARGE_SHARE = 0.5
 MOST_F, MOST_SHARE = 1e6, 1 - 1e-7  # beyond, a share is 1 to five digits and the noncentral F loses its own
 
 RULE = (
-    f"immaterial: the sources are not told apart from draws (F test, p >= {SIGNIFICANCE:g}); "
+    f"immaterial: the sources are not distinguished from draws (F test, p >= {SIGNIFICANCE:g}); "
     f"large: they are, and at least {LARGE_SHARE:.0%} of the variance lies between sources; small: between the two"
 )
 

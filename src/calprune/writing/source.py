@@ -4,7 +4,7 @@
     self:prefixes(of=wikipedia, tokens=8)     a strategy (`asking`), with options of its sampling and screen
     {source: self, strategy: "bos(temperature=2.0:1.0, documents=200)"}     the same in a recipe file
 
-What is written is kept in shards under CALPRUNE_CACHE/self, named by what was asked: a run that was killed goes on
+What is written is kept in shards under CALPRUNE_CACHE/self, named by the plan: a run that was killed goes on
 behind the last whole shard, and another set of the same texts writes nothing. A batch never crosses a shard and a shard
 is written whole, so on one machine the tokens are the same whether or not the run was interrupted.
 """
@@ -43,7 +43,7 @@ SHARD = 128  # documents: twice a batch, so that few slots are idle, and half an
 class SelfSource(Source):
     """What a model, that of `given`, writes in a strategy: a `text.source.Source`."""
 
-    asked: WritingPlan
+    plan: WritingPlan
     batch_size: int = 64
     shard: int = SHARD
     work: Path | None = None  # None: CALPRUNE_CACHE/self
@@ -54,7 +54,7 @@ class SelfSource(Source):
     made = "self"
 
     def __post_init__(self) -> None:
-        of = getattr(self.asked.strategy, "of", None)
+        of = getattr(self.plan.strategy, "of", None)
         self.begins_with = (of,) if of else ()
 
     def licence_of(self, given: Given) -> str:
@@ -67,15 +67,15 @@ class SelfSource(Source):
     @cached_property
     def default_format(self) -> str:
         """Responses are conversations, one a sequence; the rest is text, for the recipe's layout."""
-        if isinstance(self.asked.strategy, Respond):
-            return str(Format("chat", responses=True, prompt_weight=self.asked.strategy.prompt_weight))
+        if isinstance(self.plan.strategy, Respond):
+            return str(Format("chat", responses=True, prompt_weight=self.plan.strategy.prompt_weight))
         return "plain"
 
     def identity(self, given: Given = Given()) -> str:
-        """The hash of who writes and what was asked. Sources and files that begin the texts count by `rows_read`."""
+        """The hash of who writes and of the plan. Sources and files that begin the texts count by `rows_read`."""
         given = _of_model(given)
-        asked = [plain(self.asked.strategy), plain(self.asked.screen), self.asked.documents]
-        return identity([asked, plain(self.asked.sampling(given)), given.model.id, *_engine(self.asked)])
+        writing = [plain(self.plan.strategy), plain(self.plan.screen), self.plan.documents]
+        return identity([writing, plain(self.plan.sampling(given)), given.model.id, *_engine(self.plan)])
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """The split "evaluation" holds other texts of the same kind: a model is judged on those."""
@@ -108,18 +108,18 @@ class _Session:
     steps: Steps  # of the writing that goes on
 
     def __init__(self, source: SelfSource, given: Given, seed: int, purpose: str) -> None:
-        self.source, self.asked, self.given, self.seed = source, source.asked, given, seed
-        self.sampling = self.asked.sampling(given)
-        self.prompts = self.asked.strategy.prompts(given, seed)
-        self.label = tag_of(type(self.asked.strategy)).lower() + purpose
-        count = self.asked.documents or 500
-        if isinstance(self.asked.strategy, Respond):
-            count = min(self.asked.documents or len(self.prompts), len(self.prompts))
+        self.source, self.plan, self.given, self.seed = source, source.plan, given, seed
+        self.sampling = self.plan.sampling(given)
+        self.prompts = self.plan.strategy.prompts(given, seed)
+        self.label = tag_of(type(self.plan.strategy)).lower() + purpose
+        count = self.plan.documents or 500
+        if isinstance(self.plan.strategy, Respond):
+            count = min(self.plan.documents or len(self.prompts), len(self.prompts))
         self.count = count
-        named = [plain(self.asked.strategy), plain(self.sampling), given.model.id, tokenizer_hash(given.tokenizer)]
-        if isinstance(self.asked.strategy, RandomToken) and self.asked.strategy.language:
+        named = [plain(self.plan.strategy), plain(self.sampling), given.model.id, tokenizer_hash(given.tokenizer)]
+        if isinstance(self.plan.strategy, RandomToken) and self.plan.strategy.language:
             named.append(identifier_version())
-        named += _engine(self.asked)
+        named += _engine(self.plan)
         self.begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
         asked = identity([named, self.begins, seed, purpose, source.shard])
         self.folder = (source.work or cache_folder() / "self") / asked
@@ -129,11 +129,11 @@ class _Session:
         progress = current() if self.source.progress is None else self.source.progress
         with progress.steps("writing documents", self.count, "tokens") as self.steps:
             texts, about = self._texts(progress)
-        reasons = [self.asked.screen.first_reason(text) for text in texts]
+        reasons = [self.plan.screen.first_reason(text) for text in texts]
         skipped.update(reason for reason in reasons if reason)
         kept = [i for i, reason in enumerate(reasons) if not reason]
-        if self.asked.screen.needs_perplexity:
-            likely = self.asked.screen.likely(self._perplexities(texts, kept), skipped)
+        if self.plan.screen.needs_perplexity:
+            likely = self.plan.screen.likely(self._perplexities(texts, kept), skipped)
             kept = [i for i, stays in zip(kept, likely, strict=True) if stays]
         if not kept:
             why = ", ".join(f"{n} {reason}" for reason, n in (+skipped).most_common())
@@ -164,8 +164,8 @@ class _Session:
         """One shard: the model writes documents [first, last)."""
         streams = [rng(self.seed, f"self/{self.label}/{i}") for i in range(first, last)]
         prompts = [self.prompts[i % len(self.prompts)] for i in range(first, last)]
-        if isinstance(self.asked.strategy, RandomToken):
-            prompts = self.asked.strategy.open(streams, self.given, self.sampling, self.source.batch_size)
+        if isinstance(self.plan.strategy, RandomToken):
+            prompts = self.plan.strategy.open(streams, self.given, self.sampling, self.source.batch_size)
         written = self._generate(prompts, streams)
         tokens = [list(w) for w, _ in written]
         about = [
@@ -181,7 +181,7 @@ class _Session:
         """(tokens, the token that ended them) for each prompt; nothing for one that was refused."""
         asked = [i for i, prompt in enumerate(prompts) if not prompt.refused]
         tokens, own = [prompts[i].tokens for i in asked], [streams[i] for i in asked]
-        if self.asked.engine == "vllm":
+        if self.plan.engine == "vllm":
             found = self._vllm.generate(tokens, own, self.sampling, self.steps)
         else:
             found = generate(self.given.model.model, tokens, own, self.sampling,
@@ -195,19 +195,19 @@ class _Session:
     def _vllm(self) -> VllmEngine:
         """It is loaded when the first shard is written, with room for the longest prompt of all of them."""
         prompts = [len(prompt.tokens) for prompt in self.prompts]
-        if isinstance(self.asked.strategy, RandomToken):  # each document draws its own: two tokens and what follows
-            prompts = [2 + self.asked.strategy.opening]
+        if isinstance(self.plan.strategy, RandomToken):  # each document draws its own: two tokens and what follows
+            prompts = [2 + self.plan.strategy.opening]
         return VllmEngine(self.given.model, max(prompts) + self.sampling.max_new_tokens)
 
     def _perplexities(self, texts: list[Text], kept: list[int]) -> list[float]:
         """exp of the mean nats per predicted token, of the whole document or of what was written."""
         nats = token_nats(self.given.model.model, [texts[i].tokens for i in kept])
-        first = [texts[i].written if self.asked.screen.perplexity_of == "written" else 1 for i in kept]
+        first = [texts[i].written if self.plan.screen.perplexity_of == "written" else 1 for i in kept]
         return [float(n[max(f, 1) - 1 :].double().mean().exp()) for n, f in zip(nats, first, strict=True)]
 
     def _document(self, i: int, text: Text, about: dict[str, Any]) -> Document:
         """Document i (its id counts from 1) without its start mark; a response keeps the token that ended it."""
-        tokens, weights, strategy = list(text.tokens[about["lead"] :]), None, self.asked.strategy
+        tokens, weights, strategy = list(text.tokens[about["lead"] :]), None, self.plan.strategy
         if isinstance(strategy, Respond):
             prompt = about["written"]
             weights = [strategy.prompt_weight] * prompt + [1.0] * (len(tokens) - prompt)
@@ -219,9 +219,9 @@ class _Session:
         return Document(written, name, tokens=tuple(tokens), token_weights=tuple(weights) if weights else None)
 
 
-def _engine(asked: WritingPlan) -> list[str]:
+def _engine(plan: WritingPlan) -> list[str]:
     """What the tokens depend on beside the model, where another engine than our own runs it."""
-    return [version()] if asked.engine == "vllm" else []
+    return [version()] if plan.engine == "vllm" else []
 
 
 def find_self(name: str) -> Source:

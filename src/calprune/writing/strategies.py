@@ -241,14 +241,14 @@ class Respond:
         source = find_texts(self.of)
         if isinstance(source, FileSource):
             for number, record in read_records(source.path):
-                yield f"{source.path.name}:{number}", _asked(record, f"{source.path}:{number}")
+                yield f"{source.path.name}:{number}", _prompt_of(record, f"{source.path}:{number}")
             return
         format = Format("zero" if "zero" in source.formats else "plain")
         for document in source.documents(format, source.split_for("calibration", given), given):
             yield document.id, [{"role": "user", "content": document.text.strip()}]
 
 
-def _asked(record: dict[str, Any], where: str) -> chat.Messages:
+def _prompt_of(record: dict[str, Any], where: str) -> chat.Messages:
     """The turns up to the last one of the user."""
     kind = chat.kind_of(record)
     if kind is None and isinstance(record.get("text"), str):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from calprune.report.claims import differences, spreads
-from calprune.report.claims.judged import CANNOT, CannotTell, Judged, Judgement
+from calprune.report.claims.judged import CANNOT, Judged, Judgement, Undecided
 from calprune.report.claims.selected import Selected, select
 from calprune.report.findings import Findings
 from calprune.studies import claims as kinds
@@ -47,5 +47,5 @@ def _judge(claim: kinds.Claim, findings: Findings) -> Judged:
     try:
         selected = select(claim.test, findings)
         return Judged(claim, JUDGES[type(claim.test)](claim.test, selected), selected.notes)
-    except CannotTell as reason:
+    except Undecided as reason:
         return Judged(claim, Judgement("", None, CANNOT, str(reason)))

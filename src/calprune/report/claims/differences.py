@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from calprune.report.claims.judged import CannotTell, Judgement, Region
+from calprune.report.claims.judged import Judgement, Region, Undecided
 from calprune.report.claims.selected import Selected
 from calprune.report.findings import Cell
 from calprune.report.settings import sources_of
@@ -30,32 +30,32 @@ class SmallestDifference:
 def better(test: kinds.Better, selected: Selected) -> Judgement:
     least = smallest(selected, [("first", side) for side in selected.sides if side != "first"])
     region = Region(least=test.by)
-    told = _told(selected, least, region, " (the best of them)" if len(test.than) > 1 else "")
-    return told if test.by else replace(told, p=least.p)
+    judgement = _judgement(selected, least, region, " (the best of them)" if len(test.than) > 1 else "")
+    return judgement if test.by else replace(judgement, p=least.p)
 
 
 def alike(test: kinds.Alike, selected: Selected) -> Judgement:
-    return _told(selected, smallest(selected, [("first", "than")]), Region(-test.margin, test.margin))
+    return _judgement(selected, smallest(selected, [("first", "than")]), Region(-test.margin, test.margin))
 
 
 def best(test: kinds.Best, selected: Selected) -> Judgement:
-    return _told(selected, _of_best(test, selected), Region(least=0.0), " (the best of the others)")
+    return _judgement(selected, _of_best(test, selected), Region(least=0.0), " (the best of the others)")
 
 
 def not_best(test: kinds.NotBest, selected: Selected) -> Judgement:
-    return _told(selected, _of_best(test, selected), Region(most=0.0), " (the best of the others)")
+    return _judgement(selected, _of_best(test, selected), Region(most=0.0), " (the best of the others)")
 
 
 def order(test: kinds.Order, selected: Selected) -> Judgement:
     steps = list(zip(test.calibrations, test.calibrations[1:], strict=False))
-    return _told(selected, smallest(selected, steps), Region(least=0.0), " (the smallest step)")
+    return _judgement(selected, smallest(selected, steps), Region(least=0.0), " (the smallest step)")
 
 
 def _of_best(test: kinds.Best, selected: Selected) -> SmallestDifference:
     return smallest(selected, [(test.calibration, side) for side in selected.sides if side != test.calibration])
 
 
-def _told(selected: Selected, least: SmallestDifference, region: Region, which: str = "") -> Judgement:
+def _judgement(selected: Selected, least: SmallestDifference, region: Region, which: str = "") -> Judgement:
     first, than = (selected.names[side] for side in least.pair)
     mean = f", mean of {selected.settings} settings" if selected.settings > 1 else ""
     what = f"{first} less {than}{which}{mean}, {selected.unit}; {BETTER}"
@@ -97,7 +97,7 @@ def _shared_draws(cells: Sequence[Cell]) -> dict[Hashable, list]:
         draws[_draws(cell)].append({row.draw for row in cell.rows})
     shared = {name: sorted(set.intersection(*found), key=str) for name, found in draws.items()}
     if not all(shared.values()):
-        raise CannotTell("not measured: settings of one source have no draw in common")
+        raise Undecided("not measured: settings of one source have no draw in common")
     return shared
 
 

@@ -13,8 +13,8 @@ CANNOT: Verdict = "cannot be told here"
 ONE_DRAW = "a source has one draw here, and it takes two to know the luck of the draw"
 
 
-class CannotTell(Exception):
-    """Why a claim cannot be told by these results, in words."""
+class Undecided(Exception):
+    """Why these results do not decide a claim, as a phrase."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""The results that a claim looks at: by side, in settings that all sides have, without what tells nothing."""
+"""The results that a claim looks at: by side, in settings that all sides have, without those that decide nothing."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from calprune.pages.numbers import listed
-from calprune.report.claims.judged import CannotTell
+from calprune.report.claims.judged import Undecided
 from calprune.report.findings import Cell, Findings
 from calprune.report.settings import OF_DATA, is_control, sources_of
 from calprune.studies import claims as kinds
@@ -43,7 +43,7 @@ class Selected:
 
 
 def select(test: kinds.Test, findings: Findings) -> Selected:
-    """The results that the test is about. Raises CannotTell where there are none that could tell."""
+    """The results that the test is about. Raises Undecided where there are none that decide it."""
     asked = test.sides()
     across = isinstance(test, ACROSS_SOURCES)
     notes: list[str] = []
@@ -56,7 +56,7 @@ def select(test: kinds.Test, findings: Findings) -> Selected:
         if said := _only_stand_ins(cells[name], findings):
             _leave_out(cells, others, name, said, notes)
     notes += _stood_in(cells, findings)
-    cells = _that_can_tell(cells, notes)
+    cells = _informative(cells, notes)
     unit = _unit(one for found in cells.values() for one in found)
     apart = differ | ({"calibration"} if across else set())
     if any(all(one.of.calibration == NO_DATA for one in found) for found in cells.values()):
@@ -75,9 +75,9 @@ def _of(selection: Where, findings: Findings, across: bool) -> list[Cell]:
 
 
 def _leave_out(cells: dict[str, list[Cell]], others: set[str], name: str, why: str, notes: list[str]) -> None:
-    """One of several others need not be there; whoever else lacks, nothing can be told."""
+    """One of several others need not be there; where any other is missing, the claim is undecided."""
     if name not in others or len(cells) < 3:
-        raise CannotTell(why)
+        raise Undecided(why)
     del cells[name]
     notes.append(f"{name} is left out ({why})")
 
@@ -96,12 +96,12 @@ def _stood_in(cells: dict[str, list[Cell]], findings: Findings) -> list[str]:
     return [f"{listed(standing)} {'stands' if len(standing) == 1 else 'stand'} in"] if standing else []
 
 
-def _that_can_tell(cells: dict[str, list[Cell]], notes: list[str]) -> dict[str, list[Cell]]:
+def _informative(cells: dict[str, list[Cell]], notes: list[str]) -> dict[str, list[Cell]]:
     """Without tasks that the dense model does no better than chance."""
     left = {name: [one for one in found if not near_chance(one.of)] for name, found in cells.items()}
     gone = sorted({one.of.evaluation for found in cells.values() for one in found if near_chance(one.of)})
     if gone and not all(left.values()):
-        raise CannotTell(f"the dense model is within noise of chance in {listed(gone)}")
+        raise Undecided(f"the dense model is within noise of chance in {listed(gone)}")
     notes += [f"{listed(gone)} left out: the dense model is within noise of chance"] if gone else []
     return left
 
@@ -117,7 +117,7 @@ def near_chance(row: Result) -> bool:
 def _unit(cells: Iterable[Cell]) -> str:
     metrics = {cell.of.metric: cell.of.measures for cell in cells}
     if len({one.group for one in metrics.values()}) > 1:
-        raise CannotTell(f"{listed(sorted(metrics))} have no common mean: let the claim name an evaluation")
+        raise Undecided(f"{listed(sorted(metrics))} have no common mean: let the claim name an evaluation")
     return metrics[min(metrics)].unit
 
 
@@ -128,7 +128,7 @@ def _in_common(cells: dict[str, list[Cell]], fields: list, notes: list[str]) -> 
             sides[name][tuple(cell.of.setting[field] for field in fields)].append(cell)
     everywhere = [strata for strata in next(iter(sides.values())) if all(strata in one for one in sides.values())]
     if not everywhere:
-        raise CannotTell("not measured: there is no setting in which all of them have results")
+        raise Undecided("not measured: there is no setting in which all of them have results")
     if some := {strata for one in sides.values() for strata in one} - set(everywhere):
         notes.append(f"{len(everywhere)} of {len(everywhere) + len(some)} settings have all of them")
     return {name: {strata: one[strata] for strata in everywhere} for name, one in sides.items()}

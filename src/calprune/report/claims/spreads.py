@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from scipy.stats import rankdata
 
 from calprune.pages.numbers import listed
-from calprune.report.claims.judged import CANNOT, ONE_DRAW, CannotTell, Judgement, Region
+from calprune.report.claims.judged import CANNOT, ONE_DRAW, Judgement, Region, Undecided
 from calprune.report.claims.selected import Selected
 from calprune.report.findings import Cell
 from calprune.studies import claims as kinds
@@ -36,7 +36,7 @@ def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected) -> Ju
         what, unit = "the SD between sources", selected.unit
         a, b = spread_between(first), spread_between(than)
     if a is None or b is None:
-        raise CannotTell(_no_luck(first, than))
+        raise Undecided(_no_luck(first, than))
     found = larger_by(a, b)
     said = f"{what}, {selected.names['first']} less {selected.names['than']}, {unit}; {_of(first)}"
     return Judgement(said, found, *Region(least=0.0).judge(found))
@@ -46,7 +46,7 @@ def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected) -> Judgem
     first, than = _groups(selected)
     found = ratio_of_luck(first, than)
     if found is None:
-        raise CannotTell(_no_luck(first, than))
+        raise Undecided(_no_luck(first, than))
     said = f"SD of a draw, {selected.names['first']} ÷ {selected.names['than']}; {_of(first)}"
     return Judgement(said, found, *Region(least=1.0).judge(found))
 
@@ -55,12 +55,12 @@ def draws_differ_less_with_amount(test: kinds.DrawsDifferLessWithAmount, selecte
     cells = [cell for found in selected.sides["where"].values() for cell in found]
     amounts = sorted({cell.of.num_samples for cell in cells if cell.of.num_samples is not None})
     if len(amounts) < 2:
-        raise CannotTell("not measured: there is one amount of data")
+        raise Undecided("not measured: there is one amount of data")
     by_amount = {n: [cell for cell in cells if cell.of.num_samples == n] for n in amounts}
     sources = _everywhere(by_amount.values())
     found = luck_per_doubling({n: _means(own, sources) for n, own in by_amount.items()})
     if found is None:
-        raise CannotTell(ONE_DRAW)
+        raise Undecided(ONE_DRAW)
     said = f"factor of the SD of a draw when the data doubles, {listed([f'{n:,}' for n in amounts])} sequences; "
     return Judgement(said + listed(sources), found, *Region(most=1.0).judge(found))
 
@@ -69,10 +69,10 @@ def goes_with(test: kinds.GoesWith, selected: Selected) -> Judgement:
     measures = {one.measure for one in selected.similarity if kinds.fits(one.measure, test.measure)}
     if len(measures) != 1:
         known = sorted(measures or {one.measure for one in selected.similarity}) or ["none"]
-        raise CannotTell(f"not measured: no single likeness is called {test.measure!r}; there are: {listed(known)}")
+        raise Undecided(f"not measured: no single likeness is called {test.measure!r}; there are: {listed(known)}")
     reference = next(iter(measures)).partition(" to ")[2]
     if reference in selected.stand_ins:
-        raise CannotTell(f"{reference} stands in: {selected.stand_ins[reference]}")
+        raise Undecided(f"{reference} stands in: {selected.stand_ins[reference]}")
     alike = {one.calibration: one.value if one.higher_is_more_alike else -one.value
              for one in selected.similarity if one.measure in measures}  # fmt: skip
     cells = [cell for found in selected.sides["where"].values() for cell in found if cell.of.calibration in alike]
@@ -90,7 +90,7 @@ def _spread(selected: Selected, region: Region) -> Judgement:
     (groups,) = _groups(selected)
     found = spread_between(groups)
     if found is None:
-        raise CannotTell(_no_luck(groups))
+        raise Undecided(_no_luck(groups))
     said = f"the SD between sources, {selected.unit}; {_of(groups)}"
     return Judgement(said, found, *region.judge(found))
 
@@ -139,7 +139,7 @@ def _no_luck(*sides: Groups) -> str:
     if any(len(groups) < 2 for groups in sides):
         return "not measured: there are not two sources that have results in all of these settings"
     return ONE_DRAW if any(len(values) < 2 for groups in sides for values in groups.values()) else (
-        "draws do not differ, so nothing can be told from luck")  # fmt: skip
+        "draws do not differ, so nothing can be separated from luck")  # fmt: skip
 
 
 def _of(groups: Groups) -> str:

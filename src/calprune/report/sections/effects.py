@@ -10,14 +10,15 @@ NOTE = (
     f"{RULE[0].upper()}{RULE[1:]}, with p after Holm's correction over this table. Controls are no choice of text and "
     "do not count. Share of variance: between sources, corrected for chance (ω²), with the interval of the "
     "population's. Range: from best to worst. Minimum detectable difference: the smallest difference of two sources "
-    "that 80 % of such studies find; both in nats a token of perplexity and KL. Draws to tell best from next: of each, "
-    "if they differ as they do here."
+    "that 80 % of such studies find; both in nats a token of perplexity and KL. Draws to separate best from next: of "
+    "each, if they differ as they do here."
 )
 HEADS = (
     EVALUATION, *PLACE, Column("effect"), Column("share of variance", "estimate", percent=True),
     Column("p", "p", show="never"), Column("p, Holm", "p"), Column("best"), Column("worst"),
     Column("range", "number"), Column("SD of a draw", "number", show="never"),
-    Column("minimum detectable difference", "number"), Column("draws to tell best from next", "number"), SOURCES, DRAWS,
+    Column("minimum detectable difference", "number"), Column("draws to separate best from next", "number"), SOURCES,
+    DRAWS,
 )  # fmt: skip
 
 
@@ -32,5 +33,5 @@ def _row(one: Comparison) -> tuple[Value, ...]:
     effect = one.effect
     return (
         one.of.evaluation, *setting(one.of), one.word, effect.share, effect.p, one.adjusted_p, one.sources[0],
-        one.sources[-1], effect.range, effect.sd, effect.detectable, one.draws_to_tell(), effect.groups, effect.draws,
+        one.sources[-1], effect.range, effect.sd, effect.detectable, one.draws_for_best(), effect.groups, effect.draws,
     )  # fmt: skip

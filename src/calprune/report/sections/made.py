@@ -40,7 +40,7 @@ BEST = (
     "evaluation, and only where the effect is shown."
 )
 SPEED = (
-    "A pruned checkpoint is no faster and no smaller by itself. Its zeros are stored and multiplied like any other "
+    "A pruned checkpoint is not faster or smaller. Its zeros are stored and multiplied like any other "
     "number: vLLM, SGLang, TGI and llama.cpp run it at the speed of the dense model.",
     "2:4 can gain where the hardware multiplies it (NVIDIA from Ampere on, by PyTorch's semi-structured tensors or "
     "TensorRT), with large batches and long prompts; one token at a time it is slower there. Unstructured sparsity "
@@ -91,7 +91,7 @@ def _protocols(findings: Findings) -> list[tuple[str, str]]:
     few = "" if draws[0] > 1 else " With one there is no interval."
     words = {
         "A draw": f"{A_DRAW} Cells here have {listed([str(n) for n in draws])}.{few}",
-        "Patterns": f"{listed(in_order(row.pattern for row in findings.rows))}: the sparsity that was asked for.",
+        "Patterns": f"{listed(in_order(row.pattern for row in findings.rows))}: the requested sparsity.",
         "Means": MEANS,
         **{one.group[0].upper() + one.group[1:]: one.about for one in metrics},
         "Retention": RETENTION if any(one.retention for one in metrics) else "",

@@ -10,8 +10,8 @@ from calprune.report.sections.points import grouped, largest, model_name, order,
 from calprune.uncertainty.power import SIGNIFICANCE
 
 SHADED = (
-    "Shaded is what is shown to be worse than the best of its column (after Holm's correction), the darker the "
-    "further. Means over draws."
+    "Shaded: shown to be worse than the best of its column (after Holm's correction); darker is "
+    "worse. Means over draws."
 )
 NOTE = (
     "The better by its mean less the other, paired by draw (paired t test); of perplexity in nats a token. Holm's "

@@ -86,7 +86,7 @@ def axis_of(cells: Sequence[Cell]) -> ValueAxis:
 
 def lines(findings: Findings, cells: Sequence[Cell], along: ValueAxis, at: Callable[[Result], float]) -> Panel:
     """A chart for each evaluation and whatever else is not along the axis; a line a source, of the best ones that can
-    be told apart."""
+    be distinguished."""
     there = {source_name(cell.of, False) for cell in cells}
     series = [name for name in order(findings) if name in there][:MOST_LINES]
     charts = []

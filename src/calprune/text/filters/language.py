@@ -26,7 +26,7 @@ class Language:
         return identifier_version()
 
 
-def identifier(asked_by: str, codes: tuple[str, ...] = ()) -> Callable[[str], str]:
+def identifier(wanted_by: str, codes: tuple[str, ...] = ()) -> Callable[[str], str]:
     """A function from a text to its language's code ("en"). `codes` are those that the caller will compare with.
 
     Raises UserError, naming what to install, where the identifier is not there; ConfigError for a code it never gives.
@@ -35,13 +35,13 @@ def identifier(asked_by: str, codes: tuple[str, ...] = ()) -> Callable[[str], st
         import py3langid
     except ImportError:
         raise UserError(
-            f"{asked_by} needs a language identifier: pip install py3langid (or calprune[language])"
+            f"{wanted_by} needs a language identifier: pip install py3langid (or calprune[language])"
         ) from None
     if codes:
         known = [str(code) for code, _ in py3langid.rank("a text")]
         for code in codes:
             if code not in known:
-                raise ConfigError(f"{asked_by}: unknown language {code!r}{did_you_mean(code, known)}")
+                raise ConfigError(f"{wanted_by}: unknown language {code!r}{did_you_mean(code, known)}")
     return lambda text: str(py3langid.classify(text)[0])
 
 
