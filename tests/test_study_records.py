@@ -53,15 +53,20 @@ def test_the_trials_that_are_read_back_are_on_all_axes():
     assert any(trial.min_expert_tokens != Counting().min_expert_tokens for trial in trials)
 
 
+def contents(path: Path) -> dict:
+    """What a file says, without the digest of itself, which earlier versions did not write."""
+    return {name: value for name, value in json.loads(path.read_text()).items() if name != "digest"}
+
+
 def test_sets_plan_and_evaluations_that_an_earlier_version_wrote_are_read_and_written_the_same(tmp_path):
     for folder in (FOLDER / "calibration").iterdir():
         assert CalibrationSet.load(folder).id == folder.name
     read_plan(FOLDER / "plan.json").write(tmp_path / "plan.json")
-    assert (tmp_path / "plan.json").read_bytes() == (FOLDER / "plan.json").read_bytes()
+    assert contents(tmp_path / "plan.json") == contents(FOLDER / "plan.json")
     files = [*FOLDER.glob("trials/*/eval/*.json"), *FOLDER.glob("dense/*/eval/*.json")]
     for path in files:
         read_evaluation(path).write(tmp_path / "eval.json")
-        assert (tmp_path / "eval.json").read_bytes() == path.read_bytes()
+        assert contents(tmp_path / "eval.json") == contents(path)
     assert len(files) == 2 * (9 + 1)
 
 
