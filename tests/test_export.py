@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from calprune.base.values import UserError
 from calprune.calibration import export as exporting
 from calprune.calibration.export import export
-from calprune.calibration.set import CalibrationSet, Drawn, Piece
+from calprune.calibration.provenance import Drawn, Piece
+from calprune.calibration.set import CalibrationSet
 from calprune.cli import app
 from calprune.text.encode import tokenizer_hash
 from tests.tiny import toy_tokenizer

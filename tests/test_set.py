@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.describe import describe, stretches, texts
+from calprune.calibration.provenance import Piece
 from calprune.calibration.recipe import parse_spec
-from calprune.calibration.set import CalibrationSet, Piece
+from calprune.calibration.set import CalibrationSet
 from calprune.cli import app
 from calprune.text.encode import tokenizer_hash
 from tests.tiny import toy_tokenizer

@@ -15,9 +15,10 @@ import torch
 from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
 from calprune.calibration.layout import Concatenate, Crop, Layout, Making, Pad, Row, allocate
+from calprune.calibration.provenance import Drawn
 from calprune.calibration.recipe import Recipe, RecipePart, parse_spec, write_recipe
 from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_contents
-from calprune.calibration.set import CalibrationSet, Drawn, is_set
+from calprune.calibration.set import CalibrationSet, is_set
 from calprune.text.document import Documents
 from calprune.text.encode import Encoded, Marks, encode, find_marks, tokenizer_hash
 from calprune.text.filters import depends, filtered

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from calprune.calibration.set import CalibrationSet, Drawn, sources_table
+from calprune.calibration.provenance import Drawn, sources_table
+from calprune.calibration.set import CalibrationSet
 from calprune.pages.chart import Bar, Bars, Panel
 from calprune.pages.numbers import MISSING, counted, percent
 from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock

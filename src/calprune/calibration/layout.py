@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from calprune.base.calls import Registry
 from calprune.base.values import rng
-from calprune.calibration.set import Piece
+from calprune.calibration.provenance import Piece
 from calprune.text.encode import Encoded, Marks, encode_text
 
 

@@ -9,11 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
-
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from calprune.base.values import ConfigError, UserError
 
@@ -126,8 +123,10 @@ def wording(template: str) -> Callable[[dict[str, Any], str], str]:
             return value if isinstance(value, str) else "" if value is None else str(value)
 
         return look_up
+    from jinja2 import TemplateError
+
     try:
-        compiled = _JINJA.from_string(template)
+        compiled = _jinja().from_string(template)
     except TemplateError as e:
         raise ConfigError(f"cannot read the wording {template!r}: {e}") from None
     return _guarded(compiled.render)
@@ -136,8 +135,10 @@ def wording(template: str) -> Callable[[dict[str, Any], str], str]:
 @lru_cache(maxsize=1024)
 def expression(text: str) -> Callable[[dict[str, Any], str], Any]:
     """A function of (record, where it is) that computes the Jinja expression."""
+    from jinja2 import TemplateError
+
     try:
-        compiled = _JINJA.compile_expression(text, undefined_to_none=False)
+        compiled = _jinja().compile_expression(text, undefined_to_none=False)
     except TemplateError as e:
         raise ConfigError(f"cannot read the expression {text!r}: {e}") from None
 
@@ -150,6 +151,8 @@ def expression(text: str) -> Callable[[dict[str, Any], str], Any]:
 
 
 def _guarded(compute: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any], str], Any]:
+    from jinja2 import TemplateError
+
     def guarded(record: dict[str, Any], at: str) -> Any:
         try:
             return compute(record)
@@ -181,6 +184,12 @@ def boxed(solution: str) -> str:
     return ""
 
 
-_JINJA = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+@cache
+def _jinja() -> Any:
+    """The templates' language, in which a template can call nothing that harms. Imported when one is first read."""
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-_JINJA.filters |= {"boxed": boxed, "letter": lambda i: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[i]}
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters |= {"boxed": boxed, "letter": lambda i: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[i]}
+    return environment
