@@ -13,7 +13,6 @@ from calprune.base.progress import duration
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import SOME_FAILED, Commands, app, note
-from calprune.pages.table import Column, Table
 
 if TYPE_CHECKING:
     from calprune.studies.folder import Runs
@@ -33,6 +32,7 @@ def plan_command(
     study: StudyFile, runs: RunsOption = None, data_root: opt.DataRoot = None, as_json: opt.Json = False
 ) -> None:
     """List the trials of a study, which of them are missing, and how long they may take. Loads no model."""
+    from calprune.pages.table import Column, Table
     from calprune.studies.folder import Runs
     from calprune.studies.plan import estimate, plan
     from calprune.studies.reading import parse_study, study_text
@@ -186,6 +186,7 @@ def report_command(
 def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL; the table is `results`")],
                   as_json: opt.Json = False) -> None:  # fmt: skip
     """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial."""
+    from calprune.pages.table import Column, Table
     from calprune.studies.results import query
 
     columns, rows = query(runs, sql)
