@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 import typing
@@ -252,19 +253,20 @@ def test_a_study_is_a_file_or_a_mapping_and_is_not_run_twice(here, tmp_path, mon
     assert "Small" in (tmp_path / "page.html").read_text() and "<table" in report._repr_html_()
 
 
-def test_a_choice_by_text_goes_on_where_the_same_question_was_answered(chosen, choice_folder):
+def test_a_choice_by_text_goes_on_where_the_same_question_was_answered(chosen, choice_folder, tmp_path):
+    out = Path(shutil.copytree(chosen.folder, tmp_path / "chosen"))  # what other tests read stays as it is
     judge = {name: f"{choice_folder / name}_held.jsonl" for name in ("prose", "sums")}
     sources = ["c4", str(choice_folder / "sums.jsonl"), str(choice_folder / "my code.jsonl")]
     how = {"pattern": "60%", "tokens": 256, **SIZES, "data_root": choice_folder / "data", "device": "cpu"}
     report = calprune.choose(choice_folder / "model", sources, capabilities={"prose": 1.0, "sums": 4.0}, judge=judge,
-                             out=chosen.folder, **how)  # fmt: skip
+                             out=out, **how)  # fmt: skip
     assert report.choice.judgement == chosen.judgement and report.winner == chosen.winner
     assert (report.model / "config.json").is_file() and report.calibration == chosen.result.spec
     assert "<table" in report._repr_html_() and "\n" not in repr(report)
     here = {"data_root": choice_folder / "data", "device": "cpu"}
-    assert calprune.choose(chosen.question, out=chosen.folder, **here).winner == chosen.winner
+    assert calprune.choose(chosen.question, out=out, **here).winner == chosen.winner
     with pytest.raises(calprune.UserError, match="pattern: the question says it already"):
-        calprune.choose(chosen.question, out=chosen.folder, pattern="2:4")
+        calprune.choose(chosen.question, out=out, pattern="2:4")
 
 
 class Heard(Progress):

@@ -1,6 +1,7 @@
 """The demo model pruned for real: what the library is for, on real weights and real text."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_the_checkpoint_loads_in_plain_transformers_to_the_bit_holds_2_of_4_and_
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight, "its embeddings are tied"
 
 
-@pytest.mark.parametrize(("root", "sets"), [(None, 3), ("DATA", 6)])
+@pytest.mark.parametrize(("root", "sets"), [(None, 3), (Path("DATA"), 6)])
 def test_the_demo_is_a_study_that_comes_with_the_package(root, sets):
     study = parse_study(demo_text(root), "demo.yaml")
     trials = list(study.trials())
