@@ -6,6 +6,7 @@ the checkpoint's is decided as transformers decides it: `model.safetensors`, els
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +91,10 @@ class Checkpoint:
                 found[tensor.name] = tensor
         return found
 
+    def of_file(self, file: Path) -> list[StoredTensor]:
+        """In the order of their bytes."""
+        return [tensor for tensor in self.tensors.values() if tensor.file == file]
+
     @property
     def size(self) -> int:
         """Of all tensors, in bytes."""
@@ -99,11 +104,13 @@ class Checkpoint:
         """The files beside those of the tensors, as paths within the folder: those that go with the model, and other
         weights (another format's, another version's), which are not of what is loaded. Hidden ones are in neither."""
         beside, weights = [], []
-        for path in sorted(self.folder.rglob("*")):
-            inside = path.relative_to(self.folder)
-            if not path.is_file() or path in self.files or any(part.startswith(".") for part in inside.parts):
-                continue
-            (weights if any(path.match(kind) for kind in WEIGHT_FILES) else beside).append(inside)
+        for place, folders, files in os.walk(self.folder):  # it follows no links to folders
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for path in sorted(Path(place, name) for name in files if not name.startswith(".")):
+                if path.is_file() and path not in self.files:
+                    _check_inside(self.folder, path, f"model {self.folder}")
+                    inside = path.relative_to(self.folder)
+                    (weights if any(path.match(kind) for kind in WEIGHT_FILES) else beside).append(inside)
         return beside, weights
 
 
