@@ -3,7 +3,7 @@
 `calprune --help` imports no torch.
 """
 
-from calprune.cli import calib, choose, compare, demo, evaluate, prune, similar, sources, study, synth
+from calprune.cli import calib, choose, compare, demo, diff, evaluate, prune, similar, sources, study, synth
 from calprune.cli.app import app, main
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "choose",
     "compare",
     "demo",
+    "diff",
     "evaluate",
     "main",
     "prune",

@@ -6,6 +6,7 @@ the checkpoint's is decided as transformers decides it: `model.safetensors`, els
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,18 @@ from calprune.base.values import UserError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.ckpt")
+WEIGHT_FILES = (
+    "*.safetensors",
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.gguf",
+    "*.h5",
+    "*.msgpack",
+    "*.onnx",
+    "*.onnx_data",
+    "*.ckpt",
+)
 
 TORCH = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -49,6 +61,11 @@ class StoredTensor:
     def size(self) -> int:
         """In bytes."""
         return self.end - self.begin
+
+    @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
 
     def bytes(self) -> bytearray:
         """Read anew each time, and not mapped: memory that is mapped counts as held."""
