@@ -33,7 +33,7 @@ class Head:
         if not isinstance(embeddings, nn.Module) or not isinstance(weight, Tensor):
             raise UserError(f"{type(model).__name__} has no output embeddings, so it is not a language model")
         if getattr(embeddings, "is_missing", False):
-            raise UserError("its checkpoint has no output embeddings, as a reward or an embedding model has none: it can "
+            raise UserError("its checkpoint has no output embeddings, as that of a reward model: it can "
                             "be pruned, and gives no text to evaluate")  # fmt: skip
         if model.training:
             raise UserError("the model is in training mode, where dropout makes its output random: call model.eval()")

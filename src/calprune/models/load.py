@@ -141,7 +141,7 @@ def _fetch(name: str) -> Path:
         try:
             others = [kind for kind in WEIGHT_FILES if kind != "*.safetensors"]
             return Path(snapshot_download(repository, revision=revision or None,
-                                          ignore_patterns=[*others, "*/*.safetensors", "original/*", "consolidated*"]))  # fmt: skip
+                                          ignore_patterns=[*others, "*/*.safetensors", "original/*"]))  # fmt: skip
         except Exception as e:  # the hub's client raises its own, the network's and the disk's errors
             reason = "the hub cannot be reached or has no such model"
             raise UserError(f"model {name}: there is no such folder, and {reason}; {EXPECTED}") from e

@@ -5,7 +5,6 @@ other projects' names), and keeps with the model what it did. Here that is undon
 It is proved before any work, on the dense weights: what is undone must be what the file holds, to the bit.
 """
 
-import os.path
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -132,8 +131,8 @@ class Origin:
 
     def _stored_prefix(self) -> str:
         """What comes before the number of a block in the checkpoint: "model.layers."."""
-        common = os.path.commonprefix(list(self.of(self.blocks[0], "meta")))
-        return re.split(r"\b0\.", common)[0]
+        first = next(iter(self.of(self.blocks[0], "meta")))
+        return re.split(r"\b0\.", first)[0]
 
     def _predicting_blocks(self) -> int:
         """Extra blocks, after the others, that predict further tokens (DeepSeek-V3): stored, and not loaded."""
