@@ -17,7 +17,7 @@ from calprune.calibration.recipe import Recipe
 from calprune.evaluation.contract import Evaluation, shared_by
 from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
-from calprune.models.load import outline
+from calprune.models.load import Model, outline
 from calprune.refine import Refinement
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
