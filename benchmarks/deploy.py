@@ -30,6 +30,8 @@ small = dict(hidden_size=64, intermediate_size=128, moe_intermediate_size=32, nu
              qk_nope_head_dim=8, v_head_dim=16, sliding_window=32, pad_token_id=0, bos_token_id=1, eos_token_id=2,
              rotary_emb_base=500000, layer_types=None)
 known = AutoConfig.for_model(family).to_dict()
+if family == "deepseek_v3":  # its heads' width is the sum of two others
+    del small["head_dim"]
 config = AutoConfig.for_model(family, **{k: v for k, v in small.items() if k in known and v is not None})
 if hasattr(config, "layer_types"):
     config.layer_types = (config.layer_types or [])[:2] or None

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from calprune.base.store import file_digest
+from calprune.base.tensors import zeros
 from calprune.models.checkpoint import TORCH, Checkpoint, StoredTensor
-from calprune.models.editor import zeros
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from calprune.base.tensors import zeros
 from calprune.base.values import UserError
 from calprune.models.checkpoint import TORCH, Checkpoint, StoredTensor, header_length, open_checkpoint
 from calprune.models.origin import REST, Origin, same
@@ -51,11 +52,6 @@ def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Edited:
                     new.write(memoryview(tensor.flatten().view(torch.uint8).numpy()))
     _check(origin.checkpoint, folder, done)
     return done
-
-
-def zeros(tensor: Tensor) -> int:
-    """How many of its numbers are zero."""
-    return int(tensor.numel() - tensor.count_nonzero())
 
 
 class _Blocks:
@@ -107,6 +103,15 @@ def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str],
     done.left_out += map(str, weights)
 
 
+def _equal(a: StoredTensor, b: StoredTensor) -> bool:
+    """Whether two tensors have the same bytes."""
+    with a.file.open("rb") as one, b.file.open("rb") as other:
+        one.seek(a.begin)
+        other.seek(b.begin)
+        chunks = (min(CHUNK, a.size - place) for place in range(0, a.size, CHUNK))
+        return a.size == b.size and all(one.read(size) == other.read(size) for size in chunks)
+
+
 def _check(before: Checkpoint, folder: Path, done: Edited) -> None:
     """Read again what was written."""
     after = open_checkpoint(folder).tensors
@@ -116,7 +121,7 @@ def _check(before: Checkpoint, folder: Path, done: Edited) -> None:
             continue
         new = after[name]
         placed = (new.file.name, new.begin, new.dtype, new.shape) == (old.file.name, old.begin, old.dtype, old.shape)
-        right = zeros(new.read()) == done.zeros[name] if name in done.zeros else new.bytes() == old.bytes()
+        right = zeros(new.read()) == done.zeros[name] if name in done.zeros else _equal(new, old)
         if not placed or not right:
             wrong.append(name)
     if wrong:

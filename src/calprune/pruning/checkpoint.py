@@ -17,10 +17,11 @@ import torch
 from calprune.allocation import ALLOCATIONS
 from calprune.base import __version__
 from calprune.base.store import to_json, whole_folder
+from calprune.base.tensors import zeros
 from calprune.base.values import UserError, plain
 from calprune.layers.linears import find_blocks, linears
 from calprune.methods import METHODS
-from calprune.models.editor import edit, zeros
+from calprune.models.editor import edit
 from calprune.models.load import Model
 from calprune.pages.numbers import percent
 from calprune.pages.page import HasPage, Page, Section
@@ -47,7 +48,7 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
         "job": plain(job),
         "sparsity": {
             "pruned_linears": sum(r.zeros for r in reports) / pruned if pruned else None,
-            "whole_model": sum(int((p == 0).sum()) for p in parameters) / sum(p.numel() for p in parameters),
+            "whole_model": sum(map(zeros, parameters)) / sum(p.numel() for p in parameters),
             "share_of_parameters_pruned": pruned / sum(p.numel() for p in parameters),
         },
         "relative_error": sum(errors) / len(errors) if errors else None,  # mean over linears
