@@ -36,6 +36,7 @@ def compare_command(
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
+    dequantize: opt.Dequantize = False,
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -55,7 +56,7 @@ def compare_command(
         if (Path(spec) / "statistics.json").is_file():
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
-    loaded = load(model, dtype=dtype, device=device)
+    loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
     sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
     sets: dict[str, Any] = {
         spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)

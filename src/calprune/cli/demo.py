@@ -160,11 +160,11 @@ def loads_equal(checkpoint: Path, bench: "Bench") -> bool:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from calprune.models.load import quiet_transformers
+    from calprune.models.load import SAFE, quiet_transformers
 
     ids = torch.arange(5, 69)[None]
     with torch.no_grad(), quiet_transformers():
-        loaded = AutoModelForCausalLM.from_pretrained(str(checkpoint), dtype=torch.float32)
+        loaded = AutoModelForCausalLM.from_pretrained(str(checkpoint), dtype=torch.float32, **SAFE)
         return torch.equal(loaded(ids).logits, bench.model.model(ids).logits)
 
 

@@ -21,10 +21,17 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from calprune.base.store import cache_folder, whole_folder, write_whole
 from calprune.base.values import UserError, did_you_mean
+from calprune.models.gguf import find_gguf, gguf_folder
+from calprune.models.plain import plain_folder
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
-EXPECTED = "expected `demo`, a folder with config.json and *.safetensors, or a hub name like owner/name@revision"
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}  # None would ask on the terminal, and "y" would run it
+
+SAFE: dict[str, Any] = {**NO_CODE, "use_safetensors": True}
+
+EXPECTED = ("expected `demo`, a folder with config.json and *.safetensors, a .gguf file, or a hub name like "
+            "owner/name@revision")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,23 +42,27 @@ class Model:
     tokenizer: PreTrainedTokenizerBase
     name: str  # as asked for: a label
     id: str  # the hash of its config and weights: the same for a copy under another name
+    notes: tuple[str, ...] = ()  # where its weights come from, if not from a plain checkpoint
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters())
         return f"<Model {self.name}: {type(self.model).__name__}, {parameters / 1e6:,.1f} M parameters, id {self.id}>"
 
 
-def load(name: str, *, dtype: str | None = None, device: str | None = None) -> Model:
-    """Load `name`: `demo`, a folder, or a hub name with an optional @revision.
+def load(name: str, *, dtype: str | None = None, device: str | None = None, dequantize: bool = False) -> Model:
+    """Load `name`: `demo`, a folder, a GGUF file, or a hub name with an optional @revision.
 
     Weights keep the dtype they are stored in unless `dtype` ("float32", "bfloat16", "float16") asks for another; they
     stay on the CPU unless `device` ("cuda", ...; "auto" is cuda where there is one) says otherwise. No code that comes
-    with a checkpoint is run. Raises UserError when there is no such model, it has no safetensors weights or not all of
-    them, it is not decoder-only, or its tokenizer gives ids that it has no embedding for.
+    with a checkpoint is run. A quantised checkpoint is refused; with `dequantize`, block FP8, FP8 and MXFP4 are made
+    bfloat16. Raises UserError when there is no such model, it has no safetensors weights or not all of them, it is not
+    decoder-only, or its tokenizer gives ids that it has no embedding for.
     """
     folder = find_folder(name)
-    files = _weight_files(folder, name)
+    _weight_files(folder, name)
     _check_decoder_only(folder, name)
+    plain = plain_folder(folder, name, dequantize)
+    folder, files = plain.folder, _weight_files(plain.folder, name)
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
     tokenizer = load_tokenizer(name)
@@ -59,13 +70,13 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None) -> M
         try:
             kind = DTYPES[dtype] if dtype else _stored_dtype(files)
             classes: Any = transformers.AutoModelForCausalLM
-            model, report = classes.from_pretrained(folder, dtype=kind, output_loading_info=True)
+            model, report = classes.from_pretrained(folder, dtype=kind, output_loading_info=True, **SAFE)
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as e:
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
     check_vocabulary(tokenizer, model, name)
-    return Model(model.eval().to(find_device(device)), tokenizer, name, _identity(folder, files))
+    return Model(model.eval().to(find_device(device)), tokenizer, name, _identity(folder, files), plain.notes)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -75,7 +86,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise UserError(f"model {name}: it has no tokenizer (tokenizer.json); copy its tokenizer's files beside it")
     with quiet_transformers():
         try:
-            return AutoTokenizer.from_pretrained(folder, config=_plain_config(folder))
+            return AutoTokenizer.from_pretrained(folder, config=_plain_config(folder), **NO_CODE)
         except (OSError, ValueError, KeyError, ImportError) as e:
             raise UserError(f"model {name}: its tokenizer cannot be loaded: {_first_line(e)}") from e
 
@@ -90,8 +101,13 @@ def _plain_config(folder: Path) -> PreTrainedConfig | None:
 
 
 def identity(name: str) -> str:
-    """The 16-character hash of a model's config and weights, without loading them. Cached beside size and time."""
+    """The 16-character hash of a model's config and weights, without loading them. Cached beside size and time.
+
+    Raises UserError where there is no such model or it is quantised.
+    """
     folder = find_folder(name)
+    _weight_files(folder, name)
+    plain_folder(folder, name)
     return _identity(folder, _weight_files(folder, name))
 
 
@@ -136,6 +152,8 @@ def find_folder(name: str) -> Path:
 
         return demo_folder()
     folder = Path(name).expanduser()
+    if folder.exists() and (file := find_gguf(folder, name)):
+        return gguf_folder(file, name)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -175,7 +193,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """A folder's config.json, by the class of its kind."""
     if json.loads((folder / "config.json").read_bytes()).get("model_type") == "openlm":
         import calprune.models.openlm  # noqa: F401 (importing it makes the kind known to transformers)
-    return AutoConfig.from_pretrained(folder)
+    return AutoConfig.from_pretrained(folder, **NO_CODE)
 
 
 def _check_decoder_only(folder: Path, name: str) -> None:
@@ -237,6 +255,9 @@ def _identity(folder: Path, files: list[Path]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    if "trust_remote_code" in str(error):
+        return ("it comes with code of its own (auto_map), which is not run; expected a kind of model that transformers "
+                "has itself")  # fmt: skip
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

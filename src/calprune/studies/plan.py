@@ -19,7 +19,15 @@ from calprune.calibration.recipe import Recipe
 from calprune.evaluation.contract import Evaluation, shared_by
 from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
-from calprune.models.load import Model, find_folder, identity, load_tokenizer, quiet_transformers, read_config
+from calprune.models.load import (
+    NO_CODE,
+    Model,
+    find_folder,
+    identity,
+    load_tokenizer,
+    quiet_transformers,
+    read_config,
+)
 from calprune.refine import Refinement
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
@@ -101,9 +109,9 @@ def outline(name: str) -> Model:
     folder = find_folder(name)
     tokenizer = load_tokenizer(name)
     with quiet_transformers(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(read_config(folder)).eval()
+        model = AutoModelForCausalLM.from_config(read_config(folder), **NO_CODE).eval()
         if (folder / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(folder)
+            model.generation_config = GenerationConfig.from_pretrained(folder, **NO_CODE)
     return Model(model, tokenizer, name, identity(name))
 
 
