@@ -248,7 +248,7 @@ def _header(shard: list[PlainTensor]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:  # type: ignore[explicit-any]
+def plain_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config without what it says of quantising, at any depth, and with bfloat16 as its dtype."""
 
     def plain(config: Mapping[str, Any]) -> dict[str, Any]:

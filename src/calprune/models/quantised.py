@@ -8,7 +8,7 @@ refused and docs/checkpoints.md are made from it.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -107,13 +107,15 @@ def find_quantisation(checkpoint: Checkpoint) -> Quantisation | None:
     if sections:
         where, section = sections[0]
         kind = _kind_of_section(section) or UNKNOWN
-        where += f" says {named}" if (named := _named(section)) else ""
+        where += f" says {named}" if (named := _named(section)) else " speaks of it"
     if packed or beside:
         one = next((t for t in packed if any(fnmatchcase(t.name, p) for k in KINDS for p in k.tensors)), None)
         one = one or (*packed, *beside)[0]
         where += f"{', ' if where else ''}{one.name} is {one.dtype}"
-        kind = _simple_kind(packed, beside, sections, tensors) or (kind if kind is not UNKNOWN else
-                                                                  _kind_of_names([*packed, *beside]))  # fmt: skip
+        simple = _simple_kind(packed, beside, sections, tensors)
+        kind = simple or (kind if kind is not UNKNOWN else _kind_of_names([*packed, *beside]))
+        if kind.dequantised and not simple:
+            kind = replace(kind, name=f"{kind.name} in a layout of its own", dequantised=False)
     return Quantisation(kind, where, packed, beside)
 
 
@@ -144,8 +146,7 @@ def sections_of(config: Mapping[str, Any], where: str) -> Iterator[tuple[str, Ma
         if not isinstance(value, Mapping):
             continue
         if key in SECTIONS:
-            if value:
-                yield where, value
+            yield where, value
         else:
             yield from sections_of(value, f"{where}, {key}")
 
@@ -191,7 +192,7 @@ def _kind_of_section(section: Mapping[str, Any]) -> QuantisedKind | None:
 
 def _kind_of_names(tensors: list[StoredTensor]) -> QuantisedKind:
     for kind in KINDS:
-        if any(fnmatchcase(one.name, pattern) for one in tensors for pattern in kind.tensors):
+        if not kind.dequantised and any(fnmatchcase(one.name, pattern) for one in tensors for pattern in kind.tensors):
             return kind
     return UNKNOWN
 
