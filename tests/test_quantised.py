@@ -21,6 +21,7 @@ from tests.families import FUSED_EXPERTS, random_model, tiny_model
 from tests.quantised_forms import FORMS, SIMPLE, fp8_blocks
 from tests.test_cli import run  # noqa: F401  fixture
 from tests.test_evaluate import word_tokenizer
+from tests.tiny import save
 
 TOKENS = torch.arange(3, 35)[None]
 
@@ -54,7 +55,7 @@ def linears(quantise):
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dense") / "model"
-    models.save(tiny_model("llama").bfloat16(), word_tokenizer(), folder)
+    save(tiny_model("llama").bfloat16(), word_tokenizer(), folder)
     return folder
 
 
@@ -161,7 +162,7 @@ def wide_model(seed: int = 0):
 
 def test_block_fp8_becomes_what_transformers_itself_dequantises_to(tmp_path):
     folder = tmp_path / "model"
-    models.save(wide_model(), word_tokenizer(), folder)
+    save(wide_model(), word_tokenizer(), folder)
     section, quantise, _ = FORMS["block FP8"]
     rewrite(folder, linears(quantise), quantization_config=section)
     theirs = AutoModelForCausalLM.from_pretrained(
@@ -177,7 +178,7 @@ def test_block_fp8_becomes_what_transformers_itself_dequantises_to(tmp_path):
 @pytest.fixture
 def mxfp4_folder(tmp_path) -> Path:
     folder = tmp_path / "oss"
-    models.save(random_model(FUSED_EXPERTS["gpt_oss"]()).bfloat16(), word_tokenizer(), folder)
+    save(random_model(FUSED_EXPERTS["gpt_oss"]()).bfloat16(), word_tokenizer(), folder)
     random = torch.Generator().manual_seed(0)
 
     def quantise(tensors):
@@ -338,7 +339,7 @@ def divergence(of, model) -> float:
 
 
 def test_pruned_after_dequantising_it_is_close_to_what_is_pruned_from_bfloat16(tmp_path):
-    models.save(wide_model(), word_tokenizer(), tmp_path / "dense")
+    save(wide_model(), word_tokenizer(), tmp_path / "dense")
     shutil.copytree(tmp_path / "dense", tmp_path / "fp8")
     section, quantise, _ = FORMS["block FP8"]
     rewrite(tmp_path / "fp8", linears(quantise), quantization_config=section)
@@ -351,7 +352,7 @@ def test_pruned_after_dequantising_it_is_close_to_what_is_pruned_from_bfloat16(t
 
 def test_weights_that_lie_on_the_mxfp4_grid_come_back_exactly(mxfp4_folder, tmp_path):
     on_grid = models.load(str(mxfp4_folder), dequantize=True)
-    models.save(on_grid.model, on_grid.tokenizer, tmp_path / "plain")
+    save(on_grid.model, on_grid.tokenizer, tmp_path / "plain")
     how = {"method": "magnitude", "pattern": "10%"}
     expected = calprune.prune(str(tmp_path / "plain"), **how)
     report = calprune.prune(str(mxfp4_folder), **how, dequantize=True)

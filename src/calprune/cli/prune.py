@@ -85,6 +85,7 @@ def prune_command(
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
     loaded = load(model, dtype=dtype, dequantize=dequantize)
     job.plan(loaded.model)
+    loaded.prove_origin()
     data = about = None
     if calibration is not None and job.needs != "nothing":
         data, about = opt.open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)

@@ -257,6 +257,7 @@ def plain_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
                 plain(value) if isinstance(value, Mapping) else value for key, value in kept.items()}  # fmt: skip
 
     made = plain(config)
+    made.pop("transformers_weights", None)  # the files have the names that are usual
     return made if any(key in made for key in DTYPE_KEYS) else made | {"dtype": "bfloat16"}
 
 

@@ -1,30 +1,28 @@
-"""From a folder to one whose checkpoint is plain: weights as numbers, in safetensors, that can be pruned in place."""
+"""From a checkpoint to one that is plain: weights as numbers, in safetensors, that can be pruned in place."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from calprune.models.checkpoint import open_checkpoint
+from calprune.models.checkpoint import Checkpoint, open_checkpoint
 from calprune.models.dequantise import dequantised_folder
 from calprune.models.gguf import gguf_notes
 from calprune.models.quantised import refuse_quantised
 
 
 @dataclass(frozen=True)
-class PlainFolder:
-    """The folder of a plain checkpoint."""
+class PlainCheckpoint:
+    """A checkpoint whose tensors are weights, not codes."""
 
-    folder: Path
-    notes: tuple[str, ...] = ()  # what is to be said where its weights come from something else
+    checkpoint: Checkpoint
+    notes: tuple[str, ...] = ()  # what is to be said where its weights come from something that was not plain
 
 
-def plain_folder(folder: Path, name: str, dequantize: bool = False) -> PlainFolder:
-    """The folder itself where its checkpoint is plain; with `dequantize`, one made of it in the cache where it is not.
+def plain_checkpoint(checkpoint: Checkpoint, name: str, dequantize: bool = False) -> PlainCheckpoint:
+    """The checkpoint itself; with `dequantize`, one made of it in the cache where it is quantised.
 
-    Raises UserError where it is quantised and may or can not be dequantised, or its headers cannot be read.
+    Raises UserError where it is quantised and may or can not be dequantised, or it is damaged.
     """
-    checkpoint = open_checkpoint(folder, name)
     found = refuse_quantised(checkpoint, name, dequantize)
     if found is None:
-        return PlainFolder(folder, gguf_notes(folder))
+        return PlainCheckpoint(checkpoint, gguf_notes(checkpoint.folder))
     note = f"the weights were dequantised from {found.kind.name} to bfloat16, so pruning began from rounded weights"
-    return PlainFolder(dequantised_folder(checkpoint, found, name), (note,))
+    return PlainCheckpoint(open_checkpoint(dequantised_folder(checkpoint, found, name), name), (note,))

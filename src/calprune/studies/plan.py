@@ -20,7 +20,6 @@ from calprune.evaluation.contract import Evaluation, shared_by
 from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
 from calprune.models.load import (
-    NO_CODE,
     Model,
     find_folder,
     identity,
@@ -108,11 +107,12 @@ def outline(name: str) -> Model:
     """The model without its weights: enough to name and to open what it would calibrate on."""
     folder = find_folder(name)
     tokenizer = load_tokenizer(name)
+    named, config = identity(name), read_config(folder, name)
     with quiet_transformers(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(read_config(folder), **NO_CODE).eval()
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False).eval()
         if (folder / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(folder, **NO_CODE)
-    return Model(model, tokenizer, name, identity(name))
+            model.generation_config = GenerationConfig.from_pretrained(folder, trust_remote_code=False)
+    return Model(model, tokenizer, name, named)
 
 
 def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:
