@@ -49,42 +49,63 @@ def _row_fp8(n: str, w: Tensor) -> Tensors:
 
 def _tensor_fp8(n: str, w: Tensor) -> Tensors:
     scale = w.float().abs().max() / LARGEST
-    return {f"{n}.weight": (w.float() / scale).to(torch.float8_e4m3fn), f"{n}.weight_scale": scale,
-            f"{n}.input_scale": torch.tensor(0.1)}  # fmt: skip
+    return {
+        f"{n}.weight": (w.float() / scale).to(torch.float8_e4m3fn),
+        f"{n}.weight_scale": scale,
+        f"{n}.input_scale": torch.tensor(0.1),
+    }
 
 
 def _gptq(n: str, w: Tensor) -> Tensors:
     rows, columns = w.shape
-    return {f"{n}.qweight": _integers(torch.int32, columns // 8, rows), f"{n}.qzeros": _integers(torch.int32, 1, rows // 8),
-            f"{n}.scales": torch.ones(1, rows).half(), f"{n}.g_idx": torch.zeros(columns, dtype=torch.int32)}  # fmt: skip
+    return {
+        f"{n}.qweight": _integers(torch.int32, columns // 8, rows),
+        f"{n}.qzeros": _integers(torch.int32, 1, rows // 8),
+        f"{n}.scales": torch.ones(1, rows).half(),
+        f"{n}.g_idx": torch.zeros(columns, dtype=torch.int32),
+    }
 
 
 def _awq(n: str, w: Tensor) -> Tensors:
     rows, columns = w.shape
-    return {f"{n}.qweight": _integers(torch.int32, columns, rows // 8), f"{n}.qzeros": _integers(torch.int32, 1, rows // 8),
-            f"{n}.scales": torch.ones(1, rows).half()}  # fmt: skip
+    return {
+        f"{n}.qweight": _integers(torch.int32, columns, rows // 8),
+        f"{n}.qzeros": _integers(torch.int32, 1, rows // 8),
+        f"{n}.scales": torch.ones(1, rows).half(),
+    }
 
 
 def _bnb4(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.weight": _integers(torch.uint8, w.numel() // 2, 1), f"{n}.weight.absmax": torch.ones(w.numel() // 64),
-            f"{n}.weight.quant_map": torch.ones(16),
-            f"{n}.weight.quant_state.bitsandbytes__nf4": _integers(torch.uint8, 90)}  # fmt: skip
+    return {
+        f"{n}.weight": _integers(torch.uint8, w.numel() // 2, 1),
+        f"{n}.weight.absmax": torch.ones(w.numel() // 64),
+        f"{n}.weight.quant_map": torch.ones(16),
+        f"{n}.weight.quant_state.bitsandbytes__nf4": _integers(torch.uint8, 90),
+    }
 
 
 def _bnb8(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.weight": _integers(torch.int8, *w.shape), f"{n}.SCB": torch.ones(w.shape[0]),
-            f"{n}.weight_format": torch.tensor(0, dtype=torch.uint8)}  # fmt: skip
+    return {
+        f"{n}.weight": _integers(torch.int8, *w.shape),
+        f"{n}.SCB": torch.ones(w.shape[0]),
+        f"{n}.weight_format": torch.tensor(0, dtype=torch.uint8),
+    }
 
 
 def _packed(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.weight_packed": _integers(torch.int32, w.shape[0], w.shape[1] // 8),
-            f"{n}.weight_scale": torch.ones(w.shape[0], 1).bfloat16(), f"{n}.weight_shape": torch.tensor(w.shape)}  # fmt: skip
+    return {
+        f"{n}.weight_packed": _integers(torch.int32, w.shape[0], w.shape[1] // 8),
+        f"{n}.weight_scale": torch.ones(w.shape[0], 1).bfloat16(),
+        f"{n}.weight_shape": torch.tensor(w.shape),
+    }
 
 
 def _nvfp4(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.weight": _integers(torch.uint8, w.shape[0], w.shape[1] // 2),
-            f"{n}.weight_scale": torch.ones(w.shape[0], w.shape[1] // 16).to(torch.float8_e4m3fn),
-            f"{n}.weight_scale_2": torch.tensor(1.0)}  # fmt: skip
+    return {
+        f"{n}.weight": _integers(torch.uint8, w.shape[0], w.shape[1] // 2),
+        f"{n}.weight_scale": torch.ones(w.shape[0], w.shape[1] // 16).to(torch.float8_e4m3fn),
+        f"{n}.weight_scale_2": torch.tensor(1.0),
+    }
 
 
 def _torchao(n: str, w: Tensor) -> Tensors:
@@ -100,8 +121,11 @@ def _eetq(n: str, w: Tensor) -> Tensors:
 
 
 def _aqlm(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.codes": _integers(torch.int8, w.shape[0], w.shape[1] // 8, 1), f"{n}.codebooks": torch.ones(1, 256, 1, 8),
-            f"{n}.scales": torch.ones(w.shape[0], 1, 1, 1)}  # fmt: skip
+    return {
+        f"{n}.codes": _integers(torch.int8, w.shape[0], w.shape[1] // 8, 1),
+        f"{n}.codebooks": torch.ones(1, 256, 1, 8),
+        f"{n}.scales": torch.ones(w.shape[0], 1, 1, 1),
+    }
 
 
 def _vptq(n: str, w: Tensor) -> Tensors:
@@ -113,7 +137,10 @@ def _quip(n: str, w: Tensor) -> Tensors:
 
 
 def _spqr(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.dense_weights": _integers(torch.int64, w.numel() // 16), f"{n}.row_offsets": _integers(torch.int32, 17)}
+    return {
+        f"{n}.dense_weights": _integers(torch.int64, w.numel() // 16),
+        f"{n}.row_offsets": _integers(torch.int32, 17),
+    }
 
 
 def _higgs(n: str, w: Tensor) -> Tensors:
@@ -121,8 +148,10 @@ def _higgs(n: str, w: Tensor) -> Tensors:
 
 
 def _fp_quant(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.qweight": _integers(torch.uint8, w.shape[0], w.shape[1] // 2),
-            f"{n}.scales": _integers(torch.uint8, w.shape[0], w.shape[1] // 32)}  # fmt: skip
+    return {
+        f"{n}.qweight": _integers(torch.uint8, w.shape[0], w.shape[1] // 2),
+        f"{n}.scales": _integers(torch.uint8, w.shape[0], w.shape[1] // 32),
+    }
 
 
 def _quanto(n: str, w: Tensor) -> Tensors:
@@ -130,12 +159,17 @@ def _quanto(n: str, w: Tensor) -> Tensors:
 
 
 def _quark(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.weight": _integers(torch.uint8, w.shape[0], w.shape[1] // 2),
-            f"{n}.weight_quantizer.scale": torch.ones(w.shape[0], 1)}  # fmt: skip
+    return {
+        f"{n}.weight": _integers(torch.uint8, w.shape[0], w.shape[1] // 2),
+        f"{n}.weight_quantizer.scale": torch.ones(w.shape[0], 1),
+    }
 
 
 def _bitnet(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.weight": _integers(torch.uint8, w.shape[0] // 4, w.shape[1]), f"{n}.weight_scale": torch.ones(1).bfloat16()}
+    return {
+        f"{n}.weight": _integers(torch.uint8, w.shape[0] // 4, w.shape[1]),
+        f"{n}.weight_scale": torch.ones(1).bfloat16(),
+    }
 
 
 def _exl(n: str, w: Tensor) -> Tensors:
@@ -143,7 +177,10 @@ def _exl(n: str, w: Tensor) -> Tensors:
 
 
 def _mxfp8(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.weight": w.to(torch.float8_e4m3fn), f"{n}.weight_scale_inv": _integers(torch.uint8, w.shape[0], w.shape[1] // 32)}
+    return {
+        f"{n}.weight": w.to(torch.float8_e4m3fn),
+        f"{n}.weight_scale_inv": _integers(torch.uint8, w.shape[0], w.shape[1] // 32),
+    }
 
 
 def _unscaled(n: str, w: Tensor) -> Tensors:
@@ -151,8 +188,11 @@ def _unscaled(n: str, w: Tensor) -> Tensors:
 
 
 def _mlx(n: str, w: Tensor) -> Tensors:
-    return {f"{n}.weight": _integers(torch.uint32, w.shape[0], w.shape[1] // 8), f"{n}.scales": torch.ones(w.shape[0], 1),
-            f"{n}.biases": torch.ones(w.shape[0], 1)}  # fmt: skip
+    return {
+        f"{n}.weight": _integers(torch.uint32, w.shape[0], w.shape[1] // 8),
+        f"{n}.scales": torch.ones(w.shape[0], 1),
+        f"{n}.biases": torch.ones(w.shape[0], 1),
+    }
 
 
 def _codes(n: str, w: Tensor) -> Tensors:
@@ -171,7 +211,8 @@ FORMS: dict[str, tuple[dict, Callable[[str, Tensor], Tensors], str]] = {
     "AutoRound": ({"quant_method": "auto-round", "bits": 4, "autoround_version": "0.8"}, _awq, "AutoRound"),
     "bitsandbytes 4": ({"quant_method": "bitsandbytes", "load_in_4bit": True}, _bnb4, "bitsandbytes"),
     "bitsandbytes 8": ({"quant_method": "bitsandbytes", "load_in_8bit": True}, _bnb8, "bitsandbytes"),
-    "compressed-tensors": ({"quant_method": "compressed-tensors", "config_groups": {"0": {}}}, _packed, "compressed-tensors"),
+    "compressed-tensors": ({"quant_method": "compressed-tensors", "config_groups": {"0": {}}}, _packed,
+                           "compressed-tensors"),
     "NVFP4": ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, _nvfp4, "NVFP4"),
     "torchao": ({"quant_method": "torchao", "quant_type": {"default": {}}}, _torchao, "torchao"),
     "HQQ": ({"quant_method": "hqq", "skip_modules": ["lm_head"]}, _hqq, "HQQ"),

@@ -36,7 +36,8 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model():
     config = transformers.LlamaConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, vocab_size=260,
-                                      num_attention_heads=HEADS, max_position_embeddings=64, rms_norm_eps=1e-5)  # fmt: skip
+                                      num_attention_heads=HEADS, max_position_embeddings=64,
+                                      rms_norm_eps=1e-5)  # fmt: skip
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(config).eval()
 
@@ -153,7 +154,9 @@ def test_what_is_no_model_is_refused_in_one_line(model, tmp_path):
     write_gguf(tmp_path / "other.gguf", model, architecture="wavtokenizer-dec")
     assert "transformers cannot read other.gguf: " in refused(tmp_path / "other.gguf")
     write_gguf(tmp_path / "lacking.gguf", model, left_out="layers.1.mlp.up_proj")
-    assert "lacking.gguf lacks 1 tensors of its model (model.layers.1.mlp.up_proj.weight)" in refused(tmp_path / "lacking.gguf")
+    assert "lacking.gguf lacks 1 tensors of its model (model.layers.1.mlp.up_proj.weight)" in refused(
+        tmp_path / "lacking.gguf"
+    )
     (tmp_path / "tiny-00001-of-00002.gguf").write_bytes(whole)
     assert "is one part of several; merge them first" in refused(tmp_path / "tiny-00001-of-00002.gguf")
     assert "the folder holds 7 GGUF files; name one: " in refused(tmp_path)

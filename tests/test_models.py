@@ -199,7 +199,9 @@ def test_without_its_package_the_demo_model_says_what_to_install(tmp_path, monke
 def test_two_who_make_the_demo_model_at_once_both_get_a_whole_one(tmp_path, monkeypatch):
     meeting = threading.Barrier(2, timeout=30)
 
-    def convert(gguf_file, folder, name):  # the conversion itself takes half a minute; what is tested is what surrounds it
+    def convert(
+        gguf_file, folder, name
+    ):  # the conversion itself takes half a minute; what is tested is what surrounds it
         meeting.wait()
         (folder / "config.json").write_text("{}")
 

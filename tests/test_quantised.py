@@ -1,4 +1,4 @@
-"""Codes are never taken for weights: a quantised checkpoint is refused in one line, or made the bfloat16 it stands for."""
+"""Codes are never taken for weights: a quantised checkpoint is refused in one line, or made bfloat16."""
 
 import json
 import shutil
@@ -154,8 +154,9 @@ def dequantised(folder: Path) -> Path:
 
 def wide_model(seed: int = 0):
     """A Llama whose widths are multiples of 128, as transformers' own dequantising needs them."""
-    config = transformers.LlamaConfig(hidden_size=256, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4,
-                                      vocab_size=96, max_position_embeddings=64)  # fmt: skip
+    config = transformers.LlamaConfig(hidden_size=256, intermediate_size=384, num_hidden_layers=2,
+                                      num_attention_heads=4, vocab_size=96, max_position_embeddings=64,
+                                      initializer_range=0.06)  # fmt: skip
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(config).bfloat16().eval()
 
@@ -169,7 +170,9 @@ def test_block_fp8_becomes_what_transformers_itself_dequantises_to(tmp_path):
         folder, quantization_config=FineGrainedFP8Config(dequantize=True), dtype=torch.bfloat16
     ).state_dict()
     ours = models.load(str(folder), dequantize=True)
-    assert ours.notes == ("the weights were dequantised from block FP8 to bfloat16, so pruning began from rounded weights",)
+    assert ours.notes == (
+        "the weights were dequantised from block FP8 to bfloat16, so pruning began from rounded weights",
+    )
     found = ours.model.state_dict()
     assert found.keys() == theirs.keys() and all(torch.equal(found[name], theirs[name]) for name in theirs)
     assert not torch.equal(found["model.layers.0.mlp.up_proj.weight"], wide_model().model.layers[0].mlp.up_proj.weight)
@@ -239,7 +242,9 @@ def test_a_scale_a_row_or_a_matrix_multiplies_its_row_or_matrix():
     for one in (torch.tensor(0.25), torch.tensor([0.25]), torch.tensor([[0.25]])):
         assert torch.equal(from_fp8(codes, one), (codes.float() * 0.25).bfloat16())
     fused = torch.randn(2, 6, 8).to(torch.float8_e4m3fn)
-    assert torch.equal(from_fp8(fused, torch.tensor([1.0, 2.0])), (fused.float() * torch.tensor([1.0, 2.0])[:, None, None]).bfloat16())
+    assert torch.equal(
+        from_fp8(fused, torch.tensor([1.0, 2.0])), (fused.float() * torch.tensor([1.0, 2.0])[:, None, None]).bfloat16()
+    )
     with pytest.raises(UserError, match="do not fit"):
         from_fp8(codes, torch.rand(5))
 
@@ -282,7 +287,9 @@ def test_large_checkpoints_are_written_in_shards_with_an_index(folder, monkeypat
     made = dequantised(folder)
     index = json.loads((made / "model.safetensors.index.json").read_text())
     files = sorted(path.name for path in made.glob("*.safetensors"))
-    assert files == [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)] and len(files) > 2
+    assert (
+        files == [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)] and len(files) > 2
+    )
     assert set(index["weight_map"]) == set(whole) and set(index["weight_map"].values()) == set(files)
     assert index["metadata"]["total_size"] == sum(2 * t.numel() for t in whole.values())
     assert all(name in load_file(made / file) for name, file in index["weight_map"].items())
@@ -326,7 +333,11 @@ def test_a_plain_checkpoint_is_itself_with_dequantize(folder, tmp_path):
 
 
 def test_a_config_says_nothing_of_quantising_afterwards_at_any_depth():
-    config = {"quantization_config": {"a": 1}, "torch_dtype": "float8", "text_config": {"dtype": None, "compression_config": {}}}
+    config = {
+        "quantization_config": {"a": 1},
+        "torch_dtype": "float8",
+        "text_config": {"dtype": None, "compression_config": {}},
+    }
     assert plain_config(config) == {"torch_dtype": "bfloat16", "text_config": {"dtype": "bfloat16"}}
     assert plain_config({"quantization_config": None}) == {"dtype": "bfloat16"}
 

@@ -75,7 +75,7 @@ class PlainTensor:
         if not torch.isfinite(made).all():
             raise UserError(f"{self.stored.file}: {self.stored.name} holds codes or scales that stand for no finite "
                             "number; it is damaged, or made in another way")  # fmt: skip
-        return memoryview(made.contiguous().view(torch.uint8).reshape(-1).numpy())
+        return made.contiguous().view(torch.uint8).reshape(-1).numpy().data
 
 
 def dequantised_folder(checkpoint: Checkpoint, found: Quantisation, name: str) -> Path:
@@ -92,8 +92,6 @@ def dequantised_folder(checkpoint: Checkpoint, found: Quantisation, name: str) -
     folder = cache_folder() / "dequantised" / key
 
     def write(folder: Path, files: list[Path]) -> None:
-        size = sum(one.size for one in tensors) / 1e9
-        current().say(f"calprune: writing {name} as bfloat16 to {folder}, once ({size:.1f} GB)")
         with whole_folder(folder) as inside:
             _write(checkpoint, tensors, block, inside)
             for file in files:
@@ -101,6 +99,8 @@ def dequantised_folder(checkpoint: Checkpoint, found: Quantisation, name: str) -
                 shutil.copyfile(checkpoint.folder / file, inside / file)
 
     kept = [one for one in beside if one.name not in (*BESIDE, "config.json", INDEX) or len(one.parts) > 1]
+    size = sum(one.size for one in tensors) / 1e9
+    current().say(f"calprune: {name} as bfloat16 is {folder} ({size:.1f} GB, written once)")
     once(folder, lambda: kept, read=lambda folder: _whole(folder, kept), write=write, report=current().say)
     return folder
 
@@ -126,7 +126,9 @@ def plain_tensors(checkpoint: Checkpoint, found: Quantisation) -> list[PlainTens
         used |= {one.name, scale_or_none.name}
     ready = {one.stored.name: one for one in made}
     if twice := {one.name for one in made} & (set(tensors) - used):
-        raise UserError(f"{checkpoint.folder}: {min(twice)} is there plain and quantised, so it is not known which counts")
+        raise UserError(
+            f"{checkpoint.folder}: {min(twice)} is there plain and quantised, so it is not known which counts"
+        )
     dropped = used | {name for name in tensors if of_activations(name)}
     order = [one for one in tensors.values() if one.name in ready or one.name not in dropped]
     return [ready.get(one.name) or PlainTensor(one.name, one.dtype, one.shape, one) for one in order]
@@ -154,8 +156,8 @@ def _check_scale(codes: StoredTensor, scale: StoredTensor, block: tuple[int, int
     if scale.dtype not in ("F32", "F16", "BF16", "F64", "F8_E8M0"):
         raise UserError(f"{scale.file}: {scale.name} is {scale.dtype}; expected scales in floating point")
     if _layout(codes.shape, scale.shape, block) is None:
-        raise UserError(f"{scale.file}: {scale.name} has shape {scale.shape}, which fits neither blocks of {block[0]} x "
-                        f"{block[1]} of {codes.name} {codes.shape}, nor its rows, nor the whole")  # fmt: skip
+        raise UserError(f"{scale.file}: {scale.name} has shape {scale.shape}, which fits neither blocks of {block[0]} "
+                        f"x {block[1]} of {codes.name} {codes.shape}, nor its rows, nor the whole")  # fmt: skip
 
 
 def _layout(codes: tuple[int, ...], scale: tuple[int, ...], block: tuple[int, int]) -> tuple[int, ...] | None:
@@ -252,7 +254,9 @@ def plain_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config without what it says of quantising, at any depth, and with bfloat16 as its dtype."""
 
     def plain(config: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in config.items() if not (key in SECTIONS and isinstance(value, Mapping | None))}
+        kept = {
+            key: value for key, value in config.items() if not (key in SECTIONS and isinstance(value, Mapping | None))
+        }
         return {key: "bfloat16" if key in DTYPE_KEYS and isinstance(value, str | None) else
                 plain(value) if isinstance(value, Mapping) else value for key, value in kept.items()}  # fmt: skip
 
@@ -261,12 +265,12 @@ def plain_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return made if any(key in made for key in DTYPE_KEYS) else made | {"dtype": "bfloat16"}
 
 
-def _whole(folder: Path, files: list[Path]) -> Path:
-    """The folder, if nothing of it is cut short or missing."""
+def _whole(folder: Path, files: list[Path]) -> list[Path]:
+    """The files, if nothing of the folder is cut short or missing."""
     try:
         open_checkpoint(folder).tensors  # noqa: B018 (it reads the headers)
     except UserError as e:
         raise DamagedError(str(e)) from None
     if missing := [file for file in files if not (folder / file).is_file()]:
         raise DamagedError(f"{folder / missing[0]} is missing")
-    return folder
+    return files

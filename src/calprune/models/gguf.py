@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from calprune.base.progress import current
 from calprune.base.store import cache_folder, once, read_json, whole_folder, write_json
@@ -101,11 +102,12 @@ def convert(file: Path, folder: Path, name: str) -> None:
     import torch  # a made checkpoint is found without them
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "trust_remote_code": False}
+    classes: Any = AutoModelForCausalLM
+    place = {"gguf_file": file.name, "trust_remote_code": False}
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars that no switch of transformers turns off
         try:
-            read, report = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32, output_loading_info=True)
-            tokenizer = AutoTokenizer.from_pretrained(**place)
+            read, report = classes.from_pretrained(file.parent, **place, dtype=torch.float32, output_loading_info=True)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, **place)
         except Exception as e:  # of a file that is damaged or unknown, anything
             raise UserError(f"model {name}: transformers cannot read {file.name}: {_first_line(e)}") from e
         if missing := sorted(report["missing_keys"]):
@@ -114,7 +116,7 @@ def convert(file: Path, folder: Path, name: str) -> None:
         written = read.config.to_dict()
         plain = {k: v for k, v in written.items() if k not in ("quantization_config", "_name_or_path", "model_type")}
         config = AutoConfig.for_model(written["model_type"], **plain)
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = classes.from_config(config, trust_remote_code=False)
         model.load_state_dict(read.state_dict())
         model.generation_config = read.generation_config
         model.save_pretrained(folder)

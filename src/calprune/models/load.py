@@ -22,11 +22,11 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError, did_you_mean
-from calprune.models.gguf import find_gguf, gguf_folder
-from calprune.models.plain import plain_checkpoint
 from calprune.models.checkpoint import TORCH, WEIGHT_FILES, Checkpoint, open_checkpoint
+from calprune.models.gguf import find_gguf, gguf_folder
 from calprune.models.head import mark_missing_head
 from calprune.models.origin import Origin
+from calprune.models.plain import plain_checkpoint
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -228,8 +228,8 @@ def _identity(checkpoint: Checkpoint) -> str:
 
 def _first_line(error: BaseException) -> str:
     if "trust_remote_code" in str(error):
-        return ("it comes with code of its own (auto_map), which is not run; expected a kind of model that transformers "
-                "has itself")  # fmt: skip
+        return ("it comes with code of its own (auto_map), which is not run; expected a kind of model that "
+                "transformers has itself")  # fmt: skip
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

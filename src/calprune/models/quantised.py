@@ -64,11 +64,12 @@ KINDS = (
     QuantisedKind("HQQ", "hqq", ("hqq",), ("skip_modules",), ("*.W_q", "*.W_q.*")),
     QuantisedKind("EETQ", "8 bits", ("eetq",), (), ("*.weight_scales",)),
     QuantisedKind("AQLM", "additive codebooks", ("aqlm",), ("nbits_per_codebook",), ("*.codebooks", "*.codes")),
-    QuantisedKind("VPTQ", "codebooks of vectors", ("vptq",), ("config_for_layers",), ("*.centroids.*", "*.res_centroids.*")),
+    QuantisedKind("VPTQ", "codebooks of vectors", ("vptq",), ("config_for_layers",), ("*.centroids.*",)),
     QuantisedKind("QuIP#", "lattice codebooks", ("quip", "quip_sharp"), ("codebook",), ("*.Qidxs", "*.Qidxs_*")),
     QuantisedKind("SpQR", "3 bits and outliers", ("spqr",), ("beta1",), ("*.dense_weights", "*.row_offsets")),
     QuantisedKind("HIGGS", "grids of vectors", ("higgs",), ("hadamard_size",), ("*.tables2",)),
-    QuantisedKind("FP-Quant", "MXFP4 and NVFP4 with rotations", ("fp_quant",), ("hadamard_group_size",), ("*.dqweight",)),
+    QuantisedKind("FP-Quant", "MXFP4 and NVFP4 with rotations", ("fp_quant",), ("hadamard_group_size",),
+                  ("*.dqweight",)),
     QuantisedKind("Quanto", "optimum-quanto", ("quanto",), (), ("*.weight._data", "*.weight._scale")),
     QuantisedKind("Quark", "AMD Quark", ("quark",), ("global_quant_config", "layer_quant_config"),
                   ("*.weight_quantizer.*",)),
@@ -136,7 +137,8 @@ def refuse_quantised(checkpoint: Checkpoint, name: str, dequantize: bool = False
         no = f", which --dequantize does not know (it knows {can})" if dequantize else ""
         raise UserError(f"{what}{no}; prune the model it was made from, then quantise that")
     if not dequantize:
-        raise UserError(f"{what}; write --dequantize (Python: dequantize=True) to prune it as bfloat16")
+        raise UserError(f"{what}; write --dequantize (Python: dequantize=True) to prune it as bfloat16; studies "
+                        "take the folder that this names")  # fmt: skip
     return found
 
 
@@ -166,7 +168,9 @@ def _sections_beside(checkpoint: Checkpoint) -> Iterator[tuple[str, Mapping[str,
         try:
             value = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError) as e:
-            raise UserError(f"{path} cannot be read: {str(e).splitlines()[0]}; it says how a model is quantised") from None
+            raise UserError(
+                f"{path} cannot be read: {str(e).splitlines()[0]}; it says how a model is quantised"
+            ) from None
         found = list(sections_of(value, name)) if isinstance(value, Mapping) else []
         yield from found or ([(name, value)] if isinstance(value, Mapping) and value else [])
 
@@ -211,18 +215,23 @@ def _simple_kind(
         return None
     if any(section.get("transform_config") or section.get("sparsity_config") for _, section in sections):
         return None  # rotated, or without its zeros
-    others = {one.name for one in beside} - {scale_of(one, tensors).name for one in packed}  # type: ignore[union-attr]
-    if any(not of_activations(name) for name in others):
+    scales = {one.name: scale for one in packed if (scale := scale_of(one, tensors))}
+    others = {one.name for one in beside} - {scale.name for scale in scales.values()}
+    if not all(map(of_activations, others)):
         return None
-    scales = [scale_of(one, tensors) for one in packed]
-    whole = all(len(one.shape) == len(scale.shape) and all(n in (1, full) for n, full in zip(scale.shape, one.shape,
-                strict=True)) or len(scale.shape) < 2 for one, scale in zip(packed, scales, strict=True) if scale)  # fmt: skip
     blocks = any(section.get("weight_block_size") for _, section in sections)
-    return known[FP8 if whole and not blocks else BLOCK_FP8]
+    return known[FP8 if not blocks and all(_is_whole(one, scales[one.name]) for one in packed) else BLOCK_FP8]
+
+
+def _is_whole(codes: StoredTensor, scale: StoredTensor) -> bool:
+    """Whether it is one scale for the matrix, or for each of its rows or columns."""
+    if len(scale.shape) != len(codes.shape):
+        return True
+    return all(n in (1, full) for n, full in zip(scale.shape, codes.shape, strict=True))
 
 
 def is_mxfp4(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool:
-    """Whether it is half of gpt-oss's pair: X_blocks (experts, rows, groups, 16) and X_scales (experts, rows, groups)."""
+    """Whether it is half of gpt-oss's pair, X_blocks (experts, rows, groups, 16) and X_scales, without the 16."""
     stem = tensor.name.removesuffix("_blocks").removesuffix("_scales")
     blocks, scales = tensors.get(f"{stem}_blocks"), tensors.get(f"{stem}_scales")
     if blocks is None or scales is None:
@@ -250,7 +259,9 @@ def _holds_codes(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> b
         return True
     if any(fnmatchcase(tensor.name, pattern) for kind in KINDS for pattern in kind.tensors):
         return True
-    return len(tensor.shape) > 1 and tensor.shape[0] > 1 and tensor.dtype not in ("I64", "U64") and not BUFFER.search(last)
+    return (
+        len(tensor.shape) > 1 and tensor.shape[0] > 1 and tensor.dtype not in ("I64", "U64") and not BUFFER.search(last)
+    )
 
 
 def _is_beside(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool:
