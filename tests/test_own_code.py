@@ -72,6 +72,11 @@ def test_nothing_is_run_and_nothing_is_asked(folder, tmp_path, command, file):
         assert status == 1 and err.count("\n") == 1 and "code of its own (auto_map), which is not run" in err
 
 
+def reads_only(before: str) -> bool:
+    """Classes that read a file of numbers and know no code: one of them would keep the option as a value."""
+    return before.endswith(("PreTrainedConfig", "GenerationConfig"))
+
+
 def test_every_call_that_opens_a_model_says_that_no_code_is_run():
     calls = []
     for path in SOURCE.rglob("*.py"):
@@ -82,5 +87,5 @@ def test_every_call_that_opens_a_model_says_that_no_code_is_run():
             calls.append(path.name)
             safe = re.search(r"trust_remote_code=False|\*\*place", "\n".join(said.split("\n")[:2]))
             quoted = text.splitlines()[line - 1].strip().startswith("transformers.")  # an example in a docstring
-            assert safe or quoted or "PreTrainedConfig" in text[found.start() - 20 : found.start()], f"{path}:{line}"
+            assert safe or quoted or reads_only(text[: found.start()]), f"{path}:{line}"
     assert len(calls) > 6

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,6 +84,20 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
     check_vocabulary(tokenizer, model, name)
     model = model.eval().to(find_device(device))
     return Model(model, tokenizer, name, _identity(checkpoint), Origin(model, checkpoint), plain.notes)
+
+
+def outline(name: str) -> Model:
+    """The model without its weights: enough to name it, and to open what it would calibrate on. A quantised one is
+    refused as in `load`."""
+    checkpoint = open_checkpoint(find_folder(name), name)
+    classes = _class_for(checkpoint.folder, name)
+    notes = plain_checkpoint(checkpoint, name).notes
+    tokenizer = load_tokenizer(name)
+    with quiet_transformers(), torch.device("meta"):
+        model = classes.from_config(read_config(checkpoint.folder, name), trust_remote_code=False).eval()
+        if (checkpoint.folder / "generation_config.json").is_file():
+            model.generation_config = transformers.GenerationConfig.from_pretrained(checkpoint.folder)
+    return Model(model, tokenizer, name, _identity(checkpoint), notes=notes)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -241,7 +256,9 @@ def quiet_transformers() -> Iterator[None]:
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of names in config.json that older versions wrote
+            yield
     finally:
         log.set_verbosity(level)
         if bars:
