@@ -199,12 +199,14 @@ def test_without_its_package_the_demo_model_says_what_to_install(tmp_path, monke
 def test_two_who_make_the_demo_model_at_once_both_get_a_whole_one(tmp_path, monkeypatch):
     meeting = threading.Barrier(2, timeout=30)
 
-    def convert(gguf_file, folder):  # the conversion itself takes half a minute; what is tested is what surrounds it
+    def convert(
+        gguf_file, folder, name
+    ):  # the conversion itself takes half a minute; what is tested is what surrounds it
         meeting.wait()
         (folder / "config.json").write_text("{}")
 
     monkeypatch.setattr("calprune.models.demo._gguf_file", lambda: Path("any.gguf"))
-    monkeypatch.setattr("calprune.models.demo._convert", convert)
+    monkeypatch.setattr("calprune.models.demo.convert", convert)
     with ThreadPoolExecutor(2) as two:
         made = [asked.result() for asked in [two.submit(demo_folder) for _ in range(2)]]
     assert made == [tmp_path / "cache" / "smollm2-135m-instruct"] * 2

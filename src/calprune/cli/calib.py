@@ -50,6 +50,7 @@ def build_command(
     exclude_license: Annotated[list[str] | None, opt.data_option(
         help="refuse sources with this licence tag (nc, research, ...); repeatable")] = None,
     data_root: opt.DataRoot = None,
+    dequantize: opt.Dequantize = False,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Build a calibration set from sources of the catalogue or from your own files."""
@@ -68,7 +69,7 @@ def build_command(
     refuse_licences(map(name_of, recipe.parts), exclude_license or [])
     if not (out / "counts.json").is_file():  # a set that is there may be this one: known when it is built
         refuse_occupied(out)
-    loaded = load(model) if recipe.uses_model else None
+    loaded = load(model, dequantize=dequantize) if recipe.uses_model else None
     tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
     built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
     built.save(out)
@@ -203,6 +204,7 @@ def compare_command(
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
+    dequantize: opt.Dequantize = False,
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -222,7 +224,7 @@ def compare_command(
         if (Path(spec) / "statistics.json").is_file():
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
-    loaded = load(model, dtype=dtype, device=device)
+    loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
     sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
     sets: dict[str, Any] = {
         spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)

@@ -165,7 +165,9 @@ def loads_equal(checkpoint: Path, bench: "Bench") -> bool:
 
     ids = torch.arange(5, 69)[None]
     with torch.no_grad(), quiet_transformers():
-        loaded = AutoModelForCausalLM.from_pretrained(str(checkpoint), dtype=torch.float32)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(checkpoint), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
         return torch.equal(loaded(ids).logits, bench.model.model(ids).logits)
 
 

@@ -24,12 +24,15 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError, did_you_mean
 from calprune.models.checkpoint import TORCH, WEIGHT_FILES, Checkpoint, open_checkpoint
+from calprune.models.gguf import find_gguf, gguf_folder
 from calprune.models.head import mark_missing_head
 from calprune.models.origin import Origin
+from calprune.models.plain import plain_checkpoint
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
-EXPECTED = "expected `demo`, a folder with config.json and *.safetensors, or a hub name like owner/name@revision"
+EXPECTED = ("expected `demo`, a folder with config.json and *.safetensors, a .gguf file, or a hub name like "
+            "owner/name@revision")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +44,7 @@ class Model:
     name: str  # as asked for: a label
     id: str  # the hash of its config and weights: the same for a copy under another name
     origin: Origin | None = None  # where its parameters are stored; None: it was not loaded from a checkpoint
+    notes: tuple[str, ...] = ()  # what is to be said where its weights come from something that was not plain
 
     def prove_origin(self) -> None:
         """Before the work: raise ModelError where a changed model could not be written back to its checkpoint."""
@@ -52,16 +56,19 @@ class Model:
         return f"<Model {self.name}: {type(self.model).__name__}, {parameters / 1e6:,.1f} M parameters, id {self.id}>"
 
 
-def load(name: str, *, dtype: str | None = None, device: str | None = None) -> Model:
-    """Load `name`: `demo`, a folder, or a hub name with an optional @revision.
+def load(name: str, *, dtype: str | None = None, device: str | None = None, dequantize: bool = False) -> Model:
+    """Load `name`: `demo`, a folder, a GGUF file, or a hub name with an optional @revision.
 
     Weights keep the dtype they are stored in unless `dtype` ("float32", "bfloat16", "float16") asks for another; they
     stay on the CPU unless `device` ("cuda", ...; "auto" is cuda where there is one) says otherwise. No code that comes
-    with a checkpoint is run. Raises UserError when there is no such model, it has no safetensors weights or not all of
-    them, it is not decoder-only, or its tokenizer gives ids that it has no embedding for.
+    with a checkpoint is run. A quantised checkpoint is refused; with `dequantize`, block FP8, FP8 and MXFP4 are made
+    bfloat16. Raises UserError when there is no such model, it has no safetensors weights or not all of them, it is not
+    decoder-only, or its tokenizer gives ids that it has no embedding for.
     """
-    checkpoint = open_checkpoint(find_folder(name), name)
-    classes = _class_for(checkpoint.folder, name)
+    given = open_checkpoint(find_folder(name), name)
+    classes = _class_for(given.folder, name)
+    plain = plain_checkpoint(given, name, dequantize)
+    checkpoint = plain.checkpoint
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
     tokenizer = load_tokenizer(name)
@@ -76,19 +83,21 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None) -> M
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
     check_vocabulary(tokenizer, model, name)
     model = model.eval().to(find_device(device))
-    return Model(model, tokenizer, name, _identity(checkpoint), Origin(model, checkpoint))
+    return Model(model, tokenizer, name, _identity(checkpoint), Origin(model, checkpoint), plain.notes)
 
 
 def outline(name: str) -> Model:
-    """The model without its weights: enough to name it, and to open what it would calibrate on."""
+    """The model without its weights: enough to name it, and to open what it would calibrate on. A quantised one is
+    refused as in `load`."""
     checkpoint = open_checkpoint(find_folder(name), name)
     classes = _class_for(checkpoint.folder, name)
+    notes = plain_checkpoint(checkpoint, name).notes
     tokenizer = load_tokenizer(name)
     with quiet_transformers(), torch.device("meta"):
-        model = classes.from_config(read_config(checkpoint.folder), trust_remote_code=False).eval()
+        model = classes.from_config(read_config(checkpoint.folder, name), trust_remote_code=False).eval()
         if (checkpoint.folder / "generation_config.json").is_file():
             model.generation_config = transformers.GenerationConfig.from_pretrained(checkpoint.folder)
-    return Model(model, tokenizer, name, _identity(checkpoint))
+    return Model(model, tokenizer, name, _identity(checkpoint), notes=notes)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -113,8 +122,11 @@ def _plain_config(folder: Path) -> PreTrainedConfig | None:
 
 
 def identity(name: str) -> str:
-    """The 16-character hash of a model's config and weights, without loading them. Cached beside size and time."""
-    return _identity(open_checkpoint(find_folder(name), name))
+    """The 16-character hash of a model's config and weights, without loading them. Cached beside size and time.
+
+    Raises UserError where there is no such model or it is quantised.
+    """
+    return _identity(plain_checkpoint(open_checkpoint(find_folder(name), name), name).checkpoint)
 
 
 def find_device(device: str | None) -> torch.device:
@@ -137,6 +149,8 @@ def find_folder(name: str) -> Path:
 
         return demo_folder()
     folder = Path(name).expanduser()
+    if folder.exists() and (file := find_gguf(folder, name)):
+        return gguf_folder(file, name)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -160,21 +174,21 @@ def _fetch(name: str) -> Path:
             raise UserError(f"model {name}: there is no such folder, and {reason}; {EXPECTED}") from e
 
 
-def read_config(folder: Path) -> PreTrainedConfig:
-    """A folder's config.json, by the class of its kind."""
-    if json.loads((folder / "config.json").read_bytes()).get("model_type") == "openlm":
-        import calprune.models.openlm  # noqa: F401 (importing it makes the kind known to transformers)
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+def read_config(folder: Path, name: str) -> PreTrainedConfig:
+    """A folder's config.json, by the class of its kind. Raises UserError where it cannot be read or is of none."""
+    try:
+        if json.loads((folder / "config.json").read_bytes()).get("model_type") == "openlm":
+            import calprune.models.openlm  # noqa: F401 (importing it makes the kind known to transformers)
+        with quiet_transformers():
+            return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as e:
+        raise UserError(f"model {name}: its config.json cannot be read: {_first_line(e)}") from e
 
 
 def _class_for(folder: Path, name: str) -> Any:
     """The Auto class that opens the model. Raises UserError unless it is a decoder-only language model, or one with
     such a decoder inside (of text and images)."""
-    try:
-        with quiet_transformers():
-            config = read_config(folder)
-    except (OSError, ValueError, KeyError) as e:
-        raise UserError(f"model {name}: its config.json cannot be read: {_first_line(e)}") from e
+    config = read_config(folder, name)
     kind = config.model_type
     if config.is_encoder_decoder:
         raise UserError(f"model {name}: {kind} is an encoder-decoder; expected a decoder-only language model")
@@ -228,6 +242,9 @@ def _identity(checkpoint: Checkpoint) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    if "trust_remote_code" in str(error):
+        return ("it comes with code of its own (auto_map), which is not run; expected a kind of model that "
+                "transformers has itself")  # fmt: skip
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -41,7 +41,7 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
     parameters = list(model.model.parameters())  # tied ones once
     return {
         "format": 1,
-        "model": {"name": model.name, "id": model.id},
+        "model": {"name": model.name, "id": model.id} | ({"notes": list(model.notes)} if model.notes else {}),
         "method": METHODS.write(job.method),
         "pattern": str(job.pattern),
         "allocation": ALLOCATIONS.write(job.allocation),
@@ -171,6 +171,7 @@ class PruneReport(HasPage):
             yield f"{len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ..."
         if order := permuted(dict(self.description)):
             yield order
+        yield from self.description["model"].get("notes", ())
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -223,6 +224,7 @@ def card(description: dict[str, Any]) -> str:
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
     if channels := permuted(description):
         shared += f"- {channels}; the dense model stays the same\n"
+    shared += "".join(f"- {note}\n" for note in description["model"].get("notes", ()))
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
     return f"""---
 base_model: {description["model"]["name"]}
