@@ -104,7 +104,7 @@ class Job:
         q, tokenizer = self.question, self.model.tokenizer
         recipe = parse_spec(spec, num_samples=q.num_samples, max_seq_length=q.max_seq_length, seed=seed)
         root, model = self.knobs.data_root, self.model
-        named = identify(recipe, tokenizer_hash(tokenizer), data_root=root, model=model)
+        named = identify(recipe, tokenizer_hash(tokenizer), Given(model, data_root=root))
         folder = self.folder / "runs" / "calibration" / named
         if not is_set(folder):
             build(recipe, tokenizer, data_root=root, model=model).save(folder)

@@ -26,6 +26,7 @@ from calprune.studies.grid import Study
 from calprune.studies.records import PlanRecord
 from calprune.studies.trial import Trial
 from calprune.text.encode import tokenizer_hash
+from calprune.text.given import Given
 
 REST = 1.6  # of what a forward pass takes beside its products, measured on the demo model (LOG.md)
 
@@ -89,7 +90,8 @@ def plan(study: Study, data_root: Path | None) -> Plan:
 def _identified(trial: Trial, model: Model, tokenizer: str, data_root: Path | None) -> Trial:
     """The trial with the names of its model (its outline suffices, and its tokenizer's hash) and sets."""
     try:
-        set_id, refine_id = (identify(recipe, tokenizer, data_root=data_root, model=model) if recipe else None
+        given = Given(model, data_root=data_root)
+        set_id, refine_id = (identify(recipe, tokenizer, given) if recipe else None
                              for recipe in (trial.recipe, trial.refine_on))  # fmt: skip
     except UserError as e:
         raise type(e)(f"calibration {trial.label}: {e}") from None

@@ -225,7 +225,7 @@ class Respond:
         found = []
         for at, turns in self._turns(given):
             try:
-                text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+                text = chat.rendered(turns, tokenizer, answer=True)
             except Exception as e:  # templates raise what they like
                 raise UserError(f"{at}: the chat template does not take this prompt: {e}") from None
             tokens = tuple(encode_text(tokenizer, text))
