@@ -19,6 +19,7 @@ from calprune.calibration.provenance import Drawn
 from calprune.calibration.recipe import Recipe, RecipePart, parse_spec, write_recipe
 from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_contents
 from calprune.calibration.set import CalibrationSet, is_set
+from calprune.layers.readable import check_length
 from calprune.text.chat import DAY, chat_hash
 from calprune.text.document import Documents
 from calprune.text.encode import Encoded, Marks, encode, find_marks, tokenizer_hash
@@ -211,6 +212,8 @@ def make_set(
     if is_folder(spec):
         loaded = CalibrationSet.load(spec)
         loaded.check_tokenizer(tokenizer)
+        if model is not None:
+            loaded.check_model(model)
         return loaded
     return build(parse_spec(spec, **options), tokenizer, data_root=data_root, model=model)
 
@@ -225,6 +228,8 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
     if recipe.selection.uses_model and model is None:
         chosen = SELECTIONS.write(recipe.selection)
         raise UserError(f"selection {chosen} looks at a model's activations: give the model")
+    if model is not None:
+        check_sizes(recipe, model)
     marks = find_marks(tokenizer, recipe.begin_of_text)
     parts = [_Making(recipe, opened, marks) for opened in _open(recipe, Given(model, tokenizer, data_root))]
     counts = _sequences(recipe, parts)
@@ -234,6 +239,12 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
         rows += made
         drawn.append(replace(report, share=part.opened.part.share / sum(p.share for p in recipe.parts)))
     return _assemble(recipe, rows, tuple(drawn), parts, marks.pad)
+
+
+def check_sizes(recipe: Recipe, model: Any, how: str = "--max-seq-length ") -> None:
+    """Raise UserError where a `models.Model` cannot read sequences as long as the recipe's. Reads no source. `how`: the
+    way to say how long they are, ending before the number."""
+    check_length(model.model, recipe.max_seq_length, "sequences", how)
 
 
 def identify(recipe: Recipe, tokenizer: str, given: Given = Given()) -> str:

@@ -22,6 +22,7 @@ from calprune.base.checks import check, checked
 from calprune.base.store import DamagedError, read_json, whole_folder, write_json
 from calprune.base.values import UserError, identity, read
 from calprune.calibration.provenance import Drawn, Piece, sources_table
+from calprune.layers.readable import check_ids, check_length
 from calprune.pages.page import HasPage, Page, Section
 from calprune.text.encode import tokenizer_hash
 
@@ -133,6 +134,11 @@ class CalibrationSet(HasPage):
                 f"calibration set {self.id} was built with another tokenizer ({self.tokenizer}) than the model's "
                 f"({other}), so its ids are other words there; build it again with --model set to this model"
             )
+
+    def check_model(self, model: Any) -> None:
+        """Raise UserError where a `models.Model` cannot read these sequences: it has no such token, or no position."""
+        check_ids(model.model, self.tokens, f"calibration set {self.id}")
+        check_length(model.model, int(self.lengths.max()))
 
     @checked
     def save(self, folder: str | Path) -> None:

@@ -58,6 +58,8 @@ def similar_command(
     if len(set(texts)) < len(texts):
         raise UserError("a text is named twice; name each once")
     loaded = load(model, dtype=dtype, device=device) if model else None
+    if loaded:
+        how.check(loaded)
     given = Given(loaded, data_root=data_root)
     opened = [open_source(spec, given, "calibration") for spec in texts]
     reference = open_source(to, given, "reference")

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from calprune.base.store import cache_folder, whole_folder, write_whole
 from calprune.base.values import UserError, did_you_mean
+from calprune.layers.readable import name_tokens
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -47,7 +48,7 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None) -> M
     Weights keep the dtype they are stored in unless `dtype` ("float32", "bfloat16", "float16") asks for another; they
     stay on the CPU unless `device` ("cuda", ...; "auto" is cuda where there is one) says otherwise. No code that comes
     with a checkpoint is run. Raises UserError when there is no such model, it has no safetensors weights or not all of
-    them, it is not decoder-only, or its tokenizer gives ids that it has no embedding for.
+    them, or it is not decoder-only.
     """
     folder = find_folder(name)
     files = _weight_files(folder, name)
@@ -64,7 +65,7 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None) -> M
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
-    check_vocabulary(tokenizer, model, name)
+    name_tokens(model, tokenizer)
     return Model(model.eval().to(find_device(device)), tokenizer, name, _identity(folder, files))
 
 
@@ -191,15 +192,6 @@ def _check_decoder_only(folder: Path, name: str) -> None:
         raise UserError(f"model {name}: {kind} is an encoder; expected a decoder-only language model")
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(f"model {name}: transformers has no causal language model of type {kind}")
-
-
-def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: transformers.PreTrainedModel, name: str) -> None:
-    """Raise UserError when the tokenizer can give an id that the model has no embedding for."""
-    embeddings: Any = model.get_input_embeddings()
-    largest, rows = max(tokenizer.get_vocab().values()), len(embeddings.weight)
-    if largest >= rows:
-        raise UserError(f"model {name}: its tokenizer gives ids up to {largest}, but the model has embeddings for "
-                        f"{rows}; expected the tokenizer that belongs to it")  # fmt: skip
 
 
 def _stored_dtype(files: list[Path]) -> torch.dtype:

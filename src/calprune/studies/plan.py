@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from calprune.base.values import UserError, plain
 from calprune.base.values import identity as hash_of
-from calprune.calibration.build import identify
+from calprune.calibration.build import check_sizes, identify
 from calprune.calibration.recipe import Recipe
 from calprune.evaluation.contract import Evaluation, shared_by
-from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
+from calprune.evaluation.evaluation import EVALUATIONS, OnText, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, find_folder, identity, load_tokenizer, quiet_transformers, read_config
 from calprune.refine import Refinement
@@ -79,6 +79,8 @@ def plan(study: Study, data_root: Path | None) -> Plan:
         trial = _identified(draft, *outlines[draft.model], data_root)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:
+        for model, _ in outlines.values() if isinstance(evaluation, OnText) else ():
+            evaluation.check_model(model)
         check_evaluation(evaluation, next(iter(outlines.values()))[0].tokenizer, data_root)
     first = {trial.group: i for i, trial in reversed(list(enumerate(trials.values())))}
     together = sorted(trials.values(), key=lambda trial: first[trial.group])  # else as the study has them
@@ -90,6 +92,8 @@ def plan(study: Study, data_root: Path | None) -> Plan:
 def _identified(trial: Trial, model: Model, tokenizer: str, data_root: Path | None) -> Trial:
     """The trial with the names of its model (its outline suffices, and its tokenizer's hash) and sets."""
     try:
+        for recipe in filter(None, (trial.recipe, trial.refine_on)):
+            check_sizes(recipe, model, "max_seq_length: ")
         given = Given(model, data_root=data_root)
         set_id, refine_id = (identify(recipe, tokenizer, given) if recipe else None
                              for recipe in (trial.recipe, trial.refine_on))  # fmt: skip
