@@ -37,7 +37,7 @@ def similar_command(
     min_k: Annotated[float, opt.method_option(help="the K of Min-K%++, in per cent")] = 20.0,
     window: Annotated[int, opt.method_option(help="tokens that the model reads at a time")] = 256,
     windows: Annotated[int, opt.method_option(help="windows that it reads of each text, at most")] = 32,
-    seed: opt.Seed = 0,
+    seed: Annotated[int, opt.data_option(help="seed of the draws")] = 0,
     html: Annotated[Path | None, opt.output_option(help="write a page with a picture to this file, too")] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",

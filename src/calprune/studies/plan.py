@@ -79,8 +79,9 @@ def plan(study: Study, data_root: Path | None) -> Plan:
         trial = _identified(draft, *outlines[draft.model], data_root)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:
-        for model, _ in outlines.values() if isinstance(evaluation, OnText) else ():
-            evaluation.check_model(model)
+        if isinstance(evaluation, OnText):
+            for model, _ in outlines.values():
+                evaluation.check_model(model)
         check_evaluation(evaluation, next(iter(outlines.values()))[0].tokenizer, data_root)
     first = {trial.group: i for i, trial in reversed(list(enumerate(trials.values())))}
     together = sorted(trials.values(), key=lambda trial: first[trial.group])  # else as the study has them
