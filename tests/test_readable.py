@@ -168,8 +168,8 @@ COMMANDS = {
     "stats": lambda model, texts, out: ("stats", model, "--calibration", texts, *LONG, "--out", out),
     "eval": lambda model, texts, out: ("eval", model, "--on", f"perplexity({texts})"),
     "synth": lambda model, texts, out: ("synth", model, "--from-bos", *LONG, "--out", out),
-    "choose": lambda model, texts, out: ("choose", model, "--sources", texts, "--sources", "random_tokens", "--for", "a=1",
-                                         "--judge", f"a={texts}.held.jsonl", *LONG, "--out", out),
+    "choose": lambda model, texts, out: ("choose", model, "--sources", texts, "--sources", "random_tokens",
+                                         "--for", "a=1", "--judge", f"a={texts}.held.jsonl", *LONG, "--out", out),
     "compare": lambda model, texts, out: ("calib", "compare", texts, f"{texts}*2", "--model", model, *LONG),
     "similar": lambda model, texts, out: ("calib", "similar", texts, "--to", "c4", "--model", model),
 }  # fmt: skip
@@ -191,7 +191,7 @@ def test_a_command_past_a_table_of_positions_is_one_line_before_any_text_is_read
                         r"positions; write (--max-seq-length |length=|--window )64\n", err)  # fmt: skip
 
 
-def test_a_study_past_a_table_of_positions_is_refused_when_it_is_planned(toy_folder, texts, unread, tmp_path, run):  # noqa: F811
+def test_a_study_past_a_table_is_refused_when_it_is_planned(toy_folder, texts, unread, tmp_path, run):  # noqa: F811
     study = tmp_path / "study.yaml"
     study.write_text(f"title: t\nmodels: {toy_folder('gpt2')}\ncalibrations: ['{texts}']\nmethods: wanda\npatterns: 50%\n"
                      f"max_seq_length: 65\nevaluations: ['perplexity({texts}, length=32)']\n")  # fmt: skip

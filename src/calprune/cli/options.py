@@ -38,9 +38,7 @@ NumSamples = Annotated[
 MaxSeqLength = Annotated[
     int | None, data_option(help="tokens of a sequence", show_default="as the recipe says, or 2048")
 ]
-Seed = Annotated[
-    int | None, data_option(help="seed of the draw of documents", show_default="as the recipe says, or 0")
-]
+Seed = Annotated[int | None, data_option(help="seed of the draw of documents", show_default="as the recipe says, or 0")]
 DataRoot = Annotated[Path | None, data_option(envvar="CALPRUNE_DATA", help="folder of data sets on disk")]
 Filters = Annotated[
     list[str] | None,
@@ -108,8 +106,8 @@ def spread(option: str, given: Sequence[str]) -> str:
 def open_data(
     spec: str, loaded: "Loaded", sizes: "dict[str, int | None]", data_root: Path | None
 ) -> "tuple[CalibrationSet | Statistics, dict[str, Any]]":
-    """The data that `spec` stands for, and what calprune.json says of it. `sizes`: num_samples, max_seq_length and seed;
-    None: as the recipe says, else as usual."""
+    """The data that `spec` stands for, and what calprune.json says of it. `sizes`: num_samples, max_seq_length and
+    seed; None: as the recipe says, else as usual."""
     if (Path(spec) / "statistics.json").is_file():
         return _open_statistics(spec, loaded)
     from calprune.calibration.build import make_set
