@@ -18,13 +18,13 @@ from calprune.evaluation.perplexity import perplexity
 from calprune.layers.blocks import walk
 from calprune.layers.readable import Positions, check_length, positions_of
 from calprune.models.likelihood import token_nats
-from calprune.models.load import load, save
+from calprune.models.load import load
 from calprune.writing.generate import generate
 from calprune.writing.strategies import RandomToken
 from tests.families import CONFIGS, FUSED_EXPERTS, VOCABULARY, random_model, tiny_model
 from tests.test_cli import run  # noqa: F401 (a fixture)
 from tests.test_generate import GREEDY, Said, streams
-from tests.tiny import toy_tokenizer
+from tests.tiny import save, toy_tokenizer
 
 COUNT = 64
 _SIZES = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2}
@@ -191,10 +191,11 @@ def test_a_command_past_a_table_of_positions_is_one_line_before_any_text_is_read
                         r"positions; write (--max-seq-length |length=|--window )64\n", err)  # fmt: skip
 
 
-def test_a_study_past_a_table_is_refused_when_it_is_planned(toy_folder, texts, unread, tmp_path, run):  # noqa: F811
+def test_a_study_past_a_table_is_refused_when_planned(toy_folder, texts, unread, tmp_path, run):  # noqa: F811
     study = tmp_path / "study.yaml"
-    study.write_text(f"title: t\nmodels: {toy_folder('gpt2')}\ncalibrations: ['{texts}']\nmethods: wanda\npatterns: 50%\n"
-                     f"max_seq_length: 65\nevaluations: ['perplexity({texts}, length=32)']\n")  # fmt: skip
+    study.write_text(f"title: t\nmodels: {toy_folder('gpt2')}\ncalibrations: ['{texts}']\nmethods: wanda\n"
+                     f"patterns: 50%\nmax_seq_length: 65\n"
+                     f"evaluations: ['perplexity({texts}, length=32)']\n")  # fmt: skip
     status, _, err = run("study", "plan", str(study))
     assert status == 1 and "table of 64 positions; write max_seq_length: 64" in err
     study.write_text(study.read_text().replace("65", "64").replace("length=32", "length=65"))

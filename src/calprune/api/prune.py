@@ -96,6 +96,7 @@ def prune(
     with shown(progress):
         loaded = open_model(model, dtype)
         job.plan(loaded.model)
+        loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
         given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
         trained = _trained_on(refine_on, loaded, sizes, root)

@@ -67,6 +67,7 @@ def demo_command(
     text = demo_text(data_root)
     made = plan(parse_study(text, "demo.yaml"), data_root)
     bench = Bench(load("demo"), data_root=data_root)
+    bench.model.prove_origin()
     write_whole(out / "study.yaml", text)
     about = {"format": 1, "model": {"name": "demo", "id": bench.model.id}, "protocol": PROTOCOL}
     write_json(out / "about.json", about | {"environment": environment()})

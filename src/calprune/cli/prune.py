@@ -84,6 +84,7 @@ def prune_command(
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
     loaded = load(model, dtype=dtype)
     job.plan(loaded.model)
+    loaded.prove_origin()
     sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
     data = about = None
     if calibration is not None and job.needs != "nothing":

@@ -16,10 +16,12 @@ import torch
 
 from calprune.allocation import ALLOCATIONS
 from calprune.base import __version__
-from calprune.base.store import to_json
-from calprune.base.values import plain
+from calprune.base.store import to_json, whole_folder
+from calprune.base.values import UserError, plain
+from calprune.layers.linears import find_blocks, linears
 from calprune.methods import METHODS
-from calprune.models.load import Model, save
+from calprune.models.editor import edit, zeros
+from calprune.models.load import Model
 from calprune.pages.numbers import percent
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
@@ -52,6 +54,7 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
         "seconds": done.seconds,
         "peak_bytes": peak_bytes(),
         "environment": environment(),
+        "carried": list(model.origin.carried()) if model.origin else [],
         "linears": [
             {
                 "name": r.name,
@@ -158,6 +161,7 @@ class PruneReport(HasPage):
         return Table("kinds", "Means by the kind of linear", heads, rows)
 
     def _notes(self) -> Iterator[str]:
+        yield from self.description["carried"]
         linears = self.description["linears"]
         damping = [one["damping"] for one in linears if one["damping"] is not None]
         if damping and max(damping) > min(damping):
@@ -185,8 +189,25 @@ def _linears(linears: Sequence[LinearReport]) -> Table:
 
 
 def save_pruned(model: Model, description: dict[str, Any], folder: str | Path) -> None:
-    """Write the checkpoint with its description and card: whole or not at all."""
-    save(model.model, model.tokenizer, folder, {REPORT: to_json(description), "README.md": card(description)})
+    """Write the model's checkpoint with exactly the pruned tensors changed, its description and its card: whole or not
+    at all. Raises UserError where the model was not loaded from a checkpoint, or was changed since it was pruned."""
+    if model.origin is None:
+        raise UserError(f"model {model.name} was not loaded from a checkpoint, so there is none to edit; save it "
+                        "(save_pretrained), and load that")  # fmt: skip
+    _check_zeros(model, description)
+    with whole_folder(folder) as beside:
+        edit(model.origin, beside, {REPORT: to_json(description), "README.md": card(description)})
+
+
+def _check_zeros(model: Model, description: Mapping[str, Any]) -> None:
+    """What the report says of each linear is so now."""
+    name, modules = find_blocks(model.model)
+    sites = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
+    for linear in description["linears"]:
+        weight = sites[linear["name"]].weight
+        if zeros(weight) != (then := round(linear["sparsity"] * weight.numel())):
+            raise UserError(f"{linear['name']} has {zeros(weight)} zeros, and had {then} when it was pruned: the model "
+                            "was changed since; save it before")  # fmt: skip
 
 
 def card(description: dict[str, Any]) -> str:
