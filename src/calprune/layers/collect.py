@@ -1,14 +1,18 @@
-"""Watch the inputs of a block's linears while the block runs, and add up their statistics."""
+"""Watch the inputs of a block's linears while the block runs, and add up their statistics.
+
+A linear that no token reaches (its matrix is read by other code, or it is not run at all) has none afterwards.
+"""
 
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from calprune.base.checks import options
 from calprune.base.values import ConfigError, plain
 from calprune.layers.attention import TokenWeights
-from calprune.layers.experts import inner_inputs, sent_to
+from calprune.layers.experts import inner_inputs, layout, sent_to
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear
 
@@ -61,7 +65,7 @@ class Collector:
                 self._hooks.callback(site.module.register_forward_pre_hook(self._hook(site)).remove)
         for module, sites in fused.items():
             self._routed.append(_Routed(sites, self.needs, self.counting))
-            self._hooks.callback(module.register_forward_pre_hook(self._routed_hook(self._routed[-1])).remove)
+            self._hooks.callback(module.register_forward_pre_hook(self._routed_hook(self._routed[-1]), with_kwargs=True).remove)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -70,8 +74,7 @@ class Collector:
         if exception[0] is None:
             for routed in self._routed:
                 self.stats |= routed.finish()
-            if unseen := [s.name for s in self.sites if s.name not in self.stats]:
-                raise StatsError(f"no token reached {', '.join(unseen)}, so there is nothing to prune by")
+            self.stats = {site.name: self.stats[site.name] for site in self.sites if site.name in self.stats}
 
     def start(self, rows: Tensor | None, weight: Tensor | None, tokens: int) -> None:
         """Announce a batch of `tokens` (padding included), of which `rows` count, `weight` often."""
@@ -89,9 +92,15 @@ class Collector:
         return observe
 
     def _routed_hook(self, routed: "_Routed"):
-        def observe(module, args) -> None:
-            hidden, chosen = (self._counted(routed.sites[0].name, t) for t in args[:2])
-            routed.observe(hidden, chosen, self._weight)
+        def observe(module, args, kwargs) -> None:
+            given = [*args, *kwargs.values()]
+            name, held = routed.sites[0].name, layout(module)
+            if held and held.dispatched:
+                each = given[0].reshape(len(module.get_parameter(held.down)), -1, given[0].shape[-1])
+                routed.observe_dispatched([self._counted(name, x) for x in each], self._weight)
+            else:
+                hidden, chosen = (self._counted(name, t) for t in given[:2])
+                routed.observe(hidden, chosen, self._weight)
             self._done(*(site.name for site in routed.sites))
 
         return observe
@@ -106,7 +115,7 @@ class Collector:
         key = (x.data_ptr(), x.shape, x.stride(), x._version)
         leader = self._seen.setdefault(key, (name, x))[0]
         if self._leader.setdefault(name, leader) != leader:
-            raise RuntimeError(
+            raise StatsError(
                 f"{name} shares its input with {leader}, but with {self._leader[name]} in an earlier batch"
             )
         if leader != name:
@@ -123,7 +132,8 @@ class Collector:
             return x
         if len(x) != self._tokens:
             raise StatsError(
-                f"{name} sees {len(x)} of {self._tokens} tokens, so padding or weights cannot be told apart"
+                f"{name} sees {len(x)} rows where the batch has {self._tokens} tokens, so padding or weights cannot be "
+                "told apart; leave it out with --ignore"
             )
         return x[self._rows]
 
@@ -134,7 +144,8 @@ class _Routed:
     def __init__(self, sites: list[Linear], needs: Needs, counting: Counting):
         self.sites, self.needs, self.counting = sites, needs, counting
         self.module = sites[0].module
-        self.experts = sorted({site.part.expert for site in sites if site.part})
+        self.wanted = {(site.part.expert, site.part.reads_inner) for site in sites if site.part}
+        self.experts = sorted({expert for expert, _ in self.wanted})
         self._sums: dict[tuple[int, bool], InputStats] = {}  # expert, and whether of what its down_proj reads
         self._held: list[tuple[Tensor, Tensor | None]] = []
 
@@ -144,10 +155,25 @@ class _Routed:
         if self.counting.all_experts:
             return
         for expert in self.experts:
-            if len(sent := sent_to(expert, chosen)):
-                count = None if weight is None else weight[sent]
-                self._add(expert, False, hidden[sent], count)
-                self._add(expert, True, inner_inputs(self.module, expert, hidden[sent]), count)
+            self._add_sent(expert, hidden, sent_to(expert, chosen), weight)
+
+    def observe_dispatched(self, each: list[Tensor], weight: Tensor | None) -> None:
+        """each: what each expert reads (tokens, width), zero for tokens that are not sent to it.
+
+        For experts that see too few, what a token's strongest expert reads of it stands in.
+        """
+        sizes = torch.stack([x.norm(dim=-1) for x in each])  # (experts, tokens)
+        self.observe(torch.stack(each)[sizes.argmax(0), torch.arange(sizes.shape[1])], sizes.new_empty(0, 1), weight)
+        for expert in () if self.counting.all_experts else self.experts:
+            self._add_sent(expert, each[expert], sizes[expert].nonzero().flatten(), weight)
+
+    def _add_sent(self, expert: int, x: Tensor, sent: Tensor, weight: Tensor | None) -> None:
+        """sent: the tokens that are sent to the expert."""
+        if len(sent):
+            count = None if weight is None else weight[sent]
+            self._add(expert, False, x[sent], count)
+            if (expert, True) in self.wanted:
+                self._add(expert, True, inner_inputs(self.module, expert, x[sent]), count)
 
     def _add(self, expert: int, inner: bool, x: Tensor, weight: Tensor | None) -> None:
         if (expert, inner) not in self._sums:
@@ -165,7 +191,7 @@ class _Routed:
         for held, count in self._held if few else ():
             x, weight = held.to(device), None if count is None else count.to(device)
             self._add(-1, False, x, weight)  # no expert's own: shared by all that see too few
-            for expert in few:
+            for expert in (e for e in few if (e, True) in self.wanted):
                 self._add(expert, True, inner_inputs(self.module, expert, x), weight)
         found = {}
         for site in self.sites:
