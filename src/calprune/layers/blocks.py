@@ -23,7 +23,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calprune.base.checks import Count, checked
-from calprune.layers.arguments import Caught, handing_on, held_once, to_device
+from calprune.layers.agreement import check_agreement
+from calprune.layers.arguments import Caught, by_token, handing_on, held_once, to_device
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
@@ -72,10 +73,8 @@ class Batch:
         return len(self.lengths), int(self.lengths.max())
 
     def by_token(self, given: Float[Tensor, "*_"]) -> Float[Tensor, "b T *_"]:
-        """Hidden states with sequences and tokens first: Gemma 3n's are (streams, b, T, hidden)."""
-        if tuple(given.shape[:2]) != self.shape and tuple(given.shape[1:3]) == self.shape:
-            return given.movedim(0, 2)
-        return given
+        """Hidden states with sequences and tokens first."""
+        return by_token(given, self.shape)
 
     def counts(self) -> Float[Tensor, "b T"]:
         """How often each token counts; 0: not at all."""
@@ -175,6 +174,7 @@ def walk(
     name, modules = find_blocks(model)
     training = model.training  # as the caller has it: another walk may be under way when the first block is asked for
     with _evaluating(model, training):
+        check_agreement(model, name, modules)
         homes = [next(module.parameters()).device for module in modules]
         target = torch.device(device) if device else homes[0]
         batches, arguments = _enter(model, modules, calibration, batch_size, target)

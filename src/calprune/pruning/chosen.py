@@ -33,10 +33,8 @@ def choose(model: nn.Module, ignore: Iterable[str]) -> Chosen:
     name, modules = find_blocks(model)
     found = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
     dense = {f"{name}.{i}.{router}": ROUTER for i, block in enumerate(modules) for router in routers(block)}
-    held = Counter((id(site.module.get_parameter(_within(site))), site.part) for site in found.values())
-    for linear, site in found.items():
-        if held[id(site.module.get_parameter(_within(site))), site.part] > 1:
-            dense[linear] = SHARED
+    uses = Counter(_matrix(site) for site in found.values())
+    dense |= {linear: SHARED for linear, site in found.items() if uses[_matrix(site)] > 1}
     others = {n for n, _ in [*model.named_modules(), *model.named_parameters()]} - set(found)
     ignored: set[str] = set()
     notes = []
@@ -52,9 +50,10 @@ def choose(model: nn.Module, ignore: Iterable[str]) -> Chosen:
     return Chosen(pruned, {n: why for n, why in dense.items() if n not in ignored}, tuple(notes))
 
 
-def _within(site: Linear) -> str:
-    """The name of its parameter in its module."""
-    return site.part.parameter if site.part else site.stored.weight
+def _matrix(site: Linear) -> tuple[int, str]:
+    """The same for two linears that read one matrix: its parameter, and which of the parameter's matrices it is."""
+    parameter = site.part.parameter if site.part else site.stored.weight
+    return id(site.module.get_parameter(parameter)), str(site.part)
 
 
 def matching(rule: str, names: Iterable[str]) -> list[str]:
