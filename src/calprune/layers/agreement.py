@@ -154,6 +154,10 @@ def _own(model: Any, name: str, blocks: nn.ModuleList, batch: _Ragged) -> tuple[
 
     def leave(module: nn.Module, args: tuple, output: Any) -> None:
         given = output[0] if isinstance(output, tuple) else output
+        shape = tuple(batch.tokens.shape)
+        if tuple(by_token(given, (shape[0], shape[1])).shape[:2]) != shape:
+            raise ModelError(f"{name}.{_index(blocks, module)} gives hidden states {tuple(given.shape)} for {shape} "
+                             "tokens; expected those of each token")  # fmt: skip
         runs.append(_Run(_index(blocks, module), entered.pop(), given.clone()))
 
     hooks = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in blocks]

@@ -12,7 +12,6 @@ No attention mask is given to the model: padding stands on the right, and causal
 padded batch gives real tokens what they would get alone, and padding is left out of the statistics.
 """
 
-import math
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -120,7 +119,7 @@ class Block:
         watching = Collector(sites, needs, self.counting, stop_early=not dense)
         with watching as collector, faster_products(self.module):
             for batch, weight in zip(self.batches, weights, strict=True):
-                collector.start(batch.rows, weight, math.prod(batch.shape))
+                collector.start(batch.rows, weight, batch.shape)
                 try:
                     output = self.forward(batch)
                 except Enough:

@@ -3,6 +3,7 @@
 A linear that no token reaches (its matrix is read by other code, or it is not run at all) has none afterwards.
 """
 
+import math
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from calprune.base.checks import options
 from calprune.base.values import ConfigError, plain
+from calprune.layers.arguments import by_token
 from calprune.layers.attention import TokenWeights
 from calprune.layers.experts import inner_inputs, layout, sent_to
 from calprune.layers.inputs import InputStats, Needs, StatsError
@@ -76,18 +78,22 @@ class Collector:
                 self.stats |= routed.finish()
             self.stats = {site.name: self.stats[site.name] for site in self.sites if site.name in self.stats}
 
-    def start(self, rows: Tensor | None, weight: Tensor | None, tokens: int) -> None:
-        """Announce a batch of `tokens` (padding included), of which `rows` count, `weight` often."""
-        self._rows, self._weight, self._tokens = rows, weight, tokens
+    def start(self, rows: Tensor | None, weight: Tensor | None, shape: tuple[int, int]) -> None:
+        """Announce a batch of `shape` (b, T), padding included, of which the tokens `rows` count, `weight` often."""
+        self._rows, self._weight, self._shape, self._tokens = rows, weight, shape, math.prod(shape)
         self._seen.clear()
         self._missing = {site.name for site in self.sites}
 
     def _hook(self, site: Linear):
         def observe(module, args) -> None:
             x = args[0]
-            if x.numel():  # an expert that no token was sent to sees an empty input
+            # an expert that no token was sent to sees an empty input; a class of its own that is given several rows
+            # for each token may give each to rows of its own (DeepSeek-V4's groups): no linear
+            if x.numel() and (plain or x.numel() <= self._tokens * x.shape[-1]):
                 self._observe(site.name, x)
             self._done(site.name)
+
+        plain = type(site.module).forward is nn.Linear.forward
 
         return observe
 
@@ -121,9 +127,20 @@ class Collector:
         if leader != name:
             self.stats[name] = self.stats[leader]
             return
-        x = self._counted(name, x)
+        x, weight = self._rows_and_weight(name, x)
         stats = self.stats.get(name) or self.stats.setdefault(name, InputStats(x.shape[1], self.needs, x.device))
-        stats.observe(x, self._weight)
+        stats.observe(x, weight)
+
+    def _rows_and_weight(self, name: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What of x counts, (rows, in), and how often each row does. A token may have several rows: one for each head,
+        or for each of several streams of hidden states."""
+        by = by_token(x, self._shape)
+        if x.dim() < 4 or tuple(by.shape[:2]) != self._shape:
+            return self._counted(name, x), self._weight
+        each = by.flatten(2, -2)  # (b, T, several, in)
+        several = each.shape[2]
+        counted = self._counted(name, each.flatten(2)).reshape(-1, x.shape[-1])
+        return counted, None if self._weight is None else self._weight.repeat_interleave(several)
 
     def _counted(self, name: str, x: Tensor) -> Tensor:
         """The rows of x that belong to tokens that count."""

@@ -29,7 +29,7 @@ MARKS = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
 
 
 @dataclass(frozen=True)
-class Layout:
+class ExpertLayout:
     """How a fused module holds its experts' matrices."""
 
     first: tuple[str, ...]  # the tensors of what reads the hidden states: gate and up in one, gate then up, or up
@@ -45,12 +45,12 @@ class Layout:
 
 
 LAYOUTS = {  # by the class's name: those that nothing about the module says
-    "DbrxExperts": Layout(("mlp.w1", "mlp.v1"), "mlp.w2", down_transposed=True, experts="num_experts",
+    "DbrxExperts": ExpertLayout(("mlp.w1", "mlp.v1"), "mlp.w2", down_transposed=True, experts="num_experts",
                           act="mlp.activation_fn"),
 }  # fmt: skip
 
 
-def layout(module: Any) -> Layout | None:
+def layout(module: Any) -> ExpertLayout | None:
     """How the module holds its experts; None: it is not of fused experts, or of a layout that we do not know."""
     if type(module).__name__ in LAYOUTS:
         return LAYOUTS[type(module).__name__]
@@ -58,12 +58,12 @@ def layout(module: Any) -> Layout | None:
         return None
     if all(hasattr(module, mark) for mark in MARKS):
         first = ("gate_up_proj",) if module.has_gate else ("up_proj",)
-        return Layout(first, gated=module.has_gate, biased=module.has_bias, transposed=module.is_transposed,
+        return ExpertLayout(first, gated=module.has_gate, biased=module.has_bias, transposed=module.is_transposed,
                       down_transposed=module.is_transposed, in_turn=not module.is_concatenated)  # fmt: skip
     return _by_shapes(module, down)
 
 
-def _by_shapes(module: Any, down: Tensor) -> Layout | None:
+def _by_shapes(module: Any, down: Tensor) -> ExpertLayout | None:
     """The layout of a module without marks, whose gate and up are in one tensor without biases."""
     both = getattr(module, "gate_up_proj", None)
     others = [name for name, _ in module.named_parameters() if name not in ("gate_up_proj", "down_proj")]
@@ -79,7 +79,7 @@ def _by_shapes(module: Any, down: Tensor) -> Layout | None:
     else:
         return None
     called_with = len(inspect.signature(module.forward).parameters)
-    return Layout(("gate_up_proj",), transposed=transposed, down_transposed=transposed, dispatched=called_with == 1)
+    return ExpertLayout(("gate_up_proj",), transposed=transposed, down_transposed=transposed, dispatched=called_with == 1)
 
 
 @dataclass(frozen=True)

@@ -119,14 +119,23 @@ def _stored(module: nn.Module) -> Stored | None:
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """The decoder blocks and their name: of the lists in the text decoder, the one that holds the most parameters.
 
-    The text decoder is what the model's `get_decoder` gives, where it has one; else the whole model is looked through.
+    The text decoder is what the model's `get_decoder` gives, where it has one; else the whole model is looked through,
+    but for parts of it whose main input is no text (images, sounds), as transformers' models say.
     """
     prefix, decoder = _text_decoder(model)
     lists = [(name, m) for name, m in decoder.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
+    of_text = [(name, m) for name, m in lists if not _reads_no_text(decoder, name)]
     if not lists:
         raise ModelError(f"{type(model).__name__} has no list of blocks (no ModuleList), so it cannot be walked")
-    name, blocks = max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
+    name, blocks = max(of_text or lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
     return (f"{prefix}.{name}" if prefix else name), blocks
+
+
+def _reads_no_text(decoder: nn.Module, name: str) -> bool:
+    """Whether a module inside the decoder, or one that holds it, is a model of images or sounds."""
+    parts = name.split(".")
+    above = [decoder.get_submodule(".".join(parts[: i + 1])) for i in range(len(parts))]
+    return any(getattr(module, "main_input_name", "input_ids") != "input_ids" for module in above)
 
 
 def _text_decoder(model: nn.Module) -> tuple[str, nn.Module]:
@@ -147,7 +156,7 @@ def check_coverage(name: str, block: nn.Module, least: float) -> None:
     inside = sum(site.weight.numel() for site in linears(block)) + sum(held.values())
     if inside >= least * total:
         return
-    fused = [f"{n} {tuple(p.shape)}" for n, p in block.named_parameters() if p.dim() >= 3]
+    fused = [f"{n} {tuple(p.shape)}" for n, p in block.named_parameters() if p.dim() >= 3 and "conv" not in n]
     what = f"fused expert tensors ({', '.join(fused[:2])})" if fused else "parameters that are no linears"
     raise ModelError(
         f"{name}: only {inside / total:.0%} of its parameters are in linears, the rest in {what}, not pruned; "

@@ -27,7 +27,7 @@ from calprune.layers.linears import Linear, ModelError, check_coverage, find_blo
 from calprune.layers.saved import BlockStats, Statistics
 from calprune.methods.contract import Method
 from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
-from calprune.pruning.chosen import UNREACHED, choose
+from calprune.pruning.scope import UNREACHED, scope_of
 from calprune.pruning.permutation import How, permute
 from calprune.pruning.report import LinearReport, Outcome
 from calprune.refine import Refinement
@@ -100,7 +100,7 @@ class Pruning:
         none. The other arguments are those of `blocks`.
         """
         started, (name, modules) = time.perf_counter(), find_blocks(model)
-        chosen = choose(model, self.ignore)
+        chosen = scope_of(model, self.ignore)
         blocks = self.blocks(model, data, refine_on=refine_on, resume=resume, batch_size=batch_size, device=device)
         reports = tuple(report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block)
         unreached = dict.fromkeys(chosen.linears.keys() - {report.name for report in reports}, UNREACHED)
@@ -231,7 +231,7 @@ class Pruning:
         name, modules = find_blocks(model)
         for i, block in enumerate(modules):
             check_coverage(f"{name}.{i}", block, self.min_coverage)
-        chosen = choose(model, self.ignore).linears
+        chosen = scope_of(model, self.ignore).linears
         for linear, site in chosen.items():
             try:
                 check_width(site.weight.shape[1], self.pattern)

@@ -20,7 +20,7 @@ UNREACHED = "no token reaches it as the input of a linear"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Scope:
     """The linears of a model's blocks, by full names: what is pruned and what is not."""
 
     linears: dict[str, Linear]  # what is pruned
@@ -28,7 +28,7 @@ class Chosen:
     notes: tuple[str, ...]  # rules of `ignore` that name only what is never pruned
 
 
-def choose(model: nn.Module, ignore: Iterable[str]) -> Chosen:
+def scope_of(model: nn.Module, ignore: Iterable[str]) -> Scope:
     """What a job that ignores these linears prunes. Raises ConfigError for a rule that matches nothing of the model."""
     name, modules = find_blocks(model)
     found = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
@@ -47,7 +47,7 @@ def choose(model: nn.Module, ignore: Iterable[str]) -> Chosen:
             near = did_you_mean(rule, {n.rsplit(".", 1)[-1] for n in found})
             raise ConfigError(f"ignore: {rule!r} matches nothing in the model{near}")
     pruned = {n: site for n, site in found.items() if n not in ignored and n not in dense}
-    return Chosen(pruned, {n: why for n, why in dense.items() if n not in ignored}, tuple(notes))
+    return Scope(pruned, {n: why for n, why in dense.items() if n not in ignored}, tuple(notes))
 
 
 def _matrix(site: Linear) -> tuple[int, str]:
