@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
+from calprune.layers.arguments import hidden_of
 from calprune.layers.blocks import walk
 from calprune.layers.linears import find_blocks
 from calprune.methods.wanda import Wanda
@@ -34,7 +35,6 @@ RESULT = Path(__file__).parent / "families.json"
 SECONDS = 150  # for one family
 VOCABULARY, LONGEST = 128, 24
 LENGTHS = torch.tensor([24, 7, 13, 24, 2])
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 SMALL = {  # attributes of configs, by any of their names -> the small number
     "attention_head_dim": 8, "audio_token_id": 121, "bos_token_id": 1, "chunk_size": 8, "conv_kernel": 4,
@@ -44,7 +44,7 @@ SMALL = {  # attributes of configs, by any of their names -> the small number
     "ffn_dim": 64, "ffn_hidden_size": 64, "first_k_dense_replace": 1, "global_head_dim": 8, "head_dim": 8,
     "head_size": 8, "hidden_dim": 64, "hidden_size": 32, "hidden_size_per_layer_input": 16, "image_token_id": 120,
     "image_token_index": 120, "index_head_dim": 8, "index_n_heads": 4, "index_topk": 32, "inner_dim": 64,
-    "intermediate_size": 64, "kv_channels": 8, "kv_lora_rank": 16, "lru_width": 32, "mamba_d_head": 8,
+    "intermediate_size": 64, "kv_channels": 8, "kv_lora_rank": 16, "lru_width": 32, "mamba_d_head": 16,
     "mamba_d_ssm": 64, "mamba_d_state": 8, "mamba_dt_rank": 4, "mamba_head_dim": 16, "mamba_headdim": 16,
     "mamba_n_groups": 1, "mamba_n_heads": 4, "mamba_num_heads": 4, "max_position_embeddings": 64, "max_seq_len": 64,
     "max_sequence_length": 64, "moe_ffn_hidden_size": 32, "moe_intermediate_size": 32, "moe_num_experts": 4,
@@ -61,7 +61,49 @@ SMALL = {  # attributes of configs, by any of their names -> the small number
     "word_embed_proj_dim": 32, "zero_expert_num": 2,
 }  # fmt: skip
 
-SPECIAL: dict[str, dict[str, Any]] = {}  # family -> what its config takes besides; "text_config.x": of a part of it
+DROP = object()
+
+_MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}  # of a head of 8
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+
+SPECIAL: dict[str, dict[str, Any]] = {
+    "chameleon": {"vocabulary_map": {"<image>": 120}},
+    "codegen": {"rotary_dim": 4},
+    "cohere_compass": {"text_config.rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
+    "cosmos3_edge": {"text_config.rope_parameters": _MROPE},
+    "dbrx": {"attn_config.rope_theta": 10000.0, "attn_config.clip_qkv": 8.0, "attn_config.kv_n_heads": 2},
+    "deepseek_ocr2": {"text_config.mlp_layer_types": ["dense", "sparse"]},
+    "dots1": {"n_shared_experts": 1},
+    "dots3_note": {"text_config.num_key_value_heads": 4},
+    "dots3_note_text": {"num_key_value_heads": 4},
+    "emu3": {"vocabulary_map": {"<image>": 120}},
+    "ernie4_5_vl_moe": {"text_config.rope_parameters": _MROPE},
+    "gemma3n_text": {"num_kv_shared_layers": 0, "activation_sparsity_pattern": [0.0, 0.0]},
+    "glm5_next": {"text_config.num_key_value_heads": 4},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "gptj": {"rotary_dim": 4},
+    "granite4_vision": {"deepstack_layer_map": [], "spatial_target_layers": []},
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "hunyuan_v1_moe": {"head_dim": 8},
+    "hunyuan_vl": {"text_config.head_dim": 8},
+    "inkling2": {"vision_config.text_hidden_size": 32},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "mamba2": {"head_dim": 16},
+    "ministral": {"head_dim": 8},
+    "mistral4": {"head_dim": DROP},
+    "molmo2": {"adapter_config.vision_feature_layer": [1, 0]},
+    "qwen2_5_omni_thinker": {"vision_start_token_id": 119},
+    "qwen3_omni_moe_thinker": {"vision_start_token_id": 119},
+    "qwen4_exp": {"text_config.head_dim": 8},
+    "qwen4_exp_text": {"head_dim": 8},
+    "reformer": {"axial_pos_embds_dim": [16, 16], "axial_pos_shape": [8, 8]},
+    "step3p7": {"text_config.sliding_window": 8},
+    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "zamba": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]},
+    "zamba2": {"n_mamba_heads": 4},
+    "zaya": {"num_experts_per_tok": 1},
+}  # family -> what its config takes besides; "text_config.x": of a part of it
 
 
 def families() -> dict[str, tuple[type, Any]]:
@@ -92,13 +134,15 @@ def tiny_config(cls: type, special: dict[str, Any], part: str = "") -> Any:
             given["num_hidden_layers"] = len(each)
     if "is_decoder" in vars(usual):
         given["is_decoder"] = True
+    if "qk_rope_head_dim" in vars(usual):  # latent attention: the width of a head is that of its rotated part
+        given |= {"head_dim": DROP, "num_key_value_heads": 4}
+    rope = getattr(usual, "rope_parameters", None)
+    if isinstance(rope, dict) and "mrope_section" in rope:
+        given["rope_parameters"] = rope | {"mrope_section": _MROPE["mrope_section"]}
     for key, value in special.items():
         if key.startswith(part) and "." not in key[len(part) :]:
             given[key[len(part) :]] = value
     return cls(**{k: v for k, v in given.items() if v is not DROP})
-
-
-DROP = object()
 
 
 def _may_be_small(name: str, value: Any) -> bool:
@@ -136,7 +180,7 @@ def difference(model: Any) -> float:
         hook = find_blocks(model)[1][-1].register_forward_hook(lambda m, a, out, caught=caught: caught.append(out))
         with torch.no_grad(), hook:
             model(input_ids=data.tokens[batch.sequences, :length], attention_mask=mask.long(), use_cache=False)
-        own = caught[0][0] if isinstance(caught[0], tuple) else caught[0]
+        own = hidden_of(caught[0])
         found, own = batch.by_token(batch.hidden)[mask].float(), batch.by_token(own)[mask].float()
         worst = max(worst, ((found - own).abs().max() / own.abs().max()).item())
     return worst
@@ -161,7 +205,11 @@ def look(family: str) -> dict[str, Any]:
     row["made"] = True
     try:
         row["blocks"] = find_blocks(model)[0]
-        row["difference"] = {name: difference(model.to(dtype)) for name, dtype in DTYPES.items()}
+        row["difference"] = {"float32": difference(model)}
+        try:
+            row["difference"]["bfloat16"] = difference(model.bfloat16())
+        except Exception as e:
+            row["difference"]["bfloat16"] = _line(e)
         model = tiny(family)
         total = sum(p.numel() for p in model.parameters())
         done = Pruning(Wanda(), Unstructured(0.5), min_coverage=0.5).run(model, calibration())
@@ -189,7 +237,8 @@ def _kinds(dense: Any) -> dict[str, list[str]]:
 
 
 def _line(e: BaseException) -> str:
-    line = (str(e).strip().splitlines() or [""])[0]
+    lines = str(e).strip().splitlines() or [""]
+    line = " ".join(line.strip() for line in lines[:2]) if "validator" in lines[0] else lines[0]
     return line if isinstance(e, UserError) else f"{type(e).__name__}: {line}"
 
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from calprune.base import __version__
 from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError
-from calprune.layers.arguments import by_token, first_argument, handing_on
+from calprune.layers.arguments import by_token, first_argument, handing_on, hidden_of
 from calprune.layers.linears import ModelError
 from calprune.layers.products import faster_products
 from calprune.layers.routers import routers
@@ -153,7 +153,7 @@ def _own(model: Any, name: str, blocks: nn.ModuleList, batch: _Ragged) -> tuple[
         entered.append(hidden.clone())
 
     def leave(module: nn.Module, args: tuple, output: Any) -> None:
-        given = output[0] if isinstance(output, tuple) else output
+        given = hidden_of(output)
         shape = tuple(batch.tokens.shape)
         if tuple(by_token(given, (shape[0], shape[1])).shape[:2]) != shape:
             raise ModelError(f"{name}.{_index(blocks, module)} gives hidden states {tuple(given.shape)} for {shape} "
@@ -227,7 +227,7 @@ def _follow(
         block = blocks[run.block]
         with faster_products(block):
             found = block(run.hidden, *args, **kwargs)
-        found = found[0] if isinstance(found, tuple) else found
+        found = hidden_of(found)
         worst = max(worst, _held(f"{name}.{run.block}", block, batch, run, found))
     after = getattr(output, "logits", None)
     if isinstance(logits, Tensor) and isinstance(after, Tensor):

@@ -19,6 +19,11 @@ def first_argument(forward: Callable, args: tuple, kwargs: dict) -> Any:
     return args[0] if args else kwargs[next(iter(inspect.signature(forward).parameters))]
 
 
+def hidden_of(output: Any) -> Any:
+    """The hidden states in what a block gives: it itself, or the first of a tuple or list."""
+    return output[0] if isinstance(output, (tuple, list)) else output
+
+
 def by_token(given: Float[Tensor, "*_"], shape: tuple[int, int]) -> Float[Tensor, "b T *_"]:
     """Hidden states with sequences and tokens, (b, T) of them, first: Gemma 3n's are (streams, b, T, hidden)."""
     if tuple(given.shape[:2]) != shape and tuple(given.shape[1:3]) == shape:
@@ -45,7 +50,7 @@ def handing_on(modules: nn.ModuleList, last: Tensor | None = None) -> Iterator[l
                 raise Caught
             if type(module) not in returns:  # once for each class of block, the real thing
                 output = original(hidden, *args, **kwargs)
-                returns[type(module)] = output[1:] if isinstance(output, tuple) else None
+                returns[type(module)] = tuple(output[1:]) if isinstance(output, (tuple, list)) else None
             rest = returns[type(module)]
             on = last if is_last else hidden
             return on if rest is None else (on, *rest)

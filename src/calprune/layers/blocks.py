@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from calprune.base.checks import Count, checked
 from calprune.layers.agreement import check_agreement
-from calprune.layers.arguments import Caught, by_token, handing_on, held_once, to_device
+from calprune.layers.arguments import Caught, by_token, handing_on, hidden_of, held_once, to_device
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
@@ -149,7 +149,7 @@ class Block:
         """What the block as it now is gives for the batch; the batch is not changed."""
         args, kwargs = batch.arguments
         output = self.module(batch.hidden.to(self.device), *args, **kwargs)
-        return (output[0] if isinstance(output, tuple) else output).to(batch.hidden.device)
+        return hidden_of(output).to(batch.hidden.device)
 
 
 @checked

@@ -120,22 +120,26 @@ def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """The decoder blocks and their name: of the lists in the text decoder, the one that holds the most parameters.
 
     The text decoder is what the model's `get_decoder` gives, where it has one; else the whole model is looked through,
-    but for parts of it whose main input is no text (images, sounds), as transformers' models say.
+    but for towers of images or sounds inside it.
     """
     prefix, decoder = _text_decoder(model)
     lists = [(name, m) for name, m in decoder.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
-    of_text = [(name, m) for name, m in lists if not _reads_no_text(decoder, name)]
+    of_text = [(name, m) for name, m in lists if not _of_a_tower(model, decoder, name)]
     if not lists:
         raise ModelError(f"{type(model).__name__} has no list of blocks (no ModuleList), so it cannot be walked")
     name, blocks = max(of_text or lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
     return (f"{prefix}.{name}" if prefix else name), blocks
 
 
-def _reads_no_text(decoder: nn.Module, name: str) -> bool:
-    """Whether a module inside the decoder, or one that holds it, is a model of images or sounds."""
+def _of_a_tower(model: nn.Module, decoder: nn.Module, name: str) -> bool:
+    """Whether a list is inside a part of the decoder that has a config of another class than the text's: a tower of
+    images or sounds, where a family's `get_decoder` gives what holds both."""
+    configs = [getattr(part, "config", None) for part in (model, decoder)]
+    configs += [c.get_text_config() for c in configs if hasattr(c, "get_text_config")]
     parts = name.split(".")
-    above = [decoder.get_submodule(".".join(parts[: i + 1])) for i in range(len(parts))]
-    return any(getattr(module, "main_input_name", "input_ids") != "input_ids" for module in above)
+    above = [decoder.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
+    others = [type(c) for c in (getattr(module, "config", None) for module in above) if hasattr(c, "to_dict")]
+    return bool(set(others) - {type(c) for c in configs})
 
 
 def _text_decoder(model: nn.Module) -> tuple[str, nn.Module]:
