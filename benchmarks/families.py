@@ -147,7 +147,7 @@ def tiny_config(cls: type, special: dict[str, Any], part: str = "") -> Any:
 
 def _may_be_small(name: str, value: Any) -> bool:
     """Whether the number is one that the family uses: None often means that it is worked out from others."""
-    return value is not None or name in ("pad_token_id", "bos_token_id", "eos_token_id", "num_key_value_heads")
+    return value is not None or name in ("pad_token_id", "bos_token_id", "eos_token_id", "num_key_value_heads", "num_experts_per_tok")
 
 
 def tiny(family: str) -> Any:

@@ -180,7 +180,8 @@ class _Routed:
         For experts that see too few, what a token's strongest expert reads of it stands in.
         """
         sizes = torch.stack([x.norm(dim=-1) for x in each])  # (experts, tokens)
-        self.observe(torch.stack(each)[sizes.argmax(0), torch.arange(sizes.shape[1])], sizes.new_empty(0, 1), weight)
+        sent_to_none = torch.empty(sizes.shape[1], 0, dtype=torch.long, device=sizes.device)
+        self.observe(torch.stack(each)[sizes.argmax(0), torch.arange(sizes.shape[1])], sent_to_none, weight)
         for expert in () if self.counting.all_experts else self.experts:
             self._add_sent(expert, each[expert], sizes[expert].nonzero().flatten(), weight)
 

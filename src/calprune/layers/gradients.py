@@ -187,10 +187,12 @@ class _Watch:
         """A fused module gives Σ over a token's experts of the router's weight · what the expert gives."""
 
         def forward(module, args, output) -> None:
-            hidden, chosen, share = (t.detach() for t in args[:3])  # (tokens, width), (tokens, k), (tokens, k)
+            # (tokens, width), (tokens, k), (tokens, k)
+            hidden, chosen, share = (t.detach().reshape(-1, t.shape[-1]) for t in args[:3])
             self._reached.update(name for sites in experts.values() for name in sites)
 
             def add(delta: Tensor) -> None:
+                delta = delta.reshape(-1, delta.shape[-1])
                 for expert, sites in experts.items():
                     self._check_sequences(next(iter(sites)), hidden)
                     sent = sent_to(expert, chosen)

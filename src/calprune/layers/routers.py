@@ -14,7 +14,7 @@ import re
 
 from torch import nn
 
-from calprune.layers.experts import is_fused
+from calprune.layers.experts import experts_in, is_fused
 
 NAMED = re.compile(r"(.*_)?(router|gate|gating)")
 
@@ -37,10 +37,10 @@ def routers(block: nn.Module) -> list[str]:
 
 def _experts(name: str, module: nn.Module) -> int:
     """How many experts' matrices the module holds; 0: it is no bank."""
-    if isinstance(module, nn.ModuleList):
-        return len(module) if "expert" in name.rpartition(".")[2] else 0
+    if "expert" in name.rpartition(".")[2] and (numbered := sum(n.isdigit() for n, _ in module.named_children())):
+        return numbered
     if is_fused(module):
-        return len(next(module.parameters())) if not hasattr(module, "num_experts") else int(module.num_experts)
+        return experts_in(module)
     if isinstance(module, nn.modules.conv._ConvNd):
         return 0
     return next((len(p) for p in module.parameters(recurse=False) if p.dim() == 3), 0)
