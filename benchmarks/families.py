@@ -1,7 +1,7 @@
 """Every decoder family of transformers, tiny and random: does the walk give what the model gives, and what is pruned?
 
     python benchmarks/families.py                  all of them, into families.json beside this file (some minutes)
-    python benchmarks/families.py mamba gemma3     these alone, printed
+    python benchmarks/families.py mamba gemma3     these anew; the others' rows stay as they are
 
 A model is made of its config's defaults with small numbers in place of the usual ones (`SMALL`, `SPECIAL`). Each family
 runs in a process of its own with a time limit.
@@ -12,8 +12,8 @@ import multiprocessing
 import signal
 import sys
 import tempfile
-import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from calprune.pattern import Unstructured
 from calprune.pruning.job import Pruning
 
 RESULT = Path(__file__).parent / "families.json"
-SECONDS = 150  # for one family
+SECONDS, WORKERS = 120, 2  # for one family; at a time
 VOCABULARY, LONGEST = 128, 24
 LENGTHS = torch.tensor([24, 7, 13, 24, 2])
 
@@ -78,9 +78,14 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "dots3_note": {"text_config.num_key_value_heads": 4},
     "dots3_note_text": {"num_key_value_heads": 4},
     "emu3": {"vocabulary_map": {"<image>": 120}},
-    "ernie4_5_vl_moe": {"text_config.rope_parameters": _MROPE},
+    "ernie4_5_vl_moe": {"text_config.rope_parameters": _MROPE | {"mrope_section": [1, 1, 2]}},
     "gemma3n_text": {"num_kv_shared_layers": 0, "activation_sparsity_pattern": [0.0, 0.0]},
-    "glm5_next": {"text_config.num_key_value_heads": 4},
+    "glm5_next": {"text_config.num_key_value_heads": 4, "text_config.qk_rope_head_dim": 0},
+    "glm46v": {"text_config.rope_parameters": _MROPE},
+    "glm4v": {"text_config.rope_parameters": _MROPE},
+    "glm4v_moe": {"text_config.rope_parameters": _MROPE},
+    "glm_ocr": {"text_config.rope_parameters": _MROPE},
+    "glmga": {"text_config.rope_parameters": _MROPE},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "gptj": {"rotary_dim": 4},
     "granite4_vision": {"deepstack_layer_map": [], "spatial_target_layers": []},
@@ -89,6 +94,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "hunyuan_vl": {"text_config.head_dim": 8},
     "inkling2": {"vision_config.text_hidden_size": 32},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "longcat_flash": {"head_dim": 8},
     "mamba2": {"head_dim": 16},
     "ministral": {"head_dim": 8},
     "mistral4": {"head_dim": DROP},
@@ -147,7 +153,8 @@ def tiny_config(cls: type, special: dict[str, Any], part: str = "") -> Any:
 
 def _may_be_small(name: str, value: Any) -> bool:
     """Whether the number is one that the family uses: None often means that it is worked out from others."""
-    return value is not None or name in ("pad_token_id", "bos_token_id", "eos_token_id", "num_key_value_heads", "num_experts_per_tok")
+    ids = ("pad_token_id", "bos_token_id", "eos_token_id")
+    return value is not None or name in (*ids, "num_key_value_heads", "num_experts_per_tok")
 
 
 def tiny(family: str) -> Any:
@@ -197,7 +204,7 @@ def reloads(model: Any, family: str) -> bool:
 
 def look(family: str) -> dict[str, Any]:
     """The family's row."""
-    row: dict[str, Any] = {"family": family, "wrapper": families()[family][1] is AutoModelForImageTextToText}
+    row = _begun(family)
     try:
         model = tiny(family)
     except Exception as e:
@@ -222,6 +229,10 @@ def look(family: str) -> dict[str, Any]:
     except Exception as e:
         row |= {"reloads": False, "why_not": _line(e)}
     return row
+
+
+def _begun(family: str) -> dict[str, Any]:
+    return {"family": family, "wrapper": families()[family][1] is AutoModelForImageTextToText}
 
 
 def _kinds(dense: Any) -> dict[str, list[str]]:
@@ -259,27 +270,24 @@ def row_of(family: str) -> dict[str, Any]:
     try:
         row = mine.recv()
     except EOFError:
-        row = {"family": family, "made": False, "why": f"took more than {SECONDS} s or ended its process"}
+        row = _begun(family) | {"made": False, "why": f"took more than {SECONDS} s or ended its process"}
     child.join()
     return row
 
 
 def main() -> None:
     wanted = sys.argv[1:] or list(families())
-    rows = []
-    for family in wanted:
-        started = time.perf_counter()
-        row = row_of(family)
-        if not sys.argv[1:]:
+    known = {} if not sys.argv[1:] else {row["family"]: row for row in json.loads(RESULT.read_text())["families"]}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for row in pool.map(row_of, wanted):
+            print(f"{row['family']}: {row.get('why') or format(row['share'], '.0%') + ' pruned'}", flush=True)
+            if sys.argv[1:]:
+                print(row.get("trace", ""))
             row.pop("trace", None)
-        rows.append(row)
-        state = row.get("why") or f"walked, {row['share']:.0%} pruned"
-        print(f"{family}: {state} ({time.perf_counter() - started:.1f} s)", flush=True)
-        if sys.argv[1:]:
-            print(row.pop("trace", ""), json.dumps(row, indent=1))
-    if not sys.argv[1:]:
-        versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-        RESULT.write_text(json.dumps({"versions": versions, "families": rows}, indent=1) + "\n")
+            known[row["family"]] = row
+            versions = {"transformers": transformers.__version__, "torch": torch.__version__}
+            rows = [known[family] for family in sorted(known)]
+            RESULT.write_text(json.dumps({"versions": versions, "families": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -142,9 +142,7 @@ WRAPPERS = {  # a text decoder beside a larger tower of images
     ),
 }
 REFUSED = {
-    "embedding_gemma": lambda: t.Gemma3TextConfig(
-        **_GROUPED, head_dim=8, **_WINDOW, use_bidirectional_attention=True
-    ),
+    "embedding_gemma": lambda: t.Gemma3TextConfig(**_GROUPED, head_dim=8, **_WINDOW, use_bidirectional_attention=True),
     "rwkv": lambda: t.RwkvConfig(
         hidden_size=32, attention_hidden_size=32, num_hidden_layers=2, vocab_size=VOCABULARY, context_length=64
     ),

@@ -16,6 +16,7 @@ import importlib.metadata
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -93,7 +94,7 @@ class _Run:
 
 @torch.no_grad()
 def measure(model: nn.Module, name: str, blocks: nn.ModuleList) -> float:
-    """The largest difference of a token, relative to the size of what a block gives; ModelError as `check_agreement`."""
+    """The largest difference of a token, relative to what a block gives there; ModelError as `check_agreement`."""
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=[d.index for d in devices]):
         batch = _batch(model)
@@ -198,7 +199,7 @@ def _check_order(model: nn.Module, name: str, blocks: nn.ModuleList, runs: list[
     if odd := [i for i, block in enumerate(order) if i != block]:
         raise ModelError(f"{name}.{order[odd[0]]} runs where {name}.{odd[0]} is expected: {_class(model)} does not run "
                          "its blocks one after the other")  # fmt: skip
-    for before, run in zip(runs, runs[1:], strict=False):
+    for before, run in pairwise(runs):
         if before.given.shape != run.hidden.shape or _off(run.hidden, before.given, batch):
             raise ModelError(f"{name}.{run.block} does not read what {name}.{before.block} gives: {_class(model)} acts "
                              "between blocks, which the walk would leave out")  # fmt: skip
@@ -250,7 +251,7 @@ def _held(name: str, block: nn.Module | None, batch: _Ragged, run: _Run, found: 
     allowed = 1 / 3 if eps > 1e-5 and block is not None and routers(block) else 0.0
     relative = float((difference / size.clamp_min(1e-30))[real].nan_to_num().max())
     if bool((off.sum(1) > allowed * real.sum(1)).any()):
-        raise ModelError(f"{name} gives other numbers in the walk than in the model's own forward, up to {relative:.0%} "
-                         "off: it looks at tokens on the right or at padding, or blocks hand on more than hidden states; "
-                         "expected a causal decoder")  # fmt: skip
+        raise ModelError(f"{name} gives other numbers in the walk than in the model's own forward, up to "
+                         f"{relative:.0%} off: it looks at tokens on the right or at padding, or blocks hand on more "
+                         "than hidden states; expected a causal decoder")  # fmt: skip
     return relative

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from calprune.base.checks import Count, checked
 from calprune.layers.agreement import check_agreement
-from calprune.layers.arguments import Caught, by_token, handing_on, hidden_of, held_once, to_device
+from calprune.layers.arguments import Caught, by_token, handing_on, held_once, hidden_of, to_device
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears

@@ -67,7 +67,8 @@ class Collector:
                 self._hooks.callback(site.module.register_forward_pre_hook(self._hook(site)).remove)
         for module, sites in fused.items():
             self._routed.append(_Routed(sites, self.needs, self.counting))
-            self._hooks.callback(module.register_forward_pre_hook(self._routed_hook(self._routed[-1]), with_kwargs=True).remove)
+            hook = self._routed_hook(self._routed[-1])
+            self._hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         return self
 
     def __exit__(self, *exception) -> None:

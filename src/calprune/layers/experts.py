@@ -78,8 +78,8 @@ def _by_shapes(module: Any, down: Tensor) -> ExpertLayout | None:
         transposed = True
     else:
         return None
-    called_with = len(inspect.signature(module.forward).parameters)
-    return ExpertLayout(("gate_up_proj",), transposed=transposed, down_transposed=transposed, dispatched=called_with == 1)
+    alone = len(inspect.signature(module.forward).parameters) == 1  # with the hidden states
+    return ExpertLayout(("gate_up_proj",), transposed=transposed, down_transposed=transposed, dispatched=alone)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 No list of families. A *bank* is a module that holds the matrices of several experts. In the module that holds a bank,
 outside the bank, these are routers:
 
-- what has a matrix of one row for each expert, and what stands beside that under a name of a router's (ZAYA's is an MLP)
+- what has a matrix of one row for each expert
 - what has a matrix of one row: the gate of a shared expert
-- what is called router or gate (LongCat's gives more numbers than there are experts)
+- what is called router or gate, and what is in it (LongCat's gives more numbers than there are experts; ZAYA's is an
+  MLP)
 
 The module that holds the bank may be the block itself (Gemma 4): then only what is called router or gate.
 """

@@ -27,9 +27,9 @@ from calprune.layers.linears import Linear, ModelError, check_coverage, find_blo
 from calprune.layers.saved import BlockStats, Statistics
 from calprune.methods.contract import Method
 from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
-from calprune.pruning.scope import UNREACHED, scope_of
 from calprune.pruning.permutation import How, permute
 from calprune.pruning.report import LinearReport, Outcome
+from calprune.pruning.scope import UNREACHED, scope_of
 from calprune.refine import Refinement
 from calprune.refine.beside import Beside
 from calprune.refine.kept import KeptBlocks
