@@ -88,6 +88,16 @@ class Loop(nn.Module):
         return self.run(self.embed(input_ids))
 
 
+def test_blocks_that_hand_on_more_of_each_token_than_hidden_states_are_refused():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.forward = lambda hidden, state=None, **_: (hidden * 1.1, hidden)
+    layers = model.model.layers
+    model.forward = lambda input_ids, **_: layers[1](*layers[0](model.model.embed_tokens(input_ids)))
+    with pytest.raises(ModelError, match=r"^model\.layers\.0 hands on more of each token"):
+        check(model)
+
+
 def test_logits_that_differ_after_the_same_blocks_are_refused():
     model = tiny_model("llama")
     original = model.forward

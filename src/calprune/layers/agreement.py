@@ -90,6 +90,7 @@ class _Run:
     block: int
     hidden: Tensor
     given: Tensor
+    more: tuple = ()  # what it gave besides, where it gives a tuple
 
 
 @torch.no_grad()
@@ -151,6 +152,9 @@ def _own(model: Any, name: str, blocks: nn.ModuleList, batch: _Ragged) -> tuple[
         if not isinstance(hidden, Tensor):
             raise ModelError(f"{name}.{_index(blocks, module)}: its hidden states are a {type(hidden).__name__}, which "
                              "is not walked; expected a tensor")  # fmt: skip
+        if runs and _handed_on(runs[-1].more, (*args, *kwargs.values()), batch):
+            raise ModelError(f"{name}.{runs[-1].block} hands on more of each token than its hidden states, which the "
+                             "walk would leave out; expected hidden states alone")  # fmt: skip
         entered.append(hidden.clone())
 
     def leave(module: nn.Module, args: tuple, output: Any) -> None:
@@ -159,7 +163,8 @@ def _own(model: Any, name: str, blocks: nn.ModuleList, batch: _Ragged) -> tuple[
         if tuple(by_token(given, (shape[0], shape[1])).shape[:2]) != shape:
             raise ModelError(f"{name}.{_index(blocks, module)} gives hidden states {tuple(given.shape)} for {shape} "
                              "tokens; expected those of each token")  # fmt: skip
-        runs.append(_Run(_index(blocks, module), entered.pop(), given.clone()))
+        more = tuple(output[1:]) if isinstance(output, (tuple, list)) else ()
+        runs.append(_Run(_index(blocks, module), entered.pop(), given.clone(), more))
 
     hooks = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in blocks]
     hooks += [block.register_forward_hook(leave) for block in blocks]
@@ -170,6 +175,14 @@ def _own(model: Any, name: str, blocks: nn.ModuleList, batch: _Ragged) -> tuple[
         for hook in hooks:
             hook.remove()
     return runs, getattr(output, "logits", None)
+
+
+def _handed_on(more: tuple, given: tuple, batch: _Ragged) -> bool:
+    """Whether a block is given something of each token that the block before gave beside its hidden states."""
+    b, length = batch.tokens.shape
+    floats = [t for t in more if isinstance(t, Tensor) and t.is_floating_point() and t.dim() > 1]
+    of_tokens = [t for t in floats if tuple(t.shape[:2]) == (b, length) or t.shape[0] == b * length]
+    return any(t is other for t in of_tokens for other in given)
 
 
 def _index(blocks: nn.ModuleList, module: nn.Module) -> int:

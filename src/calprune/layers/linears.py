@@ -160,7 +160,9 @@ def check_coverage(name: str, block: nn.Module, least: float) -> None:
     inside = sum(site.weight.numel() for site in linears(block)) + sum(held.values())
     if inside >= least * total:
         return
-    fused = [f"{n} {tuple(p.shape)}" for n, p in block.named_parameters() if p.dim() >= 3 and "conv" not in n]
+    covered = {site.parameter for site in linears(block)}
+    left = [(n, p) for n, p in block.named_parameters() if n not in covered and p.dim() >= 3 and "conv" not in n]
+    fused = [f"{n} {tuple(p.shape)}" for n, p in left]
     what = f"fused expert tensors ({', '.join(fused[:2])})" if fused else "parameters that are no linears"
     raise ModelError(
         f"{name}: only {inside / total:.0%} of its parameters are in linears, the rest in {what}, not pruned; "
