@@ -70,8 +70,6 @@ def material(folder: Path) -> Path:
     import transformers as t
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    from calprune.models.load import save
-
     words = ["river", "stone", "lantern", "quiet", "harbour", "seven", "marble", "orchard", "winter", "copper"]
     backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["<s>", *words])}, unk_token="<s>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -79,7 +77,8 @@ def material(folder: Path) -> Path:
     torch.manual_seed(0)
     config = t.LlamaConfig(hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4,
                            vocab_size=len(words) + 1, max_position_embeddings=64)  # fmt: skip
-    save(t.LlamaForCausalLM(config), tokenizer, folder / "model")
+    t.LlamaForCausalLM(config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
     lines = [json.dumps({"text": " ".join(words[(i * 7 + j * j) % 10] for j in range(80))}) for i in range(200)]
     (folder / "text.jsonl").write_text("\n".join(lines))
     study = folder / "study.yaml"

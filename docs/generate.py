@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import checked_section
+import checkpoints_page
 import claims_section
 import families_section
 import house
@@ -176,6 +177,7 @@ def design_page() -> str:
 
 
 PAGES = {
+    "checkpoints.md": lambda: MADE + checkpoints_page.page(),
     "design.md": design_page,
     "house.svg": house.picture,
     "choosing-calibration-data.md": choosing_page,

@@ -12,11 +12,10 @@ from calprune.choosing.answer import Choice
 from calprune.choosing.choose import choose
 from calprune.choosing.question import Question, parse_capabilities
 from calprune.methods import parse_method
-from calprune.models.load import save
 from calprune.pattern import parse_pattern
 from calprune.studies.bench import Knobs
 from tests.families import CONFIGS, random_model
-from tests.tiny import toy_tokenizer
+from tests.tiny import save, toy_tokenizer
 
 WORDS = {
     "prose": "river stone lantern quiet harbour seven marble orchard winter copper",

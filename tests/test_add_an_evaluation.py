@@ -13,14 +13,13 @@ import pytest
 from calprune.base.values import ConfigError
 from calprune.evaluation.evaluation import parse_evaluation
 from calprune.evaluation.metric import METRICS, Metric, metric_of
-from calprune.models.load import save
 from calprune.report.findings import Findings
 from calprune.report.page import page
 from calprune.studies.records import EvaluationRecord, read_evaluation
 from calprune.studies.results import query, read
 from tests.families import tiny_model
 from tests.made_up_study import made_up
-from tests.tiny import toy_tokenizer
+from tests.tiny import save, toy_tokenizer
 
 PAGE = (Path(__file__).parents[1] / "docs" / "add-an-evaluation.md").read_text()
 COMMAND = Path(sys.executable).parent / "calprune"

@@ -25,7 +25,6 @@ from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Halving, Se
 from calprune.choosing.job import Job
 from calprune.choosing.page import answer, commands, headline
 from calprune.choosing.trials import Clock
-from calprune.models.load import save
 from calprune.pages.numbers import number
 from calprune.studies.bench import Knobs
 from calprune.studies.results import read
@@ -36,6 +35,7 @@ from calprune.uncertainty.effect import effect_of_groups
 from calprune.uncertainty.estimate import Estimate
 from tests.small_choice import answer_of, small_question
 from tests.test_study import contents
+from tests.tiny import save
 
 choose_module = importlib.import_module("calprune.choosing.choose")
 RULE = {"win": lambda d, p: p < 0.05 and d < 0, "loss": lambda d, p: p < 0.05 and d > 0, "tie": lambda d, p: p >= 0.05}

@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from calprune.cli.app import main
 from calprune.methods import METHODS
-from calprune.models.load import save
-from tests.tiny import toy_tokenizer
+from tests.tiny import save, toy_tokenizer
 
 WORDS = "the cat sat on a mat and saw that the dog had come home again before the rain. "
 

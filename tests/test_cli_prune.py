@@ -7,10 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from calprune.models.load import save
 from tests.families import tiny_model
 from tests.test_cli import SHORT, WORDS, run, text, tiny_folder  # noqa: F401  fixtures
-from tests.tiny import toy_tokenizer
+from tests.tiny import save, toy_tokenizer
 
 REFINING = "block_reconstruction(start=wanda, learning_rate=0.0003, epochs=3, batch_size=2)"
 

@@ -20,10 +20,10 @@ from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.windows import windows_of
 from calprune.models.head import HEAD_NUMBERS, Head
-from calprune.models.load import save
 from calprune.text.document import Document
 from calprune.text.given import Given
 from tests.families import CONFIGS, VOCABULARY, tiny_model
+from tests.tiny import save
 
 WORDS = [f"w{i}" for i in range(VOCABULARY - 4)]
 

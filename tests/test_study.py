@@ -16,7 +16,6 @@ import torch
 from calprune.base.store import DiskError
 from calprune.base.values import ConfigError, UserError
 from calprune.methods.wanda import Wanda
-from calprune.models.load import save
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.plan import plan
@@ -26,7 +25,7 @@ from calprune.studies.runner import begin, work, work_in_processes
 from calprune.studies.similarity import measure_similarity
 from calprune.text.find import catalogue
 from tests.families import tiny_model
-from tests.tiny import toy_tokenizer
+from tests.tiny import save, toy_tokenizer
 
 STUDY = """
 title: A tiny study

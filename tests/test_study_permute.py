@@ -9,7 +9,7 @@ from calprune.base.values import ConfigError
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.collect import Counting
 from calprune.methods.sparsegpt import SparseGPT
-from calprune.models.load import load, save
+from calprune.models.load import load
 from calprune.pattern import KeepNofM, Unstructured
 from calprune.pruning.job import Pruning
 from calprune.report.findings import Findings
@@ -19,7 +19,7 @@ from calprune.studies.results import read
 from calprune.studies.trial import read_trial
 from tests.families import tiny_model
 from tests.test_study import ids, material, run, study_text  # noqa: F401  a fixture among them
-from tests.tiny import toy_tokenizer
+from tests.tiny import save, toy_tokenizer
 
 BOTH = {"methods": "[magnitude, sparsegpt]", "patterns": "[50%, '2:4']", "draws": "1",
         "calibrations": "[random_tokens]"}  # fmt: skip

@@ -471,7 +471,7 @@ def test_too_few_documents_after_the_screen_are_counted_by_reason(tmp_path, monk
 
 
 def test_the_command_builds_a_set_and_refuses_two_ways_at_once(tmp_path, monkeypatch):
-    from calprune.models.load import save
+    from tests.tiny import save
 
     monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path / "cache"))
     save(network(), toy_tokenizer(), tmp_path / "model")
@@ -490,7 +490,7 @@ def test_the_command_builds_a_set_and_refuses_two_ways_at_once(tmp_path, monkeyp
 
 
 def test_what_the_model_writes_is_mixed_with_a_file_by_the_command_that_builds_sets(tmp_path, monkeypatch):
-    from calprune.models.load import save
+    from tests.tiny import save
 
     monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path / "cache"))
     save(network(), toy_tokenizer(), tmp_path / "model")

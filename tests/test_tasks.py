@@ -429,7 +429,7 @@ def test_the_rows_on_disk_make_requests(name, data_root):
 
 def test_the_command_asks_tasks(root, monkeypatch, capsys, tmp_path):
     from calprune.cli.app import main
-    from calprune.models.load import save
+    from tests.tiny import save
 
     toy = toy_model()
     save(toy.model, toy.tokenizer, tmp_path / "toy")

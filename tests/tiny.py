@@ -3,6 +3,8 @@
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from calprune.models.load import quiet_transformers
+
 SPECIAL = ["<s>", "<|endoftext|>", "<|end|>"]  # begin-of-text, what separates documents, what ends a turn
 CHAT_TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}<|end|>\n{% endfor %}"
 
@@ -20,3 +22,10 @@ def toy_tokenizer(adds_begin: bool = True, chat: bool = True) -> PreTrainedToken
     made.add_special_tokens({"additional_special_tokens": SPECIAL})
     made.chat_template = CHAT_TEMPLATE if chat else None
     return made
+
+
+def save(model, tokenizer, folder) -> None:
+    """An ordinary checkpoint, as transformers writes it."""
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

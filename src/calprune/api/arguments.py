@@ -58,10 +58,17 @@ class OpenData(Generic[D]):
         return str(self.about["asked"])
 
 
-def open_model(given: ModelLike, dtype: str | None = None, device: str | None = None, name: str = "model") -> Model:
+def open_model(
+    given: ModelLike,
+    dtype: str | None = None,
+    device: str | None = None,
+    name: str = "model",
+    *,
+    dequantize: bool = False,
+) -> Model:
     """The model, loaded where it is a name or a folder. Raises UserError where one that is loaded is to be another."""
     if not isinstance(given, Model):
-        return load(str(given), dtype=dtype, device=device)
+        return load(str(given), dtype=dtype, device=device, dequantize=dequantize)
     if dtype is not None:
         raise UserError(f"dtype: {name} {given.name} is loaded already; give dtype to calprune.load")
     return given

@@ -37,6 +37,7 @@ def collect(
     data_root: str | Path | None = None,
     device: str | None = "auto",
     dtype: Dtype | None = None,
+    dequantize: bool = False,
     batch_size: Count | None = None,
     progress: ProgressLike | None = None,
 ) -> Statistics:
@@ -47,7 +48,7 @@ def collect(
         calprune.prune("demo", sums, pattern="2:4", method="sparsegpt")
 
     model, data, num_samples, max_seq_length, seed, min_expert_tokens, all_experts, token_weights, data_root, device,
-    dtype, batch_size and progress are as for `prune`.
+    dtype, dequantize, batch_size and progress are as for `prune`.
     needs: "moments" is enough for wanda and ria (8 bytes an input), "gram" for most methods (4 bytes for each pair of
         inputs), "regional" for wanda_plus_plus and "gradients" for gblm and pruner_zero (16 bytes a weight). Each holds
         those before it. All of it is held in memory: `calprune stats` writes a block at a time.
@@ -57,7 +58,7 @@ def collect(
     counting = as_counting(min_expert_tokens, all_experts, token_weights)
     target, root = find_device(device), as_data_root(data_root)
     with shown(progress):
-        loaded = open_model(model, dtype)
+        loaded = open_model(model, dtype, dequantize=dequantize)
         given = open_set(data, loaded, Sizes(num_samples, max_seq_length, seed), root)
         about = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.summary()
         sums = Statistics(needs, about)

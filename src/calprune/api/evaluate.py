@@ -36,6 +36,7 @@ def evaluate(
     data_root: str | Path | None = None,
     device: str | None = "auto",
     dtype: Dtype | None = None,
+    dequantize: bool = False,
     batch_size: Count | None = None,
     progress: ProgressLike | None = None,
 ) -> EvaluationResult:
@@ -52,7 +53,8 @@ def evaluate(
     dense: the model that was pruned: needed for `kl` and what else compares with it; perplexities are then shown
         beside its own.
     data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device: where a model that is loaded here works;
-        one that is loaded already stays where it is. dtype: of the weights of models that are loaded here.
+        one that is loaded already stays where it is. dtype: of the weights of models that are loaded here;
+        dequantize: whether quantised ones are made bfloat16, as for `load`.
     batch_size: windows at a time, which changes nothing but time and memory. progress: bars; None: in a terminal and a
         notebook.
 
@@ -69,8 +71,10 @@ def evaluate(
         files_read(task, root)  # so that what is missing is said before a model is loaded
     texts = dict.fromkeys(one.text for one in on_text)
     with shown(progress):
-        judged = open_model(model, dtype, device)
-        of = None if dense is None or not (texts or needs) else open_model(dense, dtype, device, "dense")
+        judged = open_model(model, dtype, device, dequantize=dequantize)
+        of = None
+        if dense is not None and (texts or needs):
+            of = open_model(dense, dtype, device, "dense", dequantize=dequantize)
         if of and tokenizer_hash(of.tokenizer) != tokenizer_hash(judged.tokenizer):
             raise UserError(f"dense: the tokenizer of {of.name} is another than that of {judged.name}, so they have no "
                             "token in common")  # fmt: skip

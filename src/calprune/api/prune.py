@@ -55,6 +55,7 @@ def prune(
     data_root: str | Path | None = None,
     device: str | None = "auto",
     dtype: Dtype | None = None,
+    dequantize: bool = False,
     batch_size: Count | None = None,
     progress: ProgressLike | None = None,
 ) -> PruneReport:
@@ -80,7 +81,8 @@ def prune(
     min_expert_tokens: an expert that fewer tokens are sent to is pruned by all tokens. all_experts: so is every expert.
     token_weights: "even", or "attention(least=0.05)": tokens count by the attention that they receive.
     data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device: where blocks are worked on, one at a time.
-    dtype: of the weights of a model that is loaded here. batch_size: sequences at a time; None: by the device.
+    dtype: of the weights of a model that is loaded here. dequantize: as for `load`.
+    batch_size: sequences at a time; None: by the device.
     progress: a bar; None: in a terminal and a notebook.
 
     Raises UserError, in one line, before a weight is changed: for a model, data or text that cannot be read, and for a
@@ -94,8 +96,9 @@ def prune(
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
     with shown(progress):
-        loaded = open_model(model, dtype)
+        loaded = open_model(model, dtype, dequantize=dequantize)
         job.plan(loaded.model)
+        loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
         given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
         trained = _trained_on(refine_on, loaded, sizes, root)

@@ -59,6 +59,7 @@ class Job:
         """The dense model with what it takes to prune it and to put its weights back."""
         if self._bench is None or not self._bench.usable:
             loaded = load(self.question.model, device=self.knobs.device)
+            loaded.prove_origin()
             self._bench = Bench(loaded, batch_size=self.knobs.batch_size, data_root=self.knobs.data_root)
         return self._bench
 

@@ -3,15 +3,15 @@
 `calprune --help` imports no torch.
 """
 
-from calprune.cli import calib, choose, compare, demo, evaluate, prune, similar, sources, study, synth
+from calprune.cli import calib, choose, demo, diff, evaluate, prune, similar, sources, study, synth
 from calprune.cli.app import app, main
 
 __all__ = [
     "app",
     "calib",
     "choose",
-    "compare",
     "demo",
+    "diff",
     "evaluate",
     "main",
     "prune",

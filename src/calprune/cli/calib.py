@@ -1,4 +1,4 @@
-"""calprune calib: build a calibration set, show, check and export one."""
+"""calprune calib: build a calibration set, show, check and export one; compare two by what they do to a model."""
 
 import dataclasses
 import json
@@ -50,6 +50,7 @@ def build_command(
     exclude_license: Annotated[list[str] | None, opt.data_option(
         help="refuse sources with this licence tag (nc, research, ...); repeatable")] = None,
     data_root: opt.DataRoot = None,
+    dequantize: opt.Dequantize = False,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Build a calibration set from sources of the catalogue or from your own files."""
@@ -68,7 +69,7 @@ def build_command(
     refuse_licences(map(name_of, recipe.parts), exclude_license or [])
     if not (out / "counts.json").is_file():  # a set that is there may be this one: known when it is built
         refuse_occupied(out)
-    loaded = load(model) if recipe.uses_model else None
+    loaded = load(model, dequantize=dequantize) if recipe.uses_model else None
     tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
     built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
     built.save(out)
@@ -174,3 +175,61 @@ def export_command(
     print(f"{path}: {n:,} sequences, {tokens:,} tokens of calibration set {given.id}")
     for note in notes:
         print(f"note: {note}")
+
+
+_SET = "the folder of a built set, a source or a recipe"
+
+
+@calib.command("compare", example="calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%")
+def compare_command(
+    a: Annotated[str, typer.Argument(help=_SET)],
+    b: Annotated[str, typer.Argument(help=_SET)],
+    model: opt.ForModel = "demo",
+    method: opt.Method = "wanda",
+    pattern: opt.Pattern = "50%",
+    energy: Annotated[
+        float, opt.method_option(help="the first set's top directions: those that hold this share")
+    ] = 0.95,
+    halves: Annotated[
+        bool,
+        opt.method_option(
+            "--halves/--no-halves",
+            help="whether each set is large enough: halves of it of growing size are pruned with, too",
+        ),
+    ] = True,
+    num_samples: opt.NumSamples = 128,
+    max_seq_length: opt.MaxSeqLength = 2048,
+    seed: opt.Seed = 0,
+    ignore: opt.Ignore = None,
+    data_root: opt.DataRoot = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    dequantize: opt.Dequantize = False,
+    batch_size: opt.BatchSize = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
+    model is not changed; it stands whole on the device."""
+    from calprune.calibration.build import make_set
+    from calprune.likeness.sets import SetComparison
+    from calprune.likeness.verdict import summarise
+    from calprune.methods import parse_method
+    from calprune.models.load import load
+    from calprune.pattern import parse_pattern
+    from calprune.pruning.job import Pruning
+
+    if a == b:
+        raise UserError(f"{a} is named twice; name two sets (two draws of one recipe: build them with two seeds)")
+    for spec in (a, b):
+        if (Path(spec) / "statistics.json").is_file():
+            raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
+    job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
+    loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
+    sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
+    sets: dict[str, Any] = {
+        spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)
+    }
+    comparison = SetComparison(job, sets, energy, halves)
+    found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
+    summary = summarise(comparison, found)
+    print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())

@@ -67,6 +67,7 @@ def demo_command(
     text = demo_text(data_root)
     made = plan(parse_study(text, "demo.yaml"), data_root)
     bench = Bench(load("demo"), data_root=data_root)
+    bench.model.prove_origin()
     write_whole(out / "study.yaml", text)
     about = {"format": 1, "model": {"name": "demo", "id": bench.model.id}, "protocol": PROTOCOL}
     write_json(out / "about.json", about | {"environment": environment()})
@@ -164,7 +165,9 @@ def loads_equal(checkpoint: Path, bench: "Bench") -> bool:
 
     ids = torch.arange(5, 69)[None]
     with torch.no_grad(), quiet_transformers():
-        loaded = AutoModelForCausalLM.from_pretrained(str(checkpoint), dtype=torch.float32)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(checkpoint), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
         return torch.equal(loaded(ids).logits, bench.model.model(ids).logits)
 
 

@@ -43,6 +43,7 @@ def eval_command(
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
+    dequantize: opt.Dequantize = False,
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -58,7 +59,7 @@ def eval_command(
 
     kind: Any = dtype  # what is no dtype is named there
     result = evaluate(model, wanted, dense=dense, data_root=data_root, device=device, dtype=kind,
-                      batch_size=batch_size, progress=current())  # fmt: skip
+                      dequantize=dequantize, batch_size=batch_size, progress=current())  # fmt: skip
     print(result.json() if as_json else result.text())
 
 

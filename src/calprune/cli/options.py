@@ -26,7 +26,7 @@ method_option = partial(typer.Option, rich_help_panel="Method")
 run_option = partial(typer.Option, rich_help_panel="Run")
 output_option = partial(typer.Option, rich_help_panel="Output")
 
-_MODEL = "`demo`, a folder, or a hub name like owner/name@revision"
+_MODEL = "`demo`, a folder, a .gguf file, or a hub name like owner/name@revision"
 _DATA = "a catalogue name, a text file, the folder of a built set or of saved statistics"
 Model = Annotated[str, typer.Argument(help=_MODEL)]
 Out = Annotated[Path, output_option(help="folder to write; absent or empty")]
@@ -73,6 +73,12 @@ TokenWeights = Annotated[
 ]
 Device = Annotated[str, run_option(help="auto, cpu, cuda, cuda:1; blocks are moved there one at a time")]
 Dtype = Annotated[str | None, run_option(help="float32, bfloat16 or float16", show_default="as stored")]
+Dequantize = Annotated[
+    bool,
+    run_option(
+        "--dequantize", help="a quantised model (block FP8, FP8, MXFP4) is made bfloat16 first, once, in the cache"
+    ),
+]
 BatchSize = Annotated[int | None, run_option(help="sequences at a time", show_default="by the device")]
 Json = Annotated[bool, output_option("--json", help="print one JSON value")]
 OfSet = Annotated[

@@ -58,6 +58,7 @@ def prune_command(
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
+    dequantize: opt.Dequantize = False,
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -82,8 +83,9 @@ def prune_command(
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f"{reader} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
-    loaded = load(model, dtype=dtype)
+    loaded = load(model, dtype=dtype, dequantize=dequantize)
     job.plan(loaded.model)
+    loaded.prove_origin()
     data = about = None
     if calibration is not None and job.needs != "nothing":
         data, about = opt.open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
@@ -122,6 +124,7 @@ def stats_command(
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
+    dequantize: opt.Dequantize = False,
     batch_size: opt.BatchSize = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -135,7 +138,7 @@ def stats_command(
     counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
     refuse_occupied(out)
     target = find_device(device)
-    loaded = load(model, dtype=dtype)
+    loaded = load(model, dtype=dtype, dequantize=dequantize)
     data, about = opt.open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
     if isinstance(data, Statistics):
         raise UserError(

@@ -42,6 +42,7 @@ def similar_command(
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
+    dequantize: opt.Dequantize = False,
     as_json: opt.Json = False,
 ) -> None:
     """How like a reference text are these texts: in their words (Jaccard index, MinHash, KL of unigrams), and to a
@@ -57,7 +58,7 @@ def similar_command(
                      window=window, windows=windows, seed=seed)  # fmt: skip
     if len(set(texts)) < len(texts):
         raise UserError("a text is named twice; name each once")
-    loaded = load(model, dtype=dtype, device=device) if model else None
+    loaded = load(model, dtype=dtype, device=device, dequantize=dequantize) if model else None
     given = Given(loaded, data_root=data_root)
     opened = [open_source(spec, given, "calibration") for spec in texts]
     reference = open_source(to, given, "reference")

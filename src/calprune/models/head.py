@@ -32,6 +32,9 @@ class Head:
         weight = getattr(embeddings, "weight", None)
         if not isinstance(embeddings, nn.Module) or not isinstance(weight, Tensor):
             raise UserError(f"{type(model).__name__} has no output embeddings, so it is not a language model")
+        if getattr(embeddings, "is_missing", False):
+            raise UserError("its checkpoint has no output embeddings, as that of a reward model: it can "
+                            "be pruned, and gives no text to evaluate")  # fmt: skip
         if model.training:
             raise UserError("the model is in training mode, where dropout makes its output random: call model.eval()")
         self.model, self.embeddings, self.weight = model, embeddings, weight.detach()
@@ -91,6 +94,19 @@ class Head:
         """Slices of `positions` that are small enough for their logits to be held."""
         step = max(1, HEAD_NUMBERS // self.vocabulary)
         yield from (slice(i, min(i + step, positions)) for i in range(0, positions, step))
+
+
+def mark_missing_head(model: PreTrainedModel, missing: Iterable[str]) -> set[str]:
+    """Those of the missing parameters that are the output embeddings': such a model can be pruned; `Head` refuses it,
+    and what is read past `Head` is NaN."""
+    embeddings = model.get_output_embeddings()
+    own = {} if embeddings is None else {id(p): p for p in embeddings.parameters()}
+    found = {name for name, p in model.named_parameters() if id(p) in own} & set(missing)
+    if found:
+        embeddings.is_missing = True
+        for p in own.values():
+            p.data.fill_(float("nan"))
+    return found
 
 
 def window_means(per_token: list[Tensor], windows: int) -> Float[Tensor, "n"]:

@@ -1,4 +1,4 @@
-"""Load and save a model with its tokenizer, and say which model it is. transformers' loading lives here.
+"""Load a model with its tokenizer, and say which model it is. transformers' loading lives here.
 
 Its model classes are imported where a model is loaded: who needs only a tokenizer does not pay 130 MB and seconds.
 """
@@ -9,22 +9,31 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from calprune.base.store import cache_folder, whole_folder, write_whole
+from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError, did_you_mean
+from calprune.layers.agreement import remember
+from calprune.models.checkpoint import TORCH, WEIGHT_FILES, Checkpoint, open_checkpoint
+from calprune.models.gguf import find_gguf, gguf_folder
+from calprune.models.head import mark_missing_head
+from calprune.models.origin import Origin
+from calprune.models.plain import plain_checkpoint
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
-EXPECTED = "expected `demo`, a folder with config.json and *.safetensors, or a hub name like owner/name@revision"
+EXPECTED = ("expected `demo`, a folder with config.json and *.safetensors, a .gguf file, or a hub name like "
+            "owner/name@revision")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,37 +44,63 @@ class Model:
     tokenizer: PreTrainedTokenizerBase
     name: str  # as asked for: a label
     id: str  # the hash of its config and weights: the same for a copy under another name
+    origin: Origin | None = None  # where its parameters are stored; None: it was not loaded from a checkpoint
+    notes: tuple[str, ...] = ()  # what is to be said where its weights come from something that was not plain
+
+    def prove_origin(self) -> None:
+        """Before the work: raise ModelError where a changed model could not be written back to its checkpoint."""
+        if self.origin:
+            self.origin.prove()
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters())
         return f"<Model {self.name}: {type(self.model).__name__}, {parameters / 1e6:,.1f} M parameters, id {self.id}>"
 
 
-def load(name: str, *, dtype: str | None = None, device: str | None = None) -> Model:
-    """Load `name`: `demo`, a folder, or a hub name with an optional @revision.
+def load(name: str, *, dtype: str | None = None, device: str | None = None, dequantize: bool = False) -> Model:
+    """Load `name`: `demo`, a folder, a GGUF file, or a hub name with an optional @revision.
 
     Weights keep the dtype they are stored in unless `dtype` ("float32", "bfloat16", "float16") asks for another; they
     stay on the CPU unless `device` ("cuda", ...; "auto" is cuda where there is one) says otherwise. No code that comes
-    with a checkpoint is run. Raises UserError when there is no such model, it has no safetensors weights or not all of
-    them, it is not decoder-only, or its tokenizer gives ids that it has no embedding for.
+    with a checkpoint is run. A quantised checkpoint is refused; with `dequantize`, block FP8, FP8 and MXFP4 are made
+    bfloat16. Raises UserError when there is no such model, it has no safetensors weights or not all of them, it is not
+    decoder-only, or its tokenizer gives ids that it has no embedding for.
     """
-    folder = find_folder(name)
-    files = _weight_files(folder, name)
-    _check_decoder_only(folder, name)
+    given = open_checkpoint(find_folder(name), name)
+    classes = _class_for(given.folder, name)
+    plain = plain_checkpoint(given, name, dequantize)
+    checkpoint = plain.checkpoint
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
     tokenizer = load_tokenizer(name)
+    kind = DTYPES[dtype] if dtype else _stored_dtype(checkpoint)
     with quiet_transformers():
         try:
-            kind = DTYPES[dtype] if dtype else _stored_dtype(files)
-            classes: Any = transformers.AutoModelForCausalLM
-            model, report = classes.from_pretrained(folder, dtype=kind, output_loading_info=True)
+            model, report = classes.from_pretrained(checkpoint.folder, dtype=kind, output_loading_info=True,
+                                                    use_safetensors=True, trust_remote_code=False)  # fmt: skip
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as e:
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
-    if missing := sorted(report["missing_keys"]):
+    if missing := sorted(set(report["missing_keys"]) - mark_missing_head(model, report["missing_keys"])):
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
     check_vocabulary(tokenizer, model, name)
-    return Model(model.eval().to(find_device(device)), tokenizer, name, _identity(folder, files))
+    model = model.eval().to(find_device(device))
+    named = _identity(checkpoint)
+    remember(model, named)
+    return Model(model, tokenizer, name, named, Origin(model, checkpoint), plain.notes)
+
+
+def outline(name: str) -> Model:
+    """The model without its weights: enough to name it, and to open what it would calibrate on. A quantised one is
+    refused as in `load`."""
+    checkpoint = open_checkpoint(find_folder(name), name)
+    classes = _class_for(checkpoint.folder, name)
+    notes = plain_checkpoint(checkpoint, name).notes
+    tokenizer = load_tokenizer(name)
+    with quiet_transformers(), torch.device("meta"):
+        model = classes.from_config(read_config(checkpoint.folder, name), trust_remote_code=False).eval()
+        if (checkpoint.folder / "generation_config.json").is_file():
+            model.generation_config = transformers.GenerationConfig.from_pretrained(checkpoint.folder)
+    return Model(model, tokenizer, name, _identity(checkpoint), notes=notes)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -75,7 +110,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise UserError(f"model {name}: it has no tokenizer (tokenizer.json); copy its tokenizer's files beside it")
     with quiet_transformers():
         try:
-            return AutoTokenizer.from_pretrained(folder, config=_plain_config(folder))
+            return AutoTokenizer.from_pretrained(folder, config=_plain_config(folder), trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError) as e:
             raise UserError(f"model {name}: its tokenizer cannot be loaded: {_first_line(e)}") from e
 
@@ -90,30 +125,11 @@ def _plain_config(folder: Path) -> PreTrainedConfig | None:
 
 
 def identity(name: str) -> str:
-    """The 16-character hash of a model's config and weights, without loading them. Cached beside size and time."""
-    folder = find_folder(name)
-    return _identity(folder, _weight_files(folder, name))
+    """The 16-character hash of a model's config and weights, without loading them. Cached beside size and time.
 
-
-def save(
-    model: transformers.PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: str | Path,
-    files: Mapping[str, str] | None = None,
-) -> None:
-    """Write a safetensors checkpoint that transformers loads, whole or not at all; tied weights are written once.
-
-    `files` are texts to put beside the weights, by file name. Raises UserError when `folder` holds something already
-    or the disk is full.
+    Raises UserError where there is no such model or it is quantised.
     """
-    with whole_folder(folder) as beside, quiet_transformers():
-        try:
-            model.save_pretrained(beside)
-            tokenizer.save_pretrained(beside)
-        except SafetensorError as e:  # what it makes of a full disk
-            raise UserError(f"cannot write {folder}: {_first_line(e)}; nothing was left there") from e
-        for file, text in (files or {}).items():
-            (beside / file).write_text(text, encoding="utf-8")
+    return _identity(plain_checkpoint(open_checkpoint(find_folder(name), name), name).checkpoint)
 
 
 def find_device(device: str | None) -> torch.device:
@@ -136,6 +152,8 @@ def find_folder(name: str) -> Path:
 
         return demo_folder()
     folder = Path(name).expanduser()
+    if folder.exists() and (file := find_gguf(folder, name)):
+        return gguf_folder(file, name)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -151,46 +169,39 @@ def _fetch(name: str) -> Path:
     repository, _, revision = name.partition("@")
     with quiet_transformers():
         try:
-            wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted,
-                                          ignore_patterns=["*/*"]))  # fmt: skip
+            others = [kind for kind in WEIGHT_FILES if kind != "*.safetensors"]
+            return Path(snapshot_download(repository, revision=revision or None,
+                                          ignore_patterns=[*others, "*/*.safetensors", "original/*"]))  # fmt: skip
         except Exception as e:  # the hub's client raises its own, the network's and the disk's errors
             reason = "the hub cannot be reached or has no such model"
             raise UserError(f"model {name}: there is no such folder, and {reason}; {EXPECTED}") from e
 
 
-def _weight_files(folder: Path, name: str) -> list[Path]:
-    if not (folder / "config.json").exists():
-        raise UserError(f"model {name}: the folder has no config.json; {EXPECTED}")
-    files = sorted(folder.glob("*.safetensors"))
-    if not files and any(found for kind in ("*.bin", "*.pt", "*.pth") for found in folder.glob(kind)):
-        raise UserError(f"model {name}: its weights are a pickle (.bin), which can run any code when it is opened; "
-                        "expected *.safetensors (save_pretrained writes them)")  # fmt: skip
-    if not files:
-        raise UserError(f"model {name}: the folder has no weights; expected *.safetensors beside config.json")
-    return files
-
-
-def read_config(folder: Path) -> PreTrainedConfig:
-    """A folder's config.json, by the class of its kind."""
-    if json.loads((folder / "config.json").read_bytes()).get("model_type") == "openlm":
-        import calprune.models.openlm  # noqa: F401 (importing it makes the kind known to transformers)
-    return AutoConfig.from_pretrained(folder)
-
-
-def _check_decoder_only(folder: Path, name: str) -> None:
+def read_config(folder: Path, name: str) -> PreTrainedConfig:
+    """A folder's config.json, by the class of its kind. Raises UserError where it cannot be read or is of none."""
     try:
+        if json.loads((folder / "config.json").read_bytes()).get("model_type") == "openlm":
+            import calprune.models.openlm  # noqa: F401 (importing it makes the kind known to transformers)
         with quiet_transformers():
-            config = read_config(folder)
+            return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as e:
         raise UserError(f"model {name}: its config.json cannot be read: {_first_line(e)}") from e
+
+
+def _class_for(folder: Path, name: str) -> Any:
+    """The Auto class that opens the model. Raises UserError unless it is a decoder-only language model, or one with
+    such a decoder inside (of text and images)."""
+    config = read_config(folder, name)
     kind = config.model_type
     if config.is_encoder_decoder:
         raise UserError(f"model {name}: {kind} is an encoder-decoder; expected a decoder-only language model")
     if type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
         raise UserError(f"model {name}: {kind} is an encoder; expected a decoder-only language model")
-    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise UserError(f"model {name}: transformers has no causal language model of type {kind}")
+    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForCausalLM
+    if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    raise UserError(f"model {name}: transformers has no causal language model of type {kind}")
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: transformers.PreTrainedModel, name: str) -> None:
@@ -202,20 +213,17 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: transformers.Pre
                         f"{rows}; expected the tokenizer that belongs to it")  # fmt: skip
 
 
-def _stored_dtype(files: list[Path]) -> torch.dtype:
+def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
     """The floating dtype that most of the stored bytes have; a config may say another, or none."""
-    sizes: dict[torch.dtype, int] = {}
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for key in tensors.keys():  # noqa: SIM118 (it is not a mapping)
-                part = tensors.get_slice(key)
-                kind = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}.get(part.get_dtype())
-                if kind:
-                    sizes[kind] = sizes.get(kind, 0) + kind.itemsize * torch.Size(part.get_shape()).numel()
+    sizes: Counter[torch.dtype] = Counter()
+    for tensor in checkpoint.tensors.values():
+        if tensor.dtype in ("F32", "BF16", "F16"):
+            sizes[TORCH[tensor.dtype]] += tensor.size
     return max(sizes, key=lambda kind: sizes[kind], default=torch.float32)
 
 
-def _identity(folder: Path, files: list[Path]) -> str:
+def _identity(checkpoint: Checkpoint) -> str:
+    folder, files = checkpoint.folder, sorted(checkpoint.files)
     parts = [folder / "config.json", *files]
     seen = [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
@@ -237,6 +245,9 @@ def _identity(folder: Path, files: list[Path]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    if "trust_remote_code" in str(error):
+        return ("it comes with code of its own (auto_map), which is not run; expected a kind of model that "
+                "transformers has itself")  # fmt: skip
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -248,7 +259,9 @@ def quiet_transformers() -> Iterator[None]:
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of names in config.json that older versions wrote
+            yield
     finally:
         log.set_verbosity(level)
         if bars:

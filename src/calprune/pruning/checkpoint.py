@@ -16,10 +16,13 @@ import torch
 
 from calprune.allocation import ALLOCATIONS
 from calprune.base import __version__
-from calprune.base.store import to_json
-from calprune.base.values import plain
+from calprune.base.store import to_json, whole_folder
+from calprune.base.tensors import zeros
+from calprune.base.values import UserError, plain
+from calprune.layers.linears import find_blocks, linears
 from calprune.methods import METHODS
-from calprune.models.load import Model, save
+from calprune.models.editor import edit
+from calprune.models.load import Model
 from calprune.pages.numbers import percent
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
@@ -38,20 +41,21 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
     parameters = list(model.model.parameters())  # tied ones once
     return {
         "format": 1,
-        "model": {"name": model.name, "id": model.id},
+        "model": {"name": model.name, "id": model.id} | ({"notes": list(model.notes)} if model.notes else {}),
         "method": METHODS.write(job.method),
         "pattern": str(job.pattern),
         "allocation": ALLOCATIONS.write(job.allocation),
         "job": plain(job),
         "sparsity": {
             "pruned_linears": sum(r.zeros for r in reports) / pruned if pruned else None,
-            "whole_model": sum(int((p == 0).sum()) for p in parameters) / sum(p.numel() for p in parameters),
+            "whole_model": sum(map(zeros, parameters)) / sum(p.numel() for p in parameters),
             "share_of_parameters_pruned": pruned / sum(p.numel() for p in parameters),
         },
         "relative_error": sum(errors) / len(errors) if errors else None,  # mean over linears
         "seconds": done.seconds,
         "peak_bytes": peak_bytes(),
         "environment": environment(),
+        "carried": list(model.origin.carried()) if model.origin else [],
         "linears": [
             {
                 "name": r.name,
@@ -160,6 +164,7 @@ class PruneReport(HasPage):
         return Table("kinds", "Means by the kind of linear", heads, rows)
 
     def _notes(self) -> Iterator[str]:
+        yield from self.description["carried"]
         linears = self.description["linears"]
         damping = [one["damping"] for one in linears if one["damping"] is not None]
         if damping and max(damping) > min(damping):
@@ -174,6 +179,7 @@ class PruneReport(HasPage):
         for why, names in reasons.items():
             yield f"{len(names)} left dense ({why}): {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
         yield from self.description["notes"]
+        yield from self.description["model"].get("notes", ())
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -193,8 +199,25 @@ def _linears(linears: Sequence[LinearReport]) -> Table:
 
 
 def save_pruned(model: Model, description: dict[str, Any], folder: str | Path) -> None:
-    """Write the checkpoint with its description and card: whole or not at all."""
-    save(model.model, model.tokenizer, folder, {REPORT: to_json(description), "README.md": card(description)})
+    """Write the model's checkpoint with exactly the pruned tensors changed, its description and its card: whole or not
+    at all. Raises UserError where the model was not loaded from a checkpoint, or was changed since it was pruned."""
+    if model.origin is None:
+        raise UserError(f"model {model.name} was not loaded from a checkpoint, so there is none to edit; save it "
+                        "(save_pretrained), and load that")  # fmt: skip
+    _check_zeros(model, description)
+    with whole_folder(folder) as beside:
+        edit(model.origin, beside, {REPORT: to_json(description), "README.md": card(description)})
+
+
+def _check_zeros(model: Model, description: Mapping[str, Any]) -> None:
+    """What the report says of each linear is so now."""
+    name, modules = find_blocks(model.model)
+    sites = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
+    for linear in description["linears"]:
+        weight = sites[linear["name"]].weight
+        if zeros(weight) != (then := round(linear["sparsity"] * weight.numel())):
+            raise UserError(f"{linear['name']} has {zeros(weight)} zeros, and had {then} when it was pruned: the model "
+                            "was changed since; save it before")  # fmt: skip
 
 
 def card(description: dict[str, Any]) -> str:
@@ -209,6 +232,7 @@ def card(description: dict[str, Any]) -> str:
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
     if channels := permuted(description):
         shared += f"- {channels}; the dense model stays the same\n"
+    shared += "".join(f"- {note}\n" for note in description["model"].get("notes", ()))
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
     return f"""---
 base_model: {description["model"]["name"]}

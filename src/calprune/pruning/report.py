@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from calprune.base.tensors import zeros
 from calprune.layers.inputs import InputStats, relative_error
 from calprune.layers.linears import Linear
 from calprune.pattern import Pattern
@@ -53,7 +54,7 @@ class Outcome:
             name,
             (before.shape[0], before.shape[1]),
             pattern,
-            int((after == 0).sum()),
+            zeros(after),
             stats.tokens if stats is not None else None,
             relative_error(before, after, gram) if gram else None,
             gram.damping_used if gram else None,

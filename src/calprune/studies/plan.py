@@ -10,16 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig
 
-from calprune.base.values import UserError, plain
-from calprune.base.values import identity as hash_of
+from calprune.base.values import UserError, identity, plain
 from calprune.calibration.build import identify
 from calprune.calibration.recipe import Recipe
 from calprune.evaluation.contract import Evaluation, shared_by
 from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
-from calprune.models.load import Model, find_folder, identity, load_tokenizer, quiet_transformers, read_config
+from calprune.models.load import Model, outline
 from calprune.refine import Refinement
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
@@ -64,7 +62,7 @@ class Plan:
         """The names of the files that `similarity.measure_similarity` makes, with the reference of each."""
         sets = sorted({(trial.calibration, trial.set_id) for trial in self.trials if trial.set_id})
         about = [plain(self.likeness), self.trials[0].model_id, sets]
-        return {hash_of([reference, *about]): reference for reference in self.study.similarity}
+        return {identity([reference, *about]): reference for reference in self.study.similarity}
 
 
 def plan(study: Study, data_root: Path | None) -> Plan:
@@ -94,17 +92,6 @@ def _identified(trial: Trial, model: Model, tokenizer: str, data_root: Path | No
     except UserError as e:
         raise type(e)(f"calibration {trial.label}: {e}") from None
     return replace(trial, model_id=model.id, set_id=set_id, refine_id=refine_id)
-
-
-def outline(name: str) -> Model:
-    """The model without its weights: enough to name and to open what it would calibrate on."""
-    folder = find_folder(name)
-    tokenizer = load_tokenizer(name)
-    with quiet_transformers(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(read_config(folder)).eval()
-        if (folder / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(folder)
-    return Model(model, tokenizer, name, identity(name))
 
 
 def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:

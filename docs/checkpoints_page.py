@@ -1,0 +1,73 @@
+"""The page about checkpoints: its table of quantised kinds is the one that detection uses."""
+
+from calprune.models.quantised import KINDS, SECTIONS, QuantisedKind
+
+GIVEN = (
+    ("a folder with `config.json` and `*.safetensors`, or a hub name", "pruned as it is"),
+    ("a `.gguf` file, or a folder without other weights that holds one",
+     "made float32 safetensors in `CALPRUNE_CACHE/gguf`, once a file, by its digest (needs `pip install gguf accelerate`); "
+     "what comes out is safetensors"),
+    ("a checkpoint in block FP8, FP8 or MXFP4, with `--dequantize`",
+     "made bfloat16 in `CALPRUNE_CACHE/dequantised`, once; all other tensors and files are copied byte for byte"),
+    ("the same without `--dequantize`, or quantised in any other way", "refused in one line"),
+    ("weights as a pickle (`.bin`, `.pt`), an adapter, code of its own (`auto_map`)",
+     "refused in one line; no code of a checkpoint is run, and nobody is asked"),
+)  # fmt: skip
+
+HEAD = """\
+# Checkpoints
+
+What `calprune prune` takes as a model, and what it makes of it. What comes out is the folder that went in with exactly
+the pruned tensors changed; so what is not a plain checkpoint is made one first, once, in the cache.
+
+@GIVEN@
+
+Where weights come from something else, the report, `calprune.json` and the model card say so.
+
+## Quantised checkpoints
+
+Which kind a model is of is shown by any command that loads it:
+
+```
+$ calprune prune MODEL --method magnitude --sparsity 0.1 --out pruned
+calprune: model MODEL: it is quantised (block FP8: config.json says fp8, model.layers.0.mlp.down_proj.weight is
+F8_E4M3); write --dequantize (Python: dequantize=True) to prune it as bfloat16; studies take the folder that this names
+```
+"""
+
+FOUND = f"""\
+Found by what a config says at any depth ({", ".join(f"`{one}`" for one in SECTIONS)}, also in a file beside
+`config.json`), by names of tensors, and by integers or 8-bit floats in the place of weights, with or without a
+`quant_method`. What is in no row of the table is quantised all the same where a weight holds such codes. Buffers of
+integers (position ids, token types, masks, tables of indices) are no quantising."""
+
+TAIL = """\
+What `--dequantize` does: an FP8 weight is its code times its scale, that of its block (128 x 128, or `weight_block_size`;
+the last blocks may be cut), row or matrix, multiplied in float32 and rounded once to bfloat16. An MXFP4 weight is its
+e2m1 code times its group's power of two, which bfloat16 holds exactly, in gpt-oss's layout: `gate_up_proj` (experts,
+hidden, 2 · inner), `down_proj` (experts, inner, hidden). Both are what transformers itself dequantises to, to the bit
+(`tests/test_quantised.py`). Scales of activations and of the cache of keys and values are left out: nothing of a
+bfloat16 model reads them. `dequantize=True` is the same in `calprune.load`, `prune`, `collect` and `evaluate`. `calprune
+study` and `choose` take the folder that `--dequantize` names.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    given = "\n".join(["| given | done |", "|---|---|", *(f"| {what} | {done} |" for what, done in GIVEN)])
+    rows = ["| kind | what | found by | done |", "|---|---|---|---|", *map(_row, KINDS)]
+    return "\n".join([HEAD.replace("@GIVEN@", given), FOUND, "", *rows, "", TAIL])
+
+
+def _row(kind: QuantisedKind) -> str:
+    found = [
+        *([f"says {_codes(kind.methods)}"] if kind.methods else []),
+        *([f"has {_codes(kind.keys)}"] if kind.keys else []),
+        *([f"tensors {_codes(kind.tensors)}"] if kind.tensors else []),
+    ]
+    done = "`--dequantize`" if kind.dequantised else "refused: prune the model it was made from"
+    return f"| {kind.name} | {kind.made_by} | {'; '.join(found)} | {done} |"
+
+
+def _codes(words: tuple[str, ...]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
