@@ -10,6 +10,7 @@ from typing import Any
 import checked_section
 import checkpoints_page
 import claims_section
+import families_section
 import house
 import known_names
 import methods_section
@@ -182,6 +183,7 @@ PAGES = {
     "choosing-calibration-data.md": choosing_page,
     "cli.md": cli_page,
     "methods.md": methods_page,
+    "models.md": families_section.page,
     "studies.md": studies_section.current,
     "../src/calprune/cli/known.py": known_names.page,
 }

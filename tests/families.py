@@ -2,7 +2,12 @@
 
 import torch
 import transformers as t
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+)
 
 VOCABULARY = 96
 _SMALL = {
@@ -68,18 +73,94 @@ FUSED_EXPERTS = {
         **_GROUPED, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32
     ),
 }
+HYBRIDS = {
+    "jamba": lambda: t.JambaConfig(  # mamba, then attention, with experts in turn
+        **_GROUPED,
+        num_experts=4,
+        num_experts_per_tok=2,
+        expert_layer_period=2,
+        expert_layer_offset=1,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        mamba_d_state=8,
+        mamba_dt_rank=4,
+        use_mamba_kernels=False,
+    ),
+    "mamba": lambda: t.MambaConfig(
+        hidden_size=32, num_hidden_layers=2, vocab_size=VOCABULARY, state_size=8, time_step_rank=4, pad_token_id=0
+    ),
+}
+ODD_EXPERTS = {
+    "dbrx": lambda: t.DbrxConfig(  # tensors of two dimensions
+        d_model=32,
+        n_heads=4,
+        n_layers=2,
+        max_seq_len=64,
+        vocab_size=VOCABULARY,
+        attn_config={"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
+        ffn_config={"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2, "hidden_size": 32},
+    ),
+    "llama4": lambda: t.Llama4TextConfig(  # called with each expert's share of the tokens
+        **_GROUPED,
+        head_dim=8,
+        intermediate_size_mlp=64,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        interleave_moe_layer_step=1,
+        attention_chunk_size=8,
+    ),
+}
+_VISION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4}
+_IMAGES = {"image_size": 28, "patch_size": 14}
+_MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
+WRAPPERS = {  # a text decoder beside a larger tower of images
+    "gemma3_wrapper": lambda: t.Gemma3Config(
+        text_config=t.Gemma3TextConfig(**_GROUPED, head_dim=8, **_WINDOW),
+        vision_config=t.SiglipVisionConfig(**_VISION, **_IMAGES),
+        mm_tokens_per_image=4,
+        image_token_index=90,
+        boi_token_index=91,
+        eoi_token_index=92,
+    ),
+    "llava": lambda: t.LlavaConfig(
+        text_config=t.LlamaConfig(**_GROUPED),
+        vision_config=t.CLIPVisionConfig(**_VISION, **_IMAGES),
+        image_token_index=90,
+    ),
+    "mistral3": lambda: t.Mistral3Config(
+        text_config=t.MistralConfig(**_GROUPED, head_dim=8),
+        vision_config=t.PixtralVisionConfig(**_VISION, **_IMAGES, head_dim=16),
+        image_token_index=90,
+    ),
+    "qwen2_vl": lambda: t.Qwen2VLConfig(
+        text_config=_GROUPED | {"rope_parameters": _MROPE},
+        vision_config={"embed_dim": 64, "hidden_size": 32, "depth": 3, "num_heads": 4, "patch_size": 14},
+        image_token_id=90,
+        video_token_id=91,
+        vision_start_token_id=92,
+        vision_end_token_id=93,
+    ),
+}
+REFUSED = {
+    "embedding_gemma": lambda: t.Gemma3TextConfig(**_GROUPED, head_dim=8, **_WINDOW, use_bidirectional_attention=True),
+    "rwkv": lambda: t.RwkvConfig(
+        hidden_size=32, attention_hidden_size=32, num_hidden_layers=2, vocab_size=VOCABULARY, context_length=64
+    ),
+}
+ALL = CONFIGS | FUSED_EXPERTS | HYBRIDS | ODD_EXPERTS | WRAPPERS
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """A random model of the family."""
-    return random_model((CONFIGS | FUSED_EXPERTS)[family](), seed)
+    return random_model((ALL | REFUSED)[family](), seed)
 
 
 def random_model(config, seed: int = 0) -> PreTrainedModel:
     """Its weights are ten times the usual, so that its blocks do something."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config).eval()
+        auto = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
+        model = auto.from_config(config).eval()
         with torch.no_grad():
             for p in model.parameters():
                 p.copy_(torch.randn_like(p) * (0.2 if p.dim() > 1 else 0.1) + (1.0 if p.dim() == 1 else 0.0))

@@ -8,7 +8,7 @@ from calprune.layers.blocks import walk
 from calprune.layers.inputs import StatsError
 from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.layers.products import onednn_products, torch_products
-from tests.families import CONFIGS, FUSED_EXPERTS, VOCABULARY, tiny_model
+from tests.families import ALL, CONFIGS, VOCABULARY, WRAPPERS, tiny_model
 
 LENGTHS = torch.tensor([24, 7, 13, 24, 2])
 
@@ -41,7 +41,7 @@ def largest_difference(model, data: CalibrationSet, batch_size: int) -> float:
     return worst
 
 
-@pytest.mark.parametrize("family", [*CONFIGS, *FUSED_EXPERTS])
+@pytest.mark.parametrize("family", ALL)
 def test_the_walk_gives_the_models_own_output(family):
     """To the last bit but one: a product's rounding may depend on where in memory its operands lie."""
     with torch_products():
@@ -188,3 +188,13 @@ def test_nan_activations_name_their_linear():
 def test_a_model_without_a_list_of_blocks_is_refused():
     with pytest.raises(ModelError, match="no list of blocks"):
         find_blocks(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize("family", WRAPPERS)
+def test_the_blocks_of_a_wrapper_are_those_of_its_text_decoder(family):
+    model = tiny_model(family)
+    name, blocks = find_blocks(model)
+    towers = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and m is not blocks]
+    assert "language_model" in name and len(blocks) == 2
+    sizes = [sum(p.numel() for p in m.parameters()) for m in (blocks, *towers)]
+    assert max(sizes) > sizes[0], "the tower of images is the larger"

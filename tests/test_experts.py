@@ -11,17 +11,18 @@ from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
 from calprune.layers.collect import Counting
 from calprune.layers.experts import is_fused
-from calprune.layers.linears import find_blocks, linears
+from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.layers.saved import Statistics
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
 from calprune.pruning.job import Pruning
-from tests.families import FUSED_EXPERTS, VOCABULARY, tiny_model
+from tests.families import FUSED_EXPERTS, VOCABULARY, random_model, tiny_model
 from tests.test_blocks import LENGTHS, calibration
 
 OWN = Counting(min_expert_tokens=1)  # an expert's statistics are its own, however few
 TWO_FOUR, HALF = KeepNofM(2, 4), Unstructured(0.5)
+CALLED_ALIKE = [*FUSED_EXPERTS, "dbrx"]  # with the tokens, the experts of each and the router's weights
 
 
 def fused_of(model) -> tuple[str, nn.Module]:
@@ -31,6 +32,11 @@ def fused_of(model) -> tuple[str, nn.Module]:
 
 def matrices(family: str, module, expert: int) -> tuple[torch.Tensor, ...]:
     """gate, up, down (out, in) and the biases of gate and up, as the family's own code reads its fused tensors."""
+    if family == "dbrx":
+        of = (getattr(module.mlp, name).double().unflatten(0, (4, -1))[expert] for name in ("w1", "v1", "w2"))
+        gate, up, down = of
+        none = torch.zeros(len(gate), dtype=torch.float64)
+        return gate, up, down.T, none, none
     both, down = module.gate_up_proj[expert].double(), module.down_proj[expert].double()
     if family == "gpt_oss":
         bias = module.gate_up_proj_bias[expert].double()
@@ -75,7 +81,7 @@ def collected(family: str, data, counting: Counting, batch_size: int = 2) -> dic
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["once", "weighted"])
-@pytest.mark.parametrize("family", FUSED_EXPERTS)
+@pytest.mark.parametrize("family", CALLED_ALIKE)
 def test_an_experts_statistics_are_sums_over_the_tokens_routed_to_it(family, weighted):
     weights = torch.rand(5, 24, generator=torch.Generator().manual_seed(1)) if weighted else None
     data = calibration(weights=weights)
@@ -91,7 +97,7 @@ def test_an_experts_statistics_are_sums_over_the_tokens_routed_to_it(family, wei
             torch.testing.assert_close(stats.gram.double(), gram, rtol=1e-3, atol=1e-3 * gram.abs().max().item())
 
 
-@pytest.mark.parametrize("family", FUSED_EXPERTS)
+@pytest.mark.parametrize("family", CALLED_ALIKE)
 def test_experts_statistics_do_not_depend_on_batches(family):
     one_by_one, together = (collected(family, calibration(), OWN, size) for size in (1, 5))
     for name, stats in together.items():
@@ -116,7 +122,8 @@ class Separate(nn.Module):
                 expert.add_module(name, linear)
             self.add_module(str(e), expert)
 
-    def forward(self, hidden, chosen, share):
+    def forward(self, states, chosen, share):
+        hidden = states.flatten(0, -2)
         output = torch.zeros_like(hidden)
         for name, expert in self.named_children():
             tokens, place = torch.where(chosen == int(name))
@@ -124,10 +131,10 @@ class Separate(nn.Module):
                 x = hidden[tokens]
                 inner = gated(self.family, expert.gate_proj(x), expert.up_proj(x))
                 output.index_add_(0, tokens, expert.down_proj(inner) * share[tokens, place, None])
-        return output
+        return output.reshape(states.shape)
 
 
-@pytest.mark.parametrize("family", FUSED_EXPERTS)
+@pytest.mark.parametrize("family", CALLED_ALIKE)
 def test_a_fused_model_is_pruned_as_the_same_model_with_its_experts_written_out(family):
     numbers = torch.Generator().manual_seed(3)
     data = CalibrationSet.from_tokens(torch.randint(3, VOCABULARY, (24, 24), generator=numbers))  # no padding
@@ -151,7 +158,7 @@ def test_a_fused_model_is_pruned_as_the_same_model_with_its_experts_written_out(
         assert report.relative_error == pytest.approx(by_hand[report.name].relative_error, rel=1e-2)
 
 
-@pytest.mark.parametrize("family", FUSED_EXPERTS)
+@pytest.mark.parametrize("family", CALLED_ALIKE)
 def test_blocks_with_fused_experts_are_covered_and_their_zeros_counted(family):
     model = tiny_model(family)
     job = Pruning(Wanda(), HALF, min_coverage=0.95)
@@ -221,7 +228,7 @@ def test_saved_statistics_of_experts_come_back_and_add(tmp_path):
     assert any(s.routed is not None for s in total.of_block(block).values())
 
 
-@pytest.mark.parametrize("family", FUSED_EXPERTS)
+@pytest.mark.parametrize("family", CALLED_ALIKE)
 def test_a_pruned_model_of_experts_is_saved_and_loaded(family, tmp_path):
     model = tiny_model(family)
     Pruning(Wanda(), TWO_FOUR).run(model, calibration())
@@ -229,6 +236,45 @@ def test_a_pruned_model_of_experts_is_saved_and_loaded(family, tmp_path):
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
+
+
+def test_experts_that_are_given_their_own_share_of_the_tokens_have_the_sums_of_it():
+    """Llama 4: what an expert's linears read is the hidden states times the router's weight."""
+    data, given = calibration(), []
+    model = tiny_model("llama4")
+    name, module = fused_of(model)
+    module.register_forward_pre_hook(lambda m, args: given.append(args[0].unflatten(0, (4, -1)).double()))
+    found = collected("llama4", data, OWN)
+    expected: dict[tuple[int, str], torch.Tensor] = {}
+    for row, length in zip(data.tokens, data.lengths, strict=True):
+        given.clear()
+        with torch.no_grad():
+            model(row[None, :length])
+        for e in range(4):
+            x = given[0][e][given[0][e].any(1)]
+            both = x @ module.gate_up_proj[e].detach().double()
+            inner = F.silu(both[:, :64]) * both[:, 64:]
+            for part, read in (("gate_proj", x), ("up_proj", x), ("down_proj", inner)):
+                expected[e, part] = expected.get((e, part), 0.0) + read.T @ read
+    for (e, part), gram in expected.items():
+        stats = found[f"{name}.{e}.{part}"]
+        assert stats.routed is None and stats.tokens < LENGTHS.sum()
+        torch.testing.assert_close(stats.gram.double(), gram, rtol=1e-3, atol=1e-3 * gram.abs().max().item())
+
+
+def test_an_experts_stand_in_is_what_the_strongest_experts_read_where_each_is_given_its_share():
+    found = collected("llama4", calibration(), Counting(999))
+    stats = {n: s for n, s in found.items() if ".experts." in n}
+    assert stats and all(s.routed is not None and s.tokens == LENGTHS.sum() for s in stats.values())
+
+
+def test_experts_in_a_layout_that_nothing_says_are_refused_by_name():
+    from tests.families import t
+
+    config = t.JetMoeConfig(hidden_size=32, num_hidden_layers=2, num_key_value_heads=2, kv_channels=8, vocab_size=96,
+                            intermediate_size=64, num_local_experts=4, num_experts_per_tok=2)  # fmt: skip
+    with pytest.raises(ModelError, match=r"fused expert tensors \(mlp.input_linear.weight \(4, 128, 32\)"):
+        Pruning(Wanda(), HALF).run(random_model(config), calibration())
 
 
 def test_what_cannot_be_counted_is_refused():

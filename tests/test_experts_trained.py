@@ -54,7 +54,7 @@ def by_autograd(model, data: CalibrationSet, of) -> dict[str, tuple[Tensor, Tens
         value.backward()
         sequences += 1
         for n, s in sites.items():
-            tensor = getattr(s.module, s.part.parameter if s.part else "weight")
+            tensor = s.module.get_parameter(s.part.parameter if s.part else "weight")
             if tensor.grad is not None:
                 g = s.inside(tensor.grad)
                 sums[n][0].add_(g.square())
@@ -80,19 +80,24 @@ def norm_of_last_block(model, ids: Tensor, weight: Tensor) -> Tensor | None:
     return (output.reshape(len(weight), -1) * weight.sqrt()[:, None]).norm()
 
 
-@pytest.mark.parametrize("family", FUSED_EXPERTS)
+@pytest.mark.parametrize("family", [*FUSED_EXPERTS, "dbrx"])
 @pytest.mark.parametrize("data", [calibration, weighted], ids=["plain", "weighted"])
 def test_an_experts_gradients_are_autograds_own_sequence_by_sequence(family, data):
     model = tiny_model(family)
     assert_sums(loss_gradients(model, data(), batch_size=3), by_autograd(model, data(), loss))
 
 
-@pytest.mark.parametrize("family", FUSED_EXPERTS)
+@pytest.mark.parametrize("family", [*FUSED_EXPERTS, "dbrx"])
 def test_an_experts_gradients_of_the_blocks_output_are_autograds_own(family):
     model = tiny_model(family)
     *_, (last, found) = ((block.name, output_gradients(block)) for block in walk(model, weighted(), batch_size=3))
     expected = by_autograd(model, weighted(), norm_of_last_block)
     assert_sums({f"{last}.{n}": g for n, g in found.items()}, {n: v for n, v in expected.items() if n.startswith(last)})
+
+
+def test_experts_that_are_given_their_own_share_of_the_tokens_have_no_gradients_collected():
+    with pytest.raises(StatsError, match=r"layers\.0.* choose a method that needs none"):
+        Pruning(GBLM(), TWO_FOUR).run(tiny_model("llama4"), calibration())
 
 
 def test_an_expert_that_no_token_reaches_has_gradients_of_nothing():

@@ -7,17 +7,23 @@ import torch
 
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.layers.blocks import walk
+from calprune.layers.blocks import Block, walk
+from calprune.layers.experts import is_fused
 from calprune.layers.inputs import StatsError
 from calprune.layers.linears import ModelError, find_blocks, linears
+from calprune.layers.routers import routers
 from calprune.layers.saved import Statistics
 from calprune.methods.magnitude import Magnitude
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
+from calprune.models.load import Model
 from calprune.pattern import KeepNofM, PatternError, Unstructured
+from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.job import Pruning
-from tests.families import CONFIGS, FUSED_EXPERTS, tiny_model
+from calprune.pruning.scope import ROUTER, SHARED, UNREACHED
+from tests.families import CONFIGS, FUSED_EXPERTS, HYBRIDS, ODD_EXPERTS, WRAPPERS, tiny_model
 from tests.test_blocks import calibration
+from tests.tiny import toy_tokenizer
 
 TWO_FOUR, HALF = KeepNofM(2, 4), Unstructured(0.5)
 
@@ -26,7 +32,7 @@ def weights(model) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("family", [*CONFIGS, *FUSED_EXPERTS])
+@pytest.mark.parametrize("family", [*CONFIGS, *FUSED_EXPERTS, *ODD_EXPERTS, *WRAPPERS])
 @pytest.mark.parametrize("method", [Magnitude(), Wanda(), SparseGPT()], ids=str)
 def test_every_linear_of_every_family_is_pruned_and_nothing_else_is_touched(family, method):
     model = tiny_model(family)
@@ -36,7 +42,7 @@ def test_every_linear_of_every_family_is_pruned_and_nothing_else_is_touched(fami
     expected = {f"{name}.{i}.{s.name}" for i, block in enumerate(modules) for s in linears(block)}
     assert {r.name for r in reports} == expected
     assert all(r.sparsity == pytest.approx(0.5, abs=1e-3) for r in reports)
-    touched = {f"{n}.weight" for n in expected} | {n for n in before if n.endswith(("gate_up_proj", "down_proj"))}
+    touched = {f"{name}.{i}.{s.parameter}" for i, block in enumerate(modules) for s in linears(block)}
     assert all(torch.equal(p, before[n]) for n, p in weights(model).items() if n not in touched)
 
 
@@ -132,6 +138,93 @@ def test_what_is_ignored_stays_dense(rule, left):
             ignored = name.startswith("model.layers.0.") if left is None else name.split(".", 3)[3] in left
             assert (name not in pruned) == ignored
             assert bool((module.weight == 0).any()) != ignored
+
+
+@pytest.mark.parametrize("family", [*FUSED_EXPERTS, *ODD_EXPERTS, "jamba"])
+def test_routers_stay_dense_and_are_named(family):
+    model = tiny_model(family)
+    before = weights(model)
+    done = Pruning(Wanda(), HALF).run(model, calibration())
+    named = [name for name, why in done.dense.items() if why == ROUTER]
+    experts = {n.rpartition(".")[0] for n, m in model.named_modules() if is_fused(m)}
+    assert {next(e for e in experts if name.startswith(f"{e}.")) for name in named} == experts, "one beside each bank"
+    for name in named:
+        assert torch.equal(model.get_parameter(f"{name}.weight"), before[f"{name}.weight"])
+    assert not {r.name for r in done.reports} & set(named)
+
+
+def test_the_gate_of_a_shared_expert_and_what_is_called_a_gate_are_routers():
+    block, mlp = torch.nn.Module(), torch.nn.Module()
+    block.attention, block.mlp = torch.nn.Linear(8, 4), mlp
+    mlp.experts = torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(4))
+    mlp.scores, mlp.shared_gate, mlp.shared_expert = torch.nn.Linear(8, 4), torch.nn.Linear(8, 1), torch.nn.Module()
+    mlp.shared_expert.gate_proj, mlp.router = torch.nn.Linear(8, 4), torch.nn.Sequential(torch.nn.Linear(8, 6))
+    assert routers(block) == ["mlp.scores", "mlp.shared_gate", "mlp.router.0"]
+    assert [s.name for s in linears(block)] == ["attention", *(f"mlp.experts.{i}" for i in range(4)),
+                                                "mlp.shared_expert.gate_proj"]  # fmt: skip
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["set", "sums"])
+@pytest.mark.parametrize("family", HYBRIDS)
+def test_a_linear_that_no_token_reaches_stays_dense_and_is_named(family, saved, tmp_path):
+    model, data = tiny_model(family), calibration()
+    if saved:
+        Statistics.collect(model, data, "moments").save(tmp_path / "sums")
+        data = Statistics.load(tmp_path / "sums")
+    before = weights(model)
+    done = Pruning(Wanda(), HALF).run(model, data)
+    unreached = {name for name, why in done.dense.items() if why == UNREACHED}
+    assert unreached and all(name.endswith(".dt_proj") for name in unreached), "it is read by .weight alone"
+    assert all(torch.equal(model.get_submodule(n).weight, before[f"{n}.weight"]) for n in unreached)
+    assert done.reports and all(r.sparsity == pytest.approx(0.5, abs=0.02) for r in done.reports)
+
+
+def test_a_linear_that_tokens_reach_in_one_set_alone_has_its_sums_in_the_total():
+    parts = [Statistics.collect(tiny_model("llama"), calibration(seed)) for seed in (0, 1)]
+    name, linear = "model.layers.0", "mlp.up_proj"
+    alone = parts[1].blocks[name][linear]
+    del parts[0].blocks[name][linear]
+    assert torch.equal((parts[0] + parts[1]).of_block(name)[linear].gram, alone.gram)
+
+
+def test_a_matrix_that_several_blocks_share_stays_dense_and_is_named():
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.up_proj = model.model.layers[0].mlp.up_proj
+    done = Pruning(Wanda(), HALF).run(model, calibration())
+    assert done.dense == {f"model.layers.{i}.mlp.up_proj": SHARED for i in (0, 1)}
+
+
+def test_what_stays_dense_is_in_the_report():
+    model = tiny_model("jamba")
+    done = Pruning(Wanda(), HALF, ignore=("lm_head",)).run(model, calibration())
+    report = PruneReport.of(Model(model, toy_tokenizer(), "jamba", "0"), done, None)
+    assert {"name": "model.layers.0.mamba.dt_proj", "why": UNREACHED} in report.record()["left_dense"]
+    text = report.text()
+    assert f"({UNREACHED}): model.layers.0.mamba.dt_proj" in text and f"({ROUTER}): model.layers.1" in text
+    assert "'lm_head' names is never pruned" in text
+
+
+@pytest.mark.parametrize("rule", ["lm_head", "re:.*mlp.gate$", "model.embed_tokens"])
+def test_a_rule_that_names_what_is_never_pruned_is_a_note(rule):
+    model = tiny_model("mixtral")
+    done = Pruning(Wanda(), HALF, ignore=(rule,)).run(model, calibration())
+    assert done.notes == (f"ignore: what {rule!r} names is never pruned",)
+    assert not Pruning(Wanda(), HALF, ignore=("q_proj",)).run(tiny_model("mixtral"), calibration()).notes
+
+
+def test_no_sums_are_collected_of_what_is_ignored(monkeypatch):
+    found: list[str] = []
+    collect = Block.collect
+
+    def seen(block, *given):
+        stats = collect(block, *given)
+        found.extend(f"{block.name}.{name}" for name in stats)
+        return stats
+
+    monkeypatch.setattr(Block, "collect", seen)
+    for family in ("llama", "mixtral"):
+        Pruning(Wanda(), HALF, ignore=("*.down_proj", "model.layers.0")).run(tiny_model(family), calibration())
+    assert found and not any(name.endswith("down_proj") or "layers.0" in name for name in found)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,8 @@ class Transfer:
             stats = (sources or self.sources).mixed(shares, block)
             held = {name: sums.of_block(block) for name, sums in self.held.of.items()}
             for site in linears(self.model.model.get_submodule(block)):
-                if (full := f"{block}.{site.name}") in chosen:
+                reached = site.name in stats and all(site.name in of for of in held.values())
+                if (full := f"{block}.{site.name}") in chosen and reached:
                     weight = site.weight.float()
                     sums = stats[site.name].named(site.name)
                     moved = weight - self.method(site.weight, sums, self.pattern).float()

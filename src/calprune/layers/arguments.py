@@ -1,11 +1,12 @@
 """What a model gives its blocks besides the hidden states: caught for each block, held once, moved to where it runs."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -13,25 +14,46 @@ class Caught(Exception):
     """The last block's arguments are known: the model's head need not run."""
 
 
+def first_argument(forward: Callable, args: tuple, kwargs: dict) -> Any:
+    """The hidden states of a call: the first argument, or the keyword of the first parameter's name."""
+    return args[0] if args else kwargs[next(iter(inspect.signature(forward).parameters))]
+
+
+def hidden_of(output: Any) -> Any:
+    """The hidden states in what a block gives: it itself, or the first of a tuple or list."""
+    return output[0] if isinstance(output, (tuple, list)) else output
+
+
+def by_token(given: Float[Tensor, "*_"], shape: tuple[int, int]) -> Float[Tensor, "b T *_"]:
+    """Hidden states with sequences and tokens, (b, T) of them, first: Gemma 3n's are (streams, b, T, hidden)."""
+    if tuple(given.shape[:2]) != shape and tuple(given.shape[1:3]) == shape:
+        return given.movedim(0, 2)
+    return given
+
+
 @contextmanager
-def handing_on(modules: nn.ModuleList) -> Iterator[list]:
-    """While open, each block appends (its input, other arguments, keywords) to the list and returns its input."""
+def handing_on(modules: nn.ModuleList, last: Tensor | None = None) -> Iterator[list]:
+    """While open, each block appends (its input, other arguments, keywords) to the list and returns its input.
+
+    last: what the last block returns, so that the model's head runs on it; None: it raises Caught instead.
+    """
     calls: list[tuple] = []
     returns: dict[type, tuple | None] = {}  # what a class of block returns after the hidden states; None: no tuple
 
-    def catcher(module: nn.Module, original, last: bool):
+    def catcher(module: nn.Module, original, is_last: bool):
         first = next(iter(inspect.signature(original).parameters))
 
         def forward(*args, **kwargs):
             hidden, *args = args or (kwargs.pop(first),)
             calls.append((hidden, tuple(args), kwargs))
-            if last:
+            if is_last and last is None:
                 raise Caught
             if type(module) not in returns:  # once for each class of block, the real thing
                 output = original(hidden, *args, **kwargs)
-                returns[type(module)] = output[1:] if isinstance(output, tuple) else None
+                returns[type(module)] = tuple(output[1:]) if isinstance(output, (tuple, list)) else None
             rest = returns[type(module)]
-            return hidden if rest is None else (hidden, *rest)
+            on = last if is_last else hidden
+            return on if rest is None else (on, *rest)
 
         return forward
 

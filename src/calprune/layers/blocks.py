@@ -12,7 +12,7 @@ No attention mask is given to the model: padding stands on the right, and causal
 padded batch gives real tokens what they would get alone, and padding is left out of the statistics.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict, runtime_checkable
@@ -22,7 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calprune.base.checks import Count, checked
-from calprune.layers.arguments import Caught, handing_on, held_once, to_device
+from calprune.layers.agreement import check_agreement
+from calprune.layers.arguments import Caught, by_token, handing_on, held_once, hidden_of, to_device
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.linears import Linear, find_blocks, linears
@@ -66,9 +67,18 @@ class Batch:
     rows: Int[Tensor, "counted"] | None  # the tokens that count, of b · T; None: all
     weight: Float[Tensor, "counted"] | None  # how often each of them counts; None: once
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(b, T): sequences, and tokens of the longest."""
+        return len(self.lengths), int(self.lengths.max())
+
+    def by_token(self, given: Float[Tensor, "*_"]) -> Float[Tensor, "b T *_"]:
+        """Hidden states with sequences and tokens first."""
+        return by_token(given, self.shape)
+
     def counts(self) -> Float[Tensor, "b T"]:
         """How often each token counts; 0: not at all."""
-        b, length = self.hidden.shape[:2]
+        b, length = self.shape
         if self.rows is None:
             return torch.ones(b, length, device=self.hidden.device)
         counted = torch.zeros(b * length, device=self.rows.device)
@@ -89,23 +99,28 @@ class Block:
     counting: Counting
     passed: bool = False  # the batches already hold what leaves the block
 
-    def linears(self) -> list[Linear]:
-        return linears(self.module)
+    def linears(self, only: Container[str] | None = None) -> list[Linear]:
+        """The block's linears; of those, where given, that `only` holds by full names."""
+        return [s for s in linears(self.module) if only is None or f"{self.name}.{s.name}" in only]
 
     @torch.no_grad()
-    def collect(self, needs: Needs) -> dict[str, InputStats]:
-        """The input statistics of each linear, shared by those that read the same tensor.
+    def collect(self, needs: Needs, only: Container[str] | None = None) -> dict[str, InputStats]:
+        """The input statistics of each linear (of `only`), shared by those that read the same tensor.
 
+        A linear that no token reaches is left out.
         With `propagate="pruned"` the block is left as soon as its last linear's input is known. With "dense" it runs
         to its end and its outputs are kept, so collect before you change the weights.
         """
         dense = self.propagate == "dense"
+        sites = self.linears(only)
+        if not sites and not dense:
+            return {}
         with faster_products(self.module):
             weights = [self._weight(batch) for batch in self.batches]
-        watching = Collector(self.linears(), needs, self.counting, stop_early=not dense)
+        watching = Collector(sites, needs, self.counting, stop_early=not dense)
         with watching as collector, faster_products(self.module):
             for batch, weight in zip(self.batches, weights, strict=True):
-                collector.start(batch.rows, weight, batch.hidden.shape[0] * batch.hidden.shape[1])
+                collector.start(batch.rows, weight, batch.shape)
                 try:
                     output = self.forward(batch)
                 except Enough:
@@ -135,7 +150,7 @@ class Block:
         """What the block as it now is gives for the batch; the batch is not changed."""
         args, kwargs = batch.arguments
         output = self.module(batch.hidden.to(self.device), *args, **kwargs)
-        return (output[0] if isinstance(output, tuple) else output).to(batch.hidden.device)
+        return hidden_of(output).to(batch.hidden.device)
 
 
 @checked
@@ -159,6 +174,7 @@ def walk(
     name, modules = find_blocks(model)
     training = model.training  # as the caller has it: another walk may be under way when the first block is asked for
     with _evaluating(model, training):
+        check_agreement(model, name, modules)
         homes = [next(module.parameters()).device for module in modules]
         target = torch.device(device) if device else homes[0]
         batches, arguments = _enter(model, modules, calibration, batch_size, target)

@@ -1,14 +1,20 @@
-"""Watch the inputs of a block's linears while the block runs, and add up their statistics."""
+"""Watch the inputs of a block's linears while the block runs, and add up their statistics.
 
+A linear that no token reaches (its matrix is read by other code, or it is not run at all) has none afterwards.
+"""
+
+import math
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from calprune.base.checks import options
 from calprune.base.values import ConfigError, plain
+from calprune.layers.arguments import by_token
 from calprune.layers.attention import TokenWeights
-from calprune.layers.experts import inner_inputs, sent_to
+from calprune.layers.experts import inner_inputs, layout, sent_to
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear
 
@@ -61,7 +67,8 @@ class Collector:
                 self._hooks.callback(site.module.register_forward_pre_hook(self._hook(site)).remove)
         for module, sites in fused.items():
             self._routed.append(_Routed(sites, self.needs, self.counting))
-            self._hooks.callback(module.register_forward_pre_hook(self._routed_hook(self._routed[-1])).remove)
+            hook = self._routed_hook(self._routed[-1])
+            self._hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -70,28 +77,37 @@ class Collector:
         if exception[0] is None:
             for routed in self._routed:
                 self.stats |= routed.finish()
-            if unseen := [s.name for s in self.sites if s.name not in self.stats]:
-                raise StatsError(f"no token reached {', '.join(unseen)}, so there is nothing to prune by")
+            self.stats = {site.name: self.stats[site.name] for site in self.sites if site.name in self.stats}
 
-    def start(self, rows: Tensor | None, weight: Tensor | None, tokens: int) -> None:
-        """Announce a batch of `tokens` (padding included), of which `rows` count, `weight` often."""
-        self._rows, self._weight, self._tokens = rows, weight, tokens
+    def start(self, rows: Tensor | None, weight: Tensor | None, shape: tuple[int, int]) -> None:
+        """Announce a batch of `shape` (b, T), padding included, of which the tokens `rows` count, `weight` often."""
+        self._rows, self._weight, self._shape, self._tokens = rows, weight, shape, math.prod(shape)
         self._seen.clear()
         self._missing = {site.name for site in self.sites}
 
     def _hook(self, site: Linear):
         def observe(module, args) -> None:
             x = args[0]
-            if x.numel():  # an expert that no token was sent to sees an empty input
+            # an expert that no token was sent to sees an empty input; a class of its own that is given several rows
+            # for each token may give each to rows of its own (DeepSeek-V4's groups): no linear
+            if x.numel() and (plain or x.numel() <= self._tokens * x.shape[-1]):
                 self._observe(site.name, x)
             self._done(site.name)
+
+        plain = type(site.module).forward is nn.Linear.forward
 
         return observe
 
     def _routed_hook(self, routed: "_Routed"):
-        def observe(module, args) -> None:
-            hidden, chosen = (self._counted(routed.sites[0].name, t) for t in args[:2])
-            routed.observe(hidden, chosen, self._weight)
+        def observe(module, args, kwargs) -> None:
+            given = [*args, *kwargs.values()]
+            name, held = routed.sites[0].name, layout(module)
+            if held and held.dispatched:
+                each = given[0].reshape(len(module.get_parameter(held.down)), -1, given[0].shape[-1])
+                routed.observe_dispatched([self._counted(name, x) for x in each], self._weight)
+            else:
+                hidden, chosen = (self._counted(name, t) for t in given[:2])
+                routed.observe(hidden, chosen, self._weight)
             self._done(*(site.name for site in routed.sites))
 
         return observe
@@ -106,15 +122,26 @@ class Collector:
         key = (x.data_ptr(), x.shape, x.stride(), x._version)
         leader = self._seen.setdefault(key, (name, x))[0]
         if self._leader.setdefault(name, leader) != leader:
-            raise RuntimeError(
+            raise StatsError(
                 f"{name} shares its input with {leader}, but with {self._leader[name]} in an earlier batch"
             )
         if leader != name:
             self.stats[name] = self.stats[leader]
             return
-        x = self._counted(name, x)
+        x, weight = self._rows_and_weight(name, x)
         stats = self.stats.get(name) or self.stats.setdefault(name, InputStats(x.shape[1], self.needs, x.device))
-        stats.observe(x, self._weight)
+        stats.observe(x, weight)
+
+    def _rows_and_weight(self, name: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What of x counts, (rows, in), and how often each row does. A token may have several rows: one for each head,
+        or for each of several streams of hidden states."""
+        by = by_token(x, self._shape)
+        if x.dim() < 4 or tuple(by.shape[:2]) != self._shape:
+            return self._counted(name, x), self._weight
+        each = by.flatten(2, -2)  # (b, T, several, in)
+        several = each.shape[2]
+        counted = self._counted(name, each.flatten(2)).reshape(-1, x.shape[-1])
+        return counted, None if self._weight is None else self._weight.repeat_interleave(several)
 
     def _counted(self, name: str, x: Tensor) -> Tensor:
         """The rows of x that belong to tokens that count."""
@@ -123,7 +150,8 @@ class Collector:
             return x
         if len(x) != self._tokens:
             raise StatsError(
-                f"{name} sees {len(x)} of {self._tokens} tokens, so padding or weights cannot be told apart"
+                f"{name} sees {len(x)} rows where the batch has {self._tokens} tokens, so padding or weights cannot be "
+                "told apart; leave it out with --ignore"
             )
         return x[self._rows]
 
@@ -134,7 +162,8 @@ class _Routed:
     def __init__(self, sites: list[Linear], needs: Needs, counting: Counting):
         self.sites, self.needs, self.counting = sites, needs, counting
         self.module = sites[0].module
-        self.experts = sorted({site.part.expert for site in sites if site.part})
+        self.wanted = {(site.part.expert, site.part.reads_inner) for site in sites if site.part}
+        self.experts = sorted({expert for expert, _ in self.wanted})
         self._sums: dict[tuple[int, bool], InputStats] = {}  # expert, and whether of what its down_proj reads
         self._held: list[tuple[Tensor, Tensor | None]] = []
 
@@ -144,10 +173,26 @@ class _Routed:
         if self.counting.all_experts:
             return
         for expert in self.experts:
-            if len(sent := sent_to(expert, chosen)):
-                count = None if weight is None else weight[sent]
-                self._add(expert, False, hidden[sent], count)
-                self._add(expert, True, inner_inputs(self.module, expert, hidden[sent]), count)
+            self._add_sent(expert, hidden, sent_to(expert, chosen), weight)
+
+    def observe_dispatched(self, each: list[Tensor], weight: Tensor | None) -> None:
+        """each: what each expert reads (tokens, width), zero for tokens that are not sent to it.
+
+        For experts that see too few, what a token's strongest expert reads of it stands in.
+        """
+        sizes = torch.stack([x.norm(dim=-1) for x in each])  # (experts, tokens)
+        sent_to_none = torch.empty(sizes.shape[1], 0, dtype=torch.long, device=sizes.device)
+        self.observe(torch.stack(each)[sizes.argmax(0), torch.arange(sizes.shape[1])], sent_to_none, weight)
+        for expert in () if self.counting.all_experts else self.experts:
+            self._add_sent(expert, each[expert], sizes[expert].nonzero().flatten(), weight)
+
+    def _add_sent(self, expert: int, x: Tensor, sent: Tensor, weight: Tensor | None) -> None:
+        """sent: the tokens that are sent to the expert."""
+        if len(sent):
+            count = None if weight is None else weight[sent]
+            self._add(expert, False, x[sent], count)
+            if (expert, True) in self.wanted:
+                self._add(expert, True, inner_inputs(self.module, expert, x[sent]), count)
 
     def _add(self, expert: int, inner: bool, x: Tensor, weight: Tensor | None) -> None:
         if (expert, inner) not in self._sums:
@@ -165,7 +210,7 @@ class _Routed:
         for held, count in self._held if few else ():
             x, weight = held.to(device), None if count is None else count.to(device)
             self._add(-1, False, x, weight)  # no expert's own: shared by all that see too few
-            for expert in few:
+            for expert in (e for e in few if (e, True) in self.wanted):
                 self._add(expert, True, inner_inputs(self.module, expert, x), weight)
         found = {}
         for site in self.sites:

@@ -15,7 +15,7 @@ sequence that sends it no token, g is zero.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Unpack
 
@@ -32,15 +32,22 @@ ByLinear = dict[str, GradientSums]
 
 
 def walk_sums(
-    model: nn.Module, calibration: Sequences, needs: Needs, **knobs: Unpack[Walking]
+    model: nn.Module,
+    calibration: Sequences,
+    needs: Needs,
+    only: Container[str] | None = None,
+    **knobs: Unpack[Walking],
 ) -> Iterator[tuple[Block, dict[str, InputStats]]]:
-    """`walk`, with each block's sums; the gradients of the loss are of the model as it is when the walk begins."""
+    """`walk`, with each block's sums; the gradients of the loss are of the model as it is when the walk begins.
+
+    only: the linears to collect for, by full names; None: all. One that no token reaches has no sums.
+    """
     loss: ByLinear = {}
     if _holds(needs, "loss"):
-        loss = loss_gradients(model, calibration, knobs.get("batch_size"), knobs.get("device"))
+        loss = loss_gradients(model, calibration, knobs.get("batch_size"), knobs.get("device"), only)
     for block in walk(model, calibration, **knobs):
-        output = output_gradients(block) if _holds(needs, "output") else {}
-        stats = block.collect(needs)
+        output = output_gradients(block, only) if _holds(needs, "output") else {}
+        stats = block.collect(needs, only)
         for name in output:
             found: dict[Of, GradientSums] = {"output": output[name]}
             if loss:
@@ -53,15 +60,16 @@ def _holds(needs: Needs, of: Of) -> bool:
     return LADDER.index(needs) >= LADDER.index(RUNG[of])
 
 
-def output_gradients(block: Block) -> ByLinear:
-    """Of ‖block(x)‖₂ over each sequence's tokens, √(Σ weight · y²), for each linear of the block."""
-    with _Watch({site.name: site for site in block.linears()}) as watch, _frozen(block.module):
+def output_gradients(block: Block, only: Container[str] | None = None) -> ByLinear:
+    """Of ‖block(x)‖₂ over each sequence's tokens, √(Σ weight · y²), for each linear of the block (of `only`)."""
+    with _Watch({site.name: site for site in block.linears(only)}) as watch, _frozen(block.module):
         for batch in block.batches:
             hidden = batch.hidden.detach().requires_grad_()
             output = block.forward(dataclasses.replace(batch, hidden=hidden)).to(block.device).float()
             weight = batch.counts().to(block.device)
             counted = weight.sum(1) > 0  # the root of nothing has no gradient
-            norms = (output.square().sum(2) * weight).sum(1)[counted].sqrt()
+            squares = batch.by_token(output).flatten(2).square().sum(2)
+            norms = (squares * weight).sum(1)[counted].sqrt()
             watch.start(len(counted), int(counted.sum()))
             norms.sum().backward()
     return watch.sums()
@@ -72,14 +80,16 @@ def loss_gradients(
     calibration: Sequences,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    only: Container[str] | None = None,
 ) -> ByLinear:
-    """Of each sequence's loss, for each linear of the blocks, by its full name.
+    """Of each sequence's loss, for each linear of the blocks (of `only`), by its full name.
 
     The loss is the mean over the tokens that count, the first left out, of -log p(token | those before); a token of
     weight r counts r times. The whole model is moved to `device` for it, and back.
     """
     name, modules = find_blocks(model)
-    sites = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
+    named = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
+    sites = {linear: site for linear, site in named.items() if only is None or linear in only}
     home = next(modules.parameters()).device
     target = torch.device(device) if device else home
     tokens, lengths = calibration.tokens, calibration.lengths
@@ -137,7 +147,11 @@ class _Watch:
         if odd := [n for n, s in sites.items() if s.part and getattr(s.module, "has_post_expert_norm", False)]:
             raise StatsError(f"{odd[0]} is of an expert whose output is normalised, for which no gradients are "
                              "collected; choose a method that needs none")  # fmt: skip
+        if odd := [n for n, s in sites.items() if s.part and s.dispatched]:
+            raise StatsError(f"{odd[0]} is of an expert that is called with its own share of the tokens, for which no "
+                             "gradients are collected; choose a method that needs none")  # fmt: skip
         self.sites = sites
+        self._reached: set[str] = set()
         self._sequences = self._rows = 0
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -164,6 +178,7 @@ class _Watch:
     def _hook(self, name: str):
         def forward(module, args, output) -> None:
             x = args[0].detach()
+            self._reached.add(name)
             output.register_hook(lambda delta: self._add(name, x, delta))
 
         return forward
@@ -172,9 +187,12 @@ class _Watch:
         """A fused module gives Σ over a token's experts of the router's weight · what the expert gives."""
 
         def forward(module, args, output) -> None:
-            hidden, chosen, share = (t.detach() for t in args[:3])  # (tokens, width), (tokens, k), (tokens, k)
+            # (tokens, width), (tokens, k), (tokens, k)
+            hidden, chosen, share = (t.detach().reshape(-1, t.shape[-1]) for t in args[:3])
+            self._reached.update(name for sites in experts.values() for name in sites)
 
             def add(delta: Tensor) -> None:
+                delta = delta.reshape(-1, delta.shape[-1])
                 for expert, sites in experts.items():
                     self._check_sequences(next(iter(sites)), hidden)
                     sent = sent_to(expert, chosen)
@@ -184,8 +202,8 @@ class _Watch:
                     each = [sequence == i for i in range(self._rows)]
                     for name, site in sites.items():
                         assert site.part
-                        x, change = found[site.part.parameter]
-                        self._add_each(name, [x[i] for i in each], [change[i][:, site.part.rows] for i in each])
+                        x, change = found[site.part.reads_inner]
+                        self._add_each(name, [x[i] for i in each], [change[i][:, site.part.outputs] for i in each])
 
             output.register_hook(add)
 
@@ -212,8 +230,8 @@ class _Watch:
                 sizes.add_(g.abs_())
 
     def sums(self) -> ByLinear:
-        """Raises StatsError where a gradient is not finite, or none reached a linear."""
-        if unseen := [name for name in self.sites if name not in self._sums]:
+        """Of the linears that tokens reached. Raises StatsError where a gradient is not finite, or none reached one."""
+        if unseen := [name for name in self.sites if name in self._reached and name not in self._sums]:
             raise StatsError(f"no gradient reached {unseen[0]}")
         for name, (squares, _) in self._sums.items():
             if not squares.isfinite().all():

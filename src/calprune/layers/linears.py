@@ -3,17 +3,16 @@
 No code per family: what a family has that differs is one entry of `stored_as` (docs/add-a-family.md).
 """
 
-import fnmatch
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from calprune.base.values import ConfigError, UserError, did_you_mean
-from calprune.layers.experts import ExpertMatrix, is_fused, parts
+from calprune.base.values import UserError
+from calprune.layers.experts import ExpertMatrix, is_fused, layout, parts
+from calprune.layers.routers import routers
 
 
 class ModelError(UserError):
@@ -64,8 +63,14 @@ class Linear:
         )
 
     @property
+    def dispatched(self) -> bool:
+        """Whether it is of experts that are called with the tokens of each by themselves."""
+        held = layout(self.module)
+        return held is not None and held.dispatched
+
+    @property
     def weight(self) -> Float[Tensor, "out in"]:
-        return self.inside(getattr(self.module, self.part.parameter if self.part else self.stored.weight).data)
+        return self.inside(self.module.get_parameter(self.part.parameter if self.part else self.stored.weight).data)
 
     def inside(self, tensor: Tensor) -> Shaped[Tensor, "out in"]:
         """The matrix's place in a tensor of its parameter's shape: a view."""
@@ -85,12 +90,15 @@ class Linear:
 
 
 def linears(block: nn.Module) -> list[Linear]:
-    """The block's linears, in the order in which the module names them.
+    """The block's linears, in the order in which the module names them, without what routes tokens to experts.
 
     Raises ModelError for one of a class whose entry does not fit it.
     """
-    found = []
+    found: list[Linear] = []
+    routing = set(routers(block))
     for name, module in block.named_modules():
+        if name in routing:
+            continue
         if stored := _stored(module):
             matrix = getattr(module, stored.weight, None)
             if not isinstance(matrix, nn.Parameter) or matrix.dim() != 2:
@@ -109,39 +117,54 @@ def _stored(module: nn.Module) -> Stored | None:
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The decoder blocks and their name: the ModuleList that holds the most parameters."""
-    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
+    """The decoder blocks and their name: of the lists in the text decoder, the one that holds the most parameters.
+
+    The text decoder is what the model's `get_decoder` gives, where it has one; else the whole model is looked through,
+    but for towers of images or sounds inside it.
+    """
+    prefix, decoder = _text_decoder(model)
+    lists = [(name, m) for name, m in decoder.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
+    of_text = [(name, m) for name, m in lists if not _of_a_tower(model, decoder, name)]
     if not lists:
         raise ModelError(f"{type(model).__name__} has no list of blocks (no ModuleList), so it cannot be walked")
-    return max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
+    name, blocks = max(of_text or lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
+    return (f"{prefix}.{name}" if prefix else name), blocks
+
+
+def _of_a_tower(model: nn.Module, decoder: nn.Module, name: str) -> bool:
+    """Whether a list is inside a part of the decoder that has a config of another class than the text's: a tower of
+    images or sounds, where a family's `get_decoder` gives what holds both."""
+    configs = [getattr(part, "config", None) for part in (model, decoder)]
+    configs += [c.get_text_config() for c in configs if hasattr(c, "get_text_config")]
+    parts = name.split(".")
+    above = [decoder.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
+    others = [type(c) for c in (getattr(module, "config", None) for module in above) if hasattr(c, "to_dict")]
+    return bool(set(others) - {type(c) for c in configs})
+
+
+def _text_decoder(model: nn.Module) -> tuple[str, nn.Module]:
+    """The module that holds the text decoder's blocks, and its name: with "" the model itself."""
+    get_decoder = getattr(model, "get_decoder", None)
+    found = get_decoder() if callable(get_decoder) else None
+    names = {id(module): name for name, module in model.named_modules()}
+    if not isinstance(found, nn.Module) or not any(isinstance(m, nn.ModuleList) and len(m) for m in found.modules()):
+        return "", model
+    return (names[id(found)], found) if id(found) in names else ("", model)
 
 
 def check_coverage(name: str, block: nn.Module, least: float) -> None:
     """Refuse a block most of whose parameters are no linears: fused experts in a layout that we do not know."""
     total = sum(p.numel() for p in block.parameters())
-    inside = sum(site.weight.numel() for site in linears(block))
+    routing = [module for n, module in block.named_modules() if n in set(routers(block))]
+    held = {id(p): p.numel() for module in routing for p in module.parameters(recurse=False)}  # known, if not pruned
+    inside = sum(site.weight.numel() for site in linears(block)) + sum(held.values())
     if inside >= least * total:
         return
-    fused = [f"{n} {tuple(p.shape)}" for n, p in block.named_parameters() if p.dim() >= 3]
+    covered = {site.parameter for site in linears(block)}
+    left = [(n, p) for n, p in block.named_parameters() if n not in covered and p.dim() >= 3 and "conv" not in n]
+    fused = [f"{n} {tuple(p.shape)}" for n, p in left]
     what = f"fused expert tensors ({', '.join(fused[:2])})" if fused else "parameters that are no linears"
     raise ModelError(
         f"{name}: only {inside / total:.0%} of its parameters are in linears, the rest in {what}, not pruned; "
         f"expected at least {least:.0%} (min_coverage)"
     )
-
-
-def matching(rule: str, names: Iterable[str]) -> list[str]:
-    """The linears that a rule of `ignore` means: a name, a block, one with *, or "re:" and a regular expression."""
-    names = list(names)
-    if rule.startswith("re:"):
-        try:
-            found = [n for n in names if re.fullmatch(rule[3:], n)]
-        except re.error as e:
-            raise ConfigError(f"ignore: cannot read {rule!r}: {e}") from None
-    else:
-        found = [n for n in names if any(fnmatch.fnmatch(n, p) for p in (rule, f"*.{rule}", f"{rule}.*"))]
-    if not found:
-        raise ConfigError(
-            f"ignore: {rule!r} matches no linear{did_you_mean(rule, {n.rsplit('.', 1)[1] for n in names})}"
-        )
-    return found

@@ -30,7 +30,10 @@ BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that s
 
 @dataclass(repr=False)
 class Statistics:
-    """The sums at every linear's input, block by block: in memory, or in a folder and read when asked for."""
+    """The sums at every linear's input, block by block: in memory, or in a folder and read when asked for.
+
+    A linear that no token reached has none: it stays dense where pruning is by these sums.
+    """
 
     needs: Needs
     about: dict[str, Any]  # model, calibration, versions: what the sums are of
@@ -181,11 +184,17 @@ def _scaled(stats: BlockStats, share_of: Callable[[InputStats], float]) -> Block
 
 
 def _combine(a: BlockStats, b: BlockStats) -> BlockStats:
-    """Linears that share their sums in both share their total. (In one alone: an expert that saw too few tokens.)"""
+    """Linears that share their sums in both share their total. (In one alone: an expert that saw too few tokens.)
+
+    A linear that tokens reached in one of the two alone keeps that one's sums.
+    """
     added: BlockStats = {}
     totals: dict[tuple[int, int], InputStats] = {}
-    for linear, ours in a.items():
-        theirs = b[linear]
+    for linear in [*a, *(name for name in b if name not in a)]:
+        if linear not in a or linear not in b:
+            added[linear] = a.get(linear) or b[linear]
+            continue
+        ours, theirs = a[linear], b[linear]
         shared = (id(ours.sum_x), id(theirs.sum_x))
         if shared not in totals:
             totals[shared] = ours + theirs

@@ -179,7 +179,7 @@ class SetComparison:
 
 def _keep(job: Pruning, block: str, sites: Sequence[Linear], sums: Statistics) -> Keep:
     stats, kept = sums.of_block(block), {}
-    for site in sites:
+    for site in (one for one in sites if one.name in stats or job.method.needs == "nothing"):
         try:
             stats[site.name].check()
             kept[site.name] = job.method(site.weight, stats[site.name].named(site.name), job.pattern) != 0
@@ -232,7 +232,7 @@ class _Halves:
 def _overlaps(a: Keep, b: Keep) -> tuple[Overlap, Overlap]:
     """Of the weights kept, and of those pruned, over all linears."""
     kept = pruned = Overlap(0, 0)
-    for name in a:
+    for name in (one for one in a if one in b):
         both, either = int((a[name] & b[name]).sum()), int((a[name] | b[name]).sum())
         kept = kept.plus(Overlap(both, either))
         pruned = pruned.plus(Overlap(a[name].numel() - either, a[name].numel() - both))
@@ -243,7 +243,7 @@ def _compare_inputs(a: BlockStats, b: BlockStats, share: float) -> Iterator[Inpu
     """Each input once, though several linears read it."""
     seen = set()
     for name, own in a.items():
-        if id(own.sum_x) in seen:
+        if id(own.sum_x) in seen or name not in b:
             continue
         seen.add(id(own.sum_x))
         yield compare_input(name, own, b[name], share)

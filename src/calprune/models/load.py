@@ -23,6 +23,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError, did_you_mean
+from calprune.layers.agreement import remember
 from calprune.layers.readable import name_tokens
 from calprune.models.checkpoint import TORCH, WEIGHT_FILES, Checkpoint, open_checkpoint
 from calprune.models.gguf import find_gguf, gguf_folder
@@ -84,7 +85,9 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
     name_tokens(model, tokenizer)
     model = model.eval().to(find_device(device))
-    return Model(model, tokenizer, name, _identity(checkpoint), Origin(model, checkpoint), plain.notes)
+    named = _identity(checkpoint)
+    remember(model, named)
+    return Model(model, tokenizer, name, named, Origin(model, checkpoint), plain.notes)
 
 
 def outline(name: str) -> Model:

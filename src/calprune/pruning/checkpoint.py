@@ -70,6 +70,8 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
             }
             for r in reports
         ],
+        "left_dense": [{"name": name, "why": why} for name, why in done.dense.items()],
+        "notes": list(done.notes),
     }
 
 
@@ -171,6 +173,12 @@ class PruneReport(HasPage):
             yield f"{len(few)} linears of experts that saw too few tokens, pruned by all tokens: {few[0]}, ..."
         if order := permuted(dict(self.description)):
             yield order
+        reasons: dict[str, list[str]] = {}
+        for one in self.description["left_dense"]:
+            reasons.setdefault(one["why"], []).append(one["name"])
+        for why, names in reasons.items():
+            yield f"{len(names)} left dense ({why}): {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
+        yield from self.description["notes"]
         yield from self.description["model"].get("notes", ())
 
 

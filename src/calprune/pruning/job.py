@@ -5,7 +5,7 @@ seen, and can be compensated, later), or dense, in one pass instead of two; or t
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,12 +23,13 @@ from calprune.layers.blocks import Propagate, Sequences, Walking
 from calprune.layers.collect import Counting
 from calprune.layers.gradients import walk_sums
 from calprune.layers.inputs import LADDER, InputStats, Needs, StatsError
-from calprune.layers.linears import Linear, ModelError, check_coverage, find_blocks, linears, matching
+from calprune.layers.linears import Linear, ModelError, check_coverage, find_blocks, linears
 from calprune.layers.saved import BlockStats, Statistics
 from calprune.methods.contract import Method
 from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
 from calprune.pruning.permutation import How, permute
 from calprune.pruning.report import LinearReport, Outcome
+from calprune.pruning.scope import UNREACHED, scope_of
 from calprune.refine import Refinement
 from calprune.refine.beside import Beside
 from calprune.refine.kept import KeptBlocks
@@ -42,6 +43,8 @@ class Pruned:
     job: "Pruning"
     reports: tuple[LinearReport, ...]  # a matrix each
     seconds: float
+    dense: Mapping[str, str] = field(default_factory=dict)  # what stayed dense though no rule named it -> why
+    notes: tuple[str, ...] = ()  # of `ignore`
 
     @property
     def tokens(self) -> float | None:
@@ -97,9 +100,12 @@ class Pruning:
         none. The other arguments are those of `blocks`.
         """
         started, (name, modules) = time.perf_counter(), find_blocks(model)
+        chosen = scope_of(model, self.ignore)
         blocks = self.blocks(model, data, refine_on=refine_on, resume=resume, batch_size=batch_size, device=device)
         reports = tuple(report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block)
-        return Pruned(self, reports, time.perf_counter() - started)
+        unreached = dict.fromkeys(chosen.linears.keys() - {report.name for report in reports}, UNREACHED)
+        dense = {linear: why for linear, why in sorted((chosen.dense | unreached).items())}
+        return Pruned(self, reports, time.perf_counter() - started, dense, chosen.notes)
 
     def blocks(
         self,
@@ -124,8 +130,9 @@ class Pruning:
         kept = KeptBlocks(resume, self._named(data, refine_on)) if resume else None
         training = model.training
         try:
-            for name, sites, stats in self._visits(model, data, self.method, self.propagate, knobs):
-                here = [site for site in sites if f"{name}.{site.name}" in patterns]
+            for name, sites, stats in self._visits(model, data, self.method, self.propagate, knobs, patterns):
+                blind = self.method.needs == "nothing"
+                here = [s for s in sites if f"{name}.{s.name}" in patterns and (blind or s.name in stats)]
                 done = Outcome(here, stats, channels)
                 changing = waiting.sites if waiting else []
                 if beside:
@@ -159,9 +166,10 @@ class Pruning:
         return permute(model, data, self.pattern, self.permute, self.plan(model), **given)
 
     def _visits(
-        self, model: nn.Module, data: Any, reader: Method | Allocation, propagate: Propagate, knobs: Walking
-    ) -> Iterator[tuple[str, list[Linear], BlockStats]]:
-        """Each block with the statistics of its inputs: none, saved, or collected on the way."""
+        self, model: nn.Module, data: Any, reader: Method | Allocation, propagate: Propagate, knobs: Walking,
+        only: Container[str],
+    ) -> Iterator[tuple[str, list[Linear], BlockStats]]:  # fmt: skip
+        """Each block with the statistics of its inputs: none, saved, or collected on the way for the linears `only`."""
         saved = isinstance(data, Statistics)
         asked = self.counting.summary()
         if saved and asked and asked["counting"] != data.about.get("counting"):
@@ -169,14 +177,16 @@ class Pruning:
         if reader.needs == "nothing" or saved:
             name, modules = find_blocks(model)
             for i, module in enumerate(modules):
-                device = next(module.parameters()).device
+                device, sites = next(module.parameters()).device, linears(module)
                 stats = {} if reader.needs == "nothing" else data.of_block(f"{name}.{i}", device)
-                yield f"{name}.{i}", linears(module), stats
+                if stats and sites and not any(site.name in stats for site in sites):
+                    raise StatsError(f"{name}.{i}: the statistics hold none of its linears: they are of another model")
+                yield f"{name}.{i}", sites, stats
         elif data is None:
             raise UserError(f"{reader} needs calibration data: give it a calibration set or saved statistics")
         else:
             given: Walking = {**knobs, "propagate": propagate, "counting": self.counting}
-            for block, stats in walk_sums(model, data, reader.needs, **given):
+            for block, stats in walk_sums(model, data, reader.needs, only, **given):
                 yield block.name, block.linears(), stats
 
     def _beside(self, model: nn.Module, data: Any, refine_on: Any, device: Any) -> Beside | None:
@@ -207,8 +217,9 @@ class Pruning:
         knobs: Walking = {"batch_size": batch_size, "device": device}
 
         def dense() -> Iterator[DenseBlock]:
-            for name, sites, stats in self._visits(model, data, self.allocation, "dense", knobs):
-                named = [(f"{name}.{site.name}", site) for site in sites]
+            blind = self.allocation.needs == "nothing"
+            for name, sites, stats in self._visits(model, data, self.allocation, "dense", knobs, chosen):
+                named = [(f"{name}.{site.name}", site) for site in sites if blind or site.name in stats]
                 found = [DenseLinear(n, site.weight, stats.get(site.name)) for n, site in named if n in chosen]
                 if found:
                     yield DenseBlock(name, found)
@@ -220,9 +231,7 @@ class Pruning:
         name, modules = find_blocks(model)
         for i, block in enumerate(modules):
             check_coverage(f"{name}.{i}", block, self.min_coverage)
-        found = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
-        ignored = {linear for rule in self.ignore for linear in matching(rule, found)}
-        chosen = {linear: site for linear, site in found.items() if linear not in ignored}
+        chosen = scope_of(model, self.ignore).linears
         for linear, site in chosen.items():
             try:
                 check_width(site.weight.shape[1], self.pattern)

@@ -168,7 +168,7 @@ def permute(
     named = [f"{prefix}.{i}.{site.name}" for i, module in enumerate(modules) for site in linears(module)]
     said = {name: NO_FOLD for name in named if only is None or name in only}
     done = []
-    for name, fold, norm in _folds_with_norms(model, data, knobs):
+    for name, fold, norm in _folds_with_norms(model, data, said, knobs):
         if name not in said:
             continue
         if fold.channels % pattern.of:
@@ -189,15 +189,15 @@ def permute(
     return said
 
 
-def _folds_with_norms(model, data, knobs: Walking) -> Iterator[tuple[str, Fold, Tensor | None]]:
+def _folds_with_norms(model, data, only, knobs: Walking) -> Iterator[tuple[str, Fold, Tensor | None]]:
     if data is None:
         name, modules = find_blocks(model)
         for i, module in enumerate(modules):
             yield from ((f"{name}.{i}.{fold.reader.name}", fold, None) for fold in folds(module))
     else:
         for block in walk(model, data, **(knobs | {"propagate": "dense"})):
-            stats = block.collect("moments")
-            for fold in folds(block.module):
+            stats = block.collect("moments", only)
+            for fold in (one for one in folds(block.module) if one.reader.name in stats):
                 yield f"{block.name}.{fold.reader.name}", fold, stats[fold.reader.name].norm
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from calprune.layers.arguments import hidden_of
 from calprune.layers.blocks import Block, Sequences
 from calprune.layers.linears import Linear, find_blocks
 from calprune.refine import Refinement
@@ -92,5 +93,5 @@ class _Joined(nn.Module):
     def forward(self, hidden: Tensor, *given: tuple[tuple, dict]) -> Tensor:
         for block, (args, kwargs) in zip(self.blocks, given, strict=True):
             output = block(hidden, *args, **kwargs)
-            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = hidden_of(output)
         return hidden

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from calprune.layers.arguments import hidden_of
 from calprune.layers.blocks import Batch, Block
 from calprune.layers.linears import Linear
 
@@ -36,7 +37,7 @@ def outputs_of(block: Block, batch: Batch, windows: list[str], weights: dict[str
 
     def catch(window: str):
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            caught[window] = output[0] if isinstance(output, tuple) else output
+            caught[window] = hidden_of(output)
 
         return hook
 
@@ -47,7 +48,7 @@ def outputs_of(block: Block, batch: Batch, windows: list[str], weights: dict[str
                 hooks.callback(module.register_forward_hook(catch(window)).remove)
         args, kwargs = batch.arguments
         given = functional_call(block.module, weights or {}, (batch.hidden.to(block.device), *args), kwargs)
-    caught[WHOLE] = given[0] if isinstance(given, tuple) else given
+    caught[WHOLE] = hidden_of(given)
     # (b·T, hidden) in OPT's feed-forward
     return {window: output.reshape(*batch.hidden.shape[:2], -1) for window, output in caught.items()}
 
