@@ -27,7 +27,8 @@ refused and the first block that differs is named.
 - *stays dense*: what of the blocks is not pruned, and is named in the report: *routers* send tokens to experts;
   *unreached* are linears that no token reaches as the input of a linear (their matrix is read by other code, or a text
   does not run them); *shared* are matrices of several blocks
-- *reloads*: saved with `save_pretrained` and loaded again, every tensor is the same
+- *written*: transformers wrote the checkpoint, calprune pruned it and wrote it back with exactly the changed tensors
+  changed; loaded again, every tensor is that of the model that was pruned in memory
 """
 SHORT = {"a router": "routers", "no token": "unreached", "its matrix": "shared"}
 
@@ -39,7 +40,7 @@ def page() -> str:
     unmade = [row for row in rows if row not in walked and not _refused(row)]
     refused = [row for row in rows if row not in walked and row not in unmade]
     head = HEAD.format(all=len(rows), walked=len(walked), refused=len(refused), unmade=len(unmade), **found["versions"])
-    lines = [head, "## Walked", "", "| family | walk, float32 | walk, bfloat16 | pruned | stays dense | reloads |",
+    lines = [head, "## Walked", "", "| family | walk, float32 | walk, bfloat16 | pruned | stays dense | written |",
              "|---|---:|---:|---:|---|---|", *map(_walked, walked), "", "## Refused", "", *_reasons(refused), "",
              "## No tiny model was made", "", "The defaults of its config do not fit each other when they are made "
              "small, or it needs a package that was not there.", "", *_reasons(unmade), ""]  # fmt: skip

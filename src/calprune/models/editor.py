@@ -8,7 +8,6 @@ import operator
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -29,33 +28,27 @@ from calprune.models.checkpoint import (
 )
 from calprune.models.origin import REST, Origin
 
-
-@dataclass
-class Edited:
-    """What was written."""
-
-    zeros: dict[str, int] = field(default_factory=dict)  # of each tensor that was changed, by its stored name
-    set_aside: list[str] = field(default_factory=list)  # the input's files that have another name now
-    left_out: list[str] = field(default_factory=list)  # weights in other formats: they are of the model as it was
+Zeros = dict[str, int]  # of each tensor that was changed, by its stored name
 
 
-def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Edited:
+def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Zeros:
     """Fill an empty folder with the checkpoint of a changed model, and with `files`, texts by their name.
 
-    A file of the input that has the name of one of these is kept beside it ("README.base.md"). Raises UserError where
-    what was written, read again, is not what should be there.
+    A file of the input that has the name of one of these is kept beside it ("README.base.md"). Gives the zeros of each
+    tensor that was changed. Raises UserError where what was written, read again, is not what should be there.
     """
-    done = Edited()
-    _copy_beside(origin.checkpoint, folder, files, done)
+    _copy_beside(origin.checkpoint, folder, files)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    blocks = _Blocks(origin)
+    blocks, done = _Blocks(origin), Zeros()
     with ThreadPoolExecutor(2) as beside:  # a file goes to the disk, and is read again, while the next one is written
-        checks = []
+        forced, checks = [], []
         for file in origin.checkpoint.files:
             _write(blocks, file, folder / file.name, done)
-            beside.submit(force, folder / file.name)
+            forced.append(beside.submit(force, folder / file.name))
             checks.append(beside.submit(_wrong, origin.checkpoint.of_file(file), folder / file.name, done))
+    for one in forced:
+        one.result()  # an error of the disk is told once
     if wrong := [name for check in checks for name in check.result()]:
         raise UserError(f"{len(wrong)} tensors on the disk are not what was written ({wrong[0]}): the disk or the "
                         "memory is at fault; nothing was left there")  # fmt: skip
@@ -63,7 +56,7 @@ def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Edited:
     return done
 
 
-def _write(blocks: "_Blocks", file: Path, target: Path, done: Edited) -> None:
+def _write(blocks: "_Blocks", file: Path, target: Path, done: Zeros) -> None:
     """One file, with the changed tensors in their places."""
     with file.open("rb") as old, target.open("xb") as new:
         _copy(old, new, 0, 8 + header_length(file))
@@ -71,7 +64,7 @@ def _write(blocks: "_Blocks", file: Path, target: Path, done: Edited) -> None:
             if (tensor := blocks.changed(stored)) is None:
                 _copy(old, new, stored.begin, stored.end)
             else:
-                done.zeros[stored.name] = zeros(tensor)
+                done[stored.name] = zeros(tensor)
                 new.write(bytes_of(tensor))
 
 
@@ -109,8 +102,8 @@ def _copy(old: BinaryIO, new: BinaryIO, begin: int, end: int) -> None:
         begin += len(read)
 
 
-def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str], done: Edited) -> None:
-    beside, weights = checkpoint.other_files()
+def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str]) -> None:
+    beside, _ = checkpoint.other_files()
     taken = {str(path) for path in beside} | set(files)
     for path in beside:
         name = str(path)
@@ -118,10 +111,8 @@ def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str],
             while name in taken:
                 name = str(PurePath(name).with_suffix(f".base{path.suffix}"))
             taken.add(name)
-            done.set_aside.append(name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkpoint.folder / path, folder / name)
-    done.left_out += map(str, weights)
 
 
 def _equal(a: StoredTensor, b: StoredTensor) -> bool:
@@ -129,7 +120,7 @@ def _equal(a: StoredTensor, b: StoredTensor) -> bool:
     return a.size == b.size and all(map(operator.eq, a.pieces(), b.pieces()))
 
 
-def _wrong(before: list[StoredTensor], file: Path, done: Edited) -> list[str]:
+def _wrong(before: list[StoredTensor], file: Path, done: Zeros) -> list[str]:
     """Read a file again: the tensors that are not there as they should be."""
     after = {tensor.name: tensor for tensor in read_header(file)}
     wrong = list(after.keys() ^ {old.name for old in before})
@@ -137,8 +128,6 @@ def _wrong(before: list[StoredTensor], file: Path, done: Edited) -> list[str]:
         if (new := after.get(old.name)) is None:
             continue
         placed = (new.begin, new.end, new.dtype, new.shape) == (old.begin, old.end, old.dtype, old.shape)
-        if not placed or not (
-            zeros(new.read()) == done.zeros[old.name] if old.name in done.zeros else _equal(new, old)
-        ):
+        if not placed or not (zeros(new.read()) == done[old.name] if old.name in done else _equal(new, old)):
             wrong.append(old.name)
     return wrong

@@ -91,6 +91,7 @@ class Origin:
         """
         if self._proved is None:
             self.carried()
+            self.checkpoint.other_files()  # that they can be copied
             equal = {name for block in (*self.blocks, REST) for name in self._equal(block)}
             self._proved = frozenset(equal)
         return self._proved
