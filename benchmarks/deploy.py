@@ -43,7 +43,8 @@ with torch.no_grad():
 model.save_pretrained(folder)
 backend = Tokenizer(models.WordLevel({f"w{i}": i for i in range(90)}, unk_token="w0"))
 backend.pre_tokenizer = pre_tokenizers.Whitespace()
-PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="w0", bos_token="w1", eos_token="w2").save_pretrained(folder)
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="w0", bos_token="w1", eos_token="w2")
+tokenizer.save_pretrained(folder)
 """
 
 READ = """

@@ -344,7 +344,7 @@ def test_a_save_that_is_interrupted_leaves_nothing(folder, tmp_path, monkeypatch
 
 
 def test_what_permutation_and_training_change_besides_is_written_too(tmp_path):
-    model = random_model(t.Qwen2Config(**SMALL))  # with biases of q, k and v
+    model = random_model(t.LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True))
     save(model, word_tokenizer(), tmp_path / "model")
     text = tmp_path / "text.txt"
     text.write_text(" ".join(f"w{(i * i) % 80}" for i in range(4000)))

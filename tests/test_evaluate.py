@@ -177,8 +177,8 @@ def test_a_mixture_and_an_unknown_name_are_refused(tmp_path):
 
 def test_what_cannot_be_measured_is_refused():
     model, windows = tiny_model("llama"), some_windows()
-    with pytest.raises(UserError, match="64 positions"):
-        perplexity(model, some_windows(1, 65))
+    with pytest.raises(UserError, match="table of 64 positions"):
+        perplexity(tiny_model("gpt2"), some_windows(1, 65))
     with pytest.raises(UserError, match="96 tokens, the other one 95"):
         smaller = tiny_model("llama")
         smaller.resize_token_embeddings(95)
@@ -233,8 +233,11 @@ def test_the_command_prints_one_object_with_every_text(run_eval):
 
 
 def test_the_command_says_in_one_line_what_was_wrong(run_eval):
-    told = run_eval("pruned", "--on", "perplexity(notes.txt)")
-    assert told == (1, "", "calprune: the text is too short: 401 tokens do not fill one window of 512 tokens\n")
+    status, out, err = run_eval("pruned", "--on", "perplexity(notes.txt)")
+    assert (status, out) == (1, "")
+    beyond, wrong = err.splitlines()
+    assert beyond.startswith("note: windows of 512 tokens go past the 64 positions that the model was made for")
+    assert wrong == "calprune: the text is too short: 401 tokens do not fill one window of 512 tokens"
 
 
 def test_the_command_prints_intervals_the_protocol_and_what_the_text_is(run_eval, checkpoints):

@@ -7,6 +7,7 @@ import torch
 from transformers import LogitsProcessorList
 from transformers.generation import logits_process as theirs
 
+from calprune.base.progress import Progress, showing
 from calprune.base.values import ConfigError, UserError
 from calprune.writing.generate import generate
 from calprune.writing.sampling import Sampling, candidates, draw, next_tokens, penalise
@@ -15,6 +16,10 @@ from tests.families import CONFIGS, VOCABULARY, tiny_model
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [16, 17], [18, 19, 20, 21]]
 GREEDY = Sampling(temperature=0.0, repetition_penalty=1.3, max_new_tokens=12, stop=(2,))
 SAMPLED = Sampling(temperature=0.7, top_k=20, top_p=0.9, repetition_penalty=1.2, max_new_tokens=12, stop=(2,))
+
+
+class Said(Progress, list):
+    say = list.append
 
 
 def streams(count=len(PROMPTS)):
@@ -151,7 +156,15 @@ def test_what_does_not_end_is_cut_at_the_window_and_said_to_be():
 )
 def test_a_prompt_that_nothing_can_follow_is_refused(prompts, says):
     with pytest.raises(UserError, match=says):
-        generate(tiny_model("llama"), prompts, streams(2), GREEDY)
+        generate(tiny_model("gpt2"), prompts, streams(2), GREEDY)
+
+
+def test_after_a_prompt_past_rotary_positions_as_much_is_written_as_is_wanted():
+    said = Said()
+    with showing(said):
+        [short, long] = generate(tiny_model("llama"), [[5] * 60, [5] * 70], streams(2), Sampling(max_new_tokens=10))
+    assert (len(short.tokens), len(long.tokens)) == (64, 80)
+    assert ["prompts of 70 tokens go past the 64 positions" in line for line in said] == [True]
 
 
 def test_a_model_with_another_state_than_keys_and_values_is_refused():

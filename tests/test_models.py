@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
 from calprune.base.values import UserError
+from calprune.evaluation.perplexity import perplexity
 from calprune.models import load as models
 from calprune.models.demo import demo_folder
 from tests.families import VOCABULARY, tiny_model
@@ -127,11 +128,13 @@ def test_encoders_and_encoder_decoders_are_refused(tmp_path):
     assert "t5 is an encoder-decoder; expected a decoder-only" in refused(tmp_path / "t5")
 
 
-def test_a_tokenizer_with_ids_beyond_the_vocabulary_is_refused(folder):
+def test_a_tokenizer_with_ids_beyond_the_vocabulary_is_loaded_and_named_when_a_text_has_one(folder):
     larger = word_tokenizer()
     larger.add_tokens(["more", "than", "fit"])
     larger.save_pretrained(folder)
-    assert f"ids up to {VOCABULARY + 2}, but the model has embeddings for {VOCABULARY}" in refused(folder)
+    loaded = models.load(str(folder))
+    with pytest.raises(UserError, match=rf"token {VOCABULARY + 1} \('than'\).* embeddings for {VOCABULARY}"):
+        perplexity(loaded.model, torch.tensor([[5, 6, VOCABULARY + 1]]))
 
 
 def test_a_folder_without_a_tokenizer_is_refused(folder):

@@ -169,8 +169,8 @@ DAMAGE = {
     "tokens cut": (lambda folder: cut(folder / "tokens.safetensors"), "tokens.safetensors is damaged or was edited"),
     "pieces edited": (lambda folder: cut(folder / "pieces.jsonl"), "pieces.jsonl is damaged or was edited"),
     "recipe edited": (lambda folder: cut(folder / "recipe.yaml"), "recipe.yaml is damaged or was edited"),
-    "newer": (lambda folder: (folder / "counts.json").write_text('{"format": 2}'), "format 2; this calprune reads"),
-    "a list": (lambda folder: (folder / "counts.json").write_text("[]"), "counts.json is damaged"),
+    "newer": (lambda folder: (folder / "counts.json").write_text('{"format": 2}'), "has format 2, this calprune reads"),
+    "a list": (lambda folder: (folder / "counts.json").write_text("[]"), "has format None, this calprune reads"),
     "less in it": (lambda folder: (folder / "counts.json").write_text('{"format": 1}'), "incomplete or damaged"),
 }
 

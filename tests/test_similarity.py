@@ -197,9 +197,9 @@ def test_no_document_fills_the_windows_alone():
 
 
 def test_windows_that_the_model_cannot_reach_are_refused():
-    model = Model(_byte_model(260), toy_tokenizer(), "tiny", "")
+    model = Model(tiny_model("gpt2"), toy_tokenizer(), "tiny", "")
     how = Similarity(draws=1, window=65)
-    with pytest.raises(UserError, match="longer than the 64 positions"):
+    with pytest.raises(UserError, match="longer than the model's table of 64 positions; write --window 64"):
         how.under(how.read("text", own(made_up(0, 9))), model)
 
 

@@ -448,7 +448,6 @@ def test_models_that_cannot_do_a_strategy_say_why(tmp_path):
 @pytest.mark.parametrize(
     ("record", "says"),
     [
-        ({"prompt": "x" * 200}, r"prompts.jsonl:1: the prompt has 2\d\d tokens and the model's window is 128"),
         ({"question": "x"}, "no prompt; expected prompt, .* its fields: question"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "without a turn of the user"),
     ],
@@ -456,6 +455,15 @@ def test_models_that_cannot_do_a_strategy_say_why(tmp_path):
 def test_a_prompt_that_does_not_serve_is_named(tmp_path, record, says):
     with pytest.raises(UserError, match=says):
         written(tmp_path, f"respond({prompts_file(tmp_path, record)})")
+
+
+def test_a_prompt_longer_than_a_table_of_positions_is_named(tmp_path):
+    sizes = {"n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 260, "n_positions": 128}
+    config = transformers.GPT2Config(**sizes, bos_token_id=BEGIN, eos_token_id=END)
+    model = Model(transformers.GPT2LMHeadModel(config).eval(), toy_tokenizer(), "toy", "0123456789abcdef")
+    path = prompts_file(tmp_path, {"prompt": "x" * 200})
+    with pytest.raises(UserError, match=r"prompts.jsonl:1: the prompt has 2\d\d tokens and the model's window is 128"):
+        written(tmp_path, f"respond({path})", model)
 
 
 def test_a_screen_that_leaves_nothing_says_which_filter_took_how_many(tmp_path):

@@ -79,6 +79,7 @@ def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> O
     if isinstance(given, CalibrationSet):
         sizes.refuse(f"calibration set {given.id}")
         given.check_tokenizer(model.tokenizer)
+        given.check_model(model)
         return OpenData(given, _about_set(given, described(given)))
     if (Path(given) / "counts.json").is_file():
         sizes.refuse(f"the calibration set {given}")

@@ -78,6 +78,8 @@ def evaluate(
         if of and tokenizer_hash(of.tokenizer) != tokenizer_hash(judged.tokenizer):
             raise UserError(f"dense: the tokenizer of {of.name} is another than that of {judged.name}, so they have no "
                             "token in common")  # fmt: skip
+        for one in on_text:
+            one.check_model(judged)
         judge = _Judge(judged, of, Given(of or judged, judged.tokenizer, root, current().say), batch_size or BATCH)
         found = tuple(judge.on_text([one for one in on_text if one.text == text]) for text in texts)
         answers = tuple(outcomes_of(task, judged, root, of) for task in tracking(tasks, len(tasks), "tasks"))

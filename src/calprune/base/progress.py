@@ -86,6 +86,13 @@ class Progress:
     def say(self, line: str) -> None:
         """One line that a person should read now."""
 
+    def note(self, line: str) -> None:
+        """One line on what holds for the whole work: said once, however often it is noted."""
+        noted: set[str] = self.__dict__.setdefault("_noted", set())
+        if line not in noted:
+            noted.add(line)
+            self.say(f"note: {line}")
+
     def track(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
         """The same items; each is a step, which is done when the next is asked for."""
         with self.steps(doing, total) as steps:

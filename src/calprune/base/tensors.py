@@ -33,7 +33,7 @@ def read_tensors(path: Path) -> TensorFile:
         if _digest(tensors, head["about"]) != head["sha256"]:
             raise ValueError("its contents do not have its digest")
         return tensors, json.loads(head["about"])
-    except (SafetensorError, OSError, ValueError, KeyError) as e:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
         raise DamagedError(f"{path} is damaged ({e})") from None
 
 

@@ -19,6 +19,8 @@ from calprune.calibration.provenance import Drawn
 from calprune.calibration.recipe import Recipe, RecipePart, parse_spec, write_recipe
 from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_contents
 from calprune.calibration.set import CalibrationSet, is_set
+from calprune.layers.readable import check_length
+from calprune.text.chat import DAY, chat_hash
 from calprune.text.document import Documents
 from calprune.text.encode import Encoded, Marks, encode, find_marks, tokenizer_hash
 from calprune.text.filters import depends, filtered
@@ -79,14 +81,20 @@ class OpenPart:
         return "file" if isinstance(self.source, FileSource) else "evaluation split"
 
     @property
+    def chat(self) -> str:
+        """The hash of the chat template that its conversations go through; "" for other formats."""
+        return chat_hash(self.given.tokenizer) if self.format.name == "chat" else ""
+
+    @property
     def identity(self) -> list[Any]:
         """What its documents depend on. A user's file counts by its bytes, and a user's YAML by what it says and its
-        name."""
+        name. What a model writes is named by the tokens that the template made of its prompts, already."""
         source = self.source.identity(self.given)
         name = source if self.source.named_by == "contents" else [self.source.name, source]
         described = [name, self.rows.revision, self.split, str(self.format), self.part.share, self.first]
         found = [] if self.source.endless else depends(self.filters, self.given)
-        return described + ([found] if found else [])
+        through = [{"chat": self.chat}] if self.source.made != "self" and self.chat else []
+        return described + ([found] if found else []) + through
 
     @property
     def text_identity(self) -> list[Any]:
@@ -204,6 +212,8 @@ def make_set(
     if is_folder(spec):
         loaded = CalibrationSet.load(spec)
         loaded.check_tokenizer(tokenizer)
+        if model is not None:
+            loaded.check_model(model)
         return loaded
     return build(parse_spec(spec, **options), tokenizer, data_root=data_root, model=model)
 
@@ -218,6 +228,8 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
     if recipe.selection.uses_model and model is None:
         chosen = SELECTIONS.write(recipe.selection)
         raise UserError(f"selection {chosen} looks at a model's activations: give the model")
+    if model is not None:
+        check_sizes(recipe, model)
     marks = find_marks(tokenizer, recipe.begin_of_text)
     parts = [_Making(recipe, opened, marks) for opened in _open(recipe, Given(model, tokenizer, data_root))]
     counts = _sequences(recipe, parts)
@@ -229,10 +241,18 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
     return _assemble(recipe, rows, tuple(drawn), parts, marks.pad)
 
 
-def identify(recipe: Recipe, tokenizer: str, *, data_root: Path | None = None, model: Any = None) -> str:
-    """The id of the set that `build` would make, without reading its documents; `tokenizer` is its `tokenizer_hash`.
+def check_sizes(recipe: Recipe, model: Any, how: str = "--max-seq-length ") -> None:
+    """Raise UserError where a `models.Model` cannot read sequences as long as the recipe's. Reads no source. `how`: the
+    way to say how long they are, ending before the number."""
+    check_length(model.model, recipe.max_seq_length, "sequences", how)
+
+
+def identify(recipe: Recipe, tokenizer: str, given: Given = Given()) -> str:
+    """The id of the set that `build` would make, without reading its documents. `tokenizer` is the `tokenizer_hash` of
+    that of `given`, which itself is asked for its chat template alone.
+
     Raises UserError as `build` does where a source cannot be found."""
-    return _identity(recipe, _open(recipe, Given(model, data_root=data_root)), tokenizer)
+    return _identity(recipe, _open(recipe, given), tokenizer)
 
 
 def _open(recipe: Recipe, given: Given) -> list[OpenPart]:
@@ -351,7 +371,7 @@ class _Making:
             sequences=len(rows), tokens=sum(map(len, rows)),
             used=len({piece.document for row in rows for piece in row.pieces}), dropped=dict(dropped),
             citation=opened.source.citation, stand_in=opened.stand_in, revision=opened.rows.revision,
-            split=opened.split,
+            split=opened.split, chat=opened.chat, day=DAY.isoformat() if opened.chat else "",
         )  # fmt: skip
 
 

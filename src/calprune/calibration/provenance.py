@@ -40,6 +40,8 @@ class Drawn:
     stand_in: str = ""  # what the data are, where they are not the data set of that name
     revision: str = ""  # the hash of the files read, or the hub's pinned commit
     split: str = "calibration"
+    chat: str = ""  # the hash of the chat template that its conversations went through
+    day: str = ""  # today, as a chat template sees it: 2024-07-26
 
     @property
     def draws(self) -> float | None:
@@ -55,5 +57,8 @@ def sources_table(drawn: Sequence[Drawn], tokens: int) -> Table:
         for one in drawn
     )  # fmt: skip
     notes = [f"{one.source} stands in: {one.stand_in}" for one in drawn if one.stand_in]
+    notes += [
+        f"{one.source}: through chat template {one.chat}, to which today is {one.day}" for one in drawn if one.chat
+    ]
     notes += [f"{one.source}: {n:,} documents dropped: {reason}" for one in drawn for reason, n in one.dropped.items()]
     return Table("sources", "What each source gave", SOURCES, rows, tuple(notes))

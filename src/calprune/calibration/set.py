@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from calprune.base.checks import check, checked
-from calprune.base.store import whole_folder
+from calprune.base.store import DamagedError, read_json, whole_folder, write_json
 from calprune.base.values import UserError, identity, read
 from calprune.calibration.provenance import Drawn, Piece, sources_table
+from calprune.layers.readable import check_ids, check_length
 from calprune.pages.page import HasPage, Page, Section
 from calprune.text.encode import tokenizer_hash
 
@@ -134,6 +135,11 @@ class CalibrationSet(HasPage):
                 f"({other}), so its ids are other words there; build it again with --model set to this model"
             )
 
+    def check_model(self, model: Any) -> None:
+        """Raise UserError where a `models.Model` cannot read these sequences: it has no such token, or no position."""
+        check_ids(model.model, self.tokens, f"calibration set {self.id}")
+        check_length(model.model, int(self.lengths.max()))
+
     @checked
     def save(self, folder: str | Path) -> None:
         """Write the set's folder, whole or not at all. A folder that holds this very set already is left as it is.
@@ -151,7 +157,7 @@ class CalibrationSet(HasPage):
             (beside / "tokens.safetensors").write_bytes(safetensors.torch.save(tensors))
             (beside / "pieces.jsonl").write_text(pieces)
             (beside / "README.md").write_text(self.card())
-            (beside / "counts.json").write_text(json.dumps(self._head(beside), indent=1))
+            write_json(beside / "counts.json", self._head(beside), sort=False)
 
     def card(self) -> str:
         """The README.md of the folder: what the set is, of what, and under which licences."""
@@ -217,13 +223,11 @@ def _head(folder: Path) -> dict[str, Any]:
     if not is_set(folder):
         raise UserError(f"calibration set {folder}: it has no counts.json, so it is not a set or not whole; build it")
     try:
-        head = json.loads((folder / "counts.json").read_text())
-        found = head["format"]
-    except (OSError, ValueError, TypeError, KeyError) as e:
-        raise UserError(f"calibration set {folder}: counts.json is damaged ({e}); build the set again") from e
-    if found != 1:
-        raise UserError(f"calibration set {folder}: format {found}; this calprune reads format 1: update calprune")
-    return head
+        return read_json(folder / "counts.json", "a calibration set")
+    except DamagedError as e:
+        raise DamagedError(
+            f"calibration set {folder}: counts.json is damaged or was edited; build the set again"
+        ) from e
 
 
 def _contents(given: CalibrationSet) -> str:

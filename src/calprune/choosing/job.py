@@ -18,6 +18,7 @@ from calprune.choosing.question import Question, rows_of
 from calprune.choosing.transfer import Shares
 from calprune.choosing.trials import Clock, Trials
 from calprune.evaluation.windows import windows_of
+from calprune.layers.readable import check_length
 from calprune.models.load import Model, load
 from calprune.studies.bench import Bench, Knobs
 from calprune.studies.folder import Runs
@@ -45,6 +46,7 @@ class Job:
     _bench: Bench | None = None
 
     def __post_init__(self) -> None:
+        check_length(self.model.model, self.question.max_seq_length, "sequences", "--max-seq-length ")
         self.windows = {one.name: self._windows(one.text) for one in self.question.capabilities}
         tokens = {name: len(rows) // 2 * self.question.window for name, rows in self.windows.items()}
         self.trials = Trials(self.question, Runs(self.folder / "runs"), self.knobs, tokens)
@@ -105,7 +107,7 @@ class Job:
         q, tokenizer = self.question, self.model.tokenizer
         recipe = parse_spec(spec, num_samples=q.num_samples, max_seq_length=q.max_seq_length, seed=seed)
         root, model = self.knobs.data_root, self.model
-        named = identify(recipe, tokenizer_hash(tokenizer), data_root=root, model=model)
+        named = identify(recipe, tokenizer_hash(tokenizer), Given(model, data_root=root))
         folder = self.folder / "runs" / "calibration" / named
         if not is_set(folder):
             build(recipe, tokenizer, data_root=root, model=model).save(folder)

@@ -29,12 +29,9 @@ def build_command(
     out: opt.Out,
     model: Annotated[str, opt.data_option(help="the model whose tokenizer is used: `demo`, a folder or a hub name")]
     = "demo",
-    num_samples: Annotated[int | None, opt.data_option(
-        help="sequences of the set", show_default="as the recipe says, or 128")] = None,
-    max_seq_length: Annotated[int | None, opt.data_option(
-        help="tokens of a sequence", show_default="as the recipe says, or 2048")] = None,
-    seed: Annotated[int | None, opt.data_option(
-        help="seed of the draw of documents", show_default="as the recipe says, or 0")] = None,
+    num_samples: opt.NumSamples = None,
+    max_seq_length: opt.MaxSeqLength = None,
+    seed: opt.Seed = None,
     layout: Annotated[str | None, opt.data_option(
         callback=check("layout"), autocompletion=complete("layout"), show_default="as the recipe says, or concatenate",
         help="how text is laid out: concatenate, crop or pad")] = None,
@@ -197,9 +194,9 @@ def compare_command(
             help="whether each set is large enough: halves of it of growing size are pruned with, too",
         ),
     ] = True,
-    num_samples: opt.NumSamples = 128,
-    max_seq_length: opt.MaxSeqLength = 2048,
-    seed: opt.Seed = 0,
+    num_samples: opt.NumSamples = None,
+    max_seq_length: opt.MaxSeqLength = None,
+    seed: opt.Seed = None,
     ignore: opt.Ignore = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",

@@ -49,8 +49,8 @@ def choose_command(
     ] = None,
     method: opt.Method = "wanda",
     pattern: opt.Pattern = "50%",
-    num_samples: opt.NumSamples = 128,
-    max_seq_length: opt.MaxSeqLength = 2048,
+    num_samples: Annotated[int, opt.data_option(help="sequences of each calibration set")] = 128,
+    max_seq_length: Annotated[int, opt.data_option(help="tokens of a sequence")] = 2048,
     draws: Annotated[int, opt.method_option(help="calibration sets of each source and finalist")] = 3,
     tokens: Annotated[
         int, opt.method_option(help="tokens of each capability's text to search on, and as many for the verdict")

@@ -32,9 +32,13 @@ Model = Annotated[str, typer.Argument(help=_MODEL)]
 Out = Annotated[Path, output_option(help="folder to write; absent or empty")]
 Calibration = Annotated[str | None, data_option(help=_DATA)]
 CalibrationNeeded = Annotated[str, data_option("--calibration", help=_DATA)]
-NumSamples = Annotated[int, data_option(help="sequences of the calibration set")]
-MaxSeqLength = Annotated[int, data_option(help="tokens of a sequence")]
-Seed = Annotated[int, data_option(help="seed of the draw of documents")]
+NumSamples = Annotated[
+    int | None, data_option(help="sequences of the calibration set", show_default="as the recipe says, or 128")
+]
+MaxSeqLength = Annotated[
+    int | None, data_option(help="tokens of a sequence", show_default="as the recipe says, or 2048")
+]
+Seed = Annotated[int | None, data_option(help="seed of the draw of documents", show_default="as the recipe says, or 0")]
 DataRoot = Annotated[Path | None, data_option(envvar="CALPRUNE_DATA", help="folder of data sets on disk")]
 Filters = Annotated[
     list[str] | None,
@@ -106,15 +110,15 @@ def spread(option: str, given: Sequence[str]) -> str:
 
 
 def open_data(
-    spec: str, loaded: "Loaded", num_samples: int, max_seq_length: int, seed: int, data_root: Path | None
+    spec: str, loaded: "Loaded", sizes: "dict[str, int | None]", data_root: Path | None
 ) -> "tuple[CalibrationSet | Statistics, dict[str, Any]]":
-    """The data that `spec` stands for, and what calprune.json says of it."""
+    """The data that `spec` stands for, and what calprune.json says of it. `sizes`: num_samples, max_seq_length and
+    seed; None: as the recipe says, else as usual."""
     if (Path(spec) / "statistics.json").is_file():
         return _open_statistics(spec, loaded)
     from calprune.calibration.build import make_set
 
-    made = make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, num_samples=num_samples,
-                    max_seq_length=max_seq_length, seed=seed)  # fmt: skip
+    made = make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes)
     return made, {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
                   "licences": sorted(set(made.licences.values()))}  # fmt: skip
 

@@ -31,9 +31,9 @@ def prune_command(
         ),
     ] = "uniform",
     calibration: opt.Calibration = None,
-    num_samples: opt.NumSamples = 128,
-    max_seq_length: opt.MaxSeqLength = 2048,
-    seed: opt.Seed = 0,
+    num_samples: opt.NumSamples = None,
+    max_seq_length: opt.MaxSeqLength = None,
+    seed: opt.Seed = None,
     ignore: opt.Ignore = None,
     propagate: Annotated[
         str, opt.method_option(help="pruned: blocks see pruned outputs; dense: one pass, not two")
@@ -86,12 +86,13 @@ def prune_command(
     loaded = load(model, dtype=dtype, dequantize=dequantize)
     job.plan(loaded.model)
     loaded.prove_origin()
+    sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
     data = about = None
     if calibration is not None and job.needs != "nothing":
-        data, about = opt.open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
+        data, about = opt.open_data(calibration, loaded, sizes, data_root)
     trained = None
     if refine_on is not None:
-        trained, _ = opt.open_data(refine_on, loaded, num_samples, max_seq_length, seed, data_root)
+        trained, _ = opt.open_data(refine_on, loaded, sizes, data_root)
         if isinstance(trained, Statistics):
             raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
     done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
@@ -115,9 +116,9 @@ def stats_command(
             "output, for wanda_plus_plus; gradients: of the loss too, for gblm and pruner_zero: 16 bytes a weight"
         ),
     ] = "gram",
-    num_samples: opt.NumSamples = 128,
-    max_seq_length: opt.MaxSeqLength = 2048,
-    seed: opt.Seed = 0,
+    num_samples: opt.NumSamples = None,
+    max_seq_length: opt.MaxSeqLength = None,
+    seed: opt.Seed = None,
     min_expert_tokens: opt.MinExpertTokens = 128,
     all_experts: opt.AllExperts = False,
     token_weights: opt.TokenWeights = "even",
@@ -139,7 +140,8 @@ def stats_command(
     refuse_occupied(out)
     target = find_device(device)
     loaded = load(model, dtype=dtype, dequantize=dequantize)
-    data, about = opt.open_data(calibration, loaded, num_samples, max_seq_length, seed, data_root)
+    sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
+    data, about = opt.open_data(calibration, loaded, sizes, data_root)
     if isinstance(data, Statistics):
         raise UserError(
             f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"

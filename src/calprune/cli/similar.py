@@ -37,7 +37,7 @@ def similar_command(
     min_k: Annotated[float, opt.method_option(help="the K of Min-K%++, in per cent")] = 20.0,
     window: Annotated[int, opt.method_option(help="tokens that the model reads at a time")] = 256,
     windows: Annotated[int, opt.method_option(help="windows that it reads of each text, at most")] = 32,
-    seed: opt.Seed = 0,
+    seed: Annotated[int, opt.data_option(help="seed of the draws")] = 0,
     html: Annotated[Path | None, opt.output_option(help="write a page with a picture to this file, too")] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -59,6 +59,8 @@ def similar_command(
     if len(set(texts)) < len(texts):
         raise UserError("a text is named twice; name each once")
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize) if model else None
+    if loaded:
+        how.check(loaded)
     given = Given(loaded, data_root=data_root)
     opened = [open_source(spec, given, "calibration") for spec in texts]
     reference = open_source(to, given, "reference")

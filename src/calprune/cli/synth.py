@@ -44,9 +44,9 @@ def synth_command(
         help="what runs the model: calprune, or vllm where calprune[vllm] is installed", show_default="calprune")]
     = None,
     filters: opt.Filters = None,
-    num_samples: opt.NumSamples = 128,
-    max_seq_length: opt.MaxSeqLength = 2048,
-    seed: opt.Seed = 0,
+    num_samples: opt.NumSamples = None,
+    max_seq_length: opt.MaxSeqLength = None,
+    seed: opt.Seed = None,
     data_root: opt.DataRoot = None,
     dequantize: opt.Dequantize = False,
     as_json: opt.Json = False,
@@ -74,8 +74,9 @@ def synth_command(
     from calprune.text.filters import read_filters
 
     parts = (RecipePart("self", strategy=text),)
-    recipe = Recipe(parts, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed,
-                    filters=read_filters(filters, "--filter"))  # fmt: skip
+    given = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
+    sizes = {name: value for name, value in given.items() if value is not None}
+    recipe = Recipe(parts, **sizes, filters=read_filters(filters, "--filter"))
     _make(model, recipe, out, data_root, as_json, dequantize)
 
 

@@ -23,6 +23,7 @@ from calprune.evaluation.items import Outcomes
 from calprune.evaluation.metric import KL, METRICS, PERPLEXITY, Metric
 from calprune.evaluation.tasks import TASKS
 from calprune.evaluation.windows import windows_of
+from calprune.layers.readable import check_length
 from calprune.models.load import Model
 from calprune.text.given import Given
 from calprune.text.places import files_hash
@@ -67,8 +68,13 @@ class OnText:
     def shares(self) -> tuple[str, int, int, int]:
         return self.text
 
+    def check_model(self, model: Model) -> None:
+        """Raise UserError where the model cannot read windows as long as these. Reads no text."""
+        check_length(model.model, self.length, "windows", "length=")
+
     def reference(self, model: Model, data_root: Path | None = None) -> DenseReference:
         """What the dense model makes of the text."""
+        self.check_model(model)
         text = open_source(self.of, Given(model, data_root=data_root), "evaluation")
         windows = windows_of(text.documents(), model.tokenizer, self.length, self.tokens, self.skip)
         return DenseReference(model.model, windows)

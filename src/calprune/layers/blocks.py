@@ -26,8 +26,9 @@ from calprune.layers.agreement import check_agreement
 from calprune.layers.arguments import Caught, by_token, handing_on, held_once, hidden_of, to_device
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
-from calprune.layers.linears import Linear, ModelError, find_blocks, linears
+from calprune.layers.linears import Linear, find_blocks, linears
 from calprune.layers.products import faster_products
+from calprune.layers.readable import check_ids, check_length
 
 Propagate = Literal["pruned", "dense"]
 
@@ -224,11 +225,9 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
     The arguments are caught for each block, because models such as Gemma give sliding-window and full-attention
     blocks different ones. While they are caught, the blocks hand their input on unchanged, so no arithmetic is spent.
     """
-    embeddings = model.get_input_embeddings()
-    if (largest := int(calibration.tokens.max())) >= embeddings.num_embeddings:
-        raise ModelError(f"the calibration set holds token {largest}, but the model knows {embeddings.num_embeddings}: "
-                         "the set was made with another tokenizer")  # fmt: skip
-    home = embeddings.weight.device
+    check_ids(model, calibration.tokens, "the calibration set")
+    check_length(model, int(calibration.lengths.max()))
+    home = model.get_input_embeddings().weight.device
     order = calibration.lengths.argsort(descending=True, stable=True)  # like lengths together: little padding
     size = batch_size or max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
     batches: list[Batch] = []

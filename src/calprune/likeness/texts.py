@@ -17,6 +17,7 @@ from calprune.base.values import ConfigError, UserError, rng
 from calprune.calibration.build import OpenPart
 from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Concatenate, Making
+from calprune.layers.readable import check_length
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
 from calprune.pages.chart import Dots, Panel, Point, ValueAxis, needs_log
 from calprune.pages.numbers import with_interval
@@ -133,6 +134,10 @@ class Similarity:
             "unigram_kl": mean_of([unigram_divergence(a, b, self.smoothing) for a, b in pairs]),
         }
 
+    def check(self, model: Any) -> None:
+        """Raise UserError where a `models.Model` cannot read windows as long as these. Reads no text."""
+        check_length(model.model, self.window, "windows", "--window ")
+
     def under(self, text: Corpus, model: Any) -> Measured:
         """The measures under a `models.Model`: one pass over `windows` windows, of documents joined as the layout
         concatenate joins them. Raises UserError where the text does not fill one or the model cannot read it."""
@@ -144,9 +149,7 @@ class Similarity:
     def _under(self, text: Corpus, model: Any) -> Measured:
         from calprune.models.likelihood import lowest_mean, nats_and_z  # transformers' models are imported
 
-        reach = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
-        if reach and self.window > reach:
-            raise UserError(f"windows of {self.window} tokens are longer than the {reach} positions of {model.name}")
+        self.check(model)
         making = Making(text.name, "", model.tokenizer, find_marks(model.tokenizer), self.seed)
         documents = self._runs(text.name, encode(model.tokenizer, text.documents))
         rows = [row.tokens for row in Concatenate()(documents, [self.window] * self.windows, making)]

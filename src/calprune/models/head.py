@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from calprune.base.values import UserError
+from calprune.layers.readable import check_ids, positions_of
 
 HEAD_NUMBERS = 2**24  # logits made at once: 64 MiB in float32
 
@@ -39,7 +40,7 @@ class Head:
             raise UserError("the model is in training mode, where dropout makes its output random: call model.eval()")
         self.model, self.embeddings, self.weight = model, embeddings, weight.detach()
         self.vocabulary, self.device = weight.shape[0], weight.device
-        self.window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.positions = positions_of(model)
         numbers = torch.Generator().manual_seed(0)
         probe = torch.randn(2, weight.shape[1], generator=numbers).to(weight)
         with torch.no_grad():
@@ -49,9 +50,11 @@ class Head:
 
     @torch.no_grad()
     def hidden(self, tokens: Int[Tensor, "b T"]) -> Float[Tensor, "b T hidden"]:
-        """What reaches the head when the model reads `tokens`. Raises UserError where its positions do not reach."""
-        if self.window and tokens.shape[1] > self.window:
-            raise UserError(f"windows of {tokens.shape[1]} tokens are longer than the model's {self.window} positions")
+        """What reaches the head when the model reads `tokens`. Raises UserError where its table of positions does not
+        reach, and for a token that it has no embedding for."""
+        if self.positions:
+            self.positions.check(tokens.shape[1], "windows")
+        check_ids(self.model, tokens)
         found: list[Tensor] = []
 
         def stop(module: nn.Module, inputs: tuple) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from calprune.layers.products import faster_products
+from calprune.layers.readable import check_length, check_rows
 
 _TOKENS = 2048  # padded tokens of a batch: its logits are this many times the vocabulary
 
@@ -33,7 +34,11 @@ def token_nats(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> li
 
 
 def per_token(model: PreTrainedModel, sequences: Sequence[Sequence[int]], measure: Measure) -> list[Tensor]:
-    """What `measure` makes of each token of each sequence but the first; on the CPU."""
+    """What `measure` makes of each token of each sequence but the first; on the CPU.
+
+    Raises UserError for a sequence that the model cannot read (`layers.readable`)."""
+    check_rows(model, sequences, "the text")
+    check_length(model, max(map(len, sequences), default=0))
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     found: list[Tensor] = [torch.empty(0)] * len(sequences)
     with torch.inference_mode(), faster_products(model):

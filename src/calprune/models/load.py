@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError, did_you_mean
 from calprune.layers.agreement import remember
+from calprune.layers.readable import name_tokens
 from calprune.models.checkpoint import TORCH, WEIGHT_FILES, Checkpoint, open_checkpoint
 from calprune.models.gguf import find_gguf, gguf_folder
 from calprune.models.head import mark_missing_head
@@ -63,8 +64,8 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
     Weights keep the dtype they are stored in unless `dtype` ("float32", "bfloat16", "float16") asks for another; they
     stay on the CPU unless `device` ("cuda", ...; "auto" is cuda where there is one) says otherwise. No code that comes
     with a checkpoint is run. A quantised checkpoint is refused; with `dequantize`, block FP8, FP8 and MXFP4 are made
-    bfloat16. Raises UserError when there is no such model, it has no safetensors weights or not all of them, it is not
-    decoder-only, or its tokenizer gives ids that it has no embedding for.
+    bfloat16. Raises UserError when there is no such model, it has no safetensors weights or not all of them, or it is
+    not decoder-only.
     """
     given = open_checkpoint(find_folder(name), name)
     classes = _class_for(given.folder, name)
@@ -82,7 +83,7 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
     if missing := sorted(set(report["missing_keys"]) - mark_missing_head(model, report["missing_keys"])):
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
-    check_vocabulary(tokenizer, model, name)
+    name_tokens(model, tokenizer)
     model = model.eval().to(find_device(device))
     named = _identity(checkpoint)
     remember(model, named)
@@ -202,15 +203,6 @@ def _class_for(folder: Path, name: str) -> Any:
     if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return transformers.AutoModelForImageTextToText
     raise UserError(f"model {name}: transformers has no causal language model of type {kind}")
-
-
-def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: transformers.PreTrainedModel, name: str) -> None:
-    """Raise UserError when the tokenizer can give an id that the model has no embedding for."""
-    embeddings: Any = model.get_input_embeddings()
-    largest, rows = max(tokenizer.get_vocab().values()), len(embeddings.weight)
-    if largest >= rows:
-        raise UserError(f"model {name}: its tokenizer gives ids up to {largest}, but the model has embeddings for "
-                        f"{rows}; expected the tokenizer that belongs to it")  # fmt: skip
 
 
 def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:

@@ -61,6 +61,9 @@ class KeptBlocks:
                 weights = load_file(folder / "weights.safetensors")
             except (OSError, SafetensorError) as e:
                 raise DamagedError(f"{folder / 'weights.safetensors'} is damaged ({e})") from None
+            for key in named:  # a folder that calprune 0.1 wrote holds no digests
+                if key not in weights or not weights[key].isfinite().all():
+                    raise DamagedError(f"{folder / 'weights.safetensors'} is damaged ({key} is no matrix of numbers)")
             for key, site in named.items():
                 site.write(weights[key].to(site.weight.device))
             return about["reports"]

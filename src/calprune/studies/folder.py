@@ -4,7 +4,7 @@
     study.yaml                 the study as given
     plan.json                  the trials and evaluations that it now means; written last
     calibration/<set id>/      each set, as `calprune calib build` writes it
-    dense/<model id>/eval/     the dense models' results
+    dense/<model id>/eval/     the dense models' results; dense/<model id>-<dtype>/eval/ where a dtype is wanted
     similarity/<id>.json       how like a reference text the calibrations' texts are, where the study asks
     trials/<trial id>/         trial.json (what was asked) · environment.json · prune.json · eval/<evaluation id>.json
                                claim (while someone works on it) · error.txt (the last failure; gone after a success)
@@ -25,7 +25,7 @@ from pathlib import Path
 from calprune.base.store import DiskError, is_free, read_json, write_json, write_whole
 from calprune.base.values import UserError
 from calprune.studies.records import PlanRecord, read_plan
-from calprune.studies.trial import Trial, read_model_id, read_trial
+from calprune.studies.trial import Trial, read_model, read_trial
 
 FORMAT = "calprune 1"
 
@@ -70,8 +70,14 @@ class Runs:
     def result(self, trial: str, evaluation: str) -> Path:
         return self.trial(trial) / "eval" / f"{evaluation}.json"
 
-    def dense(self, model_id: str, evaluation: str) -> Path:
-        return self.path / "dense" / model_id / "eval" / f"{evaluation}.json"
+    def dense(self, model_id: str, dtype: str | None, evaluation: str) -> Path:
+        """Where a dense model's result is written. dtype: of its weights; None: as they are stored."""
+        return self.path / "dense" / (f"{model_id}-{dtype}" if dtype else model_id) / "eval" / f"{evaluation}.json"
+
+    def dense_there(self, model_id: str, dtype: str | None, evaluation: str) -> Path:
+        """Where it is read: calprune 0.1 named none by its dtype."""
+        found = self.dense(model_id, dtype, evaluation)
+        return found if found.is_file() else self.dense(model_id, None, evaluation)
 
     def similarity(self, name: str) -> Path:
         return self.path / "similarity" / f"{name}.json"
@@ -92,9 +98,9 @@ class Runs:
 
     def missing(self, trial: str, evaluations: list[str]) -> list[str]:
         """The evaluations that this trial lacks, or of which the dense model's result is lacking."""
-        model = read_model_id(read_json(self.trial(trial) / "trial.json", "a trial"))
+        model = read_model(read_json(self.trial(trial) / "trial.json", "a trial"))
         return [one for one in evaluations
-                if not (self.result(trial, one).is_file() and self.dense(model, one).is_file())]  # fmt: skip
+                if not (self.result(trial, one).is_file() and self.dense_there(*model, one).is_file())]  # fmt: skip
 
     def error(self, trial: str) -> str | None:
         """What the trial's last failure said."""

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from calprune.base.values import UserError, identity, plain
-from calprune.calibration.build import identify
+from calprune.calibration.build import check_sizes, identify
 from calprune.calibration.recipe import Recipe
 from calprune.evaluation.contract import Evaluation, shared_by
-from calprune.evaluation.evaluation import EVALUATIONS, check_evaluation, evaluation_id
+from calprune.evaluation.evaluation import EVALUATIONS, OnText, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, outline
 from calprune.refine import Refinement
@@ -24,6 +24,7 @@ from calprune.studies.grid import Study
 from calprune.studies.records import PlanRecord
 from calprune.studies.trial import Trial
 from calprune.text.encode import tokenizer_hash
+from calprune.text.given import Given
 
 REST = 1.6  # of what a forward pass takes beside its products, measured on the demo model (LOG.md)
 
@@ -76,6 +77,9 @@ def plan(study: Study, data_root: Path | None) -> Plan:
         trial = _identified(draft, *outlines[draft.model], data_root)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:
+        if isinstance(evaluation, OnText):
+            for model, _ in outlines.values():
+                evaluation.check_model(model)
         check_evaluation(evaluation, next(iter(outlines.values()))[0].tokenizer, data_root)
     first = {trial.group: i for i, trial in reversed(list(enumerate(trials.values())))}
     together = sorted(trials.values(), key=lambda trial: first[trial.group])  # else as the study has them
@@ -87,7 +91,10 @@ def plan(study: Study, data_root: Path | None) -> Plan:
 def _identified(trial: Trial, model: Model, tokenizer: str, data_root: Path | None) -> Trial:
     """The trial with the names of its model (its outline suffices, and its tokenizer's hash) and sets."""
     try:
-        set_id, refine_id = (identify(recipe, tokenizer, data_root=data_root, model=model) if recipe else None
+        for recipe in filter(None, (trial.recipe, trial.refine_on)):
+            check_sizes(recipe, model, "max_seq_length: ")
+        given = Given(model, data_root=data_root)
+        set_id, refine_id = (identify(recipe, tokenizer, given) if recipe else None
                              for recipe in (trial.recipe, trial.refine_on))  # fmt: skip
     except UserError as e:
         raise type(e)(f"calibration {trial.label}: {e}") from None

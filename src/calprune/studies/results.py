@@ -218,7 +218,7 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
     for name in plan.evaluations:
         if one.pruned is None or not (path := runs.result(one.id, name)).is_file():
             continue
-        found, dense = read_evaluation(path), read_evaluation(runs.dense(trial.model_id, name))
+        found, dense = read_evaluation(path), read_evaluation(runs.dense_there(trial.model_id, trial.dtype, name))
         tokens = one.pruned.tokens
         yield Result(one.id, trial.setting, None if tokens is None else round(tokens), trial.draw, found.evaluation,
                      found.measures, found.capability, found.value, found.items, dense.value, dense.items, found.chance,

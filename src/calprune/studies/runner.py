@@ -62,7 +62,7 @@ class Session:
         seconds: dict[str, float] = {}
         bench = self._bench_of(trial, seconds)
         bench.seconds = seconds
-        self._judge_dense(bench, missing)
+        self._judge_dense(trial, bench, missing)
         data = self._set_of(trial.set_id, trial.recipe, bench)
         sums = bench.sums(data, needs, trial.counting) if data is not None and trial.shares_sums else None
         trained = self._trained_on(trial, data, bench)
@@ -78,11 +78,11 @@ class Session:
         write_json(folder / "environment.json", {"format": 1} | environment())
         record.write(folder / "prune.json", describe(pruned.as_needed(), bench.model))
 
-    def _judge_dense(self, bench: Bench, names: list[str]) -> None:
+    def _judge_dense(self, trial: Trial, bench: Bench, names: list[str]) -> None:
         """Read what pruned models will be compared with; the dense model's results are computed once a model."""
         bench.prepare(self.evaluations[name] for name in names)
         for name in names:
-            path = self.runs.dense(bench.model.id, name)
+            path = self.runs.dense(bench.model.id, trial.dtype, name)
             if not path.is_file():
                 bench.dense(self.evaluations[name]).write(path)
 

@@ -122,9 +122,9 @@ class Trial:
         }
 
 
-def read_model_id(data: dict[str, Any]) -> str:
-    """The identity of a trial's model, where no more of trial.json is wanted."""
-    return data["model"]["id"]
+def read_model(data: dict[str, Any]) -> tuple[str, str | None]:
+    """The identity of a trial's model and its dtype, where no more of trial.json is wanted."""
+    return data["model"]["id"], data.get("dtype")
 
 
 def read_trial(data: dict[str, Any], where: str) -> Trial:

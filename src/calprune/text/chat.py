@@ -4,13 +4,19 @@ messages       {"messages": [{"role": "user", "content": ...}, {"role": "assista
 prompt         {"prompt": ..., "response": ...}
 conversations  {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}   (ShareGPT)
 instruction    {"instruction": ..., "input": ..., "output": ...}   (Alpaca; input may be empty or missing)
+
+What a template writes depends on the conversation and on nothing else: today is always DAY to it, and what it draws at
+random it draws from one seed. So a set made on another day is the same set, and `chat_hash` names what made it.
 """
 
+import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
 from typing import Any
 
-from calprune.base.values import UserError
+from calprune.base.values import UserError, identity
 from calprune.text.formats import Format
 
 SHAPES = {  # each kind is named by the field that tells it
@@ -24,6 +30,18 @@ ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assi
          "model": "assistant", "system": "system", "tool": "tool"}  # fmt: skip
 
 _THINKING = re.compile(r"(\s*<think>\s*)?(.*?)(\s*</think>\s*)(.*)", re.DOTALL)
+
+DAY = date(2024, 7, 26)  # what Llama's templates say where they know no date
+
+_TODAY = "strftime_now"  # how a template asks for it
+
+# takes the place of transformers' function of that name, which knows the clock; in the template's own language, because
+# transformers lets nothing but plain data in. It ends with a newline that is trimmed: the template begins its own line.
+_FIXED = (
+    "{%- macro strftime_now(format) -%}{%- set day = namespace(text=format) -%}"
+    "{%- for code, text in calprune_day.items() -%}{%- set day.text = day.text | replace(code, text) -%}"
+    "{%- endfor -%}{{ day.text }}{%- endmacro %}\n"
+)
 
 Messages = list[dict[str, str]]
 
@@ -101,12 +119,53 @@ def _between(text: str, mark: str) -> str:
     return text.replace(core, f"{mark}{core}{mark}", 1) if core else text
 
 
+def rendered(messages: Sequence[Mapping[str, str]], tokenizer: Any, *, answer: bool = False) -> str:
+    """What the tokenizer's chat template makes of the turns; `answer`: with the beginning of the response to come.
+
+    Raises whatever the template raises, for a role or an order of turns that it does not know."""
+    text, more = tokenizer.get_chat_template(), {}
+    if _TODAY in text:
+        more = {"chat_template": _FIXED + text, "calprune_day": _codes()}
+    with _one_seed():
+        return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer, **more)
+
+
+def chat_hash(tokenizer: Any) -> str:
+    """The 16-character hash of what turns a conversation into text: the chat template, the special tokens that it may
+    write, and the day where it asks for one. Raises UserError where there is none."""
+    _check_chat(tokenizer)
+    text = tokenizer.get_chat_template()
+    tokens = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    return identity([text, tokens, *([DAY.isoformat()] if _TODAY in text else [])])
+
+
 def _apply(messages: Sequence[Mapping[str, str]], tokenizer: Any, where: str) -> str:
+    _check_chat(tokenizer)
+    try:
+        return rendered(messages, tokenizer)
+    except Exception as e:  # templates raise what they like
+        raise UserError(f"{where}: the chat template does not take this conversation: {e}") from None
+
+
+def _check_chat(tokenizer: Any) -> None:
     if tokenizer is None or not getattr(tokenizer, "chat_template", None):
         name = getattr(tokenizer, "name_or_path", "") or "the model"
         what = f"the tokenizer of {name} has no chat template" if tokenizer else "no model was given"
         raise UserError(f'{what}, which the format "chat" needs; take a chat model, or another format of the source')
+
+
+def _codes() -> dict[str, str]:
+    """The codes of strftime with what they mean on DAY; "%-d" is "%d" without its zero."""
+    codes = {f"%{letter}": DAY.strftime(f"%{letter}") for letter in "aAbBcCdDeFGgHhIjMmpRSTuUVwWxXyYZzf"}
+    return codes | {f"%-{letter}": codes[f"%{letter}"].lstrip("0") or "0" for letter in "dHIjMmSUWy"} | {"%%": "%"}
+
+
+@contextmanager
+def _one_seed() -> Iterator[None]:
+    """Jinja's `random` and `lipsum` draw from Python's own stream: inside from its beginning, afterwards as before."""
+    before = random.getstate()
+    random.seed(0)
     try:
-        return tokenizer.apply_chat_template(list(messages), tokenize=False)
-    except Exception as e:  # templates raise what they like, for a role or an order of turns that they do not know
-        raise UserError(f"{where}: the chat template does not take this conversation: {e}") from None
+        yield
+    finally:
+        random.setstate(before)

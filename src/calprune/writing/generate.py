@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicLayer
 from calprune.base.progress import Steps
 from calprune.base.values import UserError
 from calprune.layers.products import faster_products
+from calprune.layers.readable import check_rows, positions_of
 from calprune.writing.cache import SlotCache
 from calprune.writing.sampling import Sampling, next_tokens
 
@@ -44,9 +45,9 @@ class _Row:
 
 
 def window(model: PreTrainedModel) -> int | None:
-    """The longest sequence the model's positions allow, where its configuration says so."""
-    config = model.config.get_text_config()
-    return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    """How many positions the model was made for, at which a text ends; None: it does not say."""
+    found = positions_of(model)
+    return found.count if found else None
 
 
 def generate(
@@ -61,10 +62,16 @@ def generate(
     """What the model writes after each prompt, in the prompts' order.
 
     Prompts wait by falling length; a sequence that ends leaves its slot to a waiting one. `steps` counts tokens
-    and sequences that ended. Raises UserError for a prompt that is empty or leaves no room in the model's window.
+    and sequences that ended. A text ends at the model's window; after a prompt as long as that, which is noted, at
+    `sampling.max_new_tokens`. Raises UserError for a prompt that is empty, holds a token that the model has no
+    embedding for, or leaves no room in its table of positions.
     """
+    positions = positions_of(model)
+    check_prompts(prompts, positions.count if positions and positions.is_table else None)
+    check_rows(model, prompts, "a prompt")
+    if positions:
+        positions.check(max(map(len, prompts), default=0), "prompts")
     widest = window(model)
-    check_prompts(prompts, widest)
     _needs_keys_and_values_only(model)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     waiting = [_Row(i, list(prompts[i]), len(prompts[i]), _limit(len(prompts[i]), sampling, widest)) for i in order]
@@ -87,7 +94,7 @@ def check_prompts(prompts: Sequence[Sequence[int]], widest: int | None) -> None:
 
 def _limit(prompt: int, sampling: Sampling, widest: int | None) -> int:
     limit = prompt + sampling.max_new_tokens
-    return limit if widest is None else min(limit, widest)
+    return limit if widest is None or prompt >= widest else min(limit, widest)
 
 
 class _Writer:

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from calprune.base.calls import Registry, option_types
 from calprune.base.values import ConfigError, UserError, choice, read, rng
+from calprune.layers.readable import embeddings_count, positions_of
 from calprune.text import chat
 from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.filters.language import identifier
@@ -33,7 +34,7 @@ from calprune.text.formats import Format
 from calprune.text.given import Given
 from calprune.text.read import read_records
 from calprune.text.source import FileSource, Source
-from calprune.writing.generate import generate, window
+from calprune.writing.generate import generate
 from calprune.writing.sampling import Sampling
 from calprune.writing.screen import Screen
 from calprune.writing.vllm import refuse_unequal
@@ -162,7 +163,8 @@ class RandomToken:
         """An accepted opening for each stream, or a refused one."""
         language_of = identifier("random_token", (self.language,)) if self.language else None
         special = set(given.tokenizer.all_special_ids)
-        ids = sorted(i for i in given.tokenizer.get_vocab().values() if i not in special)
+        known = embeddings_count(given.model.model)
+        ids = sorted(i for i in given.tokenizer.get_vocab().values() if i not in special and i < known)
         begin = find_marks(given.tokenizer).begin
         lead = () if begin is None else (begin,)
         greedy = Sampling(temperature=0.0, repetition_penalty=1.0, max_new_tokens=self.opening, stop=sampling.stop)
@@ -217,7 +219,7 @@ class Respond:
 
     def prompts(self, given: Given, seed: int) -> list[Prompt]:
         """Each prompt through the chat template, `responses` times."""
-        tokenizer, widest = given.tokenizer, window(given.model.model)
+        tokenizer, positions = given.tokenizer, positions_of(given.model.model)
         if not getattr(tokenizer, "chat_template", None):
             raise UserError(
                 "respond: the model's tokenizer has no chat template; take a chat model or another strategy"
@@ -225,13 +227,13 @@ class Respond:
         found = []
         for at, turns in self._turns(given):
             try:
-                text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+                text = chat.rendered(turns, tokenizer, answer=True)
             except Exception as e:  # templates raise what they like
                 raise UserError(f"{at}: the chat template does not take this prompt: {e}") from None
             tokens = tuple(encode_text(tokenizer, text))
-            if widest is not None and len(tokens) >= widest:
-                raise UserError(f"{at}: the prompt has {len(tokens)} tokens and the model's window is {widest}; "
-                                "shorten it or leave it out")  # fmt: skip
+            if positions and positions.is_table and len(tokens) >= positions.count:
+                raise UserError(f"{at}: the prompt has {len(tokens)} tokens and the model's window is "
+                                f"{positions.count}; shorten it or leave it out")  # fmt: skip
             found += [Prompt(tokens, 0, at)] * self.responses
         if not found:
             raise UserError(f"respond: {self.of} has no prompts")
