@@ -314,16 +314,15 @@ def test_a_model_that_was_not_loaded_from_a_checkpoint_says_what_to_do(tmp_path)
 
 def test_a_disk_that_does_not_keep_what_is_written_is_noticed(folder, tmp_path, monkeypatch):
     report = calprune.prune(folder, method="magnitude", pattern="50%")
-    real = editor._check
+    real = editor._wrong
 
-    def flip(before, beside, done):
-        file = beside / "model.safetensors"
+    def flip(before, file, done):
         data = bytearray(file.read_bytes())
         data[-1] ^= 1
         file.write_bytes(data)
-        real(before, beside, done)
+        return real(before, file, done)
 
-    monkeypatch.setattr(editor, "_check", flip)
+    monkeypatch.setattr(editor, "_wrong", flip)
     with pytest.raises(UserError, match="not what was written"):
         report.save(tmp_path / "out")
     assert not (tmp_path / "out").exists()
