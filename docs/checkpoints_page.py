@@ -75,6 +75,11 @@ DEPLOYED = """\
 logit: the pruned model is as near as the dense one was.
 """
 
+LLAMA_CPP = """\
+llama.cpp (xllamacpp @VERSION@, on a CPU) reads the pruned demo model through its own converter, and writes @SAME@ @TOKENS@
+tokens greedily as transformers. vLLM was not tried: its packages need a GPU.
+"""
+
 
 def page() -> str:
     """The whole page."""
@@ -105,7 +110,8 @@ def _carried(note: str) -> str:
 
 
 def _deployed() -> list[str]:
-    found = json.loads((RESULTS / "deploy.json").read_text())
+    result = json.loads((RESULTS / "deploy.json").read_text())
+    found, llama = result["transformers"], result["llama.cpp"]
     old, new = found[0]["versions"]
     rows = [
         f"| {one['model']} | {one['apart']['dense']:.1g} | {one['apart']['pruned']:.1g} "
@@ -113,7 +119,9 @@ def _deployed() -> list[str]:
         for one in found
     ]
     heads = ["| family | dense, apart | pruned, apart | tensors missing |", "|---|---|---|---|"]
-    return [DEPLOYED.replace("@OLD@", old).replace("@NEW@", new), *heads, *rows]
+    said = LLAMA_CPP.replace("@VERSION@", llama["xllamacpp"]).replace("@TOKENS@", str(llama["tokens"]))
+    said = said.replace("@SAME@", "the same" if llama["same_text"] else "other")
+    return [DEPLOYED.replace("@OLD@", old).replace("@NEW@", new), *heads, *rows, "", said]
 
 
 def _row(kind: QuantisedKind) -> str:
