@@ -83,8 +83,8 @@ def run_command(
     from calprune.studies.similarity import measure_similarity
     from calprune.studies.tracking import find_tracker, send
 
-    if workers < 1:
-        raise UserError(f"--workers: expected 1 or more; got {workers}")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UserError(f"--workers: expected 1 to {MOST_WORKERS}; got {workers}")
     if track:  # so that a mistake shows before hours of work
         find_tracker(track)
     text = study_text(study)
