@@ -61,6 +61,9 @@ def plan_command(
               "machine, by its speed now; what methods solve and models write comes on top")  # fmt: skip
 
 
+MOST_WORKERS = 256  # of one machine: each holds a model
+
+
 @study_app.command("run", example="calprune study run studies/quickstart.yaml --runs runs/quick")
 def run_command(
     study: StudyFile,
