@@ -236,3 +236,8 @@ def test_the_demo_model_is_an_ordinary_tied_float32_checkpoint_that_knows_paris(
     written = plain.generate(**prompt, max_new_tokens=1, do_sample=False)
     assert demo.tokenizer.decode(written[0]).endswith(" Paris")
     assert demo.id == models.identity("demo") == models.identity(str(folder))
+
+
+def test_a_config_whose_rotary_scaling_wants_fields_of_its_kind_is_read(folder):
+    edit_config(folder, rope_scaling={"rope_type": "yarn", "factor": 4.0}, rope_theta=10000.0, rope_parameters=None)
+    assert models.load_tokenizer(str(folder))("w1")["input_ids"] == [5]

@@ -119,7 +119,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 def _plain_config(folder: Path) -> PreTrainedConfig | None:
     """A model's config without the class of its kind, whose import costs seconds and 90 MB, where that is all that its
     tokenizer is found by: where tokenizer_config.json names the tokenizer's class. Else None: transformers finds it."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(Exception):  # a kind's own fields may be wanted (rotary ones of gpt-oss): then by its class
         if json.loads((folder / "tokenizer_config.json").read_bytes()).get("tokenizer_class"):
             return PreTrainedConfig.from_pretrained(folder, name_or_path=str(folder))
     return None
