@@ -181,15 +181,22 @@ def report_command(
 
 @app.command(
     "query",
-    example='calprune query runs/quick "select calibration, method, avg(value) from results group by all"',
+    example='calprune query runs/quick "select evaluation, calibration, avg(value) from results group by all"',
 )
-def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL; the table is `results`")],
-                  as_json: opt.Json = False) -> None:  # fmt: skip
-    """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial."""
+def query_command(
+    runs: RunsFolder,
+    sql: Annotated[str, typer.Argument(help="SQL; the table is `results`")],
+    across_metrics: Annotated[
+        bool, opt.run_option("--across-metrics", help="allow a mean over several metrics, which has no unit")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial. A mean, sum or spread of values of
+    several metrics is refused: group by evaluation or metric, or filter on one."""
     from calprune.pages.table import Column, Table
-    from calprune.studies.results import query
+    from calprune.report.query import query
 
-    columns, rows = query(runs, sql)
+    columns, rows = query(runs, sql, across_metrics)
     if as_json:
         print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, default=str))
         return

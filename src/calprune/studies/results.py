@@ -139,27 +139,6 @@ def read(folder: str | Path) -> Results:
     return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, _claims(runs))
 
 
-def query(folder: Path, sql: str) -> tuple[list[str], list[tuple]]:
-    """The columns' names and the rows of an answer in SQL, by DuckDB. The table `results` has a row an evaluation of a
-    trial. Raises UserError where the question cannot be answered."""
-    try:
-        import duckdb
-        import pyarrow
-    except ImportError:
-        raise UserError("calprune query needs DuckDB: pip install 'calprune[report]'") from None
-    found = read(folder).rows
-    if not found:
-        raise UserError(f"{folder} holds no result yet: calprune study run makes them")
-    table = pyarrow.table({name: [getattr(row, name) for row in found] for name in COLUMNS})
-    with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-        connection.register("results", table)
-        try:
-            answer = connection.execute(sql)
-            return [column[0] for column in answer.description or []], answer.fetchall()
-        except duckdb.Error as e:
-            raise UserError(f"{str(e).splitlines()[0]}; the table is results({', '.join(COLUMNS)})") from None
-
-
 @dataclass(frozen=True)
 class Status:
     """Trials, counted."""
