@@ -45,7 +45,7 @@ class Effect:
     word: Word  # by RULE
 
 
-def effect_of_groups(groups: Mapping[str, Sequence[float]]) -> Effect:
+def effect_of_groups(groups: Mapping[str, Sequence[float]], confidence: float = 0.95) -> Effect:
     """The one-way effect of the groups' names (sources) on values (one a draw), with its size in a word by RULE.
 
     Draws of all groups are taken to have one SD. ω² = (SS_between - (G - 1) MS_within) / (SS_total + MS_within), not
