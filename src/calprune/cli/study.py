@@ -150,6 +150,7 @@ def report_command(
             help="the study's file, if its claims were written after the run", show_default="as it was run"
         ),
     ] = None,
+    of_interest: opt.OfInterest = None,
     as_json: opt.Json = False,
 ) -> None:
     """Write what a study found: a page that opens without a network, or tables."""
@@ -169,7 +170,13 @@ def report_command(
     if study is not None:
         from calprune.studies.reading import parse_study, study_text
 
-        results = dataclasses.replace(results, claims=parse_study(study_text(study), study.name).claims)
+        written = parse_study(study_text(study), study.name)
+        results = dataclasses.replace(results, claims=written.claims, interest=written.interest)
+    if of_interest:
+        from calprune.evaluation.metric import read_interest
+
+        least = read_interest(of_interest, "--of-interest", {row.metric for row in results.rows})
+        results = dataclasses.replace(results, interest=least)
     if not results.rows:
         raise UserError(f"{runs} holds no result yet: calprune study run makes them")
     for write, path in wanted.items():
