@@ -17,18 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from calprune.uncertainty import retention
 from calprune.uncertainty.difference import holm, paired_by_draw, paired_by_item
-from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.effect import effect_of_groups, range_of, word_of
 from calprune.uncertainty.estimate import Estimate, mean_of
 from calprune.uncertainty.power import draws_needed
 from calprune.uncertainty.ranks import rank_correlation
 from calprune.uncertainty.retention import Kept, mean_retention, retention_of_perplexity
+from calprune.uncertainty.share import share_of, shares_over_draws
 
 DRAWS = (3, 5, 20)
 PAIRS = (5, 7, 10, 13, 20)
+QUESTIONS, SHARES = (12, 50, 200), (0.02, 0.1, 0.5, 0.95)
 LOWEST, HIGHEST = 0.93, 0.97
 ROUNDS = 1000  # of the hierarchical bootstrap
 FALSE_TIMES, POWER_TIMES = (
@@ -108,6 +110,48 @@ def groups(stream: Stream, sources: int, draws: int, share: float) -> dict[str, 
     return {str(i): (mean + stream.normal(size=draws)).tolist() for i, mean in enumerate(means)}
 
 
+def near_one(items: int) -> Callable[[Stream, int], tuple[Sample, float]]:
+    """Answers of two sources to the same questions, nearly all right (95 %), and the first's share with other draws of
+    it and the same questions."""
+
+    def make(stream: Stream, draws: int) -> tuple[Sample, float]:
+        limit, shared = float(norm.ppf(0.95)) * math.sqrt(2.04), stream.normal(size=items)
+        a, b = (shared + 0.2 * stream.normal(size=(draws, 1)) + stream.normal(size=(draws, items)) for _ in range(2))
+        held = float(norm.cdf((limit - shared) / math.sqrt(1.04)).mean())
+        return ((a < limit).astype(float), (b < limit).astype(float)), held
+
+    return make
+
+
+def accuracy_over_draws(items: int) -> World:
+    def world(stream: Stream, draws: int) -> tuple[Estimate, float]:
+        (answers, _), truth = near_one(items)(stream, draws)
+        found = shares_over_draws(answers.mean(axis=1).tolist(), items)
+        assert found is not None
+        return found.interval, truth
+
+    return world
+
+
+def student_over_draws(items: int) -> World:
+    def world(stream: Stream, draws: int) -> tuple[Estimate, float]:
+        (answers, _), truth = near_one(items)(stream, draws)
+        return mean_of(answers.mean(axis=1).tolist()), truth
+
+    return world
+
+
+def ranges(sources: int, apart: float) -> World:
+    """Half of the sources `apart` SDs of a draw from the other half."""
+
+    def world(stream: Stream, draws: int) -> tuple[Estimate, float]:
+        found = range_of({str(i): (apart * (i % 2) + stream.normal(size=draws)).tolist() for i in range(sources)})
+        assert found is not None
+        return found, apart
+
+    return world
+
+
 def between(sources: int, share: float) -> World:
     return lambda stream, draws: (effect_of_groups(groups(stream, sources, draws, share)).share, share)
 
@@ -153,7 +197,15 @@ INTERVALS: dict[str, World] = {
     "mean over draws (`over_draws`): normal": normal_draws,
     "mean over draws: skewed": skewed_draws,
     **{f"sources by item (`paired_by_item`): {name}": paired(make) for name, make in PAIRED.items()},
+    **{f"sources by item: right or wrong, near 1, {n} questions": paired(lambda s, k, n=n: near_one(n)(s, k)[0])
+       for n in (12, 50, 200)},
+    **{f"accuracy over draws (`shares_over_draws`): near 1, {n} questions": accuracy_over_draws(n)
+       for n in (12, 50, 200)},
     "methods by draw (`paired_by_draw`)": methods_on_draws,
+    "range of 2 sources (`range_of`): none": ranges(2, 0.0),
+    "range of 4 sources: none": ranges(4, 0.0),
+    "range of 4 sources: 1 SD of a draw": ranges(4, 1.0),
+    "range of 13 sources: 3 SDs of a draw": ranges(13, 3.0),
     "share between 4 sources (`effect_of_groups`): .1": between(4, 0.1),
     "share between 4 sources: .43": between(4, 0.43),
     "share between 13 sources: .9": between(13, 0.9),
@@ -219,16 +271,24 @@ def family_by_draw(stream: Stream, draws: int) -> list[float]:
     return [paired_by_draw(a, b).p for a, b in pairs]
 
 
+def held_of_shares(make: Callable[[list[float]], Estimate | None], share: float, n: int) -> float:
+    """The share of studies of n questions whose interval holds the truth: added up, not simulated."""
+    found = [make([1.0] * right + [0.0] * (n - right)) for right in range(n + 1)]
+    return float(sum(binom.pmf(right, n, share) for right, one in enumerate(found)
+                     if one is not None and one.low <= share <= one.high))  # fmt: skip
+
+
 def false_findings(family: Callable[[Stream, int], list[float]], draws: int, simulations: int) -> float:
     """The share of families, without any difference, in which Holm finds one."""
     stream = stream_of(draws)
     return sum(min(holm(family(stream, draws))) < 0.05 for _ in range(simulations)) / simulations
 
 
-def immaterial_found_material(draws: int, simulations: int) -> float:
+def alike_found_to_matter(draws: int, simulations: int) -> float:
+    """4 sources, half of which lie exactly the smallest difference of interest, 1 SD of a draw, from the others."""
     stream = stream_of(draws)
-    words = (effect_of_groups(groups(stream, 4, draws, 0.0)).word for _ in range(simulations))
-    return sum(word != "immaterial" for word in words) / simulations
+    words = (word_of(ranges(4, 1.0)(stream, draws)[0], 1.0) for _ in range(simulations))
+    return sum(word != "not shown" for word in words) / simulations
 
 
 def found_with_power(difference: float, simulations: int) -> tuple[int, float]:
@@ -252,6 +312,17 @@ def tables(simulations: int) -> Iterator[str]:
     yield "|---|" + "---|" * len(DRAWS)
     for name, make in PAIRED.items():
         yield f"| {name} | " + " | ".join(percent(bootstrap_coverage(make, k, simulations)) for k in DRAWS) + " |"
+    yield "\n| One model's accuracy (`share_of`), % | " + " | ".join(f"{n} questions" for n in QUESTIONS) + " |"
+    yield "|---|" + "---|" * len(QUESTIONS)
+    for share in SHARES:
+        for name, make in (("Wilson's", share_of), ("not used: Student's t", mean_of)):
+            cells = " | ".join(percent(held_of_shares(make, share, n)) for n in QUESTIONS)
+            yield f"| {name}, {share:g} right | {cells} |"
+    yield "\n| Not used: Student's t of accuracies over draws, % | " + " | ".join(f"{k} draws" for k in DRAWS) + " |"
+    yield "|---|" + "---|" * len(DRAWS)
+    for n in (12, 50, 200):
+        cells = " | ".join(percent(coverage(student_over_draws(n), k, simulations)) for k in DRAWS)
+        yield f"| near 1, {n} questions | {cells} |"
     yield "\n| Rank correlation (`rank_correlation`), % | " + " | ".join(f"{n} pairs" for n in PAIRS) + " |"
     yield "|---|" + "---|" * len(PAIRS)
     for rho in (0.0, 0.5, 0.9):
@@ -266,8 +337,8 @@ def tables(simulations: int) -> Iterator[str]:
     for name, family in (("sources by item", family_by_item), ("methods by draw", family_by_draw)):
         cells = " | ".join(f"{100 * false_findings(family, k, simulations):.1f}" for k in DRAWS)
         yield f"| any of {FAMILY}, {name}, Holm | {cells} |"
-    cells = " | ".join(f"{100 * immaterial_found_material(k, simulations):.1f}" for k in DRAWS)
-    yield f'| the data is "small" or "large", 4 sources | {cells} |'
+    cells = " | ".join(f"{100 * alike_found_to_matter(k, simulations):.1f}" for k in DRAWS)
+    yield f'| 4 sources that differ by the smallest difference of interest "matter" or are "immaterial" | {cells} |'
     yield "\n| Difference, in SDs of a draw | draws needed of each | found, % (at least 80) |\n|---|---|---|"
     for difference in (3.0, 2.0, 1.0, 0.5):
         draws, found = found_with_power(difference, POWER_TIMES * simulations)

@@ -1,7 +1,9 @@
 """The table of all papers' claims that opens docs/choosing-calibration-data.md: from the studies' files and results.
 
 A study's claims are in studies/NAME.yaml. docs/results/NAME.claims.json, by `calprune study report RUNS --claims FILE`,
-has their verdicts; a claim that is not in it, or has changed since, was not measured.
+has their verdicts; a claim that is not in it, or has changed since, was not measured. A verdict counts after Holm's
+correction over the study's claims. Files of format 1 have p after Holm's correction of single differences alone: what
+they say of spreads, orders and margins was never corrected, and is counted apart.
 """
 
 import json
@@ -19,9 +21,10 @@ from calprune.uncertainty.power import SIGNIFICANCE
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- claims: made by docs/claims_section.py -->\n", "<!-- claims: end -->\n"
-NOT_MEASURED = "not measured"
+NOT_MEASURED, CANNOT = "not measured", "cannot be told here"
+ALONE = "by its own interval alone, uncorrected"
 OF_METHODS = ("methods",)  # their claims stand in docs/methods.md
-ORDER = ("held", "not held", "cannot be told here", NOT_MEASURED)
+ORDER = ("held", "not held", CANNOT, f"held {ALONE}", f"not held {ALONE}", NOT_MEASURED)
 
 
 def current(page: str) -> str:
@@ -40,7 +43,7 @@ def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "res
         study = yaml.safe_load(path.read_text(encoding="utf-8"))
         if claims := read_claims(study.get("claims", []), path.name):
             judged = _judged(results / f"{path.stem}.claims.json")
-            found = {one["id"]: one for one in judged["claims"]}
+            found = {one["id"]: corrected(one, judged.get("format", 1)) for one in judged["claims"]}
             page = f" ([page](results/{path.stem}.html))" if (results / f"{path.stem}.html").is_file() else ""
             lines += [f"**[{study['title']}](../studies/{path.name})**{page}", ""]
             lines += ["| claim | in the paper | measured here | verdict |", "|---|---|---|---|"]
@@ -49,13 +52,22 @@ def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "res
                 counts[verdict] += 1
                 lines.append("| " + " | ".join(_line(cell) for cell in row) + " |")
             lines.append("")
-            lines += _corrected(
-                [found[claim.id] for claim in claims if found.get(claim.id, {}).get("p_holm") is not None]
-            )
             if judged["missing"]:
                 lines += [f"{judged['missing']} of its trials were not there when the claims were judged.", ""]
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
-    return "\n".join([f"Of {counts.total()} claims: {said}.", "", *lines])
+    after = ", after Holm's correction over the claims of each study" if counts["held"] or counts["not held"] else ""
+    return "\n".join([f"Of {counts.total()} claims{after}: {said}.", "", *lines])
+
+
+def corrected(found: dict[str, Any], form: int) -> dict[str, Any]:
+    """A claim as its file has it, with the verdict that is left of format 1's by its own interval."""
+    own, p = found["verdict"], found.get("p_holm")
+    if form > 1 or own == CANNOT or (p is not None and p < SIGNIFICANCE):
+        return found
+    if p is None:
+        return found | {"verdict": f"{own} {ALONE}"}
+    why = f"{found['why']}, but not after Holm's correction over the study's claims"
+    return found | {"verdict": CANNOT, "why": why}
 
 
 def _judged(path: Path) -> dict[str, Any]:
@@ -74,19 +86,6 @@ def _row(claim: Claim, found: dict[str, Any] | None) -> tuple[str, tuple[str, ..
     measured = f"{with_interval(Estimate(**found['measured']))} ({found['what']})"
     p = f"; p after Holm {probability(found['p_holm'])}" if found.get("p_holm") is not None else ""
     return found["verdict"], (*said, measured, f"**{found['verdict']}**: {found['why']}{p}")
-
-
-def _corrected(found: list[dict[str, Any]]) -> list[str]:
-    """What is left of verdicts that are each by an interval of their own, where there are many."""
-    if len(found) < 2:
-        return []
-    left = Counter(one["verdict"] for one in found if one["p_holm"] < SIGNIFICANCE)
-    said = " and ".join(f"{left[verdict]} {verdict}" for verdict in ("held", "not held"))
-    said += f"; the other {len(found) - left.total()} cannot be told"
-    return [
-        f"Each verdict is by its own interval. After Holm's correction over the {len(found)} differences: {said}.",
-        "",
-    ]
 
 
 def _line(text: str) -> str:

@@ -25,8 +25,8 @@ from calprune.methods.listing import described_methods
 
 HERE = Path(__file__).parent
 READING = """\
-A verdict is by its own interval, paired by draw and item; the line under the table says what is left of them when
-Holm's correction is made over all. Reasons, where something comes out otherwise than in its paper, are in
+An interval is of its own, paired by draw and item; a verdict is what Holm's correction over all claims leaves of it.
+Reasons, where something comes out otherwise than in its paper, are in
 `relative_error` of the trials' `prune.json`, ‖(W − Ŵ)X‖² ÷ ‖WX‖² averaged over linears, and in the same on tokens
 that were not pruned by ([benchmarks/layer_errors.md](../benchmarks/layer_errors.md), `python
 benchmarks/layer_errors.py`: one draw, 21 linears):

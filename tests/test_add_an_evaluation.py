@@ -16,7 +16,8 @@ from calprune.evaluation.metric import METRICS, Metric, metric_of
 from calprune.report.findings import Findings
 from calprune.report.page import page
 from calprune.studies.records import EvaluationRecord, read_evaluation
-from calprune.studies.results import query, read
+from calprune.report.query import query
+from calprune.studies.results import read
 from tests.families import tiny_model
 from tests.made_up_study import made_up
 from tests.tiny import save, toy_tokenizer

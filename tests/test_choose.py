@@ -21,17 +21,17 @@ from calprune.base.values import ConfigError, UserError
 from calprune.calibration.build import make_set
 from calprune.calibration.set import CalibrationSet
 from calprune.choosing import verdict as final
-from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Halving, SetContrast
+from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, GateRow, Halving, SetContrast
 from calprune.choosing.job import Job
 from calprune.choosing.page import answer, commands, headline
 from calprune.choosing.trials import Clock
-from calprune.pages.numbers import number
+from calprune.pages.numbers import number, with_interval
 from calprune.studies.bench import Knobs
 from calprune.studies.results import read
 from calprune.studies.runner import Session
 from calprune.uncertainty.crossed import Weighed
 from calprune.uncertainty.difference import holm, paired_by_item, weighed_sum
-from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.effect import effect_of_groups, range_of
 from calprune.uncertainty.estimate import Estimate
 from tests.small_choice import answer_of, small_question
 from tests.test_study import contents
@@ -59,15 +59,20 @@ def test_sources_that_differ_pass_the_gate(chosen):
         assert all(len(draws) == 3 for draws in values.values())
         assert (told.lowest, told.highest) == (min(means, key=means.get), max(means, key=means.get))
         assert told.range == pytest.approx(max(means.values()) - min(means.values()))
-        assert told.word == "large" and told.share == effect_of_groups(values).share
+        assert told.word == "matters" and told.share == effect_of_groups(values).share
+        apart = range_of(values, 1 - 0.05 / 2)  # two capabilities
+        assert told.apart == apart and apart.low > told.of_interest == 0.02
+        assert told.part_of_cost == pytest.approx(told.range / (math.fsum(means.values()) / 3))
     effects = [effect_of_groups({s: [math.fsum(row) / len(row) for row in found[s][name]] for s in chosen.gate.used}).p
                for name in chosen.gate.effects]  # fmt: skip
     assert [told.adjusted_p for told in chosen.gate.effects.values()] == pytest.approx(holm(effects))
-    assert chosen.gate.matters and chosen.search and chosen.halving and chosen.judgement
+    assert chosen.gate.worth_a_search and chosen.search and chosen.halving and chosen.judgement
 
 
-def test_sources_of_one_kind_are_immaterial_and_mixed_evenly_without_a_search(alike):
-    assert {told.word for told in alike.gate.effects.values()} == {"immaterial"} and not alike.gate.matters
+def test_sources_of_one_kind_are_not_shown_to_matter_and_are_mixed_evenly_without_a_search(alike):
+    for told in alike.gate.effects.values():
+        assert told.word in ("not shown", "immaterial") and told.adjusted_p >= 0.05
+    assert not alike.gate.worth_a_search
     assert alike.search is alike.halving is alike.judgement is None and alike.winner == UNIFORM
     assert sorted(os.listdir(alike.folder)) == [
         "calibration", "gate.json", "model", "question.json", "result.json", "runs"]  # fmt: skip
@@ -83,13 +88,46 @@ def test_sources_of_one_kind_are_immaterial_and_mixed_evenly_without_a_search(al
     assert (kept.model.layers[0].self_attn.q_proj.weight == 0).float().mean().item() == pytest.approx(0.6, abs=0.02)
 
 
-def test_the_answer_says_that_the_choice_is_immaterial_and_what_would_have_been_seen(alike):
+def test_the_answer_says_whether_the_choice_is_immaterial_or_not_shown_and_what_would_have_been_seen(alike):
     first, second = answer(alike)
-    assert "The choice is immaterial here" in first and "the default mixture is used" in second
+    words = {told.word for told in alike.gate.effects.values()}
+    assert ("The choice is immaterial here" in first) == (words == {"immaterial"})
+    assert ("That the choice matters here is not shown" in first) == ("not shown" in words)
+    assert "the default mixture is used" in second and "the smallest difference of interest is 0.02 nats" in first
     for name, told in alike.gate.effects.items():
-        detectable = f"minimum detectable difference {number(told.detectable)}"
-        assert f"on {name} they range over {number(told.range)} nats a token, {detectable}" in first
+        assert f"on {name} they range over {with_interval(told.apart)} nats a token, " in first
+        assert f"of what pruning cost, minimum detectable difference {number(told.detectable)}" in first
         assert told.detectable > told.range > 0
+
+
+def row_of(word: str, p: float | None, of_interest: float | None = 0.02) -> GateRow:
+    return GateRow(word, None, p, "a", "b", 0.03, 0.01, None, None, of_interest)
+
+
+@pytest.mark.parametrize(
+    ("row", "searched"),
+    [
+        (row_of("matters", 0.001), True),
+        (row_of("not shown", 0.001), True),  # they differ, perhaps by so much as is of interest
+        (row_of("not shown", 0.3), False),
+        (row_of("immaterial", 0.001), False),  # they differ, by less than anyone would act on
+        (row_of("immaterial", 0.3), False),
+        (row_of("cannot be told", None), False),
+        (row_of("large", 0.001, None), True),  # gates of 0.1 stay as they were decided
+        (row_of("small", 0.001, None), True),
+        (row_of("immaterial", 0.3, None), False),
+    ],
+)
+def test_a_search_is_made_where_a_choice_may_gain_what_is_of_interest(row, searched):
+    gate = Gate({"one": row, "other": row_of("immaterial", 0.9)}, ("a", "b"), {}, {}, 3)
+    assert gate.worth_a_search == searched
+
+
+def test_what_a_gate_of_before_called_immaterial_is_shown_as_not_shown(alike):
+    old = {name: replace(told, word="immaterial", apart=None, part_of_cost=None, of_interest=None)
+           for name, told in alike.gate.effects.items()}  # fmt: skip
+    first, _ = answer(replace(alike, gate=replace(alike.gate, effects=old)))
+    assert "That the choice matters here is not shown" in first and "immaterial" not in first
 
 
 def test_the_candidates_are_each_source_the_uniform_mixture_and_what_the_search_found(chosen):
@@ -239,7 +277,7 @@ def test_stopped_at_every_stage_and_started_again_it_ends_the_same(chosen, choic
         return said
 
     out = tmp_path / "chosen"
-    for words, nth in (("trials", 2), ("large", 2), ("transfer", 2), ("256 tokens", 3), ("trials", 2)):
+    for words, nth in (("trials", 2), ("matters", 2), ("transfer", 2), ("256 tokens", 3), ("trials", 2)):
         with pytest.raises(Stopped):
             answer_of(choice_folder, out, stop_at(words, nth))
     save = final.save_pruned

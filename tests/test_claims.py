@@ -10,14 +10,15 @@ import yaml
 
 from calprune.base.values import ConfigError
 from calprune.evaluation.metric import ACCURACY, KL
-from calprune.report.claims import judge
+from calprune.report.claims import JUDGES, LEAST_P, judge
+from calprune.report.claims.selected import select
 from calprune.report.files import write_claims
 from calprune.report.findings import Findings
 from calprune.report.page import page
 from calprune.studies.claims import KINDS, check_claims, matches, read_claims
 from calprune.studies.results import LikenessRow, Result, Results
 from calprune.uncertainty.crossed import Weighed
-from calprune.uncertainty.difference import paired_by_item, weighed_sum
+from calprune.uncertainty.difference import holm, paired_by_item, weighed_sum
 from tests.made_up_study import made_up, setting_of
 
 SOURCES = ("c4", "pile", "oscar", "wiki", "code")
@@ -322,8 +323,8 @@ def test_an_evaluation_may_be_written_without_its_options():
 def test_the_more_differences_are_claimed_the_less_one_of_them_proves():
     one = "{says: so, better: {first: {calibration: %s}, than: {calibration: %s}}}"
     written = [one % pair for pair in (("c4", "pile"), ("pile", "oscar"), ("c4", "wiki"))]
-    several = "{says: so, order: {calibrations: [c4, pile, oscar]}}"  # has no p: it is the smallest of two differences
-    by = "{says: so, better: {first: {calibration: c4}, than: {calibration: pile}, by: 0.05}}"  # its p is not of 0
+    several = "{says: so, order: {calibrations: [c4, pile, oscar]}}"  # the smallest of two differences
+    by = "{says: so, better: {first: {calibration: c4}, than: {calibration: pile}, by: 0.05}}"
 
     def p_of(*claims: str) -> list:
         read = read_claims(yaml.safe_load(f"[{', '.join(claims)}]"), "study.yaml")
@@ -334,9 +335,57 @@ def test_the_more_differences_are_claimed_the_less_one_of_them_proves():
     for row in APART.rows:
         rows[row.calibration].append(row.items)
     assert alone[0] == pytest.approx(paired_by_item(rows["c4"], rows["pile"]).p, rel=1e-6)
-    together = p_of(*written, several, by)
-    assert min(together[:3]) == pytest.approx(3 * min(alone)) and max(together[:3]) >= max(alone)
-    assert together[3:] == [None, None]
+    of_all = [*alone, *p_of(several), *p_of(by)]
+    assert p_of(*written, several, by) == pytest.approx(holm(of_all)) and max(holm(of_all)) > max(of_all[:3])
+
+
+# one difference of 0.02 nats that its own interval shows, beside others of which nothing is so
+LITTLE = study(lambda s, _: 0.02 * (s == "pile"), luck=0.0105, seed=1, draws=4)
+SHOWN_ALONE = "better: {first: {calibration: c4}, than: {calibration: pile}}"
+
+
+def verdicts(results: Results, *written: str) -> list:
+    claims = read_claims(yaml.safe_load(f"[{', '.join(f'{{says: so, {one}}}' for one in written)}]"), "study.yaml")
+    return judge(Findings(replace(results, claims=claims)))
+
+
+def test_a_claim_that_held_alone_does_not_hold_among_many_whose_correction_leaves_nothing_of_it():
+    (alone,) = verdicts(LITTLE, SHOWN_ALONE)
+    assert (alone.judgement.verdict, alone.alone) == (HELD, None) and 0.01 < alone.adjusted_p < 0.05
+    others = [f"better: {{first: {{calibration: {a}}}, than: {{calibration: {b}}}}}"
+              for a, b in (("oscar", "wiki"), ("wiki", "code"), ("oscar", "code"), ("code", "c4"))]  # fmt: skip
+    first, *_ = verdicts(LITTLE, SHOWN_ALONE, *others)
+    assert first.judgement.verdict == CANNOT and first.alone == HELD and first.adjusted_p >= 0.05
+    assert first.judgement.estimate == alone.judgement.estimate and "not after Holm's correction" in first.why
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "better: {first: {calibration: c4}, than: {calibration: pile}, by: 0.05}",
+        "alike: {first: {calibration: c4}, than: {calibration: pile}, margin: 0.2}",
+        "best: {calibration: c4, of: [pile, oscar]}",
+        "order: {calibrations: [c4, pile, oscar]}",
+        "sources_differ: {by: 0.05}",
+    ],
+)
+def test_every_kind_of_claim_is_corrected_by_the_rate_at_which_its_interval_decides_it(written):
+    """At that rate the interval ends where the claim does; a little wider, it decides nothing."""
+    (one,) = verdicts(APART, written)
+    claim, selected = one.claim, select(one.claim.test, Findings(APART))
+    assert one.judgement.verdict == HELD and 0 < one.adjusted_p < 0.05
+    at = [JUDGES[type(claim.test)](claim.test, selected, 1 - rate).verdict
+          for rate in (one.adjusted_p * 1.01, one.adjusted_p * 0.99)]  # fmt: skip
+    assert at == [HELD, CANNOT] or (one.adjusted_p == LEAST_P and at[0] == HELD)
+
+
+def test_of_claims_that_are_all_false_one_holds_in_at_most_5_percent_of_studies():
+    pairs = [(a, b) for a in SOURCES for b in SOURCES if a < b]
+    written = [f"better: {{first: {{calibration: {a}}}, than: {{calibration: {b}}}}}" for a, b in pairs]
+    found = [verdicts(study(lambda *_: 0.0, luck=0.05, seed=seed), *written) for seed in range(100)]
+    wrong = sum(any(one.judgement.verdict != CANNOT for one in study) for study in found)
+    alone = sum(any((one.alone or one.judgement.verdict) != CANNOT for one in study) for study in found)
+    assert wrong <= 10 < alone  # 5 expected of 100
 
 
 def test_the_page_and_the_files_have_the_claims(tmp_path):

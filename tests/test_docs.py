@@ -78,6 +78,7 @@ def test_no_registry_host_and_no_path_of_a_machine_is_written_down(word):
 def test_the_table_of_claims_has_every_claim_with_what_was_found_of_it_as_it_is_now(tmp_path):
     import claims_section  # docs/ is on the path
 
+    after = "after Holm's correction over the claims of each study"
     study = (
         "title: A study\nclaims:\n- {says: one, best: {calibration: a, of: [b]}}\n- {says: two, not_measured: no GPU}\n"
     )
@@ -86,20 +87,39 @@ def test_the_table_of_claims_has_every_claim_with_what_was_found_of_it_as_it_is_
     (claim, _) = claims_section.read_claims(claims_section.yaml.safe_load(study)["claims"], "small.yaml")
     found = {"id": claim.id, "what": "a less b", "why": "so it is", "verdict": "held",
              "measured": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3, "confidence": 0.95}}  # fmt: skip
-    (tmp_path / "small.claims.json").write_text(json.dumps({"claims": [found], "missing": 0}))
+    (tmp_path / "small.claims.json").write_text(json.dumps({"format": 2, "claims": [found], "missing": 0}))
     told = claims_section.section(tmp_path, tmp_path)
-    assert told.startswith("Of 2 claims: 1 held, 1 not measured.") and "not measured: no GPU" in told
+    assert told.startswith(f"Of 2 claims, {after}: 1 held, 1 not measured.") and "not measured: no GPU" in told
     assert "0.50 [0.40, 0.60] (a less b) | **held**: so it is |" in told
     two = study.replace("- {says: two, not_measured: no GPU}", "- {says: two, best: {calibration: b, of: [a]}}")
     other = claims_section.read_claims(claims_section.yaml.safe_load(two)["claims"], "small.yaml")[1]
     (tmp_path / "small.yaml").write_text(two)  # each with a p: how many are left once it is corrected
     both = [found | {"p_holm": 0.01}, found | {"id": other.id, "verdict": "not held", "p_holm": 0.2}]
-    (tmp_path / "small.claims.json").write_text(json.dumps({"claims": both, "missing": 0}))
+    (tmp_path / "small.claims.json").write_text(json.dumps({"format": 1, "claims": both, "missing": 0}))
     told = claims_section.section(tmp_path, tmp_path)
-    assert "over the 2 differences: 1 held and 0 not held; the other 1 cannot be told." in told
+    assert told.startswith(f"Of 2 claims, {after}: 1 held, 1 cannot be told here.")
     assert "**held**: so it is; p after Holm 0.010" in told
+    assert "**cannot be told here**: so it is, but not after Holm's correction" in told
+    both[0] = found | {"p_holm": None}  # of a spread: format 1 corrected none
+    (tmp_path / "small.claims.json").write_text(json.dumps({"format": 1, "claims": both, "missing": 0}))
+    told = claims_section.section(tmp_path, tmp_path)
+    assert told.startswith("Of 2 claims: 1 cannot be told here, 1 held by its own interval alone, uncorrected.")
     (tmp_path / "small.yaml").write_text(study.replace("[b]", "[c]"))  # another claim, of which nothing was measured
     assert claims_section.section(tmp_path, tmp_path).startswith("Of 2 claims: 2 not measured.")
+
+
+def test_no_claim_of_a_page_counts_as_held_with_a_p_after_holm_of_005_or_more():
+    for page in ("choosing-calibration-data.md", "methods.md"):
+        lines = (ROOT / "docs" / page).read_text().splitlines()
+        counted = {word: sum(f"| **{word}**:" in line for line in lines) for word in ("held", "not held")}
+        [counts] = [line for line in lines if re.match(r"Of \d+ claims", line)]
+        for word, n in counted.items():
+            said = [int(one) for one in re.findall(rf"(\d+) {word}(?=[,.])", counts)]
+            assert said == [n] * bool(n), (page, word)
+        for line in lines:
+            if "| **held**:" in line or "| **not held**:" in line:
+                p = re.search(r"p after Holm (< )?([\d.]+)", line)
+                assert p and float(p[2]) < 0.05, line
 
 
 EXAMPLES = {  # files that a page shows how to write, or that a command of it makes

@@ -12,6 +12,7 @@ import pytest
 
 from calprune import report
 from calprune.base.values import UserError
+from calprune.evaluation.metric import Interest
 from calprune.pages import numbers
 from calprune.pages.table import Column, tsv
 from calprune.report import settings
@@ -22,10 +23,11 @@ from calprune.studies.results import Result, Results
 from calprune.text.find import catalogue
 from calprune.uncertainty import retention
 from calprune.uncertainty.difference import holm, paired_by_draw, paired_by_item
-from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.effect import effect_of_groups, range_of
 from calprune.uncertainty.estimate import Estimate, over_draws
 from calprune.uncertainty.ranks import rank_correlation
 from calprune.uncertainty.retention import retention_of_perplexity
+from calprune.uncertainty.share import shares_over_draws
 from tests.made_up_study import EVALUATIONS, SOURCES, made_up
 
 RESULTS = made_up()
@@ -61,7 +63,8 @@ def test_every_mean_is_over_the_draws_of_its_cell():
     assert len(records("results")) == len({(*row.cell, row.evaluation) for row in RESULTS.rows})
     for record in records("results"):
         rows = rows_of(RESULTS, calibration=record["source"], **place(record))
-        spread = over_draws([compared(row) for row in rows])
+        values = [compared(row) for row in rows]
+        spread = shares_over_draws(values, 200) if rows[0].metric == "accuracy" else over_draws(values)
         mean = spread.interval.map(math.exp) if rows[0].metric == "perplexity" else spread.interval
         assert (record["mean"], record["SD of a draw"], record["draws"]) == (mean, spread.sd, len(rows))
         assert record["dense"] == rows[0].dense
@@ -112,15 +115,61 @@ def test_effects_are_of_texts_over_draws_and_holms_family_is_the_table():
             (effect.share.value, effect.share.low, effect.share.high)
         )
         assert (record["p"], record["p, Holm"]) == pytest.approx((effect.p, p))
-        shown = (record["range"], record["SD of a draw"], record["minimum detectable difference"])
+        shown = (record["range"].value, record["SD of a draw"], record["minimum detectable difference"])
         assert shown == pytest.approx((effect.range, effect.sd, effect.detectable))
+        apart = range_of(by_source(place(record), "compared"), 1 - 0.05 / 12)
+        assert (record["range"].low, record["range"].high) == pytest.approx((apart.low, apart.high))
+        rows = [row for row in rows_of(RESULTS, **place(record)) if row.calibration in SOURCES]
+        lost = [abs(compared(row) - (math.log(row.dense) if row.metric == "perplexity" else row.dense)) for row in rows]
+        assert record["of what pruning cost"] == pytest.approx(effect.range / (math.fsum(lost) / len(lost)))
+        least = 0.01 if rows[0].metric == "accuracy" else 0.02
+        assert record["smallest difference of interest"] == least
+        assert record["effect"] == ("matters" if apart.low > least else "immaterial" if apart.high < least else "not shown")
         assert {record["best"], record["worst"]} == {effect.lowest, effect.highest}
 
 
-def test_a_word_is_immaterial_where_holms_p_is_though_the_own_is_not():
-    found = [one for seed in range(12) for one in Findings(made_up(apart=0.12, seed=seed)).comparisons]
-    assert any(one.effect.word != "immaterial" and one.word == "immaterial" for one in found)
-    assert all(one.word == "immaterial" for one in found if one.adjusted_p >= 0.05)
+def of_kl(spread: float, luck: float = 0.0002, draws: int = 6, least: float | None = None) -> Results:
+    """Two sources with a KL of about 1, `spread` nats apart, whose draws have the SD `luck`."""
+    found = rows_of(made_up(methods=("wanda",), patterns=("60%",), draws=draws), metric="kl")
+    rows = []
+    for row in (row for row in found if row.calibration in ("c4", "slimpajama")):
+        value = 1 + spread * (row.calibration == "slimpajama") + luck * (-1.2, 0.3, 1.1, -0.9, 0.8, -0.1)[row.draw]
+        rows.append(replace(row, value=value, items=(value,) * 39 + (value + 1e-9,)))
+    interest = Interest({} if least is None else {"nats": least})
+    return replace(RESULTS, rows=tuple(rows), interest=interest)
+
+
+def test_half_a_thousandth_of_a_nat_is_immaterial_however_surely_it_is_seen():
+    [one] = Findings(of_kl(0.0005)).comparisons
+    assert one.effect.share.value > 0.5 and one.adjusted_p < 0.01 and one.distinguished  # "large" by the share once
+    assert one.word == "immaterial" and one.apart.high < 0.02
+    matters, _ = answer(Findings(of_kl(0.0005)))
+    assert matters.startswith("The choice of calibration data is immaterial here: kl(gsm8k)")
+    assert "nats a token, 0.05 % of what pruning itself cost" in matters
+    assert matters.endswith("the smallest difference of interest is 0.02 nats a token.")
+
+
+def test_what_is_not_shown_to_be_small_is_not_called_immaterial():
+    findings = Findings(of_kl(0.0, luck=0.05, draws=3))
+    [one] = findings.comparisons
+    assert not one.distinguished and one.word == "not shown" and one.apart.low < 0.02 < one.apart.high
+    assert answer(findings)[0].startswith("That the choice of calibration data matters here is not shown: ")
+    assert "not distinguished from the luck of the draw" in answer(findings)[0]
+
+
+@pytest.mark.parametrize(("least", "word"), [(0.01, "matters"), (0.05, "not shown"), (0.2, "immaterial"), (None, "matters")])
+def test_the_same_range_matters_or_does_not_by_the_difference_that_the_user_would_act_on(least, word):
+    [one] = Findings(of_kl(0.05, luck=0.005, least=least)).comparisons
+    assert one.word == word and one.of_interest == (least or 0.02)
+
+
+def test_the_more_pairs_of_setting_and_evaluation_a_page_has_the_wider_are_its_ranges():
+    few = made_up(methods=("wanda",), patterns=("60%",))
+    widths = [{one.of.evaluation: one.apart.high - one.apart.low for one in Findings(results).comparisons
+               if (one.of.method, one.of.pattern) == ("wanda", "60%")} for results in (few, made_up())]  # fmt: skip
+    assert len(Findings(few).comparisons) == 3 and len(FINDINGS.comparisons) == 12
+    scale = [one.apart.confidence for one in (Findings(few).comparisons[0], FINDINGS.comparisons[0])]
+    assert scale == pytest.approx([1 - 0.05 / 3, 1 - 0.05 / 12]) and all(widths)
 
 
 def test_differences_are_paired_by_item_and_count_only_where_the_effect_does():
@@ -171,19 +220,19 @@ def test_likeness_is_correlated_with_what_is_good():
         assert (found.value, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
 
 
-def test_sources_drawn_alike_are_immaterial_in_9_of_10_studies():
+def test_that_sources_drawn_alike_matter_is_not_shown_in_9_of_10_studies():
     one = {"methods": ("wanda",), "patterns": ("60%",), "apart": 0}
     said = [answer(Findings(made_up(seed=seed, **one))) for seed in range(10)]
-    assert sum("is immaterial here: in none of 3 pairs" in matters for matters, _ in said) >= 9
+    assert sum("matters here" not in matters or "is not shown" in matters for matters, _ in said) >= 9
     for matters, best in said:
-        if "immaterial here" in matters:
-            assert "would be distinguished in 80 % of such studies" in matters
-            assert best.startswith("No source can be called best") and " win" not in best
+        if "is not shown" in matters:
+            assert "would be in 80 % of such studies" in matters
+            assert best.startswith(("No source can be called best", "No source is best")) and " win" not in best
 
 
 def test_sources_far_apart_matter_and_the_best_is_named():
-    matters, best = answer(Findings(made_up(apart=4)))
-    assert "makes a large difference here in all 12 pairs" in matters and "immaterial" not in matters
+    matters, best, _ = answer(Findings(made_up(apart=4)))
+    assert "matters here in all 12 pairs" in matters and "immaterial" not in matters
     assert best.startswith("The best by mean place") and "is c4 (the usual choice)" in best
     assert " wins" in best and " loss" not in best
 
@@ -212,20 +261,21 @@ def test_one_setting_needs_no_count():
     one = made_up(methods=("wanda",), patterns=("60%",), apart=4)
     rows = tuple(row for row in one.rows if row.metric == "perplexity")
     matters, _ = answer(Findings(replace(one, rows=rows)))
-    assert "makes a large difference here: perplexity(wikitext2) with wanda goes from" in matters.replace(" 60%", "")
+    assert "matters here: perplexity(wikitext2) with wanda goes from" in matters.replace(" 60%", "")
 
 
 def test_one_draw_and_one_source_cannot_be_told():
-    matters, best = answer(Findings(made_up(draws=1)))
+    matters, best, methods = answer(Findings(made_up(draws=1)))
+    assert "none of 30 differences is shown" in methods and "none can be called best" in methods
     assert "cannot be decided: each source has one draw" in matters and "no source can be called best" in best
-    rows = tuple(row for row in RESULTS.rows if row.calibration == "c4")
+    rows = tuple(row for row in RESULTS.rows if row.calibration == "c4" and row.method == "wanda")
     assert "there is one source" in answer(Findings(replace(RESULTS, rows=rows)))[0]
     assert "there is no source" in answer(Findings(replace(RESULTS, rows=())))[0]
 
 
 def test_a_control_changes_no_answer():
     without = replace(RESULTS, rows=tuple(row for row in RESULTS.rows if row.calibration != "random_tokens"))
-    assert answer(Findings(without)) == answer(FINDINGS)
+    assert answer(Findings(without))[:2] == answer(FINDINGS)[:2]
     assert {"random_tokens"} == {row["less"] for row in records("differences")} - {
         s + m for s in SOURCES for m in ("", " †")
     }

@@ -8,7 +8,7 @@ import scipy.stats
 
 from calprune.base.values import UserError
 from calprune.uncertainty.difference import Difference, holm, paired_by_draw, paired_by_item, verdict
-from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.effect import effect_of_groups, range_of, word_of
 from calprune.uncertainty.estimate import Estimate, over_draws
 from calprune.uncertainty.power import detectable, draws_needed
 from calprune.uncertainty.ranks import rank_correlation
@@ -43,7 +43,7 @@ def test_the_ends_of_the_share_put_the_f_seen_at_its_tails():
 def test_an_effect_does_not_depend_on_the_unit():
     scaled = effect_of_groups({name: [3 - 7 * v for v in values] for name, values in GROUPS.items()})
     found = effect_of_groups(GROUPS)
-    assert scaled.share.low == pytest.approx(found.share.low) and scaled.word == found.word
+    assert scaled.share.low == pytest.approx(found.share.low)
     assert (scaled.range, scaled.sd, scaled.detectable) == pytest.approx(
         (7 * found.range, 7 * found.sd, 7 * found.detectable)
     )
@@ -51,22 +51,48 @@ def test_an_effect_does_not_depend_on_the_unit():
 
 
 def test_words_follow_what_is_known_of_two_models():
-    # Means and an SD like those published for two 7B and 8B models at 60 %: there 20 draws of 4 sources.
-    def word(means, sd):
+    # Means and an SD like those published for two 7B and 8B models at 60 %: there 20 draws of 4 sources, in points.
+    def word(means, sd, least=1.0):
         draws = np.linspace(-1, 1, 20) * sd / np.linspace(-1, 1, 20).std(ddof=1)
-        return effect_of_groups({str(m): (m + draws).tolist() for m in means}).word
+        return word_of(range_of({str(m): (m + draws).tolist() for m in means}), least)
 
-    assert word((62.5, 61.0, 62.3, 62.9), 0.22) == "large"
-    assert word((57.0, 56.7, 56.9, 57.2), 0.21) == "small"
+    assert word((62.5, 61.0, 62.3, 62.9), 0.22) == "matters"
+    assert word((57.0, 56.7, 56.9, 57.2), 0.21) == "immaterial"  # half a point, however surely it is seen
+    assert word((57.0, 56.7, 56.9, 57.2), 0.21, least=0.25) == "matters"
+    assert word((57.0, 56.7, 56.9, 57.2), 0.21, least=0.5) == "not shown"
     assert word((72.16, 72.21, 72.19, 72.21), 0.2) == "immaterial"
+    assert word((72.16, 72.21, 72.19, 72.21), 0.2, least=0.05) == "not shown"
+
+
+def test_the_ends_of_a_range_are_tukeys_and_students():
+    found, sd = range_of(GROUPS), effect_of_groups(GROUPS).sd
+    error = sd * math.sqrt(1 / 3 + 1 / 3)  # of a and c, which lie farthest apart
+    assert found.value == pytest.approx(26.5 / 3 - 2)
+    assert found.high == pytest.approx(found.value + scipy.stats.t.ppf(0.975, 7) * error)
+    assert found.low == pytest.approx(found.value - scipy.stats.studentized_range.ppf(0.975, 3, 7) / 2**0.5 * error)
+    assert range_of({"a": [1.0, 2.0], "b": [1.0, 2.0]}).low == 0.0
+
+
+@pytest.mark.parametrize(("means", "draws"), [((0.0, 0.0), 3), ((0.0, 0.0, 0.0, 0.0), 3), ((0.0, 1.0), 3),
+                                              ((0.0, 0.5, 1.0, 3.0), 3), ((0.0, 0.0, 3.0, 3.0), 5)])  # fmt: skip
+def test_a_range_holds_the_truth_in_95_of_100_studies_and_each_end_errs_in_at_most_3(means, draws):
+    stream, truth = np.random.default_rng(5), max(means) - min(means)
+    found = [range_of({str(i): (m + stream.normal(size=draws)).tolist() for i, m in enumerate(means)})
+             for _ in range(1000)]  # fmt: skip
+    assert sum(one.low > truth for one in found) <= 40 and sum(one.high < truth for one in found) <= 40
+
+
+def test_without_a_difference_of_interest_nothing_is_immaterial():
+    near, far = Estimate(0.01, 0.0, 0.02, 6), Estimate(0.1, 0.05, 0.2, 6)
+    assert [word_of(one, None) for one in (near, far)] == ["not shown", "matters"]
+    assert [word_of(one, 0.03) for one in (near, far, None, Estimate(1.0, None, None, 2))] == [
+        "immaterial", "matters", "cannot be told", "cannot be told"]  # fmt: skip
 
 
 def test_without_draws_or_sources_to_compare_nothing_can_be_told():
     single = effect_of_groups({"a": [1.0], "b": [3.0]})
-    assert (single.word, single.p, single.share, single.detectable, single.range) == (
-        "cannot be told", None, None, None, 2.0,
-    )  # fmt: skip
-    assert effect_of_groups({"a": [1.0, 2.0]}).word == "cannot be told"
+    assert (single.p, single.share, single.detectable, single.range) == (None, None, None, 2.0)
+    assert range_of({"a": [1.0], "b": [3.0]}) is None and range_of({"a": [1.0, 2.0]}) is None
     with pytest.raises(UserError, match="at least one draw"):
         effect_of_groups({"a": [1.0], "b": []})
 
@@ -76,9 +102,9 @@ def test_draws_that_differ_in_nothing_leave_only_the_sources():
         effect_of_groups({"a": [1.0, 1.0], "b": [2.0, 2.0]}),
         effect_of_groups({"a": [1.0] * 2, "b": [1.0] * 2}),
     )
-    assert (apart.word, apart.p, apart.share.value, apart.detectable) == ("large", 0.0, 1.0, 0.0)
-    assert (same.word, same.p, same.share.value) == ("immaterial", 1.0, 0.0)
-    assert effect_of_groups({"a": [0.1] * 3, "b": [0.1] * 6}).word == "immaterial"  # 0.1 * 3 / 3 is not 0.1
+    assert (apart.p, apart.share.value, apart.detectable) == (0.0, 1.0, 0.0)
+    assert (same.p, same.share.value) == (1.0, 0.0)
+    assert effect_of_groups({"a": [0.1] * 3, "b": [0.1] * 6}).p == 1.0  # 0.1 * 3 / 3 is not 0.1
 
 
 def test_cohens_tables_of_sample_sizes():

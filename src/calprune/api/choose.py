@@ -16,6 +16,7 @@ from calprune.choosing.choose import choose as answer
 from calprune.choosing.page import choice_page, headline
 from calprune.choosing.question import Question, default_sources, parse_capabilities
 from calprune.choosing.trials import parse_budget
+from calprune.evaluation.metric import NATS_OF_INTEREST
 from calprune.pages import HasPage, Page
 from calprune.studies.bench import Knobs
 from calprune.studies.results import Results, read
@@ -74,6 +75,7 @@ def choose(
     draws: Count = 3,
     tokens: Count = 8192,
     default: str | None = "c4",
+    of_interest: float = NATS_OF_INTEREST,
     budget: str | float | None = None,
     data_root: str | Path | None = None,
     device: str | None = "auto",
@@ -86,7 +88,7 @@ def choose(
                                  pattern="60%", num_samples=16, max_seq_length=256, out="chosen")
         answer.winner, answer.model
 
-    model: `demo`, a folder, or a hub name; or a `calprune.Question`, which says all down to `default` below.
+    model: `demo`, a folder, or a hub name; or a `calprune.Question`, which says all down to `of_interest` below.
     sources: what to choose among, each one source as `build` takes it; None: what the model writes itself, c4, a code
         and a mathematics source, as they can be reached.
     out: the folder of the answer: its model, its set and its page. The same call goes on there where it was stopped.
@@ -97,6 +99,7 @@ def choose(
     method, pattern: as for `prune`. num_samples, max_seq_length: of each set. draws: sets of each source and finalist.
     tokens: of each capability's text to search on, and as many for the verdict.
     default: what the winner is compared with, beside the uniform mixture; None: no such source.
+    of_interest: the smallest difference of divergence, in nats a token, that you would act on.
     budget: how long it may take, "30m" or seconds; what was left out is listed.
     data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device, batch_size: how to run.
     progress: lines on stderr; None: in a terminal and a notebook.
@@ -110,12 +113,14 @@ def choose(
             question = model
             _refuse_beside({"sources": sources, "capabilities": capabilities, "judge": judge, "prompts": prompts,
                             "method": method, "pattern": pattern, "num_samples": num_samples, "draws": draws,
-                            "max_seq_length": max_seq_length, "tokens": tokens, "default": default})  # fmt: skip
+                            "max_seq_length": max_seq_length, "tokens": tokens, "default": default,
+                            "of_interest": of_interest})  # fmt: skip
         else:
             question = Question(
                 str(model), _sources(str(model), sources, prompts),
                 parse_capabilities(capabilities, [f"{name}={text}" for name, text in judge.items()]),
                 as_method(method), as_pattern(pattern), num_samples, max_seq_length, draws, tokens, default,
+                of_interest,
             )  # fmt: skip
         knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))
         choice = answer(question, out, knobs=knobs, budget=seconds, report=current().say)

@@ -10,25 +10,42 @@ from calprune.base.values import read
 from calprune.choosing.question import Question
 from calprune.uncertainty.difference import Verdict
 from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.power import SIGNIFICANCE
 
 UNIFORM = "uniform mixture"
 
 OVERALL = "all, as weighted"  # a row beside those of the capabilities
 
+BEFORE = ("small", "large")  # words of a gate that led to a search until 0.1
 TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
 
 
 @dataclass(frozen=True)
 class GateRow:
-    """Whether the sources differ, for one capability, more than draws of one source do."""
+    """How far the sources lie apart, for one capability, and whether that matters."""
 
-    word: str  # immaterial, small, large, cannot be told
+    word: str  # by uncertainty.effect.RULE; until 0.1 immaterial, small or large, by the share of variance
     share: Estimate | None  # of the variance that lies between sources (ω²)
     adjusted_p: float | None  # of the F test, Holm's over the capabilities
     lowest: str  # the source with the least divergence
     highest: str
     range: float  # of the sources' means, nats a token
     detectable: float | None  # the smallest difference of two sources that would be seen in 80 % of such studies
+    apart: Estimate | None = None  # the range with its interval; None: cannot be told, or a gate of before
+    part_of_cost: float | None = None  # the range as a share of what pruning itself cost
+    of_interest: float | None = None  # the smallest difference that anyone would act on, nats a token
+
+    @property
+    def shown(self) -> str:
+        """The word as it is shown: what a gate of before called immaterial was never shown to be."""
+        return "not shown" if self.word == "immaterial" and self.of_interest is None else self.word
+
+    @property
+    def worth_a_search(self) -> bool:
+        """Whether a better choice may be had: the sources differ more than draws do, and perhaps by so much as would be
+        of interest."""
+        distinguished = self.adjusted_p is not None and self.adjusted_p < SIGNIFICANCE
+        return self.word in ("matters", *BEFORE) or (self.word == "not shown" and distinguished)
 
 
 @dataclass(frozen=True)
@@ -46,8 +63,9 @@ class Gate:
     seconds: float | None = None  # that a trial took
 
     @property
-    def matters(self) -> bool:
-        return any(one.word in ("small", "large") for one in self.effects.values())
+    def worth_a_search(self) -> bool:
+        """Of one capability at least."""
+        return any(one.worth_a_search for one in self.effects.values())
 
 
 @dataclass(frozen=True)

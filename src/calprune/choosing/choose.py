@@ -1,6 +1,7 @@
 """Choose calibration data for a model: from the question to the pruned model, stage by stage.
 
-    gate        do the sources differ more than draws of one source do? If not, the uniform mixture is used
+    gate        may the sources differ by what is of interest? Where they are shown to differ by less, or are not
+                distinguished from draws of one source, the uniform mixture is used
     search      from sums alone: what each source costs each capability, and the shares that cost least
     halving     the best few by KL to the dense model, at growing token budgets
     judgement   the finalists, three draws or more, against the default and the uniform mixture, and these two against
@@ -56,7 +57,7 @@ def choose(
     searched: Search | None = None
     halved: Halving | None = None
     judged: FinalVerdict | None = None
-    if gated.matters:
+    if gated.worth_a_search:
         searched = found = job.stage(Search, lambda: search(job, gated))
         halved = best = job.stage(Halving, lambda: halving(job, gated, found))
         judged = job.stage(FinalVerdict, lambda: judgement(job, gated, found, best))

@@ -1,4 +1,4 @@
-"""The gate: do the sources differ more than draws of one source do, for this model, method and pattern?"""
+"""The gate: how far do the sources lie apart, for this model, method and pattern, and is that of interest?"""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +12,7 @@ from calprune.choosing.job import Job
 from calprune.choosing.question import part_of
 from calprune.choosing.trials import duration
 from calprune.evaluation.metric import KL
+from calprune.pages.numbers import with_interval
 from calprune.text.filters.shared_wording import Evaluations
 from calprune.text.given import Given
 
@@ -76,8 +77,9 @@ def _compared(job: Job, sources: Sequence[str]) -> dict[str, GateRow]:
         one = by_evaluation[str(evaluation)]
         effect = one.effect
         found[name] = GateRow(one.word, effect.share, one.adjusted_p, effect.lowest, effect.highest, effect.range,
-                           effect.detectable)  # fmt: skip
-        job.report(f"{name}: {one.word} ({effect.lowest} least, {effect.highest} most, {effect.range:.3g} nats apart)")
+                              effect.detectable, one.apart, one.part_of_cost, one.of_interest)  # fmt: skip
+        job.report(f"{name}: {one.word} ({effect.lowest} least, {effect.highest} most, {with_interval(one.apart)} nats "
+                   "apart)")  # fmt: skip
     return found
 
 

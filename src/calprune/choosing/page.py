@@ -11,7 +11,9 @@ from calprune.choosing.answer import OVERALL, UNIFORM, Choice, SetContrast
 from calprune.choosing.job import percent
 from calprune.methods import METHODS
 from calprune.pages.chart import Heat, Panel, Point
+from calprune.evaluation.metric import KL
 from calprune.pages.numbers import listed, number, with_interval
+from calprune.pages.numbers import percent as percentage
 from calprune.pages.page import Page, Section, TextBlock
 from calprune.pages.table import Column, Table, Value
 from calprune.report.findings import Findings
@@ -19,6 +21,7 @@ from calprune.report.sections.made import speed
 from calprune.report.sections.retention import retention
 from calprune.studies.results import Results
 from calprune.uncertainty.effect import RULE
+from calprune.uncertainty.estimate import Estimate
 
 OWN = "own text"  # the row of what a capability's own text would give
 TRANSFER = (
@@ -26,7 +29,9 @@ TRANSFER = (
     "text of the capability's own kind does. From sums, without a forward pass; the darker, the worse of its column."
 )
 WORDS = {
-    "Gate": f"{RULE[0].upper()}{RULE[1:]}. Holm's correction is over the capabilities.",
+    "Gate": f"{RULE[0].upper()}{RULE[1:]}. Range: in nats a token, with an interval that holds for all capabilities at "
+    "once (Bonferroni), about other draws. p: of no difference between sources at all (F test), Holm's correction over "
+    "the capabilities. A search is made where a range matters, or is not shown and p is under 0.05.",
     "Texts": "Each capability's text is cut in two: the first half is searched on, the second is read by the gate and "
     "the verdict alone. Divergence is KL(dense || pruned), nats a token.",
     "Regret": "L[λ → t] / L[t → t] - 1, L the mean over linears of tr(ΔW C ΔWᵀ) / tr(W C Wᵀ): a proxy. Its rank "
@@ -90,10 +95,12 @@ def _saved(choice: Choice) -> Table:
 
 
 def _gate(choice: Choice) -> Table:
-    heads = (Column("capability"), Column("effect"), Column("share of variance", "estimate", percent=True),
-             Column("p, Holm", "p"), Column("least divergence"), Column("most"), Column("range", "number"),
-             Column("minimum detectable difference", "number"))  # fmt: skip
-    rows = tuple((name, one.word, one.share, one.adjusted_p, one.lowest, one.highest, one.range, one.detectable)
+    heads = (Column("capability"), Column("effect"), Column("range", "estimate"),
+             Column("of what pruning cost", "number", percent=True), Column("smallest difference of interest", "number"),
+             Column("share of variance", "estimate", percent=True), Column("p, Holm", "p"), Column("least divergence"),
+             Column("most"), Column("minimum detectable difference", "number"))  # fmt: skip
+    rows = tuple((name, one.shown, one.apart or Estimate(one.range, None, None, 0), one.part_of_cost, one.of_interest,
+                  one.share, one.adjusted_p, one.lowest, one.highest, one.detectable)
                  for name, one in choice.gate.effects.items())  # fmt: skip
     return Table("gate", "Sources against draws of one source", heads, rows, (WORDS["Gate"],))
 
@@ -195,10 +202,11 @@ def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
     sources = " ".join(f"--sources {shlex.quote(source)}" for source in q.sources)
     sizes = f"--num-samples {q.num_samples} --max-seq-length {q.max_seq_length}"
     winner = shlex.quote(choice.result.spec)
+    of_interest = f"--of-interest nats={q.of_interest:g} " if q.of_interest != KL.of_interest else ""
     return [
         f"calprune choose {shlex.quote(q.model)} {sources} {weights} {judged} "
         f"--method {method} --pattern {q.pattern} {sizes} --draws {q.draws} --tokens {q.tokens} "
-        f"--out {choice.folder.name}{root}",
+        f"{of_interest}--out {choice.folder.name}{root}",
         f"calprune calib build {winner} --model {shlex.quote(q.model)} {sizes} --out calibration{root}",
         f"calprune prune {shlex.quote(q.model)} --method {method} --pattern {q.pattern} --calibration calibration "
         "--out model",
@@ -216,7 +224,9 @@ def answer(choice: Choice) -> list[str]:
     if choice.judgement is None:
         used = "the default mixture is used: an equal share of tokens of each source" if choice.winner == UNIFORM else \
             f"{choice.winner} is used: an equal share of each source cannot be built of so few sequences"  # fmt: skip
-        return [f"The choice is immaterial here ({setting(choice)}): {_immaterial(choice)}.", f"So {used}."]
+        shown = {one.shown for one in choice.gate.effects.values()}
+        lead = "The choice is immaterial here" if shown == {"immaterial"} else "That the choice matters here is not shown"
+        return [f"{lead} ({setting(choice)}): {_gated(choice)}.", f"So {used}."]
     assert choice.search is not None and choice.halving is not None
     shares = choice.search.shares(choice.winner)
     named = choice.winner if len(shares) == 1 else f"the {choice.winner} ({percent(shares)})"
@@ -237,13 +247,20 @@ def headline(choice: Choice) -> list[str]:
             f"{choice.folder}: calibration/ (the set), model/ (pruned with it), report.html"]  # fmt: skip
 
 
-def _immaterial(choice: Choice) -> str:
-    gate = choice.gate
-    ranges = []
+def _gated(choice: Choice) -> str:
+    """Why there was no search: the ranges, beside what would be of interest and what could have been seen."""
+    gate, ranges = choice.gate, []
     for name, one in gate.effects.items():
+        apart = with_interval(one.apart) if one.apart else number(one.range)
+        part = f", {percentage(one.part_of_cost)} of what pruning cost" if one.part_of_cost is not None else ""
         seen = f", minimum detectable difference {number(one.detectable)}" if one.detectable else ""
-        ranges.append(f"on {name} they range over {number(one.range)} nats a token{seen}")
-    return f"{len(gate.used)} sources are not distinguished from draws of one source ({'; '.join(ranges)})"
+        ranges.append(f"on {name} they range over {apart} nats a token{part}{seen}")
+    least = {one.of_interest for one in gate.effects.values()} - {None}
+    all_less = all(one.shown == "immaterial" for one in gate.effects.values())
+    head = f"{len(gate.used)} sources "
+    head += "differ by less than is of interest" if all_less else "are not distinguished from draws of one source"
+    told = f"; the smallest difference of interest is {KL.difference(least.pop())}" if least else ""
+    return f"{head} ({'; '.join(ranges)}{told})"
 
 
 def _overall(found: Sequence[SetContrast], against: str) -> SetContrast | None:

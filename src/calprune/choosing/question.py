@@ -4,6 +4,7 @@ A capability is judged on a text of its own. The text's first half is for search
 token of it is calibrated on.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from calprune.base.checks import options
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
 from calprune.calibration.build import check_part, only_part, source_of
 from calprune.calibration.recipe import RecipePart, parse_spec
+from calprune.evaluation.metric import NATS_OF_INTEREST
 from calprune.methods.contract import Method
 from calprune.models.load import load_tokenizer
 from calprune.pattern import Pattern
@@ -60,6 +62,7 @@ class Question:
     draws: int = 3  # of each source, and of each finalist
     tokens: int = 8192  # of each half of a capability's text, at most
     default: str | None = "c4"  # what the winner is compared with, beside the uniform mixture; None: no such source
+    of_interest: float = NATS_OF_INTEREST  # nats a token of divergence: the smallest difference that anyone would act on
 
     def __post_init__(self) -> None:
         if self.method.needs == "nothing":
@@ -72,6 +75,8 @@ class Question:
                               "its start, then prune with it and --calibration DIR/calibration")  # fmt: skip
         if self.draws < FEWEST_DRAWS:
             raise ConfigError(f"--draws: expected {FEWEST_DRAWS} or more, fewer give no interval; got {self.draws}")
+        if not 0 < self.of_interest < math.inf:
+            raise ConfigError(f"--of-interest: expected nats a token above 0; got {self.of_interest}")
         if self.tokens < 4 * self.window:
             raise ConfigError(f"--tokens: expected four windows of {self.window} tokens or more; got {self.tokens}")
         for i, source in enumerate(self.sources):

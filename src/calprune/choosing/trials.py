@@ -15,7 +15,7 @@ import yaml
 from calprune.base.values import ConfigError, UserError
 from calprune.choosing.question import Question
 from calprune.evaluation.evaluation import OnText
-from calprune.evaluation.metric import KL, PERPLEXITY
+from calprune.evaluation.metric import KL, PERPLEXITY, Interest
 from calprune.methods import METHODS
 from calprune.report.findings import Findings
 from calprune.studies.bench import Knobs
@@ -84,6 +84,8 @@ class Trials:
                 str(one) for metric in (KL.name, PERPLEXITY.name) for one in self.evaluations(metric).values()
             ],
         }
+        if q.of_interest != KL.of_interest:
+            study["of_interest"] = {"nats": q.of_interest}
         text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
         return plan(parse_study(text, "study.yaml"), self.knobs.data_root), text
 
@@ -131,7 +133,8 @@ class Trials:
         """Of the divergences of these calibrations, by label."""
         results = self.results()
         rows = tuple(row for row in results.rows if row.metric == KL.name and row.calibration in calibrations)
-        return Findings(dataclasses.replace(results, rows=rows))
+        interest = Interest({"nats": self.question.of_interest})
+        return Findings(dataclasses.replace(results, rows=rows, interest=interest))
 
     def _whole(self, trial: str, made: Plan) -> bool:
         return (self.runs.trial(trial) / "trial.json").is_file() and self.runs.whole(trial, list(made.evaluations))

@@ -55,6 +55,7 @@ def choose_command(
     tokens: Annotated[
         int, opt.method_option(help="tokens of each capability's text to search on, and as many for the verdict")
     ] = 8192,
+    of_interest: opt.OfInterest = None,
     budget: Annotated[
         str | None,
         opt.run_option(help="how long it may take: 90s, 30m, 2h; what was left out is listed", show_default="no limit"),
@@ -79,6 +80,7 @@ def choose_command(
     from calprune.choosing.page import choice_page, headline
     from calprune.choosing.question import Question, default_sources, parse_capabilities
     from calprune.choosing.trials import parse_budget
+    from calprune.evaluation.metric import KL, NATS_OF_INTEREST, read_interest
     from calprune.methods import parse_method
     from calprune.pages.chart import altair
     from calprune.pattern import parse_pattern
@@ -92,6 +94,7 @@ def choose_command(
     question = Question(
         model, tuple(sources or default_sources(model, prompts, report)), parse_capabilities(weights, judge or ()),
         parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,
+        of_interest=read_interest(of_interest or [], "--of-interest").of(KL) or NATS_OF_INTEREST,
     )  # fmt: skip
     try:
         choice = choose(question, out, knobs=Knobs(device, batch_size, data_root), budget=seconds, report=report)

@@ -84,6 +84,14 @@ Dequantize = Annotated[
     ),
 ]
 BatchSize = Annotated[int | None, run_option(help="sequences at a time", show_default="by the device")]
+OfInterest = Annotated[
+    list[str] | None,
+    method_option(
+        "--of-interest",
+        help="the smallest difference that you would act on: nats=0.02, points=1 (of accuracy), METRIC=NUMBER; repeatable",
+        show_default="0.02 nats a token, 1 point",
+    ),
+]
 Json = Annotated[bool, output_option("--json", help="print one JSON value")]
 OfSet = Annotated[
     str | None, data_option("--model", help="the model that the set is for", show_default="as the set says")

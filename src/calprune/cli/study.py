@@ -153,6 +153,7 @@ def report_command(
             help="the study's file, if its claims were written after the run", show_default="as it was run"
         ),
     ] = None,
+    of_interest: opt.OfInterest = None,
     as_json: opt.Json = False,
 ) -> None:
     """Write what a study found: a page that opens without a network, or tables."""
@@ -172,7 +173,13 @@ def report_command(
     if study is not None:
         from calprune.studies.reading import parse_study, study_text
 
-        results = dataclasses.replace(results, claims=parse_study(study_text(study), study.name).claims)
+        written = parse_study(study_text(study), study.name)
+        results = dataclasses.replace(results, claims=written.claims, interest=written.interest)
+    if of_interest:
+        from calprune.evaluation.metric import read_interest
+
+        least = read_interest(of_interest, "--of-interest", {row.metric for row in results.rows})
+        results = dataclasses.replace(results, interest=least)
     if not results.rows:
         raise UserError(f"{runs} holds no result yet: calprune study run makes them")
     for write, path in wanted.items():
@@ -184,15 +191,22 @@ def report_command(
 
 @app.command(
     "query",
-    example='calprune query runs/quick "select calibration, method, avg(value) from results group by all"',
+    example='calprune query runs/quick "select evaluation, calibration, avg(value) from results group by all"',
 )
-def query_command(runs: RunsFolder, sql: Annotated[str, typer.Argument(help="SQL; the table is `results`")],
-                  as_json: opt.Json = False) -> None:  # fmt: skip
-    """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial."""
+def query_command(
+    runs: RunsFolder,
+    sql: Annotated[str, typer.Argument(help="SQL; the table is `results`")],
+    across_metrics: Annotated[
+        bool, opt.run_option("--across-metrics", help="allow a mean over several metrics, which has no unit")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial. A mean, sum or spread of values of
+    several metrics is refused: group by evaluation or metric, or filter on one."""
     from calprune.pages.table import Column, Table
-    from calprune.studies.results import query
+    from calprune.report.query import query
 
-    columns, rows = query(runs, sql)
+    columns, rows = query(runs, sql, across_metrics)
     if as_json:
         print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, default=str))
         return

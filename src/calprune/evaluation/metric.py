@@ -5,13 +5,20 @@ a study keep what it says. Whoever shows, sorts or averages results reads these 
 torch is imported here.
 """
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from calprune.base.values import ConfigError, read
+from calprune.base.values import ConfigError, did_you_mean, read
 from calprune.uncertainty.estimate import Estimate, exponential, mean_of
+from calprune.uncertainty.share import is_shares, share_of
+
+
+NATS = "nats a token"
+NATS_OF_INTEREST = 0.02  # of perplexity 2 %
+POINT = 0.01  # of accuracy
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Metric:
     retention: Literal["ratio", "above chance"] | None = None  # what is left: dense ÷ pruned, the part above chance
     group: str = ""  # only metrics of one group have a common mean; "": the title
     about: str = ""  # how it is made, in a sentence
+    of_interest: float | None = None  # the smallest difference that anyone would act on, in `unit`; None: as usual
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -42,13 +50,32 @@ class Metric:
         title = self.title or self.name.replace("_", " ")
         for field, value in (("title", title), ("unit", self.unit or title), ("group", self.group or title)):
             object.__setattr__(self, field, value)
+        if self.of_interest is None:
+            usual = POINT if self.retention == "above chance" else NATS_OF_INTEREST if self.in_nats else None
+            object.__setattr__(self, "of_interest", usual)
+        elif not 0 < self.of_interest < math.inf:
+            raise ConfigError(f"metric {self.name}: of_interest: expected a number above 0; got {self.of_interest}")
+
+    @property
+    def in_nats(self) -> bool:
+        """Whether differences are in nats a token."""
+        return self.log or self.unit == NATS
 
     def estimate(self, items: Sequence[float]) -> Estimate:
-        """The value of the items, as it is shown, with its interval. Raises ConfigError where there is none."""
+        """The value of the items, as it is shown, with its interval: of shares Wilson's, which stays in 0 … 1.
+
+        Raises ConfigError where there is none.
+        """
+        if items and self.counts(items):
+            return share_of(items)
         found = mean_of(items)
         if found is None:
             raise ConfigError(f"metric {self.name}: there is no item to take the mean of")
         return found.map(exponential) if self.log else found
+
+    def counts(self, items: Sequence[float]) -> bool:
+        """Whether its value is a share of items that are right, each 1 or 0."""
+        return self.retention == "above chance" and is_shares(items)
 
     def value(self, items: Sequence[float]) -> float:
         """The value of the items, as it is shown."""
@@ -62,6 +89,14 @@ class Metric:
     def oriented(self, value: float) -> float:
         """The value such that higher is better."""
         return -value if self.lower_is_better else value
+
+    def difference(self, value: float) -> str:
+        """A difference in words: "0.02 nats a token (2 % of perplexity)", "1 point"."""
+        if self.log:
+            return f"{value:.3g} {self.unit} ({100 * math.expm1(min(value, 700)):.2g} % of {self.title})"
+        if self.retention == "above chance":
+            return f"{100 * value:.3g} point{'' if math.isclose(value, POINT) else 's'}"
+        return f"{value:.3g} {self.unit}"
 
 
 PERPLEXITY = Metric(
@@ -86,3 +121,50 @@ def metric_of(name: str, own: Mapping[str, Any] | None = None) -> Metric:
     if name not in METRICS:
         raise ConfigError(f"metric {name!r} is none of calprune's ({', '.join(METRICS)}), and is not described")
     return METRICS[name]
+
+
+@dataclass(frozen=True)
+class Interest:
+    """The smallest differences that the user would act on; what is not named is as usual: `Metric.of_interest`."""
+
+    least: Mapping[str, float] = dataclasses.field(default_factory=dict)  # by "nats", "points" or a metric's name
+
+    def of(self, metric: Metric) -> float | None:
+        """In the unit in which draws are compared: nats a token of perplexity, 0.01 for a point of accuracy."""
+        if metric.name in self.least:
+            return self.least[metric.name]
+        if metric.retention == "above chance" and "points" in self.least:
+            return self.least["points"] * POINT
+        if metric.in_nats and "nats" in self.least:
+            return self.least["nats"]
+        return metric.of_interest
+
+
+HOW = "write nats=0.02 (of perplexity 2 %), points=1 (of accuracy), or a metric's name and a number in its unit"
+
+
+def read_interest(given: Any, where: str, own: Iterable[str] = ()) -> Interest:
+    """Of a mapping, or of texts like "nats=0.02". `own`: names of metrics beside calprune's own.
+
+    Raises ConfigError for a name of no metric, and for what is no number above 0.
+    """
+    if isinstance(given, (list, tuple)):
+        if bad := [one for one in given if not isinstance(one, str) or "=" not in one]:
+            raise ConfigError(f"{where}: cannot read {bad[0]!r}; {HOW}")
+        pairs = [(name.strip(), value) for name, _, value in (one.partition("=") for one in given)]
+        if twice := [name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i])]:
+            raise ConfigError(f"{where}: {twice[0]} is there twice")
+        given = dict(pairs)
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where}: cannot read {given!r}; {HOW}")
+    known, found = ("nats", "points", *METRICS, *own), {}
+    for name, value in given.items():
+        if name not in known:
+            raise ConfigError(f"{where}: no metric is called {name!r}{did_you_mean(str(name), known)}; {HOW}")
+        try:
+            found[name] = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            found[name] = math.nan
+        if not 0 < found[name] < math.inf:
+            raise ConfigError(f"{where}: {name}: expected a number above 0; got {value!r}")
+    return Interest(found)

@@ -9,6 +9,7 @@
 | `sections` | one section of the page a file |
 | `page` | which sections the page has, in their order |
 | `files` | what is written |
+| `query` | SQL over the rows; no mean over several metrics |
 """
 
 from calprune.report.files import write_claims, write_csv, write_html, write_json, write_markdown

@@ -1,15 +1,36 @@
-"""The answer in two sentences, and the warnings above the page: every statement follows from the statistics."""
+"""The answer in a few sentences, and the warnings above the page: every statement follows from the statistics.
 
-from calprune.pages.numbers import listed, number, rough, with_interval
-from calprune.report.findings import DEFAULT, Comparison, Findings
+A sentence is of what the study compared: sources, methods, the claims of papers. Words of the effects are the table's.
+"""
+
+import math
+from collections import defaultdict
+
+from calprune.pages.numbers import counted, listed, number, percent, rough, with_interval
+from calprune.report.claims import judge
+from calprune.report.findings import DEFAULT, Comparison, Findings, MethodContrast
+from calprune.report.settings import in_order
+from calprune.uncertainty.difference import Verdict
+from calprune.uncertainty.effect import Word
+
+
+WORDS: tuple[Word, ...] = ("matters", "not shown", "immaterial")  # what leads the answer where there are several
+TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
 
 
 def answer(findings: Findings) -> list[str]:
-    """Does the data matter here, and which source is best."""
+    """What the study compared: does the data matter here and which source is best, which method, and the claims."""
     measured = [one for one in findings.comparisons if one.word != "cannot be told"]
-    if not measured:
-        return [_cannot(findings), "So no source can be called best: the means below may be luck of the draw."]
-    return [_matters(findings, measured), _best(findings)]
+    said = []
+    if measured:
+        said += [_matters(findings, measured), _best(findings)]
+    elif findings.comparisons or not findings.methods:
+        said += [_cannot(findings), "So no source can be called best: the means below may be luck of the draw."]
+    if findings.methods:
+        said.append(_methods(findings))
+    if findings.results.claims:
+        said.append(_claims(findings))
+    return said
 
 
 def warnings(findings: Findings) -> list[str]:
@@ -31,52 +52,55 @@ def warnings(findings: Findings) -> list[str]:
 
 def _cannot(findings: Findings) -> str:
     head = "Whether the choice of calibration data matters here cannot be decided"
-    if len(findings.sources) < 2:
-        return f"{head}: there is {'one source' if findings.sources else 'no source'}, and it takes two to compare."
+    if not findings.sources:
+        return f"{head}: there is no source, and it takes two to compare."
+    if not findings.comparisons:
+        return f"{head}: there is one source in each setting, and it takes two to compare."
     return f"{head}: each source has one draw, and it takes two or more to know the luck of the draw."
 
 
 def _matters(findings: Findings, measured: list[Comparison]) -> str:
-    shown = [one for one in measured if one.word in ("small", "large")]
-    share = max(shown or measured, key=lambda one: one.effect.share.value if one.effect.share else 0.0)
-    if not shown:
-        none, seen = _none_shown(findings, measured), _seen(findings, share)
-        return f"The choice of calibration data is immaterial here: {none}; {seen}."
-    counts = findings.words()
-    size = "large" if counts.get("large") else "small"
-    where = "" if len(measured) == 1 else f" in {_of(counts[size], len(measured))} pairs of setting and evaluation"
-    parts = [f"{counts['small']} small" if size == "large" and counts.get("small") else "",
-             f"{counts['immaterial']} immaterial" if counts.get("immaterial") else ""]  # fmt: skip
-    rest = f" ({listed([part for part in parts if part])})" if any(parts) else ""
-    lead = "The choice of calibration data makes a"
-    return f"{lead} {size} difference here{where}{rest}: {_range(findings, share, len(measured))}."
+    """The effect's word, the same as in the table, and the widest range that has it."""
+    counts, several = findings.words(), len(measured) > 1
+    word: Word = next(one for one in WORDS if counts.get(one))
+    rest = [f"{counts[one]} {one}" for one in WORDS if counts.get(one) and one != word]
+    others = f" ({listed(rest)})" if rest else ""
+    widest = max((one for one in measured if one.word == word), key=_width)
+    where = f" in {_of(counts[word], len(measured))} pairs of setting and evaluation" if several else ""
+    if word == "not shown":
+        where = f" in {_none_of(counts[word], len(measured))} pairs of setting and evaluation" if several else ""
+    lead = {
+        "matters": f"The choice of calibration data matters here{where}{others}",
+        "immaterial": f"The choice of calibration data is immaterial here{where}{others}",
+        "not shown": f"That the choice of calibration data matters here is not shown{where}{others}",
+    }[word]
+    return f"{lead}: {_range(findings, widest, several)}{_power(widest) if word == 'not shown' else ''}."
 
 
-def _range(findings: Findings, one: Comparison, of: int) -> str:
-    """From best to worst, with the share of variance between sources."""
+def _width(one: Comparison) -> float:
+    """A range in smallest differences of interest, so that those of several metrics can be compared."""
+    return one.effect.range / (one.of_interest or 1.0)
+
+
+def _range(findings: Findings, one: Comparison, several: bool) -> str:
+    """From best to worst, in the unit, as a share of what pruning cost, and beside what would be of interest."""
     best, worst = one.cells[0], one.cells[-1]
-    most = "" if of == 1 else "most clearly "
-    return (f"{most}{one.of.evaluation} with {findings.setting(one.of)} goes from "
+    metric = one.of.measures
+    part = one.part_of_cost
+    cost = "" if part is None else f", {percent(part, 0 if part >= 0.1 else 1 if part >= 0.01 else 2)} of what pruning itself cost"
+    least = "" if one.of_interest is None else f"; the smallest difference of interest is {metric.difference(one.of_interest)}"
+    return (f"{'most of all ' if several else ''}{one.of.evaluation} with {findings.setting(one.of)} goes from "
             f"{number(best.spread.mean)} ({best.of.calibration}) to {number(worst.spread.mean)} "
-            f"({worst.of.calibration}), where {with_interval(one.effect.share, as_percent=True)} of the variance lies "
-            "between sources rather than draws")  # fmt: skip
+            f"({worst.of.calibration}), a range of {with_interval(one.apart)} {metric.unit}{cost}{least}")  # fmt: skip
 
 
-def _none_shown(findings: Findings, measured: list[Comparison]) -> str:
-    if len(measured) == 1:
-        return f"with {findings.setting(measured[0].of)} the sources are not distinguished from the luck of the draw"
-    return (f"in none of {len(measured)} pairs of setting and evaluation are the sources distinguished from the luck "
-            "of the draw")  # fmt: skip
-
-
-def _seen(findings: Findings, one: Comparison) -> str:
-    """What could have been missed."""
-    effect = one.effect
-    where = f"{one.of.evaluation} with {findings.setting(one.of)}"
-    least = f"{rough(effect.detectable)} {one.of.measures.unit}"
-    share = with_interval(effect.share, as_percent=True)
-    return (f"the largest share of variance between sources is {share} ({where}), "
-            f"where two sources that differ by {least} would be distinguished in 80 % of such studies")  # fmt: skip
+def _power(one: Comparison) -> str:
+    """Whether sources are distinguished at all, and what could have been missed."""
+    if one.distinguished:
+        return "; the sources do differ more than draws of one do, but not surely by so much"
+    least = f"{rough(one.effect.detectable)} {one.of.measures.unit}"
+    return ("; the sources are not distinguished from the luck of the draw, and two that differ by "
+            f"{least} would be in 80 % of such studies")  # fmt: skip
 
 
 def _best(findings: Findings) -> str:
@@ -84,23 +108,81 @@ def _best(findings: Findings) -> str:
         return ("Which source is best cannot be decided: each evaluation reads the text of one of the sources that it "
                 "would judge, so none but one is judged fairly.")  # fmt: skip
     best, *others = [name for name, _ in findings.ranking]
-    met = [other for other in others if any(findings.record(best, other).values())]  # never empty: a place is of two
-    following, first = met[0], others.index(met[0])
-    against = [following] + [DEFAULT] * (following != DEFAULT and DEFAULT in others)
-    records = [(other, findings.record(best, other)) for other in against if other in met]
-    named = f"{best} (the usual choice)" if best == DEFAULT else best
     fair = " on other text than a source's own" if any(cell.own for cell in findings.cells) else ""
+    named = f"{best} (the usual choice)" if best == DEFAULT else best
+    records = {other: findings.record(best, other) for other in others}
+    met = [other for other in others if any(records[other].values())]  # never empty: a place is of two
+    apart = _unmet(others, met)
+    places = dict(findings.ranking)
+    shared = [name for name in met if math.isclose(places[name], places[best])]
+    has = f"{listed([named, *shared])} share the best mean place" if shared else f"{named} has the best mean place"
+    if lost := [other for other in met if records[other]["loss"]]:
+        some = [f"{records[one]['loss']} of {sum(records[one].values())} comparisons to {one}" for one in lost[:3]]
+        more = [f"some to {len(lost) - 3} others"] if len(lost) > 3 else []
+        loses = f"{best} loses {listed([*some, *more])}"
+        return f"No source is best throughout: {has}{fair}, yet {loses} after Holm's correction{apart}."
+    following, first = met[0], others.index(met[0])
+    against = [following] + [DEFAULT] * (following != DEFAULT and DEFAULT in met)
     names = {following: f"the next{' in its settings' * bool(first)} ({following})", DEFAULT: f"the usual {DEFAULT}"}
-    scores = listed([f"{_score(record)} against {names[other]}" for other, record in records])
+    scores = listed([f"{_score(records[other])} against {names[other]}" for other in against])
+    if records[following]["win"] and not shared:
+        return f"The best by mean place{fair} is {named}: after Holm's correction {scores}{apart}."
+    lead = "No source can be called best" if not any(records[one]["win"] for one in against) else (
+        "The best cannot be distinguished from the next")  # fmt: skip
+    return f"{lead}: {has}{fair}, with {scores} after Holm's correction{apart}."
+
+
+def _unmet(others: list[str], met: list[str]) -> str:
+    """The better places, and the default, that the best was never beside."""
+    first = others.index(met[0])
     unmet = [other for i, other in enumerate(others) if other not in met and (i < first or other == DEFAULT)]
     unmet = unmet if len(unmet) < 4 else [*unmet[:2], f"{len(unmet) - 2} others"]
     are = "was" if len(unmet) == 1 else "were"
-    apart = f"; {listed(unmet)} {are} in none of its settings, so not compared with it" if unmet else ""
-    if records[0][1]["win"]:
-        return f"The best by mean place{fair} is {named}: after Holm's correction {scores}{apart}."
-    lead = "No source can be called best" if not any(record["win"] for _, record in records) else (
-        "The best cannot be distinguished from the next")  # fmt: skip
-    return f"{lead}: {named} has the best mean place{fair}, with {scores} after Holm's correction{apart}."
+    return f"; {listed(unmet)} {are} in none of its settings, so not compared with it" if unmet else ""
+
+
+def _methods(findings: Findings) -> str:
+    """Which method is best at each pattern, of methods with the same draws of one source."""
+    parts = []
+    for pattern in in_order(one.first.pattern for one in findings.methods):
+        found = [one for one in findings.methods if one.first.pattern == pattern]
+        if said := _best_method(findings, found):
+            parts.append(f"at {pattern} {said}")
+    count = len(findings.methods)
+    shown = sum(one.verdict != "tie" for one in findings.methods)
+    told = f"{_of(shown, count)} differences of two are shown" if shown else f"none of {count} differences is shown"
+    head = f"Methods with the same draws of a source, after Holm's correction ({told})"
+    return f"{head}: {'; '.join(parts)}."
+
+
+def _best_method(findings: Findings, found: list[MethodContrast]) -> str:
+    """Of the contrasts of one pattern: the method that is better in most pairs, if it is shown to be."""
+    ahead: dict[str, list[int]] = defaultdict(lambda: [0, 0])  # method -> pairs in which its mean is better, and all
+    record: dict[str, dict[str, dict[Verdict, int]]] = defaultdict(
+        lambda: defaultdict(lambda: {"win": 0, "tie": 0, "loss": 0}))  # fmt: skip
+    for one in found:
+        first, second = findings.method(one.first), findings.method(one.second)
+        ahead[first][0] += 1
+        for name, other, verdict in ((first, second, one.verdict), (second, first, TURNED[one.verdict])):
+            ahead[name][1] += 1
+            record[name][other][verdict] += 1
+    ranked = sorted(ahead, key=lambda name: ahead[name][0] / ahead[name][1], reverse=True)
+    best = ranked[0]
+    following = next(name for name in ranked[1:] if name in record[best])
+    lost = [other for other, counts in record[best].items() if counts["loss"]]
+    score = f"{_score(record[best][following])} against the next ({following})"
+    if lost:
+        return f"none is best throughout ({best} is ahead most often, yet loses to {listed(sorted(lost))})"
+    if record[best][following]["win"]:
+        return f"{best} is ahead most often, with {score}"
+    return f"none can be called best ({best} is ahead most often, with {score})"
+
+
+def _claims(findings: Findings) -> str:
+    found = [one.judgement.verdict for one in judge(findings)]
+    verdicts = ("held", "not held", "cannot be told here")
+    counts = [f"{found.count(verdict)} {verdict}" for verdict in verdicts if found.count(verdict)]
+    return f"Of the {counted(len(found), 'claim')} of papers, after Holm's correction: {listed(counts)}."
 
 
 def _score(record: dict) -> str:
@@ -112,6 +194,10 @@ def _score(record: dict) -> str:
 
 def _of(n: int, whole: int) -> str:
     return f"all {whole}" if n == whole else f"{n} of {whole}"
+
+
+def _none_of(n: int, whole: int) -> str:
+    return f"any of {whole}" if n == whole else f"{n} of {whole}"
 
 
 def _plural(word: str, n: int) -> str:

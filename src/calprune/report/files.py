@@ -32,15 +32,19 @@ def write_json(results: Results, path: str | Path) -> None:
 
 
 def write_claims(results: Results, path: str | Path) -> None:
-    """The study's claims with their verdicts: figures and hashes only, from which a table of many studies is made."""
+    """The study's claims with their verdicts: figures and hashes only, from which a table of many studies is made.
+
+    Format 2: a verdict is after Holm's correction over all claims with an interval, `alone` what its own interval said
+    where that is another. In format 1 a verdict was by its own interval, and p of single differences alone.
+    """
     rows = [[row.trial, row.evaluation, row.value if math.isfinite(row.value) else None] for row in results.rows]
     claims = [
         {"id": one.claim.id, "says": one.claim.says, "what": one.judgement.what,
          "measured": one.judgement.estimate and asdict(one.judgement.estimate), "verdict": one.judgement.verdict,
-         "why": one.why, "p_holm": one.adjusted_p}
+         "why": one.why, "p_holm": one.adjusted_p, "alone": one.alone}
         for one in judge(Findings(results))
     ]  # fmt: skip
-    head = {"format": 1, "title": results.title, "results": identity(rows), "missing": results.missing}
+    head = {"format": 2, "title": results.title, "results": identity(rows), "missing": results.missing}
     write_whole(path, to_json(head | {"claims": claims}))
 
 

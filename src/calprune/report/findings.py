@@ -9,15 +9,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from calprune.base.values import UserError
+from calprune.evaluation.metric import Interest
 from calprune.report.settings import SETTING, in_order, is_control, own_text, setting_name, varying
 from calprune.studies.axes import NO_DATA
 from calprune.studies.results import Result, Results
 from calprune.uncertainty import retention
 from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, paired_by_item, verdict
-from calprune.uncertainty.effect import Effect, effect_of_groups
+from calprune.uncertainty.effect import Effect, Word, effect_of_groups, range_of, word_of
 from calprune.uncertainty.estimate import Estimate, Spread, exponential, over_draws
 from calprune.uncertainty.power import SIGNIFICANCE, draws_needed
 from calprune.uncertainty.retention import Kept, mean_retention, retention_of_perplexity
+from calprune.uncertainty.share import shares_over_draws
 
 DEFAULT = "c4"  # what the field calibrates with where nothing is said
 CAPABILITIES = ("general", "language", "commonsense", "knowledge", "mathematics", "code")
@@ -43,7 +45,10 @@ class Cell:
     @cached_property
     def spread(self) -> Spread:
         """Mean and interval as the metric is read, so that no interval of perplexity ends below 1; SD as `values`."""
-        spread = over_draws(self.values)
+        if all(self.of.measures.counts(row.items) for row in self.rows):
+            spread = shares_over_draws(self.values, len(self.of.items))
+        else:
+            spread = over_draws(self.values)
         assert spread is not None
         if not self.of.measures.log:
             return spread
@@ -83,6 +88,8 @@ class Comparison:
     cells: tuple[Cell, ...]  # best first
     controls: tuple[Cell, ...]
     effect: Effect
+    apart: Estimate | None  # the range of the sources' means, simultaneous over the page; None: cannot be told
+    of_interest: float | None  # the smallest difference that anyone would act on, in the unit of `apart`
     adjusted_p: float | None  # of the effect: Holm's over all comparisons of the page
     contrasts: tuple[Contrast, ...] = ()  # of all pairs of cells, the better first
     against_controls: tuple[Contrast, ...] = ()  # the best less each control
@@ -92,10 +99,27 @@ class Comparison:
         return self.cells[0].of
 
     @property
-    def word(self) -> str:
-        """The effect's word, after Holm's correction over the page."""
-        shown = self.adjusted_p is not None and self.adjusted_p < SIGNIFICANCE
-        return self.effect.word if shown or self.effect.word == "cannot be told" else "immaterial"
+    def word(self) -> Word:
+        """Whether the choice of source matters, by the range and the smallest difference of interest."""
+        return word_of(self.apart, self.of_interest)
+
+    @property
+    def distinguished(self) -> bool:
+        """Whether the sources differ more than draws of one do, however little, after Holm's correction."""
+        return self.adjusted_p is not None and self.adjusted_p < SIGNIFICANCE
+
+    @cached_property
+    def cost(self) -> float:
+        """What pruning itself costs, in the unit of `apart`: dense less pruned, the mean over sources."""
+        metric = self.of.measures
+        lost = [metric.oriented(metric.compared(cell.of.dense) - math.fsum(cell.values) / len(cell.values))
+                for cell in self.cells]  # fmt: skip
+        return math.fsum(lost) / len(lost)
+
+    @property
+    def part_of_cost(self) -> float | None:
+        """The range as a share of what pruning itself costs; None where it costs nothing."""
+        return self.effect.range / self.cost if self.cost > 0 else None
 
     @property
     def sources(self) -> list[str]:
@@ -126,8 +150,9 @@ def setting(row: Result) -> tuple[str | int | None, ...]:
     return tuple(getattr(row, field) for field in SETTING)
 
 
-def comparisons_of(cells: Iterable[Cell]) -> list[Comparison]:
-    """Every setting and evaluation with two sources or more, with Holm's correction of their effects."""
+def comparisons_of(cells: Iterable[Cell], interest: Interest = Interest()) -> list[Comparison]:
+    """Every setting and evaluation with two sources or more, corrected for their number: Holm's p of the effects,
+    Bonferroni's intervals of the ranges."""
     groups: dict[tuple, list[Cell]] = defaultdict(list)
     for cell in cells:
         if cell.of.calibration != NO_DATA:
@@ -139,9 +164,14 @@ def comparisons_of(cells: Iterable[Cell]) -> list[Comparison]:
         texts, controls = (texts, best_first) if len(texts) > 1 else (best_first, [])
         if len(texts) > 1:
             effect = effect_of_groups({cell.of.calibration: cell.values for cell in texts})
-            found.append(Comparison(tuple(texts), tuple(cell for cell in controls if cell not in texts), effect, None))
+            controls = [cell for cell in controls if cell not in texts]
+            least = interest.of(texts[0].of.measures)
+            found.append(Comparison(tuple(texts), tuple(controls), effect, None, least, None))
     adjusted = holm([comparison.effect.p for comparison in found])
-    return [_contrasted(replace(one, adjusted_p=p)) for one, p in zip(found, adjusted, strict=True)]
+    together = 1 - SIGNIFICANCE / max(1, sum(p is not None for p in adjusted))
+    ranges = [range_of({cell.of.calibration: cell.values for cell in one.cells}, together) for one in found]
+    return [_contrasted(replace(one, adjusted_p=p, apart=apart))
+            for one, p, apart in zip(found, adjusted, ranges, strict=True)]  # fmt: skip
 
 
 def _contrasted(comparison: Comparison) -> Comparison:
@@ -183,7 +213,7 @@ class Findings:
         self.not_finite = tuple(row for row in results.rows if not _finite(row))
         self.fields = set(varying(self.rows))
         self.cells = _cells(self.rows)
-        self.comparisons = comparisons_of(self.cells)
+        self.comparisons = comparisons_of(self.cells, results.interest)
         self.methods = _methods(self.cells)
 
     @property
@@ -199,9 +229,9 @@ class Findings:
         """Method and pattern, and whatever else the study has several of: "wanda 60%"."""
         return setting_name(row, {"method", "pattern"} | self.fields)
 
-    def words(self) -> dict[str, int]:
+    def words(self) -> dict[Word, int]:
         """How many comparisons have each word."""
-        counts: dict[str, int] = defaultdict(int)
+        counts: dict[Word, int] = defaultdict(int)
         for comparison in self.comparisons:
             counts[comparison.word] += 1
         return dict(counts)
@@ -253,7 +283,8 @@ def _methods(cells: Sequence[Cell]) -> list[MethodContrast]:
         for a, b in itertools.combinations(better_first, 2):
             first, second = (dict(zip([row.draw for row in cell.rows], cell.values, strict=True)) for cell in (a, b))
             if draws := [draw for draw in first if draw in second]:
-                difference = paired_by_draw([first[draw] for draw in draws], [second[draw] for draw in draws])
+                most = 1.0 if a.of.measures.retention == "above chance" else math.inf
+                difference = paired_by_draw([first[draw] for draw in draws], [second[draw] for draw in draws], most)
                 found.append((a.of, b.of, len(draws), difference))
     adjusted = holm([difference.p for *_, difference in found])
     return [

@@ -26,12 +26,13 @@ from calprune.base.values import ConfigError, UserError, did_you_mean, read
 from calprune.calibration.build import check_part
 from calprune.calibration.set import is_set
 from calprune.evaluation.evaluation import parse_evaluation
+from calprune.evaluation.metric import Metric, read_interest
 from calprune.refine import Refinement
 from calprune.studies.axes import AXES, NO_DATA, read_values, reads_data
 from calprune.studies.claims import check_claims, read_claims
 from calprune.studies.grid import RECIPE_OPTIONS, Calibration, Grid, Study, Variant
 
-OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims")
+OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims", "of_interest")
 
 OPTIONS = tuple(f.name for f in dataclasses.fields(Grid) if f.name not in ("axes", "calibrations"))
 
@@ -72,7 +73,10 @@ def parse_study(text: str, where: str) -> Study:
         raise ConfigError(f"{where}: evaluations: {twice[0]} is there twice")
     similarity = tuple(map(str, _several(data.get("similarity", []))))
     claims = read_claims(data.get("claims", []), where)
-    study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims)
+    own = [metric.name for one in evaluations if isinstance(metric := getattr(one, "measures", None), Metric)]
+    interest = read_interest(data.get("of_interest", {}), f"{where}: of_interest", own)
+    study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims,
+                  interest)  # fmt: skip
     _check_distinct(study, where)
     if claims:
         check_claims(claims, study.settings(), where)

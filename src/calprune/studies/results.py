@@ -12,7 +12,7 @@ import yaml
 
 from calprune.base.store import read_json
 from calprune.base.values import UserError
-from calprune.evaluation.metric import Metric
+from calprune.evaluation.metric import Interest, Metric, read_interest
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims
 from calprune.studies.folder import Runs
@@ -106,6 +106,7 @@ class Results:
     about: dict[str, Any]  # sizes, versions, commands, seconds, forward passes run and saved: shown as they are
     stand_ins: dict[str, str] = field(default_factory=dict)  # sources that are not the data set of their name: what is
     claims: tuple[Claim, ...] = ()  # of papers, to be judged
+    interest: Interest = Interest()  # the smallest differences that the user would act on
 
     def best(self) -> Result | None:
         """The row that is best by the study's first evaluation, so far."""
@@ -136,28 +137,8 @@ def read(folder: str | Path) -> Results:
     missing = len(trials) - whole - len(failed)
     about = _account(runs, plan, trials)
     similar, stand_ins = _similarity(runs, plan), _stand_ins(runs, plan)
-    return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, _claims(runs))
-
-
-def query(folder: Path, sql: str) -> tuple[list[str], list[tuple]]:
-    """The columns' names and the rows of an answer in SQL, by DuckDB. The table `results` has a row an evaluation of a
-    trial. Raises UserError where the question cannot be answered."""
-    try:
-        import duckdb
-        import pyarrow
-    except ImportError:
-        raise UserError("calprune query needs DuckDB: pip install 'calprune[report]'") from None
-    found = read(folder).rows
-    if not found:
-        raise UserError(f"{folder} holds no result yet: calprune study run makes them")
-    table = pyarrow.table({name: [getattr(row, name) for row in found] for name in COLUMNS})
-    with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-        connection.register("results", table)
-        try:
-            answer = connection.execute(sql)
-            return [column[0] for column in answer.description or []], answer.fetchall()
-        except duckdb.Error as e:
-            raise UserError(f"{str(e).splitlines()[0]}; the table is results({', '.join(COLUMNS)})") from None
+    claims, interest = _of_file(runs)
+    return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, claims, interest)
 
 
 @dataclass(frozen=True)
@@ -225,11 +206,13 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
                      tuple(dict.fromkeys(part.source for part in parts)))  # fmt: skip
 
 
-def _claims(runs: Runs) -> tuple[Claim, ...]:
-    """As the study had them when it was last run."""
+def _of_file(runs: Runs) -> tuple[tuple[Claim, ...], Interest]:
+    """The claims, and the smallest differences of interest, as the study had them when it was last run."""
     path = runs.path / "study.yaml"
     written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return read_claims(written.get("claims", []), str(path))
+    least = written.get("of_interest", {})  # its names were looked at when the study was read
+    interest = read_interest(least, f"{path}: of_interest", least)
+    return read_claims(written.get("claims", []), str(path)), interest
 
 
 def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:

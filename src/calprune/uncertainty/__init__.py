@@ -9,6 +9,7 @@
 | `power` | draws needed, and the smallest difference that can be seen |
 | `ranks` | rank correlation |
 | `retention` | pruned ÷ dense |
+| `share` | accuracies: intervals that stay in 0 … 1, also near its ends |
 | `spread` | how far sources, or draws, lie apart, and where they do so more |
 
 `benchmarks/intervals.md` has the coverage of each interval on simulated data of known answer.
@@ -24,11 +25,12 @@ from calprune.uncertainty.difference import (
     verdict,
     weighed_sum,
 )
-from calprune.uncertainty.effect import RULE, Effect, Word, effect_of_groups
+from calprune.uncertainty.effect import RULE, Effect, Word, effect_of_groups, range_of, word_of
 from calprune.uncertainty.estimate import Estimate, Spread, exponential, mean_of, over_draws
 from calprune.uncertainty.power import detectable, draws_needed
 from calprune.uncertainty.ranks import rank_correlation
 from calprune.uncertainty.retention import AT_FEW_DRAWS, Kept, mean_retention, retention, retention_of_perplexity
+from calprune.uncertainty.share import share_of, shares_over_draws
 from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_luck, spread_between
 
 __all__ = [
@@ -54,11 +56,15 @@ __all__ = [
     "over_draws",
     "paired_by_draw",
     "paired_by_item",
+    "range_of",
     "rank_correlation",
     "ratio_of_luck",
     "retention",
     "retention_of_perplexity",
+    "share_of",
+    "shares_over_draws",
     "spread_between",
     "verdict",
     "weighed_sum",
+    "word_of",
 ]

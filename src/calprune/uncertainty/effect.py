@@ -1,5 +1,7 @@
 """Does the data matter here? The one-way effect of the source, beside what draws of one source do."""
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,25 +9,58 @@ from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import fdtrc, ncfdtr
-from scipy.stats import hmean
+from scipy.special import fdtrc, ncfdtr, stdtrit
+from scipy.stats import hmean, studentized_range
 
 from calprune.base.values import UserError
 from calprune.uncertainty.estimate import Estimate
-from calprune.uncertainty.power import SIGNIFICANCE, detectable
+from calprune.uncertainty.power import detectable
 
-Word = Literal["immaterial", "small", "large", "cannot be told"]
+Word = Literal["immaterial", "not shown", "matters", "cannot be told"]
 
-# From here on the source moves a result more than the luck of the draw. It lies between the cases known with 20 draws:
-# η² .43 and .45 on LLaMA-3-8B (range .5 points of accuracy), .90 and .92 on DCLM-7B (1.8 points), both at 60 % (the
-# published draws of Ji et al., ICLR 2025).
-LARGE_SHARE = 0.5
 MOST_F, MOST_SHARE = 1e6, 1 - 1e-7  # beyond, a share is 1 to five digits and the noncentral F loses its own
 
 RULE = (
-    f"immaterial: the sources are not distinguished from draws (F test, p >= {SIGNIFICANCE:g}); "
-    f"large: they are, and at least {LARGE_SHARE:.0%} of the variance lies between sources; small: between the two"
+    "matters: the whole interval of the range, from the best source to the worst, lies beyond the smallest difference "
+    "of interest; immaterial: the whole of it lies inside; not shown: it holds that difference"
 )
+
+
+def word_of(apart: Estimate | None, of_interest: float | None) -> Word:
+    """What a range of sources is, by RULE. `of_interest` in its unit; None: no difference is too small, so that none is
+    immaterial."""
+    if apart is None or apart.low is None or apart.high is None:
+        return "cannot be told"
+    least = of_interest or 0.0
+    return "matters" if apart.low > least else "immaterial" if apart.high < least else "not shown"
+
+
+def range_of(groups: Mapping[str, Sequence[float]], confidence: float = 0.95) -> Estimate | None:
+    """The largest difference of two sources' true means, with its interval; None: no source has two draws, or there is
+    one source.
+
+    Draws of all sources are taken to have one SD. Upper end: of all pairs the largest upper end of Student's one-sided
+    interval, uncorrected: it holds the range whenever that of the pair farthest apart holds its difference (Berger and
+    Hsu, "Bioequivalence trials, intersection-union tests and equivalence confidence sets", Statistical Science 11,
+    1996). Lower end: of all pairs the largest lower end of Tukey's and Kramer's intervals, which hold together. Each
+    end errs in at most (1 - confidence) / 2 of studies. It is about other draws with the same items.
+    """
+    effect = effect_of_groups(groups)
+    if effect.sd is None:
+        return None
+    n, level, freedom = len(groups), (1 + confidence) / 2, effect.draws - len(groups)
+    means = [(math.fsum(values) / len(values), 1 / len(values)) for values in groups.values()]
+    pairs = [(abs(a - b), effect.sd * math.sqrt(p + q)) for (a, p), (b, q) in itertools.combinations(means, 2)]
+    one, together = float(stdtrit(freedom, level)), _studentized(level, n, freedom) / math.sqrt(2)
+    high = max(difference + one * error for difference, error in pairs)
+    low = max(0.0, max(difference - together * error for difference, error in pairs))
+    return Estimate(effect.range, low, high, effect.draws, confidence)
+
+
+@functools.lru_cache(maxsize=1024)
+def _studentized(level: float, groups: int, freedom: int) -> float:
+    """The quantile of the studentized range; a tenth of a second each."""
+    return float(studentized_range.ppf(level, groups, freedom))
 
 
 @dataclass(frozen=True)
@@ -42,11 +77,10 @@ class Effect:
     share: Estimate | None  # the same, corrected (ω²), with the interval of the population's η²
     p: float | None  # F test
     detectable: float | None  # the smallest difference of two sources that is found in 80 % of such studies
-    word: Word  # by RULE
 
 
-def effect_of_groups(groups: Mapping[str, Sequence[float]]) -> Effect:
-    """The one-way effect of the groups' names (sources) on values (one a draw), with its size in a word by RULE.
+def effect_of_groups(groups: Mapping[str, Sequence[float]], confidence: float = 0.95) -> Effect:
+    """The one-way effect of the groups' names (sources) on values (one a draw).
 
     Draws of all groups are taken to have one SD. ω² = (SS_between - (G - 1) MS_within) / (SS_total + MS_within), not
     below 0 (Hays 1963): at 3 draws of 4 sources without any effect η² is .27 on average, ω² .09. The interval inverts
@@ -63,7 +97,7 @@ def effect_of_groups(groups: Mapping[str, Sequence[float]]) -> Effect:
     within = total - len(groups)
     seen = (len(groups), total, means[highest] - means[lowest], lowest, highest)
     if not between or not within:
-        return Effect(*seen, None, None, None, None, None, "cannot be told")
+        return Effect(*seen, None, None, None, None, None)
     everything = np.concatenate([np.asarray(values, dtype=float) for values in groups.values()])
     sizes = [len(values) for values in groups.values()]
     ss_between = float(np.dot(sizes, (np.array(list(means.values())) - everything.mean()) ** 2))
@@ -71,24 +105,26 @@ def effect_of_groups(groups: Mapping[str, Sequence[float]]) -> Effect:
     rounding = total * (1e-14 * float(np.abs(everything).max())) ** 2
     ss_between, ss_within = (0.0 if ss <= rounding else ss for ss in (ss_between, ss_within))
     sd = math.sqrt(ss_within / within)
-    eta, share, p = _shares(ss_between, ss_within, between, within)
+    eta, share, p = _shares(ss_between, ss_within, between, within, confidence)
     seeable = detectable(sd, float(hmean(sizes)), within)
-    word: Word = "immaterial" if p >= SIGNIFICANCE else "large" if share.value >= LARGE_SHARE else "small"
-    return Effect(*seen, sd, eta, share, p, seeable, word)
+    return Effect(*seen, sd, eta, share, p, seeable)
 
 
-def _shares(ss_between: float, ss_within: float, between: int, within: int) -> tuple[float, Estimate, float]:
+def _shares(
+    ss_between: float, ss_within: float, between: int, within: int, confidence: float
+) -> tuple[float, Estimate, float]:
     """η², ω² with its interval, and p."""
     total = between + within + 1
     if ss_within == 0:  # draws differ in nothing: what is there between sources is all there is
         eta = float(ss_between > 0)
-        return eta, Estimate(eta, eta, eta, total), 1 - eta
+        return eta, Estimate(eta, eta, eta, total, confidence), 1 - eta
     mean_square = ss_within / within
     f = ss_between / between / mean_square
     eta = ss_between / (ss_between + ss_within)
     corrected = max(0.0, (ss_between - between * mean_square) / (ss_between + ss_within + mean_square))
-    low, high = (_population_share(min(f, MOST_F), between, within, level) for level in (0.975, 0.025))
-    return eta, Estimate(corrected, low, high, total), float(fdtrc(between, within, f))
+    upper = (1 + confidence) / 2
+    low, high = (_population_share(min(f, MOST_F), between, within, level) for level in (upper, 1 - upper))
+    return eta, Estimate(corrected, low, high, total, confidence), float(fdtrc(between, within, f))
 
 
 def _population_share(f: float, between: int, within: int, level: float) -> float:

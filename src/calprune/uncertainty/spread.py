@@ -16,10 +16,9 @@ from calprune.uncertainty.estimate import Estimate
 
 Groups = Mapping[str, Sequence[float]]  # values by source, one a draw
 CONFIDENCE = 0.95
-UPPER = (1 + CONFIDENCE) / 2
 
 
-def spread_between(groups: Groups) -> Estimate | None:
+def spread_between(groups: Groups, confidence: float = CONFIDENCE) -> Estimate | None:
     """The SD of the sources' true means (divided by their number), without what the luck of the draw adds to it.
 
     σ² = Σ(μ_s - μ)² / G. With N draws in all, SS_between / σ_draw² has the noncentral χ² distribution of noncentrality
@@ -34,11 +33,12 @@ def spread_between(groups: Groups) -> Estimate | None:
     means = {name: math.fsum(values) / len(values) for name, values in groups.items()}
     middle = math.fsum(len(groups[name]) * mean for name, mean in means.items()) / total
     seen = math.fsum(len(groups[name]) * (mean - middle) ** 2 for name, mean in means.items())
-    widened = mean_square * (float(stdtrit(freedom, UPPER)) / float(ndtri(UPPER))) ** 2
-    low, high = (_noncentrality(seen / widened, between, level) * widened for level in (UPPER, 1 - UPPER))
+    upper = (1 + confidence) / 2
+    widened = mean_square * (float(stdtrit(freedom, upper)) / float(ndtri(upper))) ** 2
+    low, high = (_noncentrality(seen / widened, between, level) * widened for level in (upper, 1 - upper))
     value = max(0.0, seen - between * mean_square)
     low, value, high = (math.sqrt(one / total) for one in (low, value, high))
-    return Estimate(value, min(low, value), max(high, value), total)
+    return Estimate(value, min(low, value), max(high, value), total, confidence)
 
 
 def larger_by(a: Estimate, b: Estimate) -> Estimate:
@@ -47,13 +47,14 @@ def larger_by(a: Estimate, b: Estimate) -> Estimate:
     It takes them to be independent; where the same draws move both the same way it is wider than it must be.
     """
     if a.low is None or a.high is None or b.low is None or b.high is None:
-        return Estimate(a.value - b.value, None, None, a.n)
+        return Estimate(a.value - b.value, None, None, a.n, a.confidence)
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
-    return Estimate(value, low, value + math.hypot(a.high - a.value, b.value - b.low), min(a.n, b.n))
+    return Estimate(value, low, value + math.hypot(a.high - a.value, b.value - b.low), min(a.n, b.n),
+                    a.confidence)  # fmt: skip
 
 
-def ratio_of_luck(a: Groups, b: Groups) -> Estimate | None:
+def ratio_of_luck(a: Groups, b: Groups, confidence: float = CONFIDENCE) -> Estimate | None:
     """SD of a draw in `a` ÷ that in `b`, each pooled over its sources, by the F distribution of normal draws.
 
     None: somewhere no source has two draws, or the draws do not differ.
@@ -62,11 +63,12 @@ def ratio_of_luck(a: Groups, b: Groups) -> Estimate | None:
     if first is None or second is None or not first[0] or not second[0]:
         return None
     squared = first[0] / second[0]
-    ends = [squared / float(fdtri(first[1], second[1], level)) for level in (UPPER, 1 - UPPER)]
-    return Estimate(math.sqrt(squared), math.sqrt(ends[0]), math.sqrt(ends[1]), first[1] + second[1])
+    upper, n = (1 + confidence) / 2, first[1] + second[1]
+    ends = [squared / float(fdtri(first[1], second[1], level)) for level in (upper, 1 - upper)]
+    return Estimate(math.sqrt(squared), math.sqrt(ends[0]), math.sqrt(ends[1]), n, confidence)
 
 
-def luck_per_doubling(by_amount: Mapping[int, Groups]) -> Estimate | None:
+def luck_per_doubling(by_amount: Mapping[int, Groups], confidence: float = CONFIDENCE) -> Estimate | None:
     """By what factor the SD of a draw changes when the amount of data doubles: an average's by 1/√2.
 
     A weighted line through ln SD against log2 of the amount. With ν degrees of freedom ln s² is biased by
@@ -83,8 +85,9 @@ def luck_per_doubling(by_amount: Mapping[int, Groups]) -> Estimate | None:
     centred = x - np.average(x, weights=weight)
     certain = float(weight @ centred**2)
     slope, error = float(weight @ (centred * y)) / certain, math.sqrt(1 / certain)
-    reach = float(ndtri(UPPER)) * error
-    return Estimate(math.exp(slope), math.exp(slope - reach), math.exp(slope + reach), int(2 * half.sum()))
+    reach = float(ndtri((1 + confidence) / 2)) * error
+    ends = math.exp(slope - reach), math.exp(slope + reach)
+    return Estimate(math.exp(slope), *ends, int(2 * half.sum()), confidence)
 
 
 def within_draws(groups: Groups) -> tuple[float, int] | None:
@@ -104,4 +107,6 @@ def _noncentrality(chi_squared: float, freedom: int, level: float) -> float:
     if float(chdtr(freedom, chi_squared)) <= level:
         return 0.0
     most = 10 + 4 * chi_squared
+    while float(chndtr(chi_squared, freedom, most)) > level:
+        most *= 2
     return float(brentq(lambda shift: float(chndtr(chi_squared, freedom, shift)) - level, 1e-12, most))

@@ -27,32 +27,33 @@ class SmallestDifference:
     p: float | None  # where it is one difference, not the smallest of several
 
 
-def better(test: kinds.Better, selected: Selected) -> Judgement:
-    least = smallest(selected, [("first", side) for side in selected.sides if side != "first"])
+def better(test: kinds.Better, selected: Selected, confidence: float) -> Judgement:
+    least = smallest(selected, [("first", side) for side in selected.sides if side != "first"], confidence)
     region = Region(least=test.by)
     judgement = _judgement(selected, least, region, " (the best of them)" if len(test.than) > 1 else "")
     return judgement if test.by else replace(judgement, p=least.p)
 
 
-def alike(test: kinds.Alike, selected: Selected) -> Judgement:
-    return _judgement(selected, smallest(selected, [("first", "than")]), Region(-test.margin, test.margin))
+def alike(test: kinds.Alike, selected: Selected, confidence: float) -> Judgement:
+    return _judgement(selected, smallest(selected, [("first", "than")], confidence), Region(-test.margin, test.margin))
 
 
-def best(test: kinds.Best, selected: Selected) -> Judgement:
-    return _judgement(selected, _of_best(test, selected), Region(least=0.0), " (the best of the others)")
+def best(test: kinds.Best, selected: Selected, confidence: float) -> Judgement:
+    return _judgement(selected, _of_best(test, selected, confidence), Region(least=0.0), " (the best of the others)")
 
 
-def not_best(test: kinds.NotBest, selected: Selected) -> Judgement:
-    return _judgement(selected, _of_best(test, selected), Region(most=0.0), " (the best of the others)")
+def not_best(test: kinds.NotBest, selected: Selected, confidence: float) -> Judgement:
+    return _judgement(selected, _of_best(test, selected, confidence), Region(most=0.0), " (the best of the others)")
 
 
-def order(test: kinds.Order, selected: Selected) -> Judgement:
+def order(test: kinds.Order, selected: Selected, confidence: float) -> Judgement:
     steps = list(zip(test.calibrations, test.calibrations[1:], strict=False))
-    return _judgement(selected, smallest(selected, steps), Region(least=0.0), " (the smallest step)")
+    return _judgement(selected, smallest(selected, steps, confidence), Region(least=0.0), " (the smallest step)")
 
 
-def _of_best(test: kinds.Best, selected: Selected) -> SmallestDifference:
-    return smallest(selected, [(test.calibration, side) for side in selected.sides if side != test.calibration])
+def _of_best(test: kinds.Best, selected: Selected, confidence: float) -> SmallestDifference:
+    pairs = [(test.calibration, side) for side in selected.sides if side != test.calibration]
+    return smallest(selected, pairs, confidence)
 
 
 def _judgement(selected: Selected, least: SmallestDifference, region: Region, which: str = "") -> Judgement:
@@ -62,19 +63,19 @@ def _judgement(selected: Selected, least: SmallestDifference, region: Region, wh
     return Judgement(what, least.estimate, *region.judge(least.estimate, least.detectable))
 
 
-def smallest(selected: Selected, pairs: Sequence[tuple[str, str]]) -> SmallestDifference:
-    """The smallest difference of these pairs, with an interval that holds it in 95 % of studies.
+def smallest(selected: Selected, pairs: Sequence[tuple[str, str]], confidence: float = 0.95) -> SmallestDifference:
+    """The smallest difference of these pairs, with an interval that holds it with this confidence.
 
-    Each pair's interval is Bonferroni's, so with 95 % all are right together, and then the smallest difference lies
+    Each pair's interval is Bonferroni's, so with it all are right together, and then the smallest difference lies
     between the smallest lower and the smallest upper end (as in Hsu's comparisons with the best, 1984).
     """
-    found = {pair: _difference(selected, *pair, 1 - 0.05 / len(pairs)) for pair in pairs}
+    found = {pair: _difference(selected, *pair, 1 - (1 - confidence) / len(pairs)) for pair in pairs}
     pair = min(found, key=lambda one: found[one].estimate.value)
     estimates = [one.estimate for one in found.values()]
     lows, highs = [one.low for one in estimates], [one.high for one in estimates]
     low = None if None in lows else min(end for end in lows if end is not None)
     high = None if None in highs else min(end for end in highs if end is not None)
-    estimate = Estimate(found[pair].estimate.value, low, high, estimates[0].n)
+    estimate = Estimate(found[pair].estimate.value, low, high, estimates[0].n, confidence)
     return SmallestDifference(pair, estimate, found[pair].detectable, found[pair].p if len(pairs) == 1 else None)
 
 

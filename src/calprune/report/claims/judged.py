@@ -19,7 +19,7 @@ class Undecided(Exception):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was looked at, what it was, and what follows."""
+    """What was looked at, what it was, and what follows of its interval."""
 
     what: str  # "pile less c4, nats a token (above 0: better)"
     estimate: Estimate | None
@@ -35,7 +35,8 @@ class Judged:
     claim: Claim
     judgement: Judgement
     notes: tuple[str, ...] = ()  # what a reader must know of the results: stand-ins, what is left out
-    adjusted_p: float | None = None  # Holm's, over the study's claims of a single difference
+    adjusted_p: float | None = None  # Holm's, over the study's claims that have an interval
+    alone: Verdict | None = None  # by its own interval, where the correction leaves nothing of it
 
     @property
     def why(self) -> str:

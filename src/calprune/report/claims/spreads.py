@@ -19,22 +19,22 @@ from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_l
 Groups = dict[str, list[float]]  # by source, one value a draw
 
 
-def sources_differ(test: kinds.SourcesDiffer, selected: Selected) -> Judgement:
-    return _spread(selected, Region(least=test.by))
+def sources_differ(test: kinds.SourcesDiffer, selected: Selected, confidence: float) -> Judgement:
+    return _spread(selected, confidence, Region(least=test.by))
 
 
-def sources_alike(test: kinds.SourcesAlike, selected: Selected) -> Judgement:
-    return _spread(selected, Region(most=test.margin))
+def sources_alike(test: kinds.SourcesAlike, selected: Selected, confidence: float) -> Judgement:
+    return _spread(selected, confidence, Region(most=test.margin))
 
 
-def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected) -> Judgement:
+def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected, confidence: float) -> Judgement:
     first, than = _groups(selected)
     if test.measure == "share":
         what, unit = "the share of variance between sources", "1 is all"
-        a, b = (effect_of_groups(groups).share for groups in (first, than))
+        a, b = (effect_of_groups(groups, confidence).share for groups in (first, than))
     else:
         what, unit = "the SD between sources", selected.unit
-        a, b = spread_between(first), spread_between(than)
+        a, b = spread_between(first, confidence), spread_between(than, confidence)
     if a is None or b is None:
         raise Undecided(_no_luck(first, than))
     found = larger_by(a, b)
@@ -42,30 +42,30 @@ def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected) -> Ju
     return Judgement(said, found, *Region(least=0.0).judge(found))
 
 
-def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected) -> Judgement:
+def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected, confidence: float) -> Judgement:
     first, than = _groups(selected)
-    found = ratio_of_luck(first, than)
+    found = ratio_of_luck(first, than, confidence)
     if found is None:
         raise Undecided(_no_luck(first, than))
     said = f"SD of a draw, {selected.names['first']} ÷ {selected.names['than']}; {_of(first)}"
     return Judgement(said, found, *Region(least=1.0).judge(found))
 
 
-def draws_differ_less_with_amount(test: kinds.DrawsDifferLessWithAmount, selected: Selected) -> Judgement:
+def draws_differ_less_with_amount(test: kinds.DrawsDifferLessWithAmount, selected: Selected, confidence: float) -> Judgement:
     cells = [cell for found in selected.sides["where"].values() for cell in found]
     amounts = sorted({cell.of.num_samples for cell in cells if cell.of.num_samples is not None})
     if len(amounts) < 2:
         raise Undecided("not measured: there is one amount of data")
     by_amount = {n: [cell for cell in cells if cell.of.num_samples == n] for n in amounts}
     sources = _everywhere(by_amount.values())
-    found = luck_per_doubling({n: _means(own, sources) for n, own in by_amount.items()})
+    found = luck_per_doubling({n: _means(own, sources) for n, own in by_amount.items()}, confidence)
     if found is None:
         raise Undecided(ONE_DRAW)
     said = f"factor of the SD of a draw when the data doubles, {listed([f'{n:,}' for n in amounts])} sequences; "
     return Judgement(said + listed(sources), found, *Region(most=1.0).judge(found))
 
 
-def goes_with(test: kinds.GoesWith, selected: Selected) -> Judgement:
+def goes_with(test: kinds.GoesWith, selected: Selected, confidence: float) -> Judgement:
     measures = {one.measure for one in selected.similarity if kinds.fits(one.measure, test.measure)}
     if len(measures) != 1:
         known = sorted(measures or {one.measure for one in selected.similarity}) or ["none"]
@@ -77,7 +77,7 @@ def goes_with(test: kinds.GoesWith, selected: Selected) -> Judgement:
              for one in selected.similarity if one.measure in measures}  # fmt: skip
     cells = [cell for found in selected.sides["where"].values() for cell in found if cell.of.calibration in alike]
     sources = _everywhere([cells])
-    found = rank_correlation([alike[one] for one in sources], _standing(cells, sources))
+    found = rank_correlation([alike[one] for one in sources], _standing(cells, sources), confidence)
     if found is None or found.low is None:
         few = f"{len(sources)} sources have both, and it takes four"
         return Judgement("", found, CANNOT, few if len(sources) < 4 else "all of them are the same")
@@ -86,9 +86,9 @@ def goes_with(test: kinds.GoesWith, selected: Selected) -> Judgement:
     return Judgement(said, found, *region.judge(found))
 
 
-def _spread(selected: Selected, region: Region) -> Judgement:
+def _spread(selected: Selected, confidence: float, region: Region) -> Judgement:
     (groups,) = _groups(selected)
-    found = spread_between(groups)
+    found = spread_between(groups, confidence)
     if found is None:
         raise Undecided(_no_luck(groups))
     said = f"the SD between sources, {selected.unit}; {_of(groups)}"

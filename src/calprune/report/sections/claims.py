@@ -7,11 +7,12 @@ from calprune.report.findings import Findings
 from calprune.report.sections.columns import VERDICT
 
 NOTE = (
-    "Held: the whole 95 % interval is on the claim's side. Not held: the whole of it is on the other. Else it cannot "
-    "be told here, which says nothing against the claim. Differences are paired by item, with the variance of draws "
+    "Held: the whole interval is on the claim's side, after Holm's correction over all claims of the study. Not held: "
+    "the whole of it is on the other. Else it cannot be told here, which says nothing against the claim. The intervals "
+    "shown are each of 95 %, not corrected; p is the smallest error rate at which a claim's interval decides it, after "
+    "Holm's correction, and a verdict needs one under 0.05. Differences are paired by item, with the variance of draws "
     "and items; of several sources the smallest is shown, with an interval that holds for all of them (Bonferroni). "
-    "SDs and shares are about other draws with the same items. The intervals are not corrected for the number of "
-    "claims; Holm's p is, over the claims of a single difference. It is another model than the paper's, so a claim "
+    "SDs and shares are about other draws with the same items. It is another model than the paper's, so a claim "
     "that does not hold here may hold there."
 )
 NOT_VERIFIED = "figure not verified"
