@@ -10,6 +10,7 @@ from calprune.calibration.build import build
 from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
 from calprune.models.load import load_tokenizer
 from calprune.text.encode import find_marks
+from calprune.text.formats import parse_format
 from tests.tiny import toy_tokenizer
 
 FOLDER = Path(__file__).parents[1] / "recipes" / "bandari2024"
@@ -52,7 +53,7 @@ def test_a_recipe_asks_for_what_the_paper_had_and_can_be_written_again(path):
     asked = parse_spec(str(path))
     assert (asked.num_samples, asked.max_seq_length) == (128, 2048)
     assert read_recipe(write_recipe(asked), "written") == asked
-    kind, name = asked.parts[0].format, asked.parts[0].source
+    kind, name = parse_format(asked.parts[0].format).name, asked.parts[0].source
     assert asked.with_replacement == (name not in CONTROLS)
     assert asked.count_padding == (PADDING[name] if kind in ("zero", "single", "cot") else False)
     assert asked.pairs.bos_per_pair == asked.pairs.random_window == (kind in ("icl", "icl_cot"))
@@ -61,11 +62,24 @@ def test_a_recipe_asks_for_what_the_paper_had_and_can_be_written_again(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_recipe_says_what_becomes_of_padding_and_where_the_released_code_has_no_such_set(path):
     asked, head = parse_spec(str(path)), path.read_text().split("parts:")[0]
-    kind, name = asked.parts[0].format, asked.parts[0].source
+    kind, name = parse_format(asked.parts[0].format).name, asked.parts[0].source
     assert ("counted, not attended to" in head) == (asked.count_padding == "masked")
     assert ("attended to and counted" in head) == (asked.count_padding is True)
     assert ("never ends" in head) == (kind == "zero" and name in ENDLESS)
     assert ("stops with an error" in head) == (kind in ("single", "cot") and name in STOPS)
+
+
+@pytest.mark.parametrize("name", sorted(CONTROLS))
+def test_each_text_of_a_control_has_a_begin_of_text_as_published(name):
+    tokenizer = toy_tokenizer(chat=False)
+    built = build(recipe(name, num_samples=2, max_seq_length=2500), tokenizer)
+    for row in built.tokens.tolist():
+        assert [i for i, token in enumerate(row) if token == tokenizer.bos_token_id] == [0, 1001, 2002]
+
+
+@pytest.mark.parametrize("name", ["anli_r1_cot", "anli_r3_icl_cot", "esnli_cot", "esnli_icl_cot"])
+def test_rationales_are_not_stripped_as_published(name):
+    assert parse_format(recipe(name).parts[0].format).keep_spaces
 
 
 @needs_data

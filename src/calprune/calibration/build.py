@@ -118,7 +118,8 @@ class OpenPart:
     def layout(self, recipe: Recipe) -> Layout:
         """How its documents become sequences: the format's packing, and for text the recipe's layout."""
         if self.source.endless:
-            return Concatenate(separator="")
+            given = recipe.layout if isinstance(recipe.layout, Concatenate) else Concatenate()
+            return replace(given, separator="")
         if self.format.packing == "fill":
             return replace(recipe.pairs, count=self.format.pairs or recipe.pairs.count)
         if self.format.packing == "one":
