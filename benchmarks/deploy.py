@@ -6,10 +6,17 @@
 For each family a tiny random model is written by the old transformers, with a rope_theta that is not the default, and
 with its tokenizer's class as the old one names it. It is pruned here; then both versions read input and output, and
 their logits on the same tokens are compared. --model does the same with a real checkpoint. Results: DIR/deploy.json.
+
+    python -m venv llama && llama/bin/pip install xllamacpp==2026.10.11549
+    python benchmarks/deploy.py ... --llama llama/bin/python --converter llama.cpp/convert_hf_to_gguf.py
+
+The demo model, pruned to 20 %, is made a GGUF file by llama.cpp's own converter (that of llama-cpp-python 0.3.36's
+sources) and writes 24 tokens greedily, as it does in transformers.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,12 +70,35 @@ print(json.dumps({"version": transformers.__version__, "missing": sorted(told["m
 """
 
 
+WRITE_ON = "The capital of France is"
+
+IN_LLAMA_CPP = """
+import json, sys, xllamacpp
+options = xllamacpp.CommonParams()
+options.model.path, options.n_ctx, options.warmup = sys.argv[1], 256, False
+given = {"prompt": sys.argv[2], "n_predict": 24, "temperature": 0.0, "seed": 1}
+text = xllamacpp.Server(options).handle_completions(given)["choices"][0]["text"]
+print(json.dumps({"version": xllamacpp.__version__, "text": text}))
+"""
+
+IN_TRANSFORMERS = """
+import json, sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model, tokenizer = AutoModelForCausalLM.from_pretrained(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[1])
+ids = tokenizer(sys.argv[2], return_tensors="pt").input_ids
+made = model.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1]:]
+print(json.dumps({"text": tokenizer.decode(made, skip_special_tokens=True)}))
+"""
+
+
 def main() -> None:
     """Write, prune, read and compare every family."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--old", required=True, help="a Python with the old transformers")
     parser.add_argument("--model", action="append", default=[], help="a real checkpoint, beside the tiny ones")
     parser.add_argument("--out", type=Path, required=True, help="folder to work in")
+    parser.add_argument("--llama", help="a Python with xllamacpp")
+    parser.add_argument("--converter", help="llama.cpp's convert_hf_to_gguf.py")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -78,7 +108,26 @@ def main() -> None:
             python(given.old, WRITE, name, folder)
         rows.append({"model": Path(name).name, **compare(given.old, folder, given.out / Path(name).name)})
         print(json.dumps(rows[-1]), flush=True)
-    (given.out / "deploy.json").write_text(json.dumps(rows, indent=1) + "\n")
+    found = {"transformers": rows}
+    if given.llama:
+        found["llama.cpp"] = in_llama_cpp(given.llama, given.converter, given.out / "demo")
+        print(json.dumps(found["llama.cpp"]))
+    (given.out / "deploy.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def in_llama_cpp(llama: str, converter: str, where: Path) -> dict:
+    """Whether the pruned demo model writes the same in llama.cpp and in transformers."""
+    where.mkdir(parents=True, exist_ok=True)
+    pruned, file = where / "pruned", where / "model.gguf"
+    if not pruned.exists():
+        subprocess.run([sys.executable, "-m", "calprune", "prune", "demo", "--method", "magnitude", "--pattern", "20%",
+                        "--out", str(pruned)], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    library = f"{Path(converter).parent / 'gguf-py'}:{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, converter, str(pruned), "--outfile", str(file), "--outtype", "f32"]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": library})
+    other = json.loads(python(llama, IN_LLAMA_CPP, file, WRITE_ON))
+    own = json.loads(python(sys.executable, IN_TRANSFORMERS, pruned, WRITE_ON))
+    return {"xllamacpp": other["version"], "tokens": 24, "same_text": other["text"] == own["text"]}
 
 
 def compare(old: str, dense: Path, where: Path) -> dict:

@@ -73,6 +73,18 @@ FUSED_EXPERTS = {
         **_GROUPED, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32
     ),
 }
+STREAMS = {
+    "gemma3n": lambda: t.Gemma3nTextConfig(  # four streams of hidden states
+        **_GROUPED,
+        head_dim=8,
+        **_WINDOW,
+        hidden_size_per_layer_input=16,
+        vocab_size_per_layer_input=VOCABULARY,
+        num_kv_shared_layers=0,
+        activation_sparsity_pattern=[0.0, 0.0],
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+}
 HYBRIDS = {
     "jamba": lambda: t.JambaConfig(  # mamba, then attention, with experts in turn
         **_GROUPED,
@@ -147,7 +159,7 @@ REFUSED = {
         hidden_size=32, attention_hidden_size=32, num_hidden_layers=2, vocab_size=VOCABULARY, context_length=64
     ),
 }
-ALL = CONFIGS | FUSED_EXPERTS | HYBRIDS | ODD_EXPERTS | WRAPPERS
+ALL = CONFIGS | FUSED_EXPERTS | STREAMS | HYBRIDS | ODD_EXPERTS | WRAPPERS
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:

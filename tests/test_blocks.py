@@ -12,6 +12,7 @@ from calprune.layers.gradients import loss_gradients
 from calprune.layers.inputs import StatsError
 from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.layers.products import onednn_products, torch_products
+from calprune.refine.windows import targets_of
 from tests.families import ALL, CONFIGS, VOCABULARY, WRAPPERS, tiny_model
 
 LENGTHS = torch.tensor([24, 7, 13, 24, 2])
@@ -39,9 +40,11 @@ def largest_difference(model, data: CalibrationSet, batch_size: int) -> float:
     worst = 0.0
     for batch in block.batches:
         lengths = data.lengths[batch.sequences]
-        mask = torch.arange(batch.hidden.shape[1]) < lengths[:, None]
-        expected = own_outputs(model, data.tokens[batch.sequences, : batch.hidden.shape[1]], mask)
-        worst = max(worst, ((batch.hidden - expected)[mask].abs().max() / expected[mask].abs().max()).item())
+        mask = torch.arange(batch.shape[1]) < lengths[:, None]
+        expected = batch.by_token(own_outputs(model, data.tokens[batch.sequences, : batch.shape[1]], mask))
+        found = batch.by_token(batch.hidden)[mask]
+        assert found.isfinite().all() and expected[mask].isfinite().all(), "max() would pass over NaN"
+        worst = max(worst, ((found - expected[mask]).abs().max() / expected[mask].abs().max()).item())
     return worst
 
 
@@ -256,6 +259,18 @@ def test_nan_activations_name_their_linear():
 def test_a_model_without_a_list_of_blocks_is_refused():
     with pytest.raises(ModelError, match="no list of blocks"):
         find_blocks(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+
+
+def test_hidden_states_in_several_streams_are_walked_and_no_block_of_them_is_trained():
+    model, data = tiny_model("gemma3n"), calibration()
+    found = statistics(model, data)
+    one_by_one = statistics(model, data, 1)
+    assert next(iter(walk(model, data))).batches[0].hidden.shape[0] == 4
+    for name, stats in found.items():
+        assert stats.tokens % LENGTHS.sum() == 0, "some linears read several rows of each token"
+        torch.testing.assert_close(stats.gram, one_by_one[name].gram, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ModelError, match=r"training blocks is of hidden states .*choose another"):
+        targets_of(next(iter(walk(model, data))), "block")
 
 
 @pytest.mark.parametrize("family", WRAPPERS)

@@ -71,7 +71,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         beside.mkdir()
         yield beside
         for inside in [*beside.rglob("*"), beside]:
-            _force(inside)
+            force(inside)
         os.rename(beside, folder)
 
 
@@ -96,7 +96,7 @@ def _beside(path: Path) -> Iterator[Path]:
         _make_folders(place)
         _remove_dead(part for part in place.glob(".*.part") if _name_of(part) == path.name)
         yield beside
-        _force(place)
+        force(place)
     except OSError as e:
         why = "the disk is full" if e.errno in (errno.ENOSPC, errno.EDQUOT) else e.strerror or e
         raise DiskError(f"cannot write {path}: {why}; nothing was left there") from e
@@ -109,10 +109,10 @@ def _make_folders(folder: Path) -> None:
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for one in missing:
-        _force(one.parent)
+        force(one.parent)
 
 
-def _force(path: Path) -> None:
+def force(path: Path) -> None:
     """Have a file, or the names in a folder, written to the disk itself, so that a power failure does not undo it."""
     if path.is_symlink():
         return

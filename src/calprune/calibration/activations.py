@@ -29,6 +29,7 @@ def mean_states(model: Any, sequences: Sequence[Sequence[int]], size: int) -> Fl
         width = block.batches[0].hidden.shape[-1]
         means = torch.zeros(len(sequences), width)
         for batch in block.batches:
+            batch.check_plain("clustering by hidden states")
             hidden = batch.hidden.float().cpu()
             real = torch.arange(hidden.shape[1]) < lengths[batch.sequences]
             means[batch.sequences] = (hidden * real[..., None]).sum(1) / lengths[batch.sequences]
@@ -86,7 +87,7 @@ def _of_each_sequence(block: Block, n: int) -> dict[str, Float[Tensor, "n in"]]:
         seen.clear()
 
     def look(name: str, x: Float[Tensor, "..."]) -> None:
-        b, width = len(batch.sequences), batch.hidden.shape[1]
+        b, width = batch.shape
         if any(x is other for other in seen) or x.numel() != b * width * x.shape[-1]:
             return
         seen.append(x)

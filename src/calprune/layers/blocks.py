@@ -74,7 +74,7 @@ class Batch:
 
     sequences: Int[Tensor, "b"]  # which rows of the set
     lengths: Int[Tensor, "b"]  # without padding
-    hidden: Float[Tensor, "b T hidden"]
+    hidden: Float[Tensor, "*_ hidden"]  # (b, T, hidden); in some families with an axis of streams besides
     arguments: tuple[tuple, dict]  # what the model gave each block besides the hidden states
     rows: Int[Tensor, "counted"] | None  # the tokens that count, of b · T; None: all
     weight: Float[Tensor, "counted"] | None  # how often each of them counts; None: once
@@ -87,6 +87,12 @@ class Batch:
     def by_token(self, given: Float[Tensor, "*_"]) -> Float[Tensor, "b T *_"]:
         """Hidden states with sequences and tokens first."""
         return by_token(given, self.shape)
+
+    def check_plain(self, what: str) -> None:
+        """Raise ModelError where the hidden states are not (b, T, hidden), which `what` looks at."""
+        if tuple(self.hidden.shape[:-1]) != self.shape:
+            raise ModelError(f"{what} is of hidden states (sequences, tokens, width), but this model's blocks hand on "
+                             f"{tuple(self.hidden.shape)}; choose another")  # fmt: skip
 
     def counts(self) -> Float[Tensor, "b T"]:
         """How often each token counts; 0: not at all."""
@@ -158,7 +164,7 @@ class Block:
                 batch.hidden = self.forward(batch)
         self.passed = True
 
-    def forward(self, batch: Batch) -> Float[Tensor, "b T hidden"]:
+    def forward(self, batch: Batch) -> Float[Tensor, "*_ hidden"]:
         """What the block as it now is gives for the batch; the batch is not changed."""
         args, kwargs = batch.arguments
         output = self.module(batch.hidden.to(self.device), *args, **kwargs)

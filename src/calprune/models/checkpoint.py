@@ -31,6 +31,8 @@ TORCH = {
     "F8_E8M0": torch.float8_e8m0fnu, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
 }  # fmt: skip
 
+PIECE = 2**22  # bytes read at once
+
 FLOATS = ("F64", "F32", "F16", "BF16")  # of weights as they are
 
 _LONGEST_HEADER = 100_000_000  # bytes, as the format's own reader has it
@@ -57,25 +59,44 @@ class StoredTensor:
         """How many numbers it has."""
         return math.prod(self.shape)
 
-    def bytes(self) -> bytearray:
-        """Read anew each time, and not mapped: memory that is mapped counts as held."""
-        held = bytearray(self.size)
-        with self.file.open("rb", buffering=0) as file:
+    def pieces(self) -> Iterator[bytes]:
+        """Its bytes, PIECE at a time. Not mapped: memory that is mapped counts as held."""
+        with self.file.open("rb") as file:
             file.seek(self.begin)
-            view, done = memoryview(held), 0
-            while done < len(held):
-                if not (read := file.readinto(view[done:])):
+            for place in range(self.begin, self.end, PIECE):
+                piece = file.read(min(PIECE, self.end - place))
+                if len(piece) != min(PIECE, self.end - place):
                     raise UserError(f"{self.file} ends within {self.name}: it was cut short while it was read")
-                done += read
-        return held
+                yield piece
+
+    def bytes(self) -> bytes:
+        """All of them."""
+        return b"".join(self.pieces())
 
     def read(self) -> Tensor:
         """The tensor, on the CPU, in its stored dtype. Raises UserError for a dtype that torch does not have."""
         if self.dtype not in TORCH:
             raise UserError(f"{self.file}: {self.name} is stored as {self.dtype}, which torch cannot read")
-        if not self.size:
-            return torch.empty(self.shape, dtype=TORCH[self.dtype])
-        return torch.frombuffer(self.bytes(), dtype=TORCH[self.dtype]).reshape(self.shape)
+        found = torch.empty(self.shape, dtype=TORCH[self.dtype])
+        held, place = bytes_of(found), 0
+        for piece in self.pieces():
+            held[place : place + len(piece)] = piece
+            place += len(piece)
+        return found
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether it is this tensor, to the bit, when it is read in the tensor's dtype."""
+        tensor = tensor.cpu()
+        if self.shape != tensor.shape:
+            return False
+        if TORCH.get(self.dtype) != tensor.dtype:
+            return bytes_of(self.read().to(tensor.dtype)).tobytes() == bytes_of(tensor).tobytes()
+        held, place = bytes_of(tensor), 0
+        for piece in self.pieces():  # what differs mostly does so early
+            if held[place : place + len(piece)].tobytes() != piece:  # memory views compare byte by byte
+                return False
+            place += len(piece)
+        return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +140,11 @@ class Checkpoint:
                     inside = path.relative_to(self.folder)
                     (weights if any(path.match(kind) for kind in WEIGHT_FILES) else beside).append(inside)
         return beside, weights
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor on the CPU, not copied where it is contiguous."""
+    return memoryview(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
 
 
 def open_checkpoint(folder: Path, name: str | None = None) -> Checkpoint:

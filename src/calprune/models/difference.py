@@ -96,11 +96,12 @@ def _tensor(old: StoredTensor | None, new: StoredTensor | None) -> TensorDiffere
 
 def _changed(old: StoredTensor, new: StoredTensor) -> int:
     """How many numbers differ to the bit."""
-    before, after = old.bytes(), new.bytes()
-    if before == after:
-        return 0
-    whole = f"u{old.size // old.numel}"  # numbers of 1, 2, 4 or 8 bytes, as whole numbers
-    return int(np.count_nonzero(np.frombuffer(before, whole) != np.frombuffer(after, whole)))
+    whole = f"u{old.size // max(1, old.numel)}"  # numbers of 1, 2, 4 or 8 bytes, as whole numbers
+    return sum(
+        int(np.count_nonzero(np.frombuffer(before, whole) != np.frombuffer(after, whole)))
+        for before, after in zip(old.pieces(), new.pieces(), strict=True)
+        if before != after
+    )
 
 
 def _zeros(old: StoredTensor, new: StoredTensor) -> tuple[int, int] | None:

@@ -4,54 +4,68 @@ Every other stored tensor is copied byte for byte, with the header, its metadata
 what lies beside the weights (config, tokenizer, code, licence) is copied verbatim. A block at a time is in memory.
 """
 
+import operator
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-import torch
 from torch import Tensor
 
+from calprune.base.store import force
 from calprune.base.tensors import zeros
 from calprune.base.values import UserError
-from calprune.models.checkpoint import TORCH, Checkpoint, StoredTensor, header_length, open_checkpoint
-from calprune.models.origin import REST, Origin, same
+from calprune.models.checkpoint import (
+    PIECE,
+    TORCH,
+    Checkpoint,
+    StoredTensor,
+    bytes_of,
+    header_length,
+    open_checkpoint,
+    read_header,
+)
+from calprune.models.origin import REST, Origin
 
-CHUNK = 2**24  # bytes copied at once
+Zeros = dict[str, int]  # of each tensor that was changed, by its stored name
 
 
-@dataclass
-class Edited:
-    """What was written."""
-
-    zeros: dict[str, int] = field(default_factory=dict)  # of each tensor that was changed, by its stored name
-    set_aside: list[str] = field(default_factory=list)  # the input's files that have another name now
-    left_out: list[str] = field(default_factory=list)  # weights in other formats: they are of the model as it was
-
-
-def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Edited:
+def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Zeros:
     """Fill an empty folder with the checkpoint of a changed model, and with `files`, texts by their name.
 
-    A file of the input that has the name of one of these is kept beside it ("README.base.md"). Raises UserError where
-    what was written, read again, is not what should be there.
+    A file of the input that has the name of one of these is kept beside it ("README.base.md"). Gives the zeros of each
+    tensor that was changed. Raises UserError where what was written, read again, is not what should be there.
     """
-    done = Edited()
-    _copy_beside(origin.checkpoint, folder, files, done)
+    _copy_beside(origin.checkpoint, folder, files)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    blocks = _Blocks(origin)
-    for file in origin.checkpoint.files:
-        with file.open("rb") as old, (folder / file.name).open("xb") as new:
-            _copy(old, new, 0, 8 + header_length(file))
-            for stored in origin.checkpoint.of_file(file):
-                if (tensor := blocks.changed(stored)) is None:
-                    _copy(old, new, stored.begin, stored.end)
-                else:
-                    done.zeros[stored.name] = zeros(tensor)
-                    new.write(memoryview(tensor.flatten().view(torch.uint8).numpy()))
-    _check(origin.checkpoint, folder, done)
+    blocks, done = _Blocks(origin), Zeros()
+    with ThreadPoolExecutor(2) as beside:  # a file goes to the disk, and is read again, while the next one is written
+        forced, checks = [], []
+        for file in origin.checkpoint.files:
+            _write(blocks, file, folder / file.name, done)
+            forced.append(beside.submit(force, folder / file.name))
+            checks.append(beside.submit(_wrong, origin.checkpoint.of_file(file), folder / file.name, done))
+    for one in forced:
+        one.result()  # an error of the disk is told once
+    if wrong := [name for check in checks for name in check.result()]:
+        raise UserError(f"{len(wrong)} tensors on the disk are not what was written ({wrong[0]}): the disk or the "
+                        "memory is at fault; nothing was left there")  # fmt: skip
+    open_checkpoint(folder)
     return done
+
+
+def _write(blocks: "_Blocks", file: Path, target: Path, done: Zeros) -> None:
+    """One file, with the changed tensors in their places."""
+    with file.open("rb") as old, target.open("xb") as new:
+        _copy(old, new, 0, 8 + header_length(file))
+        for stored in blocks.origin.checkpoint.of_file(file):
+            if (tensor := blocks.changed(stored)) is None:
+                _copy(old, new, stored.begin, stored.end)
+            else:
+                done[stored.name] = zeros(tensor)
+                new.write(bytes_of(tensor))
 
 
 class _Blocks:
@@ -71,7 +85,7 @@ class _Blocks:
             self._current = None  # never two at once
             self._current = (block, self.origin.of(block))
         now = self._current[1][stored.name].cpu()
-        if same(stored.read().to(now.dtype), now):
+        if stored.holds(now):
             return None
         if block == REST:
             raise UserError(f"{stored.name} was changed since the model was loaded, and it is in no block: only what "
@@ -82,14 +96,14 @@ class _Blocks:
 def _copy(old: BinaryIO, new: BinaryIO, begin: int, end: int) -> None:
     old.seek(begin)
     while begin < end:
-        if not (read := old.read(min(CHUNK, end - begin))):
+        if not (read := old.read(min(PIECE, end - begin))):
             raise UserError(f"{old.name} was cut short while it was copied")
         new.write(read)
         begin += len(read)
 
 
-def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str], done: Edited) -> None:
-    beside, weights = checkpoint.other_files()
+def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str]) -> None:
+    beside, _ = checkpoint.other_files()
     taken = {str(path) for path in beside} | set(files)
     for path in beside:
         name = str(path)
@@ -97,33 +111,23 @@ def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str],
             while name in taken:
                 name = str(PurePath(name).with_suffix(f".base{path.suffix}"))
             taken.add(name)
-            done.set_aside.append(name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkpoint.folder / path, folder / name)
-    done.left_out += map(str, weights)
 
 
 def _equal(a: StoredTensor, b: StoredTensor) -> bool:
     """Whether two tensors have the same bytes."""
-    with a.file.open("rb") as one, b.file.open("rb") as other:
-        one.seek(a.begin)
-        other.seek(b.begin)
-        chunks = (min(CHUNK, a.size - place) for place in range(0, a.size, CHUNK))
-        return a.size == b.size and all(one.read(size) == other.read(size) for size in chunks)
+    return a.size == b.size and all(map(operator.eq, a.pieces(), b.pieces()))
 
 
-def _check(before: Checkpoint, folder: Path, done: Edited) -> None:
-    """Read again what was written."""
-    after = open_checkpoint(folder).tensors
-    wrong = [name for name in before.tensors.keys() ^ after.keys()]
-    for name, old in before.tensors.items():
-        if name in wrong:
+def _wrong(before: list[StoredTensor], file: Path, done: Zeros) -> list[str]:
+    """Read a file again: the tensors that are not there as they should be."""
+    after = {tensor.name: tensor for tensor in read_header(file)}
+    wrong = list(after.keys() ^ {old.name for old in before})
+    for old in before:
+        if (new := after.get(old.name)) is None:
             continue
-        new = after[name]
-        placed = (new.file.name, new.begin, new.dtype, new.shape) == (old.file.name, old.begin, old.dtype, old.shape)
-        right = zeros(new.read()) == done.zeros[name] if name in done.zeros else _equal(new, old)
-        if not placed or not right:
-            wrong.append(name)
-    if wrong:
-        raise UserError(f"{len(wrong)} tensors on the disk are not what was written ({wrong[0]}): the disk or the "
-                        "memory is at fault; nothing was left there")  # fmt: skip
+        placed = (new.begin, new.end, new.dtype, new.shape) == (old.begin, old.end, old.dtype, old.shape)
+        if not placed or not (zeros(new.read()) == done[old.name] if old.name in done else _equal(new, old)):
+            wrong.append(old.name)
+    return wrong

@@ -91,13 +91,14 @@ class Origin:
         """
         if self._proved is None:
             self.carried()
+            self.checkpoint.other_files()  # that they can be copied
             equal = {name for block in (*self.blocks, REST) for name in self._equal(block)}
             self._proved = frozenset(equal)
         return self._proved
 
     def _equal(self, block: str) -> Iterator[str]:
         for name, tensor in self.of(block).items():
-            if same(self.checkpoint.tensors[name].read().to(tensor.dtype), tensor.cpu()):
+            if self.checkpoint.tensors[name].holds(tensor):
                 yield name
             elif block:
                 raise ModelError(f"{name}: the model's weights are not those of {self.checkpoint.folder}, so they "
@@ -137,10 +138,3 @@ class Origin:
     def _predicting_blocks(self) -> int:
         """Extra blocks, after the others, that predict further tokens (DeepSeek-V3): stored, and not loaded."""
         return int(getattr(self.model.config.get_text_config(), "num_nextn_predict_layers", None) or 0)
-
-
-def same(a: Tensor, b: Tensor) -> bool:
-    """Equal to the bit, NaN and the sign of zero included."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    return torch.equal(*(one.contiguous().flatten().view(torch.uint8) for one in (a, b)))

@@ -56,6 +56,7 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
         "peak_bytes": peak_bytes(),
         "environment": environment(),
         "carried": list(model.origin.carried()) if model.origin else [],
+        "left_out": list(map(str, model.origin.checkpoint.other_files()[1])) if model.origin else [],
         "linears": [
             {
                 "name": r.name,
@@ -165,6 +166,8 @@ class PruneReport(HasPage):
 
     def _notes(self) -> Iterator[str]:
         yield from self.description["carried"]
+        if left_out := self.description["left_out"]:
+            yield f"not copied, for they are weights of the dense model in another form: {', '.join(left_out)}"
         linears = self.description["linears"]
         damping = [one["damping"] for one in linears if one["damping"] is not None]
         if damping and max(damping) > min(damping):

@@ -34,6 +34,7 @@ def windows_of(block: Block, windows: Windows) -> dict[str, list[Linear]]:
 def outputs_of(block: Block, batch: Batch, windows: list[str], weights: dict[str, Tensor] | None = None) -> Outputs:
     """What the block and the named windows give for a batch; `weights`: parameters by name, instead of the block's."""
     caught: Outputs = {}
+    batch.check_plain("training blocks")
 
     def catch(window: str):
         def hook(module: nn.Module, args: Any, output: Any) -> None:
