@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
+from calprune.layers.attention import AttentionConcentration
 from calprune.layers.blocks import walk
+from calprune.layers.collect import Counting
+from calprune.layers.gradients import loss_gradients
 from calprune.layers.inputs import StatsError
 from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.layers.products import onednn_products, torch_products
@@ -72,6 +76,70 @@ def statistics(model, data, batch_size: int = 2, **options) -> dict:
         for b in walk(model, data, batch_size=batch_size, **options)
         for n, s in b.collect("gram").items()
     }
+
+
+MASKED = torch.tensor([4, 0])  # of 12 tokens
+
+
+def padded_on_the_left() -> CalibrationSet:
+    """Two sequences of 12 tokens, the first of which begins with four of padding that counts and is masked."""
+    tokens = torch.randint(3, VOCABULARY, (2, 12), generator=torch.Generator().manual_seed(0))
+    tokens[0, :4] = 1
+    return CalibrationSet(tokens, torch.tensor([12, 12]), masked=MASKED)
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "llama", "olmo2", "qwen3", "mixtral", "llava"])
+def test_what_no_token_attends_to_changes_no_other_token_and_counts(family):
+    data, model = padded_on_the_left(), tiny_model(family)
+    *_, block = walk(model, data, batch_size=2)
+    (stats, *_) = block.collect("gram").values()
+    block.run()
+    *_, alone = walk(model, CalibrationSet(data.tokens[:1, 4:], torch.tensor([8])))
+    alone.run()
+    torch.testing.assert_close(block.batches[0].hidden[:1, 4:], alone.batches[0].hidden, rtol=1e-4, atol=1e-5)
+    assert stats.tokens == 24, "padding is counted"
+
+
+def test_masked_padding_looks_at_its_whole_sequence_evenly_as_in_transformers_4_28():
+    """That library added the least number twice and cut the sum there, so all columns of such a row were equal."""
+    model, data = tiny_model("llama"), padded_on_the_left()
+    given = []
+    hook = find_blocks(model)[1][0].self_attn.o_proj.register_forward_pre_hook(lambda m, a: given.append(a[0]))
+    values = find_blocks(model)[1][0].self_attn.v_proj.register_forward_hook(lambda m, a, out: given.append(out))
+    with hook, values:
+        block = next(iter(walk(model, data, batch_size=2)))
+        given.clear()
+        block.run()
+    v, attended = given  # (b, T, kv heads · d), (b, T, heads · d)
+    d = model.config.hidden_size // model.config.num_attention_heads
+    repeat = model.config.num_attention_heads // model.config.num_key_value_heads
+    mean = v.mean(1).unflatten(-1, (-1, d)).repeat_interleave(repeat, 1).flatten(1)
+    torch.testing.assert_close(attended[0, :4], mean[:1].expand(4, -1))
+    assert not torch.allclose(attended[0, 4], mean[0]), "a token of the text attends to what is before it"
+
+
+@pytest.mark.parametrize("family", ["bloom", "opt", "jamba", "gemma2"])
+def test_a_model_that_cannot_be_given_the_mask_is_one_line(family):
+    with pytest.raises(UserError, match="leave count_padding: masked out"):
+        list(walk(tiny_model(family), padded_on_the_left()))
+
+
+def test_tokens_are_not_weighted_by_attention_where_padding_is_masked():
+    with pytest.raises(UserError, match="leave --token-weights or count_padding"):
+        walk(tiny_model("llama"), padded_on_the_left(), counting=Counting(token_weights=AttentionConcentration()))
+
+
+def test_gradients_of_the_loss_see_the_mask(monkeypatch):
+    model, data = tiny_model("llama"), padded_on_the_left()
+    other = CalibrationSet(data.tokens.clone(), data.lengths, masked=MASKED)
+    other.tokens[0, 0] = 9  # what no token attends to: only the loss of padding itself may change
+    weights = torch.ones(2, 12)
+    weights[0, :5] = 0  # the loss of the text alone
+    found = [
+        loss_gradients(model, CalibrationSet(one.tokens, one.lengths, weights, masked=MASKED)) for one in (data, other)
+    ]
+    linear = next(name for name in found[0] if "mlp" in name)
+    torch.testing.assert_close(found[0][linear].squares, found[1][linear].squares)
 
 
 def test_padding_has_no_part_in_the_statistics():

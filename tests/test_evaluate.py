@@ -18,7 +18,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.cli.app import main
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.windows import windows_of
+from calprune.evaluation.windows import PROTOCOL, windows_of
 from calprune.models.head import HEAD_NUMBERS, Head
 from calprune.text.document import Document
 from calprune.text.given import Given
@@ -157,12 +157,32 @@ def test_windows_that_cannot_be_made_are_refused(length, limit, words):
         windows_of([text_of(5, 6, 7)], word_tokenizer(), length=length, limit_tokens=limit)
 
 
+def test_documents_are_tokenised_by_themselves_and_empty_ones_dropped_as_the_protocol_says():
+    """A tokenizer that merges two letters across documents' ends is given none of them at once."""
+    seen = []
+
+    class Tokenizer(PreTrainedTokenizerFast):
+        def __call__(self, text, **options):
+            seen.append(text)
+            return super().__call__(text, **options)
+
+    tokenizer = Tokenizer(tokenizer_object=word_tokenizer().backend_tokenizer, bos_token="<s>", eos_token="</s>")
+    texts = [Document("w1 w2", "1"), Document(" \n", "2"), Document("w3", "3")]
+    assert windows_of(texts, tokenizer, length=5).tolist() == [[5, 6, 3, 7, 3]]
+    assert [text for text in seen if text.startswith("w")] == ["w1 w2\n\n", "w3\n\n"]
+    assert "hold text" in PROTOCOL and "tokenised by itself with a blank line after it" in PROTOCOL
+
+
 def test_a_text_is_a_file_or_a_built_set_whose_padding_is_left_out(tmp_path):
     (tmp_path / "notes.txt").write_text("w1 w2 w3\n\nw4")
     found = open_source(str(tmp_path / "notes.txt"), Given(tokenizer=word_tokenizer()), "evaluation")
     assert found.held == "file"
     assert windows_of(found.documents(), word_tokenizer(), length=4)[0].tolist()[:3] == [5, 6, 7]
     CalibrationSet.from_tokens([[5, 6, 7], [8, 9], [10]]).save(tmp_path / "set")
+    left = torch.tensor([[0, 0, 5], [6, 7, 8]])  # padding that counts is left out too, where it is masked
+    CalibrationSet(left, torch.tensor([3, 3]), masked=torch.tensor([2, 0])).save(tmp_path / "masked")
+    masked = open_source(str(tmp_path / "masked"), Given(tokenizer=word_tokenizer()), "evaluation")
+    assert windows_of(masked.documents(), word_tokenizer(), length=4).tolist() == [[5, 6, 7, 8]]
     found = open_source(str(tmp_path / "set"), Given(tokenizer=word_tokenizer()), "evaluation")
     assert found.held == "calibration text"
     assert windows_of(found.documents(), word_tokenizer(), length=3).tolist() == [[5, 6, 7], [8, 9, 10]]

@@ -57,6 +57,18 @@ def test_json_lines_hold_ids_without_padding_text_weights_and_what_each_sequence
     assert read[1]["pieces"] == [{"source": "birds", "document": "birds.jsonl:2", "first": 1, "last": last}]
 
 
+def test_padding_that_no_token_attends_to_has_a_mask_of_zeros_and_is_named(given, tokenizer, tmp_path):
+    masked = torch.zeros(len(given.tokens), dtype=torch.long)
+    masked[0] = 2
+    given = replace(given, masked=masked)
+    for to in ("jsonl", "hf"):
+        (lost,) = export(given, tokenizer, to, tmp_path / to)
+        assert "attention_mask of 0" in lost
+    line = json.loads((tmp_path / "jsonl").read_text().splitlines()[0])
+    read = datasets.load_from_disk(str(tmp_path / "hf"))
+    assert line["attention_mask"] == read[0]["attention_mask"] == [0, 0] + [1] * (int(given.lengths[0]) - 2)
+
+
 def test_a_datasets_folder_has_the_ids_and_nothing_that_a_tool_would_tokenise_anew(given, tokenizer, tmp_path):
     assert export(given, tokenizer, "hf", tmp_path / "set") == []
     read = datasets.load_from_disk(str(tmp_path / "set"))

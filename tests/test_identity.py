@@ -56,6 +56,7 @@ NAMED = {
         "variance_power": 1.0,
         "threshold": 5e-5,
         "linears": "all",
+        "rule": "shrinking",
     },
     "gblm": {"type": "GBLM", "version": 1, "alpha": 100.0, "norm": "l2"},
     "gptq": {
@@ -193,7 +194,7 @@ def another(value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
-        return {"all": "attention", "block": "sub_block", "l2": "l1"}[value]
+        return {"all": "attention", "shrinking": "released", "block": "sub_block", "l2": "l1"}[value]
     if isinstance(value, float):
         return value / 2 or 0.5
     return value + 1

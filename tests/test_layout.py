@@ -45,6 +45,17 @@ def test_concatenating_loses_and_repeats_no_token(texts, length):
     assert "".join(text(row) for row in rows) == "".join(texts)[: length * (size // length)]
 
 
+def test_a_begin_of_text_may_stand_before_each_document_and_each_sequence_begin_with_a_new_one():
+    """As the released code of Bandari et al. has the controls: texts of 1,000 characters until there are too many."""
+    quirks = Concatenate(separator="", bos_per_document=True, drop_rest=True)
+    rows, _ = lay(quirks, ["aaaa", "bb", "cccc", "dddd", "ee"], [9, 7])
+    assert [text(row) for row in rows] == [f"{BEGIN}aaaa{BEGIN}bb{BEGIN}", f"{BEGIN}dddd{BEGIN}e"]
+    rows, _ = lay(Concatenate(separator="", bos_per_document=True), ["aaaa", "bb"], [3, 4])
+    assert [text(row) for row in rows] == [f"{BEGIN}aa", f"{BEGIN}aa{BEGIN}"], "what goes on has the sequence's alone"
+    rows, _ = lay(quirks, ["aaaa", "bb"], [6], WITHOUT_BEGIN)
+    assert [text(row, WITHOUT_BEGIN) for row in rows] == ["aaaabb"], "a tokenizer that adds none has none"
+
+
 def test_concatenate_stops_when_documents_run_out_and_makes_no_short_sequence():
     rows, _ = lay(Concatenate(), ["aaaa", "bbb"], [6] * 5)
     assert [len(row) for row in rows] == [6]

@@ -1,6 +1,7 @@
 """Methods that exchange weights of another method's mask: DSnoT by expected values, SparseSwaps by the exact error."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def row_errors(weight: Tensor, pruned: Tensor, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda m: type(m).__name__)
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("method", [DSnoT, SparseSwaps])
+@pytest.mark.parametrize("method", [DSnoT, partial(DSnoT, rule="released"), SparseSwaps], ids=str)
 def test_rows_and_groups_keep_as_many_weights_as_the_start_and_none_is_changed(method, pattern, start):
     weight, stats = random_weight(24, 32), stats_of(shifted_inputs())
     before = start(weight, stats, parse_pattern(pattern))
@@ -96,6 +97,56 @@ def test_dsnot_equals_its_steps_written_out(pattern, cycles):
     found = DSnoT(cycles=cycles)(weight, stats_of(x), parse_pattern(pattern)) != 0
     assert (expected != start).any()
     assert torch.equal(found, expected)
+
+
+def released_dsnot(weight: Tensor, x: Tensor, keep: Tensor, of: int | None, cycles: int) -> Tensor:
+    """The steps of the released code (4c029df) for one row after the other, in float64, by lists taken from their ends:
+    it looks at every step, and only at the sign (n:m), never at whether the error shrinks."""
+    W, mean, var = weight.double(), x.double().mean(0), x.double().var(0, correction=0)
+    norm, keep = x.double().square().mean(0).sqrt(), keep.clone()
+    for i in range(len(W)):
+        D, began = W[i] * mean, keep[i].clone()
+        eps = D[~began].sum()
+        first = eps.sign()
+        regrow = sorted((~began).nonzero().flatten().tolist(), key=lambda j: D[j] / var[j])
+        cheap = sorted(began.nonzero().flatten().tolist(), key=lambda j: W[i, j].abs() * norm[j])
+        drops = {-1: [j for j in cheap if D[j] > 0], 1: [j for j in cheap if D[j] < 0]}
+        for _ in range(cycles):
+            if abs(eps) <= 5e-5 or not regrow:
+                break
+            grow = regrow.pop() if eps > 0 else regrow.pop(0)
+            among = drops[int(eps.sign())] if of is None else [j for j in cheap if j // of == grow // of]
+            if eps.sign() * D[grow] <= 0 or not among:
+                break
+            drop = among[0]
+            after = eps + D[drop] - D[grow]
+            if of is not None and after.sign() != first:
+                break
+            among.remove(drop)
+            if of is not None:
+                cheap.remove(drop)
+            eps, keep[i, grow], keep[i, drop] = after, True, False
+    return keep
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 7, 50])
+@pytest.mark.parametrize("pattern", ["50%", "2:4"])
+def test_dsnots_released_rule_equals_the_released_steps_written_out(pattern, cycles):
+    weight, x = random_weight(24, 32), shifted_inputs()
+    start = Wanda()(weight, stats_of(x), parse_pattern(pattern)) != 0
+    expected = released_dsnot(weight, x, start, 4 if ":" in pattern else None, cycles)
+    found = DSnoT(cycles=cycles, rule="released")(weight, stats_of(x), parse_pattern(pattern)) != 0
+    assert (expected != start).any()
+    assert torch.equal(found, expected)
+
+
+def test_the_released_rule_makes_steps_that_ours_refuses_and_may_end_with_a_larger_error():
+    weight, x = random_weight(24, 32), shifted_inputs()
+    errors = {}
+    for rule in ("shrinking", "released"):
+        kept = DSnoT(rule=rule)(weight, stats_of(x), parse_pattern("50%"))
+        errors[rule] = ((weight - kept) @ x.mean(0)).abs()
+    assert (errors["released"] > errors["shrinking"] + 1e-3).any()
 
 
 def test_dsnot_with_inputs_of_mean_zero_has_nothing_to_do():
@@ -208,6 +259,7 @@ def test_mistakes_are_named_in_one_line():
         ("dsnot(start='ria')", "dsnot(start=wanda), got 'ria'"),
         ("dsnot(start=None)", "got nothing"),
         ("dsnot(threshold=-1)", "threshold must be a number, at least 0, got -1"),
+        ("dsnot(rule=mine)", "'shrinking' or 'released'"),
         ("dsnot(linears='mlp')", "'all' or 'attention'"),
         ("dsnot(threshold=1e999)", "threshold must be a number, at least 0, got inf"),
         ("ria(power=1e999)", "power must be a number, at least 0, got inf"),

@@ -329,6 +329,18 @@ def test_padding_is_counted_on_the_left_as_the_papers_do_only_where_asked(tmp_pa
         assert TOKENIZER.decode(row[pieces[0].first : pieces[0].last]).startswith("a0")
 
 
+def test_padding_that_counts_can_be_masked_from_attention_and_such_a_set_is_another(tmp_path):
+    path = write(tmp_path / "a.jsonl", 10, 9)
+    attended = made(path, max_seq_length=20, count_padding=True)
+    masked = made(path, max_seq_length=20, count_padding="masked")
+    assert torch.equal(masked.tokens, attended.tokens) and torch.equal(masked.lengths, attended.lengths)
+    assert masked.masked.tolist() == [10] * 4 and attended.masked is None and masked.id != attended.id
+    masked.save(tmp_path / "set")
+    assert CalibrationSet.load(tmp_path / "set").masked.tolist() == [10] * 4
+    with pytest.raises(UserError, match="count_padding"):
+        made(path, max_seq_length=20, count_padding="half")
+
+
 # what the set says ----------------------------------------------------------------------------------------------------
 
 

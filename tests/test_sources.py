@@ -175,6 +175,16 @@ def test_rationales_that_are_not_there_are_asked_for(tmp_path):
         find_source("commonsense_qa").documents(parse_format("cot"), given=Given(data_root=tmp_path))
 
 
+def test_rationales_keep_the_spaces_around_them_only_as_published(tmp_path):
+    record = {"premise": "A.", "hypothesis": "B.", "label": 1, "reason": "Not said. "}
+    put(tmp_path, "anli_r1/dev_context_disjoint.jsonl.gz", record)
+    [plain], [published] = (texts(find_source("anli_r1"), f, tmp_path) for f in ("cot", "cot(keep_spaces=True)"))
+    assert plain.endswith("Label: Not said. So the answer is neutral.")
+    assert published.endswith("Label: Not said.  So the answer is neutral.")
+    with pytest.raises(ConfigError, match="format icl: unknown option 'keep_spaces'"):
+        parse_format("icl(keep_spaces=True)")
+
+
 def test_steps_choose_rationales_and_count_the_others(tmp_path):
     put(tmp_path, "gsm8k/train.jsonl.gz", *({"question": str(n), "answer": "a\n" * n + "#### 1"} for n in (1, 2, 2, 3)))
     documents = find_source("gsm8k").documents(parse_format("cot(steps=2)"), given=Given(data_root=tmp_path))

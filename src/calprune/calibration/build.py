@@ -118,7 +118,8 @@ class OpenPart:
     def layout(self, recipe: Recipe) -> Layout:
         """How its documents become sequences: the format's packing, and for text the recipe's layout."""
         if self.source.endless:
-            return Concatenate(separator="")
+            given = recipe.layout if isinstance(recipe.layout, Concatenate) else Concatenate()
+            return replace(given, separator="")
         if self.format.packing == "fill":
             return replace(recipe.pairs, count=self.format.pairs or recipe.pairs.count)
         if self.format.packing == "one":
@@ -382,7 +383,7 @@ def _assemble(
     real = torch.tensor([len(row) for row in rows])
     tokens = torch.full((len(rows), width), pad)
     weights = torch.ones(len(rows), width) if any(row.weights for row in rows) or recipe.skip_first else None
-    left = recipe.count_padding  # the papers' tokenizers pad on the left
+    left = bool(recipe.count_padding)  # the papers' tokenizers pad on the left
     pieces = []
     for i, row in enumerate(rows):
         first = width - len(row) if left else 0
@@ -397,6 +398,7 @@ def _assemble(
     named = _identity(recipe, [part.opened for part in parts], tokenizer)
     return CalibrationSet(
         tokens=tokens, lengths=torch.full_like(real, width) if left else real, weights=weights, pieces=tuple(pieces),
+        masked=width - real if recipe.count_padding == "masked" else None,
         recipe=write_recipe(recipe), counts=_counts(drawn, int(real.sum()), len(rows) * width), drawn=drawn,
         notes=tuple(_notes(recipe, drawn, parts)), tokenizer=tokenizer, id=named,
     )  # fmt: skip

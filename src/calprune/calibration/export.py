@@ -4,7 +4,8 @@
     hf      a folder for datasets.load_from_disk with input_ids and attention_mask, for llm-compressor and GPTQModel
     txt     the sequences as text, a blank line between them, for llama.cpp's imatrix
 
-Ids are the set's own, without padding. The text is not called `text` and is left out of the folder, because GPTQModel
+Ids are the set's own, without padding, unless the recipe counts it; what no token attends to (`count_padding: masked`) has
+an attention_mask of 0. The text is not called `text` and is left out of the folder, because GPTQModel
 tokenises a column `text` anew where there is one, with a second begin-of-text. Weights and the boundaries of sequences
 are lost where a format has no place for them; `export` says so.
 """
@@ -18,6 +19,7 @@ from calprune.base.store import refuse_occupied, whole_folder, write_whole
 from calprune.base.values import ConfigError, UserError, did_you_mean
 from calprune.calibration.set import CalibrationSet
 
+MASKED = "padding that counts here has an attention_mask of 0, and tools that leave such tokens out do not count it"
 WEIGHTS_LOST = "token weights are left out: the tools that read this count each token once"
 
 
@@ -42,11 +44,11 @@ def _jsonl(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
     for i, ids in enumerate(_rows(given)):
         weights = given.weights[i, : len(ids)].tolist() if given.weights is not None else None
         pieces = [vars(piece) for piece in given.pieces[i]] if given.pieces else []
-        line = {"input_ids": ids, "attention_mask": [1] * len(ids), "weights": weights,
+        line = {"input_ids": ids, "attention_mask": _mask(given, i, len(ids)), "weights": weights,
                 "decoded": _text(tokenizer, ids), "pieces": pieces}  # fmt: skip
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_whole(path, "".join(lines))
-    return []
+    return [MASKED] if given.masked is not None else []
 
 
 def _hf(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
@@ -55,7 +57,8 @@ def _hf(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
     except ImportError:
         raise UserError("writing a datasets folder needs: pip install 'calprune[hub]'; or export --to jsonl") from None
     rows = list(_rows(given))
-    data = datasets.Dataset.from_dict({"input_ids": rows, "attention_mask": [[1] * len(ids) for ids in rows]})
+    masks = [_mask(given, i, len(ids)) for i, ids in enumerate(rows)]
+    data = datasets.Dataset.from_dict({"input_ids": rows, "attention_mask": masks})
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
@@ -65,7 +68,7 @@ def _hf(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
     finally:
         if shown:
             datasets.enable_progress_bars()
-    return [WEIGHTS_LOST] if given.weights is not None else []
+    return ([MASKED] if given.masked is not None else []) + ([WEIGHTS_LOST] if given.weights is not None else [])
 
 
 def _txt(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
@@ -82,6 +85,11 @@ def _txt(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
 def _rows(given: CalibrationSet) -> Iterator[list[int]]:
     for tokens, length in zip(given.tokens.tolist(), given.lengths.tolist(), strict=True):
         yield tokens[:length]
+
+
+def _mask(given: CalibrationSet, i: int, length: int) -> list[int]:
+    masked = 0 if given.masked is None else int(given.masked[i])
+    return [0] * masked + [1] * (length - masked)
 
 
 def _text(tokenizer: Any, ids: list[int]) -> str:

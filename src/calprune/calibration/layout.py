@@ -113,11 +113,14 @@ class Layout(Protocol):
 
 @dataclass(frozen=True)
 class Concatenate:
-    """Documents one after another, an end-of-text token between them, cut into full sequences."""
+    """Documents one after another, an end-of-text token between them, cut into full sequences. The last two options are
+    quirks of the released code of Bandari et al. (`get_random`, `get_ellipses`), whose texts are of 1,000 characters."""
 
     tag: ClassVar[str] = "Concatenate"
     natural: ClassVar[bool] = False
     separator: str | None = None  # text between documents; None: the end-of-text token; "": nothing
+    bos_per_document: bool = False  # a begin-of-text before each document, not only before the sequence
+    drop_rest: bool = False  # each sequence begins with a new document: what is left of the last is dropped
 
     def __call__(self, documents: Iterator[Encoded], lengths: Sequence[int], making: Making) -> Iterator[Row]:
         between = [i for i in (making.marks.end,) if i is not None]
@@ -126,6 +129,8 @@ class Concatenate:
         current, taken = None, 0
         for length in lengths:
             row: Row | None = None
+            if self.drop_rest:
+                current = None
             while row is None or len(row) < length:
                 if current is None:
                     if (current := next(documents, None)) is None:
@@ -133,6 +138,8 @@ class Concatenate:
                     taken = 0
                 if row is None:
                     row = making.begin(current.tokens[taken:])
+                elif self.bos_per_document and taken == 0 and not making.marks.starts(current.tokens):
+                    row.mark([making.marks.begin])  # type: ignore[list-item]
                 last = min(len(current.tokens), taken + length - len(row))
                 row.add(current, taken, last)
                 taken = last

@@ -8,7 +8,7 @@ is three parts, `source:format*share`; format and share may be left out. A YAML 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -65,7 +65,8 @@ class Recipe:
     filters: tuple[Filter, ...] = ()  # which documents may be drawn; each looks at what those before it left
     selection: Selection = Random()  # noqa: RUF009  which documents of a source
     with_replacement: bool = False  # quirk of the papers' code: a document may be drawn again
-    count_padding: bool = False  # quirk of the papers' code: padding, on the left, is counted like tokens
+    # quirk of the papers' code: padding, on the left, is counted like tokens; masked: no token attends to it
+    count_padding: bool | Literal["masked"] = False
     allow_evaluation_split: bool = False  # draw from the split that evaluates, where a source has no other
     first: int | None = None  # choose among so many documents at a source's beginning; None: all (hub: 20,000)
 

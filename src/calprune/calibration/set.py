@@ -42,6 +42,7 @@ class CalibrationSet(HasPage):
     tokens: Int[Tensor, "n T"]  # int64
     lengths: Int[Tensor, "n"]  # tokens[i, lengths[i]:] is padding and is never counted
     weights: Float[Tensor, "n T"] | None = None  # a token's weight in the statistics; None: 1 for each
+    masked: Int[Tensor, "n"] | None = None  # tokens[i, :masked[i]] is padding that counts and no token attends to
     pieces: tuple[tuple[Piece, ...], ...] = ()  # for each sequence, the documents in it
     recipe: Mapping[str, Any] | None = None  # plain data, as recipe.yaml holds it; None: made from_tokens
     counts: Mapping[str, int] = field(default_factory=dict)  # documents read, dropped for each reason, tokens, padding
@@ -70,6 +71,11 @@ class CalibrationSet(HasPage):
                 raise UserError("weights: expected finite numbers, none negative")
             if not (self.weights * self.real).any():
                 raise UserError("weights: every token weighs 0, so there is nothing to count")
+        if self.masked is not None:
+            left = self.masked
+            if left.shape != (n,) or int(left.min()) < 0 or bool((left >= self.lengths).any()):
+                raise UserError(f"masked: expected {n} of them, each from 0 and below the sequence's length; "
+                                f"got {_some(left)}")  # fmt: skip
         if not self.id:
             object.__setattr__(self, "id", identity({"contents": _contents(self)}))
 
@@ -152,6 +158,8 @@ class CalibrationSet(HasPage):
             tensors = {"tokens": self.tokens.int(), "lengths": self.lengths.int()}
             if self.weights is not None:
                 tensors["weights"] = self.weights
+            if self.masked is not None:
+                tensors["masked"] = self.masked.int()
             pieces = "".join(_line([vars(piece) for piece in row]) for row in self.pieces)
             (beside / "recipe.yaml").write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True))
             (beside / "tokens.safetensors").write_bytes(safetensors.torch.save(tensors))
@@ -199,6 +207,7 @@ class CalibrationSet(HasPage):
                 tokens=tensors["tokens"].long(),
                 lengths=tensors["lengths"].long(),
                 weights=tensors.get("weights"),
+                masked=tensors["masked"].long() if "masked" in tensors else None,
                 pieces=tuple(tuple(Piece(**piece) for piece in json.loads(row)) for row in rows),
                 recipe=yaml.safe_load((folder / "recipe.yaml").read_text()),
                 counts=head["counts"],
@@ -232,7 +241,7 @@ def _head(folder: Path) -> dict[str, Any]:
 
 def _contents(given: CalibrationSet) -> str:
     digest = hashlib.sha256(repr(tuple(given.tokens.shape)).encode())
-    for tensor in (given.tokens, given.lengths, given.weights):
+    for tensor in (given.tokens, given.lengths, given.weights, given.masked):
         if tensor is not None:
             digest.update(str(tensor.dtype).encode() + tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

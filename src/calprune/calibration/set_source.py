@@ -57,8 +57,10 @@ class SetSource(Source):
         raise UserError(f"{self.name} is the folder of a built set: it has no records")
 
     def _sequences(self) -> Iterator[Document]:
-        for i, (row, length) in enumerate(zip(self.built.tokens.tolist(), self.built.lengths.tolist(), strict=True)):
-            yield Document("", str(i), tokens=tuple(row[:length]))
+        masked = self.built.masked.tolist() if self.built.masked is not None else [0] * len(self.built.tokens)
+        rows = zip(self.built.tokens.tolist(), masked, self.built.lengths.tolist(), strict=True)
+        for i, (row, first, last) in enumerate(rows):
+            yield Document("", str(i), tokens=tuple(row[first:last]))
 
     def _parts(self) -> Iterator[Document]:
         for i, length in enumerate(self.built.lengths.tolist()):

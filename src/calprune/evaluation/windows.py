@@ -13,7 +13,8 @@ from calprune.text.document import Document
 from calprune.text.encode import encode_text, find_marks
 
 PROTOCOL = (
-    "documents joined, each followed by a blank line; no special tokens, except that every window begins with the "
+    "documents that hold text, in their order, each tokenised by itself with a blank line after it; their tokens one "
+    "after another; no special tokens are added, except that every window begins with the "
     "begin-of-text token where the tokenizer begins a text with it; windows do not overlap and the rest is left out; "
     "each token of a window after its first is predicted from those before it in the window; natural logarithms; "
     "the mean over windows"
@@ -30,8 +31,8 @@ def windows_of(
     """Windows of `length` tokens from the documents in their order, `limit_tokens` tokens in all at most; the windows
     that fit into the first `skip_tokens` are left out, so that two parts of a text share no token.
 
-    Documents are joined, each followed by a blank line, and tokenised without special tokens; one that was made as
-    tokens is taken as it is. Windows do not overlap, and what is left at the end is left out. Where the tokenizer
+    Each document is tokenised by itself, with a blank line after it and without special tokens, so that no token spans
+    two; one that holds nothing but white space gives none, and one that was made as tokens is taken as it is. Windows do not overlap, and what is left at the end is left out. Where the tokenizer
     begins every text with a token (begin-of-text), so does every window: a model trained with it needs it, and it is
     never predicted. Raises UserError when the documents do not fill one window.
     """
@@ -60,5 +61,5 @@ def _tokens(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -
     for document in documents:
         if document.tokens is not None:
             yield from document.tokens
-        else:
+        elif document.text.strip():
             yield from encode_text(tokenizer, document.text + "\n\n")

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from calprune.base.values import UserError
 
 
 class Caught(Exception):
@@ -86,3 +88,49 @@ def to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(to_device(v, device) for v in value)
     return value
+
+
+def masked_of(calibration: Any) -> Int[Tensor, "n"] | None:
+    """How many tokens at each sequence's beginning no token attends to; None: all are attended to, as nearly always."""
+    return getattr(calibration, "masked", None)
+
+
+def mask_of(model: Any, calibration: Any, rows: Int[Tensor, "b"], length: int) -> dict[str, Float[Tensor, "b 1 T T"]]:
+    """What `model` is called with besides some sequences: nothing, or the mask that is added to attention scores so
+    that no token attends to the first `masked` ones of its sequence, which attend to all of it alike.
+
+    As `_prepare_decoder_attention_mask` of transformers 4.28 gave LLaMA for padding on the left, whose rows hold the
+    least number throughout: their softmax is even over the whole sequence (released code of Bandari et al., 8cd1b10).
+    Raises UserError where the model's attention looks at a window of fewer tokens.
+    """
+    if (masked := masked_of(calibration)) is None:
+        return {}
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    window = getattr(config, "sliding_window", None)
+    if window and window < length:
+        raise UserError(f"masked padding cannot be given to a model that attends to {window:,} tokens, of {length:,}; "
+                        "leave count_padding: masked out")  # fmt: skip
+    at, weight = torch.arange(length), model.get_input_embeddings().weight
+    seen = (at[:, None] >= at) & (at >= masked[rows, None, None])  # (b, T, T): whether a query sees a key
+    mask = torch.zeros(seen.shape, dtype=weight.dtype).masked_fill(~seen, torch.finfo(weight.dtype).min)
+    return {"attention_mask": mask[:, None].to(weight.device)}
+
+
+@contextmanager
+def given_to_all(masking: dict[str, Tensor], calls: list[tuple]) -> Iterator[None]:
+    """Where there is a mask, raise UserError unless each block called inside is given this very one."""
+    if not masking:
+        yield
+        return
+    mask = masking["attention_mask"]
+    refused = UserError("the model's blocks do not take an attention mask as it is, so padding that counts cannot be "
+                        "masked; leave count_padding: masked out")  # fmt: skip
+    try:
+        with suppress(Caught):
+            yield
+    except (IndexError, RuntimeError, TypeError, ValueError) as e:
+        raise refused from e
+    for _, args, kwargs in calls:
+        given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if not any(value.shape == mask.shape and torch.equal(value.to(mask.device), mask) for value in given):
+            raise refused

@@ -9,7 +9,8 @@ Only one block's inputs are held at a time (sequences · T · hidden numbers), w
 `device`, each block is moved there for its turn, so that a model larger than the device can be walked.
 
 No attention mask is given to the model: padding stands on the right, and causal attention never looks right. So a
-padded batch gives real tokens what they would get alone, and padding is left out of the statistics.
+padded batch gives real tokens what they would get alone, and padding is left out of the statistics. The one exception
+is a quirk: padding on the left that counts and that no token attends to (`arguments.mask_of`).
 """
 
 from collections.abc import Container, Iterator
@@ -22,8 +23,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calprune.base.checks import Count, checked
+from calprune.base.values import UserError
 from calprune.layers.agreement import check_agreement
-from calprune.layers.arguments import Caught, by_token, handing_on, held_once, hidden_of, to_device
+from calprune.layers.arguments import (
+    Caught,
+    by_token,
+    given_to_all,
+    handing_on,
+    held_once,
+    hidden_of,
+    mask_of,
+    masked_of,
+    to_device,
+)
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.linears import Linear, find_blocks, linears
@@ -179,6 +191,9 @@ def walk(
     """
     name, modules = find_blocks(model)
     training = model.training  # as the caller has it: another walk may be under way when the first block is asked for
+    if masked_of(calibration) is not None and counting.token_weights is not None:
+        raise UserError("tokens cannot be weighted by attention where padding counts that none attends to; leave "
+                        "--token-weights or count_padding: masked out")  # fmt: skip
     with _evaluating(model, training):
         check_agreement(model, name, modules)
         homes = [next(module.parameters()).device for module in modules]
@@ -236,8 +251,9 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
         for sequences in order.split(size):
             calls.clear()
             longest = int(calibration.lengths[sequences].max())
-            with suppress(Caught):
-                model(input_ids=calibration.tokens[sequences, :longest].to(home), use_cache=False)
+            mask = mask_of(model, calibration, sequences, longest)
+            with suppress(Caught), given_to_all(mask, calls):
+                model(input_ids=calibration.tokens[sequences, :longest].to(home), use_cache=False, **mask)
             hidden = calls[0][0]
             given = [to_device(call[1:], device) for call in calls]
             arguments.append(held_once(given, arguments[-1] if arguments else None))

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from calprune.layers.arguments import mask_of
 from calprune.layers.blocks import TOKENS_PER_BATCH, Block, Sequences, Walking, walk
 from calprune.layers.experts import backward, sent_to
 from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
@@ -105,7 +106,8 @@ def loss_gradients(
             for rows in lengths.argsort(descending=True, stable=True).split(size):
                 longest = int(lengths[rows].max())
                 ids, weight = tokens[rows, :longest].to(target), counts[rows, 1:longest].to(target)
-                logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+                mask = mask_of(model, calibration, rows, longest)
+                logits = model(input_ids=ids, use_cache=False, **mask).logits[:, :-1].float()
                 lost = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
                 total = weight.sum(1)
                 losses = (lost.reshape(weight.shape) * weight).sum(1) / total.clamp_min(1e-30)

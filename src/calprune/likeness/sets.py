@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calprune.base.values import UserError, rng
+from calprune.layers.arguments import masked_of
 from calprune.layers.blocks import Sequences
 from calprune.layers.inputs import LADDER, InputStats
 from calprune.layers.linears import Linear, find_blocks, linears
@@ -59,11 +60,13 @@ class Rows:
     tokens: Int[Tensor, "n T"]
     lengths: Int[Tensor, "n"]
     weights: Float[Tensor, "n T"] | None
+    masked: Int[Tensor, "n"] | None = None
 
     @classmethod
     def of(cls, given: Any, which: Sequence[int]) -> "Rows":
         at = torch.tensor(which)
-        return cls(given.tokens[at], given.lengths[at], None if given.weights is None else given.weights[at])
+        weights, masked = (None if one is None else one[at] for one in (given.weights, masked_of(given)))
+        return cls(given.tokens[at], given.lengths[at], weights, masked)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,17 @@ Meng, Behdin, Wang, Mazumder, "ALPS: Improved Optimization for Highly Sparse One
 Models", NeurIPS 2024, arXiv:2406.07831, Algorithms 1 and 2. Weights are scaled by the roots of H's diagonal, so that H
 has a diagonal of ones: that is also the preconditioner of the conjugate gradients. Letters:
 
-    H = X Xᵀ / tokens + damping · mean(diag) · I, scaled;   H = Q Λ Qᵀ, in float64
+    H = X Xᵀ / tokens + damping · mean(diag) · I, scaled;   H = Q Λ Qᵀ
     W (in, out)  weights     D  those of them that stay     V  the dual     ρ  the penalty
 
     W ← (H + ρ I)⁻¹ (H Ŵ - V + ρ D)      D ← the largest of W + V / ρ      V ← V + ρ (W - D)
 
-Q and Λ make each new ρ cheap. Every third iteration ρ grows, by how many weights changed sides since the last time:
-more than 10 % of those kept, by 1.3; 0.5 %, by 1.2; any, by 1.1; and it ends when none did, or after the first 30 when
-fewer than 0.03 % did. While the mask has not moved at all, ρ is too large: it is divided by 5. Then the largest weights
-of W are the mask, and conjugate gradients on them alone, from W, minimise the error; each row has its own steps, as in
-the released code, where Algorithm 2 has one length for all. All weights of the matrix compete.
+Q and Λ make each new ρ cheap. They are worked out in float64 and kept in float32, as all else is; the released code
+rounds (H + ρ I)⁻¹ instead. Every third iteration ρ grows, by how many weights changed sides since the last time: more
+than 10 % of those kept, by 1.3; 0.5 %, by 1.2; any, by 1.1; and it ends when none did, or after the first 30 when fewer
+than 0.03 % did. While the mask has not moved at all, ρ is too large: it is divided by 5. Then the largest weights of W
+are the mask, and conjugate gradients on them alone, from W, minimise the error; each row has its own steps, as in the
+released code, where Algorithm 2 has one length for all. All weights of the matrix compete.
 """
 
 from typing import ClassVar

@@ -11,11 +11,15 @@ In each of at most `cycles` steps a row regrows the pruned weight of largest sig
 drops, of the kept weights whose D_ij has the other sign, the one of lowest |w_ij| · ‖X_j‖₂ (n:m: of its group, whatever
 its sign). A weight moves once. A row rests when |ε_i| is at most `threshold`.
 
-Unlike the released code, a step that would not shrink |ε_i| is not made, and the next is tried: that code makes it as
-well, unstructured, and goes back and forth for all of its cycles; for n:m it ends the row at the first step that would
-turn ε_i's sign. Means and variances are over all tokens, not sums over a sequence and variances within it: its
-threshold of 0.1 for sums over 2048 tokens is 5e-5 here. Every linear is refined, where by default that code refines
-attention's alone (`skip_layer="mlp"`): `linears="attention"` does so.
+`rule="shrinking"`, the default, is ours: a step that would not shrink |ε_i| is not made, and the next is tried.
+`rule="released"` is the released code's: unstructured, every step is made, also one that overshoots, so that a row goes
+back and forth until it rests or `cycles` end; n:m, a row ends for good at the first step that would turn the sign that
+its ε_i began with. A row that has no more such weights to regrow or to drop ends under both.
+
+What differs from that code under either rule: means and variances are over all tokens, not sums over a sequence and
+variances within it, so its threshold of 0.1 for sums over 2048 tokens is 5e-5 here; for n:m from a start other than
+Wanda it drops by the start's own score; and it refines attention alone by default (`skip_layer="mlp"`), which is
+`linears="attention"` here.
 """
 
 from typing import ClassVar, Literal
@@ -40,6 +44,7 @@ class DSnoT:
     variance_power: float = 1.0
     threshold: float = 5e-5  # of the expected error of one output, for one token
     linears: Literal["all", "attention"] = "all"  # which are refined; the others keep what the start keeps
+    rule: Literal["shrinking", "released"] = "shrinking"  # which steps are made, and when a row ends
 
     tag: ClassVar[str] = "DSnoT"
     needs: ClassVar[Needs] = with_start("moments")
@@ -59,7 +64,7 @@ class DSnoT:
         regrowth = D / stats.variance.clamp_min(1e-30) ** self.variance_power
         importance = weight.abs().float() * stats.norm
         error = (D * ~keep).sum(1, keepdim=True)  # (out, 1)
-        may_grow, may_drop = ~keep, keep.clone()
+        first, may_grow, may_drop = error.sign(), ~keep, keep.clone()
         active = error.abs() > self.threshold
         for _ in range(self.cycles):
             if not active.any():
@@ -69,13 +74,18 @@ class DSnoT:
             allowed = may_drop & (sign * D < 0) if of is None else may_drop & _same_group(may_drop, grow, of)
             drop = _largest(-importance, allowed)
             after = error + D.gather(1, drop) - D.gather(1, grow)
-            done = active & may_grow.gather(1, grow) & allowed.gather(1, drop) & (after.abs() < error.abs())
+            done = active & may_grow.gather(1, grow) & allowed.gather(1, drop)
+            if self.rule == "shrinking":
+                done &= after.abs() < error.abs()
+            else:
+                done &= sign * D.gather(1, grow) > 0
+                done &= (after.sign() == first) | (of is None)
             keep.scatter_(1, grow, keep.gather(1, grow) | done)
             keep.scatter_(1, drop, keep.gather(1, drop) & ~done)
             may_grow.scatter_(1, grow, False)  # also what did not help is not tried again
             may_drop.scatter_(1, drop, may_drop.gather(1, drop) & ~done)
             error = torch.where(done, after, error)
-            active = error.abs() > self.threshold
+            active = (error.abs() > self.threshold) & (done | (self.rule == "shrinking"))
         return masked(weight, keep)
 
 

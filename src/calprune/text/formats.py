@@ -22,9 +22,9 @@ Packing = Literal["text", "one", "fill"]
 
 OPTIONS = {
     "chat": ("responses", "prompt_weight"),
-    "cot": ("steps", "steps_by_full_stop"),
+    "cot": ("steps", "steps_by_full_stop", "keep_spaces"),
     "icl": ("pairs",),
-    "icl_cot": ("pairs", "steps", "steps_by_full_stop"),
+    "icl_cot": ("pairs", "steps", "steps_by_full_stop", "keep_spaces"),
     "plain": (),
     "single": (),
     "zero": (),
@@ -42,6 +42,7 @@ class Format:
     pairs: int | None = None  # icl, icl_cot: this many pairs a sequence; None: until it is full
     steps: int | None = None  # cot, icl_cot: only rationales of this many steps, counted by lines
     steps_by_full_stop: bool = False  # quirk of the paper's code: steps are occurrences of ". "
+    keep_spaces: bool = False  # quirk of the paper's code: rationales of ANLI and e-SNLI keep the spaces around them
     responses: bool = False  # chat: tokens of responses weigh 1, the others `prompt_weight`
     prompt_weight: float = 0.0  # chat(responses): 0 leaves prompts out of the statistics, 1 counts them fully
 

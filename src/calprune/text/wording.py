@@ -73,9 +73,10 @@ class Writer:
             return chat.through_template(turns, format, self.tokenizer, at)
         if not format.rationales:
             return prompt + answer, ()
-        rationale = wording(source.rationale)(record, at).strip()
-        if not rationale:
+        written = wording(source.rationale)(record, at)
+        if not written.strip():
             return "no rationale"
+        rationale = written if format.keep_spaces else written.strip()
         reasoned = wording(source.cot)(record | {"rationale": rationale, "answer": answer}, at)
         return (prompt + reasoned, ()) if format.accepts(rationale, reasoned) else "another number of reasoning steps"
 
