@@ -51,7 +51,7 @@ def build_command(
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Build a calibration set from sources of the catalogue or from your own files."""
-    from calprune.base.store import refuse_occupied
+    from calprune.base.output import filled_folder, new_folder
     from calprune.calibration.build import build, name_of
     from calprune.calibration.describe import describe
     from calprune.calibration.recipe import parse_spec
@@ -64,12 +64,12 @@ def build_command(
                         selection=selection, skip_first=skip_first, filters=filters or None,
                         allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
     refuse_licences(map(name_of, recipe.parts), exclude_license or [])
-    if not (out / "counts.json").is_file():  # a set that is there may be this one: known when it is built
-        refuse_occupied(out)
-    loaded = load(model, dequantize=dequantize) if recipe.uses_model else None
-    tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
-    built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
-    built.save(out)
+    # a set that is there may be this one: known when it is built
+    with filled_folder(out) if (out / "counts.json").is_file() else new_folder(out):
+        loaded = load(model, dequantize=dequantize) if recipe.uses_model else None
+        tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
+        built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
+        built.save(out)
     summary = describe(built, tokenizer)
     print(summary.json(out=str(out)) if as_json else f"{out}: {summary.text()}")
 
@@ -83,10 +83,12 @@ def show_command(
     as_json: opt.Json = False,
 ) -> None:
     """Show what a calibration set holds: sources and shares, what was dropped and why, lengths, licences, texts."""
+    from calprune.base.output import check_new_file
     from calprune.base.store import write_whole
     from calprune.calibration.describe import describe
     from calprune.calibration.set import CalibrationSet
 
+    check_new_file(html, "--html")
     given = CalibrationSet.load(folder)
     tokenizer = set_tokenizer(given, model, needed=texts > 0)
     shown = 5 if html and not texts and tokenizer is not None else texts

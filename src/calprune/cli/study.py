@@ -165,6 +165,11 @@ def report_command(
               report.write_markdown: markdown, report.write_claims: claims}  # fmt: skip
     if not any(wanted.values()):
         raise UserError("say what to write: --out PAGE.html, --csv, --json-file, --markdown or --claims FILE")
+    from calprune.base.output import check_new_file
+
+    for option, path in (("--out", out), ("--csv", csv), ("--json-file", json_file), ("--markdown", markdown),
+                         ("--claims", claims)):  # fmt: skip
+        check_new_file(path, option)
     results = read(runs)
     if study is not None:
         from calprune.studies.reading import parse_study, study_text

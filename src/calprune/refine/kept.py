@@ -14,13 +14,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from calprune.base.leftovers import sweep
 from calprune.base.store import (
     DamagedError,
     check_files,
     file_digests,
+    is_free,
     once,
     read_json,
-    sweep,
     whole_folder,
     write_json,
 )
@@ -39,6 +40,9 @@ class KeptBlocks:
         path = self.folder / "job.json"
         sweep(self.folder)
         if not path.exists():
+            if not is_free(self.folder):
+                raise UserError(f"{folder} holds something else; name a folder that is absent or empty, or one that "
+                                "--resume filled")  # fmt: skip
             write_json(path, {"format": 1, "job": job})
         elif read_json(path, "the blocks of a job that was stopped")["job"] != job:
             raise UserError(f"{folder} holds the blocks of another job; name a folder that is absent or empty")

@@ -18,7 +18,9 @@ from pathlib import Path
 
 import torch
 
-from calprune.base.store import DiskError, sweep, write_json
+from calprune.base.claims import DiskError
+from calprune.base.leftovers import sweep
+from calprune.base.store import write_json
 from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.recipe import Recipe
