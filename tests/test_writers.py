@@ -1,20 +1,26 @@
 """Two writers of one folder, writers that were killed, and outputs that cannot be written: each is one line."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from calprune.base import output
 from calprune.base.claims import claim, sole_writer
 from calprune.base.leftovers import part_of
 from calprune.base.output import check_apart, check_new_file, check_room, filled_folder, new_folder
-from calprune.base.store import replaced, whole_folder, write_whole
+from calprune.base.store import is_free, replaced, whole_folder, write_whole
+from calprune.base.tensors import save_tensors
 from calprune.base.values import UserError
+from calprune.refine.kept import KeptBlocks
+from calprune.studies import runner
+from calprune.studies.folder import Runs
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
 from calprune.studies.runner import attempt
 from tests.small_choice import answer_of
 
@@ -49,19 +55,18 @@ def test_a_folder_that_another_command_fills_is_refused_by_process_and_free_when
     assert [one.name for one in tmp_path.rglob("*")] == ["new"], "the claim is not left"
 
 
-def test_the_claim_of_a_killed_writer_does_not_occupy_a_folder_beside_which_nothing_can_be_written(tmp_path, monkeypatch):
+def test_the_claim_of_a_killed_writer_does_not_occupy_a_folder_beside_which_nothing_can_be_written(
+    tmp_path, monkeypatch
+):
     out = tmp_path / "out"
     out.mkdir()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and real(path, mode))
     with sole_writer(out):
         assert [one.name for one in out.iterdir()] == [".claim"]
-        with pytest.raises(UserError, match="another command"):
-            with sole_writer(out):
-                pass
+        with pytest.raises(UserError, match="another command"), sole_writer(out):
+            pass
     (out / ".claim").write_text("{}")  # of one that was killed
-    from calprune.base.store import is_free
-
     assert is_free(out) and list(out.iterdir()) == []
 
 
@@ -72,9 +77,8 @@ def test_a_claim_does_not_follow_a_link_nor_write_to_what_is_no_ordinary_file(tm
     os.link(precious, tmp_path / "hard")
     os.mkfifo(tmp_path / "fifo")
     for name in ("link", "hard", "fifo"):
-        with pytest.raises(UserError, match=name):
-            with claim(tmp_path / name):
-                pass
+        with pytest.raises(UserError, match=name), claim(tmp_path / name):
+            pass
     assert precious.read_text() == "kept"
 
 
@@ -117,7 +121,8 @@ def test_a_part_of_a_process_that_had_the_number_of_another_is_an_ended_writers(
 
 
 def test_a_part_of_a_process_that_ended_and_was_not_waited_for_is_swept(tmp_path):
-    program = "import sys; from calprune.base.leftovers import part_of; part_of(__import__('pathlib').Path(sys.argv[1])).touch()"
+    made = "from calprune.base.leftovers import part_of; part_of(Path(sys.argv[1])).touch()"
+    program = f"import sys; from pathlib import Path; {made}"
     ended = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "a")])
     while Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.05)
@@ -148,11 +153,10 @@ def test_what_cannot_be_a_new_folder_is_refused_before_the_work(tmp_path, monkey
     monkeypatch.chdir(tmp_path / "real")
     wanted = {"../link": "it is a link to real", ".": "current folder", "..": "current folder", "": "current folder",
               "../file": "is no folder", "../file/below": "is no folder", "../full": "holds something else",
-              "/proc": "mount point", "/proc/out": "nothing can be written|cannot write", "a\0b": "zero byte"}  # fmt: skip
+              "/proc": "mount point", "/proc/out": "cannot be? ?write|nothing can", "a\0b": "zero byte"}  # fmt: skip
     for name, why in wanted.items():
-        with pytest.raises(UserError, match=why):
-            with new_folder(name):
-                raise AssertionError(f"{name!r} was taken")
+        with pytest.raises(UserError, match=why), new_folder(name):
+            raise AssertionError(f"{name!r} was taken")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "full", "link", "real"]
 
 
@@ -226,7 +230,9 @@ def test_a_second_choice_in_one_folder_is_refused_while_the_first_works(choice_f
     assert said
 
 
-def test_a_stage_that_finds_fewer_trials_than_it_wanted_fails_and_writes_no_answer(choice_folder, tmp_path, monkeypatch):
+def test_a_stage_that_finds_fewer_trials_than_it_wanted_fails_and_writes_no_answer(
+    choice_folder, tmp_path, monkeypatch
+):
     """As when another command had claimed some of them."""
     tried = []
 
@@ -238,3 +244,77 @@ def test_a_stage_that_finds_fewer_trials_than_it_wanted_fails_and_writes_no_answ
     with pytest.raises(UserError, match="3 of 9 trials are not there: another command works on"):
         answer_of(choice_folder, tmp_path / "out")
     assert not (tmp_path / "out" / "gate.json").exists()
+
+
+# -- studies and workers
+
+
+STUDY = """
+title: {title}
+models: {model}
+calibrations: [{text}]
+methods: [{method}]
+patterns: [50%]
+num_samples: 4
+max_seq_length: 16
+draws: 1
+evaluations: ["perplexity({text}, tokens=64, length=16)"]
+"""
+
+
+def planned(choice_folder, title, method="wanda"):
+    text = STUDY.format(title=title, model=choice_folder / "model", text=choice_folder / "sums.jsonl", method=method)
+    return plan(parse_study(text, "study.yaml"), None), text
+
+
+def test_workers_of_one_study_share_its_folder_and_another_study_is_refused_while_they_do(choice_folder, tmp_path):
+    runs = Runs(tmp_path / "runs")
+    (one, text), (other, other_text) = planned(choice_folder, "one"), planned(choice_folder, "other", "magnitude")
+    with one.doing(runs, text), one.doing(runs, text):
+        with pytest.raises(UserError, match="another study is done there now"), other.doing(runs, other_text):
+            pass
+        assert runs.plan() == one.record()
+    with other.doing(runs, other_text):
+        assert runs.plan() == other.record()
+
+
+def test_a_worker_whose_parent_has_died_ends_within_a_trial(choice_folder, tmp_path, monkeypatch):
+    runs, (made, text) = Runs(tmp_path / "runs"), planned(choice_folder, "one", "wanda, magnitude, sparsegpt")
+    made.write(runs, text)
+    knobs = {
+        "device": "cpu",
+        "batch_size": None,
+        "data_root": None,
+        "parent": os.getpid(),
+    }  # not the parent of this one
+    assert runner.main(str(runs.path), json.dumps(knobs)) == 1
+    assert sum(runs.whole(trial.id, list(made.evaluations)) for trial in made.trials) == 1
+
+
+def test_rules_that_leave_nothing_to_prune_or_match_nothing_are_named_before_a_trial(choice_folder):
+    for rule, why in {"*": "leaves nothing to prune", "donw_proj": "matches nothing"}.items():
+        text = STUDY.format(title="t", model=choice_folder / "model", text=choice_folder / "sums.jsonl", method="wanda")
+        with pytest.raises(UserError, match=why):
+            plan(parse_study(f'{text}ignore: ["{rule}"]\n', "study.yaml"), None)
+
+
+def test_a_folder_that_holds_something_else_is_no_place_for_kept_blocks(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else"):
+        KeptBlocks(tmp_path, {"a": 1})
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_disk_that_fails_while_a_library_writes_tensors_is_one_line(tmp_path, monkeypatch, number):
+    def fail(tensors, path):
+        raise SafetensorError(f"Error while serializing: I/O error: it failed (os error {number})")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    why = "the disk is full" if number == errno.ENOSPC else "File too large"
+    with (
+        pytest.raises(UserError, match=f"cannot write .*out: {why}; nothing was left there"),
+        whole_folder(tmp_path / "out") as m,
+    ):
+        save_tensors({}, m / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []

@@ -105,14 +105,14 @@ def study(
     folder = Runs(_folder(study, runs))
     with shown(progress):
         made = plan(parse_study(text, name), knobs.data_root)
-        made.write(folder, text)
-        begin(folder)
-        said = ""
-        for _ in _steps(folder, knobs, workers, ray):
-            if (now := str(status(folder))) != said:
-                said = now
-                current().say(now)
-        measure_similarity(folder, made, knobs)
+        with made.doing(folder, text):
+            begin(folder)
+            said = ""
+            for _ in _steps(folder, knobs, workers, ray):
+                if (now := str(status(folder))) != said:
+                    said = now
+                    current().say(now)
+            measure_similarity(folder, made, knobs)
     if track:
         send(folder, track)
     return StudyReport.open(folder.path)

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -50,6 +50,28 @@ def is_claimed(path: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[tuple[bool, Callable[[], None]]]:
+    """Hold the file `path` beside others who do. Gives whether there is nobody else, and what is then to be called to
+    let others in; until then they wait. Where there are no locks, everybody is alone."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        file = os.open(path, os.O_RDONLY)  # of a folder that may only be read: what is to be written will fail
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except BlockingIOError:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            alone = False
+        except OSError:
+            alone = True
+        yield alone, lambda: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB) if alone else None
     finally:
         os.close(file)
 

@@ -93,8 +93,8 @@ def check_room(folder: str | Path, size: int) -> None:
     """Raise DiskError where `size` bytes do not fit beside `folder`."""
     need = size + SPARE
     if (free := shutil.disk_usage(_nearest(Path(folder).absolute().parent)).free) < need:
-        raise DiskError(f"{folder}: it takes {need / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free there; make room, or "
-                        "name a folder on another disk")  # fmt: skip
+        raise DiskError(f"{folder}: it takes {need / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free there; make room, "
+                        "or name a folder on another disk")  # fmt: skip
 
 
 def _nearest(path: Path) -> Path:

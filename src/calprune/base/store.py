@@ -24,6 +24,8 @@ from calprune.base.leftovers import own, part_of, remove, remove_dead
 from calprune.base.values import UserError
 
 T = TypeVar("T")
+
+
 class DamagedError(UserError):
     """A file of ours is cut short, or its contents are not those that were written."""
 
@@ -270,8 +272,8 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing, so {path.parent} does not hold {what}") from None
     except OSError as e:
-        raise UserError(f"cannot read {path}: {e}; expected {what}") from None
-    except ValueError as e:
+        raise UserError(f"cannot read {path}: {e.strerror or e}; expected {what}") from None
+    except (ValueError, RecursionError) as e:
         raise DamagedError(f"cannot read {path}: {e}; expected {what}") from None
     if not isinstance(value, dict) or value.get("format") != 1:
         found = value.get("format") if isinstance(value, dict) else None

@@ -6,14 +6,14 @@ is three parts, `source:format*share`; format and share may be left out. A YAML 
 """
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from calprune.base.calls import split, unquoted
 from calprune.base.values import ConfigError, UserError, plain, read
+from calprune.base.yamls import read_yaml
 from calprune.calibration.layout import LAYOUTS, Concatenate, Layout, Pairs
 from calprune.calibration.selection import SELECTIONS, Random, Selection
 from calprune.text.encode import BeginOfText
@@ -141,7 +141,7 @@ def write_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def _parts(text: str) -> list[RecipePart]:
     """The parts of "a*2 + b:icl(pairs=5)". A text that names a file as it stands is that file."""
-    if Path(text).is_file():
+    if os.path.isfile(text):
         return [RecipePart(text)]
     try:
         return [_part(term, text) for term in split(text, "+")]
@@ -177,12 +177,7 @@ def _number(text: str) -> float | None:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"cannot read the recipe {path}: {e.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: {' '.join(str(e).split())}") from None
+    data = read_yaml(path, "the recipe")
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping with parts, num_samples, max_seq_length, ...")
     return data

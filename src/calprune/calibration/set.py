@@ -5,6 +5,7 @@ The calibration set: sequences of tokens, where each came from, and the recipe t
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,17 +147,18 @@ class CalibrationSet(HasPage):
 
         Raises UserError when `folder` holds something else or the disk is full.
         """
-        if (Path(folder) / "counts.json").is_file() and _head(Path(folder)).get("id") == self.id:
+        if is_set(folder) and _head(Path(folder)).get("id") == self.id:
             return
         with whole_folder(folder) as beside:
             tensors = {"tokens": self.tokens.int(), "lengths": self.lengths.int()}
             if self.weights is not None:
                 tensors["weights"] = self.weights
             pieces = "".join(_line([vars(piece) for piece in row]) for row in self.pieces)
-            (beside / "recipe.yaml").write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True))
+            recipe = yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True)
+            (beside / "recipe.yaml").write_text(recipe, encoding="utf-8")
             (beside / "tokens.safetensors").write_bytes(safetensors.torch.save(tensors))
-            (beside / "pieces.jsonl").write_text(pieces)
-            (beside / "README.md").write_text(self.card())
+            (beside / "pieces.jsonl").write_text(pieces, encoding="utf-8")
+            (beside / "README.md").write_text(self.card(), encoding="utf-8")
             write_json(beside / "counts.json", self._head(beside), sort=False)
 
     def card(self) -> str:
@@ -194,13 +196,13 @@ class CalibrationSet(HasPage):
                 if _sha256(folder / name) != head["sha256"][name]:
                     raise UserError(f"calibration set {folder}: {name} is damaged or was edited; build the set again")
             tensors = safetensors.torch.load_file(folder / "tokens.safetensors")
-            rows = (folder / "pieces.jsonl").read_text().splitlines()
+            rows = (folder / "pieces.jsonl").read_text(encoding="utf-8").split("\n")[:-1]  # a name may hold U+2028
             return cls(
                 tokens=tensors["tokens"].long(),
                 lengths=tensors["lengths"].long(),
                 weights=tensors.get("weights"),
                 pieces=tuple(tuple(Piece(**piece) for piece in json.loads(row)) for row in rows),
-                recipe=yaml.safe_load((folder / "recipe.yaml").read_text()),
+                recipe=yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")),
                 counts=head["counts"],
                 drawn=tuple(read(Drawn, part, f"{folder}/counts.json: drawn") for part in head["drawn"]),
                 notes=tuple(head["notes"]),
@@ -208,13 +210,15 @@ class CalibrationSet(HasPage):
                 made_for=head["made_for"],
                 id=head["id"],
             )
-        except (OSError, KeyError, TypeError, SafetensorError, yaml.YAMLError, json.JSONDecodeError) as e:
+        except UserError:
+            raise
+        except (OSError, KeyError, TypeError, SafetensorError, yaml.YAMLError, ValueError) as e:
             raise UserError(f"calibration set {folder}: incomplete or damaged ({e}); build the set again") from e
 
 
 def is_set(folder: str | Path) -> bool:
     """Whether a folder is a calibration set's."""
-    return (Path(folder) / "counts.json").is_file()
+    return os.path.isfile(Path(folder) / "counts.json")
 
 
 def _head(folder: Path) -> dict[str, Any]:

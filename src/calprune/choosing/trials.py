@@ -110,15 +110,15 @@ class Trials:
     def run(self, made: Plan, text: str, clock: Clock, report: Callable[[str], None]) -> dict[str, str]:
         """Run the missing trials. Returns the error of each calibration that failed, by label. Raises UserError where
         the budget ends before, or a trial neither failed nor is there."""
-        made.write(self.runs, text)
-        begin(self.runs)
-        started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))
-        for tried, one in enumerate(work(self.runs, self.knobs), start=1):
-            whole += one.error is None
-            report(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
-            if clock.left() <= 0 and tried < wanted:
-                raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: the same "
-                                "command goes on, or give a larger --budget")  # fmt: skip
+        with made.doing(self.runs, text):
+            begin(self.runs)
+            started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))
+            for tried, one in enumerate(work(self.runs, self.knobs), start=1):
+                whole += one.error is None
+                report(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
+                if clock.left() <= 0 and tried < wanted:
+                    raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: the "
+                                    "same command goes on, or give a larger --budget")  # fmt: skip
         errors = [(trial, self.runs.error(trial.id)) for trial in made.trials]
         lost = {trial.id for trial in self.missing(made)} - {trial.id for trial, error in errors if error}
         if lost:  # else what is compared would be less than was wanted, and nobody would know

@@ -47,8 +47,8 @@ def similar_command(
 ) -> None:
     """How like a reference text are these texts: in their words (Jaccard index, MinHash, KL of unigrams), and to a
     model (perplexity, Min-K%++), each beside the reference itself."""
-    from calprune.base.progress import tracking
     from calprune.base.output import check_new_file
+    from calprune.base.progress import tracking
     from calprune.base.store import write_whole
     from calprune.calibration.build import open_source
     from calprune.likeness.texts import Similarity, compare_texts, texts_of

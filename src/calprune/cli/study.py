@@ -90,12 +90,12 @@ def run_command(
     text = study_text(study)
     made = plan(parse_study(text, study.name), data_root)
     folder = Runs(_folder(study, runs))
-    made.write(folder, text)
-    begin(folder)
-    knobs = Knobs(device, batch_size, data_root)
-    for _ in _running(folder, knobs, workers, ray):
-        pass
-    measure_similarity(folder, made, knobs)
+    with made.doing(folder, text):
+        begin(folder)
+        knobs = Knobs(device, batch_size, data_root)
+        for _ in _running(folder, knobs, workers, ray):
+            pass
+        measure_similarity(folder, made, knobs)
     if track:
         send(folder, track)
     ended = status(folder)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from calprune.base.leftovers import sweep
 from calprune.base.store import (
@@ -25,6 +25,7 @@ from calprune.base.store import (
     whole_folder,
     write_json,
 )
+from calprune.base.tensors import save_tensors
 from calprune.base.values import UserError
 from calprune.layers.linears import Linear
 
@@ -75,7 +76,7 @@ class KeptBlocks:
         def write(folder: Path, reports: Reports) -> None:
             with whole_folder(folder) as making:
                 weights = {key: site.weight.contiguous().cpu() for key, site in named.items()}
-                save_file(weights, making / "weights.safetensors")
+                save_tensors(weights, making / "weights.safetensors")
                 about = {"format": 1, "dense": dense, "reports": reports, "files": file_digests(making)}
                 write_json(making / "block.json", about)
 

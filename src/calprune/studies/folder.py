@@ -14,11 +14,12 @@ kernel gives back when its holder ends, however it ends: so a killed runner leav
 never do a trial twice. On a shared file system locks must reach across machines (NFS 4 and Lustre's `flock` do).
 """
 
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from calprune.base.claims import claim, is_claimed
+from calprune.base.claims import claim, is_claimed, shared
 from calprune.base.store import is_free, read_json, write_json, write_whole
 from calprune.base.values import UserError
 from calprune.studies.records import PlanRecord, read_plan
@@ -44,11 +45,18 @@ class Runs:
         write_whole(self.path / "study.yaml", study)
         plan.write(self.path / "plan.json")
 
+    @contextmanager
+    def lasting(self) -> Iterator[tuple[bool, Callable[[], None]]]:
+        """plan.json stays as it is while the block runs. Gives whether nobody else works in the folder, so that the
+        plan may be written now, and what is to be called when it is: then others may join in."""
+        with shared(self.path / "FORMAT") as (alone, settle):
+            yield alone, settle
+
     def check(self, new: bool = False) -> None:
         """Raise UserError unless this is a folder of results that this calprune reads; `new`: or can become one."""
         mark = self.path / "FORMAT"
         if mark.is_file():
-            if (found := mark.read_text().strip()) != FORMAT:
+            if (found := mark.read_text(encoding="utf-8", errors="replace").strip()) != FORMAT:
                 raise UserError(f"{self.path} is of format {found!r}, this calprune reads {FORMAT!r}: use the calprune "
                                 "that made it, or another folder (--runs)")  # fmt: skip
         elif not new:

@@ -195,7 +195,7 @@ def _files(source: Located, names: tuple[str, ...], data_root: Path | None) -> l
     """The named files under the source's root, or none if one is missing: half a source would pass for it."""
     root = _root(source, data_root)
     paths = [root / name for name in names] if root else []
-    return paths if all(path.is_file() for path in paths) else []
+    return paths if all(os.path.isfile(path) for path in paths) else []
 
 
 def _joined(source: Located, place: Place, split: str, data_root: Path | None) -> dict[Any, dict]:
