@@ -112,7 +112,7 @@ def good(at: dict[str, str], out: str) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def call(words: list[str], seconds: int = 60) -> tuple[int | None, str, str]:
+def call(words: list[str], seconds: int = 120) -> tuple[int | None, str, str]:
     """Run the program in this process: exit code, stdout and stderr. None: it did not end in time."""
     from calprune.cli.app import main
 
@@ -146,7 +146,7 @@ def judged(words: list[str], ended: tuple[int | None, str, str]) -> str:
     """What is wrong with how a command ended; "" for nothing."""
     status, _, err = ended
     said = [line for line in err.split("\n") if line.startswith("calprune:")]
-    if "Traceback" in err or "unexpected " in err:
+    if "Traceback" in err or "calprune: unexpected " in err:
         what = next((line for line in err.split("\n") if "unexpected" in line or "Traceback" in line), "")
     elif status not in CODES:
         what = f"exit code {status}"
@@ -301,7 +301,7 @@ def hostile_checkpoints(score: Score, at: dict[str, str], here: Path) -> None:
         (copy / "model.safetensors").write_bytes(header)
         _prune(score, copy, here, f"header {name}")
     templates = ["{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "{{ 'a' * 5000000000 }}",
-                 "{{ 9 ** 9 ** 9 }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ ''.__class__.__mro__ }}", "{% if",
+                 "{{ 9 ** (9 ** 9) }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ ''.__class__.__mro__ }}", "{% if",
                  "{{ messages }}", "{{ cycler.__init__.__globals__ }}", "{{ raise_exception('no') }}"]  # fmt: skip
     chat = here / "chat.jsonl"
     chat.write_text('{"prompt": "a", "response": "b"}\n' * 50)
@@ -351,7 +351,7 @@ def bad_python(score: Score, at: dict[str, str]) -> None:
     for name, right in given.items():
         function = getattr(calprune, name)
         for argument in inspect.signature(function).parameters:
-            if argument in ("progress", "ray"):
+            if argument in ("progress", "ray", "workers"):
                 continue
             for value in odd:
                 _call(

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Files and templates of anybody's: what is wrong, without end or too large is one line, in little memory and time."""
 
 import argparse
@@ -153,7 +154,7 @@ ENDLESS = {
     "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}": "200,000 steps",
     "{{ 'a' * 5000000000 }}": "GiB of memory",
     "{{ messages[0].content * 5000000000 }}": "GiB of memory",
-    "{{ 9 ** 9 ** 9 }}": "1,000 digits",
+    "{{ 9 ** (9 ** 9) }}": "1,000 digits",
     "{% set n = namespace(x=9) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}{{ n.x }}": "1,000 digits",
     "{{ range(99999) | join('a' * 1000) }}": "16 Mi characters",
     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}": "calls itself",
@@ -256,7 +257,7 @@ def test_a_command_that_is_ended_from_outside_removes_what_it_was_making(number,
 
 def test_a_part_of_the_attack_finds_nothing_wrong(tmp_path):
     """Command lines and mutated files that are the same on every day; benchmarks/attack.py is the whole."""
-    given = attack.arguments(["--calls", "60", "--kills", "0", "--writers", "0", "--no-disks", "--no-python", "--only",
+    given = attack.arguments(["--calls", "24", "--kills", "0", "--writers", "0", "--no-disks", "--no-python", "--only",
                               "words", "--only", "files"])  # fmt: skip
     assert isinstance(given, argparse.Namespace)
     here, environment = Path.cwd(), dict(os.environ)
@@ -266,4 +267,4 @@ def test_a_part_of_the_attack_finds_nothing_wrong(tmp_path):
         os.chdir(here)
         os.environ.clear()
         os.environ.update(environment)
-    assert score.tried.total() > 150 and not score.wrong, score.text()
+    assert score.tried.total() > 100 and not score.wrong, score.text()

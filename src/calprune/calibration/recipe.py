@@ -75,6 +75,8 @@ class Recipe:
         for name, least in (("num_samples", 1), ("max_seq_length", 2), ("seed", 0), ("skip_first", 0), ("first", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ConfigError(f"{name} must be at least {least}; got {value}")
+            if value is not None and value >= 2**31:
+                raise ConfigError(f"{name} must be below {2**31:,}; got {value:,}")
         if self.with_replacement and self.selection != Random():
             raise ConfigError(f"with_replacement draws at random, so it cannot go with selection "
                               f"{SELECTIONS.write(self.selection)}; leave one of them out")  # fmt: skip

@@ -88,7 +88,14 @@ class CalibrationSet(HasPage):
         """
         tokens = torch.from_numpy(tokens) if isinstance(tokens, np.ndarray) else tokens
         if not isinstance(tokens, Tensor):
-            rows = [torch.as_tensor(row) for row in tokens]
+            try:
+                rows = [torch.as_tensor(row) for row in tokens]
+            except (ValueError, TypeError, RuntimeError, OverflowError) as e:
+                raise UserError(f"tokens: expected lists of ids, whole numbers of at most 63 bits; {e}") from None
+            if any(row.ndim != 1 for row in rows):
+                raise UserError(
+                    "tokens: expected a list of ids for each sequence; got one that holds lists, or an id alone"
+                )
             if any(row.is_floating_point() for row in rows if len(row)):
                 raise UserError("tokens: expected integers; got fractions")
             rows = [row.to(torch.int64) for row in rows]

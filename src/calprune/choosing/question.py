@@ -74,6 +74,11 @@ class Question:
             raise ConfigError(f"--draws: expected {FEWEST_DRAWS} or more, fewer give no interval; got {self.draws}")
         if self.tokens < 4 * self.window:
             raise ConfigError(f"--tokens: expected four windows of {self.window} tokens or more; got {self.tokens}")
+        for name in ("num_samples", "max_seq_length", "draws", "tokens"):
+            if getattr(self, name) >= 2**31:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: expected a number below {2**31:,}; got {getattr(self, name):,}"
+                )
         for i, source in enumerate(self.sources):
             check_part(part_of(source))
             if source in self.sources[:i]:

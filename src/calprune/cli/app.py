@@ -1,6 +1,7 @@
 """The program's one entry: commands register on `app`; `main` turns what the user can mend into one line."""
 
 import errno
+import math
 import os
 import sys
 import traceback
@@ -30,6 +31,16 @@ class Command(TyperCommand):
 
     Plain text, for rich takes as long to import as all else that help needs.
     """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Refuse numbers that nothing can hold before anything is done."""
+        for param in self.get_params(ctx):
+            value = ctx.params.get(param.name)
+            if isinstance(value, int) and abs(value) >= 2**53:
+                raise UserError(f"{param.opts[0]}: expected a whole number below {2**53:,}; got {value:,}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{param.opts[0]}: expected a number; got {value:g}")
+        return super().invoke(ctx)
 
     @property
     def examples(self) -> list[str]:
@@ -149,10 +160,7 @@ def _unexpected(error: Exception) -> int:
     """One line on what no room below made one of: the file that the system names, the kind of error and its text, and
     where it came from."""
     if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
-        try:
-            sys.stdout.flush()
-        except OSError:
-            return _close_stdout(_say(f"cannot write to stdout: {error.strerror}", FAILED))
+        return _close_stdout(_say(f"cannot write to stdout: {error.strerror}", FAILED))
     if isinstance(error, OSError) and error.strerror:
         named = f"{error.filename}: " if error.filename is not None else ""
         status = _say(f"{named}{error.strerror}", FAILED)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,14 +59,14 @@ def build_command(
     from calprune.models.load import load, load_tokenizer
     from calprune.text.find import catalogue, refuse_licences
 
-    if Path(spec).is_dir() and spec not in catalogue():  # a folder that is called like a source is not meant
+    if os.path.isdir(spec) and spec not in catalogue():  # a folder that is called like a source is not meant
         raise UserError(f"{spec} is a folder; give a recipe or sources, for a built set is built already")
     recipe = parse_spec(spec, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed, layout=layout,
                         selection=selection, skip_first=skip_first, filters=filters or None,
                         allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
     refuse_licences(map(name_of, recipe.parts), exclude_license or [])
     # a set that is there may be this one: known when it is built
-    with filled_folder(out) if (out / "counts.json").is_file() else new_folder(out):
+    with filled_folder(out) if os.path.isfile(out / "counts.json") else new_folder(out):
         loaded = load(model, dequantize=dequantize) if recipe.uses_model else None
         tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
         built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
@@ -220,7 +221,7 @@ def compare_command(
     if a == b:
         raise UserError(f"{a} is named twice; name two sets (two draws of one recipe: build them with two seeds)")
     for spec in (a, b):
-        if (Path(spec) / "statistics.json").is_file():
+        if os.path.isfile(Path(spec) / "statistics.json"):
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)

@@ -61,6 +61,9 @@ def plan_command(
               "machine, by its speed now; what methods solve and models write comes on top")  # fmt: skip
 
 
+MOST_WORKERS = 256  # of one machine: each holds a model
+
+
 @study_app.command("run", example="calprune study run studies/quickstart.yaml --runs runs/quick")
 def run_command(
     study: StudyFile,
@@ -79,12 +82,12 @@ def run_command(
     from calprune.studies.plan import plan
     from calprune.studies.reading import parse_study, study_text
     from calprune.studies.results import status
-    from calprune.studies.runner import begin
+    from calprune.studies.runner import MOST_WORKERS, begin
     from calprune.studies.similarity import measure_similarity
     from calprune.studies.tracking import find_tracker, send
 
-    if workers < 1:
-        raise UserError(f"--workers: expected 1 or more; got {workers}")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UserError(f"--workers: expected 1 to {MOST_WORKERS}; got {workers}")
     if track:  # so that a mistake shows before hours of work
         find_tracker(track)
     text = study_text(study)

@@ -1,6 +1,7 @@
 """calprune synth: a calibration set of texts that the model writes itself."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,7 +98,7 @@ def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: b
     if parse_strategy(recipe.parts[0].strategy).engine == "vllm":  # a mistake shows before the model is loaded
         version()
     # a set that is there may be this one
-    with filled_folder(out) if (out / "counts.json").is_file() else new_folder(out):
+    with filled_folder(out) if os.path.isfile(out / "counts.json") else new_folder(out):
         loaded = load(model, dequantize=dequantize)
         built = build(recipe, loaded.tokenizer, data_root=data_root, model=loaded)
         built = dataclasses.replace(built, made_for=model)

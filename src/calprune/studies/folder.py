@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calprune.base.claims import claim, is_claimed, shared
+from calprune.base.output import check_place
 from calprune.base.store import is_free, read_json, write_json, write_whole
 from calprune.base.values import UserError
 from calprune.studies.records import PlanRecord, read_plan
@@ -55,6 +56,7 @@ class Runs:
     def check(self, new: bool = False) -> None:
         """Raise UserError unless this is a folder of results that this calprune reads; `new`: or can become one."""
         mark = self.path / "FORMAT"
+        check_place(self.path, "runs")
         if mark.is_file():
             if (found := mark.read_text(encoding="utf-8", errors="replace").strip()) != FORMAT:
                 raise UserError(f"{self.path} is of format {found!r}, this calprune reads {FORMAT!r}: use the calprune "

@@ -38,6 +38,7 @@ from calprune.studies.folder import Runs
 from calprune.studies.records import PruneRecord
 from calprune.studies.trial import Trial
 
+MOST_WORKERS = 256  # processes on one machine; each has a model
 KILLED = "its worker was killed twice (signal {}), perhaps for want of memory: fewer --workers, or dtype: bfloat16"
 
 

@@ -72,8 +72,9 @@ def messages_of(record: Mapping[str, Any], kind: str, where: str) -> Messages:
         what = f"lacks {e}" if isinstance(e, KeyError) else "has turns that are not mappings"
         raise UserError(f"{where}: a {kind!r} record that {what}; its fields: {', '.join(map(str, record))}") from None
     for role, content in turns:
-        if role not in ROLES or not isinstance(content, str):
-            got = f"role {role!r}" if role not in ROLES else f"content of type {type(content).__name__}"
+        known = isinstance(role, str) and role in ROLES
+        if not known or not isinstance(content, str):
+            got = f"role {role!r:.60}" if not known else f"content of type {type(content).__name__}"
             raise UserError(f"{where}: a turn has {got}; roles are {', '.join(ROLES)} and contents are text")
     if not turns:
         raise UserError(f"{where}: a conversation without turns")

@@ -84,7 +84,7 @@ def _catalogue(own: str | None) -> dict[str, RecordSource]:
     found: dict[str, RecordSource] = {}
     folders = [(CATALOGUE, False)]
     if own:
-        if not Path(own).is_dir():
+        if not os.path.isdir(own):
             raise UserError(f"CALPRUNE_CATALOGUE is {own}, which is not a folder")
         folders.append((Path(own), True))
     for folder, mine in folders:

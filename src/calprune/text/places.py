@@ -89,7 +89,7 @@ class Part(NamedTuple):
 def data_folder(data_root: Path | None) -> Path | None:
     """The data root: the argument, else CALPRUNE_DATA, else None. A folder that is not there is an error."""
     given = data_root or (Path(text) if (text := os.environ.get("CALPRUNE_DATA")) else None)
-    if given is not None and not Path(given).is_dir():
+    if given is not None and not os.path.isdir(given):
         raise UserError(f"the data root {given} is not a folder; give --data-root (or CALPRUNE_DATA) one that is")
     return Path(given) if given else None
 
