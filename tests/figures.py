@@ -53,6 +53,8 @@ def rests_on(written: tuple[str, ...], figures: list[Figure]) -> bool:
 
     for value, low, high in figures:
         for scale in (1.0, 100.0):
-            if alike((scale * value, scale * low, scale * high)) or alike((-scale * value, -scale * high, -scale * low)):
+            if alike((scale * value, scale * low, scale * high)) or alike(
+                (-scale * value, -scale * high, -scale * low)
+            ):
                 return True
     return False

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from calprune.base import store
+from calprune.base import leftovers, store
+from calprune.base.leftovers import sweep
 from calprune.base.store import (
     DamagedError,
     check_files,
@@ -19,7 +20,6 @@ from calprune.base.store import (
     once,
     read_json,
     refuse_occupied,
-    sweep,
     whole_folder,
     write_json,
     write_whole,
@@ -328,7 +328,7 @@ def test_where_another_process_was_faster_its_result_is_taken(tmp_path):
 def test_a_sweep_removes_what_ended_writers_left_and_disturbs_nobody_else(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    host, name = store._host(), "0123456789ab.part"
+    host, name = leftovers.host(), "0123456789ab.part"
     gone = [
         f".a.{host}-{ended.pid}.{name}",
         f"sub/.b.json.{host}-{ended.pid}.{name}",
@@ -347,7 +347,7 @@ def test_a_sweep_removes_what_ended_writers_left_and_disturbs_nobody_else(tmp_pa
         path.write_text("")
     folder = tmp_path / f".set.{host}-{ended.pid}.{name}"
     (folder / "inside").mkdir(parents=True)
-    yesterday = time.time() - 2 * store.OLD  # written by 0.1, which did not say by whom: nobody writes for a day
+    yesterday = time.time() - 2 * leftovers.OLD  # written by 0.1, which did not say by whom: nobody writes for a day
     os.utime(tmp_path / f".old.safetensors.{name}", (yesterday, yesterday))
     os.utime(tmp_path / ".mine.part", (yesterday, yesterday))
     with whole_folder(tmp_path / "in the making") as making:

@@ -1,5 +1,6 @@
 """What users give in several forms: text, a path or an object becomes the object that the rooms below take."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -81,7 +82,7 @@ def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> O
         given.check_tokenizer(model.tokenizer)
         given.check_model(model)
         return OpenData(given, _about_set(given, described(given)))
-    if (Path(given) / "counts.json").is_file():
+    if os.path.isfile(Path(given) / "counts.json"):
         sizes.refuse(f"the calibration set {given}")
     made = make_set(str(given), model.tokenizer, data_root=root, model=model, num_samples=sizes.num_samples,
                     max_seq_length=sizes.max_seq_length, seed=sizes.seed)  # fmt: skip
@@ -96,7 +97,7 @@ def open_data(
         return open_set(given, model, sizes, root)
     if isinstance(given, Statistics):
         where, saved = "the statistics", given
-    elif (Path(given) / "statistics.json").is_file():
+    elif os.path.isfile(Path(given) / "statistics.json"):
         where, saved = str(given), Statistics.load(Path(given))
     else:
         return open_set(given, model, sizes, root)
@@ -146,6 +147,9 @@ def as_evaluations(given: EvaluationLike | Sequence[EvaluationLike]) -> list[Eva
 def as_counting(min_expert_tokens: int, all_experts: bool, token_weights: WeightsLike) -> Counting:
     """Which tokens count in whose statistics."""
     weights = parse_token_weights(token_weights) if isinstance(token_weights, str) else token_weights
+    if weights is not None and not (dataclasses.is_dataclass(weights) and callable(weights)):
+        raise UserError(f'token_weights: expected "even", "attention(least=0.05)" or a dataclass of your own; got '
+                        f"{type(weights).__name__}")  # fmt: skip
     return Counting(min_expert_tokens, all_experts, weights)
 
 
@@ -153,7 +157,7 @@ def as_data_root(given: str | Path | None) -> Path | None:
     """The folder of data sets: as given, else CALPRUNE_DATA. Raises UserError where it is given and not there."""
     if given is None:
         return Path(os.environ["CALPRUNE_DATA"]) if os.environ.get("CALPRUNE_DATA") else None
-    if not Path(given).is_dir():
+    if not os.path.isdir(given):
         raise UserError(f"data_root: there is no folder {given}")
     return Path(given)
 

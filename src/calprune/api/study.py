@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
 from calprune.api.arguments import as_data_root
 from calprune.api.progress import ProgressLike, shown
-from calprune.base.checks import Count, checked
+from calprune.base.checks import AtLeast, AtMost, Count, checked
 from calprune.base.progress import current
 from calprune.base.store import write_whole
 from calprune.base.values import UserError
@@ -21,10 +21,11 @@ from calprune.studies.folder import Runs
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study, study_text
 from calprune.studies.results import Failure, Result, Results, Status, read, status
-from calprune.studies.runner import begin, work, work_in_processes
+from calprune.studies.runner import MOST_WORKERS, begin, work, work_in_processes
 from calprune.studies.similarity import measure_similarity
 from calprune.studies.tracking import find_tracker, send
 
+Workers = Annotated[int, AtLeast(1), AtMost(MOST_WORKERS)]
 WRITTEN = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}  # the forms of a page, by ending
 
 
@@ -72,7 +73,7 @@ def study(
     study: str | Path | Mapping[str, Any],
     *,
     runs: str | Path | None = None,
-    workers: Count = 1,
+    workers: Workers = 1,
     ray: str | None = None,
     track: Literal["mlflow", "trackio", "wandb"] | None = None,
     data_root: str | Path | None = None,
@@ -105,14 +106,14 @@ def study(
     folder = Runs(_folder(study, runs))
     with shown(progress):
         made = plan(parse_study(text, name), knobs.data_root)
-        made.write(folder, text)
-        begin(folder)
-        said = ""
-        for _ in _steps(folder, knobs, workers, ray):
-            if (now := str(status(folder))) != said:
-                said = now
-                current().say(now)
-        measure_similarity(folder, made, knobs)
+        with made.doing(folder, text):
+            begin(folder)
+            said = ""
+            for _ in _steps(folder, knobs, workers, ray):
+                if (now := str(status(folder))) != said:
+                    said = now
+                    current().say(now)
+            measure_similarity(folder, made, knobs)
     if track:
         send(folder, track)
     return StudyReport.open(folder.path)

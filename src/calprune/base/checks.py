@@ -23,6 +23,7 @@ T = TypeVar("T")
 NAMES: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "text", bool: "True or False", Path: "a path", NoneType: "None",
 }  # fmt: skip
+MOST = 2**63  # of a whole number: what arrays and files hold
 LONG = 60  # characters of a value that an error shows
 
 
@@ -33,7 +34,14 @@ class AtLeast:
     value: int
 
 
-Count = Annotated[int, AtLeast(1)]
+@dataclasses.dataclass(frozen=True)
+class AtMost:
+    """The greatest value of a number."""
+
+    value: int
+
+
+Count = Annotated[int, AtLeast(1), AtMost(2**31 - 1)]
 
 
 def check(name: str, value: Any, kind: Any) -> None:
@@ -55,13 +63,17 @@ def fits(value: Any, kind: Any) -> bool:
         return any(fits(value, one) for one in inside)
     if origin is Annotated:
         least = [mark.value for mark in inside[1:] if isinstance(mark, AtLeast)]
-        return fits(value, inside[0]) and all(value is None or value >= one for one in least)
+        most = [mark.value for mark in inside[1:] if isinstance(mark, AtMost)]
+        if value is None or not fits(value, inside[0]):
+            return fits(value, inside[0])
+        return all(value >= one for one in least) and all(value <= one for one in most)
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in inside)
     if kind in (None, NoneType):
         return value is None
     if kind in (int, float):
-        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        fitting = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        return fitting and not (isinstance(value, Integral) and abs(value) >= MOST)
     return _fits_class(value, origin or kind, inside)
 
 
@@ -69,7 +81,7 @@ def _fits_class(value: Any, cls: Any, inside: tuple[Any, ...]) -> bool:
     if isinstance(value, type) and cls is not type:
         return False  # a class where an object of it was wanted
     try:
-        if not isinstance(value, cls) or (isinstance(value, str) and cls is not str):
+        if not isinstance(value, cls) or (isinstance(value, (str, bytes)) and cls not in (str, bytes)):
             return False
     except TypeError:  # a type that only a type checker understands
         return True
@@ -97,7 +109,9 @@ def described(kind: Any) -> str:
         return " or ".join(dict.fromkeys(described(one) for one in inside))
     if origin is Annotated:
         least = [mark.value for mark in inside[1:] if isinstance(mark, AtLeast)]
-        return described(inside[0]) + "".join(f" from {one} on" for one in least)
+        most = [mark.value for mark in inside[1:] if isinstance(mark, AtMost) and not fits(MOST - 1, kind)]
+        upto = "".join(f", at most {one:,}" for one in most if one != 2**31 - 1)
+        return described(inside[0]) + "".join(f" from {one} on" for one in least) + upto
     if origin is Literal:
         return " or ".join(map(repr, inside))
     if kind in NAMES:

@@ -1,8 +1,8 @@
 """Files and folders that are whole or absent, made at most once, and checked by a digest when they are read.
 
-What is written is first written beside its place, as `.<name>.<host>-<pid>.<hex>.part`, and forced to the disk; then it
-is renamed, and its folder forced to the disk. So neither a killed process nor a power failure leaves a part under the
-name itself. What a killed process left beside it is removed by the next writer of the same name, and by `sweep`.
+What is written is first written beside its place (`leftovers`), and forced to the disk; then it is renamed, and its
+folder forced to the disk. So neither a killed process nor a power failure leaves a part under the name itself. What a
+killed process left beside it is removed by the next writer in that folder, and by `sweep`.
 
 `write_json` records a digest of the contents in the file, `file_digests` those of a folder's files. What is read with
 another digest is named in a `DamagedError`: `once` makes it again, who cannot make it again refuses it.
@@ -12,27 +12,18 @@ import errno
 import hashlib
 import json
 import os
-import re
-import shutil
-import time
-import uuid
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from calprune.base.claims import INSIDE, DiskError, is_claimed
+from calprune.base.leftovers import own, part_of, remove, remove_dead
 from calprune.base.values import UserError
 
 T = TypeVar("T")
-PART = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.[0-9a-f]{12}\.part", re.DOTALL)
-PART_WITHOUT_WRITER = re.compile(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)  # as calprune 0.1 wrote some files
-OLD = 24 * 3600.0  # seconds after which nobody can still be writing a file that does not name its writer
-_own: set[str] = set()  # parts that this process is writing
-
-
-class DiskError(UserError):
-    """Nothing can be written there: the disk is full, or the folder read-only."""
 
 
 class DamagedError(UserError):
@@ -51,8 +42,10 @@ def is_free(folder: str | Path) -> bool:
     """Whether `folder` can be made: it is absent or empty, but for what killed writers left, which is removed."""
     folder = Path(folder)
     if folder.is_dir():
-        _remove_dead(folder.glob(".*.part"))
-        return next(folder.iterdir(), None) is None
+        remove_dead(folder.glob(".*.part"))
+        if (left := folder / INSIDE).is_file() and not is_claimed(left):
+            remove(left)
+        return all(one.name == INSIDE for one in folder.iterdir())
     return not folder.exists() and not folder.is_symlink()
 
 
@@ -64,45 +57,113 @@ def refuse_occupied(folder: str | Path) -> None:
 
 @contextmanager
 def whole_folder(folder: str | Path) -> Iterator[Path]:
-    """A folder to fill; it takes the name `folder` when the block ends well, and is removed when it does not."""
+    """A folder to fill; it takes the name `folder` when the block ends well, and is removed when it does not.
+
+    Its files may be read by whom the umask lets read. Of two that write one folder the first to end wins, whole, and
+    the other raises UserError.
+    """
     folder = Path(folder)
     refuse_occupied(folder)
     with _beside(folder) as beside:
         beside.mkdir()
         yield beside
         for inside in [*beside.rglob("*"), beside]:
+            _open_to_readers(inside)
             force(inside)
-        os.rename(beside, folder)
+        try:
+            os.rename(beside, folder)
+        except OSError as e:
+            if e.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise UserError(f"output folder {folder}: another command wrote it meanwhile; this one wrote nothing"
+                                ) from None  # fmt: skip
+            raise
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[None]:
+    """What is at `folder` makes way for what the block writes there, and is removed when the block ends well; when it
+    does not, and nothing was written, it is put back."""
+    if not folder.is_dir():
+        yield
+        return
+    with _beside(folder) as beside:
+        os.rename(folder, beside)
+        try:
+            yield
+        except BaseException:
+            if not folder.exists():
+                os.rename(beside, folder)
+            raise
 
 
 def write_whole(path: str | Path, contents: str | bytes) -> None:
-    """Write a file; a reader sees the old one or the new one, never a part."""
+    """Write a file; a reader sees the old one or the new one, never a part. What is no ordinary file (/dev/stdout, a
+    FIFO) is written to and stays what it is; a link is replaced, and what it leads to stays as it is."""
     path = Path(path)
+    data = contents.encode() if isinstance(contents, str) else contents
+    if is_special(path):
+        try:
+            with path.open("wb", buffering=0) as file:
+                file.write(data)
+        except OSError as e:
+            raise DiskError(f"cannot write {path}: {e.strerror or e}") from e
+        return
     with _beside(path) as beside:
-        with beside.open("wb") as file:
-            file.write(contents.encode() if isinstance(contents, str) else contents)
+        with beside.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
 
 
+def is_special(path: Path) -> bool:
+    """Whether there is something that is neither file nor folder, or a name of a file that is open (/dev/stdout).
+    Raises DiskError for a link to such a thing that another user may have put there."""
+    try:
+        found, link = path.stat(), path.lstat()
+    except OSError:
+        return False
+    streams = str(path.absolute()).startswith(("/dev/", "/proc/"))
+    special = streams or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+    if special and stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+        raise DiskError(f"cannot write {path}: it is a link of another user's")
+    return special
+
+
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """Where a file or folder is made. The block renames it to `path`; what is left of it afterwards is removed."""
-    place = path.absolute().parent
-    beside = place / f".{path.name}.{_host()}-{os.getpid()}.{uuid.uuid4().hex[:12]}.part"
-    _own.add(beside.name)
+    beside = part_of(path)
+    place = beside.parent
+    own.add(beside.name)
     try:
         _make_folders(place)
-        _remove_dead(part for part in place.glob(".*.part") if _name_of(part) == path.name)
+        remove_dead(place.glob(".*.part"))
         yield beside
         force(place)
     except OSError as e:
         why = "the disk is full" if e.errno in (errno.ENOSPC, errno.EDQUOT) else e.strerror or e
         raise DiskError(f"cannot write {path}: {why}; nothing was left there") from e
     finally:
-        _remove(beside)
-        _own.discard(beside.name)
+        remove(beside)
+        own.discard(beside.name)
+
+
+def _open_to_readers(path: Path) -> None:
+    """Libraries make files that nobody else may read (safetensors), whatever the umask is."""
+    if path.is_file() and not path.is_symlink():
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode != (wanted := mode | (0o666 & ~_umask())):
+            path.chmod(wanted)
+
+
+def _umask() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines() if Path("/proc/self/status").exists() else ():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    now = os.umask(0o077)  # the only other way to read it is to set it
+    os.umask(now)
+    return now
 
 
 def _make_folders(folder: Path) -> None:
@@ -126,59 +187,6 @@ def force(path: Path) -> None:
     except OSError as e:
         if not is_folder or e.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF):
             raise  # some file systems know no fsync of a folder, some folders may be written but not read
-
-
-# -- what killed writers leave
-
-
-def sweep(folder: str | Path) -> None:
-    """Remove what writers left under `folder` that were killed on this machine. Who still writes is not disturbed."""
-    _remove_dead(Path(folder).rglob(".*.part"))
-
-
-def _remove_dead(parts: Iterator[Path]) -> None:
-    for part in list(parts):
-        if _is_dead(part):
-            _remove(part)
-
-
-def _is_dead(part: Path) -> bool:
-    """Whether its writer is a process of this machine that has ended; where it names none, whether it is old."""
-    if (found := PART.fullmatch(part.name)) is None:
-        with suppress(OSError):
-            old = time.time() - part.stat().st_mtime > OLD
-            return old and part.is_file() and PART_WITHOUT_WRITER.fullmatch(part.name) is not None
-        return False
-    if found["host"] != _host():
-        return False
-    if (pid := int(found["pid"])) == os.getpid():  # in a container a process often has the id of the one before it
-        return part.name not in _own
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        pass  # it runs, as another user's
-    return False
-
-
-def _name_of(part: Path) -> str | None:
-    """The name of what was being written."""
-    found = PART.fullmatch(part.name)
-    return found["name"] if found else None
-
-
-def _remove(path: Path) -> None:
-    """A file or a folder, if it is there and we may."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _host() -> str:
-    return os.uname().nodename.replace(".", "_")
 
 
 # -- made at most once
@@ -264,8 +272,8 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing, so {path.parent} does not hold {what}") from None
     except OSError as e:
-        raise UserError(f"cannot read {path}: {e}; expected {what}") from None
-    except ValueError as e:
+        raise UserError(f"cannot read {path}: {e.strerror or e}; expected {what}") from None
+    except (ValueError, RecursionError) as e:
         raise DamagedError(f"cannot read {path}: {e}; expected {what}") from None
     if not isinstance(value, dict) or value.get("format") != 1:
         found = value.get("format") if isinstance(value, dict) else None

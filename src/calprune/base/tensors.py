@@ -1,7 +1,10 @@
 """A file of tensors with plain data beside them: whole or absent, with a digest of its contents."""
 
+import errno
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,17 @@ def read_tensors(path: Path) -> TensorFile:
         return tensors, json.loads(head["about"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
         raise DamagedError(f"{path} is damaged ({e})") from None
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file in a folder that is in the making. Raises OSError where the disk fails, which the
+    library says in its own way."""
+    try:
+        safetensors.torch.save_file(tensors, path)
+    except SafetensorError as e:
+        found = re.search(r"\(os error (\d+)\)", str(e))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from e
 
 
 def _digest(tensors: dict[str, Tensor], about: str) -> str:

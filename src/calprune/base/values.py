@@ -40,11 +40,19 @@ def read(cls: type, data: Any, where: str) -> Any:
         raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(unknown[0], names)}")
     try:
         # JSON mode is strict about text for numbers and lenient about lists for tuples, as a YAML file needs
-        return _adapter(cls).validate_json(json.dumps(data), strict=True)
+        return _adapter(cls).validate_json(_json(data, where), strict=True)
     except ValidationError as e:
         raise ConfigError("; ".join(_problem(where, p) for p in e.errors(include_url=False))) from None
     except UserError as e:
         raise ConfigError(f"{where}: {e}") from None
+
+
+def _json(data: Mapping, where: str) -> str:
+    try:
+        return json.dumps(data)
+    except (TypeError, ValueError, RecursionError) as e:
+        what = "it holds itself or is nested too deep" if isinstance(e, RecursionError) else e
+        raise ConfigError(f"{where}: not plain data (text, numbers, true and false, lists, mappings): {what}") from None
 
 
 def _problem(where: str, error: Mapping) -> str:

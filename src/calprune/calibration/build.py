@@ -3,6 +3,7 @@
 From a recipe to a calibration set: each part's documents are drawn, encoded and laid out, and all is counted.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -160,7 +161,7 @@ def only_part(spec: str) -> RecipePart:
 
 def is_folder(spec: str) -> bool:
     """Whether a set's folder is meant. Raises UserError where one is called like a source, for either may be meant."""
-    if not Path(spec).is_dir() or (spec in catalogue() and not is_set(spec)):
+    if not os.path.isdir(spec) or (spec in catalogue() and not is_set(spec)):
         return False
     if spec in catalogue():
         raise UserError(f"{spec} is a source and a folder here: write ./{spec} for the set in the folder, or "

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from calprune.base.store import refuse_occupied, whole_folder, write_whole
+from calprune.base.output import check_new_file, check_new_folder
+from calprune.base.store import is_special, whole_folder, write_whole
 from calprune.base.values import ConfigError, UserError, did_you_mean
 from calprune.calibration.set import CalibrationSet
 
@@ -33,9 +34,11 @@ def export(given: CalibrationSet, tokenizer: Any, to: str, path: str | Path) -> 
     given.check_tokenizer(tokenizer)
     path = Path(path)
     if to == "hf":
-        refuse_occupied(path)
-    elif path.exists():
+        check_new_folder(path, "output folder")
+    elif path.exists() and not path.is_dir() and not is_special(path):
         raise UserError(f"output file {path}: it is there already; name another, or remove it")
+    else:
+        check_new_file(path, "output file")
     return FORMATS[to](given, tokenizer, path)
 
 

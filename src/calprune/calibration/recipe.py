@@ -6,14 +6,14 @@ is three parts, `source:format*share`; format and share may be left out. A YAML 
 """
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import yaml
-
 from calprune.base.calls import split, unquoted
 from calprune.base.values import ConfigError, UserError, plain, read
+from calprune.base.yamls import read_yaml
 from calprune.calibration.layout import LAYOUTS, Concatenate, Layout, Pairs
 from calprune.calibration.selection import SELECTIONS, Random, Selection
 from calprune.text.encode import BeginOfText
@@ -76,6 +76,8 @@ class Recipe:
         for name, least in (("num_samples", 1), ("max_seq_length", 2), ("seed", 0), ("skip_first", 0), ("first", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ConfigError(f"{name} must be at least {least}; got {value}")
+            if value is not None and value >= 2**31:
+                raise ConfigError(f"{name} must be below {2**31:,}; got {value:,}")
         if self.with_replacement and self.selection != Random():
             raise ConfigError(f"with_replacement draws at random, so it cannot go with selection "
                               f"{SELECTIONS.write(self.selection)}; leave one of them out")  # fmt: skip
@@ -142,7 +144,7 @@ def write_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def _parts(text: str) -> list[RecipePart]:
     """The parts of "a*2 + b:icl(pairs=5)". A text that names a file as it stands is that file."""
-    if Path(text).is_file():
+    if os.path.isfile(text):
         return [RecipePart(text)]
     try:
         return [_part(term, text) for term in split(text, "+")]
@@ -178,12 +180,7 @@ def _number(text: str) -> float | None:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"cannot read the recipe {path}: {e.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: {' '.join(str(e).split())}") from None
+    data = read_yaml(path, "the recipe")
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping with parts, num_samples, max_seq_length, ...")
     return data

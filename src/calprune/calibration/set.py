@@ -5,6 +5,7 @@ The calibration set: sequences of tokens, where each came from, and the recipe t
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +94,14 @@ class CalibrationSet(HasPage):
         """
         tokens = torch.from_numpy(tokens) if isinstance(tokens, np.ndarray) else tokens
         if not isinstance(tokens, Tensor):
-            rows = [torch.as_tensor(row) for row in tokens]
+            try:
+                rows = [torch.as_tensor(row) for row in tokens]
+            except (ValueError, TypeError, RuntimeError, OverflowError) as e:
+                raise UserError(f"tokens: expected lists of ids, whole numbers of at most 63 bits; {e}") from None
+            if any(row.ndim != 1 for row in rows):
+                raise UserError(
+                    "tokens: expected a list of ids for each sequence; got one that holds lists, or an id alone"
+                )
             if any(row.is_floating_point() for row in rows if len(row)):
                 raise UserError("tokens: expected integers; got fractions")
             rows = [row.to(torch.int64) for row in rows]
@@ -152,7 +160,7 @@ class CalibrationSet(HasPage):
 
         Raises UserError when `folder` holds something else or the disk is full.
         """
-        if (Path(folder) / "counts.json").is_file() and _head(Path(folder)).get("id") == self.id:
+        if is_set(folder) and _head(Path(folder)).get("id") == self.id:
             return
         with whole_folder(folder) as beside:
             tensors = {"tokens": self.tokens.int(), "lengths": self.lengths.int()}
@@ -161,10 +169,11 @@ class CalibrationSet(HasPage):
             if self.masked is not None:
                 tensors["masked"] = self.masked.int()
             pieces = "".join(_line([vars(piece) for piece in row]) for row in self.pieces)
-            (beside / "recipe.yaml").write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True))
+            recipe = yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True)
+            (beside / "recipe.yaml").write_text(recipe, encoding="utf-8")
             (beside / "tokens.safetensors").write_bytes(safetensors.torch.save(tensors))
-            (beside / "pieces.jsonl").write_text(pieces)
-            (beside / "README.md").write_text(self.card())
+            (beside / "pieces.jsonl").write_text(pieces, encoding="utf-8")
+            (beside / "README.md").write_text(self.card(), encoding="utf-8")
             write_json(beside / "counts.json", self._head(beside), sort=False)
 
     def card(self) -> str:
@@ -202,14 +211,14 @@ class CalibrationSet(HasPage):
                 if _sha256(folder / name) != head["sha256"][name]:
                     raise UserError(f"calibration set {folder}: {name} is damaged or was edited; build the set again")
             tensors = safetensors.torch.load_file(folder / "tokens.safetensors")
-            rows = (folder / "pieces.jsonl").read_text().splitlines()
+            rows = (folder / "pieces.jsonl").read_text(encoding="utf-8").split("\n")[:-1]  # a name may hold U+2028
             return cls(
                 tokens=tensors["tokens"].long(),
                 lengths=tensors["lengths"].long(),
                 weights=tensors.get("weights"),
                 masked=tensors["masked"].long() if "masked" in tensors else None,
                 pieces=tuple(tuple(Piece(**piece) for piece in json.loads(row)) for row in rows),
-                recipe=yaml.safe_load((folder / "recipe.yaml").read_text()),
+                recipe=yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")),
                 counts=head["counts"],
                 drawn=tuple(read(Drawn, part, f"{folder}/counts.json: drawn") for part in head["drawn"]),
                 notes=tuple(head["notes"]),
@@ -217,13 +226,15 @@ class CalibrationSet(HasPage):
                 made_for=head["made_for"],
                 id=head["id"],
             )
-        except (OSError, KeyError, TypeError, SafetensorError, yaml.YAMLError, json.JSONDecodeError) as e:
+        except UserError:
+            raise
+        except (OSError, KeyError, TypeError, SafetensorError, yaml.YAMLError, ValueError) as e:
             raise UserError(f"calibration set {folder}: incomplete or damaged ({e}); build the set again") from e
 
 
 def is_set(folder: str | Path) -> bool:
     """Whether a folder is a calibration set's."""
-    return (Path(folder) / "counts.json").is_file()
+    return os.path.isfile(Path(folder) / "counts.json")
 
 
 def _head(folder: Path) -> dict[str, Any]:

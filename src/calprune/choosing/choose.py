@@ -16,7 +16,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from calprune.base.store import read_json, refuse_occupied, sweep, write_json
+from calprune.base.leftovers import sweep
+from calprune.base.output import filled_folder
+from calprune.base.store import read_json, refuse_occupied, write_json
 from calprune.base.values import UserError
 from calprune.choosing.answer import UNIFORM, Choice, FinalVerdict, Gate, Halving, PrunedResult, Search
 from calprune.choosing.gate import gate
@@ -43,31 +45,32 @@ def choose(
     each step.
 
     Raises UserError where a source is also what is judged on, fewer than two sources can be used, the budget does not
-    suffice for the gate, or the folder holds something else.
+    suffice for the gate, the folder holds something else, or another command fills it now.
     """
     folder = Path(out)
-    check_apart(question, Given(data_root=knobs.data_root))
-    _check_free(folder)
-    job = Job(question, folder, knobs, Clock(budget), report)
-    _check_same(folder, written := {"format": 1, "id": job.identity(), **question.written()})
-    if not (folder / "question.json").is_file():
-        write_json(folder / "question.json", written)
-    gated: Gate = job.stage(Gate, lambda: gate(job))
-    job.trials.seconds_each = job.trials.seconds_each or gated.seconds  # of a run before this one
-    searched: Search | None = None
-    halved: Halving | None = None
-    judged: FinalVerdict | None = None
-    if gated.worth_a_search:
-        searched = found = job.stage(Search, lambda: search(job, gated))
-        halved = best = job.stage(Halving, lambda: halving(job, gated, found))
-        judged = job.stage(FinalVerdict, lambda: judgement(job, gated, found, best))
-        winner = decided(best, judged)
-        shares = found.shares(winner)
-    else:
-        winner, shares = _without_search(job, gated)
-    done: PrunedResult = job.stage(PrunedResult, lambda: result(job, winner, shares))
-    shutil.rmtree(folder / "statistics", ignore_errors=True)
-    return Choice(question, gated, searched, halved, judged, done, folder, tuple(job.left_out))
+    with filled_folder(folder):
+        check_apart(question, Given(data_root=knobs.data_root))
+        _check_free(folder)
+        job = Job(question, folder, knobs, Clock(budget), report)
+        _check_same(folder, written := {"format": 1, "id": job.identity(), **question.written()})
+        if not (folder / "question.json").is_file():
+            write_json(folder / "question.json", written)
+        gated: Gate = job.stage(Gate, lambda: gate(job))
+        job.trials.seconds_each = job.trials.seconds_each or gated.seconds  # of a run before this one
+        searched: Search | None = None
+        halved: Halving | None = None
+        judged: FinalVerdict | None = None
+        if gated.worth_a_search:
+            searched = found = job.stage(Search, lambda: search(job, gated))
+            halved = best = job.stage(Halving, lambda: halving(job, gated, found))
+            judged = job.stage(FinalVerdict, lambda: judgement(job, gated, found, best))
+            winner = decided(best, judged)
+            shares = found.shares(winner)
+        else:
+            winner, shares = _without_search(job, gated)
+        done: PrunedResult = job.stage(PrunedResult, lambda: result(job, winner, shares))
+        shutil.rmtree(folder / "statistics", ignore_errors=True)
+        return Choice(question, gated, searched, halved, judged, done, folder, tuple(job.left_out))
 
 
 def _without_search(job: Job, gated: Gate) -> tuple[str, Shares]:

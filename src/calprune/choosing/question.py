@@ -62,7 +62,9 @@ class Question:
     draws: int = 3  # of each source, and of each finalist
     tokens: int = 8192  # of each half of a capability's text, at most
     default: str | None = "c4"  # what the winner is compared with, beside the uniform mixture; None: no such source
-    of_interest: float = NATS_OF_INTEREST  # nats a token of divergence: the smallest difference that anyone would act on
+    of_interest: float = (
+        NATS_OF_INTEREST  # nats a token of divergence: the smallest difference that anyone would act on
+    )
 
     def __post_init__(self) -> None:
         if self.method.needs == "nothing":
@@ -79,6 +81,11 @@ class Question:
             raise ConfigError(f"--of-interest: expected nats a token above 0; got {self.of_interest}")
         if self.tokens < 4 * self.window:
             raise ConfigError(f"--tokens: expected four windows of {self.window} tokens or more; got {self.tokens}")
+        for name in ("num_samples", "max_seq_length", "draws", "tokens"):
+            if getattr(self, name) >= 2**31:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: expected a number below {2**31:,}; got {getattr(self, name):,}"
+                )
         for i, source in enumerate(self.sources):
             check_part(part_of(source))
             if source in self.sources[:i]:

@@ -111,19 +111,23 @@ class Trials:
 
     def run(self, made: Plan, text: str, clock: Clock, report: Callable[[str], None]) -> dict[str, str]:
         """Run the missing trials. Returns the error of each calibration that failed, by label. Raises UserError where
-        the budget ends before."""
-        made.write(self.runs, text)
-        begin(self.runs)
-        started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))
-        for tried, one in enumerate(work(self.runs, self.knobs), start=1):
-            whole += one.error is None
-            report(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
-            if clock.left() <= 0 and tried < wanted:
-                raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: the same "
-                                "command goes on, or give a larger --budget")  # fmt: skip
+        the budget ends before, or a trial neither failed nor is there."""
+        with made.doing(self.runs, text):
+            begin(self.runs)
+            started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))
+            for tried, one in enumerate(work(self.runs, self.knobs), start=1):
+                whole += one.error is None
+                report(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
+                if clock.left() <= 0 and tried < wanted:
+                    raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: the "
+                                    "same command goes on, or give a larger --budget")  # fmt: skip
+        errors = [(trial, self.runs.error(trial.id)) for trial in made.trials]
+        lost = {trial.id for trial in self.missing(made)} - {trial.id for trial, error in errors if error}
+        if lost:  # else what is compared would be less than was wanted, and nobody would know
+            raise UserError(f"{len(lost)} of {len(made.trials)} trials are not there: another command works on "
+                            f"{self.runs.path}, or removed them; run this one again when it has ended")  # fmt: skip
         if whole:
             self.seconds_each = (time.perf_counter() - started) / whole
-        errors = [(trial, self.runs.error(trial.id)) for trial in made.trials]
         return {trial.calibration: error.splitlines()[-1] for trial, error in errors if error}
 
     def results(self) -> Results:

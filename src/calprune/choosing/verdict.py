@@ -4,7 +4,6 @@ The end: candidates judged by KL at growing budgets, the finalists' verdict on f
 """
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from calprune.base.store import replaced
 from calprune.base.values import UserError
 from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, Halving, PrunedResult, Search, SetContrast
 from calprune.choosing.job import FINALISTS, Job, spec_of
@@ -233,10 +233,10 @@ def result(job: Job, winner: str, shares: Shares) -> PrunedResult:
     given = job.set_of(spec, seed=0)
     with bench.pruned(Pruning(q.method, q.pattern), given) as pruned:
         description = describe(pruned, bench.model) | {"calibration": given.about(spec)}
-        for name in ("calibration", "model"):  # of a run that was killed before it wrote that it was done
-            shutil.rmtree(job.folder / name, ignore_errors=True)
-        given.save(job.folder / "calibration")
-        save_pruned(bench.model, description, job.folder / "model")
+        # a run that was killed before it wrote that it was done may have left them
+        with replaced(job.folder / "calibration"), replaced(job.folder / "model"):
+            given.save(job.folder / "calibration")
+            save_pruned(bench.model, description, job.folder / "model")
         compared = {name: one.compare(bench.model.model) for name, one in references.items()}
     perplexity = {name: (references[name].perplexity().estimate().value, found.estimate().value)
                   for name, (_, found) in compared.items()}  # fmt: skip

@@ -1,6 +1,11 @@
 """The program's one entry: commands register on `app`; `main` turns what the user can mend into one line."""
 
+import errno
+import math
+import os
 import sys
+import traceback
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -8,11 +13,14 @@ from typer.core import TyperCommand
 
 from calprune import __version__
 from calprune.base.progress import ProgressBars, showing
+from calprune.base.signals import end_on_signals
 from calprune.base.values import UserError
 
 NAME = "calprune"
 PANELS = ("Arguments", "Data", "Method", "Run", "Output", "Options")  # of a command's help, in this order
-DONE, FAILED, MISUSED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
+DONE, FAILED, MISUSED, SOME_FAILED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141  # exit codes
+TRACEBACK = "CALPRUNE_TRACEBACK"  # the environment variable that shows all of an error
+LONGEST = 300  # characters of an error that is not ours
 
 # what typer raises for a mistake in the words of a command: its own copy of click's exception, or click's
 WordsError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")  # type: ignore[assignment]
@@ -23,6 +31,16 @@ class Command(TyperCommand):
 
     Plain text, for rich takes as long to import as all else that help needs.
     """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Refuse numbers that nothing can hold before anything is done."""
+        for param in self.get_params(ctx):
+            value = ctx.params.get(param.name)
+            if isinstance(value, int) and abs(value) >= 2**53:
+                raise UserError(f"{param.opts[0]}: expected a whole number below {2**53:,}; got {value:,}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{param.opts[0]}: expected a number; got {value:g}")
+        return super().invoke(ctx)
 
     @property
     def examples(self) -> list[str]:
@@ -110,22 +128,64 @@ def main() -> NoReturn:
     """Run a command.
 
     Exit 0 done, 1 what the user can mend (one line), 2 words that are no command, 3 some trials of a study failed,
-    130 interrupted; a traceback is our own bug.
+    130 interrupted (Ctrl-C, SIGTERM, SIGHUP), 141 nobody reads what is printed. Whatever else is raised is one line,
+    too; CALPRUNE_TRACEBACK=1 shows all of it.
     """
+    end_on_signals()
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's letters cannot write is written in escapes
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with showing(ProgressBars()):
             status = app(prog_name=NAME, standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    except BrokenPipeError:
+        status = _close_stdout(UNREAD)
     except SystemExit as e:  # how typer itself ends at Ctrl-C
         status = e.code
     except WordsError as e:
         status = _misused(e)
     except UserError as e:
         status = _say("; ".join([str(e), *getattr(e, "__notes__", [])]), FAILED)
+        _show(e)
+    except Exception as e:
+        status = _unexpected(e)
     if status == INTERRUPTED:
         _say("interrupted; nothing half-written was left", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _unexpected(error: Exception) -> int:
+    """One line on what no room below made one of: the file that the system names, the kind of error and its text, and
+    where it came from."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
+        return _close_stdout(_say(f"cannot write to stdout: {error.strerror}", FAILED))
+    if isinstance(error, OSError) and error.strerror:
+        named = f"{error.filename}: " if error.filename is not None else ""
+        status = _say(f"{named}{error.strerror}", FAILED)
+    elif isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        status = _say(f"it does not fit into memory: {error or 'none is left'}", FAILED)
+    else:
+        lines = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in lines if "calprune" in frame.filename] or lines
+        at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
+        text = " ".join(str(error).split())
+        shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+        status = _say(f"unexpected {type(error).__name__}: {shown} (at {at}); {TRACEBACK}=1 shows all", FAILED)
+    _show(error)
+    return status
+
+
+def _show(error: Exception) -> None:
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+
+
+def _close_stdout(status: int) -> int:
+    """Nothing more can be written there, not at the end of the process either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return status
 
 
 def _misused(error: Any) -> int:

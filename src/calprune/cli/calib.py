@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,25 +52,25 @@ def build_command(
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
     """Build a calibration set from sources of the catalogue or from your own files."""
-    from calprune.base.store import refuse_occupied
+    from calprune.base.output import filled_folder, new_folder
     from calprune.calibration.build import build, name_of
     from calprune.calibration.describe import describe
     from calprune.calibration.recipe import parse_spec
     from calprune.models.load import load, load_tokenizer
     from calprune.text.find import catalogue, refuse_licences
 
-    if Path(spec).is_dir() and spec not in catalogue():  # a folder that is called like a source is not meant
+    if os.path.isdir(spec) and spec not in catalogue():  # a folder that is called like a source is not meant
         raise UserError(f"{spec} is a folder; give a recipe or sources, for a built set is built already")
     recipe = parse_spec(spec, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed, layout=layout,
                         selection=selection, skip_first=skip_first, filters=filters or None,
                         allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
     refuse_licences(map(name_of, recipe.parts), exclude_license or [])
-    if not (out / "counts.json").is_file():  # a set that is there may be this one: known when it is built
-        refuse_occupied(out)
-    loaded = load(model, dequantize=dequantize) if recipe.uses_model else None
-    tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
-    built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
-    built.save(out)
+    # a set that is there may be this one: known when it is built
+    with filled_folder(out) if os.path.isfile(out / "counts.json") else new_folder(out):
+        loaded = load(model, dequantize=dequantize) if recipe.uses_model else None
+        tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
+        built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
+        built.save(out)
     summary = describe(built, tokenizer)
     print(summary.json(out=str(out)) if as_json else f"{out}: {summary.text()}")
 
@@ -83,10 +84,12 @@ def show_command(
     as_json: opt.Json = False,
 ) -> None:
     """Show what a calibration set holds: sources and shares, what was dropped and why, lengths, licences, texts."""
+    from calprune.base.output import check_new_file
     from calprune.base.store import write_whole
     from calprune.calibration.describe import describe
     from calprune.calibration.set import CalibrationSet
 
+    check_new_file(html, "--html")
     given = CalibrationSet.load(folder)
     tokenizer = set_tokenizer(given, model, needed=texts > 0)
     shown = 5 if html and not texts and tokenizer is not None else texts
@@ -218,7 +221,7 @@ def compare_command(
     if a == b:
         raise UserError(f"{a} is named twice; name two sets (two draws of one recipe: build them with two seeds)")
     for spec in (a, b):
-        if (Path(spec) / "statistics.json").is_file():
+        if os.path.isfile(Path(spec) / "statistics.json"):
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)

@@ -53,6 +53,7 @@ def demo_command(
     as_json: opt.Json = False,
 ) -> None:
     """Prune a small real model with several calibration sets and methods, and print what each costs."""
+    from calprune.base.output import filled_folder
     from calprune.base.progress import tracking
     from calprune.base.store import write_json, write_whole
     from calprune.evaluation.windows import PROTOCOL
@@ -63,16 +64,17 @@ def demo_command(
     from calprune.studies.reading import parse_study
 
     started = time.perf_counter()
-    begin_folder(out)
-    text = demo_text(data_root)
-    made = plan(parse_study(text, "demo.yaml"), data_root)
-    bench = Bench(load("demo"), data_root=data_root)
-    bench.model.prove_origin()
-    write_whole(out / "study.yaml", text)
-    about = {"format": 1, "model": {"name": "demo", "id": bench.model.id}, "protocol": PROTOCOL}
-    write_json(out / "about.json", about | {"environment": environment()})
-    rows = list(tracking(demo_rows(bench, made, out), 1 + len(made.trials), "pruning SmolLM2-135M"))
-    keep(rows, out)
+    with filled_folder(out):
+        begin_folder(out)
+        text = demo_text(data_root)
+        made = plan(parse_study(text, "demo.yaml"), data_root)
+        bench = Bench(load("demo"), data_root=data_root)
+        bench.model.prove_origin()
+        about = {"format": 1, "model": {"name": "demo", "id": bench.model.id}, "protocol": PROTOCOL}
+        write_json(out / "about.json", about | {"environment": environment()})  # first: it marks the folder as a demo's
+        write_whole(out / "study.yaml", text)
+        rows = list(tracking(demo_rows(bench, made, out), 1 + len(made.trials), "pruning SmolLM2-135M"))
+        keep(rows, out)
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     else:

@@ -1,5 +1,6 @@
 """Options that several commands share: one name, one help text, one panel."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -122,7 +123,7 @@ def open_data(
 ) -> "tuple[CalibrationSet | Statistics, dict[str, Any]]":
     """The data that `spec` stands for, and what calprune.json says of it. `sizes`: num_samples, max_seq_length and
     seed; None: as the recipe says, else as usual."""
-    if (Path(spec) / "statistics.json").is_file():
+    if os.path.isfile(Path(spec) / "statistics.json"):
         return _open_statistics(spec, loaded)
     from calprune.calibration.build import make_set
 

@@ -67,7 +67,7 @@ def prune_command(
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
-    from calprune.base.store import refuse_occupied
+    from calprune.base.output import check_apart, check_room, new_folder
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.load import find_device, load
@@ -77,26 +77,28 @@ def prune_command(
     job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how,
                   allocation=parse_allocation(allocation),
                   counting=opt.read_counting(min_expert_tokens, all_experts, token_weights), permute=order)  # fmt: skip
-    refuse_occupied(out)
+    check_apart(resume, out)
     target = find_device(device)
     if calibration is None and job.needs != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f"{reader} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
-    loaded = load(model, dtype=dtype, dequantize=dequantize)
-    job.plan(loaded.model)
-    loaded.prove_origin()
-    sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
-    data = about = None
-    if calibration is not None and job.needs != "nothing":
-        data, about = opt.open_data(calibration, loaded, sizes, data_root)
-    trained = None
-    if refine_on is not None:
-        trained, _ = opt.open_data(refine_on, loaded, sizes, data_root)
-        if isinstance(trained, Statistics):
-            raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
-    done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-    report = PruneReport.of(loaded, done, about).save(out)
+    with new_folder(out):
+        loaded = load(model, dtype=dtype, dequantize=dequantize)
+        job.plan(loaded.model)
+        loaded.prove_origin()
+        check_room(out, loaded.origin.checkpoint.size if loaded.origin else 0)
+        sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
+        data = about = None
+        if calibration is not None and job.needs != "nothing":
+            data, about = opt.open_data(calibration, loaded, sizes, data_root)
+        trained = None
+        if refine_on is not None:
+            trained, _ = opt.open_data(refine_on, loaded, sizes, data_root)
+            if isinstance(trained, Statistics):
+                raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
+        done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
+        report = PruneReport.of(loaded, done, about).save(out)
     print(report.json() if as_json else report.text())
 
 
@@ -130,27 +132,27 @@ def stats_command(
     as_json: opt.Json = False,
 ) -> None:
     """Collect and save the sums that methods read (one dense pass), to prune from again and again."""
-    from calprune.base.store import refuse_occupied
+    from calprune.base.output import new_folder
     from calprune.layers.inputs import LADDER
     from calprune.layers.saved import Statistics, save_statistics
     from calprune.models.load import find_device, load
 
     level: Any = choice(needs, LADDER[1:], "--needs")
     counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
-    refuse_occupied(out)
     target = find_device(device)
-    loaded = load(model, dtype=dtype, dequantize=dequantize)
-    sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
-    data, about = opt.open_data(calibration, loaded, sizes, data_root)
-    if isinstance(data, Statistics):
-        raise UserError(
-            f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
+    with new_folder(out):
+        loaded = load(model, dtype=dtype, dequantize=dequantize)
+        sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
+        data, about = opt.open_data(calibration, loaded, sizes, data_root)
+        if isinstance(data, Statistics):
+            raise UserError(
+                f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
+            )
+        about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.summary()
+        blocks = Statistics(level, about_sums).collecting(
+            loaded.model, data, device=target, batch_size=batch_size, counting=counting
         )
-    about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.summary()
-    blocks = Statistics(level, about_sums).collecting(
-        loaded.model, data, device=target, batch_size=batch_size, counting=counting
-    )
-    save_statistics(out, level, about_sums, opt.following(blocks, loaded.model, "collecting"))
+        save_statistics(out, level, about_sums, opt.following(blocks, loaded.model, "collecting"))
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
         print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | about_sums, indent=1))

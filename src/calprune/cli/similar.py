@@ -47,6 +47,7 @@ def similar_command(
 ) -> None:
     """How like a reference text are these texts: in their words (Jaccard index, MinHash, KL of unigrams), and to a
     model (perplexity, Min-K%++), each beside the reference itself."""
+    from calprune.base.output import check_new_file
     from calprune.base.progress import tracking
     from calprune.base.store import write_whole
     from calprune.calibration.build import open_source
@@ -58,6 +59,7 @@ def similar_command(
                      window=window, windows=windows, seed=seed)  # fmt: skip
     if len(set(texts)) < len(texts):
         raise UserError("a text is named twice; name each once")
+    check_new_file(html, "--html")
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize) if model else None
     if loaded:
         how.check(loaded)

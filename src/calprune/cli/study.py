@@ -82,7 +82,7 @@ def run_command(
     from calprune.studies.plan import plan
     from calprune.studies.reading import parse_study, study_text
     from calprune.studies.results import status
-    from calprune.studies.runner import begin
+    from calprune.studies.runner import MOST_WORKERS, begin
     from calprune.studies.similarity import measure_similarity
     from calprune.studies.tracking import find_tracker, send
 
@@ -93,12 +93,12 @@ def run_command(
     text = study_text(study)
     made = plan(parse_study(text, study.name), data_root)
     folder = Runs(_folder(study, runs))
-    made.write(folder, text)
-    begin(folder)
-    knobs = Knobs(device, batch_size, data_root)
-    for _ in _running(folder, knobs, workers, ray):
-        pass
-    measure_similarity(folder, made, knobs)
+    with made.doing(folder, text):
+        begin(folder)
+        knobs = Knobs(device, batch_size, data_root)
+        for _ in _running(folder, knobs, workers, ray):
+            pass
+        measure_similarity(folder, made, knobs)
     if track:
         send(folder, track)
     ended = status(folder)
@@ -169,6 +169,11 @@ def report_command(
               report.write_markdown: markdown, report.write_claims: claims}  # fmt: skip
     if not any(wanted.values()):
         raise UserError("say what to write: --out PAGE.html, --csv, --json-file, --markdown or --claims FILE")
+    from calprune.base.output import check_new_file
+
+    for option, path in (("--out", out), ("--csv", csv), ("--json-file", json_file), ("--markdown", markdown),
+                         ("--claims", claims)):  # fmt: skip
+        check_new_file(path, option)
     results = read(runs)
     if study is not None:
         from calprune.studies.reading import parse_study, study_text

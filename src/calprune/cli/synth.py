@@ -1,6 +1,7 @@
 """calprune synth: a calibration set of texts that the model writes itself."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,7 +88,7 @@ def _text(name: str, own: dict[str, Any], general: dict[str, Any]) -> str:
 
 
 def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: bool, dequantize: bool) -> None:
-    from calprune.base.store import refuse_occupied
+    from calprune.base.output import filled_folder, new_folder
     from calprune.calibration.build import build
     from calprune.calibration.describe import describe
     from calprune.models.load import load
@@ -96,12 +97,12 @@ def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: b
 
     if parse_strategy(recipe.parts[0].strategy).engine == "vllm":  # a mistake shows before the model is loaded
         version()
-    if not (out / "counts.json").is_file():  # a set that is there may be this one
-        refuse_occupied(out)
-    loaded = load(model, dequantize=dequantize)
-    built = build(recipe, loaded.tokenizer, data_root=data_root, model=loaded)
-    built = dataclasses.replace(built, made_for=model)
-    built.save(out)
+    # a set that is there may be this one
+    with filled_folder(out) if os.path.isfile(out / "counts.json") else new_folder(out):
+        loaded = load(model, dequantize=dequantize)
+        built = build(recipe, loaded.tokenizer, data_root=data_root, model=loaded)
+        built = dataclasses.replace(built, made_for=model)
+        built.save(out)
     summary = describe(built, loaded.tokenizer)
     print(summary.json(out=str(out)) if as_json else
           f"{out}: {summary.text()}\n\nwritten as {recipe.parts[0].strategy}")  # fmt: skip

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from calprune.base.checks import Count, checked
 from calprune.base.store import DamagedError, check_files, file_digests, read_json, whole_folder, write_json
+from calprune.base.tensors import save_tensors
 from calprune.layers.blocks import Sequences
 from calprune.layers.collect import Counting
 from calprune.layers.gradients import walk_sums
@@ -157,7 +157,7 @@ def save_statistics(folder: str | Path, needs: Needs, about: dict, blocks: Itera
                 for of, g in sums.gradients.items():
                     tensors[f"{linear}/{of}/sequences"] = torch.tensor(g.sequences, dtype=torch.float64)
                     tensors |= {f"{linear}/{of}/squares": g.squares, f"{linear}/{of}/sizes": g.sizes}
-            save_file(tensors, making / f"{name}.safetensors")
+            save_tensors(tensors, making / f"{name}.safetensors")
         head = {"format": 1, "needs": needs, "about": about, "inputs": inputs, "files": file_digests(making)}
         write_json(making / "statistics.json", head)
 

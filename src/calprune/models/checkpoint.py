@@ -159,6 +159,8 @@ def open_checkpoint(folder: Path, name: str | None = None) -> Checkpoint:
         raise UserError(f"{where}: it holds an adapter ({adapters[0]}); merge it into its base first (peft: "
                         "merge_and_unload, save_pretrained), then prune the folder that gives")  # fmt: skip
     explicit = config.get("transformers_weights")
+    if explicit is not None and not isinstance(explicit, str):
+        raise UserError(f"{where}: its config.json has transformers_weights {explicit!r:.60}; expected a file's name")
     if (first := folder / (explicit or WEIGHTS)).is_file() and not str(first).endswith(".json"):
         files, index = [first], None
     elif (index := folder / (explicit or INDEX)).is_file():

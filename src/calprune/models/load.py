@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from calprune.base.store import cache_folder, write_whole
@@ -79,7 +78,9 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
         try:
             model, report = classes.from_pretrained(checkpoint.folder, dtype=kind, output_loading_info=True,
                                                     use_safetensors=True, trust_remote_code=False)  # fmt: skip
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as e:
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as e:  # of as many kinds as there are families
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
     if missing := sorted(set(report["missing_keys"]) - mark_missing_head(model, report["missing_keys"])):
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
@@ -98,9 +99,14 @@ def outline(name: str) -> Model:
     notes = plain_checkpoint(checkpoint, name).notes
     tokenizer = load_tokenizer(name)
     with quiet_transformers(), torch.device("meta"):
-        model = classes.from_config(read_config(checkpoint.folder, name), trust_remote_code=False).eval()
-        if (checkpoint.folder / "generation_config.json").is_file():
-            model.generation_config = transformers.GenerationConfig.from_pretrained(checkpoint.folder)
+        try:
+            model = classes.from_config(read_config(checkpoint.folder, name), trust_remote_code=False).eval()
+            if (checkpoint.folder / "generation_config.json").is_file():
+                model.generation_config = transformers.GenerationConfig.from_pretrained(checkpoint.folder)
+        except UserError:
+            raise
+        except Exception as e:  # of as many kinds as there are families
+            raise UserError(f"model {name}: no model can be made of its config.json: {_first_line(e)}") from e
     return Model(model, tokenizer, name, _identity(checkpoint), notes=notes)
 
 
@@ -112,15 +118,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     with quiet_transformers():
         try:
             return AutoTokenizer.from_pretrained(folder, config=_plain_config(folder), trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError) as e:
+        except Exception as e:  # the tokenizers' library raises bare Exceptions
             raise UserError(f"model {name}: its tokenizer cannot be loaded: {_first_line(e)}") from e
 
 
 def _plain_config(folder: Path) -> PreTrainedConfig | None:
     """A model's config without the class of its kind, whose import costs seconds and 90 MB, where that is all that its
     tokenizer is found by: where tokenizer_config.json names the tokenizer's class. Else None: transformers finds it."""
-    with contextlib.suppress(Exception):  # a kind's own fields may be wanted (rotary ones of gpt-oss): then by its class
-        if json.loads((folder / "tokenizer_config.json").read_bytes()).get("tokenizer_class"):
+    with contextlib.suppress(
+        Exception
+    ):  # a kind's own fields may be wanted (rotary ones of gpt-oss): then by its class
+        if dict(json.loads((folder / "tokenizer_config.json").read_bytes())).get("tokenizer_class"):
             return PreTrainedConfig.from_pretrained(folder, name_or_path=str(folder))
     return None
 
@@ -152,7 +160,12 @@ def find_folder(name: str) -> Path:
         from calprune.models.demo import demo_folder
 
         return demo_folder()
-    folder = Path(name).expanduser()
+    try:
+        folder = Path(name).expanduser()
+        folder.exists()
+    except (OSError, ValueError, RuntimeError) as e:  # a name too long, a zero byte, no such user
+        raise UserError(f"model {name!r}: no folder is called so ({getattr(e, 'strerror', None) or e}); {EXPECTED}"
+                        ) from None  # fmt: skip
     if folder.exists() and (file := find_gguf(folder, name)):
         return gguf_folder(file, name)
     if folder.is_dir():
@@ -185,7 +198,9 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
             import calprune.models.openlm  # noqa: F401 (importing it makes the kind known to transformers)
         with quiet_transformers():
             return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as e:
+    except UserError:
+        raise
+    except Exception as e:  # a config's class looks at its values as it likes
         raise UserError(f"model {name}: its config.json cannot be read: {_first_line(e)}") from e
 
 
@@ -240,7 +255,9 @@ def _first_line(error: BaseException) -> str:
     if "trust_remote_code" in str(error):
         return ("it comes with code of its own (auto_map), which is not run; expected a kind of model that "
                 "transformers has itself")  # fmt: skip
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    said = (str(error).strip().splitlines() or [""])[0]
+    known = isinstance(error, (OSError, ValueError, RuntimeError)) and not isinstance(error, UnicodeError)
+    return said if said and known else f"{type(error).__name__}: {said}".removesuffix(": ")
 
 
 @contextlib.contextmanager

@@ -143,7 +143,7 @@ class Table:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(heads)
-        writer.writerows(rows)
+        writer.writerows([_spreadsheet_safe(value) for value in row] for row in rows)
         return text.getvalue()
 
     def json(self) -> str:
@@ -152,6 +152,11 @@ class Table:
 
     def _repr_html_(self) -> str:
         return self.html()
+
+
+def _spreadsheet_safe(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula, after an apostrophe, which it takes for text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _cell(column: Column, value: Value) -> dict[str, Any]:

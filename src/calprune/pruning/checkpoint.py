@@ -229,7 +229,7 @@ def card(description: dict[str, Any]) -> str:
     data = (
         "none: the method reads no calibration data"
         if calibration is None
-        else f"`{calibration['asked']}` (identity `{calibration['id']}`)"
+        else f"`{one_line(calibration['asked'])}` (identity `{calibration['id']}`)"
     )
     allocation = description["allocation"]
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
@@ -237,14 +237,10 @@ def card(description: dict[str, Any]) -> str:
         shared += f"- {channels}; the dense model stays the same\n"
     shared += "".join(f"- {note}\n" for note in description["model"].get("notes", ()))
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
-    return f"""---
-base_model: {description["model"]["name"]}
-library_name: transformers
-tags: [calprune, pruned, sparse]
----
-# {description["model"]["name"]}, pruned with {description["method"]} to {description["pattern"]}
+    name = one_line(description["model"]["name"])
+    text = f"""# {name}, pruned with {description["method"]} to {description["pattern"]}
 
-- base model: {description["model"]["name"]}, identity `{description["model"]["id"]}`
+- base model: {name}, identity `{description["model"]["id"]}`
 - calibration data: {data}; licences of its texts: {licences}
 - sparsity of the pruned linears: {sparsity["pruned_linears"]:.4%}; of the whole model: {sparsity["whole_model"]:.4%}
 {shared}- made by calprune {description["environment"]["calprune"]}; every matrix's figures are in `{REPORT}`
@@ -252,6 +248,15 @@ tags: [calprune, pruned, sparse]
 It loads as any other checkpoint of transformers. The zeros are stored as zeros: the file is as large as before, and an
 ordinary runtime is no faster with it.
 """
+    from huggingface_hub import ModelCard, ModelCardData  # its import takes as long as torch's, and no walk needs it
+
+    about = ModelCardData(base_model=name, library_name="transformers", tags=["calprune", "pruned", "sparse"])
+    return str(ModelCard(f"---\n{about.to_yaml()}\n---\n{text}", ignore_metadata_errors=False))
+
+
+def one_line(name: str) -> str:
+    """A name as it can stand in a text: what would begin a line of its own is a space."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
 
 
 def permuted(description: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ seen, and can be compensated, later), or dense, in one pass instead of two; or t
 
 import time
 from collections.abc import Container, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from calprune.allocation import Allocation
 from calprune.allocation.budget import DenseBlock, DenseLinear
 from calprune.allocation.uniform import Uniform
 from calprune.base.checks import options
+from calprune.base.output import filled_folder
 from calprune.base.progress import tracking
 from calprune.base.values import ConfigError, UserError, plain
 from calprune.layers.blocks import Propagate, Sequences, Walking
@@ -102,7 +104,8 @@ class Pruning:
         started, (name, modules) = time.perf_counter(), find_blocks(model)
         chosen = scope_of(model, self.ignore)
         blocks = self.blocks(model, data, refine_on=refine_on, resume=resume, batch_size=batch_size, device=device)
-        reports = tuple(report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block)
+        with filled_folder(resume, "--resume") if resume is not None else nullcontext():
+            reports = tuple(report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block)
         unreached = dict.fromkeys(chosen.linears.keys() - {report.name for report in reports}, UNREACHED)
         dense = {linear: why for linear, why in sorted((chosen.dense | unreached).items())}
         return Pruned(self, reports, time.perf_counter() - started, dense, chosen.notes)

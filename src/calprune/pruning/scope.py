@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -28,7 +28,7 @@ class Scope:
     notes: tuple[str, ...]  # rules of `ignore` that name only what is never pruned
 
 
-def scope_of(model: nn.Module, ignore: Iterable[str]) -> Scope:
+def scope_of(model: nn.Module, ignore: Sequence[str]) -> Scope:
     """What a job that ignores these linears prunes. Raises ConfigError for a rule that matches nothing of the model."""
     name, modules = find_blocks(model)
     found = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
@@ -47,6 +47,8 @@ def scope_of(model: nn.Module, ignore: Iterable[str]) -> Scope:
             near = did_you_mean(rule, {n.rsplit(".", 1)[-1] for n in found})
             raise ConfigError(f"ignore: {rule!r} matches nothing in the model{near}")
     pruned = {n: site for n, site in found.items() if n not in ignored and n not in dense}
+    if ignored and not pruned:
+        raise ConfigError(f"ignore: {', '.join(map(repr, ignore))} leaves nothing to prune; name what is to stay dense")
     return Scope(pruned, {n: why for n, why in dense.items() if n not in ignored}, tuple(notes))
 
 

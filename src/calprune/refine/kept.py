@@ -12,18 +12,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from calprune.base.leftovers import sweep
 from calprune.base.store import (
     DamagedError,
     check_files,
     file_digests,
+    is_free,
     once,
     read_json,
-    sweep,
     whole_folder,
     write_json,
 )
+from calprune.base.tensors import save_tensors
 from calprune.base.values import UserError
 from calprune.layers.linears import Linear
 
@@ -39,6 +41,9 @@ class KeptBlocks:
         path = self.folder / "job.json"
         sweep(self.folder)
         if not path.exists():
+            if not is_free(self.folder):
+                raise UserError(f"{folder} holds something else; name a folder that is absent or empty, or one that "
+                                "--resume filled")  # fmt: skip
             write_json(path, {"format": 1, "job": job})
         elif read_json(path, "the blocks of a job that was stopped")["job"] != job:
             raise UserError(f"{folder} holds the blocks of another job; name a folder that is absent or empty")
@@ -71,7 +76,7 @@ class KeptBlocks:
         def write(folder: Path, reports: Reports) -> None:
             with whole_folder(folder) as making:
                 weights = {key: site.weight.contiguous().cpu() for key, site in named.items()}
-                save_file(weights, making / "weights.safetensors")
+                save_tensors(weights, making / "weights.safetensors")
                 about = {"format": 1, "dense": dense, "reports": reports, "files": file_digests(making)}
                 write_json(making / "block.json", about)
 

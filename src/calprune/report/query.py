@@ -140,6 +140,7 @@ def _nodes(tree: Any) -> Iterator[dict]:
 
 def _own(select: dict) -> Iterator[dict]:
     """The mappings of a SELECT, without those of the SELECTs in it."""
+
     def walk(tree: Any) -> Iterator[dict]:
         if isinstance(tree, dict):
             if tree.get("type") == "SELECT_NODE":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from calprune.base.store import sweep
+from calprune.base.leftovers import sweep
 from calprune.base.values import UserError
 from calprune.layers.inputs import Needs
 from calprune.studies.bench import Knobs

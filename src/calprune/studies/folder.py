@@ -14,15 +14,14 @@ kernel gives back when its holder ends, however it ends: so a killed runner leav
 never do a trial twice. On a shared file system locks must reach across machines (NFS 4 and Lustre's `flock` do).
 """
 
-import fcntl
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from calprune.base.store import DiskError, is_free, read_json, write_json, write_whole
+from calprune.base.claims import claim, is_claimed, shared
+from calprune.base.output import check_place
+from calprune.base.store import is_free, read_json, write_json, write_whole
 from calprune.base.values import UserError
 from calprune.studies.records import PlanRecord, read_plan
 from calprune.studies.trial import Trial, read_model, read_trial
@@ -47,11 +46,19 @@ class Runs:
         write_whole(self.path / "study.yaml", study)
         plan.write(self.path / "plan.json")
 
+    @contextmanager
+    def lasting(self) -> Iterator[tuple[bool, Callable[[], None]]]:
+        """plan.json stays as it is while the block runs. Gives whether nobody else works in the folder, so that the
+        plan may be written now, and what is to be called when it is: then others may join in."""
+        with shared(self.path / "FORMAT") as (alone, settle):
+            yield alone, settle
+
     def check(self, new: bool = False) -> None:
         """Raise UserError unless this is a folder of results that this calprune reads; `new`: or can become one."""
         mark = self.path / "FORMAT"
+        check_place(self.path, "runs")
         if mark.is_file():
-            if (found := mark.read_text().strip()) != FORMAT:
+            if (found := mark.read_text(encoding="utf-8", errors="replace").strip()) != FORMAT:
                 raise UserError(f"{self.path} is of format {found!r}, this calprune reads {FORMAT!r}: use the calprune "
                                 "that made it, or another folder (--runs)")  # fmt: skip
         elif not new:
@@ -114,56 +121,10 @@ class Runs:
     def succeed(self, trial: str) -> None:
         (self.trial(trial) / "error.txt").unlink(missing_ok=True)
 
-    @contextmanager
-    def claim(self, trial: str) -> Iterator[bool]:
+    def claim(self, trial: str) -> AbstractContextManager[bool]:
         """Hold the trial while the block runs; gives False when someone else holds it."""
-        path = self.trial(trial) / "claim"
-        file = _lock(path)
-        if file is None:
-            yield False
-            return
-        try:
-            yield True
-        finally:  # removed while it is still held: whoever opened it meanwhile sees that it is gone
-            path.unlink(missing_ok=True)
-            os.close(file)
+        return claim(self.trial(trial) / "claim")
 
     def claimed(self, trial: str) -> bool:
         """Whether someone works on it now."""
-        path = self.trial(trial) / "claim"
-        try:
-            file = os.open(path, os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(file)
-
-
-def _lock(path: Path) -> int | None:
-    """The open, locked file; None when another process has it."""
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as e:
-            raise DiskError(f"cannot write {path}: {e.strerror}; nothing was left there") from e
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file).st_nlink and os.path.samestat(os.fstat(file), os.stat(path)):
-                os.ftruncate(file, 0)
-                os.write(file, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode())
-                return file
-        except BlockingIOError:
-            os.close(file)
-            return None
-        except FileNotFoundError:
-            pass  # its holder ended and removed it between our opening and our lock: try again
-        except OSError as e:
-            os.close(file)
-            raise DiskError(f"cannot lock {path}: {e.strerror}; the folder must be on a file system with locks") from e
-        os.close(file)
+        return is_claimed(self.trial(trial) / "claim")

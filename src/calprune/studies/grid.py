@@ -1,12 +1,13 @@
 """A study: grids of models, calibration sets, methods, patterns and draws. `reading` makes one of a YAML file."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from calprune.base.values import ConfigError
+from calprune.base.values import ConfigError, choice
 from calprune.calibration.recipe import Recipe, parse_spec
 from calprune.evaluation.contract import Evaluation
 from calprune.evaluation.evaluation import EVALUATIONS
@@ -20,6 +21,8 @@ from calprune.text.source import RecordSource
 
 RECIPE_OPTIONS = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("parts", "num_samples", "seed")]
 
+LARGEST = 100_000  # trials of a study
+DTYPES = ("bfloat16", "float16", "float32")  # of models.load, which imports transformers
 OUTER = ("model", "method", "pattern", "allocation", "calibration", "num_samples")  # vary slowest; draws follow
 
 
@@ -69,6 +72,11 @@ class Grid:
     def __post_init__(self) -> None:
         if self.draws < 1:
             raise ConfigError(f"draws: expected 1 or more; got {self.draws}")
+        if self.size > LARGEST:
+            raise ConfigError(f"it has up to {self.size:,} trials; a study has at most {LARGEST:,}: fewer draws, or "
+                              "values of an axis")  # fmt: skip
+        if self.dtype is not None:
+            choice(self.dtype, DTYPES, "dtype")
         Counting(self.min_expert_tokens, self.all_experts)  # raises what is wrong
         if set(self.axes["permute"]) != {AXES["permute"].usual} and not any(map(_has_order, self.axes["pattern"])):
             raise ConfigError("permute: channels are permuted for a pattern like 2:4, not "
@@ -82,6 +90,12 @@ class Grid:
         """Its calibrations in each format and each variant."""
         formatted = [made for one in self.calibrations for made in _formatted(one, self.formats)]
         return [one.varied(variant) for one in formatted for variant in self.variants]
+
+    @property
+    def size(self) -> int:
+        """How many trials it can have at most, without making them."""
+        sets = max(1, len(self.calibrations)) * max(1, len(self.formats)) * len(self.variants)
+        return math.prod(len(values) for name, values in self.axes.items() if name != "calibration") * sets * self.draws
 
     def trials(self) -> Iterator[Trial]:
         """A trial a setting and draw, each once, before its model and files are looked at."""

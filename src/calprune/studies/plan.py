@@ -5,7 +5,8 @@ No weights are loaded: a model's outline has its config and tokenizer, and weigh
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from calprune.evaluation.contract import Evaluation, shared_by
 from calprune.evaluation.evaluation import EVALUATIONS, OnText, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, outline
+from calprune.pruning.scope import scope_of
 from calprune.refine import Refinement
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
@@ -46,10 +48,24 @@ class Plan:
 
     def write(self, runs: Runs, study_text: str) -> None:
         """Write what is to be done into the folder, plan.json last."""
+        with self.doing(runs, study_text):
+            pass
+
+    @contextmanager
+    def doing(self, runs: Runs, study_text: str) -> Iterator[None]:
+        """What is to be done is written into the folder, and stays so while the block does it; others may join in.
+        Raises UserError where another study is done there now."""
         runs.create()
-        for trial in self.trials:
-            runs.add(trial)
-        runs.give(study_text, self.record())
+        with runs.lasting() as (alone, settle):
+            if alone:
+                for trial in self.trials:
+                    runs.add(trial)
+                runs.give(study_text, self.record())
+                settle()
+            elif runs.plan() != self.record():
+                raise UserError(f"{runs.path}: another study is done there now; let it end, or name another folder "
+                                "with --runs")  # fmt: skip
+            yield
 
     @property
     def likeness(self) -> Similarity:
@@ -70,10 +86,14 @@ def plan(study: Study, data_root: Path | None) -> Plan:
     """Look at the study's models and files. Raises UserError where one cannot be found."""
     outlines: dict[str, tuple[Model, str]] = {}
     trials: dict[str, Trial] = {}
+    looked_at: set[tuple[str, tuple[str, ...]]] = set()
     for draft in study.trials():
         if draft.model not in outlines:
             model = outline(draft.model)
             outlines[draft.model] = (model, tokenizer_hash(model.tokenizer))
+        if draft.ignore and (draft.model, draft.ignore) not in looked_at:
+            looked_at.add((draft.model, draft.ignore))
+            scope_of(outlines[draft.model][0].model, draft.ignore)  # raises what is wrong
         trial = _identified(draft, *outlines[draft.model], data_root)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:

@@ -20,17 +20,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from calprune.base.values import ConfigError, UserError, did_you_mean, read
+from calprune.base.yamls import parse_yaml
 from calprune.calibration.build import check_part
+from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
 from calprune.evaluation.evaluation import parse_evaluation
 from calprune.evaluation.metric import Metric, read_interest
 from calprune.refine import Refinement
 from calprune.studies.axes import AXES, NO_DATA, read_values, reads_data
 from calprune.studies.claims import check_claims, read_claims
-from calprune.studies.grid import RECIPE_OPTIONS, Calibration, Grid, Study, Variant
+from calprune.studies.grid import LARGEST, RECIPE_OPTIONS, Calibration, Grid, Study, Variant
 
 OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims", "of_interest")
 
@@ -43,16 +43,13 @@ def study_text(path: Path) -> str:
     """What a study's file says. Raises ConfigError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, ValueError) as e:
         raise ConfigError(f"cannot read the study {path}: {getattr(e, 'strerror', None) or e}") from None
 
 
 def parse_study(text: str, where: str) -> Study:
     """The study that a YAML text writes; `where` begins what is said of a mistake."""
-    try:
-        data = yaml.load(text, _Strict)
-    except yaml.YAMLError as e:
-        raise ConfigError(f"{where}: {' '.join(str(e).split())}") from None
+    data = parse_yaml(text, where)
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: expected a mapping with title, models, calibrations, methods, patterns, "
                           f"evaluations, ...; got {type(data).__name__}")  # fmt: skip
@@ -73,6 +70,13 @@ def parse_study(text: str, where: str) -> Study:
         raise ConfigError(f"{where}: evaluations: {twice[0]} is there twice")
     similarity = tuple(map(str, _several(data.get("similarity", []))))
     claims = read_claims(data.get("claims", []), where)
+    if (size := sum(grid.size for grid in grids)) > LARGEST:
+        raise ConfigError(f"{where}: it has up to {size:,} trials; a study has at most {LARGEST:,}: fewer draws, or "
+                          "values of an axis")  # fmt: skip
+    for i, one in enumerate(similarity):
+        with _at(f"{where}: similarity.{i}"):
+            for part in parse_spec(one).parts:
+                check_part(part)
     own = [metric.name for one in evaluations if isinstance(metric := getattr(one, "measures", None), Metric)]
     interest = read_interest(data.get("of_interest", {}), f"{where}: of_interest", own)
     study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims,
@@ -193,17 +197,3 @@ def _at(where: str) -> Iterator[None]:
         yield
     except UserError as e:
         raise ConfigError(f"{where}: {e}") from None
-
-
-class _Strict(yaml.SafeLoader):
-    """YAML in which a key that is written twice is a mistake."""
-
-
-def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
-        raise yaml.YAMLError(f"{twice[0]!r} is written twice, again in line {node.start_mark.line + 1} or below")
-    return loader.construct_mapping(node, deep=True)
-
-
-_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

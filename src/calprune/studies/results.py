@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from calprune.base.store import read_json
-from calprune.base.values import UserError
 from calprune.evaluation.metric import Interest, Metric, read_interest
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims

@@ -18,7 +18,10 @@ from pathlib import Path
 
 import torch
 
-from calprune.base.store import DiskError, sweep, write_json
+from calprune.base.claims import DiskError
+from calprune.base.leftovers import sweep
+from calprune.base.signals import end_on_signals, is_orphan
+from calprune.base.store import write_json
 from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.recipe import Recipe
@@ -35,6 +38,7 @@ from calprune.studies.folder import Runs
 from calprune.studies.records import PruneRecord
 from calprune.studies.trial import Trial
 
+MOST_WORKERS = 256  # processes on one machine; each has a model
 KILLED = "its worker was killed twice (signal {}), perhaps for want of memory: fewer --workers, or dtype: bfloat16"
 
 
@@ -245,22 +249,28 @@ def _count(runs: Runs, process: subprocess.Popen, killed: dict[str, int]) -> Non
 def _start(runs: Runs, knobs: Knobs, workers: int) -> subprocess.Popen:
     """A worker with its share of the cores."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    given = json.dumps(asdict(knobs) | {"data_root": str(knobs.data_root) if knobs.data_root else None})
+    root = str(knobs.data_root) if knobs.data_root else None
+    given = json.dumps(asdict(knobs) | {"data_root": root, "parent": os.getpid()})
     command = [sys.executable, "-m", "calprune.studies.runner", str(runs.path), given]
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": threads})
 
 
 def main(folder: str, knobs: str) -> int:
     """One worker process."""
+    end_on_signals()
     given = json.loads(knobs)
+    parent = given.pop("parent")
     given["data_root"] = Path(given["data_root"]) if given["data_root"] else None
     try:
         for _ in work(Runs(Path(folder)), Knobs(**given)):
-            pass
+            if is_orphan(parent):  # nobody waits for it, and whoever runs the study again starts its own
+                return 1
     except UserError as e:
         sys.exit(f"calprune: {e}")
     except KeyboardInterrupt:
         return 130
+    except Exception as e:
+        sys.exit(f"calprune: {type(e).__name__}: {' '.join(str(e).split())}")
     return 0
 
 

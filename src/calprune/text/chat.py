@@ -12,10 +12,12 @@ random it draws from one seed. So a set made on another day is the same set, and
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
+from calprune.base import limits
 from calprune.base.values import UserError, identity
 from calprune.text.formats import Format
 
@@ -70,8 +72,9 @@ def messages_of(record: Mapping[str, Any], kind: str, where: str) -> Messages:
         what = f"lacks {e}" if isinstance(e, KeyError) else "has turns that are not mappings"
         raise UserError(f"{where}: a {kind!r} record that {what}; its fields: {', '.join(map(str, record))}") from None
     for role, content in turns:
-        if role not in ROLES or not isinstance(content, str):
-            got = f"role {role!r}" if role not in ROLES else f"content of type {type(content).__name__}"
+        known = isinstance(role, str) and role in ROLES
+        if not known or not isinstance(content, str):
+            got = f"role {role!r:.60}" if not known else f"content of type {type(content).__name__}"
             raise UserError(f"{where}: a turn has {got}; roles are {', '.join(ROLES)} and contents are text")
     if not turns:
         raise UserError(f"{where}: a conversation without turns")
@@ -126,8 +129,23 @@ def rendered(messages: Sequence[Mapping[str, str]], tokenizer: Any, *, answer: b
     text, more = tokenizer.get_chat_template(), {}
     if _TODAY in text:
         more = {"chat_template": _FIXED + text, "calprune_day": _codes()}
-    with _one_seed():
+
+    def render() -> str:
+        _hold(more.get("chat_template", text))
         return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer, **more)
+
+    with _one_seed():
+        return limits.held(render)
+
+
+@lru_cache(maxsize=64)
+def _hold(template: str) -> None:
+    """Have transformers compile a template, which it keeps, with numbers that are held to a size."""
+    with suppress(ImportError, AttributeError):  # of a transformers that keeps it elsewhere
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+
+        with limits.numbers_held():
+            limits.hold(_compile_jinja_template(template).environment)
 
 
 def chat_hash(tokenizer: Any) -> str:
@@ -143,6 +161,8 @@ def _apply(messages: Sequence[Mapping[str, str]], tokenizer: Any, where: str) ->
     _check_chat(tokenizer)
     try:
         return rendered(messages, tokenizer)
+    except limits.TooMuch as e:
+        raise UserError(f"{where}: the chat template is refused: {e}") from None
     except Exception as e:  # templates raise what they like
         raise UserError(f"{where}: the chat template does not take this conversation: {e}") from None
 

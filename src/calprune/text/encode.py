@@ -53,7 +53,18 @@ def find_marks(tokenizer: Any, begin: BeginOfText = "auto") -> Marks:
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
     """The ids of a piece of text: special tokens written in it count as such, and none is added."""
+    _check_text(text, "a text")
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _check_text(text: str, where: str) -> None:
+    r"""Raise UserError for half a character, as "\ud800" in JSON is: no tokenizer reads it."""
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as e:
+            raise UserError(f"{where}: half a character (U+{ord(text[e.start]):04X}) is no text; it was cut by what "
+                            "wrote the file") from None  # fmt: skip
 
 
 def encode(tokenizer: Any, documents: Iterable[Document]) -> Iterator[Encoded]:
@@ -67,6 +78,9 @@ def encode(tokenizer: Any, documents: Iterable[Document]) -> Iterator[Encoded]:
         if offsets and not tokenizer.is_fast:
             raise UserError(f"token weights need a fast tokenizer; {type(tokenizer).__name__} has no offsets")
         found: Any = {"input_ids": []}
+        for document in batch:
+            if document.tokens is None:
+                _check_text(document.text, document.id)
         if texts:
             found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False,
                               return_offsets_mapping=offsets, verbose=False)  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from calprune.base import yamls
 from calprune.base.values import ConfigError, UserError, did_you_mean, read
 from calprune.text import KINDS
 from calprune.text.given import Given
@@ -17,6 +18,7 @@ from calprune.text.read import READERS
 from calprune.text.records import Join, Place
 from calprune.text.source import TAGS, FileSource, RecordSource, Source
 
+_FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 
@@ -36,7 +38,7 @@ def is_file(name: str) -> bool:
     stem, _, ending = name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")
     if bool(stem) and ending in READERS:
         return True
-    return Path(name).is_file() and ending not in ("yaml", "yml") and name not in catalogue()
+    return os.path.isfile(name) and ending not in ("yaml", "yml") and name not in catalogue()
 
 
 def find_source(name: str) -> RecordSource:
@@ -82,7 +84,7 @@ def _catalogue(own: str | None) -> dict[str, RecordSource]:
     found: dict[str, RecordSource] = {}
     folders = [(CATALOGUE, False)]
     if own:
-        if not Path(own).is_dir():
+        if not os.path.isdir(own):
             raise UserError(f"CALPRUNE_CATALOGUE is {own}, which is not a folder")
         folders.append((Path(own), True))
     for folder, mine in folders:
@@ -96,16 +98,12 @@ def _catalogue(own: str | None) -> dict[str, RecordSource]:
 
 def read_yaml(file: Path, own: bool) -> list[RecordSource]:
     """The source of a YAML file; several where it declares a `family`: $key and $value are replaced by each pair."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as e:
-        raise ConfigError(f"cannot read the source {file}: {e.strerror}") from None
-    except yaml.YAMLError as e:
-        raise ConfigError(f"{file}: {' '.join(str(e).split())}") from None
+    data = yamls.read_yaml(file, "the source") if own else yaml.load(file.read_bytes(), _FAST)  # ours are as they are
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: expected a mapping with title, kind, about, ... (docs/add-a-source.md)")
     family = data.pop("family", {"": ""})
+    if not isinstance(family, Mapping):
+        raise ConfigError(f"{file}: family: expected a mapping of $key to $value; got {type(family).__name__}")
     return [_source(_replaced(data, str(key), str(value)), file, own) for key, value in family.items()]
 
 

@@ -89,7 +89,7 @@ class Part(NamedTuple):
 def data_folder(data_root: Path | None) -> Path | None:
     """The data root: the argument, else CALPRUNE_DATA, else None. A folder that is not there is an error."""
     given = data_root or (Path(text) if (text := os.environ.get("CALPRUNE_DATA")) else None)
-    if given is not None and not Path(given).is_dir():
+    if given is not None and not os.path.isdir(given):
         raise UserError(f"the data root {given} is not a folder; give --data-root (or CALPRUNE_DATA) one that is")
     return Path(given) if given else None
 
@@ -195,7 +195,7 @@ def _files(source: Located, names: tuple[str, ...], data_root: Path | None) -> l
     """The named files under the source's root, or none if one is missing: half a source would pass for it."""
     root = _root(source, data_root)
     paths = [root / name for name in names] if root else []
-    return paths if all(path.is_file() for path in paths) else []
+    return paths if all(os.path.isfile(path) for path in paths) else []
 
 
 def _joined(source: Located, place: Place, split: str, data_root: Path | None) -> dict[Any, dict]:

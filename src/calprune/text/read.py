@@ -8,6 +8,7 @@ Whatever is wrong with a file is reported with its name and the line.
 import csv
 import importlib
 import io
+import itertools
 import json
 import os
 import sys
@@ -21,11 +22,14 @@ from typing import Any, Protocol, runtime_checkable
 import zstandard
 
 from calprune.base.values import ConfigError, UserError, did_you_mean
+from calprune.base.yamls import parse_json
 
 PASSAGE_CHARACTERS = 4096  # about 1,000 tokens of English
 LONGEST_CHARACTERS = 16384  # where a text has no blank lines
 PACKED_BYTES = 1 << 16  # taken from the file at once
 UNPACKED_BYTES = 1 << 18  # made of them at once
+LARGEST = "CALPRUNE_RECORD_MIB"  # the environment variable that says how large a record may be
+WHOLE = 16  # times the size of a record: a .json file
 BUFFER_BYTES = 1 << 20  # Python's own 8 KiB makes reading lines a third slower
 
 Record = tuple[int, dict[str, Any]]
@@ -50,9 +54,14 @@ def read_records(path: str | Path, reader: str = "") -> Iterator[Record]:
     """
     path = Path(path)
     chosen = find_reader(reader or ending_of(path))
-    if not path.is_file():
+    if not is_there(path):
         raise UserError(f"{path}: there is no such file")
     return chosen.records(path)
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is such a file; a name that no file can have (too long, a zero byte) is none's."""
+    return os.path.isfile(path)
 
 
 def ending_of(path: str | Path) -> str:
@@ -90,7 +99,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text file, plain or compressed, with their numbers from 1 and without their ends."""
     at = Position(path)
     with opened(path, at) as stream:
-        for at.line, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), 1):
+        for at.line, line in _bounded(io.TextIOWrapper(stream, encoding="utf-8-sig"), path):
             yield at.line, line.rstrip("\n")
 
 
@@ -101,7 +110,7 @@ class JsonLinesFile:
     def records(self, path: Path) -> Iterator[Record]:
         at = Position(path)
         with opened(path, at) as stream:
-            for at.line, line in enumerate(stream, 1):
+            for at.line, line in _bounded(stream, path):
                 if at.line == 1:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line.strip():
@@ -119,7 +128,11 @@ class JsonFile:
     def records(self, path: Path) -> Iterator[Record]:
         at = Position(path, 1)
         with opened(path, at) as stream:
-            value = _json(stream.read().decode("utf-8-sig"), at)
+            most = WHOLE * largest_record()
+            if len(read := stream.read(most + 1)) > most:
+                raise UserError(f"{path}: it is longer than {most / 2**20:g} MiB, and is read whole; make it .jsonl, "
+                                f"a record a line, or set {LARGEST}=MIB higher")  # fmt: skip
+            value = _json(read.decode("utf-8-sig"), at)
         rows = value if isinstance(value, list) else [value]
         for number, record in enumerate(rows, 1):
             if not isinstance(record, dict):
@@ -161,8 +174,9 @@ class CsvFile:
         at = Position(path)
         with opened(path, at) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            csv.field_size_limit(1 << 30)
-            rows = csv.DictReader(text, delimiter=self.delimiter, strict=True)
+            csv.field_size_limit(min(largest_record(), 1 << 30))
+            lines = (line for at.line, line in _bounded(text, path))
+            rows = csv.DictReader(lines, delimiter=self.delimiter, strict=True)
             try:
                 for number, row in enumerate(rows, 1):
                     at.line = rows.line_num
@@ -190,11 +204,26 @@ class ParquetFile:
 
         try:
             file = pyarrow.parquet.ParquetFile(path)
-            batches = file.iter_batches(batch_size=256)
+            batches = file.iter_batches(batch_size=_rows_at_once(file.metadata))
             yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
-        except (pyarrow.ArrowException, OSError) as e:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError) as e:
+            if isinstance(e, UserError):
+                raise
             first = (str(e).strip().splitlines() or [type(e).__name__])[0]
             raise UserError(f"{path}: not a readable parquet file: {first}") from e
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """Of a parquet file: as many as stay within memory, by the sizes that it states. Raises UserError where one row
+    does not."""
+    rows, most = 256, largest_record()
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        each = group.total_byte_size / max(1, group.num_rows)
+        if each > most:
+            raise UserError(f"row group {i + 1} has rows of {each / 2**20:.0f} MiB; {_how_to_raise(most)}")
+        rows = min(rows, max(1, int(4 * most / max(1.0, each))))
+    return rows
 
 
 READERS: dict[str, Callable[[], Reader]] = {  # by the file's ending
@@ -209,10 +238,41 @@ READERS: dict[str, Callable[[], Reader]] = {  # by the file's ending
 
 def _json(text: str | bytes, at: "Position") -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as e:
         line = at.line + min(e.lineno - 1, e.doc.strip().count("\n"))
         raise UserError(f"{at.path}:{line}: broken JSON: {e.msg} at column {e.colno}") from None
+    except UnicodeDecodeError:
+        raise
+    except ValueError as e:
+        raise UserError(f"{at}: broken JSON: {e}") from None
+
+
+def largest_record() -> int:
+    """Bytes of a record, at most: CALPRUNE_RECORD_MIB, else 16 MiB. What is made of one takes up to 80 times as much
+    memory. Raises ConfigError for what is no number above 0."""
+    text = os.environ.get(LARGEST) or "16"
+    try:
+        if 0 < (found := float(text)) < 2**20:
+            return int(found * 2**20)
+    except ValueError:
+        pass
+    raise ConfigError(f"{LARGEST}: expected MiB of a record, a number above 0; got {text!r}")
+
+
+def _how_to_raise(most: int) -> str:
+    return f"a record has at most {most / 2**20:g} MiB; split it into documents, or set {LARGEST}=MIB"
+
+
+def _bounded(stream: Any, path: Path) -> Iterator[tuple[int, Any]]:
+    """Lines with their numbers from 1. Raises UserError for one that is longer than a record may be."""
+    most = largest_record()
+    for number in itertools.count(1):
+        if not (line := stream.readline(most + 1)):
+            return
+        if len(line) > most:
+            raise UserError(f"{path}:{number}: a line that is too long: {_how_to_raise(most)}")
+        yield number, line
 
 
 def _lines_of(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
@@ -247,6 +307,8 @@ def opened(path: Path, at: Position) -> Iterator[Any]:
             raise UserError(f"{path}:{at.line + 1}: broken compression: {e}") from e
         except OSError as e:
             raise UserError(f"{path}: cannot be read: {e.strerror or e}") from e
+        except MemoryError:
+            raise UserError(f"{path}:{at.line + 1}: it does not fit into memory") from None
 
 
 class _Zstd:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, ClassVar
 
+from calprune.base import limits
 from calprune.base.values import ConfigError, UserError
 
 Files = str | tuple[str, ...]
@@ -120,16 +121,16 @@ def wording(template: str) -> Callable[[dict[str, Any], str], str]:
                 value = record[name]
             except KeyError:
                 raise _missing(name, record, at) from None
-            return value if isinstance(value, str) else "" if value is None else str(value)
+            return value if isinstance(value, str) else "" if value is None else _plain_text(value, at, name)
 
         return look_up
     from jinja2 import TemplateError
 
     try:
-        compiled = _jinja().from_string(template)
+        compiled = limits.held(lambda: _jinja().from_string(template))
     except TemplateError as e:
         raise ConfigError(f"cannot read the wording {template!r}: {e}") from None
-    return _guarded(compiled.render)
+    return _guarded(lambda record: limits.held(lambda: compiled.render(record)))
 
 
 @lru_cache(maxsize=1024)
@@ -138,7 +139,7 @@ def expression(text: str) -> Callable[[dict[str, Any], str], Any]:
     from jinja2 import TemplateError
 
     try:
-        compiled = _jinja().compile_expression(text, undefined_to_none=False)
+        compiled = limits.held(lambda: _jinja().compile_expression(text, undefined_to_none=False))
     except TemplateError as e:
         raise ConfigError(f"cannot read the expression {text!r}: {e}") from None
 
@@ -156,12 +157,33 @@ def _guarded(compute: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, An
     def guarded(record: dict[str, Any], at: str) -> Any:
         try:
             return compute(record)
+        except UserError as e:
+            raise UserError(str(e).replace("the wording", at, 1)) from None
         except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as e:
             if name := re.fullmatch(r"'(\w+)' is undefined", str(e)):
                 raise _missing(name[1], record, at) from None
             raise UserError(f"{at}: {e}; its fields: {_names(record)}") from None
 
     return guarded
+
+
+def _plain_text(value: Any, at: str, name: str = "") -> str:
+    """A number or a date as text. Raises UserError for a list, a mapping or bytes, whose text would be Python's."""
+    if isinstance(value, (list, tuple, dict, set, bytes, bytearray, memoryview)):
+        what = {"list": "a list", "tuple": "a list", "dict": "a mapping", "set": "a set"}.get(
+            type(value).__name__, "bytes"
+        )
+        of = f"field {name!r} holds" if name else "a wording writes"
+        raise UserError(f"{at}: {of} {what}, not text: {str(value)[:60]!r}; name a field of it, or join it: "
+                        "{{ field | join(' ') }}")  # fmt: skip
+    return str(value)
+
+
+def _finalize(value: Any) -> Any:
+    """What a wording writes: text, numbers and None as Jinja does."""
+    if isinstance(value, (list, tuple, dict, set, bytes, bytearray)):
+        _plain_text(value, "the wording")
+    return value
 
 
 def _missing(name: str, record: Mapping[str, Any], at: str) -> UserError:
@@ -190,6 +212,9 @@ def _jinja() -> Any:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, keep_trailing_newline=True, finalize=_finalize
+    )
+    limits.hold(environment)
     environment.filters |= {"boxed": boxed, "letter": lambda i: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[i]}
     return environment

@@ -21,7 +21,7 @@ from calprune.text.document import Documents
 from calprune.text.formats import Format, refuse
 from calprune.text.given import Given
 from calprune.text.places import comparable, files_hash, local_files, parts, places
-from calprune.text.read import read_records
+from calprune.text.read import is_there, read_records
 from calprune.text.records import Place, Row, rows, wording
 from calprune.text.wording import Writer, letters
 
@@ -280,7 +280,7 @@ class FileSource(Source):
         return "calibration"
 
     def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:
-        if not self.path.is_file():
+        if not is_there(self.path):
             raise UserError(f"{self.path}: there is no such file")
         contents = files_hash([self.path])
         return RowsRead(contents, at=contents)

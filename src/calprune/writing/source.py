@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
+from calprune.base.leftovers import sweep
 from calprune.base.progress import Progress, Steps, current
-from calprune.base.store import cache_folder, once, sweep
+from calprune.base.store import cache_folder, once
 from calprune.base.tensors import TensorFile, read_tensors, write_tensors
 from calprune.base.values import UserError, identity, plain, rng, tag_of
 from calprune.models.likelihood import token_nats
