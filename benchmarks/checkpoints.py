@@ -34,7 +34,8 @@ def wrapper(folder: Path) -> None:
     vision = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4,
               "image_size": 28, "patch_size": 14}  # fmt: skip
     config = t.Gemma3Config(text_config={**SMALL, "head_dim": 16, "model_type": "gemma3_text"}, vision_config=vision,
-                            mm_tokens_per_image=4, image_token_index=3, boi_token_index=4, eoi_token_index=5)  # fmt: skip
+                            mm_tokens_per_image=4, image_token_index=3, boi_token_index=4,
+                            eoi_token_index=5)  # fmt: skip
     write(t.Gemma3ForConditionalGeneration(config), folder)
 
 

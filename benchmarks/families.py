@@ -203,7 +203,8 @@ def difference(model: Any) -> float:
 
 def edited(family: str) -> bool:
     """Whether a checkpoint that transformers wrote, pruned by the editor, holds exactly the pruned model: what is
-    loaded from it is what was pruned in memory, and the tensors that differ on the disk are those of pruned matrices."""
+    loaded from it is what was pruned in memory, and the tensors that differ on the disk are those of pruned
+    matrices."""
     auto = families()[family][1]
     with tempfile.TemporaryDirectory() as place:
         dense, pruned = Path(place, "dense"), Path(place, "pruned")

@@ -61,23 +61,24 @@ bfloat16 model reads them. `dequantize=True` is the same in `calprune.load`, `pr
 DIFFERS = """\
 ## What differs afterwards
 
-`calprune diff MODEL pruned` says which tensors differ, to the bit, how many of their numbers, and their zeros. Every row
-below is a model that was pruned and compared by `python benchmarks/checkpoints.py --out DIR --demo`: the tensors that
-differ are the pruned ones, under their stored names, and the zeros in them on the disk are those of the report. Beside
-the weights, only `README.md` (the card) and `calprune.json` are new; a card that was there is kept as `README.base.md`.
+`calprune diff MODEL pruned` says which tensors differ, to the bit, how many of their numbers, and their zeros. Every
+row below is a model that was pruned and compared by `python benchmarks/checkpoints.py --out DIR --demo`: the tensors
+that differ are the pruned ones, under their stored names, and the zeros in them on the disk are those of the report.
+Beside the weights, only `README.md` (the card) and `calprune.json` are new; a card that was there is kept as
+`README.base.md`.
 """
 
 DEPLOYED = """\
 ## It loads where its input did
 
-`python benchmarks/deploy.py --old PYTHON --out DIR`: models that transformers @OLD@ wrote, pruned here with transformers
-@NEW@, read by both. "Apart" is the largest difference of logits between the two versions, as a share of the largest
-logit: the pruned model is as near as the dense one was.
+`python benchmarks/deploy.py --old PYTHON --out DIR`: models that transformers @OLD@ wrote, pruned here with
+transformers @NEW@, read by both. "Apart" is the largest difference of logits between the two versions, as a share of
+the largest logit: the pruned model is as near as the dense one was.
 """
 
 LLAMA_CPP = """\
-llama.cpp (xllamacpp @VERSION@, on a CPU) reads the pruned demo model through its own converter, and writes @SAME@ @TOKENS@
-tokens greedily as transformers. vLLM was not tried: its packages need a GPU.
+llama.cpp (xllamacpp @VERSION@, on a CPU) reads the pruned demo model through its own converter, and writes @SAME@
+@TOKENS@ tokens greedily as transformers. vLLM was not tried: its packages need a GPU.
 """
 
 

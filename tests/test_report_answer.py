@@ -36,7 +36,7 @@ def of(results: Results, keep) -> Results:
 
 
 def crossing() -> Results:
-    """As williams2024: c4 has the best mean place by many small leads, and loses surely where it loses, to wikitext2."""
+    """As williams2024: c4 has the best mean place by many small leads, and loses surely to wikitext2."""
     made = made_up(sources=SOURCES[:3], methods=("wanda", "sparsegpt", "ria"), patterns=("60%",), apart=0.0)
     rows = []
     for row in made.rows:
@@ -51,7 +51,8 @@ def crossing() -> Results:
 
 
 def claimed() -> Results:
-    says = [f"{{says: so, better: {{first: {{calibration: {a}}}, than: {{calibration: {b}}}, where: {{evaluation: kl(gsm8k)}}}}}}"
+    says = [f"{{says: so, better: {{first: {{calibration: {a}}}, than: {{calibration: {b}}}, "
+            "where: {evaluation: kl(gsm8k)}}}"
             for a, b in (("c4", "slimpajama"), ("slimpajama", "c4"), ("c4", "wikitext2"))]  # fmt: skip
     written = f"[{', '.join(says)}, {{says: so, not_measured: a task}}]"
     return replace(made_up(apart=0.3), claims=read_claims(yaml.safe_load(written), "study.yaml"))
@@ -143,8 +144,8 @@ class Anew:
             scipy.stats.t.ppf(1 - rate / 2, freedom),
             scipy.stats.studentized_range.ppf(1 - rate / 2, len(by), freedom),
         )
-        ends = [(abs(np.mean([value(r) for r in a]) - np.mean([value(r) for r in b])), sd * math.sqrt(1 / len(a) + 1 / len(b)))
-                for a, b in itertools.combinations(by.values(), 2)]  # fmt: skip
+        means = [(np.mean([value(r) for r in one]), len(one)) for one in by.values()]
+        ends = [(abs(x - y), sd * math.sqrt(1 / n + 1 / m)) for (x, n), (y, m) in itertools.combinations(means, 2)]
         least = 0.01 if sign(next(iter(by.values()))[0]) > 0 else 0.02
         low, high = max(d - wide / 2**0.5 * e for d, e in ends), max(d + one * e for d, e in ends)
         return "matters" if low > least else "immaterial" if high < least else "not shown"

@@ -1,4 +1,4 @@
-"""An interval of a share stays in 0 … 1, also at its ends and of few items, and holds the truth; so does a difference's."""
+"""An interval of a share stays in 0 … 1, also at its ends and of few items, and holds the truth; a difference's too."""
 
 import importlib.util
 import itertools
@@ -70,8 +70,11 @@ def test_far_from_the_ends_it_is_as_students():
     assert shares_over_draws([0.5], 12).interval.low is None and shares_over_draws([], 12) is None
 
 
-@pytest.mark.parametrize(("a", "b"), [((12, 12, 12), (12, 12, 12)), ((0, 0, 0), (12, 12, 12)), ((12, 12, 11), (0, 1, 0)),
-                                      ((1, 0, 0), (0, 0, 1)), ((12, 11, 12), (9, 12, 10))])  # fmt: skip
+RIGHTS = [((12, 12, 12), (12, 12, 12)), ((0, 0, 0), (12, 12, 12)), ((12, 12, 11), (0, 1, 0)), ((1, 0, 0), (0, 0, 1)),
+          ((12, 11, 12), (9, 12, 10))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b"), RIGHTS)
 def test_a_difference_of_accuracies_stays_in_minus_1_to_1_and_is_never_certain(a, b):
     tables = [[answers(right, 12) for right in rights] for rights in (a, b)]
     found, back = paired_by_item(*tables), paired_by_item(*tables[::-1])

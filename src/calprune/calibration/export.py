@@ -4,10 +4,10 @@
     hf      a folder for datasets.load_from_disk with input_ids and attention_mask, for llm-compressor and GPTQModel
     txt     the sequences as text, a blank line between them, for llama.cpp's imatrix
 
-Ids are the set's own, without padding, unless the recipe counts it; what no token attends to (`count_padding: masked`) has
-an attention_mask of 0. The text is not called `text` and is left out of the folder, because GPTQModel
-tokenises a column `text` anew where there is one, with a second begin-of-text. Weights and the boundaries of sequences
-are lost where a format has no place for them; `export` says so.
+Ids are the set's own, without padding, unless the recipe counts it; what no token attends to (`count_padding: masked`)
+has an attention_mask of 0. The text is not called `text` and is left out of the folder, because GPTQModel tokenises a
+column `text` anew where there is one, with a second begin-of-text. Weights and the boundaries of sequences are lost
+where a format has no place for them; `export` says so.
 """
 
 import json

@@ -114,7 +114,8 @@ class Layout(Protocol):
 @dataclass(frozen=True)
 class Concatenate:
     """Documents one after another, an end-of-text token between them, cut into full sequences. The last two options are
-    quirks of the released code of Bandari et al. (`get_random`, `get_ellipses`), whose texts are of 1,000 characters."""
+    quirks of the released code of Bandari et al. (`get_random`, `get_ellipses`), whose texts are of 1,000
+    characters."""
 
     tag: ClassVar[str] = "Concatenate"
     natural: ClassVar[bool] = False

@@ -1,8 +1,9 @@
 """Perplexity by one fixed protocol.
 
-A text is cut as `windows.PROTOCOL` says: each document that holds text is tokenised by itself with a blank line after it,
-and their tokens are cut into windows of T that do not overlap. Each window is read by itself, and each of its T - 1 tokens after the first is predicted from those before
-it: a window's value is the mean of -ln p over them, in nats per token. Perplexity is exp of the mean over windows.
+A text is cut as `windows.PROTOCOL` says: each document that holds text is tokenised by itself with a blank line after
+it, and their tokens are cut into windows of T that do not overlap. Each window is read by itself, and each of its T - 1
+tokens after the first is predicted from those before it: a window's value is the mean of -ln p over them, in nats per
+token. Perplexity is exp of the mean over windows.
 
 Perplexities can be compared only when text, T and tokenizer are the same: print the dense model's beside them.
 """

@@ -32,9 +32,10 @@ def windows_of(
     that fit into the first `skip_tokens` are left out, so that two parts of a text share no token.
 
     Each document is tokenised by itself, with a blank line after it and without special tokens, so that no token spans
-    two; one that holds nothing but white space gives none, and one that was made as tokens is taken as it is. Windows do not overlap, and what is left at the end is left out. Where the tokenizer
-    begins every text with a token (begin-of-text), so does every window: a model trained with it needs it, and it is
-    never predicted. Raises UserError when the documents do not fill one window.
+    two; one that holds nothing but white space gives none, and one that was made as tokens is taken as it is. Windows
+    do not overlap, and what is left at the end is left out. Where the tokenizer begins every text with a token
+    (begin-of-text), so does every window: a model trained with it needs it, and it is never predicted. Raises UserError
+    when the documents do not fill one window.
     """
     if length < 2:
         raise UserError(f"windows of {length} tokens predict nothing; expected a length of 2 or more")

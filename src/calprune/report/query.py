@@ -65,7 +65,8 @@ def _mixed(connection: "DuckDBPyConnection", sql: str) -> str:
     import duckdb
 
     [aggregates] = connection.execute(
-        "select list(distinct function_name) from duckdb_functions() where function_type = 'aggregate'").fetchall()  # fmt: skip
+        "select list(distinct function_name) from duckdb_functions() where function_type = 'aggregate'"
+    ).fetchall()
     mixing = frozenset(aggregates[0]) - CHOOSING
     for statement in duckdb.extract_statements(sql):
         written = json.loads(_one(connection, "select json_serialize_sql(?::varchar)", statement.query))

@@ -142,7 +142,7 @@ class Study:
     question: str = ""
     similarity: tuple[str, ...] = ()  # reference texts that the calibration sets are compared with
     claims: tuple[Claim, ...] = ()  # of papers, to be judged by the results
-    interest: Interest = Interest()  # the smallest differences that the user would act on
+    interest: Interest = field(default_factory=Interest)  # the smallest differences that the user would act on
 
     def trials(self) -> Iterator[Trial]:
         """The trials of every grid, each once, before models and files are looked at."""

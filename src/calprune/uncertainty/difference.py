@@ -42,9 +42,9 @@ def paired_by_item(a: Rows, b: Rows) -> Difference:
     reads no data gives the same items at every draw: repeat its row. The interval is about other draws of the same
     sources and other items of the same kind. It covers from 3 draws on, and is cautious where draws and items are all
     alike. Of right and wrong answers of which there are few of either kind it is made of the two shares' intervals
-    (`share.py`). The hierarchical bootstrap over draws and items does not: at 3 draws that differ it holds the truth in 84 %
-    of studies instead of 95 %, at 20 that do not in all (benchmarks/intervals.md), and its p value ends at one in as
-    many as it resamples, too coarse for Holm over a page.
+    (`share.py`). The hierarchical bootstrap over draws and items does not: at 3 draws that differ it holds the truth in
+    84 % of studies instead of 95 %, at 20 that do not in all (benchmarks/intervals.md), and its p value ends at one in
+    as many as it resamples, too coarse for Holm over a page.
     """
     first, second = table_of(a, "the first source"), table_of(b, "the second source")
     if first.shape[1] != second.shape[1]:
