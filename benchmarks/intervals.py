@@ -197,10 +197,14 @@ INTERVALS: dict[str, World] = {
     "mean over draws (`over_draws`): normal": normal_draws,
     "mean over draws: skewed": skewed_draws,
     **{f"sources by item (`paired_by_item`): {name}": paired(make) for name, make in PAIRED.items()},
-    **{f"sources by item: right or wrong, near 1, {n} questions": paired(lambda s, k, n=n: near_one(n)(s, k)[0])
-       for n in (12, 50, 200)},
-    **{f"accuracy over draws (`shares_over_draws`): near 1, {n} questions": accuracy_over_draws(n)
-       for n in (12, 50, 200)},
+    **{
+        f"sources by item: right or wrong, near 1, {n} questions": paired(lambda s, k, n=n: near_one(n)(s, k)[0])
+        for n in (12, 50, 200)
+    },
+    **{
+        f"accuracy over draws (`shares_over_draws`): near 1, {n} questions": accuracy_over_draws(n)
+        for n in (12, 50, 200)
+    },
     "methods by draw (`paired_by_draw`)": methods_on_draws,
     "range of 2 sources (`range_of`): none": ranges(2, 0.0),
     "range of 4 sources: none": ranges(4, 0.0),

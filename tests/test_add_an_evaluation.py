@@ -15,8 +15,8 @@ from calprune.evaluation.evaluation import parse_evaluation
 from calprune.evaluation.metric import METRICS, Metric, metric_of
 from calprune.report.findings import Findings
 from calprune.report.page import page
-from calprune.studies.records import EvaluationRecord, read_evaluation
 from calprune.report.query import query
+from calprune.studies.records import EvaluationRecord, read_evaluation
 from calprune.studies.results import read
 from tests.families import tiny_model
 from tests.made_up_study import made_up

@@ -19,7 +19,7 @@ def test_it_is_002_nats_or_a_point_where_nobody_says_otherwise():
     assert [Interest().of(one) for one in (KL, PERPLEXITY, ACCURACY, EXACT_MATCH)] == [0.02, 0.02, 0.01, 0.01]
     own = Metric("mistakes", lower_is_better=True), Metric("mine", log=True, of_interest=0.1)
     assert [Interest().of(one) for one in own] == [None, 0.1]
-    with pytest.raises(ConfigError, match="metric mine: of_interest: expected a number above 0; got -1.0"):
+    with pytest.raises(ConfigError, match=r"metric mine: of_interest: expected a number above 0; got -1.0"):
         Metric("mine", of_interest=-1.0)
 
 
@@ -58,7 +58,7 @@ def test_a_studys_file_names_it_and_its_folder_keeps_it(tmp_path):
     assert parse_study(text, "s.yaml").interest.of(KL) == 0.05 and parse_study(STUDY, "s.yaml").interest.of(KL) == 0.02
     (tmp_path / "study.yaml").write_text(text)
     assert _of_file(Runs(tmp_path))[1].of(KL) == 0.05
-    with pytest.raises(ConfigError, match="s.yaml: of_interest: no metric is called 'nets'"):
+    with pytest.raises(ConfigError, match=r"s\.yaml: of_interest: no metric is called 'nets'"):
         parse_study(STUDY + "of_interest: {nets: 0.05}\n", "s.yaml")
 
 

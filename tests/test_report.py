@@ -124,7 +124,9 @@ def test_effects_are_of_texts_over_draws_and_holms_family_is_the_table():
         assert record["of what pruning cost"] == pytest.approx(effect.range / (math.fsum(lost) / len(lost)))
         least = 0.01 if rows[0].metric == "accuracy" else 0.02
         assert record["smallest difference of interest"] == least
-        assert record["effect"] == ("matters" if apart.low > least else "immaterial" if apart.high < least else "not shown")
+        assert record["effect"] == (
+            "matters" if apart.low > least else "immaterial" if apart.high < least else "not shown"
+        )
         assert {record["best"], record["worst"]} == {effect.lowest, effect.highest}
 
 
@@ -157,7 +159,9 @@ def test_what_is_not_shown_to_be_small_is_not_called_immaterial():
     assert "not distinguished from the luck of the draw" in answer(findings)[0]
 
 
-@pytest.mark.parametrize(("least", "word"), [(0.01, "matters"), (0.05, "not shown"), (0.2, "immaterial"), (None, "matters")])
+@pytest.mark.parametrize(
+    ("least", "word"), [(0.01, "matters"), (0.05, "not shown"), (0.2, "immaterial"), (None, "matters")]
+)
 def test_the_same_range_matters_or_does_not_by_the_difference_that_the_user_would_act_on(least, word):
     [one] = Findings(of_kl(0.05, luck=0.005, least=least)).comparisons
     assert one.word == word and one.of_interest == (least or 0.02)

@@ -139,7 +139,10 @@ class Anew:
 
     def _word(self, by, effect, rate):
         _, sd, freedom = effect
-        one, wide = scipy.stats.t.ppf(1 - rate / 2, freedom), scipy.stats.studentized_range.ppf(1 - rate / 2, len(by), freedom)
+        one, wide = (
+            scipy.stats.t.ppf(1 - rate / 2, freedom),
+            scipy.stats.studentized_range.ppf(1 - rate / 2, len(by), freedom),
+        )
         ends = [(abs(np.mean([value(r) for r in a]) - np.mean([value(r) for r in b])), sd * math.sqrt(1 / len(a) + 1 / len(b)))
                 for a, b in itertools.combinations(by.values(), 2)]  # fmt: skip
         least = 0.01 if sign(next(iter(by.values()))[0]) > 0 else 0.02
@@ -155,7 +158,11 @@ def check_effect(said: str, anew: Anew) -> None:
         assert ("one source" in said) == (not anew.groups) and ("one draw" in said) == bool(anew.groups)
         return
     word = next(one for one in counts if counts[one])
-    lead = {"matters": "data matters here", "immaterial": "data is immaterial here", "not shown": "matters here is not shown"}
+    lead = {
+        "matters": "data matters here",
+        "immaterial": "data is immaterial here",
+        "not shown": "matters here is not shown",
+    }
     assert lead[word] in said.split(":")[0], (said, counts)
     if len(anew.words) > 1:
         n = re.search(r"(?:in|in any of) (?:all )?(\d+)(?: of (\d+))? pairs of setting and evaluation", said)
@@ -169,8 +176,12 @@ def check_effect(said: str, anew: Anew) -> None:
     for key, by in anew.groups.items():
         good = {name: sign(rows[0]) * np.mean([value(row) for row in rows]) for name, rows in by.items()}
         if key[-1] == evaluation and max(good, key=good.get) == best and min(good, key=good.get) == worst:
-            dense = sign(by[best][0]) * np.mean([math.log(r.dense) if r.metric == "perplexity" else r.dense for r in by[best]])
-            near.append((good[best] - good[worst], (good[best] - good[worst]) / (dense - np.mean(list(good.values()))), key))
+            dense = sign(by[best][0]) * np.mean(
+                [math.log(r.dense) if r.metric == "perplexity" else r.dense for r in by[best]]
+            )
+            near.append(
+                (good[best] - good[worst], (good[best] - good[worst]) / (dense - np.mean(list(good.values()))), key)
+            )
     fit = [one for one in near if abs(one[0] - size) <= 0.06 * abs(one[0]) + 0.006 and anew.words[one[2]] == word]
     assert fit, (said, near)
     if cost := re.search(r"([\d.,]+) % of what pruning itself cost", said):
@@ -212,7 +223,9 @@ def check_methods(said: str, anew: Anew) -> None:
     for row in anew.rows:
         if row.calibration != "none":
             key = (row.pattern, row.axes["model"], row.calibration, row.axes["num_samples"], row.evaluation)
-            groups[key][tuple(v for k, v in row.axes.items() if k not in ("calibration", "pattern", "num_samples"))][row.draw] = row
+            groups[key][tuple(v for k, v in row.axes.items() if k not in ("calibration", "pattern", "num_samples"))][
+                row.draw
+            ] = row
     tests, pairs = [], []
     for key, by in groups.items():
         for a, b in itertools.combinations(by, 2):
@@ -227,13 +240,18 @@ def check_methods(said: str, anew: Anew) -> None:
     count = re.search(r"\((?:all (\d+)|(\d+) of (\d+)|none of (\d+)) differences", said).groups()
     n, total = (int(count[0]),) * 2 if count[0] else (0, int(count[3])) if count[3] else (int(count[1]), int(count[2]))
     assert (n, total) == (shown, len(pairs)), said
-    for pattern, name, scores, other in re.findall(r"at (\S+) (?:none can be called best \()?(\S+) is ahead most often, with (.*?) against the next \((.*?)\)", said):
+    for pattern, name, scores, other in re.findall(
+        r"at (\S+) (?:none can be called best \()?(\S+) is ahead most often, with (.*?) against the next \((.*?)\)",
+        said,
+    ):
         record = {"win": 0, "tie": 0, "loss": 0}
         for (where, a, b, lead), p in zip(pairs, adjusted, strict=True):
             if where == pattern and {a, b} == {name, other}:
                 ahead = (lead > 0) == (a == name)
                 record["tie" if p is None or p >= 0.05 else "win" if ahead else "loss"] += 1
-        assert record == {"win": 0, "tie": 0, "loss": 0} | {KINDS[k]: int(m) for m, k in re.findall(r"(\d+) (\w+)", scores)}
+        assert record == {"win": 0, "tie": 0, "loss": 0} | {
+            KINDS[k]: int(m) for m, k in re.findall(r"(\d+) (\w+)", scores)
+        }
 
 
 def check(results: Results) -> list[str]:

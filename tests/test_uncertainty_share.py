@@ -1,4 +1,4 @@
-"""An interval of a share stays in 0 … 1, also at its ends and of few items, and holds the truth; so does a difference's."""
+"""An interval of a share stays in 0 … 1, also at its ends and of few items, and holds the truth; a difference's too."""
 
 import importlib.util
 import itertools
@@ -100,7 +100,7 @@ def test_no_interval_of_an_accuracy_on_a_page_leaves_0_to_1():
         for row in made_up(apart=0).rows:
             if row.metric == "accuracy":
                 items = tuple((stream.random(12) < share).astype(float))
-                row = replace(row, items=items, value=sum(items) / 12, dense_items=row.dense_items[:12])  # noqa: PLW2901
+                row = replace(row, items=items, value=sum(items) / 12, dense_items=row.dense_items[:12])
                 rows.append(row)
         findings = Findings(replace(made_up(apart=0), rows=tuple(rows)))
         for cell in findings.cells:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from calprune.choosing.answer import OVERALL, UNIFORM, Choice, SetContrast
 from calprune.choosing.job import percent
+from calprune.evaluation.metric import KL
 from calprune.methods import METHODS
 from calprune.pages.chart import Heat, Panel, Point
-from calprune.evaluation.metric import KL
 from calprune.pages.numbers import listed, number, with_interval
 from calprune.pages.numbers import percent as percentage
 from calprune.pages.page import Page, Section, TextBlock
@@ -225,7 +225,9 @@ def answer(choice: Choice) -> list[str]:
         used = "the default mixture is used: an equal share of tokens of each source" if choice.winner == UNIFORM else \
             f"{choice.winner} is used: an equal share of each source cannot be built of so few sequences"  # fmt: skip
         shown = {one.shown for one in choice.gate.effects.values()}
-        lead = "The choice is immaterial here" if shown == {"immaterial"} else "That the choice matters here is not shown"
+        lead = (
+            "The choice is immaterial here" if shown == {"immaterial"} else "That the choice matters here is not shown"
+        )
         return [f"{lead} ({setting(choice)}): {_gated(choice)}.", f"So {used}."]
     assert choice.search is not None and choice.halving is not None
     shares = choice.search.shares(choice.winner)

@@ -62,7 +62,9 @@ class Question:
     draws: int = 3  # of each source, and of each finalist
     tokens: int = 8192  # of each half of a capability's text, at most
     default: str | None = "c4"  # what the winner is compared with, beside the uniform mixture; None: no such source
-    of_interest: float = NATS_OF_INTEREST  # nats a token of divergence: the smallest difference that anyone would act on
+    of_interest: float = (
+        NATS_OF_INTEREST  # nats a token of divergence: the smallest difference that anyone would act on
+    )
 
     def __post_init__(self) -> None:
         if self.method.needs == "nothing":

@@ -88,7 +88,8 @@ OfInterest = Annotated[
     list[str] | None,
     method_option(
         "--of-interest",
-        help="the smallest difference that you would act on: nats=0.02, points=1 (of accuracy), METRIC=NUMBER; repeatable",
+        help="the smallest difference that you would act on: nats=0.02, points=1 (of accuracy), METRIC=NUMBER; "
+        "repeatable",
         show_default="0.02 nats a token, 1 point",
     ),
 ]

@@ -15,7 +15,6 @@ from calprune.base.values import ConfigError, did_you_mean, read
 from calprune.uncertainty.estimate import Estimate, exponential, mean_of
 from calprune.uncertainty.share import is_shares, share_of
 
-
 NATS = "nats a token"
 NATS_OF_INTEREST = 0.02  # of perplexity 2 %
 POINT = 0.01  # of accuracy
@@ -140,6 +139,7 @@ class Interest:
         return metric.of_interest
 
 
+USUAL_INTEREST = Interest()
 HOW = "write nats=0.02 (of perplexity 2 %), points=1 (of accuracy), or a metric's name and a number in its unit"
 
 

@@ -13,7 +13,6 @@ from calprune.report.settings import in_order
 from calprune.uncertainty.difference import Verdict
 from calprune.uncertainty.effect import Word
 
-
 WORDS: tuple[Word, ...] = ("matters", "not shown", "immaterial")  # what leads the answer where there are several
 TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
 
@@ -87,8 +86,16 @@ def _range(findings: Findings, one: Comparison, several: bool) -> str:
     best, worst = one.cells[0], one.cells[-1]
     metric = one.of.measures
     part = one.part_of_cost
-    cost = "" if part is None else f", {percent(part, 0 if part >= 0.1 else 1 if part >= 0.01 else 2)} of what pruning itself cost"
-    least = "" if one.of_interest is None else f"; the smallest difference of interest is {metric.difference(one.of_interest)}"
+    cost = (
+        ""
+        if part is None
+        else f", {percent(part, 0 if part >= 0.1 else 1 if part >= 0.01 else 2)} of what pruning itself cost"
+    )
+    least = (
+        ""
+        if one.of_interest is None
+        else f"; the smallest difference of interest is {metric.difference(one.of_interest)}"
+    )
     return (f"{'most of all ' if several else ''}{one.of.evaluation} with {findings.setting(one.of)} goes from "
             f"{number(best.spread.mean)} ({best.of.calibration}) to {number(worst.spread.mean)} "
             f"({worst.of.calibration}), a range of {with_interval(one.apart)} {metric.unit}{cost}{least}")  # fmt: skip

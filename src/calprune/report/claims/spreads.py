@@ -51,7 +51,9 @@ def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected, confidenc
     return Judgement(said, found, *Region(least=1.0).judge(found))
 
 
-def draws_differ_less_with_amount(test: kinds.DrawsDifferLessWithAmount, selected: Selected, confidence: float) -> Judgement:
+def draws_differ_less_with_amount(
+    test: kinds.DrawsDifferLessWithAmount, selected: Selected, confidence: float
+) -> Judgement:
     cells = [cell for found in selected.sides["where"].values() for cell in found]
     amounts = sorted({cell.of.num_samples for cell in cells if cell.of.num_samples is not None})
     if len(amounts) < 2:
