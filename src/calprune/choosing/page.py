@@ -96,7 +96,8 @@ def _saved(choice: Choice) -> Table:
 
 def _gate(choice: Choice) -> Table:
     heads = (Column("capability"), Column("effect"), Column("range", "estimate"),
-             Column("of what pruning cost", "number", percent=True), Column("smallest difference of interest", "number"),
+             Column("of what pruning cost", "number", percent=True),
+             Column("smallest difference of interest", "number"),
              Column("share of variance", "estimate", percent=True), Column("p, Holm", "p"), Column("least divergence"),
              Column("most"), Column("minimum detectable difference", "number"))  # fmt: skip
     rows = tuple((name, one.shown, one.apart or Estimate(one.range, None, None, 0), one.part_of_cost, one.of_interest,
