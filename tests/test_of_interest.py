@@ -19,7 +19,7 @@ def test_it_is_002_nats_or_a_point_where_nobody_says_otherwise():
     assert [Interest().of(one) for one in (KL, PERPLEXITY, ACCURACY, EXACT_MATCH)] == [0.02, 0.02, 0.01, 0.01]
     own = Metric("mistakes", lower_is_better=True), Metric("mine", log=True, of_interest=0.1)
     assert [Interest().of(one) for one in own] == [None, 0.1]
-    with pytest.raises(ConfigError, match=r"metric mine: of_interest: expected a number above 0; got -1\.0"):
+    with pytest.raises(ConfigError, match=r"metric mine: of_interest: expected a number above 0; got -1.0"):
         Metric("mine", of_interest=-1.0)
 
 

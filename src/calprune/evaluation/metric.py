@@ -139,6 +139,7 @@ class Interest:
         return metric.of_interest
 
 
+USUAL_INTEREST = Interest()
 HOW = "write nats=0.02 (of perplexity 2 %), points=1 (of accuracy), or a metric's name and a number in its unit"
 
 

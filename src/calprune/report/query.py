@@ -64,10 +64,8 @@ def _mixed(connection: "DuckDBPyConnection", sql: str) -> str:
     """The first aggregate that mixes metrics, or that cannot be checked, as it is written; "" where there is none."""
     import duckdb
 
-    [aggregates] = connection.execute(
-        "select list(distinct function_name) from duckdb_functions() where function_type = 'aggregate'"
-    ).fetchall()
-    mixing = frozenset(aggregates[0]) - CHOOSING
+    named = "select distinct function_name from duckdb_functions() where function_type = 'aggregate'"
+    mixing = frozenset(name for (name,) in connection.execute(named).fetchall()) - CHOOSING
     for statement in duckdb.extract_statements(sql):
         written = json.loads(_one(connection, "select json_serialize_sql(?::varchar)", statement.query))
         if written["error"]:  # PIVOT and the like, which DuckDB does not parse into JSON

@@ -11,7 +11,7 @@ from calprune.base.values import ConfigError, choice
 from calprune.calibration.recipe import Recipe, parse_spec
 from calprune.evaluation.contract import Evaluation
 from calprune.evaluation.evaluation import EVALUATIONS
-from calprune.evaluation.metric import Interest
+from calprune.evaluation.metric import USUAL_INTEREST, Interest
 from calprune.layers.collect import Counting
 from calprune.studies.axes import AXES, NO_DATA, Setting, reads_data
 from calprune.studies.claims import Claim
@@ -142,7 +142,7 @@ class Study:
     question: str = ""
     similarity: tuple[str, ...] = ()  # reference texts that the calibration sets are compared with
     claims: tuple[Claim, ...] = ()  # of papers, to be judged by the results
-    interest: Interest = field(default_factory=Interest)  # the smallest differences that the user would act on
+    interest: Interest = USUAL_INTEREST  # the smallest differences that the user would act on
 
     def trials(self) -> Iterator[Trial]:
         """The trials of every grid, each once, before models and files are looked at."""

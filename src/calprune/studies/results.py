@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from calprune.base.store import read_json
-from calprune.evaluation.metric import Interest, Metric, read_interest
+from calprune.evaluation.metric import USUAL_INTEREST, Interest, Metric, read_interest
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims
 from calprune.studies.folder import Runs
@@ -105,7 +105,7 @@ class Results:
     about: dict[str, Any]  # sizes, versions, commands, seconds, forward passes run and saved: shown as they are
     stand_ins: dict[str, str] = field(default_factory=dict)  # sources that are not the data set of their name: what is
     claims: tuple[Claim, ...] = ()  # of papers, to be judged
-    interest: Interest = field(default_factory=Interest)  # the smallest differences that the user would act on
+    interest: Interest = USUAL_INTEREST  # the smallest differences that the user would act on
 
     def best(self) -> Result | None:
         """The row that is best by the study's first evaluation, so far."""
