@@ -60,7 +60,7 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
         "repetition": {"most": float, "ngram": int},
     },
     "layout": {
-        "concatenate": {"separator": str | None},
+        "concatenate": {"separator": str | None, "bos_per_document": bool, "drop_rest": bool},
         "crop": {},
         "pad": {"whole": bool},
     },
@@ -71,7 +71,7 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
          "windows": Literal["block", "sub_block"], "learning_rate": float, "epochs": int, "batch_size": int,
          "seed": int},
         "dsnot": {"start": object, "cycles": int, "variance_power": float, "threshold": float,
-         "linears": Literal["all", "attention"]},
+         "linears": Literal["all", "attention"], "rule": Literal["shrinking", "released"]},
         "gblm": {"alpha": float, "norm": Literal["l1", "l2"]},
         "gptq": {"bits": int, "group_size": int | None, "symmetric": bool, "damping": float, "column_block": int,
          "activation_order": bool},
