@@ -144,8 +144,8 @@ class Anew:
             scipy.stats.t.ppf(1 - rate / 2, freedom),
             scipy.stats.studentized_range.ppf(1 - rate / 2, len(by), freedom),
         )
-        ends = [(abs(np.mean([value(r) for r in a]) - np.mean([value(r) for r in b])), sd * math.sqrt(1 / len(a) + 1 / len(b)))
-                for a, b in itertools.combinations(by.values(), 2)]  # fmt: skip
+        means = [(np.mean([value(r) for r in one]), len(one)) for one in by.values()]
+        ends = [(abs(x - y), sd * math.sqrt(1 / n + 1 / m)) for (x, n), (y, m) in itertools.combinations(means, 2)]
         least = 0.01 if sign(next(iter(by.values()))[0]) > 0 else 0.02
         low, high = max(d - wide / 2**0.5 * e for d, e in ends), max(d + one * e for d, e in ends)
         return "matters" if low > least else "immaterial" if high < least else "not shown"

@@ -1,10 +1,10 @@
 """Intervals of shares, such as accuracies, and of their differences: they never leave 0 … 1, or -1 … 1.
 
-One model: Wilson's score interval. Where draws differ too the share is one of a clustered sample: Wilson's interval with
-the effective number of items p (1 - p) / error² and Student's t for z (Korn and Graubard, Survey Methodology 24,
+One model: Wilson's score interval. Where draws differ too the share is one of a clustered sample: Wilson's interval
+with the effective number of items p (1 - p) / error² and Student's t for z (Korn and Graubard, Survey Methodology 24,
 1998; Franco, Little, Louis, Slud, Journal of Survey Statistics and Methodology 7, 2019). At 0 and at 1 no error is
-seen, for none of the draws erred: there it is Wilson's of the items alone, as if draws were one. A difference is of
-the two intervals and of how the two move together (Newcombe's method 10 for pairs, Statistics in Medicine 17, 1998; as
+seen, for none of the draws erred: there it is Wilson's of the items alone, as if draws were one. A difference is of the
+two intervals and of how the two move together (Newcombe's method 10 for pairs, Statistics in Medicine 17, 1998; as
 MOVER: Zou and Donner, Statistics in Medicine 27, 2008).
 """
 

@@ -8,14 +8,15 @@ from calprune.uncertainty.effect import RULE
 from calprune.uncertainty.estimate import Estimate
 
 NOTE = (
-    f"{RULE[0].upper()}{RULE[1:]}. Range: from the best source to the worst, in nats a token of perplexity and KL, "
-    "with an interval that holds in all rows at once (Bonferroni), about other draws with the same items. Of what "
-    "pruning cost: the range as a share of what the sources lose against the dense model on average. The smallest difference "
-    "of interest is 0.02 nats, which is 2 % of perplexity, and 1 point of accuracy, if the study says nothing else "
-    "(`of_interest`). Controls are no choice of text and do not count. Share of variance: between sources rather than "
-    "draws, corrected for chance (ω²), with the interval of the population's: how surely sources differ, not by how "
-    "much; p is the F test's. Minimum detectable difference: the smallest of two sources that 80 % of such studies "
-    "find. Draws to separate best from next: of each, if they differ as they do here."
+    f"{RULE[0].upper()}{RULE[1:]}. "
+    "Range: from the best source to the worst, in nats a token of perplexity and KL, with an interval that holds in "
+    "all rows at once (Bonferroni), about other draws with the same items. Of what pruning cost: the range as a share "
+    "of what the sources lose against the dense model on average. The smallest difference of interest is 0.02 nats, "
+    "which is 2 % of perplexity, and 1 point of accuracy, if the study says nothing else (`of_interest`). Controls "
+    "are no choice of text and do not count. Share of variance: between sources rather than draws, corrected for "
+    "chance (ω²), with the interval of the population's: how surely sources differ, not by how much; p is the F "
+    "test's. Minimum detectable difference: the smallest of two sources that 80 % of such studies find. Draws to "
+    "separate best from next: of each, if they differ as they do here."
 )
 HEADS = (
     EVALUATION, *PLACE, Column("effect"), Column("range", "estimate"),
