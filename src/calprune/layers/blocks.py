@@ -38,7 +38,7 @@ from calprune.layers.arguments import (
 )
 from calprune.layers.collect import Collector, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
-from calprune.layers.linears import Linear, find_blocks, linears
+from calprune.layers.linears import Linear, ModelError, find_blocks, linears
 from calprune.layers.products import faster_products
 from calprune.layers.readable import check_ids, check_length
 
