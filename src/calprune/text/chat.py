@@ -17,8 +17,8 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from calprune.base import limits
 from calprune.base.values import UserError, identity
+from calprune.text import limits
 from calprune.text.formats import Format
 
 SHAPES = {  # each kind is named by the field that tells it

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, ClassVar
 
-from calprune.base import limits
 from calprune.base.values import ConfigError, UserError
+from calprune.text import limits
 
 Files = str | tuple[str, ...]
 

@@ -28,7 +28,7 @@ class TooMuch(UserError):
 
 def held(call: Callable[[], T]) -> T:
     """What `call`, which compiles or renders a Jinja template, gives. Raises TooMuch, and whatever it raises itself."""
-    with _Steps(), _Memory(), _Time():
+    with _LineCount(), _MemoryLimit(), _TimeLimit():
         try:
             found = call()
         except (MemoryError, OverflowError):
@@ -86,7 +86,7 @@ def _check_bits(bits: int) -> None:
         raise TooMuch(f"it makes numbers of more than {DIGITS:,} digits")
 
 
-class _Steps:
+class _LineCount:
     """Counts the lines of templates that this thread runs."""
 
     def __enter__(self) -> None:
@@ -106,7 +106,7 @@ class _Steps:
         return self._line
 
 
-class _Memory:
+class _MemoryLimit:
     """Lets the process take so much more memory and no more, where the system can (Linux)."""
 
     def __enter__(self) -> None:
@@ -126,7 +126,7 @@ class _Memory:
             resource.setrlimit(resource.RLIMIT_AS, self.before)
 
 
-class _Time:
+class _TimeLimit:
     """Ends a step that goes on for ever, where this is the main thread."""
 
     def __enter__(self) -> None:
