@@ -32,7 +32,7 @@ from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
-from calprune.text.given import Given
+from calprune.text.document import Given
 
 SOURCES = ("c4", "gsm8k:icl_cot", "redpajama_github")
 TEXTS = {"general": "wikitext2", "mathematics": "gsm8k:icl_cot", "code": "mbpp"}

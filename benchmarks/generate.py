@@ -24,8 +24,8 @@ import transformers
 
 from calprune.models import load as models
 from calprune.text.controls import pydoc_topics
+from calprune.text.document import Given
 from calprune.text.encode import encode_text
-from calprune.text.given import Given
 from calprune.writing.generate import generate
 from calprune.writing.sampling import Sampling
 from calprune.writing.strategies import parse_strategy

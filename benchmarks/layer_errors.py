@@ -33,7 +33,7 @@ from calprune.methods import parse_method
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
 from calprune.pattern import Pattern, parse_pattern
-from calprune.text.given import Given
+from calprune.text.document import Given
 
 HERE = Path(__file__).parent
 JUDGED = (5, 10, 15)

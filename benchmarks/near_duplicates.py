@@ -46,10 +46,9 @@ def documents(count: int) -> list[str]:
 
 
 def ours(texts: list[str]) -> int:
-    from calprune.text.document import Document
+    from calprune.text.document import Document, Given
     from calprune.text.encode import batches
     from calprune.text.filters.duplicates import NearDuplicates
-    from calprune.text.given import Given
 
     judge = NearDuplicates(THRESHOLD, NGRAM, PERMUTATIONS).open(Given())
     kept = 0

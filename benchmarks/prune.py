@@ -26,7 +26,7 @@ from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.windows import windows_of
 from calprune.layers.linears import find_blocks, linears
 from calprune.models.load import find_folder, load
-from calprune.text.given import Given
+from calprune.text.document import Given
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".venv-bench/bin/python"

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
+from calprune.text.document import Given
 from calprune.text.find import catalogue
 from calprune.text.formats import parse_format
-from calprune.text.given import Given
 from calprune.text.source import RecordSource
 
 HERE = Path(__file__).parent

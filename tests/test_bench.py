@@ -20,7 +20,7 @@ from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
 from calprune.studies.runner import Session
-from calprune.text.given import Given
+from calprune.text.document import Given
 from tests.test_study import material, run, study_text  # noqa: F401  a fixture among them
 
 HALF = parse_pattern("50%")

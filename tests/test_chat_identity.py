@@ -12,8 +12,8 @@ from calprune.calibration.build import build, identify
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet
 from calprune.text.chat import DAY, chat_hash, rendered
+from calprune.text.document import Given
 from calprune.text.encode import tokenizer_hash
-from calprune.text.given import Given
 from tests.test_synthesise import network, prompts_file, toy
 from tests.tiny import CHAT_TEMPLATE, toy_tokenizer
 

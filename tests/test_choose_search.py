@@ -28,7 +28,7 @@ from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import Pruning
 from calprune.studies.bench import Bench, Knobs
-from calprune.text.given import Given
+from calprune.text.document import Given
 from tests.small_choice import small_question
 
 SOURCES = ("a", "b", "c")

@@ -24,7 +24,7 @@ from calprune.cli.app import app
 from calprune.methods.wanda import Wanda
 from calprune.pattern import Unstructured
 from calprune.studies.results import read
-from calprune.text.given import Given
+from calprune.text.document import Given
 from tests.test_cli import run  # noqa: F401  a fixture
 
 FOR = "--for prose=1 --for sums=2"

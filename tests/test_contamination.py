@@ -11,10 +11,9 @@ from calprune.calibration.build import build
 from calprune.calibration.describe import check_set
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet
-from calprune.text.document import Document
+from calprune.text.document import Document, Given
 from calprune.text.filters import read_filters
 from calprune.text.filters.shared_wording import USUAL, Evaluations
-from calprune.text.given import Given
 from tests.tiny import toy_tokenizer
 
 QUESTION = "A ferry with nine cabins leaves the old pier at dawn, and each cabin holds four sleepy gulls. How many?"

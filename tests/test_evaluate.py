@@ -20,8 +20,7 @@ from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.windows import PROTOCOL, windows_of
 from calprune.models.head import HEAD_NUMBERS, Head
-from calprune.text.document import Document
-from calprune.text.given import Given
+from calprune.text.document import Document, Given
 from tests.families import CONFIGS, VOCABULARY, tiny_model
 from tests.tiny import save
 

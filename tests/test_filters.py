@@ -18,13 +18,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from calprune.base.values import ConfigError, UserError, identity, rng
 from calprune.calibration.build import build
 from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
-from calprune.text.document import Document, Documents
+from calprune.text.document import Document, Documents, Given
 from calprune.text.filters import FILTERS, filtered, read_filters
 from calprune.text.filters.duplicates import NearDuplicates, shingles
 from calprune.text.filters.language import Language
 from calprune.text.filters.quality import PerplexityBand, Repetition
 from calprune.text.filters.words import MaxWords, MinWords
-from calprune.text.given import Given
 from calprune.text.words import gram_hashes, word_hashes, words
 from tests.tiny import toy_tokenizer
 

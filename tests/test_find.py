@@ -13,8 +13,8 @@ from calprune.calibration.build import OpenPart, open_part, open_source
 from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.calibration.set import CalibrationSet
 from calprune.text import KINDS, SourceKind, register
+from calprune.text.document import Given
 from calprune.text.find import catalogue, find, refuse_licences
-from calprune.text.given import Given
 from calprune.text.source import FileSource, RecordSource, Source
 from tests.test_recipe import TOKENIZER
 

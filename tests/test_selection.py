@@ -18,8 +18,8 @@ from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
 from calprune.calibration.selection import SELECTIONS, Choosing, Herding, UniqueTokens, Zipf
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
+from calprune.text.document import Given
 from calprune.text.encode import Encoded
-from calprune.text.given import Given
 from tests.families import tiny_model
 from tests.tiny import toy_tokenizer
 

@@ -20,9 +20,8 @@ from calprune.likeness.overlap import KEPT, LONGEST, Signature, Words, jaccard, 
 from calprune.likeness.texts import MEASURES, Similarity, compare_texts, similarity, texts_of
 from calprune.models.likelihood import lowest_mean, nats_and_z, token_nats
 from calprune.models.load import Model
-from calprune.text.document import Document
+from calprune.text.document import Document, Given
 from calprune.text.encode import encode
-from calprune.text.given import Given
 from tests.families import tiny_model
 from tests.test_cli import run, tiny_folder  # noqa: F401  (fixtures)
 from tests.tiny import toy_tokenizer

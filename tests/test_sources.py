@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from calprune.base.values import ConfigError, UserError
 from calprune.text.controls import MAKERS
+from calprune.text.document import Given
 from calprune.text.find import catalogue, find_source, read_yaml
 from calprune.text.formats import parse_format
-from calprune.text.given import Given
 from calprune.text.places import files_hash, local_files
 from calprune.text.source import TAGS, FileSource
 from calprune.text.wording import letters

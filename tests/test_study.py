@@ -128,7 +128,7 @@ def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, materi
     from calprune.models.load import load
     from calprune.pattern import parse_pattern
     from calprune.pruning.job import Pruning
-    from calprune.text.given import Given
+    from calprune.text.document import Given
 
     results = read(undisturbed.path)
     assert len(results.rows) == 18 * 2 and not results.failed and not results.missing

@@ -16,7 +16,7 @@ from calprune.pruning.job import Pruning
 from calprune.studies.plan import estimate, plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
-from calprune.text.given import Given
+from calprune.text.document import Given
 from tests.test_study import ids, material, run, study_text  # noqa: F401  a fixture among them
 
 REFINING = "block_reconstruction(start=wanda, learning_rate=0.01, epochs=2, batch_size=2)"

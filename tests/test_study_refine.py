@@ -14,7 +14,7 @@ from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import Pruning
 from calprune.studies.results import read
-from calprune.text.given import Given
+from calprune.text.document import Given
 from tests.test_study import material, run, study_text  # noqa: F401  a fixture among them
 
 REFINING = [

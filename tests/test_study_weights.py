@@ -18,7 +18,7 @@ from calprune.pruning.job import Pruning
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
-from calprune.text.given import Given
+from calprune.text.document import Given
 from tests.test_study import material, run, study_text  # noqa: F401  a fixture among them
 
 BOTH = {"methods": "[magnitude, sparsegpt]", "patterns": "['2:4']", "draws": "1"}

@@ -23,11 +23,11 @@ from calprune.calibration.build import make_set
 from calprune.cli import app
 from calprune.models.likelihood import token_nats
 from calprune.models.load import Model
+from calprune.text.document import Given
 from calprune.text.encode import encode_text
 from calprune.text.filters.quality import repetition
 from calprune.text.find import find
 from calprune.text.formats import Format
-from calprune.text.given import Given
 from calprune.writing.generate import Written, generate
 from calprune.writing.sampling import Sampling
 from calprune.writing.screen import Screen, Text

@@ -15,12 +15,12 @@ import pytest
 import yaml
 from benchmarks import attack
 
-from calprune.base import limits
 from calprune.base.values import ConfigError, UserError, read
 from calprune.base.yamls import parse_yaml, read_yaml
 from calprune.pages.table import Column, Table
 from calprune.pruning.checkpoint import card
 from calprune.studies.reading import parse_study
+from calprune.text import limits
 from calprune.text.chat import _apply
 from calprune.text.read import LARGEST, read_records
 from calprune.text.records import wording

@@ -22,7 +22,7 @@ from calprune.evaluation.result import EvaluationResult, ModelName, TextResult
 from calprune.evaluation.windows import windows_of
 from calprune.models.head import Follow
 from calprune.models.load import Model
-from calprune.text.given import Given
+from calprune.text.document import Given
 
 BATCH = 4  # windows read at a time, where the user does not say
 

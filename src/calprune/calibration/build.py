@@ -22,13 +22,12 @@ from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_cont
 from calprune.calibration.set import CalibrationSet, is_set
 from calprune.layers.readable import check_length
 from calprune.text.chat import DAY, chat_hash
-from calprune.text.document import Documents
+from calprune.text.document import Documents, Given
 from calprune.text.encode import Encoded, Marks, encode, find_marks, tokenizer_hash
 from calprune.text.filters import depends, filtered
 from calprune.text.filters.contract import Filter
 from calprune.text.find import catalogue, find
 from calprune.text.formats import Format, parse_format, refuse
-from calprune.text.given import Given
 from calprune.text.source import FileSource, Purpose, RowsRead, Source
 
 HUB_DOCUMENTS = 20_000  # a source on the hub may be terabytes: choose among so many at its beginning

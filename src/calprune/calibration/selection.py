@@ -25,8 +25,8 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from calprune.base.calls import Registry
 from calprune.base.values import ConfigError, rng
+from calprune.text.document import Given
 from calprune.text.encode import Encoded
-from calprune.text.given import Given
 
 _DIMENSIONS = 64  # that hidden states are projected to, to be told apart by their distance
 

@@ -7,9 +7,8 @@ from functools import cached_property
 
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.text.document import Document, Documents
+from calprune.text.document import Document, Documents, Given
 from calprune.text.formats import Format
-from calprune.text.given import Given
 from calprune.text.records import Row
 from calprune.text.source import Purpose, RowsRead, Source
 

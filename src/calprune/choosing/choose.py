@@ -30,7 +30,7 @@ from calprune.choosing.transfer import Shares
 from calprune.choosing.trials import Clock
 from calprune.choosing.verdict import decided, halving, judgement, result
 from calprune.studies.bench import Knobs
-from calprune.text.given import Given
+from calprune.text.document import Given
 
 
 def choose(

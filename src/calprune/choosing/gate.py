@@ -13,8 +13,8 @@ from calprune.choosing.question import part_of
 from calprune.choosing.trials import duration
 from calprune.evaluation.metric import KL
 from calprune.pages.numbers import with_interval
+from calprune.text.document import Given
 from calprune.text.filters.shared_wording import Evaluations
-from calprune.text.given import Given
 
 
 class NothingToChoose(UserError):

@@ -23,8 +23,8 @@ from calprune.models.load import Model, load
 from calprune.studies.bench import Bench, Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.plan import Plan
+from calprune.text.document import Given
 from calprune.text.encode import tokenizer_hash
-from calprune.text.given import Given
 
 FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge
 FINALISTS = 2

@@ -18,8 +18,8 @@ from calprune.methods.contract import Method
 from calprune.models.load import load_tokenizer
 from calprune.pattern import Pattern
 from calprune.refine import Refinement
+from calprune.text.document import Given
 from calprune.text.find import is_file
-from calprune.text.given import Given
 from calprune.text.source import FileSource, RowsRead
 
 TEXTS = {  # what a capability is judged on where the user does not say; none is a pre-training source of the literature

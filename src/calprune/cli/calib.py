@@ -138,9 +138,9 @@ def check_command(
     """Look for wording that a calibration set shares with evaluation sets: 13 words in a row, 8 of short texts."""
     from calprune.calibration.describe import check_set
     from calprune.calibration.set import CalibrationSet
+    from calprune.text.document import Given
     from calprune.text.filters.contamination import Contamination
     from calprune.text.filters.shared_wording import Evaluations
-    from calprune.text.given import Given
 
     if not against:
         raise UserError(f"say what to check against: calprune calib check {folder} --against gsm8k --against arc_easy")

@@ -53,7 +53,7 @@ def similar_command(
     from calprune.calibration.build import open_source
     from calprune.likeness.texts import Similarity, compare_texts, texts_of
     from calprune.models.load import load
-    from calprune.text.given import Given
+    from calprune.text.document import Given
 
     how = Similarity(ngram=ngram, permutations=permutations, draws=draws, words=words, share=min_k / 100,
                      window=window, windows=windows, seed=seed)  # fmt: skip

@@ -22,10 +22,10 @@ from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.items import Outcomes, check_options, options_text, some, task_files
 from calprune.evaluation.metric import EXACT_MATCH, Metric
 from calprune.models.load import Model
+from calprune.text.document import Given
 from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.find import find_source
 from calprune.text.formats import parse_format
-from calprune.text.given import Given
 from calprune.text.source import Example
 from calprune.writing.generate import generate, window
 from calprune.writing.sampling import Sampling

@@ -25,7 +25,7 @@ from calprune.evaluation.tasks import TASKS
 from calprune.evaluation.windows import windows_of
 from calprune.layers.readable import check_length
 from calprune.models.load import Model
-from calprune.text.given import Given
+from calprune.text.document import Given
 from calprune.text.places import files_hash
 
 

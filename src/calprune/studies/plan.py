@@ -25,8 +25,8 @@ from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
 from calprune.studies.records import PlanRecord
 from calprune.studies.trial import Trial
+from calprune.text.document import Given
 from calprune.text.encode import tokenizer_hash
-from calprune.text.given import Given
 
 REST = 1.6  # of what a forward pass takes beside its products, measured on the demo model (LOG.md)
 

@@ -11,7 +11,7 @@ from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Calibration
 from calprune.studies.plan import Plan
-from calprune.text.given import Given
+from calprune.text.document import Given
 
 
 def measure_similarity(runs: Runs, plan: Plan, knobs: Knobs) -> None:

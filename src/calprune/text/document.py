@@ -1,9 +1,11 @@
-"""A document: what a source gives and a recipe turns into tokens."""
+"""A document: what a source gives and a recipe turns into tokens; and what it takes to open sources: `Given`."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,21 @@ class Documents(Iterator[Document]):
     def first(self, count: int | None) -> "Documents":
         """At most so many of them, with the same accounts; None: all."""
         return Documents(islice(self, count), self.skipped, self.notes)
+
+
+def ignore(line: str) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What sources, filters, strategies and selections need beside their own options, as one object."""
+
+    model: Any = None  # a loaded models.Model; None: not loaded
+    tokenizer: Any = None  # None: the model's
+    data_root: Path | None = None  # None: the folder that CALPRUNE_DATA names
+    report: Callable[[str], None] = ignore  # called with one line, a note for a reader of the results
+
+    def __post_init__(self) -> None:
+        if self.tokenizer is None and self.model is not None:
+            object.__setattr__(self, "tokenizer", self.model.tokenizer)

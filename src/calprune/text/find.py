@@ -13,7 +13,7 @@ import yaml
 from calprune.base import yamls
 from calprune.base.values import ConfigError, UserError, did_you_mean, read
 from calprune.text import KINDS
-from calprune.text.given import Given
+from calprune.text.document import Given
 from calprune.text.read import READERS
 from calprune.text.records import Join, Place
 from calprune.text.source import TAGS, FileSource, RecordSource, Source

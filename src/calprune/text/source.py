@@ -17,9 +17,8 @@ from typing import Any, Literal
 from calprune.base.values import ConfigError, UserError, did_you_mean, identity
 from calprune.text import chat
 from calprune.text.controls import MAKERS
-from calprune.text.document import Documents
+from calprune.text.document import Documents, Given
 from calprune.text.formats import Format, refuse
-from calprune.text.given import Given
 from calprune.text.places import comparable, files_hash, local_files, parts, places
 from calprune.text.read import is_there, read_records
 from calprune.text.records import Place, Row, rows, wording

@@ -25,11 +25,10 @@ from calprune.base.store import cache_folder, once
 from calprune.base.tensors import TensorFile, read_tensors, write_tensors
 from calprune.base.values import UserError, identity, plain, rng, tag_of
 from calprune.models.likelihood import token_nats
-from calprune.text.document import Document, Documents
+from calprune.text.document import Document, Documents, Given
 from calprune.text.encode import tokenizer_hash
 from calprune.text.filters.language import identifier_version
 from calprune.text.formats import Format
-from calprune.text.given import Given
 from calprune.text.records import Row
 from calprune.text.source import Purpose, RowsRead, Source
 from calprune.writing.generate import generate

@@ -27,11 +27,11 @@ from calprune.base.calls import Registry, option_types
 from calprune.base.values import ConfigError, UserError, choice, read, rng
 from calprune.layers.readable import embeddings_count, positions_of
 from calprune.text import chat
+from calprune.text.document import Given
 from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.filters.language import identifier
 from calprune.text.find import find
 from calprune.text.formats import Format
-from calprune.text.given import Given
 from calprune.text.read import read_records
 from calprune.text.source import FileSource, Source
 from calprune.writing.generate import generate

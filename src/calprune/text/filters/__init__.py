@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from calprune.base.calls import Registry
-from calprune.text.document import Document, Documents
+from calprune.text.document import Document, Documents, Given
 from calprune.text.encode import batches
 from calprune.text.filters.contamination import Contamination
 from calprune.text.filters.contract import Filter
@@ -22,7 +22,6 @@ from calprune.text.filters.duplicates import ExactDuplicates, NearDuplicates
 from calprune.text.filters.language import Language
 from calprune.text.filters.quality import PerplexityBand, Repetition
 from calprune.text.filters.words import BlockedWords, MaxWords, MinWords
-from calprune.text.given import Given
 
 FILTERS = Registry(
     "filter",

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError
-from calprune.text.document import Document
+from calprune.text.document import Document, Given
 from calprune.text.filters.contract import Judge
 from calprune.text.filters.shared_wording import Evaluations, contents_of
-from calprune.text.given import Given
 from calprune.text.words import LONGEST
 
 SHOWN = 3  # matches that are reported

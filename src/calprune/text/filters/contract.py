@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from calprune.text.document import Document
-from calprune.text.given import Given
+from calprune.text.document import Document, Given
 
 Judge = Callable[[Sequence[Document]], list[str]]  # one reason a document, "" where it stays; called in stream order
 

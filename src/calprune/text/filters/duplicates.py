@@ -16,9 +16,8 @@ from itertools import pairwise
 from typing import ClassVar
 
 from calprune.base.values import ConfigError
-from calprune.text.document import Document
+from calprune.text.document import Document, Given
 from calprune.text.filters.contract import Judge, reason_if
-from calprune.text.given import Given
 from calprune.text.words import gram_hashes, word_hashes
 
 SEED = 42  # of the permutations: which documents go must not depend on a recipe's seed

@@ -6,8 +6,8 @@ from importlib import metadata
 from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError, UserError, did_you_mean
+from calprune.text.document import Given
 from calprune.text.filters.contract import Judge, reason_if
-from calprune.text.given import Given
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError, UserError
-from calprune.text.document import Document
+from calprune.text.document import Document, Given
 from calprune.text.encode import encode_text, find_marks
 from calprune.text.filters.contract import Judge, reason_if
-from calprune.text.given import Given
 from calprune.text.words import word_hashes
 
 

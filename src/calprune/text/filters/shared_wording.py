@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from calprune.base.values import ConfigError, identity
+from calprune.text.document import Given
 from calprune.text.find import find
-from calprune.text.given import Given
 from calprune.text.source import Source
 from calprune.text.words import gram_hashes, word_hashes, words
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from calprune.base.values import ConfigError
-from calprune.text.document import Document
+from calprune.text.document import Document, Given
 from calprune.text.filters.contract import Judge, reason_if
-from calprune.text.given import Given
 from calprune.text.words import words
 
 
