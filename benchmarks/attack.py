@@ -108,7 +108,7 @@ def good(at: dict[str, str], out: str) -> dict[str, list[str]]:
                            f"{out}-kept"],
         "study run": ["study", "run", at["study"], "--runs", out, "--device", "cpu"],
         "export": ["calib", "export", at["set"], f"{out}.jsonl", "--to", "jsonl", "--model", m],
-        "synth": ["synth", m, "--from-bos", "--documents", "4", "--max-new-tokens", "16", *size, "--out", out],
+        "synth": ["synth", m, "--from-bos", "--documents", "40", "--max-new-tokens", "40", *size, "--out", out],
     }  # fmt: skip
 
 
@@ -538,6 +538,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    shown = os.fdopen(os.dup(1), "w")  # a command that cannot write to stdout closes it, here for all
     found = attack(arguments())
-    print(found.text())
+    print(found.text(), file=shown, flush=True)
     sys.exit(bool(found.wrong))

@@ -17,6 +17,7 @@ from benchmarks import attack
 
 from calprune.base.values import ConfigError, UserError, read
 from calprune.base.yamls import parse_yaml, read_yaml
+from calprune.models.load import load, outline
 from calprune.pages.table import Column, Table
 from calprune.pruning.checkpoint import card
 from calprune.studies.reading import parse_study
@@ -24,7 +25,8 @@ from calprune.text import limits
 from calprune.text.chat import _apply
 from calprune.text.read import LARGEST, read_records
 from calprune.text.records import wording
-from tests.tiny import toy_tokenizer
+from tests.families import CONFIGS, random_model
+from tests.tiny import save, toy_tokenizer
 
 STUDY = (
     "title: t\nmodels: m\ncalibrations: pydoc_topics\nmethods: wanda\npatterns: 50%\nevaluations: kl(pydoc_topics)\n"
@@ -268,3 +270,14 @@ def test_a_part_of_the_attack_finds_nothing_wrong(tmp_path):
         os.environ.clear()
         os.environ.update(environment)
     assert score.tried.total() > 100 and not score.wrong, score.text()
+
+
+@pytest.mark.parametrize("field, value", [("hidden_size", 10**9), ("num_hidden_layers", 10**6), ("vocab_size", 10**9)])
+def test_a_config_of_a_larger_model_than_its_weights_is_refused_before_it_is_made(tmp_path, field, value):
+    save(random_model(CONFIGS["llama"]()), toy_tokenizer(), tmp_path)
+    load(str(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {field: value}))
+    for open_ in (load, outline):
+        with pytest.raises(UserError, match=f"{field} {value:,}, and its weights have at most"):
+            open_(str(tmp_path))

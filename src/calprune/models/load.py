@@ -11,7 +11,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
     classes = _class_for(given.folder, name)
     plain = plain_checkpoint(given, name, dequantize)
     checkpoint = plain.checkpoint
+    _check_sizes(checkpoint, name)
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
     tokenizer = load_tokenizer(name)
@@ -96,7 +97,9 @@ def outline(name: str) -> Model:
     refused as in `load`."""
     checkpoint = open_checkpoint(find_folder(name), name)
     classes = _class_for(checkpoint.folder, name)
-    notes = plain_checkpoint(checkpoint, name).notes
+    plain = plain_checkpoint(checkpoint, name)
+    _check_sizes(plain.checkpoint, name)
+    notes = plain.notes
     tokenizer = load_tokenizer(name)
     with quiet_transformers(), torch.device("meta"):
         try:
@@ -108,6 +111,19 @@ def outline(name: str) -> Model:
         except Exception as e:  # of as many kinds as there are families
             raise UserError(f"model {name}: no model can be made of its config.json: {_first_line(e)}") from e
     return Model(model, tokenizer, name, _identity(checkpoint), notes=notes)
+
+
+def _check_sizes(checkpoint: Checkpoint, name: str) -> None:
+    """Raise UserError where config.json speaks of more blocks or wider ones than are stored: the model of it would be
+    made before that is noticed, and may take all memory."""
+    widest = max((max(one.shape, default=0) for one in checkpoint.tensors.values()), default=0)
+    most = {"num_hidden_layers": len(checkpoint.tensors), "hidden_size": widest, "vocab_size": widest}
+    for config in (checkpoint.config, checkpoint.config.get("text_config")):
+        for field, stored in most.items() if isinstance(config, Mapping) else ():
+            value = config.get(field)
+            if isinstance(value, (int, float)) and value > stored:
+                raise UserError(f"model {name}: its config.json has {field} {value:,}, and its weights have at most "
+                                f"{stored:,}: they do not belong together")  # fmt: skip
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
