@@ -144,6 +144,8 @@ def main() -> NoReturn:
         status = _close_stdout(UNREAD)
     except SystemExit as e:  # how typer itself ends at Ctrl-C
         status = e.code
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":  # how it ends where nobody reads what is printed
+            status = _close_stdout(UNREAD)
     except WordsError as e:
         status = _misused(e)
     except UserError as e:
