@@ -146,6 +146,7 @@ def test_a_file_that_was_moved_is_seen_in_a_page():
 
 
 def test_the_readme_says_how_many_families_were_walked():
-    rows = json.loads((Path(__file__).parents[1] / "benchmarks" / "families.json").read_text())["families"]
+    home = Path(__file__).parents[1]
+    rows = json.loads((home / "benchmarks" / "families.json").read_text())["families"]
     walked = [row for row in rows if "share" in row]
-    assert f"on {len(walked)} of transformers' {len(rows)} families" in (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"on {len(walked)} of transformers' {len(rows)} families" in (home / "README.md").read_text()
