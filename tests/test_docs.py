@@ -143,3 +143,10 @@ def test_every_file_that_a_page_names_exists(page):
 def test_a_file_that_was_moved_is_seen_in_a_page():
     page = "in `calibration/spec.py`, `src/calprune/pattern.py`, `src/calprune/study/` (not https://a.b/c/d.py)"
     assert named_files(page) == {"calibration/spec.py", "src/calprune/pattern.py", "src/calprune/study/"}
+
+
+def test_the_readme_says_how_many_families_were_walked():
+    home = Path(__file__).parents[1]
+    rows = json.loads((home / "benchmarks" / "families.json").read_text())["families"]
+    walked = [row for row in rows if "share" in row]
+    assert f"on {len(walked)} of transformers' {len(rows)} families" in (home / "README.md").read_text()

@@ -73,7 +73,7 @@ def fits(value: Any, kind: Any) -> bool:
         return value is None
     if kind in (int, float):
         fitting = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-        return fitting and not (isinstance(value, Integral) and abs(value) >= MOST)
+        return fitting and not (isinstance(value, Integral) and abs(int(value)) >= MOST)
     return _fits_class(value, origin or kind, inside)
 
 

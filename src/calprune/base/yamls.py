@@ -60,7 +60,7 @@ def _check_size(text: str, where: str) -> None:
     for event in yaml.parse(text, Loader=_EVENTS):
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent):
-            parts += sizes.get(event.anchor, 1)
+            parts += sizes.get(event.anchor or "", 1)
         elif isinstance(event, yaml.CollectionStartEvent):
             open_.append((anchor, parts))
             parts += 1

@@ -258,7 +258,7 @@ def _gated(choice: Choice) -> str:
         part = f", {percentage(one.part_of_cost)} of what pruning cost" if one.part_of_cost is not None else ""
         seen = f", minimum detectable difference {number(one.detectable)}" if one.detectable else ""
         ranges.append(f"on {name} they range over {apart} nats a token{part}{seen}")
-    least = {one.of_interest for one in gate.effects.values()} - {None}
+    least = {one.of_interest for one in gate.effects.values() if one.of_interest is not None}
     all_less = all(one.shown == "immaterial" for one in gate.effects.values())
     head = f"{len(gate.used)} sources "
     head += "differ by less than is of interest" if all_less else "are not distinguished from draws of one source"

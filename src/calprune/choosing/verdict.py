@@ -116,7 +116,7 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
 
 def _correlation(search: Search, first: Round, capability: str):
     pairs = [(search.proxy[name][capability], kl[capability]) for name, kl in first.divergence.items()]
-    return rank_correlation(*zip(*pairs, strict=True)) if len(pairs) > 1 else None
+    return rank_correlation([x for x, _ in pairs], [y for _, y in pairs]) if len(pairs) > 1 else None
 
 
 def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> FinalVerdict:

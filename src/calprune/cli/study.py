@@ -190,8 +190,8 @@ def report_command(
     for write, path in wanted.items():
         if path is not None:
             write(results, path)
-    written = [str(path) for path in wanted.values() if path is not None]
-    print(json.dumps({"format": 1, "written": written}, indent=1) if as_json else "\n".join(written))
+    files = [str(path) for path in wanted.values() if path is not None]
+    print(json.dumps({"format": 1, "written": files}, indent=1) if as_json else "\n".join(files))
 
 
 @app.command(

@@ -76,7 +76,7 @@ def synth_command(
 
     parts = (RecipePart("self", strategy=text),)
     given = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
-    sizes = {name: value for name, value in given.items() if value is not None}
+    sizes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     recipe = Recipe(parts, **sizes, filters=read_filters(filters, "--filter"))
     _make(model, recipe, out, data_root, as_json, dequantize)
 

@@ -116,7 +116,7 @@ def _class(model: nn.Module) -> str:
 def _batch(model: nn.Module) -> _Ragged:
     embeddings = _embeddings(model)
     config = getattr(model, "config", None)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    text = config.get_text_config() if config is not None and hasattr(config, "get_text_config") else config
     known = (getattr(text, key, None) for key in ("max_position_embeddings", "n_positions", "n_ctx"))
     longest = min([TOKENS, *(p for p in known if isinstance(p, int) and p > 0)])
     special = set(_special_tokens(config))

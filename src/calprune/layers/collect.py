@@ -86,15 +86,15 @@ class Collector:
         self._missing = {site.name for site in self.sites}
 
     def _hook(self, site: Linear):
+        usual = type(site.module).forward is nn.Linear.forward
+
         def observe(module, args) -> None:
             x = args[0]
             # an expert that no token was sent to sees an empty input; a class of its own that is given several rows
             # for each token may give each to rows of its own (DeepSeek-V4's groups): no linear
-            if x.numel() and (plain or x.numel() <= self._tokens * x.shape[-1]):
+            if x.numel() and (usual or x.numel() <= self._tokens * x.shape[-1]):
                 self._observe(site.name, x)
             self._done(site.name)
-
-        plain = type(site.module).forward is nn.Linear.forward
 
         return observe
 

@@ -135,7 +135,7 @@ def _of_a_tower(model: nn.Module, decoder: nn.Module, name: str) -> bool:
     """Whether a list is inside a part of the decoder that has a config of another class than the text's: a tower of
     images or sounds, where a family's `get_decoder` gives what holds both."""
     configs = [getattr(part, "config", None) for part in (model, decoder)]
-    configs += [c.get_text_config() for c in configs if hasattr(c, "get_text_config")]
+    configs += [c.get_text_config() for c in configs if c is not None and hasattr(c, "get_text_config")]
     parts = name.split(".")
     above = [decoder.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
     others = [type(c) for c in (getattr(module, "config", None) for module in above) if hasattr(c, "to_dict")]

@@ -131,7 +131,8 @@ class Checkpoint:
     def other_files(self) -> tuple[list[Path], list[Path]]:
         """The files beside those of the tensors, as paths within the folder: those that go with the model, and other
         weights (another format's, another version's), which are not of what is loaded. Hidden ones are in neither."""
-        beside, weights = [], []
+        beside: list[Path] = []
+        weights: list[Path] = []
         for place, folders, files in os.walk(self.folder):  # it follows no links to folders
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for path in sorted(Path(place, name) for name in files if not name.startswith(".")):
@@ -144,7 +145,7 @@ class Checkpoint:
 
 def bytes_of(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, not copied where it is contiguous."""
-    return memoryview(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
+    return memoryview(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
 def open_checkpoint(folder: Path, name: str | None = None) -> Checkpoint:

@@ -8,6 +8,7 @@ from collections import defaultdict
 
 from calprune.pages.numbers import counted, listed, number, percent, rough, with_interval
 from calprune.report.claims import judge
+from calprune.report.claims.judged import Verdict as ClaimVerdict
 from calprune.report.findings import DEFAULT, Comparison, Findings, MethodContrast
 from calprune.report.settings import in_order
 from calprune.uncertainty.difference import Verdict
@@ -187,7 +188,7 @@ def _best_method(findings: Findings, found: list[MethodContrast]) -> str:
 
 def _claims(findings: Findings) -> str:
     found = [one.judgement.verdict for one in judge(findings)]
-    verdicts = ("held", "not held", "cannot be told here")
+    verdicts: tuple[ClaimVerdict, ...] = ("held", "not held", "cannot be told here")
     counts = [f"{found.count(verdict)} {verdict}" for verdict in verdicts if found.count(verdict)]
     return f"Of the {counted(len(found), 'claim')} of papers, after Holm's correction: {listed(counts)}."
 

@@ -70,8 +70,8 @@ def _mixed(connection: "DuckDBPyConnection", sql: str) -> str:
         written = json.loads(_one(connection, "select json_serialize_sql(?::varchar)", statement.query))
         if written["error"]:  # PIVOT and the like, which DuckDB does not parse into JSON
             called = re.findall(r"\b(\w+)\s*\(", statement.query)
-            if mixed := [name for name in called if name.lower() in mixing]:
-                return f"{mixed[0]}(…)"
+            if first := next((name for name in called if name.lower() in mixing), None):
+                return f"{first}(…)"
             continue
         for one in written["statements"]:
             for node in _nodes(one["node"]):

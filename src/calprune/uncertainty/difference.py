@@ -74,7 +74,7 @@ def weighed_sum(parts: Sequence[Weighed], confidence: float = CONFIDENCE) -> Dif
     interval, error = variance.interval(value, items, confidence), math.sqrt(variance.value)
     if all(map(is_shares, tables)):
         if [part.weight for part in parts] == [1.0, -1.0] and any(map(near_an_end, tables)):
-            interval, p = difference_of_shares(*parts, confidence)
+            interval, p = difference_of_shares(parts[0], parts[1], confidence)
             method = "paired by item; of the two shares' score intervals"
         interval = _within(interval, parts)
     return Difference(interval, p, method, "", error, variance.freedom)
