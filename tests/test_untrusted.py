@@ -281,3 +281,21 @@ def test_a_config_of_a_larger_model_than_its_weights_is_refused_before_it_is_mad
     for open_ in (load, outline):
         with pytest.raises(UserError, match=f"{field} {value:,}, and its weights have at most"):
             open_(str(tmp_path))
+
+
+def test_a_data_root_that_is_not_there_is_named_also_where_nothing_is_read_from_it(monkeypatch, capsys):
+    from calprune.cli.app import main
+
+    monkeypatch.setattr(sys, "argv", ["calprune", "calib", "compare", "a", "b", "--data-root", "nowhere"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("calprune: the data root nowhere is not a folder")
+
+
+def test_a_studys_file_of_another_shape_is_one_line(tmp_path):
+    from calprune.studies.folder import Runs
+    from calprune.studies.results import _of_file
+
+    (tmp_path / "study.yaml").write_text("null")
+    with pytest.raises(UserError, match=r"study\.yaml is no study"):
+        _of_file(Runs(tmp_path))

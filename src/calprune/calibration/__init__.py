@@ -1,13 +1,13 @@
 """Calibration data: recipes, drawing, layouts, and the calibration set. The folder of a built set is a source."""
 
-from pathlib import Path
+import os
 from typing import Any
 
 from calprune.text import SourceKind, register
 
 
 def _is_folder(name: str) -> bool:
-    if not Path(name).is_dir():
+    if not os.path.isdir(name):
         return False
     from calprune.text.find import catalogue
 

@@ -33,7 +33,9 @@ class Command(TyperCommand):
     """
 
     def invoke(self, ctx: Any) -> Any:
-        """Refuse numbers that nothing can hold before anything is done."""
+        """Refuse numbers that nothing can hold, and a data root that is not there, before anything is done."""
+        if (root := ctx.params.get("data_root")) is not None and not os.path.isdir(root):
+            raise UserError(f"the data root {root} is not a folder; give --data-root (or CALPRUNE_DATA) one that is")
         for param in self.get_params(ctx):
             value = ctx.params.get(param.name)
             if isinstance(value, int) and abs(value) >= 2**53:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from calprune.base.store import read_json
+from calprune.base.values import UserError
+from calprune.base.yamls import read_yaml
 from calprune.evaluation.metric import USUAL_INTEREST, Interest, Metric, read_interest
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims
@@ -208,7 +208,9 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
 def _of_file(runs: Runs) -> tuple[tuple[Claim, ...], Interest]:
     """The claims, and the smallest differences of interest, as the study had them when it was last run."""
     path = runs.path / "study.yaml"
-    written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    written = read_yaml(path, "the study") if path.is_file() else {}
+    if not isinstance(written, dict):
+        raise UserError(f"{path} is no study: it is damaged or was edited; run the study again")
     least = written.get("of_interest", {})  # its names were looked at when the study was read
     interest = read_interest(least, f"{path}: of_interest", least)
     return read_claims(written.get("claims", []), str(path)), interest
