@@ -10,6 +10,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from calprune.base.values import UserError
 from calprune.models import load as models
@@ -69,7 +70,7 @@ def write_gguf(path: Path, model, kind: str = "F32", architecture: str = "llama"
     writer.add_rope_freq_base(10000.0)
     writer.add_rope_dimension_count(config.hidden_size // HEADS)
     writer.add_vocab_size(config.vocab_size)
-    letters = sorted(transformers.convert_slow_tokenizer.bytes_to_unicode().values())
+    letters = sorted(bytes_to_unicode().values())
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([*letters, "<s>", "<|endoftext|>", "<unk>", "ab"])

@@ -109,9 +109,9 @@ def parse_json(text: str | bytes) -> Any:
     """JSON of anybody's. Raises ValueError, in a line, also for what is nested too deep or too long a number."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    except ValueError as e:  # a number of more than 4,300 digits; not UTF-8
+    except ValueError as e:  # a number of more than 4,300 digits
         raise ValueError(re.sub(r"; use sys\.set_int_max_str_digits.*", "", str(e))) from None

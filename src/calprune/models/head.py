@@ -99,19 +99,6 @@ class Head:
         yield from (slice(i, min(i + step, positions)) for i in range(0, positions, step))
 
 
-def mark_missing_head(model: PreTrainedModel, missing: Iterable[str]) -> set[str]:
-    """Those of the missing parameters that are the output embeddings': such a model can be pruned; `Head` refuses it,
-    and what is read past `Head` is NaN."""
-    embeddings = model.get_output_embeddings()
-    own = {} if embeddings is None else {id(p): p for p in embeddings.parameters()}
-    found = {name for name, p in model.named_parameters() if id(p) in own} & set(missing)
-    if found:
-        embeddings.is_missing = True
-        for p in own.values():
-            p.data.fill_(float("nan"))
-    return found
-
-
 def window_means(per_token: list[Tensor], windows: int) -> Float[Tensor, "n"]:
     """The mean of each window's values, float64; `per_token` holds them in pieces, one window after another.
 

@@ -11,7 +11,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from calprune.layers.agreement import remember
 from calprune.layers.readable import name_tokens
 from calprune.models.checkpoint import TORCH, WEIGHT_FILES, Checkpoint, open_checkpoint
 from calprune.models.gguf import find_gguf, gguf_folder
-from calprune.models.head import mark_missing_head
 from calprune.models.origin import Origin
 from calprune.models.plain import plain_checkpoint
 
@@ -83,13 +82,26 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
             raise
         except Exception as e:  # of as many kinds as there are families
             raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
-    if missing := sorted(set(report["missing_keys"]) - mark_missing_head(model, report["missing_keys"])):
+    if missing := sorted(set(report["missing_keys"]) - _mark_missing_head(model, report["missing_keys"])):
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
     name_tokens(model, tokenizer)
     model = model.eval().to(find_device(device))
     named = _identity(checkpoint)
     remember(model, named)
     return Model(model, tokenizer, name, named, Origin(model, checkpoint), plain.notes)
+
+
+def _mark_missing_head(model: transformers.PreTrainedModel, missing: Iterable[str]) -> set[str]:
+    """Those of the missing parameters that are the output embeddings': such a model can be pruned; `Head` refuses it,
+    and what is read past `Head` is NaN."""
+    embeddings: Any = model.get_output_embeddings()
+    own = {} if embeddings is None else {id(p): p for p in embeddings.parameters()}
+    found = {name for name, p in model.named_parameters() if id(p) in own} & set(missing)
+    if found:
+        embeddings.is_missing = True
+        for p in own.values():
+            p.data.fill_(float("nan"))
+    return found
 
 
 def outline(name: str) -> Model:

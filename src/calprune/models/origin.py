@@ -5,15 +5,16 @@ other projects' names), and keeps with the model what it did. Here that is undon
 It is proved before any work, on the dense weights: what is undone must be what the file holds, to the bit.
 """
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import PreTrainedModel
-from transformers.core_model_loading import revert_weight_conversion
 
 from calprune.layers.linears import ModelError, find_blocks
 from calprune.models.checkpoint import Checkpoint
@@ -28,7 +29,7 @@ REST = ""  # what is in no block
 class Origin:
     """A loaded model with the checkpoint that it was loaded from."""
 
-    def __init__(self, model: PreTrainedModel, checkpoint: Checkpoint):
+    def __init__(self, model: transformers.PreTrainedModel, checkpoint: Checkpoint):
         self.model, self.checkpoint = model, checkpoint
         self._proved: frozenset[str] | None = None
 
@@ -50,6 +51,8 @@ class Origin:
         return {name: tensor for name, tensor in self._undone(held).items() if name in self.checkpoint.tensors}
 
     def _undone(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        from transformers.core_model_loading import revert_weight_conversion  # it comes with all classes of models
+
         found = revert_weight_conversion(self.model, dict(parameters))
         return {self._stored_name(name): tensor for name, tensor in found.items()}
 
