@@ -405,7 +405,7 @@ def test_a_folder_of_another_question_or_of_something_else_is_refused(chosen, ch
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="it holds something else; name a folder that is absent or empty"):
         answer_of(choice_folder, tmp_path)
-    with pytest.raises(UserError, match="it holds something else|is no folder"):
+    with pytest.raises(UserError, match=r"it holds something else|is no folder"):
         answer_of(choice_folder, tmp_path / "notes.txt")
     assert os.listdir(tmp_path) == ["notes.txt"]
 
