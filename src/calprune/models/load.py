@@ -130,8 +130,9 @@ def _check_sizes(checkpoint: Checkpoint, name: str) -> None:
     made before that is noticed, and may take all memory."""
     widest = max((max(one.shape, default=0) for one in checkpoint.tensors.values()), default=0)
     most = {"num_hidden_layers": len(checkpoint.tensors), "hidden_size": widest, "vocab_size": widest}
-    for config in (checkpoint.config, checkpoint.config.get("text_config")):
-        for field, stored in most.items() if isinstance(config, Mapping) else ():
+    configs = [one for one in (checkpoint.config, checkpoint.config.get("text_config")) if isinstance(one, Mapping)]
+    for config in configs:
+        for field, stored in most.items():
             value = config.get(field)
             if isinstance(value, (int, float)) and value > stored:
                 raise UserError(f"model {name}: its config.json has {field} {value:,}, and its weights have at most "
