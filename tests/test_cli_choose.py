@@ -116,7 +116,8 @@ def test_without_sources_it_is_the_models_own_text_web_text_code_and_mathematics
     assert ["no chat template" in line for line in said] == [True]
 
 
-def test_the_examples_are_understood_as_they_are_written(heard, monkeypatch):
+def test_the_examples_are_understood_as_they_are_written(heard, tmp_path, monkeypatch):
+    (tmp_path / "DATA").mkdir()  # the folder that the page names
     page = (Path(__file__).parents[1] / "docs" / "choose.md").read_text()
     blocks = re.findall(r"```(?:python)?\n(.*?)```", page, flags=re.DOTALL)
     command, python, measured = (block.replace("\\\n", " ").removeprefix("calprune choose") for block in blocks)

@@ -69,7 +69,10 @@ def test_a_page_of_a_study_with_claims_comes_with_their_verdicts(path):
     if not (results / f"{path.stem}.html").is_file() or not (claims := parse_study(study_text(path), path.name).claims):
         pytest.skip("it has no page, or no claims")
     judged = {one["id"] for one in json.loads((results / f"{path.stem}.claims.json").read_text())["claims"]}
-    assert {claim.id for claim in claims} == judged
+    told = "".join(page.read_text() for page in (FOLDER.parent / "docs").glob("*.md"))
+    rows = [line for line in told.splitlines() if line.endswith("| not measured |")]
+    for claim in claims:  # one that was added after the run is told as not measured
+        assert claim.id in judged or any(f"| {claim.says} |" in row for row in rows), claim.says
 
 
 @pytest.mark.demo

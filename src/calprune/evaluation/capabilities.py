@@ -24,7 +24,7 @@ _OF: dict[Capability, str] = {  # sources of the catalogue and tasks; `_*` stand
         pile_cc pile_europarl pile_gutenberg pile_hackernews pile_nih_exporter pile_freelaw pile_stackexchange
         pile_ubuntu_irc pile_uspto pile_wikipedia random_characters random_tokens redpajama redpajama_book
         redpajama_cc redpajama_stackexchange refinedweb slimpajama wikipedia wikitext2""",
-    "commonsense": "commonsense_qa commonsense_qa_cos_e hellaswag openbookqa piqa winogrande",
+    "commonsense": "commonsense_qa commonsense_qa_cos_e hellaswag openbookqa piqa winogrande winogrande_m",
     "mathematics": "gsm8k math math_solutions mawps mgsm_en pile_dm_mathematics svamp",
     "code": "humaneval mbpp pile_github pydoc_topics redpajama_github",
     "knowledge": """
