@@ -1,16 +1,23 @@
 """calprune prune and stats with what stands beside the method: --allocation, --refine-on, --resume, --needs."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from calprune.pruning.kept_blocks import DAYS, kept_in_cache
 from tests.families import tiny_model
 from tests.test_cli import SHORT, WORDS, run, text, tiny_folder  # noqa: F401  fixtures
 from tests.tiny import save, toy_tokenizer
 
+SLOW = "block_reconstruction(start=wanda, epochs=40, batch_size=2)"  # a second a block
 REFINING = "block_reconstruction(start=wanda, learning_rate=0.0003, epochs=3, batch_size=2)"
 
 
@@ -202,3 +209,44 @@ def test_with_all_experts_every_token_counts_in_each_and_saved_sums_say_so(run, 
     assert told("again")["calibration"]["counting"]["all_experts"] is True
     status, _, err = run(*asked, "--calibration", "sums", "--min-expert-tokens", 7, "--out", "other")
     assert status == 1 and "saved statistics are counted already" in err and err.count("\n") == 1
+
+
+def test_a_prune_that_is_stopped_says_how_to_go_on_and_the_same_command_does(tiny_folder, text, tmp_path):  # noqa: F811
+    """Done blocks lie in the cache until the job has ended."""
+    cache = tmp_path / "cache"
+    words = ["prune", tiny_folder, "--method", SLOW, "--pattern", "50%", "--calibration", text, *SHORT, "--out", "out"]
+    program = "import sys; from calprune.cli import main; main()"
+    command, given = [sys.executable, "-c", program, *map(str, words)], os.environ | {"CALPRUNE_CACHE": str(cache)}
+    running = subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and not list(cache.glob("blocks/*/model.layers.0")):
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    (kept,) = cache.glob("blocks/*")
+    assert running.returncode == 130 and f"done blocks are kept in {kept}; to go on: calprune prune " in err
+    assert err.strip().endswith("--out out") and not (tmp_path / "out").exists()
+    again = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
+    assert again.returncode == 0 and "done blocks are kept in" in again.stderr, "the other block"
+    whole = subprocess.run([*command[:-1], "whole"], cwd=tmp_path, env=given, capture_output=True, text=True)
+    assert whole.returncode == 0
+    assert weights(tmp_path / "out").keys() == weights(tmp_path / "whole").keys()
+    assert all(torch.equal(weights(tmp_path / "whole")[n], w) for n, w in weights(tmp_path / "out").items())
+    assert not list(cache.glob("blocks/*")), "what was kept is removed when the job has ended"
+
+
+def test_what_is_kept_goes_after_a_week_and_is_nobody_elses(monkeypatch, tmp_path):
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt), kept_in_cache("one", 0) as folder:
+        (folder / "block").mkdir(parents=True)
+        with kept_in_cache("one", 0) as other:
+            assert other is None, "the same job runs already"
+        raise KeyboardInterrupt
+    assert (tmp_path / "blocks" / "one" / "block").is_dir()
+    old = time.time() - DAYS * 24 * 3600
+    for age, there in ((60, True), (-60, False)):
+        os.utime(tmp_path / "blocks" / "one", (old + age, old + age))
+        with kept_in_cache("two", 0) as folder:
+            assert folder is not None
+        assert (tmp_path / "blocks" / "one").is_dir() == there
+    with kept_in_cache("three", 10**18) as folder:
+        assert folder is None, "there is no room"

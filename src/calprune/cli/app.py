@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -126,6 +127,14 @@ def note(message: str) -> None:
     print("note:", message, file=sys.stderr, flush=True)
 
 
+_kept: dict[Path, str] = {}  # what the running command keeps, by its folder, so that the same command goes on
+
+
+def goes_on(what: str, folder: Path) -> None:
+    """From now on who stops the command reads that the same one goes on, if `folder` is there by then."""
+    _kept[folder] = what
+
+
 def main() -> NoReturn:
     """Run a command.
 
@@ -134,6 +143,7 @@ def main() -> NoReturn:
     too; CALPRUNE_TRACEBACK=1 shows all of it.
     """
     end_on_signals()
+    _kept.clear()
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's letters cannot write is written in escapes
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -156,8 +166,15 @@ def main() -> NoReturn:
     except Exception as e:
         status = _unexpected(e)
     if status == INTERRUPTED:
-        _say("interrupted; nothing half-written was left", INTERRUPTED)
+        _say(f"interrupted; {_how_to_go_on()}", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _how_to_go_on() -> str:
+    there = [f"{what} in {folder}" for folder, what in _kept.items() if folder.is_dir()]
+    if not there:
+        return "nothing half-written was left"
+    return f"{', '.join(there)}; to go on: {NAME} {shlex.join(sys.argv[1:])}"
 
 
 def _unexpected(error: Exception) -> int:

@@ -10,7 +10,7 @@ import typer
 
 from calprune.base.values import ConfigError
 from calprune.cli import options as opt
-from calprune.cli.app import app
+from calprune.cli.app import app, goes_on
 
 USUAL = ("general=1", "mathematics=1", "code=1")  # what the pruned model is to keep, where --for does not say
 
@@ -96,6 +96,7 @@ def choose_command(
         parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,
         of_interest=read_interest(of_interest or [], "--of-interest").of(KL) or NATS_OF_INTEREST,
     )  # fmt: skip
+    goes_on("what was done is kept", out)
     try:
         choice = choose(question, out, knobs=Knobs(device, batch_size, data_root), budget=seconds, report=report)
     except NothingToChoose as e:

@@ -1,13 +1,15 @@
 """calprune prune, stats and methods: the commands of the core."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 from calprune.base.patterns import Pattern, Unstructured, parse_pattern
 from calprune.base.values import UserError, choice
 from calprune.cli import options as opt
-from calprune.cli.app import app
+from calprune.cli.app import app, goes_on
 from calprune.cli.names import check, complete
 
 
@@ -46,7 +48,10 @@ def prune_command(
     ] = None,
     resume: Annotated[
         Path | None,
-        opt.run_option(help="folder that keeps done blocks: the same command goes on where it was stopped"),
+        opt.run_option(
+            help="folder that keeps done blocks, so that the same command goes on where it was stopped",
+            show_default="in the cache, until the job has ended, or for 7 days",
+        ),
     ] = None,
     min_expert_tokens: opt.MinExpertTokens = 128,
     all_experts: opt.AllExperts = False,
@@ -87,7 +92,7 @@ def prune_command(
         loaded = load(model, dtype=dtype, dequantize=dequantize)
         job.plan(loaded.model)
         loaded.prove_origin()
-        check_room(out, loaded.origin.checkpoint.size if loaded.origin else 0)
+        check_room(out, size := loaded.origin.checkpoint.size if loaded.origin else 0)
         sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
         data = about = None
         if calibration is not None and job.needs != "nothing":
@@ -97,8 +102,10 @@ def prune_command(
             trained, _ = opt.open_data(refine_on, loaded, sizes, data_root)
             if isinstance(trained, Statistics):
                 raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
-        done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-        report = PruneReport.of(loaded, done, about).save(out)
+        own = ":" in method + allocation
+        with _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own) as folder:
+            done = job.run(loaded.model, data, refine_on=trained, resume=folder, device=target, batch_size=batch_size)
+            report = PruneReport.of(loaded, done, about).save(out)
     print(report.json() if as_json else report.text())
 
 
@@ -175,6 +182,22 @@ def methods_command(as_json: opt.Json = False) -> None:
         for one in found
     )
     print(Table("methods", "", (Column("name"), Column("needs"), Column("what"), Column("options")), rows).text())
+
+
+@contextmanager
+def _keeping(resume: Path | None, job: str, size: int, own: bool) -> Iterator[Path | None]:
+    """Where done blocks are kept: in the folder given, else in the cache."""
+    from calprune.base.progress import current
+    from calprune.pruning.kept_blocks import kept_in_cache
+
+    if resume is None and own:  # its code may be another when the command is given again
+        current().note("done blocks are not kept: the code of one's own method may change; --resume keeps them")
+        yield None
+        return
+    with kept_in_cache(job, size) if resume is None else nullcontext(resume) as folder:
+        if folder is not None:
+            goes_on("done blocks are kept", folder)
+        yield folder
 
 
 def _one_pattern(pattern: str | None, sparsity: float | None) -> Pattern:

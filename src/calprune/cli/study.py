@@ -12,7 +12,7 @@ import typer
 from calprune.base.progress import duration
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import SOME_FAILED, Commands, app, note
+from calprune.cli.app import SOME_FAILED, Commands, app, goes_on, note
 
 if TYPE_CHECKING:
     from calprune.studies.folder import Runs
@@ -95,6 +95,7 @@ def run_command(
     folder = Runs(_folder(study, runs))
     with made.doing(folder, text):
         begin(folder)
+        goes_on("trials that are done are kept", folder.path)
         knobs = Knobs(device, batch_size, data_root)
         for _ in _running(folder, knobs, workers, ray):
             pass

@@ -20,7 +20,7 @@ from calprune.allocation.uniform import Uniform
 from calprune.base.checks import options
 from calprune.base.output import filled_folder
 from calprune.base.progress import tracking
-from calprune.base.values import ConfigError, UserError, plain
+from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.layers.blocks import Propagate, Sequences, Walking
 from calprune.layers.collect import Counting
 from calprune.layers.gradients import walk_sums
@@ -206,6 +206,10 @@ class Pruning:
         """All that the weights depend on beside the model."""
         identities = [d.about if isinstance(d, Statistics) else getattr(d, "id", None) for d in (data, refine_on)]
         return {"pruning": plain(self), "data": identities[0], "refine_on": identities[1]}
+
+    def named(self, model: nn.Module, model_id: str, data: Any, refine_on: Any = None) -> str:
+        """16 characters for all that the pruned weights depend on. `model_id`: of the dense weights as stored."""
+        return identity([model_id, str(next(model.parameters()).dtype), self._named(data, refine_on)])
 
     def allocate(
         self,

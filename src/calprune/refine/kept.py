@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from calprune.base.leftovers import sweep
+from calprune.base.progress import current
 from calprune.base.store import (
     DamagedError,
     check_files,
@@ -79,6 +80,7 @@ class KeptBlocks:
                 save_tensors(weights, making / "weights.safetensors")
                 about = {"format": 1, "dense": dense, "reports": reports, "files": file_digests(making)}
                 write_json(making / "block.json", about)
+            current().note(f"done blocks are kept in {self.folder}: if this is stopped, the same command goes on")
 
         return once(self.folder / name, prune, read, write)
 
