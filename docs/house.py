@@ -36,7 +36,10 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
     {"studies": "a grid of trials, the bench that runs them, and the rows that come of it"},
     {"report": "from rows to findings, sections and one page; papers' claims judged"},
     {"choosing": "calprune choose: from the question to the pruned model"},
-    {"api": "the public functions, which take text or objects"},
+    {
+        "api": "the public functions, which take text or objects",
+        "starting": "calprune start and demo: the first model and the first table",
+    },
     {"cli": "the commands"},
 ]
 CORE = {

@@ -3,7 +3,7 @@
 `calprune --help` imports no torch.
 """
 
-from calprune.cli import calib, choose, demo, diff, evaluate, prune, similar, sources, study, synth
+from calprune.cli import calib, choose, demo, evaluate, prune, similar, sources, start, study, synth
 from calprune.cli.app import app, main
 
 __all__ = [
@@ -11,12 +11,12 @@ __all__ = [
     "calib",
     "choose",
     "demo",
-    "diff",
     "evaluate",
     "main",
     "prune",
     "similar",
     "sources",
+    "start",
     "study",
     "synth",
 ]

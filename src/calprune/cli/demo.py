@@ -1,7 +1,9 @@
-"""calprune demo: the whole job on one small model, in minutes. What is done is a study: study/demo.yaml."""
+"""calprune demo: six lines in two minutes, or (--full) the whole job on one small model. Both are studies that come
+with the package: studies/demo*.yaml."""
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import app
+from calprune.cli.app import app, goes_on
 
 if TYPE_CHECKING:
     from calprune.calibration.set import CalibrationSet
@@ -46,13 +48,50 @@ class DemoRow:
     loads_equal: bool | None = None  # whether plain transformers gives the checkpoint's logits to the bit
 
 
-@app.command("demo", example="calprune demo --data-root DATA")
+@app.command("demo", example="calprune demo\ncalprune demo --full --data-root DATA --out runs/full")
 def demo_command(
-    out: Annotated[Path, opt.output_option(help="folder for the table and three checkpoints")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None, opt.output_option(help="folder to write", show_default="runs/demo, or runs/demo-full")
+    ] = None,
+    full: Annotated[
+        bool, opt.run_option("--full", help="more sets, two patterns and three checkpoints: about 6 minutes on 2 cores")
+    ] = False,
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Prune a small real model with several calibration sets and methods, and print what each costs."""
+    """Prune a small real model, see that the data matters, and what to do with a model of one's own: in 2 minutes."""
+    if full:
+        _full(out or Path("runs/demo-full"), data_root, as_json)
+    else:
+        _short(out or Path("runs/demo"), as_json)
+
+
+def _short(out: Path, as_json: bool) -> None:
+    """Six lines."""
+    from calprune.base.progress import current, duration
+    from calprune.models.demo import is_made
+    from calprune.starting.demo import demo, table
+    from calprune.studies.bench import Knobs
+
+    started, knobs = time.perf_counter(), Knobs()
+    made = "" if is_made() else ", and about 40 s before it to make the model's checkpoint, once"
+    print("calprune demo: half of the weights of a small language model are set to zero, in five ways, and each is "
+          f"compared with the whole model{made}", file=sys.stderr)  # fmt: skip
+    planned = demo(out, knobs)
+    current().say(f"it will take about {duration(planned.seconds())} in all on this machine")
+    goes_on("what was done is kept", out)
+    results = planned.run(knobs)
+    if as_json:
+        print(json.dumps({"format": 1, "table": table(results).records(), "page": str(planned.page)}, indent=1))
+        return
+    seconds = duration(time.perf_counter() - started)
+    print(table(results).text(), "", f"page: {planned.page} (it took {seconds})",
+          "next: calprune start MODEL --data my_texts.jsonl   (a folder, a .gguf file or a hub name; or demo)",
+          sep="\n")  # fmt: skip
+
+
+def _full(out: Path, data_root: Path | None, as_json: bool) -> None:
+    """Every set, method and pattern, with checkpoints."""
     from calprune.base.output import filled_folder
     from calprune.base.progress import tracking
     from calprune.base.store import write_json, write_whole
@@ -83,7 +122,7 @@ def demo_command(
 
 def demo_text(data_root: Path | None) -> str:
     """The demo's study; with data sets on disk it has more sources."""
-    name = "demo_with_data.yaml" if data_root else "demo.yaml"
+    name = "demo_full_with_data.yaml" if data_root else "demo_full.yaml"
     return (files("calprune.studies") / name).read_text(encoding="utf-8")
 
 

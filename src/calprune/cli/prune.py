@@ -1,4 +1,4 @@
-"""calprune prune, stats and methods: the commands of the core."""
+"""calprune prune, stats, methods and diff: the commands of the core."""
 
 import json
 from collections.abc import Iterator
@@ -6,11 +6,15 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
+import typer
+
 from calprune.base.patterns import Pattern, Unstructured, parse_pattern
 from calprune.base.values import UserError, choice
 from calprune.cli import options as opt
 from calprune.cli.app import app, goes_on
 from calprune.cli.names import check, complete
+
+_CHECKPOINT = "`demo`, a folder, or a hub name like owner/name@revision"
 
 
 @app.command(
@@ -182,6 +186,24 @@ def methods_command(as_json: opt.Json = False) -> None:
         for one in found
     )
     print(Table("methods", "", (Column("name"), Column("needs"), Column("what"), Column("options")), rows).text())
+
+
+@app.command(
+    "diff",
+    example="calprune diff demo pruned\ncalprune diff demo pruned --json",
+)
+def diff_command(
+    first: Annotated[str, typer.Argument(help=_CHECKPOINT)],
+    second: Annotated[str, typer.Argument(help=_CHECKPOINT)],
+    as_json: opt.Json = False,
+) -> None:
+    """Say what differs between two checkpoints: which tensors, how many of their numbers, their zeros, which files."""
+    from calprune.models.checkpoint import open_checkpoint
+    from calprune.models.difference import compare
+    from calprune.models.load import find_folder
+
+    found = compare(*(open_checkpoint(find_folder(name), name) for name in (first, second)))
+    print(found.json() if as_json else found.text())
 
 
 @contextmanager

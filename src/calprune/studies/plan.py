@@ -134,7 +134,7 @@ def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: 
         assert trial.recipe is not None
         operations += 2.0 * sizes[trial.model] * _length(trial.recipe)
     operations += math.fsum(2.0 * sizes[trial.model] * _trained(trial) for trial in trials)
-    return REST * operations / _speed()
+    return REST * operations / speed()
 
 
 def _tokens(one: Evaluation) -> int:
@@ -155,7 +155,7 @@ def _trained(trial: Trial) -> float:
     return _length(recipe) * (1 + 4.0 * epochs * (2 if method.cross_block else 1))
 
 
-def _speed() -> float:
+def speed() -> float:
     """Operations a second of a product as a block has it."""
     a, b = torch.ones(1024, 1024), torch.ones(1024, 1024)
     a @ b

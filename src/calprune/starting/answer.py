@@ -1,0 +1,125 @@
+"""What a start found: a table by what was judged, a sentence, and what to do next."""
+
+import math
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calprune.evaluation.metric import KL, PERPLEXITY
+from calprune.pages.numbers import with_interval
+from calprune.pages.table import Column, Table
+from calprune.report.findings import Cell, Comparison, Findings, of_cell
+from calprune.starting.proposal import CHAT, DRAWS, OWN, Proposal
+from calprune.uncertainty.estimate import Estimate
+
+DEPLOY = "docs/deploy.md"
+
+
+def better_set(findings: Findings) -> str:
+    """The set with the least KL, the mean over all that was judged."""
+    means: dict[str, list[float]] = {}
+    for cell in findings.cells:
+        if cell.of.metric == KL.name:
+            means.setdefault(cell.of.calibration, []).append(math.fsum(cell.values) / len(cell.values))
+    return min(means, key=lambda label: math.fsum(means[label]) / len(means[label]))
+
+
+@dataclass(frozen=True)
+class Started:
+    """What was done and found."""
+
+    made: Proposal
+    findings: Findings
+    label: str  # of the set that the model was pruned with
+    model: Path
+    page: Path | None  # None: the library that draws is not installed
+
+    def table(self) -> Table:
+        """Three rows a text: perplexity and KL, and what is left of the dense model's."""
+        sets = tuple(self.made.sets)
+        rows: list[tuple[Any, ...]] = []
+        for name in self.made.texts:
+            perplexity, kl = ([self._cell(metric, name, one) for one in sets] for metric in ("perplexity", "kl"))
+            dense = perplexity[0].of.dense
+            rows += [
+                (name, "perplexity", _plain(dense), *(cell.spread.interval for cell in perplexity)),
+                ("", "KL to dense, nats a token", _plain(0.0), *(cell.spread.interval for cell in kl)),
+                ("", "what is left, %", _plain(100.0), *(_hundred(of_cell(cell)) for cell in perplexity)),
+            ]
+        columns = [Column("judged on"), Column(""), Column("dense", "estimate")]
+        columns += [Column(one, "estimate") for one in sets]
+        notes = (
+            f"Means of {DRAWS} draws with 95 % intervals over draws. Perplexity: lower is better. KL: how far guesses",
+            "of the next word are from the dense model's, 0 is the dense model. Left: dense perplexity ÷ pruned.",
+        )
+        return Table("start", "", tuple(columns), tuple(rows), notes)
+
+    def _cell(self, metric: Any, name: str, label: str) -> Cell:
+        written = str(self.made.evaluations(metric)[name])
+        return next(c for c in self.findings.cells if (c.of.evaluation, c.of.calibration) == (written, label))
+
+    @property
+    def main(self) -> str:
+        """What the sentence is of: the user's own text, if there is one."""
+        return next((name for name in self.made.texts if name.startswith(OWN)), next(iter(self.made.texts)))
+
+    def sentence(self) -> str:
+        """The answer, with its interval."""
+        name, setting = self.main, f"{self.made.wanted.method} at {self.made.wanted.pattern}"
+        on = f"On {name if name.startswith(OWN) else f'{name} text'}"
+        left = of_cell(self._cell(PERPLEXITY.name, name, self.label))
+        assert left is not None
+        kept = f"{with_interval(left, as_percent=True)} of the dense model is left with {setting}"
+        comparison = self._compared(name)
+        if comparison is None:
+            return f"{on}, {kept} and {self.label} (dense perplexity ÷ pruned)."
+        best, other = comparison.sources[:2]
+        contrast = comparison.contrasts[0]
+        apart = contrast.difference.estimate
+        low, high = (None if end is None else -end for end in (apart.high, apart.low))
+        nearer = Estimate(-apart.value, low, high, apart.n)
+        shown = "which is shown" if contrast.verdict == "win" else "which is not shown: draws differ as much"
+        return (f"{on}, {best} keeps the model nearer to the dense one than {other} does, by {with_interval(nearer)} "
+                f"nats a token of KL (95 % interval), {shown}. With {self.label}, {kept}.")  # fmt: skip
+
+    def _compared(self, name: str) -> Comparison | None:
+        written = str(self.made.evaluations(KL.name)[name])
+        return next((one for one in self.findings.comparisons if one.of.evaluation == written), None)
+
+    def following(self) -> list[str]:
+        """What to do next: commands as they can be pasted."""
+        lines = [f"model: {self.model} (pruned with {self.label}, draw 0)"]
+        lines += [f"page:  {self.page}"] if self.page else []
+        return [
+            *lines,
+            "next:  look at it     calprune diff " + shlex.join([self.made.wanted.model, str(self.model)]),
+            "       judge it surely, on fresh text, against mixtures:",
+            f"         {self.choose_command()}",
+            f"       use it         AutoModelForCausalLM.from_pretrained({str(self.model)!r})",
+            f"                      where a pruned model runs, and where zeros bring nothing: {DEPLOY}",
+        ]
+
+    def choose_command(self) -> str:
+        """The whole command that judges these sources."""
+        made, wanted = self.made, self.made.wanted
+        sources = [spec for label, spec in made.sets.items() if label != OWN and "+" not in spec]
+        sources += [str(one.parts(made.data_folder)[0]) for one in made.own]
+        sources += [] if len(sources) > 1 else ["self:bos(documents=200)"]
+        words = ["calprune", "choose", wanted.model, *(w for one in sources for w in ("--sources", one))]
+        for name, text in made.texts.items():
+            short = "yours" if name.startswith(OWN) else name
+            short += str([*made.texts].index(name)) if short == "yours" and len(made.own) > 1 else ""
+            words += ["--for", f"{short}=1", *(("--judge", f"{short}={text.of}") if name != CHAT else ())]
+        words += ["--method", wanted.method, "--pattern", wanted.pattern, "--num-samples", str(made.num_samples),
+                  "--max-seq-length", str(made.max_seq_length), "--out", str(wanted.out / "choose")]  # fmt: skip
+        root = wanted.knobs.data_root
+        return shlex.join([*words, *(("--data-root", str(root)) if root else ())])
+
+
+def _plain(value: float) -> Estimate:
+    return Estimate(value, None, None, 1)
+
+
+def _hundred(estimate: Estimate | None) -> Estimate | None:
+    return estimate and estimate.map(lambda share: 100 * share)

@@ -1,0 +1,92 @@
+"""calprune demo: six lines on the demo model, from what the package brings. What is done is a study: demo.yaml."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from calprune.base.output import filled_folder
+from calprune.pages.table import Column, Table
+from calprune.report.files import write_html
+from calprune.starting.run import one_bar, run_study
+from calprune.studies.bench import Knobs
+from calprune.studies.folder import Runs
+from calprune.studies.plan import Plan, estimate, plan
+from calprune.studies.reading import parse_study
+from calprune.studies.results import Result, Results, read
+
+BLOCKS = 30  # of the demo model
+WORDS = {  # setting -> what it is, in words; in the order of the table
+    ("none", "magnitude"): "the half with the smallest numbers",
+    ("random_tokens", "wanda"): "small numbers times weak inputs; inputs of random words",
+    ("pydoc_topics", "wanda"): "the same; inputs of real text",
+    ("random_tokens", "sparsegpt"): "and the rest of the weights mends the error; random words",
+    ("pydoc_topics", "sparsegpt"): "the same; real text",
+}
+NOTES = (
+    "Two of every four weights are zero (2:4) in all lines but the first. Perplexity: how many words the model wavers",
+    "between, on help texts that it was not pruned with; lower is better. KL: how far its guesses are from the dense",
+    "model's; 0 is the dense model. Random words and real text differ in nothing but the calibration data.",
+    "One draw and 1,280 tokens a line: a demonstration, no evidence. --full: more sets, two patterns, checkpoints.",
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What is to be done, and where."""
+
+    out: Path
+    planned: Plan
+    text: str
+
+    @property
+    def runs(self) -> Runs:
+        return Runs(self.out / "runs")
+
+    @property
+    def page(self) -> Path:
+        return self.out / "report.html"
+
+    def seconds(self) -> float:
+        """What it may take here, roughly."""
+        trials = self.planned.trials
+        return 20.0 + 1.5 * estimate(trials, self.planned.study.evaluations, self.planned.sizes)
+
+    def run(self, knobs: Knobs) -> Results:
+        """Do what is missing, and write the page."""
+        with filled_folder(self.out):
+            with one_bar("pruning and judging SmolLM2-135M", self.planned, BLOCKS, BLOCKS, 0) as bar:
+                run_study(self.planned, self.text, self.runs, knobs, bar)
+            results = read(self.runs.path)
+            write_html(results, self.page)
+        return results
+
+
+def demo(out: Path, knobs: Knobs) -> Demo:
+    """Plan it. Makes the demo model's checkpoint, if it is not there."""
+    text = (files("calprune.studies") / "demo.yaml").read_text(encoding="utf-8")
+    return Demo(out, plan(parse_study(text, "demo.yaml"), knobs.data_root), text)
+
+
+def table(results: Results) -> Table:
+    """Six lines, explained in words."""
+    found = {(row.calibration, row.method, row.metric): row for row in results.rows}
+    first = next(iter(found.values()))
+    dense = next(row.dense for row in results.rows if row.metric == "perplexity")
+    rows: list[tuple[str | float, ...]] = [("dense", "nothing", dense, 0.0, "the model as it is")]
+    rows += [_row(found, calibration, method, words) for (calibration, method), words in WORDS.items()]
+    columns = (Column("method"), Column("calibrated on"), Column("perplexity", "number"), Column("KL", "number"),
+               Column("what is set to zero"))  # fmt: skip
+    return Table("demo", f"{first.model}: SmolLM2-135M-Instruct", columns, tuple(rows), NOTES)
+
+
+def _row(
+    found: dict[tuple[str, str, str], Result], calibration: str, method: str, words: str
+) -> tuple[str | float, ...]:
+    named = {"none": "nothing", "random_tokens": "random words", "pydoc_topics": "Python's help texts"}[calibration]
+    return (
+        method,
+        named,
+        found[calibration, method, "perplexity"].value,
+        found[calibration, method, "kl"].value,
+        words,
+    )
