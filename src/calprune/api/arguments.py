@@ -118,7 +118,7 @@ def open_data(
 def open_job_data(
     data: DataLike | None, refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None
 ) -> tuple[OpenData[CalibrationSet] | OpenData[Statistics] | None, CalibrationSet | None]:
-    """What a method reads and what it trains on. Sizes are of what is built; where nothing is built, they are refused."""
+    """What a method reads and what it trains on. Sizes are of what is built; where nothing is, they are refused."""
     built = [given is not None and not _is_made(given) for given in (data, refine_on)]
     of = [sizes if one or not any(built) else Sizes() for one in built]
     found = open_data(data, model, of[0], root) if data is not None else None
