@@ -21,8 +21,8 @@ DIGITS = 1000  # of a number
 PRODUCTS = frozenset({"*", "**"})
 TEMPLATE = "<template>"  # the name of the code that Jinja makes
 BOUNDED = {  # nodes of a template's tree
-    "Template", "Output", "TemplateData", "Name", "Const", "List", "Getattr", "Getitem", "If", "CondExpr", "Test", "Compare",
-    "Operand", "And", "Or", "Not", "Add", "Concat",
+    "Template", "Output", "TemplateData", "Name", "Const", "List", "Getattr", "Getitem", "If", "CondExpr", "Test",
+    "Compare", "Operand", "And", "Or", "Not", "Add", "Concat",
 }  # fmt: skip
 BOUNDED_FILTERS = {"boxed", "default", "join", "letter", "lower", "trim", "upper"}
 
