@@ -188,7 +188,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(run, tiny_folder, words, s
         Path(f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     Path("numbers.jsonl").write_text('{"n": 1}\n' * 20)
     before = sorted(Path().rglob("*"))
-    status, out, err = run("start", tiny_folder, *words, *SMALL)
+    status, out, err = run("start", tiny_folder, *SMALL, *words)
     assert status == 1 and out == "" and said in err.splitlines()[-1], err
     assert [path for path in sorted(Path().rglob("*")) if "cache" not in path.parts] == before
 

@@ -66,11 +66,11 @@ class Started:
 
     def sentence(self) -> str:
         """The answer, with its interval."""
-        name, setting = self.main, f"{self.made.wanted.method} at {self.made.wanted.pattern}"
+        name, setting = self.main, f"{self.made.wanted.pattern} ({self.made.wanted.method})"
         on = f"On {name if name.startswith(OWN) else f'{name} text'}"
         left = of_cell(self._cell(PERPLEXITY.name, name, self.label))
         assert left is not None
-        kept = f"{with_interval(left, as_percent=True)} of the dense model is left with {setting}"
+        kept = f"{with_interval(left, as_percent=True)} of the dense model's perplexity is left at {setting}"
         comparison = self._compared(name)
         if comparison is None:
             return f"{on}, {kept} and {self.label} (dense perplexity ÷ pruned)."
@@ -79,7 +79,8 @@ class Started:
         apart = contrast.difference.estimate
         low, high = (None if end is None else -end for end in (apart.high, apart.low))
         nearer = Estimate(-apart.value, low, high, apart.n)
-        shown = "which is shown" if contrast.verdict == "win" else "which is not shown: draws differ as much"
+        held = low is not None and low > 0  # one question, so its own interval decides
+        shown = "so the difference is shown" if held else "so no difference is shown"
         return (f"{on}, {best} keeps the model nearer to the dense one than {other} does, by {with_interval(nearer)} "
                 f"nats a token of KL (95 % interval), {shown}. With {self.label}, {kept}.")  # fmt: skip
 

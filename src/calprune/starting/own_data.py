@@ -19,6 +19,8 @@ FEWEST, MOST_RECORDS = 10, 20_000
 SHORT, LONG = 128, 512  # tokens of a window: the shortest, and the usual one
 FEWEST_WINDOWS = 4
 MOST_TOKENS = 4096  # of the text that is judged on
+MOST_COUNTED = 400_000  # tokens of a file that are counted: more than the largest set takes
+SURE = 0.6  # of the tokens counted go into sequences: documents differ in length
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class OwnFile:
     held_out: int  # of them
     is_chat: bool
     tokens: int  # of what is held out, MOST_TOKENS at most
+    to_calibrate: int  # tokens that surely go into sequences
 
     @property
     def length(self) -> int:
@@ -42,6 +45,12 @@ class OwnFile:
         what = "conversations" if self.is_chat else "texts"
         return (f"{self.path.name}: {self.records:,} {what}, {self.records - self.held_out:,} to calibrate on, "
                 f"{self.held_out:,} to judge on")  # fmt: skip
+
+    def holds(self, num_samples: float, max_seq_length: int) -> bool:
+        """Whether it suffices for a set of this size: a conversation is a sequence of its own, texts are cut."""
+        if self.is_chat:
+            return num_samples <= self.records - self.held_out
+        return num_samples * max_seq_length <= self.to_calibrate
 
     def parts(self, folder: Path) -> tuple[Path, Path]:
         """Where `divide` writes what is calibrated on, and what is judged on."""
@@ -64,7 +73,7 @@ def open_own(path: Path, tokenizer: Any) -> OwnFile:
     format = parse_format(source.default_format)  # reads the first record, and says what is wrong with it
     tokens = 0
     for one in islice(source.documents(format, given=Given(tokenizer=tokenizer)), MOST_RECORDS):
-        if (tokens := tokens + len(encode_text(tokenizer, one.text.strip()))) >= 2 * EVERY * MOST_TOKENS:
+        if (tokens := tokens + len(encode_text(tokenizer, one.text.strip()))) >= MOST_COUNTED:
             break
     if not tokens:
         raise UserError(f"--data {path}: none of its records holds text; expected a field text, or conversations")
@@ -72,11 +81,12 @@ def open_own(path: Path, tokenizer: Any) -> OwnFile:
     if (records := len(calibrate) + len(judge)) < FEWEST:
         raise UserError(f"--data {path}: it has {records} different records; {FEWEST} or more are needed, to calibrate "
                         "on some and to judge on others")  # fmt: skip
-    held_out = min(MOST_TOKENS, int(0.8 * tokens / EVERY))  # records differ in length
+    held_out = min(MOST_TOKENS, int(0.8 * tokens / EVERY))
     if held_out < FEWEST_WINDOWS * SHORT:
         raise UserError(f"--data {path}: every {EVERY}th record is judged on, about {held_out} tokens in all; "
                         f"{FEWEST_WINDOWS * SHORT} or more are needed: give a larger file")  # fmt: skip
-    return OwnFile(path, file_digest(path), records, len(judge), source.records.kind == "chat", held_out)
+    is_chat, rest = source.records.kind == "chat", int(SURE * tokens * (1 - 1 / EVERY))
+    return OwnFile(path, file_digest(path), records, len(judge), is_chat, held_out, rest)
 
 
 def halves(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

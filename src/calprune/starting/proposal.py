@@ -32,6 +32,7 @@ SIZES = (
     (16, 512),
     (16, 256),
 )  # sequences x tokens of a set
+SMALLER = ((16, 128), (8, 128), (4, 128))  # where a file of the user is short
 DRAWS = 3  # of each set: from 3 on an interval holds (benchmarks/intervals.md)
 GENERAL, BROUGHT = "c4", "pydoc_topics"  # what is compared with, and where that is not to be had
 BROUGHT_WITH = "the help texts that Python brings"
@@ -206,8 +207,8 @@ def sized(made: Proposal, given: tuple[int, int] | None = None) -> Proposal:
     the minutes. `given`: the size of a run that goes on. Raises UserError where none fits into the memory."""
     method: Method = parse_method(made.wanted.method)
     free = free_memory(made.wanted.knobs.device)
-    longest = made.look.positions or math.inf
-    sizes = [given] if given else [size for size in SIZES if size[1] <= longest] or [(16, int(longest))]
+    longest = made.look.positions or 2**31
+    sizes = [given] if given else _sizes(made, longest)
     pace, found = speed(), []
     for n, length in sizes:
         memory = made.look.memory(n * length, method.needs != "moments")
@@ -219,6 +220,19 @@ def sized(made: Proposal, given: tuple[int, int] | None = None) -> Proposal:
     if not fitting:
         raise UserError(_does_not_fit(found[-1]))
     return next((one for one in fitting if one.seconds <= 60 * made.wanted.minutes), fitting[-1])
+
+
+def _sizes(made: Proposal, longest: int) -> list[tuple[int, int]]:
+    """The sizes of sets that the model reads and that the user's files suffice for, the largest first. Raises UserError
+    where they suffice for none."""
+    sizes = [size for size in (*SIZES, *SMALLER) if size[1] <= longest] or [(16, longest)]
+    found = [(n, length) for n, length in sizes if all(one.holds(n / len(made.own), length) for one in made.own)]
+    if not found:
+        n, length = sizes[-1]
+        raise UserError(f"--data: {' and '.join(one.path.name for one in made.own)}: too short to calibrate on: the "
+                        f"smallest set has {n} sequences of {length} tokens; give a larger file")  # fmt: skip
+    usual = [size for size in found if size in SIZES]
+    return usual or found
 
 
 def _seconds(made: Proposal, tokens: int, pace: float) -> float:

@@ -76,6 +76,7 @@ class OneBar(Progress):
     def __init__(self, shown: Progress, whole: Steps, blocks: int, judging: int) -> None:
         self.shown, self.whole = shown, whole
         self.blocks, self.judging = blocks, judging  # steps of a trial
+        self._begun = False
 
     @contextmanager
     def steps(self, doing: str, total: int, counted: str = "") -> Iterator[Steps]:
@@ -95,7 +96,9 @@ class OneBar(Progress):
             self.whole.advance(found=True)
 
     def _block(self, inner: Steps) -> None:
-        self.whole.advance()
+        """A block is pruned; what was built and loaded before the first one says nothing of the pace."""
+        self.whole.advance(found=not self._begun)
+        self._begun = True
 
 
 @contextmanager
@@ -115,10 +118,8 @@ def run_study(made: Plan, text: str, runs: Runs, knobs: Knobs, bar: OneBar) -> N
         begin(runs)
         names = list(made.evaluations)
         bar.found(sum(runs.whole(trial.id, names) for trial in made.trials))
-        for i, one in enumerate(work(runs, knobs)):
+        for i, _ in enumerate(work(runs, knobs)):
             bar.judged(1 if i else 2)  # the dense model before the first
-            if one.error:
-                bar.found(0)
     errors = [error for trial in made.trials if (error := runs.error(trial.id)) is not None]
     if errors:
         raise UserError(f"{len(errors)} of {len(made.trials)} trials failed: {errors[0].splitlines()[-1]}")
