@@ -1,6 +1,7 @@
 """The demo model pruned for real: what the library is for, on real weights and real text."""
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import calprune
 from calprune.cli.demo import KEPT, DemoRow, begin_folder, demo_text, keep, table
+from calprune.starting.demo import ON, WORDS
 from calprune.studies.reading import parse_study
 
 pytestmark = pytest.mark.demo
@@ -54,6 +56,13 @@ def test_the_demo_is_a_study_that_comes_with_the_package(root, sets):
     assert len(set(cells)) == len(cells) == 2 * (1 + 2 * sets) and set(cells) >= KEPT
     assert [one.metric for one in study.evaluations] == ["perplexity", "kl"]
     assert [one.tokens for one in study.evaluations] == [5 * 256] * 2
+
+
+def test_the_short_demo_is_a_study_with_a_line_for_each_trial():
+    text = (files("calprune.studies") / "demo.yaml").read_text()
+    trials = list(parse_study(text, "demo.yaml").trials())
+    assert {(one.calibration, one.setting["method"], one.setting["pattern"]) for one in trials} == set(WORDS)
+    assert len(trials) == len(WORDS) == 5 and {one.calibration for one in trials} == set(ON)
 
 
 def test_the_demos_table_marks_what_is_judged_on_its_own_source_and_its_folder_holds_nothing_else(tmp_path):

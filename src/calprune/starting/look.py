@@ -104,7 +104,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gigabytes(size: float) -> str:
+def gigabytes(size: int | float) -> str:
     """ "0.54 GB"."""
     return f"{size / 1e9:.2f} GB" if size < 10e9 else f"{size / 1e9:.0f} GB"
 
