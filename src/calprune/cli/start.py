@@ -65,7 +65,7 @@ def start_command(
     if there:
         print(f"going on in {folder}", file=sys.stderr)
     else:
-        _ask(yes)
+        _confirm(yes)
     goes_on("what was done is kept", folder)
     found = carry_out(made)
     if as_json:
@@ -77,7 +77,7 @@ def start_command(
         print(found.table().text(), "", found.sentence(), "", *found.following(), sep="\n")
 
 
-def _ask(yes: bool) -> None:
+def _confirm(yes: bool) -> None:
     """Go on only with a yes. Raises UserError where there is nobody to ask."""
     if yes:
         return
