@@ -10,7 +10,9 @@ import torch
 torch.set_num_threads(1)  # xdist's workers share two cores
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: a GPU's kernel is tested on a CPU
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would commands
+# a shell's background job ignores Ctrl-C, one of nohup hangups too; commands that tests start would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 @pytest.fixture(scope="session")

@@ -226,12 +226,14 @@ def test_the_command_prints_a_table_a_verdict_and_json(run, tiny_folder, text): 
         (("notes.txt", "pydoc_topics", "--energy", 0), "share of the energy"),
         (("notes.txt", "other_tokenizer"), "another tokenizer"),
         (("notes.txt", "sums"), "saved statistics"),
+        (("other_tokenizer", "another"), "num_samples (--num-samples): each of the two sets is made already"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(run, tiny_folder, text, words, said):  # noqa: F811
     from dataclasses import replace
 
     replace(sequences(4, 0), tokenizer="0" * 16, recipe={}).save("other_tokenizer")
+    sequences(4, 1).save("another")
     Path("sums").mkdir()
     Path("sums/statistics.json").write_text("{}")
     sizes = () if "--num-samples" in words else ("--num-samples", 4)

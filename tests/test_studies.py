@@ -63,16 +63,19 @@ def test_a_papers_full_study_has_its_sizes_and_what_the_small_one_asks(name):
     assert "It was never run." in head(FOLDER / f"{name}_full.yaml")
 
 
+WITHDRAWN = {  # claims that an old page judges by a name that was wrong: docs/results/README.md says so
+    "bandari2024": {"81d14eb3e9c343c2"},  # e-SNLI's padding was attended to, and is not as published
+    "methods": {"93cc2c490a56050e"},  # DSnoT "as released" was by this project's rule
+}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_page_of_a_study_with_claims_comes_with_their_verdicts(path):
     results = FOLDER.parent / "docs" / "results"
     if not (results / f"{path.stem}.html").is_file() or not (claims := parse_study(study_text(path), path.name).claims):
         pytest.skip("it has no page, or no claims")
     judged = {one["id"] for one in json.loads((results / f"{path.stem}.claims.json").read_text())["claims"]}
-    told = "".join(page.read_text() for page in (FOLDER.parent / "docs").glob("*.md"))
-    rows = [line for line in told.splitlines() if line.endswith("| not measured |")]
-    for claim in claims:  # one that was added after the run is told as not measured
-        assert claim.id in judged or any(f"| {claim.says} |" in row for row in rows), claim.says
+    assert {claim.id for claim in claims} == judged - WITHDRAWN.get(path.stem, set())
 
 
 @pytest.mark.demo

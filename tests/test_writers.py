@@ -4,9 +4,11 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,32 @@ def test_a_claim_does_not_follow_a_link_nor_write_to_what_is_no_ordinary_file(tm
         with pytest.raises(UserError, match=name), claim(tmp_path / name):
             pass
     assert precious.read_text() == "kept"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("hold", [sole_writer, claim, whole_folder])
+@pytest.mark.parametrize("step", ["open", "fstat", "ftruncate", "write", "unlink", "close", "mkdir", "rmdir"])
+def test_a_signal_at_any_step_of_taking_and_giving_back_leaves_nothing(tmp_path, monkeypatch, number, hold, step):
+    """The signal comes right after the system call: its handler runs before the next line of the program."""
+    call, sent = getattr(os, step), []
+
+    def interrupted(*given, **more):
+        found = call(*given, **more)
+        if not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+        return found
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.default_int_handler(signal.SIGINT, frame))
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, step, interrupted)
+            with suppress(KeyboardInterrupt), hold(tmp_path / "out"):
+                time.sleep(0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [one for one in tmp_path.iterdir() if one.name != "out"] == []
+    assert hold is not claim or not any(tmp_path.iterdir())
 
 
 def test_of_two_that_write_one_folder_one_wins_whole_and_the_other_says_so(tmp_path):

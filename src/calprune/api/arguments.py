@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar, cast
 from calprune.allocation import ALLOCATIONS, Allocation
 from calprune.base.values import UserError
 from calprune.calibration.build import make_set
-from calprune.calibration.set import CalibrationSet
+from calprune.calibration.set import CalibrationSet, is_set
 from calprune.evaluation.evaluation import Evaluation, parse_evaluation
 from calprune.layers.attention import TokenWeights, parse_token_weights
 from calprune.layers.collect import Counting
-from calprune.layers.saved import Statistics
+from calprune.layers.saved import Statistics, is_saved
 from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
@@ -84,7 +84,7 @@ def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> O
         given.check_tokenizer(model.tokenizer)
         given.check_model(model)
         return OpenData(given, _about_set(given, described(given)))
-    if os.path.isfile(Path(given) / "counts.json"):
+    if is_set(given):
         sizes.refuse(f"the calibration set {given}")
     made = make_set(str(given), model.tokenizer, data_root=root, model=model, num_samples=sizes.num_samples,
                     max_seq_length=sizes.max_seq_length, seed=sizes.seed)  # fmt: skip
@@ -99,7 +99,7 @@ def open_data(
         return open_set(given, model, sizes, root)
     if isinstance(given, Statistics):
         where, saved = "the statistics", given
-    elif os.path.isfile(Path(given) / "statistics.json"):
+    elif is_saved(given):
         where, saved = str(given), Statistics.load(Path(given))
     else:
         return open_set(given, model, sizes, root)
@@ -132,9 +132,7 @@ def open_job_data(
 
 def _is_made(given: DataLike) -> bool:
     """Whether it is a set or sums already, and not what a set is built from."""
-    if isinstance(given, CalibrationSet | Statistics):
-        return True
-    return any(os.path.isfile(Path(given) / name) for name in ("counts.json", "statistics.json"))
+    return isinstance(given, CalibrationSet | Statistics) or is_set(given) or is_saved(given)
 
 
 def described(made: CalibrationSet) -> str:

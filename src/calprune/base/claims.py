@@ -14,6 +14,7 @@ from pathlib import Path
 
 from calprune.base.leftovers import short
 from calprune.base.progress import current
+from calprune.base.signals import held_back
 from calprune.base.values import UserError
 
 
@@ -28,15 +29,14 @@ class NoLocks(DiskError):
 @contextmanager
 def claim(path: Path) -> Iterator[bool]:
     """Hold the file `path` while the block runs; gives False when someone else holds it. Raises DiskError."""
-    file = _lock(path)
-    if file is None:
-        yield False
-        return
+    file = None
     try:
-        yield True
-    finally:  # removed while it is still held: whoever opened it meanwhile sees that it is gone
-        path.unlink(missing_ok=True)
-        os.close(file)
+        with held_back():
+            file = _lock(path)
+        yield file is not None
+    finally:
+        if file is not None:
+            _give_back(path, file)
 
 
 def is_claimed(path: Path) -> bool:
@@ -89,26 +89,34 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
     path = folder.parent / f".{short(folder.name)}.claim"
     if folder.is_dir() and not os.access(folder.parent, os.W_OK):
         path = folder / INSIDE
-    held = False
+    file = None
     try:
         try:
-            held = (file := _lock(path)) is not None
+            with held_back():
+                file = _lock(path)
         except NoLocks as e:
             current().note(f"{e}: take care that no other command writes there")
-            file = None
         else:
-            if not held:
+            if file is None:
                 raise UserError(f"{folder}: another command writes there now{_holder(path)}; let it end, or name "
                                 "another folder")  # fmt: skip
         yield
     finally:
-        if held and file is not None:
+        if file is not None:
             with suppress(OSError):
-                path.unlink(missing_ok=True)
-            os.close(file)
+                _give_back(path, file)
         for one in made:  # where nothing came of it
             with suppress(OSError):
                 one.rmdir()
+
+
+def _give_back(path: Path, file: int) -> None:
+    """Removed while it is still held: whoever opened it meanwhile sees that it is gone."""
+    with held_back():
+        try:
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(file)
 
 
 def _holder(path: Path) -> str:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from calprune.base.claims import INSIDE, DiskError, is_claimed
 from calprune.base.leftovers import own, part_of, remove, remove_dead
+from calprune.base.signals import held_back
 from calprune.base.values import UserError
 
 T = TypeVar("T")
@@ -145,7 +146,8 @@ def _beside(path: Path) -> Iterator[Path]:
         why = "the disk is full" if e.errno in (errno.ENOSPC, errno.EDQUOT) else e.strerror or e
         raise DiskError(f"cannot write {path}: {why}; nothing was left there") from e
     finally:
-        remove(beside)
+        with held_back():
+            remove(beside)
         own.discard(beside.name)
 
 

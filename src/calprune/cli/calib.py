@@ -210,7 +210,10 @@ def compare_command(
 ) -> None:
     """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
     model is not changed; it stands whole on the device."""
+    from calprune.api.arguments import Sizes
     from calprune.calibration.build import make_set
+    from calprune.calibration.set import is_set
+    from calprune.layers.saved import is_saved
     from calprune.likeness.sets import SetComparison
     from calprune.likeness.verdict import summarise
     from calprune.methods import parse_method
@@ -221,8 +224,10 @@ def compare_command(
     if a == b:
         raise UserError(f"{a} is named twice; name two sets (two draws of one recipe: build them with two seeds)")
     for spec in (a, b):
-        if os.path.isfile(Path(spec) / "statistics.json"):
+        if is_saved(spec):
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
+    if is_set(a) and is_set(b):
+        Sizes(num_samples, max_seq_length, seed).refuse("each of the two sets")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
     sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}

@@ -8,6 +8,7 @@ statistics/                 a folder: whole or absent
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from calprune.layers.blocks import Sequences
 from calprune.layers.collect import Counting
 from calprune.layers.gradients import walk_sums
 from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
+
+HEAD = "statistics.json"  # what the sums are of, and in which files
 
 BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that share an input share the sums
 
@@ -133,9 +136,14 @@ class Statistics:
     @checked
     def load(cls, folder: str | Path) -> "Statistics":
         """Open a folder; the sums are read block by block, when asked for."""
-        about = read_json(Path(folder) / "statistics.json", "saved statistics (calprune stats writes them)")
+        about = read_json(Path(folder) / HEAD, "saved statistics (calprune stats writes them)")
         files = about.get("files", {})
         return cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"], files=files)
+
+
+def is_saved(folder: str | Path) -> bool:
+    """Whether a folder is that of saved sums."""
+    return os.path.isfile(Path(folder) / HEAD)
 
 
 def save_statistics(folder: str | Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
@@ -159,7 +167,7 @@ def save_statistics(folder: str | Path, needs: Needs, about: dict, blocks: Itera
                     tensors |= {f"{linear}/{of}/squares": g.squares, f"{linear}/{of}/sizes": g.sizes}
             save_tensors(tensors, making / f"{name}.safetensors")
         head = {"format": 1, "needs": needs, "about": about, "inputs": inputs, "files": file_digests(making)}
-        write_json(making / "statistics.json", head)
+        write_json(making / HEAD, head)
 
 
 def _by_input(stats: BlockStats) -> dict[str, list[str]]:

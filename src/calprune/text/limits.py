@@ -20,11 +20,12 @@ SECONDS = 10.0  # where one step goes on for ever
 DIGITS = 1000  # of a number
 PRODUCTS = frozenset({"*", "**"})
 TEMPLATE = "<template>"  # the name of the code that Jinja makes
-BOUNDED = {  # nodes of a template's tree
+LINEAR = {  # nodes of a template's tree
     "Template", "Output", "TemplateData", "Name", "Const", "List", "Getattr", "Getitem", "If", "CondExpr", "Test",
     "Compare", "Operand", "And", "Or", "Not", "Add", "Concat",
 }  # fmt: skip
-BOUNDED_FILTERS = {"boxed", "default", "join", "letter", "lower", "trim", "upper"}
+LINEAR_FILTERS = {"boxed", "default", "letter", "lower", "trim", "upper"}
+DEPTH = 8  # of lists in lists in a record
 
 
 class TooMuch(UserError):
@@ -45,12 +46,13 @@ def held(call: Callable[[], T]) -> T:
         return found
 
 
-def is_bounded(environment: Any, template: str) -> bool:
-    """Whether what a template writes is by its form what its record holds, a fixed number of times at most: fields,
-    conditions, and loops over a field. Such a one needs no holding, which costs as much as rendering it."""
+def is_linear(environment: Any, template: str) -> bool:
+    """Whether a template writes, by its form, at most its own length times the `size` of the record: fields,
+    conditions, and loops over a field that write nothing but its items. Where that is little it needs no holding, which
+    costs more than rendering it."""
     from jinja2 import nodes
 
-    known = {getattr(nodes, name) for name in BOUNDED}
+    known = {getattr(nodes, name) for name in LINEAR}
 
     def within(node: Any, item: str = "") -> bool:
         """item: in a loop, the name of what it goes over; there a field of the record would be written many times."""
@@ -62,8 +64,10 @@ def is_bounded(environment: Any, template: str) -> bool:
                 return isinstance(node.node, nodes.Name | nodes.Getattr)
             case nodes.Name(name=name) if item:
                 return name in (item, "loop")
-            case nodes.Filter(name=name) if name in BOUNDED_FILTERS:
+            case nodes.Filter(name=name) if name in LINEAR_FILTERS:
                 pass
+            case nodes.Filter(name="join", args=[] | [nodes.Const()], kwargs=[]):
+                pass  # with a field between its items it would write the square of a record
             case nodes.Call(node=nodes.Getattr(attr="split" | "strip")):
                 pass
             case nodes.Call(node=nodes.Getattr(attr="replace"), args=[nodes.Const(value=old), nodes.Const(value=new)]):
@@ -73,7 +77,22 @@ def is_bounded(environment: Any, template: str) -> bool:
                 return False
         return all(within(child, item) for child in node.iter_child_nodes())
 
-    return within(environment.parse(template))
+    try:
+        return within(environment.parse(template))
+    except RecursionError:
+        return False
+
+
+def size(value: Any, depth: int = 0) -> int:
+    """Letters of all texts of a record, and how many values there are; OUTPUT or more where it is nested deeply."""
+    if isinstance(value, str | bytes):
+        return len(value) + 1
+    if not isinstance(value, dict | list | tuple):
+        return 1
+    if depth == DEPTH:
+        return OUTPUT
+    inside = value.values() if isinstance(value, dict) else value
+    return 1 + sum(size(one, depth + 1) for one in inside)
 
 
 @contextmanager

@@ -130,9 +130,14 @@ def wording(template: str) -> Callable[[dict[str, Any], str], str]:
         compiled = limits.held(lambda: _jinja().from_string(template))
     except TemplateError as e:
         raise ConfigError(f"cannot read the wording {template!r}: {e}") from None
-    if limits.is_bounded(_jinja(), template):
-        return _guarded(compiled.render)
-    return _guarded(lambda record: limits.held(lambda: compiled.render(record)))
+    linear = limits.is_linear(_jinja(), template)
+
+    def render(record: dict[str, Any]) -> str:
+        if linear and len(template) * limits.size(record) <= limits.OUTPUT:
+            return compiled.render(record)
+        return limits.held(lambda: compiled.render(record))
+
+    return _guarded(render)
 
 
 @lru_cache(maxsize=1024)
