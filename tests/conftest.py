@@ -1,7 +1,10 @@
 """What tests share: the demo model and the data root, where they are; otherwise a test says why it is skipped."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,20 @@ if not torch.cuda.is_available():
 # a shell's background job ignores Ctrl-C, one of nohup hangups too; commands that tests start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+
+def use_own_cache() -> None:
+    """Tests keep what they cache apart from the user's; only the demo model is looked for where it is."""
+    users = Path(os.environ.get("CALPRUNE_CACHE") or "~/.cache/calprune").expanduser()
+    own = Path(tempfile.mkdtemp(prefix="calprune-tests-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    if (demo := users / "smollm2-135m-instruct").is_dir():
+        (own / demo.name).symlink_to(demo)
+    os.environ["CALPRUNE_CACHE"] = str(own)
+
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers have it from the process that starts them
+    use_own_cache()
 
 
 @pytest.fixture(scope="session")
