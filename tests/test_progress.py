@@ -172,4 +172,5 @@ def test_a_duration_never_counts_60_of_anything_and_rounded_up_is_enough(seconds
         numbers = [int(word) for word in text.split() if word.isdigit()]
         units = [word for word in text.split() if not word.isdigit()]
         assert units in (["s"], ["min"], ["h", "min"]) and numbers[-1] < 60
-        assert sum(n * {"s": 1, "min": 60, "h": 3600}[u] for n, u in zip(numbers, units, strict=True)) >= seconds - slack
+        worth = {"s": 1, "min": 60, "h": 3600}
+        assert sum(n * worth[u] for n, u in zip(numbers, units, strict=True)) >= seconds - slack

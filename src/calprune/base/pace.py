@@ -42,19 +42,20 @@ class TimeLeft:
 
     def begin(self, phase: str) -> None:
         """The phase's work begins: what went before it is not its time."""
-        self._last = time.monotonic()
+        if phase in self._costs:
+            self._last = time.monotonic()
 
     def reach(self, phase: str, share: float, *, found: bool = False) -> None:
         """The phase is done up to `share`, 0 to 1. found: it was done before, so that its time says nothing of the
         rest. A phase that is none of the whole's counts as nothing."""
-        now = time.monotonic()
         if phase in self._costs:
+            now = time.monotonic()
             cost = (share - self._share[phase]) * self._costs[phase]
             self._share[phase] = share
             if not found:
                 lighter = math.exp((self._last - now) / max(HORIZON, (now - self._began) / 2))
                 self._cost, self._seconds = self._cost * lighter + cost, self._seconds * lighter + now - self._last
-        self._last = now
+            self._last = now
 
     def seconds(self) -> float | None:
         """What the rest may take, as it is shown; None: nothing was done yet."""

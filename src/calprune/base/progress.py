@@ -10,7 +10,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from io import TextIOBase
@@ -147,6 +147,11 @@ def waiting(doing: str) -> Iterator[None]:
     """What may take a while and has no steps, reported to the current progress."""
     with current().waiting(doing):
         yield
+
+
+def followed(doing: str) -> Callable[[Sequence[T]], Iterator[T]]:
+    """What is given all items of a piece of work and gives them one after another, reported."""
+    return lambda items: tracking(items, len(items), doing)
 
 
 def tracking(items: Iterable[T], total: int, doing: str) -> Iterator[T]:

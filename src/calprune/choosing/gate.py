@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
+from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.build import source_of
 from calprune.calibration.describe import check_set
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
 from calprune.choosing.answer import Gate, GateRow
-from calprune.choosing.job import Job
+from calprune.choosing.job import RESULT_TRIALS, Job
 from calprune.choosing.question import part_of
-from calprune.choosing.trials import duration
 from calprune.evaluation.metric import KL
 from calprune.pages.numbers import with_interval
 from calprune.text.document import Given
@@ -30,10 +30,10 @@ def gate(job: Job) -> Gate:
     if needed > max(0.0, job.clock.left()):
         needed += job.clock.spent()  # a model is loaded for each run of the command
         written = ", and what the model writes on top" if any(part_of(one).source == "self" for one in sources) else ""
-        raise UserError(f"--budget {duration(job.clock.seconds or 0)} is too small: the gate alone takes about "
-                        f"{duration(needed)} here ({missing} trials{written}); give {duration(2 * needed)} or more, "
-                        "or fewer sources, tokens or draws")  # fmt: skip
-    failed = job.run(made, text)
+        given, alone, twice = (duration(one, up=True) for one in (job.clock.seconds or 0, needed, 2 * needed))
+        raise UserError(f"--budget {given} is too small: the gate alone takes about {alone} here ({missing} trials"
+                        f"{written}); give {twice} or more, or fewer sources, tokens or draws")  # fmt: skip
+    failed = job.run(made, text, job.verdict_trials + RESULT_TRIALS)
     dropped |= _announce(job, failed)
     used = tuple(source for source in sources if source not in failed)
     if not used:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from calprune.base.progress import duration
 from calprune.base.store import replaced
 from calprune.base.values import UserError
 from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, Halving, PrunedResult, Search, SetContrast
-from calprune.choosing.job import FINALISTS, Job, spec_of
+from calprune.choosing.job import FINALISTS, RESULT_TRIALS, Job, spec_of
 from calprune.choosing.search import source_sums
 from calprune.choosing.transfer import Shares, Sums
-from calprune.choosing.trials import duration
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
 from calprune.likeness.sets import agreement, enough
@@ -134,9 +134,9 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> FinalVe
         calibrations.pop(extra[0])
         made, text = job.trials.plan(calibrations)
     if (needed := job.trials.estimate(made)) > max(0.0, job.clock.left()):
-        raise UserError(f"the budget ends before the verdict, which takes about {duration(needed)}; finished work is "
-                        "kept: the same command goes on, or give a larger --budget")  # fmt: skip
-    failed = job.run(made, text)
+        raise UserError(f"the budget ends before the verdict, which takes about {duration(needed, up=True)}; finished "
+                        "work is kept: the same command goes on, or give a larger --budget")  # fmt: skip
+    failed = job.run(made, text, RESULT_TRIALS)
     for name, why in failed.items():
         if name in finalists:
             raise UserError(f"{name}: {why}")

@@ -68,10 +68,13 @@ def prune_command(
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
     from calprune.base.output import check_apart, check_room, new_folder
+    from calprune.base.pace import TimeLeft
+    from calprune.base.progress import whole
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
+    from calprune.models.editor import WRITING
     from calprune.models.load import find_device, load
-    from calprune.pruning.checkpoint import PruneReport
+    from calprune.pruning.checkpoint import WRITTEN, PruneReport
     from calprune.pruning.job import Pruning
 
     job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how,
@@ -97,8 +100,9 @@ def prune_command(
             trained, _ = opt.open_data(refine_on, loaded, sizes, data_root)
             if isinstance(trained, Statistics):
                 raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
-        done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-        report = PruneReport.of(loaded, done, about).save(out)
+        with whole(TimeLeft(job.phases(loaded.model, data) | {WRITING: WRITTEN})):
+            done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
+            report = PruneReport.of(loaded, done, about).save(out)
     print(report.json() if as_json else report.text())
 
 

@@ -31,6 +31,7 @@ from calprune.pruning.permutation import PERMUTED
 from calprune.pruning.report import LinearReport
 
 REPORT = "calprune.json"
+WRITTEN = 500.0  # tokens whose forward pass takes as long as writing the checkpoint and reading it again, about
 
 
 def describe(done: Pruned, model: Model) -> dict[str, Any]:
