@@ -25,6 +25,7 @@ from calprune.api.models import Dtype
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.values import UserError
+from calprune.calibration.advice import advise, widest_input
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.saved import Statistics
 from calprune.models.load import Model, find_device
@@ -101,6 +102,8 @@ def prune(
         loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
         given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
+        if given and isinstance(given.data, CalibrationSet):
+            advise(given.data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         trained = _trained_on(refine_on, loaded, sizes, root)
         done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
                        batch_size=batch_size)  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError
+from calprune.calibration.advice import advice, widest_input
 from calprune.calibration.build import source_of
 from calprune.calibration.describe import check_set
 from calprune.calibration.recipe import parse_spec
@@ -25,6 +26,7 @@ def gate(job: Job) -> Gate:
     """Run the draws of each source and compare them. Raises UserError where the budget does not suffice, and
     NothingToChoose where fewer than two sources can be used; the trials of the one are then whole."""
     sources, dropped = _reachable(job)
+    _advise(job, sources)
     made, text = job.trials.plan({source: source for source in sources})
     needed, missing = job.trials.estimate(made), len(job.trials.missing(made))
     if needed > max(0.0, job.clock.left()):
@@ -42,6 +44,16 @@ def gate(job: Job) -> Gate:
         raise NothingToChoose(f"nothing to choose: {used[0]} is all that can be used")
     looked_at = job.question.num_samples * job.question.draws
     return Gate(_compared(job, used), used, dropped, _wording(job, used), looked_at, job.trials.seconds_each)
+
+
+def _advise(job: Job, sources: Sequence[str]) -> None:
+    """Say what is known to go wrong with the sets of these sources."""
+    q = job.question
+    sizes = {"num_samples": q.num_samples, "max_seq_length": q.max_seq_length}
+    recipes = [parse_spec(source, **sizes) for source in sources]
+    for line in advice(recipes, q.num_samples * q.max_seq_length, q.num_samples, job.model.tokenizer, method=q.method,
+                       widest=widest_input(job.model.model)):  # fmt: skip
+        job.report(f"note: {line}")
 
 
 def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:

@@ -26,7 +26,7 @@ MATCHES = 5  # shown of each evaluation set, where --show does not say
     "--out sets/mixed",
 )
 def build_command(
-    spec: Annotated[str, typer.Argument(help='"c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)", or a recipe.yaml')],
+    spec: Annotated[str, typer.Argument(help='"c4*2 + gsm8k:icl + my_chat.jsonl:chat", or a recipe.yaml')],
     out: opt.Out,
     model: Annotated[str, opt.data_option(help="the model whose tokenizer is used: `demo`, a folder or a hub name")]
     = "demo",
@@ -53,10 +53,11 @@ def build_command(
 ) -> None:  # fmt: skip
     """Build a calibration set from sources of the catalogue or from your own files."""
     from calprune.base.output import filled_folder, new_folder
+    from calprune.calibration.advice import advise, widest_input, widest_of
     from calprune.calibration.build import build, name_of
     from calprune.calibration.describe import describe
     from calprune.calibration.recipe import parse_spec
-    from calprune.models.load import load, load_tokenizer
+    from calprune.models.load import find_folder, load, load_tokenizer
     from calprune.text.find import catalogue, refuse_licences
 
     if os.path.isdir(spec) and spec not in catalogue():  # a folder that is called like a source is not meant
@@ -71,6 +72,8 @@ def build_command(
         tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
         built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
         built.save(out)
+        widest = widest_input(loaded.model) if loaded else widest_of(find_folder(model) / "config.json")
+        advise(built, tokenizer, widest=widest)
     summary = describe(built, tokenizer)
     print(summary.json(out=str(out)) if as_json else f"{out}: {summary.text()}")
 

@@ -70,6 +70,8 @@ def prune_command(
     from calprune.base.output import check_apart, check_room, new_folder
     from calprune.base.pace import TimeLeft
     from calprune.base.progress import whole
+    from calprune.calibration.advice import advise, widest_input
+    from calprune.calibration.set import CalibrationSet
     from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.editor import WRITING
@@ -95,6 +97,8 @@ def prune_command(
         data = about = None
         if calibration is not None and job.needs != "nothing":
             data, about = opt.open_data(calibration, loaded, sizes, data_root)
+        if isinstance(data, CalibrationSet):
+            advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         trained = None
         if refine_on is not None:
             trained, _ = opt.open_data(refine_on, loaded, sizes, data_root)
