@@ -28,7 +28,7 @@ class Left(Protocol):
 class TimeLeft:
     """Seconds left of phases whose costs are known beforehand, in any one unit.
 
-    The pace is of all that was done, what was done longer ago the lighter, so that a phase that costs ten times as much
+    The pace is of all that was done but the first of several steps, what was done longer ago the lighter, so that a phase that costs ten times as much
     is known to take ten times as long before it begins. What is shown runs down with the clock and is drawn to the
     newest estimate: work done and work left together are never announced as less than all of it at the fastest pace
     seen, nor more than all of it at the slowest.
@@ -38,6 +38,7 @@ class TimeLeft:
         self._costs, self._share = dict(costs), dict.fromkeys(costs, 0.0)
         self._cost = self._seconds = 0.0  # of work that was done now and not found
         self._began = self._last = time.monotonic()
+        self._warming = True  # the first step compiles kernels and fills caches: its time is left out
         self._shown: tuple[float, float] | None = None  # when, and what was left then
 
     def begin(self, phase: str) -> None:
@@ -52,7 +53,9 @@ class TimeLeft:
             now = time.monotonic()
             cost = (share - self._share[phase]) * self._costs[phase]
             self._share[phase] = share
-            if not found:
+            if not found and share < 1 and self._warming:
+                self._warming = False
+            elif not found:
                 lighter = math.exp((self._last - now) / max(HORIZON, (now - self._began) / 2))
                 self._cost, self._seconds = self._cost * lighter + cost, self._seconds * lighter + now - self._last
             self._last = now
