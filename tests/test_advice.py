@@ -14,7 +14,8 @@ from calprune.calibration.set import CalibrationSet
 from calprune.methods import parse_method
 from tests.families import tiny_model
 
-PLAIN, CHAT = SimpleNamespace(chat_template=None), SimpleNamespace(chat_template="{{ messages }}")
+TEMPLATE = "{{ messages }}<|turn|>"
+PLAIN, CHAT = (SimpleNamespace(chat_template=TEMPLATE, eos_token=end) for end in ("<|text|>", "<|turn|>"))
 SPARSEGPT, WANDA = parse_method("sparsegpt"), parse_method("wanda")
 
 
@@ -48,7 +49,7 @@ def test_fewer_tokens_than_the_widest_input_are_a_trap_for_what_reads_gram_matri
     assert not said("c4", tokens=1000, method=WANDA, widest=4321)
 
 
-def test_text_of_one_kind_is_a_trap_for_a_model_with_a_chat_template_alone():
+def test_text_of_one_kind_is_a_trap_for_a_model_that_ends_turns_and_not_for_one_that_carries_a_template():
     for spec, other in (("c4 + wikipedia", "chat(responses, prompt_weight=0.1)"), ("alpaca:chat", "c4")):
         (line,) = said(spec, tokenizer=CHAT)
         assert other in line and not said(spec)

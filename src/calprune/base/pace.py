@@ -28,10 +28,10 @@ class Left(Protocol):
 class TimeLeft:
     """Seconds left of phases whose costs are known beforehand, in any one unit.
 
-    The pace is of all that was done but the first of several steps, what was done longer ago the lighter, so that a phase that costs ten times as much
-    is known to take ten times as long before it begins. What is shown runs down with the clock and is drawn to the
-    newest estimate: work done and work left together are never announced as less than all of it at the fastest pace
-    seen, nor more than all of it at the slowest.
+    The pace is of all that was done but the first of several steps, what was done longer ago the lighter, so that a
+    phase that costs ten times as much is known to take ten times as long before it begins. What is shown runs down with
+    the clock and is drawn to the newest estimate: work done and work left together are never announced as less than all
+    of it at the fastest pace seen, nor more than all of it at the slowest.
     """
 
     def __init__(self, costs: Mapping[str, float]) -> None:

@@ -55,7 +55,7 @@ def advice(
     if reads and widest is not None and tokens < widest:
         yield FEW.format(tokens, widest, math.ceil(widest * sequences / max(1, tokens)))
     kinds = {kind for recipe in recipes for kind in _kinds(recipe)}
-    if getattr(tokenizer, "chat_template", None) and len(kinds) == 1 and (other := OTHERS.get(kind := kinds.pop())):
+    if _for_chat(tokenizer) and len(kinds) == 1 and (other := OTHERS.get(kind := kinds.pop())):
         yield ONE_KIND.format(kind, _named(recipes[0].parts[0]), other)
 
 
@@ -70,6 +70,12 @@ def widest_of(config: Path) -> int | None:
     said = said.get("text_config") or said
     found = [said.get(name) for name in ("intermediate_size", "ffn_dim", "n_inner", "hidden_size")]
     return max((one for one in found if isinstance(one, int)), default=None)
+
+
+def _for_chat(tokenizer: Any) -> bool:
+    """Whether its model ends turns as its chat template does. Many base models carry a template and do not."""
+    template, end = str(getattr(tokenizer, "chat_template", None) or ""), getattr(tokenizer, "eos_token", None)
+    return "eos_token" in template or bool(end and end in template)
 
 
 def _without_first(recipe: Recipe) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from calprune.base.progress import current, duration
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import Commands, app
@@ -180,7 +181,37 @@ def export_command(
         print(f"note: {note}")
 
 
+DISTANCES = 6  # what the distances of two sets' Gram matrices take, in solves of all linears; on the demo model
+SMALL = (16, 256)  # sequences and tokens of each, of sets that are compared without sizes
 _SET = "the folder of a built set, a source or a recipe"
+
+
+def _sizes(specs: tuple[str, str], num_samples: int | None, max_seq_length: int | None) -> dict[str, int | None]:
+    """Sequences and tokens of each set: as given, else those of a built set that is compared with, else small ones."""
+    from calprune.calibration.set import CalibrationSet, is_set
+
+    given = {"num_samples": num_samples, "max_seq_length": max_seq_length}
+    made = [one for one in specs if not is_set(one) and not one.endswith((".yaml", ".yml"))]
+    if not made or all(given.values()):
+        return given
+    built = next((one for one in specs if is_set(one)), None)
+    tokens = CalibrationSet.load(built).tokens.shape if built else SMALL
+    found = {name: value or size for (name, value), size in zip(given.items(), tokens, strict=True)}
+    why = f"as {built}" if built else "small, to say something soon"
+    size = f"{found['num_samples']} sequences of {found['max_seq_length']} tokens"
+    current().note(f"{' and '.join(made)}: {size}, {why}; --num-samples and --max-seq-length say others")
+    return {**found}
+
+
+def _seconds(model: Any, job: Any, sets: list[Any], halves: bool) -> float:
+    """What a comparison takes, about: a pass over each set, and what the halves solve."""
+    from calprune.pruning.job import SOLVED
+    from calprune.studies.time_left import seconds_of
+
+    parameters = sum(p.numel() for p in model.parameters())
+    tokens = sum(float(one.lengths.sum()) for one in sets)
+    solves = sum(1 + 2 * len(one.tokens).bit_length() * halves for one in sets)
+    return seconds_of(parameters * (tokens + solves * sum(job.costs("", 0.0).values()) + DISTANCES * SOLVED))
 
 
 @calib.command("compare", example="calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%")
@@ -227,12 +258,15 @@ def compare_command(
         if os.path.isfile(Path(spec) / "statistics.json"):
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
+    sizes = _sizes((a, b), num_samples, max_seq_length)
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
-    sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
     sets: dict[str, Any] = {
-        spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)
+        spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, seed=seed, **sizes) for spec in (a, b)
     }
     comparison = SetComparison(job, sets, energy, halves)
+    job.plan(loaded.model)
+    wait = duration(_seconds(loaded.model, job, list(sets.values()), halves))
+    current().say(f"calprune: the comparison takes about {wait}")
     found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
     summary = summarise(comparison, found)
     print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())
