@@ -81,12 +81,12 @@ def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> O
         sizes.refuse(f"calibration set {given.id}")
         given.check_tokenizer(model.tokenizer)
         given.check_model(model)
-        return OpenData(given, _about_set(given, described(given)))
+        return OpenData(given, given.about(described(given)))
     if os.path.isfile(Path(given) / "counts.json"):
         sizes.refuse(f"the calibration set {given}")
     made = make_set(str(given), model.tokenizer, data_root=root, model=model, num_samples=sizes.num_samples,
                     max_seq_length=sizes.max_seq_length, seed=sizes.seed)  # fmt: skip
-    return OpenData(made, _about_set(made, str(given)))
+    return OpenData(made, made.about(str(given)))
 
 
 def open_data(
@@ -160,8 +160,3 @@ def as_data_root(given: str | Path | None) -> Path | None:
     if not os.path.isdir(given):
         raise UserError(f"data_root: there is no folder {given}")
     return Path(given)
-
-
-def _about_set(made: CalibrationSet, spec: str) -> dict[str, Any]:
-    return {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
-            "licences": sorted(set(made.licences.values()))}  # fmt: skip

@@ -232,13 +232,15 @@ def result(job: Job, winner: str, shares: Shares) -> PrunedResult:
     references = {name: bench.reference((name, "fresh"), rows) for name, rows in job.fresh.items()}
     given = job.set_of(spec, seed=0)
     with bench.pruned(Pruning(q.method, q.pattern), given) as pruned:
-        description = describe(pruned, bench.model) | {"calibration": given.about(spec)}
+        compared = {name: one.compare(bench.model.model) for name, one in references.items()}
+        perplexity = {name: (references[name].perplexity().estimate().value, found.estimate().value)
+                      for name, (_, found) in compared.items()}  # fmt: skip
+        divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
+        figures = [{"evaluation": name, "dense": perplexity[name][0], "pruned": perplexity[name][1],
+                    "kl": divergence[name].value} for name in compared]  # fmt: skip
+        description = describe(pruned, bench.model) | {"calibration": given.about(spec), "evaluations": figures}
         # a run that was killed before it wrote that it was done may have left them
         with replaced(job.folder / "calibration"), replaced(job.folder / "model"):
             given.save(job.folder / "calibration")
             save_pruned(bench.model, description, job.folder / "model")
-        compared = {name: one.compare(bench.model.model) for name, one in references.items()}
-    perplexity = {name: (references[name].perplexity().estimate().value, found.estimate().value)
-                  for name, (_, found) in compared.items()}  # fmt: skip
-    divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
     return PrunedResult(winner, spec, divergence, perplexity, job.clock.spent())

@@ -129,8 +129,7 @@ def open_data(
     from calprune.calibration.build import make_set
 
     made = make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes)
-    return made, {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
-                  "licences": sorted(set(made.licences.values()))}  # fmt: skip
+    return made, made.about(spec)
 
 
 def _open_statistics(spec: str, loaded: "Loaded") -> "tuple[Statistics, dict[str, Any]]":
