@@ -215,6 +215,7 @@ def find_folder(name: str) -> Path:
 
 
 def _fetch(name: str) -> Path:
+    from huggingface_hub import constants as hub
     from huggingface_hub import snapshot_download
 
     repository, _, revision = name.partition("@")
@@ -224,6 +225,9 @@ def _fetch(name: str) -> Path:
             return Path(snapshot_download(repository, revision=revision or None,
                                           ignore_patterns=[*others, "*/*.safetensors", "original/*"]))  # fmt: skip
         except Exception as e:  # the hub's client raises its own, the network's and the disk's errors
+            if hub.HF_HUB_OFFLINE:
+                raise UserError(f"model {name}: there is no such folder, and it is not in the hub's cache; the hub is "
+                                "not asked offline (--offline, HF_HUB_OFFLINE)") from e  # fmt: skip
             reason = "the hub cannot be reached or has no such model"
             raise UserError(f"model {name}: there is no such folder, and {reason}; {EXPECTED}") from e
 
