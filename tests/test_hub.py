@@ -1,6 +1,7 @@
 """Names of the hub, as a server on loopback answers them: what is fetched, which revision, and what is said offline."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def hub():
 
 @pytest.fixture
 def program(hub, tiny_folder, tmp_path):  # noqa: F811
-    """The program as a user runs it: (words, offline) -> exit code, stdout, stderr. With the commits' names."""
+    """The program as a user runs it: words -> exit code, stdout, stderr; the commits of the model; the folder."""
     files = {path.name: path.read_bytes() for path in Path(tiny_folder).iterdir() if path.is_file()}
     model = hub.repository("models", "owner/tiny")
     first = model.commit(files)
@@ -40,9 +41,9 @@ def program(hub, tiny_folder, tmp_path):  # noqa: F811
     given = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hub"), "CALPRUNE_CACHE": str(tmp_path / "cache"),
              "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
 
-    def run(*words):
+    def run(*words, program=("-m", "calprune")):
         left = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "CALPRUNE_"))}
-        done = subprocess.run([sys.executable, "-m", "calprune", *words], cwd=tmp_path, env=left | given,
+        done = subprocess.run([sys.executable, *program, *words], cwd=tmp_path, env=left | given,
                               capture_output=True, text=True, timeout=300)  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 
@@ -82,3 +83,23 @@ def test_a_data_set_of_the_hub_is_read_at_its_pinned_commit(program):
     assert status == 0 and '"held": "evaluation split"' in out, err
     status, out, err = run("--offline", "calib", "build", "notes.yaml", "--model", "owner/tiny", *SIZES, "--out", "off")
     assert (status, out) == (1, "") and err.count("\n") == 1 and "owner/notes" in err and "offline" in err
+
+
+def test_the_lines_of_data_folder_md_lay_out_a_folder_that_a_source_is_read_from(program, hub):
+    run, *_, folder = program
+    page = (Path(__file__).parents[1] / "docs" / "data-folder.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    front = "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train.jsonl\n---\n"
+    rows = b"".join(b'{"question": "%d?", "answer": "One.\\n#### %d"}\n' % (i, i) for i in range(30))
+    hub.repository("datasets", "openai/gsm8k").commit({"README.md": front.encode(), "main/train.jsonl": rows})
+    status, _, err = run(code, program=("-c",))
+    assert status == 0, err
+    data = ("--data-root", "DATA")
+    status, out, err = run("sources", "gsm8k", *data)
+    assert status == 0 and re.search(r"^here +calibration$", out, re.MULTILINE), out + err
+    words = ("calib", "build", "gsm8k:icl", "--model", "owner/tiny", "--num-samples", "4", *data, "--max-seq-length",
+             "64", "--out", "set")  # fmt: skip
+    status, _, err = run("--offline", *words)
+    assert status == 1 and "not in the hub's cache" in err  # the model was not fetched yet
+    status, _, err = run(*words)
+    assert status == 0, err
