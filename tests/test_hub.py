@@ -34,7 +34,7 @@ def program(hub, tiny_folder, tmp_path):  # noqa: F811
     model = hub.repository("models", "owner/tiny")
     first = model.commit(files)
     weights = {name: tensor + 1 for name, tensor in load_file(Path(tiny_folder, "model.safetensors")).items()}
-    second = model.commit(files | {"model.safetensors": save(weights, metadata={"format": "pt"})})
+    model.commit(files | {"model.safetensors": save(weights, metadata={"format": "pt"})})
     notes = hub.repository("datasets", "owner/notes")
     pinned = notes.commit({"train.jsonl": TEXT, "held.jsonl": TEXT.replace(b"fox", b"hare"), "README.md": b""})
     notes.commit({"train.jsonl": TEXT.replace(b"fox", b"toad"), "held.jsonl": TEXT, "README.md": b""})
@@ -49,11 +49,11 @@ def program(hub, tiny_folder, tmp_path):  # noqa: F811
 
     (tmp_path / "notes.yaml").write_text(OWN % pinned)
     (tmp_path / "words.txt").write_text(TEXT.decode())
-    return run, first, second, tmp_path
+    return run, first, tmp_path
 
 
 def test_a_model_of_the_hub_is_fetched_pruned_and_then_there_without_it(program, hub):
-    run, first, second, folder = program
+    run, first, folder = program
     words = ("prune", "owner/tiny", "--pattern", "2:4", "--method", "magnitude")
     status, _, err = run(*words, "--out", "newest")
     assert status == 0, err
@@ -74,7 +74,7 @@ def test_a_model_of_the_hub_is_fetched_pruned_and_then_there_without_it(program,
 
 
 def test_a_data_set_of_the_hub_is_read_at_its_pinned_commit(program):
-    run, _, _, folder = program
+    run = program[0]
     status, _, err = run("calib", "build", "notes.yaml", "--model", "owner/tiny", *SIZES, "--out", "set")
     assert status == 0, err
     status, shown, err = run("calib", "show", "set", "--texts", "4", "--model", "owner/tiny")
@@ -86,7 +86,7 @@ def test_a_data_set_of_the_hub_is_read_at_its_pinned_commit(program):
 
 
 def test_the_lines_of_data_folder_md_lay_out_a_folder_that_a_source_is_read_from(program, hub):
-    run, *_, folder = program
+    run = program[0]
     page = (Path(__file__).parents[1] / "docs" / "data-folder.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     front = "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train.jsonl\n---\n"
