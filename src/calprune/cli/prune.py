@@ -67,12 +67,12 @@ def prune_command(
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
+    from calprune.api.arguments import Sizes, open_job_data
     from calprune.base.output import check_apart, check_room, new_folder
     from calprune.base.pace import TimeLeft
     from calprune.base.progress import whole
     from calprune.calibration.advice import advise, widest_input
     from calprune.calibration.set import CalibrationSet
-    from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.editor import WRITING
     from calprune.models.load import find_device, load
@@ -93,20 +93,14 @@ def prune_command(
         job.plan(loaded.model)
         loaded.prove_origin()
         check_room(out, loaded.origin.checkpoint.size if loaded.origin else 0)
-        sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
-        data = about = None
-        if calibration is not None and job.needs != "nothing":
-            data, about = opt.open_data(calibration, loaded, sizes, data_root)
+        read = calibration if job.needs != "nothing" else None
+        given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
+        data = given.data if given else None
         if isinstance(data, CalibrationSet):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
-        trained = None
-        if refine_on is not None:
-            trained, _ = opt.open_data(refine_on, loaded, sizes, data_root)
-            if isinstance(trained, Statistics):
-                raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
         with whole(TimeLeft(job.phases(loaded.model, data) | {WRITING: WRITTEN})):
             done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-            report = PruneReport.of(loaded, done, about).save(out)
+            report = PruneReport.of(loaded, done, given.about if given else None).save(out)
     print(report.json() if as_json else report.text())
 
 
@@ -140,6 +134,7 @@ def stats_command(
     as_json: opt.Json = False,
 ) -> None:
     """Collect and save the sums that methods read (one dense pass), to prune from again and again."""
+    from calprune.api.arguments import Sizes, open_data
     from calprune.base.output import new_folder
     from calprune.layers.inputs import LADDER
     from calprune.layers.saved import Statistics, save_statistics
@@ -150,22 +145,21 @@ def stats_command(
     target = find_device(device)
     with new_folder(out):
         loaded = load(model, dtype=dtype, dequantize=dequantize)
-        sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
-        data, about = opt.open_data(calibration, loaded, sizes, data_root)
-        if isinstance(data, Statistics):
+        given = open_data(calibration, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
+        if isinstance(given.data, Statistics):
             raise UserError(
                 f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
             )
-        about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.summary()
+        about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.summary()
         blocks = Statistics(level, about_sums).collecting(
-            loaded.model, data, device=target, batch_size=batch_size, counting=counting
+            loaded.model, given.data, device=target, batch_size=batch_size, counting=counting
         )
         save_statistics(out, level, about_sums, opt.following(blocks, loaded.model, "collecting"))
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
         print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | about_sums, indent=1))
     else:
-        print(f"{out}: sums ({level}) of {loaded.name} on {about['asked']}, {size / 1e6:.1f} MB")
+        print(f"{out}: sums ({level}) of {loaded.name} on {given.name}, {size / 1e6:.1f} MB")
 
 
 @app.command("methods", example="calprune methods\ncalprune methods --json")
