@@ -468,7 +468,7 @@ def test_a_verdict_goes_without_a_uniform_mixture_that_cannot_be_built(chosen, c
     asked: list[list[str]] = []
     plan = job.trials.plan
     job.trials.plan = lambda calibrations: asked.append(list(calibrations)) or plan(calibrations)
-    job.run = lambda made, text: pytest.fail("as far as its trials")
+    job.run = lambda *_: pytest.fail("as far as its trials")
     with pytest.raises(pytest.fail.Exception):
         final.judgement(job, chosen.gate, replace(chosen.search, mixtures=mixtures), chosen.halving)
     assert set(asked[-1]) == {*chosen.gate.used, *chosen.halving.finalists}

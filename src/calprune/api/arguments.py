@@ -106,7 +106,8 @@ def open_data(
     sizes.refuse(f"what {where} were collected from" if where == "the statistics" else f"the folder {where}")
     of = saved.about.get("model", {})
     if of.get("id") not in (None, model.id):
-        raise UserError(f"{where} hold statistics of {of.get('name')} ({of.get('id')}), not of {model.name} "
+        holds = "hold" if where == "the statistics" else "holds"
+        raise UserError(f"{where} {holds} statistics of {of.get('name')} ({of.get('id')}), not of {model.name} "
                         f"({model.id}); collect them: calprune.collect or calprune stats")  # fmt: skip
     calibration = saved.about.get("calibration") or {}
     calibration = calibration if isinstance(calibration, dict) else {"id": calibration}

@@ -26,7 +26,6 @@ def gate(job: Job) -> Gate:
     """Run the draws of each source and compare them. Raises UserError where the budget does not suffice, and
     NothingToChoose where fewer than two sources can be used; the trials of the one are then whole."""
     sources, dropped = _reachable(job)
-    _advise(job, sources)
     made, text = job.trials.plan({source: source for source in sources})
     needed, missing = job.trials.estimate(made), len(job.trials.missing(made))
     if needed > max(0.0, job.clock.left()):
@@ -35,6 +34,8 @@ def gate(job: Job) -> Gate:
         given, alone, twice = (duration(one, up=True) for one in (job.clock.seconds or 0, needed, 2 * needed))
         raise UserError(f"--budget {given} is too small: the gate alone takes about {alone} here ({missing} trials"
                         f"{written}); give {twice} or more, or fewer sources, tokens or draws")  # fmt: skip
+    if missing:
+        _advise(job, sources)
     failed = job.run(made, text, job.verdict_trials + RESULT_TRIALS)
     dropped |= _announce(job, failed)
     used = tuple(source for source in sources if source not in failed)
