@@ -213,4 +213,4 @@ def test_prune_past_rotary_positions_goes_on_with_one_note(toy_folder, texts, tm
     asked = ("prune", toy_folder("llama"), "--pattern", "50%", "--calibration", texts, "--num-samples", "2")
     status, _, err = run(*asked, "--max-seq-length", "80", "--out", str(tmp_path / "out"))
     assert status == 0, err
-    assert err.count("note: ") == err.count("note: sequences of 80 tokens go past the 64 positions") == 1
+    assert err.count("note: sequences of 80 tokens go past the 64 positions") == 1

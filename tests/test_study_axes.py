@@ -133,7 +133,7 @@ def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material
 
 
 def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(material, tmp_path, monkeypatch):  # noqa: F811
-    """Trials that take known seconds, on a clock of the test's: sums 40 of a set, judging 10, methods 2 and 90."""
+    """Trials that take known seconds, on a clock of the test's: a set 3 to build and its sums 40, judging 10, methods 2 and 90."""
     now, methods = [0.0], {"magnitude": 1.0, "wanda": 2.0, "sparsegpt": 90.0}
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr("calprune.studies.time_left._speed", lambda: 1e4)
@@ -142,7 +142,7 @@ def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(mater
     made.write(runs, text)
     seconds, seen = [], set()
     for trial in made.trials:
-        shared = {} if trial.set_id is None or trial.set_id in seen else {"collect": 40.0}
+        shared = {} if trial.set_id is None or trial.set_id in seen else {"build": 3.0, "collect": 40.0}
         seen.add(trial.set_id)
         seconds.append(shared | {"prune": methods[trial.setting["method"]], "judge": 10.0})
     total = sum(sum(parts.values()) for parts in seconds)
@@ -157,6 +157,8 @@ def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(mater
         PruneRecord(1.0, given).write(runs.trial(trial.id) / "prune.json", {"format": 1})
         assert left.look() >= 0
         announced.append(now[0] + left.seconds())
+        if {one.setting["method"] for one in made.trials[: len(announced)]} == {"wanda", "sparsegpt"}:
+            assert StudyLeft(runs, made).seconds() == pytest.approx(total - now[0])  # not smoothed
     known = next(i for i in range(len(made.trials)) if {t.setting["method"] for t in made.trials[: i + 1]} == {
         t.setting["method"] for t in made.trials})  # fmt: skip
     assert announced[known + 4 :] == pytest.approx([total] * (len(made.trials) - known - 4), rel=0.1)

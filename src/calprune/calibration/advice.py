@@ -66,6 +66,8 @@ def widest_input(model: nn.Module) -> int:
 
 def widest_of(config: Path) -> int | None:
     """The same by a config.json, where it says so by a name that is common."""
+    if not config.is_file():
+        return None
     said = json.loads(config.read_bytes())
     said = said.get("text_config") or said
     found = [said.get(name) for name in ("intermediate_size", "ffn_dim", "n_inner", "hidden_size")]

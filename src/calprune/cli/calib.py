@@ -186,21 +186,23 @@ SMALL = (16, 256)  # sequences and tokens of each, of sets that are compared wit
 _SET = "the folder of a built set, a source or a recipe"
 
 
-def _sizes(specs: tuple[str, str], num_samples: int | None, max_seq_length: int | None) -> dict[str, int | None]:
-    """Sequences and tokens of each set: as given, else those of a built set that is compared with, else small ones."""
+def _sizes(
+    specs: tuple[str, str], num_samples: int | None, max_seq_length: int | None
+) -> tuple[dict[str, int | None], str]:
+    """Sequences and tokens of each set: as given, else those of a built set that is compared with, else small ones; and
+    what is to be said of them."""
     from calprune.calibration.set import CalibrationSet, is_set
 
     given = {"num_samples": num_samples, "max_seq_length": max_seq_length}
     made = [one for one in specs if not is_set(one) and not one.endswith((".yaml", ".yml"))]
     if not made or all(given.values()):
-        return given
+        return given, ""
     built = next((one for one in specs if is_set(one)), None)
     tokens = CalibrationSet.load(built).tokens.shape if built else SMALL
     found = {name: value or size for (name, value), size in zip(given.items(), tokens, strict=True)}
     why = f"as {built}" if built else "small, to say something soon"
     size = f"{found['num_samples']} sequences of {found['max_seq_length']} tokens"
-    current().note(f"{' and '.join(made)}: {size}, {why}; --num-samples and --max-seq-length say others")
-    return {**found}
+    return {**found}, f"{' and '.join(made)}: {size}, {why}; --num-samples and --max-seq-length say others"
 
 
 def _seconds(model: Any, job: Any, sets: list[Any], halves: bool) -> float:
@@ -258,11 +260,13 @@ def compare_command(
         if os.path.isfile(Path(spec) / "statistics.json"):
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
-    sizes = _sizes((a, b), num_samples, max_seq_length)
+    sizes, said = _sizes((a, b), num_samples, max_seq_length)
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
     sets: dict[str, Any] = {
         spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, seed=seed, **sizes) for spec in (a, b)
     }
+    if said:
+        current().note(said)
     comparison = SetComparison(job, sets, energy, halves)
     job.plan(loaded.model)
     wait = duration(_seconds(loaded.model, job, list(sets.values()), halves))
