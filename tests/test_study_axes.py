@@ -133,7 +133,7 @@ def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material
 
 
 def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(material, tmp_path, monkeypatch):  # noqa: F811
-    """Trials that take known seconds, on a clock of the test's: a set 3 to build and its sums 40, judging 10, methods 2 and 90."""
+    """Trials that take known seconds, on a clock of the test's: a set 3, its sums 40, judging 10, methods 2 and 90."""
     now, methods = [0.0], {"magnitude": 1.0, "wanda": 2.0, "sparsegpt": 90.0}
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr("calprune.studies.time_left._speed", lambda: 1e4)
