@@ -10,6 +10,7 @@ from typing import Any
 import checked_section
 import checkpoints_page
 import claims_section
+import data_folder_page
 import families_section
 import house
 import known_names
@@ -184,6 +185,7 @@ PAGES = {
     "house.svg": house.picture,
     "choosing-calibration-data.md": choosing_page,
     "cli.md": cli_page,
+    "data-folder.md": lambda: MADE + data_folder_page.page(),
     "methods.md": methods_page,
     "models.md": families_section.page,
     "studies.md": studies_section.current,

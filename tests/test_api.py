@@ -230,7 +230,8 @@ def test_results_are_those_of_the_parts_and_the_dense_model_stands_beside_them(h
     assert result[f"perplexity({text})"] == result["perplexity"] == one.perplexity != one.dense
     model = calprune.load(here["model"])
     assert calprune.evaluate(model, f"kl({text})", dense=model)["kl"].value == pytest.approx(0, abs=1e-6)
-    assert result.table().rows[0][0] == here["text"] and "<table" in result._repr_html_()
+    assert result.table().rows[0][0] == f"perplexity({here['text']})"
+    assert result.table("texts").rows[0][0] == here["text"] and "<table" in result._repr_html_()
     assert "\n" not in repr(result)
     with pytest.raises(calprune.UserError, match=r"judged on: .*prose_held"):
         result["accuracy"]

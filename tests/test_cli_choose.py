@@ -19,7 +19,7 @@ from calprune.choosing import question
 from calprune.choosing import verdict as final
 from calprune.choosing.page import choice_page, commands, headline
 from calprune.choosing.question import Question, check_apart, parse_capabilities
-from calprune.choosing.trials import duration, parse_budget
+from calprune.choosing.trials import parse_budget
 from calprune.cli.app import app
 from calprune.methods.wanda import Wanda
 from calprune.pattern import Unstructured
@@ -286,14 +286,3 @@ def test_a_budget_too_small_for_the_gate_is_one_line_and_what_it_names_is_larger
     give = parse_budget(err.partition("; give ")[2].partition(" or more")[0].replace(" min", "m"))
     assert give >= 1 > parse_budget(budget)
     assert sorted(path.name for path in Path("out").iterdir()) == ["question.json"]
-
-
-def test_a_time_that_is_said_is_rounded_up():
-    assert [duration(s) for s in (0.2, 45.0, 99.5, 100.0, 121.0, 3600.0)] == [
-        "1 s",
-        "45 s",
-        "100 s",
-        "2 min",
-        "3 min",
-        "60 min",
-    ]

@@ -215,6 +215,22 @@ def test_the_command_prints_a_table_a_verdict_and_json(run, tiny_folder, text): 
     assert len(told["blocks"]) == 2 and 0.3 < told["kept_iou"] < 1 and told["sets"][0]["halves"] is None
 
 
+def test_without_sizes_small_ones_are_taken_and_said_and_a_built_set_gives_its_own(run, tiny_folder, text):  # noqa: F811
+    words = " ".join(f"{i} quick brown foxes jump over lazy dogs" for i in range(900))
+    Path("long.txt").write_text(words)
+    Path("other.txt").write_text(words.replace("fox", "hare"))
+    asked = ("calib", "compare", "long.txt", "other.txt", "--model", tiny_folder, "--no-halves", "--json")
+    status, out, err = run(*asked, "--max-seq-length", 32)
+    assert status == 0, err
+    assert "16 sequences of 32 tokens" in err and "takes about" in err
+    assert [one["sequences"] for one in json.loads(out)["sets"]] == [16, 16]
+    sizes = ("--num-samples", 5, "--max-seq-length", 24)
+    run("calib", "build", "other.txt", "--model", tiny_folder, *sizes, "--out", "set")
+    status, out, err = run("calib", "compare", "long.txt", "set", *asked[4:])
+    assert status == 0 and "long.txt: 5 sequences of 24 tokens, as set" in err, err
+    assert [(one["sequences"], one["tokens"]) for one in json.loads(out)["sets"]] == [(5, 120), (5, 120)]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -265,18 +265,26 @@ def test_the_command_prints_intervals_the_protocol_and_what_the_text_is(run_eval
     both = [f"{metric}({text}, length=32)" for text in ("set", "notes.txt") for metric in ("perplexity", "kl")]
     status, out, err = run_eval("pruned", *(word for one in both for word in ("--on", one)), "--dense", "dense")
     assert status == 0, err
-    lines = [line.split("  ") for line in out.splitlines()]
-    rows = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines if line[0]}
-    assert rows["set"][:2] == ["calibration text: NOT held out", "4"] and rows["notes.txt"][:2] == ["file", "12"]
-    assert rows["text"][1:] == [
-        "windows of 32 tokens",
-        "perplexity",
-        "nats per token",
-        "dense perplexity",
-        "KL(dense || pruned), nats per token",
-    ]
-    assert [len(rows[name]) for name in ("set", "notes.txt")] == [6, 6] and "not measured" not in out
+    lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in out.splitlines()]
+    rows = {line[0]: line for line in lines if line}
+    assert rows["evaluation"] == ["evaluation", "dense", "pruned", "KL, nats a token", "left", "items", "of"]
+    assert rows["perplexity(set)"][5:] == ["4", "windows of 32 tokens of calibration text: NOT held out"]
+    assert rows["perplexity(notes.txt)"][5:] == ["12", "windows of 32 tokens of file"] and "not measured" not in out
     assert "95 % intervals" in out and "do not overlap" in out
+
+
+def test_what_is_left_is_dense_over_pruned_with_a_sentence_that_says_so(run_eval):
+    on = ("--on", "perplexity(notes.txt, tokens=320, length=32)")
+    found = json.loads(run_eval("pruned", *on, "--dense", "dense", "--json")[1])
+    (row,) = found["compared"]
+    assert row["left"] == pytest.approx(row["dense"] / row["pruned"]) and row["kl"] > 0
+    assert row["left_low"] < row["left"] < row["left_high"] and row["pruned"] == found["perplexity"]
+    words, how = found["means"]
+    assert f"of what dense can do, {100 * row['left']:.0f} % is left on perplexity(notes.txt)" in words
+    assert "dense ÷ pruned" in how and words in run_eval("pruned", *on, "--dense", "dense")[1]
+    (same,) = json.loads(run_eval("dense", *on, "--dense", "dense", "--json")[1])["compared"]
+    assert same["left"] == pytest.approx(1) and same["kl"] == pytest.approx(0, abs=1e-6)
+    assert json.loads(run_eval("pruned", *on, "--json")[1])["compared"] == []
 
 
 def test_only_what_is_wanted_is_measured_and_each_text_in_its_own_windows(run_eval):

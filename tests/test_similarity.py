@@ -17,11 +17,20 @@ from calprune.base.values import UserError
 from calprune.calibration.build import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.likeness.overlap import KEPT, LONGEST, Signature, Words, jaccard, unigram_divergence
-from calprune.likeness.texts import MEASURES, Similarity, compare_texts, similarity, texts_of
+from calprune.likeness.texts import (
+    MEASURES,
+    Similarity,
+    TextComparison,
+    TextFigures,
+    compare_texts,
+    similarity,
+    texts_of,
+)
 from calprune.models.likelihood import lowest_mean, nats_and_z, token_nats
 from calprune.models.load import Model
 from calprune.text.document import Document, Given
 from calprune.text.encode import encode
+from calprune.uncertainty.estimate import Estimate
 from tests.families import tiny_model
 from tests.test_cli import run, tiny_folder  # noqa: F401  (fixtures)
 from tests.tiny import toy_tokenizer
@@ -237,7 +246,7 @@ def test_the_page_shows_every_text_and_escapes_names():
     how = Similarity(draws=2, words=100)
     texts = [how.read(name, own(made_up(seed, 10))) for seed, name in enumerate(("<b>one</b>", "two", "three"))]
     page = compare_texts(how, texts[:2], texts[2]).html()
-    assert "<b>" not in page and page.count("&lt;b&gt;one") == 1 and page.count("not measured") >= 2
+    assert "<b>" not in page and page.count("&lt;b&gt;one") == 2 and page.count("not measured") >= 2
     assert page.count('"source":"\\u003cb>one') == 3  # a point of each of three charts
     assert page.count('data-spec="chart-') == 3
 
@@ -286,3 +295,24 @@ def test_what_the_user_can_mend_is_one_line(run, files, words, said):  # noqa: F
 def test_a_set_of_another_tokenizer_is_refused():
     with pytest.raises(UserError, match="another tokenizer"):
         replace(CalibrationSet.from_tokens([[1, 2]]), tokenizer="0" * 16).check_tokenizer(toy_tokenizer())
+
+
+def estimates(*triples):
+    return [Estimate(value, low, high, 5) for value, low, high in triples]
+
+
+def verdict(*jaccards):
+    """Of texts a, b, ... beside the reference `r`, whose own comes last."""
+    names = [*"abcdefg"[: len(jaccards) - 1], "r"]
+    texts = [TextFigures(name, name == "r", 1, 1, 1, {"jaccard": j}) for name, j in zip(names, jaccards, strict=True)]
+    return TextComparison("r", None, Similarity(), tuple(texts), ()).verdict
+
+
+def test_the_verdict_names_the_nearest_and_what_it_cannot_be_told_from():
+    near, far, own = estimates((0.020, 0.018, 0.022), (0.005, 0.004, 0.006), (0.040, 0.035, 0.045))
+    assert "b is most like r, and is distinguished from the others: it shares 50 % of" in verdict(far, near, own)
+    assert verdict(near, far, own) == verdict(far, near, own).replace("words b", "words a")
+    like = Estimate(0.019, 0.017, 0.021, 5)
+    assert "not distinguished from b: " in verdict(near, like, own)
+    assert "as many 3-grams" in verdict(far, own, own) and "a, beside r" in verdict(far, own)
+    assert verdict(None, None).startswith("No verdict") and verdict(near, None).startswith("No verdict")

@@ -6,6 +6,7 @@ import os
 import socket
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -475,6 +476,38 @@ def test_the_command_lists_and_shows():
     shown = CliRunner().invoke(app, ["sources", "oscar"]).stdout
     assert "stand-in   the local copy is" in shown and "CC0" in shown and "tried: no" in shown
     assert "on the hub" in CliRunner().invoke(app, ["sources"]).stdout
+
+
+def test_the_domains_divide_the_catalogue_and_a_language_is_part_of_it():
+    import calprune.cli.prune
+    import calprune.cli.sources  # noqa: F401
+    from calprune.cli import app
+    from calprune.text.source import Domain
+
+    def names(*words: str) -> list[str]:
+        found = CliRunner().invoke(app, ["sources", "--json", *words])
+        return [entry["name"] for entry in json.loads(found.stdout)]
+
+    by_domain = [name for domain in get_args(Domain) for name in names("--domain", domain)]
+    assert sorted(by_domain) == list(catalogue())
+    assert {"mgsm_zh", "xquad_zh", "ud_pud_zh"} <= set(names("--language", "zh")) <= set(catalogue()) - {"c4"}
+    assert names("--domain", "mathematics", "--language", "en") == [
+        name for name in names("--domain", "mathematics") if name in names("--language", "en")]  # fmt: skip
+    for words in (["--domain", "codes"], ["--language", "xx"], ["gsm8k", "--domain", "code"],
+                  ["--domain", "code", "--language", "zh"]):  # fmt: skip
+        assert isinstance(CliRunner().invoke(app, ["sources", *words]).exception, UserError)
+
+
+def test_what_a_family_says_by_key_is_each_ones_own_and_a_key_without_it_is_named(tmp_path):
+    (tmp_path / "faq.yaml").write_text(
+        'family: {de: German, fr: French}\nname: faq_$key\nkind: text\nlocal: faq_$key.jsonl\n'
+        'domain: {de: code, "*": knowledge}\nlanguage: $key\n'
+    )  # fmt: skip
+    found = read_yaml(tmp_path / "faq.yaml", own=True)
+    assert [(one.domain, one.language) for one in found] == [("code", "de"), ("knowledge", "fr")]
+    (tmp_path / "faq.yaml").write_text((tmp_path / "faq.yaml").read_text().replace(', "*": knowledge', ""))
+    with pytest.raises(ConfigError, match="domain: it says nothing of fr"):
+        read_yaml(tmp_path / "faq.yaml", own=True)
 
 
 # -- the data sets on disk --------------------------------------------------------------------------------------------

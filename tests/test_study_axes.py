@@ -1,21 +1,26 @@
 """What a study can say of its sets beside their sources: variants of a recipe, and what blocks are refined on."""
 
 import json
+import time
 
 import pytest
 
 from calprune.base.values import ConfigError
 from calprune.calibration.build import make_set, open_source
 from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.metric import KL
 from calprune.evaluation.windows import windows_of
 from calprune.layers.saved import Statistics
 from calprune.methods import parse_method
 from calprune.models.load import load
 from calprune.pattern import parse_pattern
 from calprune.pruning.job import Pruning
-from calprune.studies.plan import estimate, plan
+from calprune.studies.folder import Runs
+from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
+from calprune.studies.records import EvaluationRecord, PruneRecord
 from calprune.studies.results import read
+from calprune.studies.time_left import StudyLeft, estimate
 from calprune.text.document import Given
 from tests.test_study import ids, material, run, study_text  # noqa: F401  a fixture among them
 
@@ -113,7 +118,8 @@ def test_a_method_that_quantises_is_a_trial_like_another_and_rounding_reads_no_d
 
 
 def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("calprune.studies.plan._speed", lambda: 3.2)
+    monkeypatch.setattr("calprune.studies.time_left._speed", lambda: 3.2)
+    monkeypatch.setattr("calprune.pruning.job.SOLVED", 0.0)
 
     def seconds(**changed) -> float:
         made = plan(parse_study(study_text(material, draws="1", patterns="50%", **changed), "study.yaml"), None)
@@ -124,3 +130,36 @@ def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material
     pair = REFINING.replace(")", ", cross_block=True)")
     assert seconds(methods=f"['{REFINING}']", calibrations=one) == 64 + 4 * 16 + 4 * 16 * (1 + 4 * 2)
     assert seconds(methods=f"['{pair}']", calibrations=one) == 64 + 4 * 16 + 4 * 16 * (1 + 4 * 2 * 2)
+
+
+def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(material, tmp_path, monkeypatch):  # noqa: F811
+    """Trials that take known seconds, on a clock of the test's: a set 3, its sums 40, judging 10, methods 2 and 90."""
+    now, methods = [0.0], {"magnitude": 1.0, "wanda": 2.0, "sparsegpt": 90.0}
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("calprune.studies.time_left._speed", lambda: 1e4)
+    text = study_text(material, methods="[wanda, sparsegpt]", patterns="50%", draws="3")
+    made, runs = plan(parse_study(text, "study.yaml"), None), Runs(tmp_path / "runs")
+    made.write(runs, text)
+    seconds, seen = [], set()
+    for trial in made.trials:
+        shared = {} if trial.set_id is None or trial.set_id in seen else {"build": 3.0, "collect": 40.0}
+        seen.add(trial.set_id)
+        seconds.append(shared | {"prune": methods[trial.setting["method"]], "judge": 10.0})
+    total = sum(sum(parts.values()) for parts in seconds)
+    left, announced = StudyLeft(runs, made), []
+    for trial, parts in zip(made.trials, seconds, strict=True):
+        now[0] += sum(parts.values())
+        for name, asked in made.evaluations.items():
+            found = EvaluationRecord(asked, "general", KL, 1.0, (1.0,), seconds=10.0 / len(made.evaluations))
+            found.write(runs.result(trial.id, name))
+            found.write(runs.dense(trial.model_id, trial.dtype, name))
+        given = {part: value for part, value in parts.items() if part != "judge"}
+        PruneRecord(1.0, given).write(runs.trial(trial.id) / "prune.json", {"format": 1})
+        assert left.look() >= 0
+        announced.append(now[0] + left.seconds())
+        if {one.setting["method"] for one in made.trials[: len(announced)]} == {"wanda", "sparsegpt"}:
+            assert StudyLeft(runs, made).seconds() == pytest.approx(total - now[0])  # not smoothed
+    known = next(i for i in range(len(made.trials)) if {t.setting["method"] for t in made.trials[: i + 1]} == {
+        t.setting["method"] for t in made.trials})  # fmt: skip
+    assert announced[known + 4 :] == pytest.approx([total] * (len(made.trials) - known - 4), rel=0.1)
+    assert max(announced) < 3 * total and announced[-1] == pytest.approx(total)

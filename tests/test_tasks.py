@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from calprune.base.values import UserError, rng
-from calprune.evaluation.capabilities import BY_NAME, CAPABILITIES, capability_of
+from calprune.evaluation.capabilities import CAPABILITIES, capability_of
 from calprune.evaluation.tasks import TASKS, find_task
 from calprune.models.load import Model
 from tests.tiny import toy_tokenizer
@@ -389,15 +389,13 @@ def test_a_task_as_text_is_read_as_itself(name):
     assert str(find_task("mmlu(shots=5)")) == "mmlu" and find_task("mmlu(shots=5)") == find_task("mmlu")
 
 
-def test_every_source_and_task_has_a_capability():
-    from calprune.text.find import catalogue
+def test_every_source_states_its_domain_and_every_task_has_one():
+    from calprune.text.find import CATALOGUE, catalogue
 
-    family = {name.removesuffix("*") for name in BY_NAME if name.endswith("*")}
-    known = set(catalogue()) | {task.removeprefix("bandari/") for task in TASKS}
-    missing = {n for n in known if n not in BY_NAME and not any(n.startswith(f) for f in family)}
-    assert not missing, "give them a place in capabilities.py"
-    gone = {n for n in BY_NAME if n not in known and not n.endswith("*")}
-    assert not gone | {f for f in family if not any(n.startswith(f) for n in known)}
+    for file in CATALOGUE.glob("*.yaml"):
+        assert "\ndomain: " in file.read_text(), f"{file.name} states no domain"
+        assert "\nlanguage: " in file.read_text() or "\nmade: " in file.read_text(), f"{file.name}: no language"
+    assert {task.removeprefix("bandari/") for task in TASKS} <= set(catalogue())
     assert {capability_of(task) for task in TASKS} <= set(CAPABILITIES)
 
 

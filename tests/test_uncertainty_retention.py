@@ -7,7 +7,7 @@ import pytest
 
 from calprune.base.values import UserError
 from calprune.uncertainty import retention
-from calprune.uncertainty.retention import Kept, mean_retention, retention_of_perplexity
+from calprune.uncertainty.retention import Kept, mean_retention, retention_of_one, retention_of_perplexity
 
 DENSE = [1.0] * 80 + [0.0] * 20
 
@@ -66,3 +66,22 @@ def test_evaluations_of_other_draws_or_items_are_refused():
         mean_retention([Kept([DENSE] * 3, DENSE, 0.2), Kept([DENSE] * 2, DENSE, 0.2)])
     with pytest.raises(UserError, match="same items pruned and dense, got 100 and 1"):
         retention([DENSE], [1.0])
+
+
+def test_of_one_model_the_interval_is_over_its_items_and_holds_what_the_ratio_of_means_is():
+    """Against the delta method written out, and a bootstrap of the items."""
+    draw = np.random.default_rng(3)
+    dense = draw.normal(3.0, 0.4, 200)
+    pruned = dense + draw.normal(0.7, 0.2, 200)
+    found = retention_of_one(pruned.tolist(), dense.tolist(), None)
+    assert found.value == pytest.approx(math.exp((dense - pruned).mean()))
+    again = [math.exp((dense - pruned)[draw.integers(0, 200, 200)].mean()) for _ in range(4000)]
+    assert [found.low, found.high] == pytest.approx(np.quantile(again, [0.025, 0.975]).tolist(), rel=0.01)
+    right = draw.random(400) < 0.8
+    kept = right & (draw.random(400) < 0.7)
+    found = retention_of_one(kept.astype(float).tolist(), right.astype(float).tolist(), 0.25)
+    assert found.value == pytest.approx((kept.mean() - 0.25) / (right.mean() - 0.25))
+    picks = [draw.integers(0, 400, 400) for _ in range(4000)]
+    again = [(kept[i].mean() - 0.25) / (right[i].mean() - 0.25) for i in picks]
+    assert [found.low, found.high] == pytest.approx(np.quantile(again, [0.025, 0.975]).tolist(), abs=0.015)
+    assert retention_of_one([0.0, 1.0], [1.0, 0.0], 0.5) is None

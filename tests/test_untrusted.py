@@ -21,7 +21,7 @@ from calprune.base.values import ConfigError, UserError, read
 from calprune.base.yamls import parse_yaml, read_yaml
 from calprune.models.load import load, outline
 from calprune.pages.table import Column, Table
-from calprune.pruning.checkpoint import card
+from calprune.pruning.card import card
 from calprune.studies.reading import parse_study
 from calprune.text import limits, records
 from calprune.text.chat import _apply
@@ -254,7 +254,7 @@ def test_a_name_adds_nothing_to_a_cards_front_matter():
                    "job": {}, "sparsity": {"pruned_linears": 0.5, "whole_model": 0.2}, "calibration": None,
                    "environment": {"calprune": "0"}, "linears": []}  # fmt: skip
     head, text = card(description).split("---\n")[1:3]
-    assert set(yaml.safe_load(head)) == {"base_model", "library_name", "tags"}
+    assert set(yaml.safe_load(head)) == {"library_name", "pipeline_tag", "tags"}
     assert [line for line in text.splitlines() if line.startswith("# ")] == [
         "# model license: mit --- # Not pruned x: `, pruned with wanda to 50%"]  # fmt: skip
 

@@ -83,12 +83,12 @@ def open_set(given: SetLike, model: Model, sizes: Sizes, root: Path | None) -> O
         sizes.refuse(f"calibration set {given.id}")
         given.check_tokenizer(model.tokenizer)
         given.check_model(model)
-        return OpenData(given, _about_set(given, described(given)))
+        return OpenData(given, given.about(described(given)))
     if is_set(given):
         sizes.refuse(f"the calibration set {given}")
     made = make_set(str(given), model.tokenizer, data_root=root, model=model, num_samples=sizes.num_samples,
                     max_seq_length=sizes.max_seq_length, seed=sizes.seed)  # fmt: skip
-    return OpenData(made, _about_set(made, str(given)))
+    return OpenData(made, made.about(str(given)))
 
 
 def open_data(
@@ -106,7 +106,8 @@ def open_data(
     sizes.refuse(f"what {where} were collected from" if where == "the statistics" else f"the folder {where}")
     of = saved.about.get("model", {})
     if of.get("id") not in (None, model.id):
-        raise UserError(f"{where} hold statistics of {of.get('name')} ({of.get('id')}), not of {model.name} "
+        holds = "hold" if where == "the statistics" else "holds"
+        raise UserError(f"{where} {holds} statistics of {of.get('name')} ({of.get('id')}), not of {model.name} "
                         f"({model.id}); collect them: calprune.collect or calprune stats")  # fmt: skip
     calibration = saved.about.get("calibration") or {}
     calibration = calibration if isinstance(calibration, dict) else {"id": calibration}
@@ -182,8 +183,3 @@ def as_data_root(given: str | Path | None) -> Path | None:
     if not os.path.isdir(given):
         raise UserError(f"data_root: there is no folder {given}")
     return Path(given)
-
-
-def _about_set(made: CalibrationSet, spec: str) -> dict[str, Any]:
-    return {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
-            "licences": sorted(set(made.licences.values()))}  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from calprune.api.arguments import ModelLike, as_data_root, open_model
 from calprune.base.checks import Count, checked
 from calprune.base.values import UserError
+from calprune.calibration.advice import advise, widest_input
 from calprune.calibration.build import build as build_set
 from calprune.calibration.build import name_of
 from calprune.calibration.recipe import parse_spec
@@ -61,4 +62,6 @@ def build(
     loaded = open_model(model) if recipe.uses_model or isinstance(model, Model) else None
     tokenizer = loaded.tokenizer if loaded else load_tokenizer(str(model))
     made = build_set(recipe, tokenizer, data_root=as_data_root(data_root), model=loaded)
-    return replace(made, made_for=loaded.name if loaded else str(model))
+    made = replace(made, made_for=loaded.name if loaded else str(model))
+    advise(made, tokenizer, widest=widest_input(loaded.model) if loaded else None)
+    return made

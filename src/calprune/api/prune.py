@@ -25,6 +25,8 @@ from calprune.api.models import Dtype
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.values import UserError
+from calprune.calibration.advice import advise, widest_input
+from calprune.calibration.set import CalibrationSet
 from calprune.models.load import find_device
 from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.job import Pruning
@@ -100,6 +102,8 @@ def prune(
         sizes = Sizes(num_samples, max_seq_length, seed)
         read = data if job.needs != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, sizes, root)
+        if given and isinstance(given.data, CalibrationSet):
+            advise(given.data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
                        batch_size=batch_size)  # fmt: skip
     return PruneReport.of(loaded, done, given.about if given else None)

@@ -10,12 +10,13 @@ import yaml
 from calprune.api.arguments import as_data_root
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import AtLeast, AtMost, Count, checked
-from calprune.base.progress import current
+from calprune.base.progress import current, duration, whole
 from calprune.base.store import write_whole
 from calprune.base.values import UserError
 from calprune.pages import HasPage, Page
 from calprune.report.findings import Findings
 from calprune.report.page import page
+from calprune.report.tracking import find_tracker, send
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.plan import plan
@@ -23,7 +24,7 @@ from calprune.studies.reading import parse_study, study_text
 from calprune.studies.results import Failure, Result, Results, Status, read, status
 from calprune.studies.runner import MOST_WORKERS, begin, work, work_in_processes
 from calprune.studies.similarity import measure_similarity
-from calprune.studies.tracking import find_tracker, send
+from calprune.studies.time_left import StudyLeft
 
 Workers = Annotated[int, AtLeast(1), AtMost(MOST_WORKERS)]
 WRITTEN = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}  # the forms of a page, by ending
@@ -108,11 +109,13 @@ def study(
         made = plan(parse_study(text, name), knobs.data_root)
         with made.doing(folder, text):
             begin(folder)
-            said = ""
-            for _ in _steps(folder, knobs, workers, ray):
-                if (now := str(status(folder))) != said:
-                    said = now
-                    current().say(now)
+            said, left = "", StudyLeft(folder, made, workers)
+            with whole(left):
+                for _ in _steps(folder, knobs, workers, ray):
+                    now = status(folder)
+                    if str(now) != said:
+                        said = str(now)
+                        current().say(said + (f"; about {duration(left.look())} left" if now.left else ""))
             measure_similarity(folder, made, knobs)
     if track:
         send(folder, track)

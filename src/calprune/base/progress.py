@@ -8,16 +8,32 @@ Library code reports to a `Progress` that it is given, or to `current()`, which 
 
 import math
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from io import TextIOBase
 from typing import Any, TypeVar
 
+from calprune.base.pace import Left, TimeLeft
+
 T = TypeVar("T")
-HORIZON = 300.0  # seconds: how fast steps were done longer ago hardly counts in the estimate of what is left
-BETWEEN_LINES = 30.0  # seconds between two lines where no bar can be drawn
+FIRST_LINE = 5.0  # seconds after which a piece of work has a line where no bar can be drawn
+BETWEEN_LINES = 30.0  # seconds between two of its lines then
+
+_whole: ContextVar[Left | None] = ContextVar("whole", default=None)
+
+
+@contextmanager
+def whole(left: Left) -> Iterator[None]:
+    """Inside the block, pieces of work are phases of one whole, each by its name, and the time left that they show is
+    the whole's. Within another whole, it is that one's still."""
+    before = _whole.set(_whole.get() or left)
+    try:
+        yield
+    finally:
+        _whole.reset(before)
 
 
 def _ignore(steps: "Steps") -> None:
@@ -31,17 +47,14 @@ class Steps:
         """counted: the plural of what `count` counts, whose speed is shown. changed: called after every change."""
         self.doing, self.total, self.counted, self.changed = doing, total, counted, changed
         self.done = self.count_so_far = 0
-        self.began = self.last = time.monotonic()
-        self._steps = self._seconds = 0.0  # of steps that were done now and not found, the older the lighter
+        self.began = time.monotonic()
+        self._of = _whole.get() or TimeLeft({doing: float(total)})
+        self._of.begin(doing)
 
     def advance(self, *, found: bool = False) -> None:
         """One more step is done. found: it was done before, so that its time says nothing of those to come."""
-        now = time.monotonic()
-        if not found:
-            lighter = math.exp((self.last - now) / HORIZON)
-            self._steps, self._seconds = self._steps * lighter + 1, self._seconds * lighter + now - self.last
-        self.last = now
         self.done += 1
+        self._of.reach(self.doing, self.done / self.total, found=found)
         self.changed(self)
 
     def count(self, more: int) -> None:
@@ -51,28 +64,30 @@ class Steps:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest may take, by the pace of the last minutes; None: no step was done yet."""
-        return (self.total - self.done) * self._seconds / self._steps if self._steps else None
+        """Seconds that the rest may take, of the whole that this is a phase of; None: nothing was done yet."""
+        return self._of.seconds()
 
     @property
     def pace(self) -> str:
         """What is counted, a second, and the time left; empty while nothing is known."""
         seconds = time.monotonic() - self.began
         parts = [f"{self.count_so_far / seconds:.0f} {self.counted}/s"] if self.counted and seconds > 0 else []
-        if self.left is not None and self.done < self.total:
-            parts.append(f"about {duration(self.left)} left")
+        if (left := self.left) is not None and left > 0:
+            parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
     def __str__(self) -> str:
-        return ", ".join(part for part in (f"{self.doing}: {self.done} of {self.total}", self.pace) if part)
+        done = f": {self.done} of {self.total}" if self.total > 1 else ""
+        return ", ".join(part for part in (self.doing + done, self.pace) if part)
 
 
-def duration(seconds: float) -> str:
-    """ "45 s", "12 min", "3 h 05 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+def duration(seconds: float, *, up: bool = False) -> str:
+    """ "45 s", "12 min", "1 h 05 min". up: never less than it is, so that who gives as much has enough."""
+    whole_of = math.ceil if up else round
+    if whole_of(seconds) < 60:
+        return f"{whole_of(seconds)} s"
+    minutes = whole_of(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 class Progress:
@@ -92,6 +107,13 @@ class Progress:
         if line not in noted:
             noted.add(line)
             self.say(f"note: {line}")
+
+    @contextmanager
+    def waiting(self, doing: str) -> Iterator[None]:
+        """A piece of work of one step."""
+        with self.steps(doing, 1) as steps:
+            yield
+            steps.advance()
 
     def track(self, items: Iterable[T], total: int, doing: str) -> Iterator[T]:
         """The same items; each is a step, which is done when the next is asked for."""
@@ -120,13 +142,26 @@ def showing(progress: Progress) -> Iterator[None]:
         _current.reset(before)
 
 
+@contextmanager
+def waiting(doing: str) -> Iterator[None]:
+    """What may take a while and has no steps, reported to the current progress."""
+    with current().waiting(doing):
+        yield
+
+
+def followed(doing: str) -> Callable[[Sequence[T]], Iterator[T]]:
+    """What is given all items of a piece of work and gives them one after another, reported."""
+    return lambda items: tracking(items, len(items), doing)
+
+
 def tracking(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
     """The same items, reported to the current progress."""
     return current().track(items, total, doing)
 
 
 class ProgressBars(Progress):
-    """Bars on stderr or in a notebook; where neither can draw them, a line every BETWEEN_LINES seconds."""
+    """Bars on stderr or in a notebook; where neither can draw them, a line after FIRST_LINE seconds, and every
+    BETWEEN_LINES."""
 
     def __init__(self, stream: TextIOBase | None = None) -> None:
         self.stream: Any = stream
@@ -136,7 +171,10 @@ class ProgressBars(Progress):
     @contextmanager
     def steps(self, doing: str, total: int, counted: str = "") -> Iterator[Steps]:
         if (console := self._console()) is None:
-            yield Steps(doing, total, counted, _Lines(self.say))
+            lines = _Lines(self.say)
+            steps = Steps(doing, total, counted, lines)
+            with lines.begun(steps):
+                yield steps
             return
         live = self._live = self._live or _bars(console)
         if not self._open:
@@ -175,6 +213,17 @@ class _Lines:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say, self.last = say, time.monotonic()
+
+    @contextmanager
+    def begun(self, steps: Steps) -> Iterator[None]:
+        """Say what is done while the block goes on, once it has taken a while."""
+        timer = threading.Timer(FIRST_LINE, lambda: self.say(str(steps)))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def __call__(self, steps: Steps) -> None:
         now = time.monotonic()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 
+from calprune.base.progress import waiting
 from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
 from calprune.calibration.layout import Concatenate, Crop, Layout, Making, Pad, Row, allocate
@@ -233,10 +234,12 @@ def build(recipe: Recipe, tokenizer: Any, *, data_root: Path | None = None, mode
         check_sizes(recipe, model)
     marks = find_marks(tokenizer, recipe.begin_of_text)
     parts = [_Making(recipe, opened, marks) for opened in _open(recipe, Given(model, tokenizer, data_root))]
-    counts = _sequences(recipe, parts)
+    with waiting("reading calibration data"):
+        counts = _sequences(recipe, parts)
     drawn, rows = [], []
     for part, n in zip(parts, counts, strict=True):
-        made, report = part.draw(n)
+        with waiting(f"drawing {part.opened.part.source}"):
+            made, report = part.draw(n)
         rows += made
         drawn.append(replace(report, share=part.opened.part.share / sum(p.share for p in recipe.parts)))
     return _assemble(recipe, rows, tuple(drawn), parts, marks.pad)

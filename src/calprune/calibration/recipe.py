@@ -21,7 +21,7 @@ from calprune.text.filters import FILTERS, read_filters, use_model
 from calprune.text.filters.contract import Filter
 from calprune.text.formats import parse_format
 
-HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)"'
+HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat"'
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from torch import Tensor
 from calprune.base.checks import check, checked
 from calprune.base.store import DamagedError, read_json, whole_folder, write_json
 from calprune.base.values import UserError, identity, read
+from calprune.calibration.card import hub_names, set_card
 from calprune.calibration.provenance import Drawn, Piece, sources_table
 from calprune.layers.readable import check_ids, check_length
 from calprune.pages.page import HasPage, Page, Section
@@ -139,7 +140,8 @@ class CalibrationSet(HasPage):
     def about(self, spec: str) -> dict[str, Any]:
         """What calprune.json says of the set that a model was pruned with. `spec`: as it was asked for."""
         return {"asked": spec, "id": self.id, "recipe": self.recipe, "counts": dict(self.counts),
-                "licences": sorted(set(self.licences.values()))}  # fmt: skip
+                "licences": sorted(set(self.licences.values())),
+                "datasets": hub_names([part.source for part in self.drawn])}  # fmt: skip
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise UserError unless `tokenizer` reads these tokens as the one that made them."""
@@ -186,7 +188,8 @@ class CalibrationSet(HasPage):
         lead = () if self.drawn else ("Made of tokens that were given; their sources and licences are not stated.",)
         citations = tuple((part.source, part.citation) for part in self.drawn if part.citation)
         sources = Section("sources", "Sources", lead, tables=(table,), facts=citations, notes=(*self.notes, MADE_AGAIN))
-        return Page(f"Calibration set {self.id}", (sources,), summary=about).markdown()
+        body = Page(f"Calibration set {self.id}", (sources,), summary=about).markdown()
+        return set_card(body, f"Calibration set {self.id}", n, self.drawn)
 
     def _head(self, folder: Path) -> dict[str, Any]:
         return {

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
+from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError
+from calprune.calibration.advice import advice, widest_input
 from calprune.calibration.build import source_of
 from calprune.calibration.describe import check_set
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
 from calprune.choosing.answer import Gate, GateRow
-from calprune.choosing.job import Job
+from calprune.choosing.job import RESULT_TRIALS, Job
 from calprune.choosing.question import part_of
-from calprune.choosing.trials import duration
 from calprune.evaluation.metric import KL
 from calprune.pages.numbers import with_interval
 from calprune.text.document import Given
@@ -30,10 +31,12 @@ def gate(job: Job) -> Gate:
     if needed > max(0.0, job.clock.left()):
         needed += job.clock.spent()  # a model is loaded for each run of the command
         written = ", and what the model writes on top" if any(part_of(one).source == "self" for one in sources) else ""
-        raise UserError(f"--budget {duration(job.clock.seconds or 0)} is too small: the gate alone takes about "
-                        f"{duration(needed)} here ({missing} trials{written}); give {duration(2 * needed)} or more, "
-                        "or fewer sources, tokens or draws")  # fmt: skip
-    failed = job.run(made, text)
+        given, alone, twice = (duration(one, up=True) for one in (job.clock.seconds or 0, needed, 2 * needed))
+        raise UserError(f"--budget {given} is too small: the gate alone takes about {alone} here ({missing} trials"
+                        f"{written}); give {twice} or more, or fewer sources, tokens or draws")  # fmt: skip
+    if missing:
+        _advise(job, sources)
+    failed = job.run(made, text, job.verdict_trials + RESULT_TRIALS)
     dropped |= _announce(job, failed)
     used = tuple(source for source in sources if source not in failed)
     if not used:
@@ -42,6 +45,16 @@ def gate(job: Job) -> Gate:
         raise NothingToChoose(f"nothing to choose: {used[0]} is all that can be used")
     looked_at = job.question.num_samples * job.question.draws
     return Gate(_compared(job, used), used, dropped, _wording(job, used), looked_at, job.trials.seconds_each)
+
+
+def _advise(job: Job, sources: Sequence[str]) -> None:
+    """Say what is known to go wrong with the sets of these sources."""
+    q = job.question
+    sizes = {"num_samples": q.num_samples, "max_seq_length": q.max_seq_length}
+    recipes = [parse_spec(source, **sizes) for source in sources]
+    for line in advice(recipes, q.num_samples * q.max_seq_length, q.num_samples, job.model.tokenizer, method=q.method,
+                       widest=widest_input(job.model.model)):  # fmt: skip
+        job.report(f"note: {line}")
 
 
 def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:

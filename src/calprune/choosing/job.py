@@ -28,6 +28,7 @@ from calprune.text.encode import tokenizer_hash
 
 FEWEST_WINDOWS = 8  # of a text: two to search on by sums, two to calibrate on as its own, four to judge
 FINALISTS = 2
+RESULT_TRIALS = 3  # what the pruned model, with its two passes, takes in trials
 
 Report = Callable[[str], None]
 
@@ -65,11 +66,11 @@ class Job:
             self._bench = Bench(loaded, batch_size=self.knobs.batch_size, data_root=self.knobs.data_root)
         return self._bench
 
-    def run(self, made: Plan, text: str) -> dict[str, str]:
+    def run(self, made: Plan, text: str, later: int) -> dict[str, str]:
         """Do the trials that are missing, as `Trials.run` does. They load the model anew: this one goes meanwhile, so
         that memory never holds both."""
         self._bench = None
-        return self.trials.run(made, text, self.clock, self.report)
+        return self.trials.run(made, text, self.clock, self.report, later)
 
     def identity(self) -> str:
         """Of the question and of what it depends on: the model's weights, the sources' files, the texts."""
@@ -113,10 +114,14 @@ class Job:
             build(recipe, tokenizer, data_root=root, model=model).save(folder)
         return CalibrationSet.load(folder)
 
+    @property
+    def verdict_trials(self) -> int:
+        """How many trials the verdict takes, at most."""
+        return self.question.draws * (FINALISTS + 1)
+
     def reserved(self) -> float:
         """Seconds to keep for the verdict and the result, by what a trial took."""
-        each = self.trials.seconds_each or 0.0
-        return each * (self.question.draws * (FINALISTS + 1) + 3)
+        return (self.trials.seconds_each or 0.0) * (self.verdict_trials + RESULT_TRIALS)
 
     def has_time(self) -> bool:
         """Whether a search may go on."""

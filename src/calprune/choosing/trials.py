@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from calprune.base.progress import duration, whole
 from calprune.base.values import ConfigError, UserError
 from calprune.choosing.question import Question
 from calprune.evaluation.evaluation import OnText
@@ -20,10 +21,11 @@ from calprune.methods import METHODS
 from calprune.report.findings import Findings
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.plan import Plan, estimate, plan
+from calprune.studies.plan import Plan, plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import Results, read
 from calprune.studies.runner import begin, work
+from calprune.studies.time_left import StudyLeft, estimate
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -50,11 +52,6 @@ def parse_budget(text: str | None) -> float | None:
     if match is None or not float(match[1]) > 0:
         raise ConfigError(f"--budget: cannot read {text!r}; write it like 90s, 30m or 2h")
     return float(match[1]) * SECONDS[match[2]]
-
-
-def duration(seconds: float) -> str:
-    """ "45 s", "12 min", rounded up: who gives as much has enough."""
-    return f"{math.ceil(seconds)} s" if seconds < 100 else f"{math.ceil(seconds / 60)} min"
 
 
 @dataclass
@@ -109,25 +106,28 @@ class Trials:
         there = self.runs.path.is_dir()
         return [t for t in made.trials if not (there and self._whole(t.id, made))]
 
-    def run(self, made: Plan, text: str, clock: Clock, report: Callable[[str], None]) -> dict[str, str]:
-        """Run the missing trials. Returns the error of each calibration that failed, by label. Raises UserError where
-        the budget ends before, or a trial neither failed nor is there."""
+    def run(self, made: Plan, text: str, clock: Clock, report: Callable[[str], None], later: int) -> dict[str, str]:
+        """Run the missing trials. Returns the error of each calibration that failed, by label. later: what may come
+        after them, in trials, to say how long all takes. Raises UserError where the budget ends before, or a trial
+        neither failed nor is there."""
         with made.doing(self.runs, text):
             begin(self.runs)
-            started, whole, wanted = time.perf_counter(), 0, len(self.missing(made))
-            for tried, one in enumerate(work(self.runs, self.knobs), start=1):
-                whole += one.error is None
-                report(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}")
-                if clock.left() <= 0 and tried < wanted:
-                    raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: the "
-                                    "same command goes on, or give a larger --budget")  # fmt: skip
+            started, done, wanted = time.perf_counter(), 0, len(self.missing(made))
+            with whole(left := StudyLeft(self.runs, made, later=later)):
+                for tried, one in enumerate(work(self.runs, self.knobs), start=1):
+                    done += one.error is None
+                    rest = f"; about {duration(left.look())} left" if tried < wanted else ""
+                    report(f"{tried} of {wanted} trials: {one.trial.label}{' failed' if one.error else ''}{rest}")
+                    if clock.left() <= 0 and tried < wanted:
+                        raise UserError(f"the budget ended after {tried} of {wanted} trials; what was done is kept: "
+                                        "the same command goes on, or give a larger --budget")  # fmt: skip
         errors = [(trial, self.runs.error(trial.id)) for trial in made.trials]
         lost = {trial.id for trial in self.missing(made)} - {trial.id for trial, error in errors if error}
         if lost:  # else what is compared would be less than was wanted, and nobody would know
             raise UserError(f"{len(lost)} of {len(made.trials)} trials are not there: another command works on "
                             f"{self.runs.path}, or removed them; run this one again when it has ended")  # fmt: skip
-        if whole:
-            self.seconds_each = (time.perf_counter() - started) / whole
+        if done:
+            self.seconds_each = (time.perf_counter() - started) / done
         return {trial.calibration: error.splitlines()[-1] for trial, error in errors if error}
 
     def results(self) -> Results:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from calprune.base.progress import duration
 from calprune.base.store import replaced
 from calprune.base.values import UserError
 from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, Halving, PrunedResult, Search, SetContrast
-from calprune.choosing.job import FINALISTS, Job, spec_of
+from calprune.choosing.job import FINALISTS, RESULT_TRIALS, Job, spec_of
 from calprune.choosing.search import source_sums
 from calprune.choosing.transfer import Shares, Sums
-from calprune.choosing.trials import duration
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
 from calprune.likeness.sets import agreement, enough
@@ -134,9 +134,9 @@ def judgement(job: Job, gate: Gate, search: Search, halving: Halving) -> FinalVe
         calibrations.pop(extra[0])
         made, text = job.trials.plan(calibrations)
     if (needed := job.trials.estimate(made)) > max(0.0, job.clock.left()):
-        raise UserError(f"the budget ends before the verdict, which takes about {duration(needed)}; finished work is "
-                        "kept: the same command goes on, or give a larger --budget")  # fmt: skip
-    failed = job.run(made, text)
+        raise UserError(f"the budget ends before the verdict, which takes about {duration(needed, up=True)}; finished "
+                        "work is kept: the same command goes on, or give a larger --budget")  # fmt: skip
+    failed = job.run(made, text, RESULT_TRIALS)
     for name, why in failed.items():
         if name in finalists:
             raise UserError(f"{name}: {why}")
@@ -232,13 +232,15 @@ def result(job: Job, winner: str, shares: Shares) -> PrunedResult:
     references = {name: bench.reference((name, "fresh"), rows) for name, rows in job.fresh.items()}
     given = job.set_of(spec, seed=0)
     with bench.pruned(Pruning(q.method, q.pattern), given) as pruned:
-        description = describe(pruned, bench.model) | {"calibration": given.about(spec)}
+        compared = {name: one.compare(bench.model.model) for name, one in references.items()}
+        perplexity = {name: (references[name].perplexity().estimate().value, found.estimate().value)
+                      for name, (_, found) in compared.items()}  # fmt: skip
+        divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
+        figures = [{"evaluation": name, "dense": perplexity[name][0], "pruned": perplexity[name][1],
+                    "kl": divergence[name].value} for name in compared]  # fmt: skip
+        description = describe(pruned, bench.model) | {"calibration": given.about(spec), "evaluations": figures}
         # a run that was killed before it wrote that it was done may have left them
         with replaced(job.folder / "calibration"), replaced(job.folder / "model"):
             given.save(job.folder / "calibration")
             save_pruned(bench.model, description, job.folder / "model")
-        compared = {name: one.compare(bench.model.model) for name, one in references.items()}
-    perplexity = {name: (references[name].perplexity().estimate().value, found.estimate().value)
-                  for name, (_, found) in compared.items()}  # fmt: skip
-    divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
     return PrunedResult(winner, spec, divergence, perplexity, job.clock.spent())

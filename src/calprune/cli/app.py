@@ -20,6 +20,7 @@ from calprune.base.values import UserError
 NAME = "calprune"
 PANELS = ("Arguments", "Data", "Method", "Run", "Output", "Options")  # of a command's help, in this order
 DONE, FAILED, MISUSED, SOME_FAILED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141  # exit codes
+OFFLINE = "HF_HUB_OFFLINE"  # the hub's client reads it when it is imported
 TRACEBACK = "CALPRUNE_TRACEBACK"  # the environment variable that shows all of an error
 LONGEST = 300  # characters of an error that is not ours
 
@@ -98,6 +99,9 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
     ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help=f"ask the hub for nothing, as {OFFLINE}=1; of any command")
+    ] = False,
 ) -> None: ...
 
 
@@ -144,6 +148,9 @@ def main() -> NoReturn:
     """
     end_on_signals()
     _kept.clear()
+    if "--offline" in sys.argv[1:]:
+        sys.argv.remove("--offline")
+        os.environ[OFFLINE] = "1"
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's letters cannot write is written in escapes
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

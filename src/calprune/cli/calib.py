@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from calprune.base.progress import current, duration
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import Commands, app
@@ -26,7 +27,7 @@ MATCHES = 5  # shown of each evaluation set, where --show does not say
     "--out sets/mixed",
 )
 def build_command(
-    spec: Annotated[str, typer.Argument(help='"c4*2 + gsm8k:icl + my_chat.jsonl:chat(responses)", or a recipe.yaml')],
+    spec: Annotated[str, typer.Argument(help='"c4*2 + gsm8k:icl + my_chat.jsonl:chat", or a recipe.yaml')],
     out: opt.Out,
     model: Annotated[str, opt.data_option(help="the model whose tokenizer is used: `demo`, a folder or a hub name")]
     = "demo",
@@ -53,10 +54,11 @@ def build_command(
 ) -> None:  # fmt: skip
     """Build a calibration set from sources of the catalogue or from your own files."""
     from calprune.base.output import filled_folder, new_folder
+    from calprune.calibration.advice import advise, widest_input, widest_of
     from calprune.calibration.build import build, name_of
     from calprune.calibration.describe import describe
     from calprune.calibration.recipe import parse_spec
-    from calprune.models.load import load, load_tokenizer
+    from calprune.models.load import find_folder, load, load_tokenizer
     from calprune.text.find import catalogue, refuse_licences
 
     if os.path.isdir(spec) and spec not in catalogue():  # a folder that is called like a source is not meant
@@ -71,6 +73,8 @@ def build_command(
         tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
         built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
         built.save(out)
+        widest = widest_input(loaded.model) if loaded else widest_of(find_folder(model) / "config.json")
+        advise(built, tokenizer, widest=widest)
     summary = describe(built, tokenizer)
     print(summary.json(out=str(out)) if as_json else f"{out}: {summary.text()}")
 
@@ -177,7 +181,39 @@ def export_command(
         print(f"note: {note}")
 
 
+DISTANCES = 6  # what the distances of two sets' Gram matrices take, in solves of all linears; on the demo model
+SMALL = (16, 256)  # sequences and tokens of each, of sets that are compared without sizes
 _SET = "the folder of a built set, a source or a recipe"
+
+
+def _sizes(
+    specs: tuple[str, str], num_samples: int | None, max_seq_length: int | None
+) -> tuple[dict[str, int | None], str]:
+    """Sequences and tokens of each set: as given, else those of a built set that is compared with, else small ones; and
+    what is to be said of them."""
+    from calprune.calibration.set import CalibrationSet, is_set
+
+    given = {"num_samples": num_samples, "max_seq_length": max_seq_length}
+    made = [one for one in specs if not is_set(one) and not one.endswith((".yaml", ".yml"))]
+    if not made or all(given.values()):
+        return given, ""
+    built = next((one for one in specs if is_set(one)), None)
+    tokens = CalibrationSet.load(built).tokens.shape if built else SMALL
+    found = {name: value or size for (name, value), size in zip(given.items(), tokens, strict=True)}
+    why = f"as {built}" if built else "small, to say something soon"
+    size = f"{found['num_samples']} sequences of {found['max_seq_length']} tokens"
+    return {**found}, f"{' and '.join(made)}: {size}, {why}; --num-samples and --max-seq-length say others"
+
+
+def _seconds(model: Any, job: Any, sets: list[Any], halves: bool) -> float:
+    """What a comparison takes, about: a pass over each set, and what the halves solve."""
+    from calprune.pruning.job import SOLVED
+    from calprune.studies.time_left import seconds_of
+
+    parameters = sum(p.numel() for p in model.parameters())
+    tokens = sum(float(one.lengths.sum()) for one in sets)
+    solves = sum(1 + 2 * len(one.tokens).bit_length() * halves for one in sets)
+    return seconds_of(parameters * (tokens + solves * sum(job.costs("", 0.0).values()) + DISTANCES * SOLVED))
 
 
 @calib.command("compare", example="calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%")
@@ -229,12 +265,17 @@ def compare_command(
     if is_set(a) and is_set(b):
         Sizes(num_samples, max_seq_length, seed).refuse("each of the two sets")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
+    sizes, said = _sizes((a, b), num_samples, max_seq_length)
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
-    sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
     sets: dict[str, Any] = {
-        spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes) for spec in (a, b)
+        spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, seed=seed, **sizes) for spec in (a, b)
     }
+    if said:
+        current().note(said)
     comparison = SetComparison(job, sets, energy, halves)
+    job.plan(loaded.model)
+    wait = duration(_seconds(loaded.model, job, list(sets.values()), halves))
+    current().say(f"calprune: the comparison takes about {wait}")
     found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
     summary = summarise(comparison, found)
     print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())

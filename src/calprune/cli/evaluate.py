@@ -33,7 +33,8 @@ def eval_command(
         opt.method_option(callback=check_each("evaluation"), autocompletion=complete("evaluation"), help=_ON),
     ] = None,
     dense: Annotated[
-        str | None, opt.method_option(help="the dense model, which kl(...) compares with; its perplexity is shown too")
+        str | None,
+        opt.method_option(help="the dense model: its figures, the KL to it and what is left stand beside the model's"),
     ] = None,
     perplexity: Annotated[list[str] | None, old_option] = None,
     task: Annotated[list[str] | None, old_option] = None,

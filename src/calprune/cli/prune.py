@@ -78,9 +78,14 @@ def prune_command(
     from calprune.allocation import parse_allocation
     from calprune.api.arguments import Sizes, open_job_data
     from calprune.base.output import check_apart, check_room, new_folder
+    from calprune.base.pace import TimeLeft
+    from calprune.base.progress import whole
+    from calprune.calibration.advice import advise, widest_input
+    from calprune.calibration.set import CalibrationSet
     from calprune.methods import parse_method
+    from calprune.models.editor import WRITING
     from calprune.models.load import find_device, load
-    from calprune.pruning.checkpoint import PruneReport
+    from calprune.pruning.checkpoint import WRITTEN, PruneReport
     from calprune.pruning.job import Pruning
 
     job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how,
@@ -100,8 +105,13 @@ def prune_command(
         read = calibration if job.needs != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
         data, about = (given.data, given.about) if given else (None, None)
+        if isinstance(data, CalibrationSet):
+            advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         own = ":" in method + allocation
-        with _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own) as folder:
+        with (
+            _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own) as folder,
+            whole(TimeLeft(job.phases(loaded.model, data) | {WRITING: WRITTEN})),
+        ):
             done = job.run(loaded.model, data, refine_on=trained, resume=folder, device=target, batch_size=batch_size)
             report = PruneReport.of(loaded, done, about).save(out)
     print(report.json() if as_json else report.text())

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calprune.base.progress import duration
+from calprune.base.progress import current, duration, whole
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import SOME_FAILED, Commands, app, goes_on, note
 
 if TYPE_CHECKING:
     from calprune.studies.folder import Runs
+    from calprune.studies.plan import Plan
 
 study_app = Commands(help="Grids of models, calibration sets, methods and draws.")
 app.add_typer(study_app, name="study")
@@ -34,8 +35,9 @@ def plan_command(
     """List the trials of a study, which of them are missing, and how long they may take. Loads no model."""
     from calprune.pages.table import Column, Table
     from calprune.studies.folder import Runs
-    from calprune.studies.plan import estimate, plan
+    from calprune.studies.plan import plan
     from calprune.studies.reading import parse_study, study_text
+    from calprune.studies.time_left import estimate
 
     made = plan(parse_study(study_text(study), study.name), data_root)
     folder = Runs(_folder(study, runs))
@@ -58,7 +60,7 @@ def plan_command(
     if missing:
         seconds = estimate(missing, made.study.evaluations, made.sizes)
         print(f"{passes} passes collect the sums of all that are missing; in all about {duration(seconds)} on this "
-              "machine, by its speed now; what methods solve and models write comes on top")  # fmt: skip
+              "machine, by its speed now; what models write comes on top")  # fmt: skip
 
 
 MOST_WORKERS = 256  # of one machine: each holds a model
@@ -77,6 +79,7 @@ def run_command(
     as_json: opt.Json = False,
 ) -> None:
     """Run the missing trials of a study. What was interrupted goes on; a failed trial is tried again."""
+    from calprune.report.tracking import find_tracker, send
     from calprune.studies.bench import Knobs
     from calprune.studies.folder import Runs
     from calprune.studies.plan import plan
@@ -84,7 +87,6 @@ def run_command(
     from calprune.studies.results import status
     from calprune.studies.runner import MOST_WORKERS, begin
     from calprune.studies.similarity import measure_similarity
-    from calprune.studies.tracking import find_tracker, send
 
     if not 1 <= workers <= MOST_WORKERS:
         raise UserError(f"--workers: expected 1 to {MOST_WORKERS}; got {workers}")
@@ -97,7 +99,7 @@ def run_command(
         begin(folder)
         goes_on("trials that are done are kept", folder.path)
         knobs = Knobs(device, batch_size, data_root)
-        for _ in _running(folder, knobs, workers, ray):
+        for _ in _running(folder, made, knobs, workers, ray):
             pass
         measure_similarity(folder, made, knobs)
     if track:
@@ -220,10 +222,15 @@ def query_command(
     print(Table("query", "", tuple(map(Column, columns)), cells).text())
 
 
-def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[None]:
-    """Run to the end and report each finished trial on stderr."""
-    from calprune.studies.results import read, seconds_left, status
+def _running(folder: "Runs", made: "Plan", knobs, workers: int, ray: str | None) -> Iterator[None]:
+    """Run to the end and report each finished trial on stderr, with what all that are left may take."""
+    from calprune.studies.results import read, status
     from calprune.studies.runner import work, work_in_processes
+    from calprune.studies.time_left import StudyLeft
+
+    left = StudyLeft(folder, made, workers)
+    if (now := status(folder)).left:
+        current().say(f"{now}; about {duration(left.seconds())} left, by this machine's speed now")
 
     steps: Iterator
     if ray is not None:
@@ -232,16 +239,17 @@ def _running(folder: "Runs", knobs, workers: int, ray: str | None) -> Iterator[N
         steps = work_on_ray(folder, knobs, ray)
     else:
         steps = work(folder, knobs) if workers == 1 else work_in_processes(folder, knobs, workers)
-    said = None
-    for _ in steps:
-        yield
-        now = status(folder)
-        if (now.done, now.failed) != said:
-            said = (now.done, now.failed)
-            left, first = seconds_left(folder, now.left), read(folder.path).best()
-            parts = [str(now), *([f"about {duration(left)} left"] if left and now.left else [])]
-            parts += [f"best by {first.evaluation}: {_described(first)}"] if first else []
-            print("; ".join(parts), file=sys.stderr, flush=True)
+    said = (now.done, now.failed)
+    with whole(left):
+        for _ in steps:
+            yield
+            now = status(folder)
+            if (now.done, now.failed) != said:
+                said = (now.done, now.failed)
+                rest, first = left.look(), read(folder.path).best()
+                parts = [str(now), *([f"about {duration(rest)} left"] if now.left else [])]
+                parts += [f"best by {first.evaluation}: {_described(first)}"] if first else []
+                current().say("; ".join(parts))
 
 
 def _described(row) -> str:

@@ -89,6 +89,7 @@ def _text(name: str, own: dict[str, Any], general: dict[str, Any]) -> str:
 
 def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: bool, dequantize: bool) -> None:
     from calprune.base.output import filled_folder, new_folder
+    from calprune.calibration.advice import advise, widest_input
     from calprune.calibration.build import build
     from calprune.calibration.describe import describe
     from calprune.models.load import load
@@ -103,6 +104,7 @@ def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: b
         built = build(recipe, loaded.tokenizer, data_root=data_root, model=loaded)
         built = dataclasses.replace(built, made_for=model)
         built.save(out)
+        advise(built, loaded.tokenizer, widest=widest_input(loaded.model))
     summary = describe(built, loaded.tokenizer)
     print(summary.json(out=str(out)) if as_json else
           f"{out}: {summary.text()}\n\nwritten as {recipe.parts[0].strategy}")  # fmt: skip

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from calprune.base.progress import current
 from calprune.base.values import UserError, identity, rng
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.items import Outcomes, check_options, options_text, some, task_files
@@ -160,7 +161,9 @@ def write(model: Model, prompts: list[str], limit: int, batch_size: int) -> tupl
     for end in [*(n for n in ROUNDS if n < limit), limit]:  # most answers are short, and no token says that one is over
         sampling = replace(GREEDY, max_new_tokens=end - written, stop=_ends(model))
         streams = [rng(0, "greedy")] * len(waiting)  # drawn from and not used
-        found = generate(model.model, [rows[i] for i in waiting], streams, sampling, batch_size=batch_size)
+        with current().steps(f"answers of up to {end} tokens", len(waiting), "tokens") as steps:
+            found = generate(model.model, [rows[i] for i in waiting], streams, sampling, batch_size=batch_size,
+                             steps=steps)  # fmt: skip
         for i, continued in zip(waiting, found, strict=True):
             rows[i] = list(continued.tokens)
             texts[i] = str(model.tokenizer.decode(rows[i][begins[i] :]))

@@ -19,6 +19,7 @@ from calprune.evaluation.metric import Metric
 from calprune.models.load import Model
 
 PAGE = "docs/add-an-evaluation.md"
+TASK_TOKENS = 100  # of an item of a task, its choices together: a guess
 
 
 @runtime_checkable
@@ -71,6 +72,11 @@ def capability(evaluation: Evaluation) -> str:
 def files_read(evaluation: Evaluation, data_root: Path | None) -> list[Path]:
     """The files that it reads. Raises UserError where one is not there."""
     return [Path(path) for path in evaluation.files(data_root)] if hasattr(evaluation, "files") else []
+
+
+def tokens_read(evaluation: Evaluation) -> int:
+    """How many tokens the model reads for it, about: to say how long it takes."""
+    return getattr(evaluation, "tokens", None) or (getattr(evaluation, "examples", None) or 1000) * TASK_TOKENS
 
 
 def shared_by(evaluation: Evaluation) -> Hashable:

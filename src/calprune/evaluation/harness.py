@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from calprune.base.progress import followed
 from calprune.base.values import UserError, identity
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.items import Outcomes, check_options, options_text, some, task_files, task_records
@@ -59,9 +60,10 @@ class HarnessTask:
         return [path for split in ["evaluation", *shown] for path in task_files(self.name, self.name, split, data_root)]
 
     def run(
-        self, model: Model, data_root: Path | None = None, *, batch_size: int = 8, follow: Follow = iter
+        self, model: Model, data_root: Path | None = None, *, batch_size: int = 8, follow: Follow | None = None
     ) -> Outcomes:
-        """Ask the model. `batch_size` changes scores by rounding only; `follow` is told of the batches.
+        """Ask the model. `batch_size` changes scores by rounding only; `follow` is told of the batches; None:
+        they are reported to the current progress.
 
         Raises UserError when lm-evaluation-harness is not installed, or the data is not under the data root.
         """
@@ -70,7 +72,7 @@ class HarnessTask:
         rows = some(self.rows("evaluation", data_root), self.examples, self.seed, self.name)
         shown = self.rows(STOCK[self.name].shown, data_root) if self.shots else []
         asked = engine.build_items(self.name, rows, shown, shots=self.shots, seed=self.seed)
-        scores, cut = engine.answer(asked, model, batch_size, follow)
+        scores, cut = engine.answer(asked, model, batch_size, follow or followed(str(self)))
         primary = scores.pop("acc")
         return Outcomes(
             task=str(self), measures=self.measures, items=primary, ids=tuple(at for at, _ in rows),

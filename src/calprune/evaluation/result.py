@@ -5,16 +5,35 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from calprune.base.progress import duration
 from calprune.base.values import UserError
 from calprune.evaluation.items import Outcomes
 from calprune.evaluation.metric import METRICS
 from calprune.evaluation.windows import PROTOCOL
-from calprune.pages.numbers import number
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
 from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.retention import retention_of_one
 
+LEFT = ("Left: of a perplexity dense ÷ pruned, of an accuracy pruned ÷ dense, both above guessing; 100 % is the dense "
+        "model.")  # fmt: skip
 ON_TEXT = tuple(metric.name for metric in METRICS.values() if metric.item == "window")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One evaluation of a model beside the dense one. What was not measured is None."""
+
+    name: str  # "perplexity(c4)", "boolq(examples=200)"
+    dense: Estimate | None
+    pruned: Estimate | None
+    kl: Estimate | None
+    left: Estimate | None  # a share; None where the dense model may be at chance
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"evaluation": self.name, **_numbers("dense", self.dense), **_numbers("pruned", self.pruned),
+                **_numbers("kl", self.kl), **_numbers("left", self.left)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,7 @@ class TextResult:
     nats_per_token: Estimate | None
     kl: Estimate | None  # to the dense model
     dense: Estimate | None = None  # the dense model's perplexity, where one was given
+    compared: Compared | None = None  # all that is known beside the dense model, where one was given
 
     def record(self) -> dict[str, Any]:
         """As JSON has it; null is not measured, or more than a number can say."""
@@ -54,6 +74,7 @@ class EvaluationResult(HasPage):
     texts: tuple[TextResult, ...]
     tasks: tuple[Outcomes, ...]
     seconds: float
+    dense_tasks: tuple[Outcomes | None, ...] = ()  # of the dense model, where one was given; None: compared already
 
     def __getitem__(self, evaluation: str) -> Estimate:
         """The value of one evaluation: result["kl"], result["perplexity(wikitext2)"], result["boolq"].
@@ -79,7 +100,8 @@ class EvaluationResult(HasPage):
         return {
             "format": 1, "model": vars(self.model), "kl_to": vars(self.dense) if self.dense else None,
             "perplexity": first["perplexity"], "kl": first["kl"], "texts": texts,
-            "tasks": [_answered(task) for task in self.tasks], "window": first.get("window"),
+            "tasks": [_answered(task) | self._left_of(task) for task in self.tasks],
+            "compared": [one.record() for one in self.compared()], "means": self.means(), "window": first.get("window"),
             "predictions_per_window": texts[0]["window"] - 1 if texts else None, "protocol": PROTOCOL,
             "seconds": self.seconds,
         }  # fmt: skip
@@ -87,12 +109,65 @@ class EvaluationResult(HasPage):
     def page(self) -> Page:
         brackets = "Brackets: 95 % intervals over windows or items."
         protocol = (f"Protocol of perplexity: {PROTOCOL}.",) if self.texts else ()
+        if self.dense:
+            notes = (*self.means(), *protocol, brackets)
+            compared = Section("compared", tables=(self._compared(),), notes=notes)
+            return Page(self.model.name, (compared,), "calprune eval", summary=f"in {duration(self.seconds)}")
         sections = (
             Section("texts", "Texts", tables=(self._texts(),), notes=protocol),
             Section("tasks", "Tasks", tables=(self._tasks(),)),
             Section("intervals", notes=(brackets,)),
         )
-        return Page(self.model.name, sections, "calprune eval", summary=f"in {number(self.seconds, 1)} s")
+        return Page(self.model.name, sections, "calprune eval", summary=f"in {duration(self.seconds)}")
+
+    def table(self, name: str = "") -> Table:
+        """The figures beside those of the dense model, where one was given; "texts"; "tasks"."""
+        known = {"texts": self._texts, "tasks": self._tasks} if self.dense else {}
+        return known[name]() if name in known else super().table(name)
+
+    def compared(self) -> tuple["Compared", ...]:
+        """A row for each evaluation, beside the dense model; empty where none was given."""
+        if not self.dense:
+            return ()
+        texts = [one.compared for one in self.texts if one.compared]
+        return (*texts, *(self._task(task, dense) for task, dense in zip(self.tasks, self.dense_tasks, strict=True)))
+
+    def means(self) -> tuple[str, ...]:
+        """What the comparison with the dense model means, in words."""
+        rows = [one for one in self.compared() if one.left is not None]
+        if not rows:
+            return ()
+        least = min(rows, key=lambda one: one.left.value if one.left else 0.0)
+        assert self.dense is not None and least.left is not None
+        share = f"{100 * least.left.value:.0f} %"
+        words = f"What it means: of what {self.dense.name} can do, {share} is left on {least.name}"
+        if least.kl is not None:
+            words += f", where its perplexity is {1 / least.left.value:.3g} times the dense model's"
+        more = "; the others have more left" if len(rows) > 1 else ""
+        return (f"{words}{more}. KL says how far its predictions moved: 0 is the dense model.", LEFT)
+
+    def _task(self, task: Outcomes, dense: Outcomes | None) -> "Compared":
+        value = task.measures.estimate(task.items)
+        if dense is None:  # a metric that compares already
+            return Compared(task.task, None, None, value if task.measures.needs_dense else None, None)
+        left = None if task.chance is None else retention_of_one(task.items, dense.items, task.chance)
+        return Compared(task.task, task.measures.estimate(dense.items), value, None, left)
+
+    def _left_of(self, task: Outcomes) -> dict[str, float | None]:
+        found = {one.name: one for one in self.compared()}
+        return {**_numbers("dense", found[task.task].dense), **_numbers("left", found[task.task].left)} if found else {}
+
+    def _compared(self) -> Table:
+        assert self.dense is not None
+        heads = (Column("evaluation"), Column("dense", "estimate"), Column("pruned", "estimate"),
+                 Column("KL, nats a token", "estimate", show=_where(one.kl for one in self.compared())),
+                 Column("left", "estimate", percent=True), Column("items", "number"), Column("of"))  # fmt: skip
+        sizes = [(one.windows, f"windows of {one.window} tokens of {_held(one)}") for one in self.texts]
+        sizes += [(len(task.items), f"items, {task.measures.title}") for task in self.tasks]
+        rows = tuple((one.name, one.dense, one.pruned, one.kl, one.left, *size)
+                     for one, size in zip(self.compared(), sizes, strict=True))  # fmt: skip
+        caption = f"{self.model.name} beside {self.dense.name}"
+        return Table("compared", caption, heads, rows)
 
     def _texts(self) -> Table:
         divergence = f"KL({self.dense.name} || {self.model.name}), nats per token" if self.dense else "KL"
@@ -104,7 +179,7 @@ class EvaluationResult(HasPage):
                  Column("dense perplexity", "estimate", show=_where(one.dense for one in self.texts)),
                  Column(divergence, "estimate", show=_where(one.kl for one in self.texts)))  # fmt: skip
         rows = tuple(
-            (text.name, f"{text.held}{': NOT held out' if text.held == 'calibration text' else ''}", text.windows,
+            (text.name, _held(text), text.windows,
              text.window, text.perplexity, text.nats_per_token, text.dense, text.kl)
             for text in self.texts
         )  # fmt: skip
@@ -119,6 +194,10 @@ class EvaluationResult(HasPage):
         )
         cut = tuple(f"{task.task}: {task.cut} items cut to the model's window" for task in self.tasks if task.cut)
         return Table("tasks", "Answers", heads, rows, cut)
+
+
+def _held(text: TextResult) -> str:
+    return f"{text.held}{': NOT held out' if text.held == 'calibration text' else ''}"
 
 
 def _where(values: Iterable[Estimate | None]) -> Literal["always", "never"]:

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from calprune.base.progress import followed
 from calprune.layers.arguments import mask_of
 from calprune.layers.blocks import TOKENS_PER_BATCH, Block, Sequences, Walking, walk
 from calprune.layers.experts import backward, sent_to
@@ -103,7 +104,7 @@ def loss_gradients(
     model.to(target).eval()
     try:
         with _Watch(sites) as watch, _frozen(model), _begin_at(embeddings):
-            for rows in lengths.argsort(descending=True, stable=True).split(size):
+            for rows in followed("gradients of the loss")(lengths.argsort(descending=True, stable=True).split(size)):
                 longest = int(lengths[rows].max())
                 ids, weight = tokens[rows, :longest].to(target), counts[rows, 1:longest].to(target)
                 mask = mask_of(model, calibration, rows, longest)

@@ -20,7 +20,7 @@ from calprune.calibration.layout import Concatenate, Making
 from calprune.layers.readable import check_length
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
 from calprune.pages.chart import Dots, Panel, Point, ValueAxis, needs_log
-from calprune.pages.numbers import with_interval
+from calprune.pages.numbers import listed, with_interval
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
 from calprune.text.document import Document
@@ -227,7 +227,31 @@ class TextComparison(HasPage):
         kinds = {name: vars(measure) | {"title": self.options.title(name)} for name, measure in MEASURES.items()}
         return {"format": 1, "to": self.to, "model": self.model, "options": dataclasses.asdict(self.options),
                 "measures": kinds, "texts": [text.record() for text in self.texts],
-                "notes": list(self.notes)}  # fmt: skip
+                "notes": list(self.notes), "verdict": self.verdict}  # fmt: skip
+
+    @property
+    def verdict(self) -> str:
+        """Which text is most like the reference, by the n-grams that draws share, beside what two parts of the
+        reference share. Two are told apart where their intervals do not overlap."""
+        *texts, itself = self.texts
+        found = sorted((one for one in texts if one.measures["jaccard"]), key=_shared, reverse=True)
+        if not found or itself.measures["jaccard"] is None:
+            return "No verdict: one draw of each text says nothing of chance; take more (--draws)."
+        first, own = found[0], itself.measures["jaccard"]
+        ties = [one.name for one in found[1:] if _overlap(one.measures["jaccard"], first.measures["jaccard"])]
+        if len(found) > 1:
+            apart = f"not distinguished from {listed(ties)}" if ties else "and is distinguished from the others"
+            words = f"By its words {first.name} is most like {self.to}, {apart}: "
+        else:
+            words = f"By its words {first.name}, beside {self.to}: "
+        grams = f"{self.options.ngram}-grams"
+        if _overlap(first.measures["jaccard"], own):
+            words += f"it shares as many {grams} with it as two parts of {self.to} do with each other."
+        else:
+            part = f"{_shared(first) / own.value:.0%}".replace("%", " %") if own.value else "none"
+            words += f"it shares {part} of the {grams} that two parts of {self.to} share with each other."
+        return (f"{words} Which prunes better is another question: calprune calib compare, and calprune choose, "
+                "which judges.")  # fmt: skip
 
     def page(self) -> Page:
         how = self.options
@@ -235,7 +259,8 @@ class TextComparison(HasPage):
                  f"draws; of MinHash over its {how.permutations} permutations; under the model over windows of "
                  f"{how.window} tokens.")  # fmt: skip
         charts = tuple(chart for name in MEASURES if (chart := self._chart(name)))
-        section = Section("measures", "Measures", panels=(Panel(charts),), tables=(self._table(),))
+        section = Section("measures", "Measures", panels=(Panel(charts),), tables=(self._table(),),
+                          notes=(self.verdict,))  # fmt: skip
         return Page(f"How like {self.to}?", (section,), "calprune calib similar", summary=about, warnings=self.notes)
 
     def _table(self) -> Table:
@@ -308,6 +333,20 @@ def _signed(documents: Iterable[Document], signature: Signature) -> Iterator[Doc
     for batch in batches(documents):
         signature.add([document.text for document in batch])
         yield from batch
+
+
+def _shared(text: TextFigures) -> float:
+    found = text.measures["jaccard"]
+    return found.value if found else 0.0
+
+
+def _overlap(a: Estimate | None, b: Estimate | None) -> bool:
+    """Whether two intervals have a point in common; where one is not known, they may."""
+    ends = [end for one in (a, b) if one for end in (one.low, one.high)]
+    if len(ends) < 4 or None in ends:
+        return True
+    (a_low, a_high, b_low, b_high) = ends
+    return bool(a_low <= b_high and b_low <= a_high)  # type: ignore[operator]
 
 
 def _exp(nats: float) -> float:

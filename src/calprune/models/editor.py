@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from torch import Tensor
 
+from calprune.base.progress import tracking
 from calprune.base.store import force
 from calprune.base.tensors import zeros
 from calprune.base.values import UserError
@@ -30,6 +31,8 @@ from calprune.models.origin import REST, Origin
 
 Zeros = dict[str, int]  # of each tensor that was changed, by its stored name
 
+WRITING = "writing the checkpoint"  # what the progress calls it
+
 
 def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Zeros:
     """Fill an empty folder with the checkpoint of a changed model, and with `files`, texts by their name.
@@ -43,7 +46,7 @@ def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Zeros:
     blocks, done = _Blocks(origin), Zeros()
     with ThreadPoolExecutor(2) as beside:  # a file goes to the disk, and is read again, while the next one is written
         forced, checks = [], []
-        for file in origin.checkpoint.files:
+        for file in tracking(origin.checkpoint.files, len(origin.checkpoint.files), WRITING):
             _write(blocks, file, folder / file.name, done)
             forced.append(beside.submit(force, folder / file.name))
             checks.append(beside.submit(_wrong, origin.checkpoint.of_file(file), folder / file.name, done))

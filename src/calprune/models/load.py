@@ -20,6 +20,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
+from calprune.base.progress import waiting
 from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError, did_you_mean
 from calprune.layers.agreement import remember
@@ -49,7 +50,8 @@ class Model:
     def prove_origin(self) -> None:
         """Before the work: raise ModelError where a changed model could not be written back to its checkpoint."""
         if self.origin:
-            self.origin.prove()
+            with waiting(f"comparing {self.name} with its checkpoint"):
+                self.origin.prove()
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters())
@@ -68,7 +70,13 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
     given = open_checkpoint(find_folder(name), name)
     classes = _class_for(given.folder, name)
     plain = plain_checkpoint(given, name, dequantize)
-    checkpoint = plain.checkpoint
+    with waiting(f"loading {name}"):
+        return _loaded(name, plain.checkpoint, classes, plain.notes, dtype, device)
+
+
+def _loaded(
+    name: str, checkpoint: Checkpoint, classes: Any, notes: tuple[str, ...], dtype: str | None, device: str | None
+) -> Model:
     _check_sizes(checkpoint, name)
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
@@ -88,7 +96,7 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
     model = model.eval().to(find_device(device))
     named = _identity(checkpoint)
     remember(model, named)
-    return Model(model, tokenizer, name, named, Origin(model, checkpoint), plain.notes)
+    return Model(model, tokenizer, name, named, Origin(model, checkpoint), notes)
 
 
 def _mark_missing_head(model: transformers.PreTrainedModel, missing: Iterable[str]) -> set[str]:
@@ -207,15 +215,19 @@ def find_folder(name: str) -> Path:
 
 
 def _fetch(name: str) -> Path:
+    from huggingface_hub import constants as hub
     from huggingface_hub import snapshot_download
 
     repository, _, revision = name.partition("@")
-    with quiet_transformers():
+    with quiet_transformers(), waiting(f"fetching {name} from the hub"):
         try:
             others = [kind for kind in WEIGHT_FILES if kind != "*.safetensors"]
             return Path(snapshot_download(repository, revision=revision or None,
                                           ignore_patterns=[*others, "*/*.safetensors", "original/*"]))  # fmt: skip
         except Exception as e:  # the hub's client raises its own, the network's and the disk's errors
+            if hub.HF_HUB_OFFLINE:
+                raise UserError(f"model {name}: there is no such folder, and it is not in the hub's cache; the hub is "
+                                "not asked offline (--offline, HF_HUB_OFFLINE)") from e  # fmt: skip
             reason = "the hub cannot be reached or has no such model"
             raise UserError(f"model {name}: there is no such folder, and {reason}; {EXPECTED}") from e
 

@@ -6,7 +6,6 @@ import platform
 import re
 import resource
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,11 +25,11 @@ from calprune.models.load import Model
 from calprune.pages.numbers import percent
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
+from calprune.pruning.card import REPORT, card, permuted
 from calprune.pruning.job import Pruned
-from calprune.pruning.permutation import PERMUTED
 from calprune.pruning.report import LinearReport
 
-REPORT = "calprune.json"
+WRITTEN = 500.0  # tokens whose forward pass takes as long as writing the checkpoint and reading it again, about
 
 
 def describe(done: Pruned, model: Model) -> dict[str, Any]:
@@ -208,8 +207,9 @@ def save_pruned(model: Model, description: dict[str, Any], folder: str | Path) -
         raise UserError(f"model {model.name} was not loaded from a checkpoint, so there is none to edit; save it "
                         "(save_pretrained), and load that")  # fmt: skip
     _check_zeros(model, description)
+    text = card(description, model.origin.checkpoint.folder)
     with whole_folder(folder) as beside:
-        edit(model.origin, beside, {REPORT: to_json(description), "README.md": card(description)})
+        edit(model.origin, beside, {REPORT: to_json(description), "README.md": text})
 
 
 def _check_zeros(model: Model, description: Mapping[str, Any]) -> None:
@@ -221,53 +221,6 @@ def _check_zeros(model: Model, description: Mapping[str, Any]) -> None:
         if zeros(weight) != (then := round(linear["sparsity"] * weight.numel())):
             raise UserError(f"{linear['name']} has {zeros(weight)} zeros, and had {then} when it was pruned: the model "
                             "was changed since; save it before")  # fmt: skip
-
-
-def card(description: dict[str, Any]) -> str:
-    """The model card: what this is, how it was made, what sparsity does and does not give."""
-    sparsity, calibration = description["sparsity"], description.get("calibration")
-    data = (
-        "none: the method reads no calibration data"
-        if calibration is None
-        else f"`{one_line(calibration['asked'])}` (identity `{calibration['id']}`)"
-    )
-    allocation = description["allocation"]
-    shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
-    if channels := permuted(description):
-        shared += f"- {channels}; the dense model stays the same\n"
-    shared += "".join(f"- {note}\n" for note in description["model"].get("notes", ()))
-    licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
-    name = one_line(description["model"]["name"])
-    text = f"""# {name}, pruned with {description["method"]} to {description["pattern"]}
-
-- base model: {name}, identity `{description["model"]["id"]}`
-- calibration data: {data}; licences of its texts: {licences}
-- sparsity of the pruned linears: {sparsity["pruned_linears"]:.4%}; of the whole model: {sparsity["whole_model"]:.4%}
-{shared}- made by calprune {description["environment"]["calprune"]}; every matrix's figures are in `{REPORT}`
-
-It loads as any other checkpoint of transformers. The zeros are stored as zeros: the file is as large as before, and an
-ordinary runtime is no faster with it.
-"""
-    from huggingface_hub import ModelCard, ModelCardData  # its import takes as long as torch's, and no walk needs it
-
-    about = ModelCardData(base_model=name, library_name="transformers", tags=["calprune", "pruned", "sparse"])
-    return str(ModelCard(f"---\n{about.to_yaml()}\n---\n{text}", ignore_metadata_errors=False))
-
-
-def one_line(name: str) -> str:
-    """A name as it can stand in a text: what would begin a line of its own is a space."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
-
-
-def permuted(description: dict[str, Any]) -> str:
-    """Which linears' input channels were permuted beforehand, in a line; empty where it was not requested."""
-    if not (how := description["job"].get("permute")):
-        return ""
-    linears = description["linears"]
-    kinds = Counter(r["name"].rpartition(".")[2] for r in linears if r["channels"] == PERMUTED)
-    named = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none"
-    return (f"input channels were permuted beforehand ({how}) in {kinds.total()} of {len(linears)} linears: {named}; "
-            f"{REPORT} names them, and says why the others were not")  # fmt: skip
 
 
 def environment() -> dict[str, str]:

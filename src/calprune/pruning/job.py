@@ -19,7 +19,8 @@ from calprune.allocation.budget import DenseBlock, DenseLinear
 from calprune.allocation.uniform import Uniform
 from calprune.base.checks import options
 from calprune.base.output import filled_folder
-from calprune.base.progress import tracking
+from calprune.base.pace import TimeLeft
+from calprune.base.progress import tracking, whole
 from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.layers.blocks import Propagate, Sequences, Walking
 from calprune.layers.collect import Counting
@@ -36,6 +37,9 @@ from calprune.refine import Refinement
 from calprune.refine.beside import Beside
 from calprune.refine.kept import KeptBlocks
 from calprune.refine.overlapping import Overlapping
+
+SOLVED = 4096  # tokens whose forward pass takes as long as solving by the Gram matrices of all linears; measured on the
+# demo model (LOG.md)
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,36 @@ class Pruning:
         started, (name, modules) = time.perf_counter(), find_blocks(model)
         chosen = scope_of(model, self.ignore)
         blocks = self.blocks(model, data, refine_on=refine_on, resume=resume, batch_size=batch_size, device=device)
-        with filled_folder(resume, "--resume") if resume is not None else nullcontext():
+        left = TimeLeft(self.phases(model, data))
+        with filled_folder(resume, "--resume") if resume is not None else nullcontext(), whole(left):
             reports = tuple(report for block in tracking(blocks, len(modules), f"pruning {name}") for report in block)
         unreached = dict.fromkeys(chosen.linears.keys() - {report.name for report in reports}, UNREACHED)
         dense = {linear: why for linear, why in sorted((chosen.dense | unreached).items())}
         return Pruned(self, reports, time.perf_counter() - started, dense, chosen.notes)
+
+    def phases(self, model: nn.Module, data: Sequences | Statistics | None) -> dict[str, float]:
+        """What the phases of `run` cost, by their names, in tokens that go through the model once."""
+        tokens = 0.0 if data is None or isinstance(data, Statistics) else float(data.lengths.sum())
+        return self.costs(f"pruning {find_blocks(model)[0]}", tokens)
+
+    def costs(self, pruning: str, tokens: float, trained: float | None = None) -> dict[str, float]:
+        """The same. pruning: what the phase of the blocks is called. tokens: of the data; 0: its sums are there, or the
+        job reads none. trained: of what blocks are refined on; None: the same."""
+        reads, costs = LADDER.index(self.method.needs), {pruning: 0.0}
+        if tokens and self.permute:
+            costs["permuting channels"] = tokens
+        if tokens and self.allocation.needs != "nothing":
+            costs["allocating"] = tokens
+        if tokens and reads >= LADDER.index("gradients"):
+            costs["gradients of the loss"] = 3.0 * tokens
+        if reads:
+            costs[pruning] += tokens * (2.0 if self.propagate == "pruned" else 1.0)
+        if isinstance(self.method, Refinement):  # an epoch: forward and backward, worth two, and one to see the error
+            epochs = getattr(self.method, "epochs", 1)  # others than block_reconstruction take few batches
+            passes = 1 + 4.0 * epochs * (2 if self.method.cross_block else 1)
+            costs[pruning] += passes * (tokens if trained is None else trained)
+        costs[pruning] += SOLVED if reads >= LADDER.index("gram") else SOLVED / 8
+        return costs
 
     def blocks(
         self,
@@ -223,9 +252,13 @@ class Pruning:
         chosen = self.plan(model)
         knobs: Walking = {"batch_size": batch_size, "device": device}
 
+        blind = self.allocation.needs == "nothing"
+
         def dense() -> Iterator[DenseBlock]:
-            blind = self.allocation.needs == "nothing"
-            for name, sites, stats in self._visits(model, data, self.allocation, "dense", knobs, chosen):
+            visits = self._visits(model, data, self.allocation, "dense", knobs, chosen)
+            if not blind:
+                visits = tracking(visits, len(find_blocks(model)[1]), "allocating")
+            for name, sites, stats in visits:
                 named = [(f"{name}.{site.name}", site) for site in sites if blind or site.name in stats]
                 found = [DenseLinear(n, site.weight, stats.get(site.name)) for n, site in named if n in chosen]
                 if found:

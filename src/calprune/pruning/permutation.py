@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from calprune.base.progress import tracking
 from calprune.base.values import choice
 from calprune.layers.blocks import Sequences, Walking, walk
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
@@ -195,7 +196,8 @@ def _folds_with_norms(model, data, only, knobs: Walking) -> Iterator[tuple[str, 
         for i, module in enumerate(modules):
             yield from ((f"{name}.{i}.{fold.reader.name}", fold, None) for fold in folds(module))
     else:
-        for block in walk(model, data, **(knobs | {"propagate": "dense"})):
+        blocks = walk(model, data, **(knobs | {"propagate": "dense"}))
+        for block in tracking(blocks, len(find_blocks(model)[1]), "permuting channels"):
             stats = block.collect("moments", only)
             for fold in (one for one in folds(block.module) if one.reader.name in stats):
                 yield f"{block.name}.{fold.reader.name}", fold, stats[fold.reader.name].norm

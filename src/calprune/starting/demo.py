@@ -10,9 +10,10 @@ from calprune.report.files import write_html
 from calprune.starting.run import one_bar, run_study
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.plan import Plan, estimate, plan
+from calprune.studies.plan import Plan, plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import Results, read
+from calprune.studies.time_left import estimate
 
 BLOCKS = 30  # of the demo model
 WORDS = {  # setting -> what it is, in words; in the order of the table

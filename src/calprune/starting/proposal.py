@@ -20,7 +20,7 @@ from calprune.refine import Refinement
 from calprune.starting.look import PROGRAM, Look, cores, free_memory, gigabytes
 from calprune.starting.own_data import LONG, MOST_TOKENS, OwnFile, open_own
 from calprune.studies.bench import Knobs
-from calprune.studies.plan import REST, speed
+from calprune.studies.time_left import seconds_of
 from calprune.text.document import Given
 
 SIZES = (
@@ -209,10 +209,10 @@ def sized(made: Proposal, given: tuple[int, int] | None = None) -> Proposal:
     free = free_memory(made.wanted.knobs.device)
     longest = made.look.positions or 2**31
     sizes = [given] if given else _sizes(made, longest)
-    pace, found = speed(), []
+    a_pass, found = seconds_of(made.look.parameters), []
     for n, length in sizes:
         memory = made.look.memory(n * length, method.needs != "moments")
-        seconds = _seconds(made, n * length, pace)
+        seconds = LOADING + a_pass * _passes(made, n * length)
         found.append(replace(made, num_samples=n, max_seq_length=length, seconds=seconds, memory=memory, free=free))
     if given:
         return found[0]
@@ -235,11 +235,10 @@ def _sizes(made: Proposal, longest: int) -> list[tuple[int, int]]:
     return usual or found
 
 
-def _seconds(made: Proposal, tokens: int, pace: float) -> float:
-    """Roughly: forward passes of the sets, of the dense model and of the texts judged on, by this machine's speed."""
+def _passes(made: Proposal, tokens: int) -> float:
+    """Tokens that go through the model, roughly: those of the sets, of the dense model and of the texts judged on."""
     judged = sum(one.tokens for one in made.texts.values())
-    passes = (made.trials + 1) * tokens * PASSES * SOLVING + (made.trials + 1) * judged
-    return LOADING + REST * 2.0 * made.look.parameters * passes / pace
+    return (made.trials + 1) * tokens * PASSES * SOLVING + (made.trials + 1) * judged
 
 
 def _does_not_fit(smallest: Proposal) -> str:

@@ -3,34 +3,23 @@
 No weights are loaded: a model's outline has its config and tokenizer, and weights that take no memory.
 """
 
-import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from calprune.base.values import UserError, identity, plain
 from calprune.calibration.build import check_sizes, identify
-from calprune.calibration.recipe import Recipe
-from calprune.evaluation.contract import Evaluation, shared_by
 from calprune.evaluation.evaluation import EVALUATIONS, OnText, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, outline
 from calprune.pruning.scope import scope_of
-from calprune.refine import Refinement
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
 from calprune.studies.records import PlanRecord
 from calprune.studies.trial import Trial
 from calprune.text.document import Given
 from calprune.text.encode import tokenizer_hash
-
-REST = 1.6  # of what a forward pass takes beside its products, measured on the demo model (LOG.md)
-
-TASK_TOKENS = 100  # of an item of a task, its choices together: a guess
 
 
 @dataclass(frozen=True)
@@ -119,48 +108,3 @@ def _identified(trial: Trial, model: Model, tokenizer: str, data_root: Path | No
     except UserError as e:
         raise type(e)(f"calibration {trial.label}: {e}") from None
     return replace(trial, model_id=model.id, set_id=set_id, refine_id=refine_id)
-
-
-def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:
-    """Seconds that trials may take here, roughly: their products, counted, by the speed that this machine has for one
-    now. Forward passes of the sets and of the texts judged on, with the pass for each set shared, and the training of
-    blocks. What methods solve, and text that a model writes, is not in it. `sizes`: the parameters of each model."""
-    texts = {shared_by(one): _tokens(one) for one in evaluations}  # a text is read once
-    judged = sum(texts.values())
-    operations = math.fsum(2.0 * sizes[trial.model] * judged for trial in trials)
-    collected = {(t.model, t.set_id): t for t in trials if t.recipe}
-    alone = [t for t in trials if t.recipe and not t.shares_sums]
-    for trial in [*collected.values(), *alone, *alone]:
-        assert trial.recipe is not None
-        operations += 2.0 * sizes[trial.model] * _length(trial.recipe)
-    operations += math.fsum(2.0 * sizes[trial.model] * _trained(trial) for trial in trials)
-    return REST * operations / speed()
-
-
-def _tokens(one: Evaluation) -> int:
-    return getattr(one, "tokens", None) or (getattr(one, "examples", None) or 1000) * TASK_TOKENS
-
-
-def _length(recipe: Recipe) -> int:
-    return recipe.num_samples * recipe.max_seq_length
-
-
-def _trained(trial: Trial) -> float:
-    """Tokens that go through blocks while they are refined: an epoch has a forward and a backward pass, worth two, and
-    one to see the error; blocks that are refined in pairs are trained twice. Targets take another."""
-    recipe, method = trial.refine_on or trial.recipe, trial.job.method
-    if recipe is None or not isinstance(method, Refinement):
-        return 0.0
-    epochs = getattr(method, "epochs", 1)  # others than block_reconstruction take few batches
-    return _length(recipe) * (1 + 4.0 * epochs * (2 if method.cross_block else 1))
-
-
-def speed() -> float:
-    """Operations a second of a product as a block has it."""
-    a, b = torch.ones(1024, 1024), torch.ones(1024, 1024)
-    a @ b
-    started, n = time.perf_counter(), 0
-    while time.perf_counter() - started < 0.3:
-        a @ b
-        n += 1
-    return n * 2.0 * 1024**3 / (time.perf_counter() - started)

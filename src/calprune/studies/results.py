@@ -175,16 +175,6 @@ def status(runs: Runs) -> Status:
     return Status(**counts)
 
 
-def seconds_left(runs: Runs, left: int) -> float | None:
-    """What the missing trials may take, by those that are there; None: none is."""
-    files = [runs.trial(name) / "prune.json" for name in runs.plan().trials]
-    ends = [path.stat().st_mtime for path in files if path.is_file()]
-    if len(ends) < 2:
-        return None
-    recent = sorted(ends)[-20:]  # trials that share a collection come in runs, so look at several
-    return (recent[-1] - recent[0]) / (len(recent) - 1) * left
-
-
 def _trial_record(runs: Runs, name: str) -> TrialRecord:
     folder = runs.trial(name)
     pruned = read_pruned(folder / "prune.json")

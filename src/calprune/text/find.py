@@ -104,7 +104,19 @@ def read_yaml(file: Path, own: bool) -> list[RecordSource]:
     family = data.pop("family", {"": ""})
     if not isinstance(family, Mapping):
         raise ConfigError(f"{file}: family: expected a mapping of $key to $value; got {type(family).__name__}")
-    return [_source(_replaced(data, str(key), str(value)), file, own) for key, value in family.items()]
+    return [_source(_of_key(_replaced(data, str(key), str(value)), str(key), file), file, own)
+            for key, value in family.items()]  # fmt: skip
+
+
+def _of_key(data: dict[str, Any], key: str, file: Path) -> dict[str, Any]:
+    """What a family says by key of domain and language, `{de: mathematics, "*": language}`, as this one has it."""
+    found = {}
+    for name in ("domain", "language"):
+        if isinstance(by := data.get(name), Mapping):
+            if key not in by and "*" not in by:
+                raise ConfigError(f'{file}: {name}: it says nothing of {key}; add {key}: ... or "*": ...')
+            found[name] = by[key] if key in by else by["*"]
+    return data | found
 
 
 def _replaced(data: Any, key: str, value: str) -> Any:

@@ -24,6 +24,8 @@ class SourceSummary(HasPage):
     name: str
     title: str
     kind: str
+    domain: str
+    language: str
     about: str
     formats: tuple[str, ...]
     default_format: str
@@ -45,6 +47,8 @@ class SourceSummary(HasPage):
         stand_in = [("stand-in", f"the local copy is {self.stand_in}")] if self.stand_in else []
         facts = [
             *stand_in,
+            ("domain", self.domain),
+            ("language", self.language or "none"),
             ("formats", f"{', '.join(self.formats)} (a bare name means {self.default_format})"),
             ("licence", f"{self.licence} [{', '.join(self.licence_tags)}]"),
             ("citation", self.citation or "not stated"),
@@ -64,9 +68,9 @@ class SourceList(HasPage):
     sources: tuple[SourceSummary, ...]
 
     def page(self) -> Page:
-        heads = tuple(map(Column, ("name", "formats", "licence", "here", "what")))
+        heads = tuple(map(Column, ("name", "domain", "language", "formats", "licence", "here", "what")))
         rows = tuple(
-            (one.name, " ".join(one.formats), " ".join(one.licence_tags),
+            (one.name, one.domain, one.language, " ".join(one.formats), " ".join(one.licence_tags),
              " ".join(one.here) or ("on the hub" if one.hub else "no"),
              one.title + (" (a stand-in)" if one.stand_in and one.here else ""))
             for one in self.sources
@@ -80,8 +84,8 @@ def described_source(source: RecordSource, data_root: Path | None = None) -> Sou
     wordings = WORDINGS if source.prompt else ("text",)
     wording = {name: getattr(source, name) for name in wordings if getattr(source, name)}
     return SourceSummary(
-        source.name, source.title, source.kind, source.about, tuple(source.formats), source.default_format,
-        source.licence, tuple(source.licence_tags), source.citation, source.stand_in or None,
+        source.name, source.title, source.kind, source.domain, source.language, source.about, tuple(source.formats),
+        source.default_format, source.licence, tuple(source.licence_tags), source.citation, source.stand_in or None,
         tuple(available(source, data_root)), source.made or None, _place(source.local), _place(source.hub),
         wording if source.kind != "control" else {},
     )  # fmt: skip

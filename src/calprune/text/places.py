@@ -48,6 +48,8 @@ def _reachable(path: str, otherwise: str) -> None:
     """Ask for the hub's address before `datasets` does, which tries for half a minute and prints each try."""
     from huggingface_hub import constants
 
+    if constants.HF_HUB_OFFLINE and not os.path.isdir(path):
+        raise UserError(f"{path} is read from the hub, and not offline (--offline, HF_HUB_OFFLINE); {otherwise}")
     proxies = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
     if constants.HF_HUB_OFFLINE or any(os.environ.get(name) for name in proxies):
         return  # from the cache, or the proxy knows

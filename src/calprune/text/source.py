@@ -66,6 +66,9 @@ class RowsRead:
         return here and (self.where == other.where or not (self.where and other.where))
 
 
+Domain = Literal["general", "commonsense", "mathematics", "code", "knowledge", "language"]
+
+
 class Source(ABC):
     """What a name stands for."""
 
@@ -120,6 +123,8 @@ class RecordSource(Source):
     name: str
     kind: Literal["text", "question", "chat", "control"]
     title: str = ""
+    domain: Domain = "general"  # what a model shows that is judged on it
+    language: str = ""  # ISO 639-1: en, zh; many; empty: of none, or not stated
     about: str = ""
     licence: str = "not stated"
     licence_tags: tuple[str, ...] = ("unknown",)

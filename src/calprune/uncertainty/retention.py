@@ -48,6 +48,20 @@ def retention_of_perplexity(pruned: Rows, dense: Sequence[float]) -> Estimate:
     return _estimate([_Linear(float(nats.mean()), nats)]).map(math.exp)
 
 
+def retention_of_one(pruned: Sequence[float], dense: Sequence[float], chance: float | None) -> Estimate | None:
+    """What one model has left, with the interval over its items alone: of this model, not of another draw's. One value
+    an item; `chance` and None as in `Kept` and `retention`."""
+    if (linear := _linear(Kept([pruned], dense, chance))) is None:
+        return None
+    found = mean_of(linear.table[0].tolist())
+    if found is None or found.low is None or found.high is None:
+        return Estimate(linear.value, None, None, len(pruned))
+    low, high = found.low - found.value, found.high - found.value
+    if chance is None:  # the table is the value times nats; their mean's interval goes through the exponential
+        low, high = (linear.value * math.expm1(end / linear.value) for end in (low, high))
+    return Estimate(linear.value, linear.value + low, linear.value + high, len(pruned))
+
+
 def mean_retention(evaluations: Sequence[Kept]) -> Estimate | None:
     """The mean of the evaluations' retentions, of a capability; None where none of them can be measured.
 
