@@ -10,7 +10,7 @@ import typer
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import Commands, app
+from calprune.cli.app import Commands, app, note
 from calprune.cli.names import check, complete
 
 calib = Commands(help="Build, look at, check, compare and export calibration sets.")
@@ -206,10 +206,13 @@ def compare_command(
     dtype: opt.Dtype = None,
     dequantize: opt.Dequantize = False,
     batch_size: opt.BatchSize = None,
+    html: Annotated[Path | None, opt.output_option(help="write a page with a picture to this file, too")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
     model is not changed; it stands whole on the device."""
+    from calprune.base.output import check_new_file
+    from calprune.base.store import write_whole
     from calprune.calibration.build import make_set
     from calprune.likeness.sets import SetComparison
     from calprune.likeness.verdict import summarise
@@ -223,6 +226,7 @@ def compare_command(
     for spec in (a, b):
         if os.path.isfile(Path(spec) / "statistics.json"):
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
+    check_new_file(html, "--html")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
     sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
@@ -231,5 +235,8 @@ def compare_command(
     }
     comparison = SetComparison(job, sets, energy, halves)
     found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
-    summary = summarise(comparison, found)
+    summary = dataclasses.replace(summarise(comparison, found), command=opt.as_typed())
+    if html:
+        write_whole(html, summary.html())
+        note(f"{html}: written")
     print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())

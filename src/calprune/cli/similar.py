@@ -74,7 +74,7 @@ def similar_command(
     found = compare_texts(how, corpora, other, loaded, lambda them: tracking(them, len(them), "comparing"))
     splits = [text.split for text in (*opened, reference)]
     named = tuple(replace(text, split=split) for text, split in zip(found.texts, splits, strict=True))
-    found = replace(found, texts=named)
+    found = replace(found, texts=named, command=opt.as_typed())
     if html:
         write_whole(html, found.html())
     print(found.json(html=str(html) if html else None) if as_json else found.text())

@@ -12,7 +12,7 @@ import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from calprune.base.values import UserError
 from calprune.pages.names import shorten
@@ -89,7 +89,7 @@ class Chart:
         """Pixels; in a narrower place it scrolls."""
         return 0
 
-    def read_as(self, names: Mapping[str, str]) -> Self:
+    def read_as(self, names: Mapping[str, str]) -> "Chart":
         """With names that are read otherwise than they are written."""
 
         def read(value: Any) -> Any:
@@ -339,11 +339,6 @@ def altair() -> Any:
             "(--csv, --json and --markdown do not need it)"
         ) from None
     return altair
-
-
-def needs_log(values: Sequence[float]) -> bool:
-    """Whether the values span so much that a straight axis would press most of them together."""
-    return min(values) > 0 and max(values) / min(values) > 10
 
 
 def _lanes(points: Sequence[Point]) -> tuple[list[dict[str, Any]], int]:
