@@ -30,7 +30,7 @@ OUTLINES = (
 WIDEST = 120  # px of a column's head
 ROOM = 360  # px of a row's name; in a narrow place the page puts it above its row
 PLAIN = ",~r"  # numbers of axes: no powers of ten, no thousandths of a letter
-TICKS = [float(f"{digit}e{power}") for power in range(-6, 12) for digit in (1, 2, 5)]  # of logarithmic axes
+TICKS = [float(f"{digit}e{power}") for power in range(-6, 12) for digit in (1, 1.5, 2, 3, 5, 7)]  # of logarithmic axes
 PLACES = (("left", 9, 0), ("right", -9, 0), ("center", 0, -13), ("center", 0, 13), ("left", 9, -12), ("left", 9, 12),
           ("right", -9, -12), ("right", -9, 12))  # fmt: skip  # of a name beside its dot: align, dx, dy
 MOST_LINES = len(PALETTE)  # lines that can still be told apart
@@ -77,6 +77,11 @@ class Chart:
     @property
     def legend(self) -> tuple[str, ...]:
         """The series that colours and shapes stand for."""
+        return ()
+
+    @property
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """What a dashed line and a shaded zone are: pairs of a look and words."""
         return ()
 
     @property
@@ -155,11 +160,16 @@ class Dots(Chart):
     def legend(self) -> tuple[str, ...]:
         return tuple(self.series)
 
+    @property
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        rule = (("rule", self.rule_name),) if self.rule is not None else ()
+        return (*rule, ("zone", self.zone_name)) if self.zone is not None else rule
+
     def spec(self) -> dict[str, Any]:
         alt = altair()
         rows = alt.Y("source:N", sort=list(self.order), title=None, axis=_row_axis(alt))
         side_by_side, lanes = _lanes(self.points)
-        apart = alt.YOffset("lane:Q", scale=alt.Scale(domain=[-lanes / 2, lanes / 2]))
+        apart = alt.YOffset("lane:Q", scale=alt.Scale(domain=[-lanes / 2 - 0.5, lanes / 2 + 0.5]))
         drawn = alt.Chart(alt.NamedData("points")).encode(y=rows, yOffset=apart, color=_colour(self.series))
         span = drawn.mark_rule(strokeWidth=2, opacity=0.55).encode(x=_value_axis("X", self.axis, "low"), x2="high:Q")
         dot = drawn.mark_point(filled=True, size=64, opacity=1).encode(
@@ -314,13 +324,6 @@ class Panel:
         names = list(dict.fromkeys(name for chart in self.charts for name in chart.legend))
         found = [(name, colour, OUTLINES[SHAPES.index(shape)]) for name, (colour, shape) in colours(names).items()]
         return found if len(found) > 1 else []
-
-    def marks(self) -> list[tuple[str, str]]:
-        """What a dashed line and a shaded zone are: pairs of a look and words."""
-        dots = [chart for chart in self.charts if isinstance(chart, Dots)]
-        rules = {("rule", chart.rule_name) for chart in dots if chart.rule is not None}
-        zones = {("zone", chart.zone_name) for chart in dots if chart.zone is not None}
-        return [*sorted(rules), *sorted(zones)]
 
 
 def can_draw() -> bool:

@@ -72,14 +72,16 @@ async function picture(place) {
   await library();
   const drawn = JSON.stringify({ config: config(), spec: specs[place.dataset.spec] });
   const { config: colours, spec } = JSON.parse(drawn.replace(/var\(--(\w+)\)/g, (_, name) => PAPER[name]));
-  const panel = place.closest(".panel"), legend = all(".legend li", panel).length;
-  if (legend) {
+  const panel = place.closest(".panel"), figure = place.closest("figure");
+  const legend = all(":scope > .legend li", panel).concat(all(".legend li", figure));
+  if (legend.some((one) => one.querySelector("svg"))) {
     for (const one of spec.layer ?? []) {
       for (const name of ["color", "shape"]) if (one.encoding?.[name]?.legend === null) one.encoding[name].legend = { title: null, orient: "bottom" };
     }
   }
-  const marks = all(".legend li:has(i)", panel).map((one) => `${one.firstChild.title}: ${one.textContent}`);
-  spec.title = { text: place.closest("figure").querySelector("figcaption").textContent, subtitle: marks, anchor: "start" };
+  const looks = { rule: "dashed", zone: "shaded" };
+  const marks = legend.filter((one) => one.querySelector("i")).map((one) => `${looks[one.firstChild.className]}: ${one.textContent}`);
+  spec.title = { text: figure.querySelector("figcaption").textContent, subtitle: marks, anchor: "start" };
   const { view } = await vegaEmbed(document.createElement("div"), { ...spec, width: 640 },
                                    { actions: false, renderer: "svg", config: { ...colours, background: PAPER.ground, padding: 12 } });
   const svg = await view.toSVG();

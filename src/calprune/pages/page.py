@@ -250,15 +250,20 @@ def _undrawn(section: Section) -> Section:
 
 def _view(section: Section, specs: dict[str, Any]) -> dict[str, Any]:
     """A section as the template reads it; its charts' specifications are added to `specs`."""
-    panels = [
-        {"charts": [_chart(chart, specs) for chart in panel.charts], "legend": panel.legend(), "marks": panel.marks(),
-         "wide": panel.wide, "choose": panel.choose if len(panel.charts) > 1 else ""}
-        for panel in section.panels
-    ]
+    panels = [_panel(panel, specs) for panel in section.panels]
     scripted = any(not chart.by_page for chart in section.charts)
     blocks = [{"title": block.title, "stretches": [*map(_piece, block.stretches)]} for block in section.blocks]
     tables = [table.to_read().view() for table in section.tables]
     return vars(section) | {"panels": panels, "scripted": scripted, "blocks": blocks, "tables": tables}
+
+
+def _panel(panel: Panel, specs: dict[str, Any]) -> dict[str, Any]:
+    """Charts as the template reads them; what their lines and zones are is said once where it is the same for all."""
+    marks = {chart.marks for chart in panel.charts}
+    once = marks.pop() if len(marks) == 1 else ()
+    charts = [_chart(chart, specs) | {"marks": () if once else chart.marks} for chart in panel.charts]
+    return {"charts": charts, "legend": panel.legend(), "marks": once, "wide": panel.wide,
+            "choose": panel.choose if len(panel.charts) > 1 else ""}  # fmt: skip
 
 
 def _chart(chart: Chart, specs: dict[str, Any]) -> dict[str, Any]:

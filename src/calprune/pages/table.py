@@ -17,7 +17,8 @@ Value = str | int | float | bool | Interval | None
 Kind = Literal["text", "number", "estimate", "p"]  # an estimate takes three columns of a file
 
 WIDTH = 160  # characters of a line of text where the output is no terminal
-TALL = 40  # rows; a table of more scrolls within its place of a page, and is printed so far
+TALL = 40  # rows; a table of more scrolls within its place of a page
+PRINTED = 20  # rows of it on paper
 LOOKS = {"win": "win", "best": "win", "loss": "loss", "worse": "loss", "held": "win", "not held": "loss"}  # of a cell
 LONG = 24  # characters of a cell from which on it may be broken into lines
 
@@ -143,7 +144,7 @@ class Table:
         ]
         rows = [[_cell(c, cell) for c, cell in zip(self.columns, row, strict=True)] for row in self.rows]
         return {"id": f"table-{self.name}", "caption": self.caption, "heads": heads, "rows": rows, "notes": self.notes,
-                "tall": len(rows) > TALL, "most": TALL}  # fmt: skip
+                "tall": len(rows) > TALL, "most": PRINTED}  # fmt: skip
 
     def csv(self) -> str:
         """Every column; intervals take three of them, nothing is rounded."""
