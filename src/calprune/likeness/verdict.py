@@ -156,7 +156,7 @@ class ComparisonSummary(HasPage):
         zone = (min(halves), 1.0) if halves else None
         axis = ValueAxis("of the weights that either keeps, kept by both", percent=True)
         return Dots("Kept in common: all blocks together, and from the lowest block to the highest", axis.title,
-                    tuple(found), axis, [point.source for point in found], (), self.kept_iou_by_chance, "by chance", zone,
+                    tuple(found), axis, [point.source for point in found], ("",), self.kept_iou_by_chance, "by chance", zone,
                     "no difference: as two halves of one set, or more alike")  # fmt: skip
 
     def _table(self) -> Table:

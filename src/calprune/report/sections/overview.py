@@ -39,7 +39,8 @@ def overview(findings: Findings) -> Section:
     charts = _charts(findings)
     lead = ("Each mark is a mean over draws, with its 95 % interval.",) if charts else ()
     panel = Panel(tuple(charts), wide=True, choose="Evaluation and pattern:")
-    return Section("results", "Each source", lead, (panel,), (results_table(findings),))
+    what = "source" if len(findings.sources) > 1 else "method"
+    return Section("results", f"Each {what}", lead, (panel,), (results_table(findings),))
 
 
 def _charts(findings: Findings) -> list[Chart]:
@@ -61,7 +62,7 @@ def _charts_of(findings: Findings, cells: Sequence[Cell]) -> list[Chart]:
         points = [replace(point_of_cell(cell, ""), source=series_name(findings, cell.of)) for cell in cells]
         best_first = sorted(cells, key=lambda cell: cell.of.measures.oriented(cell.spread.mean), reverse=True)
         rows = [series_name(findings, cell.of) for cell in best_first]
-        return [Dots(head, axis.title, tuple(points), axis, rows, (), dense_value(cells), zone=zone, zone_name=words)]
+        return [Dots(head, axis.title, tuple(points), axis, rows, ("",), dense_value(cells), zone=zone, zone_name=words)]
     points = [point_of_cell(cell, series_name(findings, cell.of)) for cell in cells]
     for name, some in legible(points, series_names(findings)):
         series = (name,) if name else [one for one in series_names(findings) if any(p.series == one for p in points)]
