@@ -181,7 +181,12 @@ def design_page() -> str:
 
 def words_page() -> str:
     """The glossary that pages explain their terms by."""
-    lines = [MADE, "# Glossary", "", "In alphabetical order. *Also*: what papers and other tools call the same thing. A page"]
+    lines = [
+        MADE,
+        "# Glossary",
+        "",
+        "In alphabetical order. *Also*: what papers and other tools call the same thing. A page",
+    ]
     lines += ["of results explains these terms where they stand."]
     for word in glossary():
         also = f" *Also*: {word.also}." if word.also else ""

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Every page in a browser: it fits, is legible by day and by night, is reached by keys in the order in which it is read,
 asks for nothing, is filtered, sorted and copied, and is printed on few sheets."""
 
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from calprune import report
 from calprune.base.store import write_whole
 from calprune.calibration.describe import describe
 from calprune.calibration.set import CalibrationSet
@@ -105,8 +105,11 @@ def every(*schemes: str, names: tuple[str, ...] = PAGES):
 def unfold(page) -> None:
     """Open every section and wait until its charts are drawn."""
     page.evaluate("document.querySelectorAll('.folded > details').forEach((one) => { one.open = true; })")
-    page.wait_for_function("""() => [...document.querySelectorAll('[data-spec]')].every(
-      (one) => !one.clientWidth || one.querySelector('svg'))""", timeout=90_000)
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('[data-spec]')].every(
+      (one) => !one.clientWidth || one.querySelector('svg'))""",
+        timeout=90_000,
+    )
 
 
 @in_chromium
@@ -154,7 +157,8 @@ def test_it_begins_with_the_question_its_answer_one_chart_and_one_table_and_fold
     for i in range(folded.count()):  # a link to a section opens it
         name = folded.nth(i).get_attribute("id")
         folded.nth(i).locator(":scope > a.anchor").click()
-        assert page.evaluate("location.hash") == f"#{name}" and folded.nth(i).locator("details[open]").count()
+        folded.nth(i).locator("details[open]").first.wait_for(state="attached", timeout=5_000)
+        assert page.evaluate("location.hash") == f"#{name}"
     page.get_by_role("button", name="Fold all", exact=True).click()
     assert page.locator("section.folded details[open]").count() == 0
 
@@ -172,7 +176,9 @@ def test_it_is_printed_on_white_on_at_most_six_sheets_and_unfolded_in_full(opene
     assert folded <= 6 < 20 and sheets() > folded
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.evaluate("[...document.querySelectorAll('h2, h3')].every((one) => getComputedStyle(one).breakAfter === 'avoid')")
+    assert page.evaluate(
+        "[...document.querySelectorAll('h2, h3')].every((one) => getComputedStyle(one).breakAfter === 'avoid')"
+    )
     assert said == []
 
 
@@ -211,7 +217,9 @@ def test_a_table_is_searched_filtered_sorted_and_copied_as_it_is_seen(opened):
     whole = rows.count()
     place.get_by_label("evaluation of Every result").select_option("=kl(gsm8k)")
     place.get_by_label("Search in Every result").fill("SLIMPAJAMA 50%")
-    assert rows.count() == 2 < whole and {"slimpajama"} == set(place.locator("tbody tr:visible td:first-child").all_inner_texts())
+    assert rows.count() == 2 < whole and {"slimpajama"} == set(
+        place.locator("tbody tr:visible td:first-child").all_inner_texts()
+    )
     place.get_by_label("Search in Every result").fill("")
     mean = place.get_by_role("button", name="mean", exact=True)
     for direction in ("ascending", "descending"):

@@ -234,7 +234,9 @@ class SetSummary(HasPage):
     def _plain(self) -> str:
         """What it holds, in a sentence."""
         parts = sorted(self.drawn, key=lambda one: one.tokens, reverse=True)
-        shares = [f"{percent(one.tokens / self.tokens if self.tokens else 0.0, 0)} of {one.source}" for one in parts[:3]]
+        shares = [
+            f"{percent(one.tokens / self.tokens if self.tokens else 0.0, 0)} of {one.source}" for one in parts[:3]
+        ]
         more = [f"{len(parts) - 3} more"] if len(parts) > 3 else []
         of = f": by tokens, {listed([*shares, *more])}" if len(parts) > 1 else f" of {parts[0].source}" if parts else ""
         licences = sorted({one.licence for one in parts if one.licence})

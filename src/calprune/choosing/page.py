@@ -232,9 +232,8 @@ def plain(choice: Choice) -> str:
     if choice.judgement is None:
         if {one.shown for one in choice.gate.effects.values()} == {"immaterial"}:
             return f"Whichever of the {many} is taken, too little changes to act on; {_the(choice.winner)} is used."
-        return (f"That one of the {many} is better than another is not shown, so {_the(choice.winner)} is used: an equal "
-                "share of each.") if choice.winner == UNIFORM else (  # fmt: skip
-                f"That one of the {many} is better than another is not shown, so {choice.winner} is used.")  # fmt: skip
+        share = ": an equal share of each" if choice.winner == UNIFORM else ""
+        return f"None of the {many} is shown to be better than another, so {_the(choice.winner)} is used{share}."
     if "win" not in choice.judgement.overall(choice.winner):
         return f"Prune with {_the(choice.winner)}: nothing else that was tried is shown to be better."
     ahead = [one for one in choice.judgement.of(choice.winner) if one.verdict == "win"

@@ -173,8 +173,8 @@ def export_command(
                           "licences": given.licences, "notes": notes}, indent=1, ensure_ascii=False))  # fmt: skip
         return
     print(f"{path}: {n:,} sequences, {tokens:,} tokens of calibration set {given.id}")
-    for note in notes:
-        print(f"note: {note}")
+    for one in notes:
+        print(f"note: {one}")
 
 
 _SET = "the folder of a built set, a source or a recipe"

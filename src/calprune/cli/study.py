@@ -177,7 +177,6 @@ def report_command(
     results = read(runs)
     if study is not None:
         from calprune.studies.reading import parse_study, study_text
-
         from calprune.studies.results import STUDY
 
         text = study_text(study)

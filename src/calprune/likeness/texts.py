@@ -233,7 +233,7 @@ class TextComparison(HasPage):
 
     @property
     def verdict(self) -> str:
-        """Which text is the most like the reference in its words, and whether as much as the reference is like itself."""
+        """Which text is the most like the reference in its words, and whether as much as that is like itself."""
         *texts, itself = sorted((text for text in self.texts if text.measures["jaccard"] is not None),
                                 key=lambda text: text.is_reference)  # fmt: skip
         found = {text.name: one for text in texts if (one := text.measures["jaccard"])}
@@ -245,13 +245,16 @@ class TextComparison(HasPage):
         values = f"{self.options.title('jaccard')} {with_interval(found[ranked[0]])}"
         beside = ""
         if own is not None and itself.is_reference:
-            as_like = all(_high(found[name]) >= _low(own) for name in near)
-            beside = f", {'as' if as_like else 'less than'} {self.to} is like itself ({with_interval(own)})"
+            less = all(_high(found[name]) < _low(own) for name in near)
+            beside = (
+                f", {'less so' if less else 'and not shown to be less so'} than {self.to} itself ({with_interval(own)})"
+            )
         if len(ranked) == 1:
-            return f"{ranked[0]} is like {self.to} in its words{beside.removeprefix(',')}: {values}."
+            return f"{ranked[0]} is like {self.to} in its words{beside}: {values}."
         if len(near) == 1:
             return f"{near[0]} is the most like {self.to} in its words{beside}: {values}."
-        return f"{listed(near)} are the most like {self.to} in their words, and no order of them is shown{beside}: {values}."
+        return (f"{listed(near)} are the most like {self.to} in their words, in no order that is shown{beside}: "
+                f"{values}.")  # fmt: skip
 
     def page(self) -> Page:
         how = self.options
@@ -260,8 +263,10 @@ class TextComparison(HasPage):
                  f"{how.window} tokens.")  # fmt: skip
         charts = tuple(chart for name in MEASURES if (chart := self._chart(name)))
         panel = Panel(charts, wide=True, choose="Measure:")
-        sections = (Section("measures", "Each text", (), (panel,), (self._table(),)),
-                    Section("again", "Reproduce", blocks=(TextBlock.of("Commands", self.command),) * bool(self.command)))
+        sections = (
+            Section("measures", "Each text", (), (panel,), (self._table(),)),
+            Section("again", "Reproduce", blocks=(TextBlock.of("Commands", self.command),) if self.command else ()),
+        )
         made = Page(f"How like {self.to}?", sections, "calprune calib similar",
                     f"Which of these texts is the most like {self.to}?", about, (self.verdict,), self.notes)  # fmt: skip
         return made.read_as(short_names([self.to, *(text.name for text in self.texts)]))

@@ -136,10 +136,10 @@ class ComparisonSummary(HasPage):
                         notes=(common, covered)),
                 Section("sizes", "Is each set large enough?", tables=(self._sizes(),), notes=self.notes),
                 Section("verdict", "Verdict", (self.verdict,)),
-                Section("again", "Reproduce", blocks=(TextBlock.of("Commands", self.command),) * bool(self.command)),
+                Section("again", "Reproduce", blocks=(TextBlock.of("Commands", self.command),) if self.command else ()),
             ),
-            "calprune calib compare", "Does it matter which of the two sets is taken?", f"{self.method}, {self.pattern}",
-            (self.plain,),
+            "calprune calib compare", "Does it matter which of the two sets is taken?",
+            f"{self.method}, {self.pattern}", (self.plain,),
         )  # fmt: skip
         return made.read_as(short_names([first.name, second.name]))
 
@@ -156,8 +156,8 @@ class ComparisonSummary(HasPage):
         zone = (min(halves), 1.0) if halves else None
         axis = ValueAxis("of the weights that either keeps, kept by both", percent=True)
         return Dots("Kept in common: all blocks together, and from the lowest block to the highest", axis.title,
-                    tuple(found), axis, [point.source for point in found], ("",), self.kept_iou_by_chance, "by chance", zone,
-                    "no difference: as two halves of one set, or more alike")  # fmt: skip
+                    tuple(found), axis, [point.source for point in found], ("",), self.kept_iou_by_chance, "by chance",
+                    zone, "no difference: as two halves of one set, or more alike")  # fmt: skip
 
     def _table(self) -> Table:
         heads = (Column("block"), Column("kept in common", "number", percent=True),

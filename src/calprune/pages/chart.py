@@ -3,9 +3,9 @@
 A chart's data are a table too, for text, Markdown, CSV and JSON. Colours that depend on light and dark are the page's.
 altair is an optional extra: it is imported where a specification is made.
 
-One rule for every axis of values: it reaches to where nothing is lost (the dense model's value, a KL of 0, 100 % left), so
-that the sources are seen beside what pruning costs. Perplexity is logarithmic, for its differences are ratios; all else is
-linear.
+One rule for every axis of values: it reaches to where nothing is lost (the dense model's value, a KL of 0, 100 % left),
+so that the sources are seen beside what pruning costs. Perplexity is logarithmic, for its differences are ratios; all
+else is linear.
 """
 
 import importlib.util
@@ -183,7 +183,9 @@ class Dots(Chart):
             layers = [shade.encode(x=alt.X("from:Q"), x2="to:Q"), *layers]
         names = {point.source for point in self.points}
         spec = _finished(alt.layer(*layers), side_by_side, len(names) * max(22, 10 + 9 * lanes))
-        return spec | {"usermeta": {"labels": max(map(len, names)), "rows": len(names)}}  # the page's narrow form reads it
+        return spec | {
+            "usermeta": {"labels": max(map(len, names)), "rows": len(names)}
+        }  # the page's narrow form reads it
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,9 @@ class Curve(Chart):
             "x:Q",
             title=self.along.title,
             scale=alt.Scale(type="log", base=2, nice=False, padding=14) if log else alt.Scale(zero=False, padding=14),
-            axis=alt.Axis(values=sorted({float(p.x) for p in self.points}), grid=False, format=PLAIN, labelOverlap=True),
+            axis=alt.Axis(
+                values=sorted({float(p.x) for p in self.points}), grid=False, format=PLAIN, labelOverlap=True
+            ),
         )
         drawn = alt.Chart(alt.NamedData("points")).encode(x=at, color=_colour(self.series))
         line = drawn.mark_line(strokeWidth=2).encode(y=_value_axis("Y", self.axis))

@@ -42,8 +42,8 @@ def _part(name: str) -> str:
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed in one script that sets window.vegaEmbed, as base64 of its gzip, which is less than
-    half of it; it comes with vl-convert-python. The same input gives the same bytes."""
+    """Vega, Vega-Lite and vega-embed in one script that sets window.vegaEmbed, as base64 of its gzip, which is less
+    than half of it; it comes with vl-convert-python. The same input gives the same bytes."""
     import vl_convert
     from altair import VEGALITE_VERSION
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from calprune.base.calls import split
 
-# the folders of a local path: not of a URL, of "50%/matrix" or of "owner/model"
-FOLDERS = re.compile(r"(?<![\w%.:/~-])(?:~|\.{1,2})?/(?:[^\s/,;:()\"'+*]+/)*")
+# the folders of a local path, at the beginning or after a sign: not of a URL, of "50%/matrix" or "owner/model"
+FOLDERS = re.compile(r"(?<![^\s(\"',+=])(?:~|\.{1,2})?/(?:[^\s/,;:()\"'+*<>]+/)*(?=[\w.-])")
 CALL = re.compile(r"([\w.:]+)\((.*)\)", re.DOTALL)
 
 
@@ -39,17 +39,17 @@ def shared_options(evaluations: Iterable[str]) -> tuple[dict[str, str], str]:
         short[text] = f"{found[1]}({', '.join(left)})" if left else found[1]
     if len({short.get(text, text) for text in texts}) < len(texts):
         return {}, ""
-    return {text: name for text, name in short.items() if name != text}, _said(shared, once, len(texts))
+    return {text: name for text, name in short.items() if name != text}, _once(shared, once, len(texts))
 
 
-def _said(shared: Mapping[str, list[str]], once: Counter[str], texts: int) -> str:
+def _once(shared: Mapping[str, list[str]], once: Counter[str], texts: int) -> str:
     kinds: dict[str, list[str]] = defaultdict(list)
     for kind, parts in shared.items():
-        if said := ", ".join(part for part in parts if once[part] > 1 or texts == 1):
-            kinds[said].append(kind)
+        if words := ", ".join(part for part in parts if once[part] > 1 or texts == 1):
+            kinds[words].append(kind)
     if len(kinds) == 1 and len(shared) == len(next(iter(kinds.values()))):
         return next(iter(kinds))
-    return "; ".join(f"{' and '.join(names)}: {said}" for said, names in kinds.items())
+    return "; ".join(f"{' and '.join(names)}: {words}" for words, names in kinds.items())
 
 
 def _parts(options: str) -> list[str]:

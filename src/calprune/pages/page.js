@@ -54,8 +54,9 @@ function narrowed(spec, width) {
   return narrow;
 }
 
+const seen = (place) => place.clientWidth && !place.closest("details:not([open])");
 async function draw() {
-  for (const place of all("[data-spec]").filter((one) => one.clientWidth && !views.has(one))) {
+  for (const place of all("[data-spec]").filter((one) => seen(one) && !views.has(one))) {
     views.set(place, null);
     await library();
     const within = place.appendChild(document.createElement("div"));

@@ -28,8 +28,8 @@ def plain(findings: Findings) -> str:
         return _plainly_methods(findings)
     if not findings.comparisons:
         return "This study cannot tell whether the choice of calibration data matters: it takes two sources to compare."
-    return ("This study cannot tell whether the choice of calibration data matters: it takes two draws of each source to "
-            "know the luck of the draw.")  # fmt: skip
+    return ("This study cannot tell whether the choice of calibration data matters: it takes two draws of each source "
+            "to know the luck of the draw.")  # fmt: skip
 
 
 def _plainly(findings: Findings, widest: Comparison) -> str:
@@ -41,16 +41,17 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
         least = "" if widest.of_interest is None else f": by less than {metric.difference(widest.of_interest)}"
         return f"No: whichever of the {len(widest.cells)} sources is taken, too little changes to act on{least}."
     if word == "not shown" and widest.distinguished:
-        return f"Perhaps: the sources differ more than draws of one do{where}, but not surely by enough to act on."
+        return "Perhaps: the sources differ more than draws of one do, but not surely by enough to act on."
     if word == "not shown":
-        return (f"Not shown: the {len(widest.cells)} sources differ{where} no more than draws of one source may, and a "
-                f"difference below {rough(widest.effect.detectable)} {metric.unit} could have been missed.")  # fmt: skip
+        least = widest.effect.detectable
+        missed = "" if least is None else f"; a difference below {rough(least)} {metric.unit} could have been missed"
+        return f"Not shown: the {len(widest.cells)} sources are not distinguished from draws of one source{missed}."
     best, worst = widest.cells[0], widest.cells[-1]
     dense = "0" if metric.needs_dense else number(best.of.dense)
     kind, on = _measure(best.of)
     return (f"Yes, the choice matters{where}: pruned with {_quoted(best.of.calibration)} the model has {kind} of "
-            f"{number(best.spread.mean)}{on}, with {_quoted(worst.of.calibration)} {number(worst.spread.mean)}; the dense "
-            f"model has {dense}.")  # fmt: skip
+            f"{number(best.spread.mean)}{on}, with {_quoted(worst.of.calibration)} {number(worst.spread.mean)}; the "
+            f"dense model has {dense}.")  # fmt: skip
 
 
 def _measure(row: Result) -> tuple[str, str]:

@@ -26,9 +26,9 @@ from calprune.report.settings import is_control
 from calprune.studies.axes import NO_DATA
 
 NOTE = (
-    "Mean over draws, with its 95 % interval about other draws judged by the same items (Student's t); mean, interval and "
-    "SD of perplexity are made in nats a token, and the mean and interval shown as perplexity. Retention: what is left of the dense model, "
-    "with an interval about other draws and items; KL has none. Beside the best of its setting: worse is shown after "
+    "Mean over draws, with its 95 % interval about other draws judged by the same items (Student's t); mean, interval "
+    "and SD of perplexity are made in nats a token, and the mean and interval shown as perplexity. Retention: what is "
+    "left of the dense model, with an interval about other draws and items; KL has none. Beside the best of its setting: worse is shown after "
     "Holm's correction, no difference shown is no proof that there is none."
 )
 BESIDE = {"win": "worse", "tie": "no difference shown", "loss": "better"}  # by the best's verdict against it
@@ -62,7 +62,9 @@ def _charts_of(findings: Findings, cells: Sequence[Cell]) -> list[Chart]:
         points = [replace(point_of_cell(cell, ""), source=series_name(findings, cell.of)) for cell in cells]
         best_first = sorted(cells, key=lambda cell: cell.of.measures.oriented(cell.spread.mean), reverse=True)
         rows = [series_name(findings, cell.of) for cell in best_first]
-        return [Dots(head, axis.title, tuple(points), axis, rows, ("",), dense_value(cells), zone=zone, zone_name=words)]
+        return [
+            Dots(head, axis.title, tuple(points), axis, rows, ("",), dense_value(cells), zone=zone, zone_name=words)
+        ]
     points = [point_of_cell(cell, series_name(findings, cell.of)) for cell in cells]
     for name, some in legible(points, series_names(findings)):
         series = (name,) if name else [one for one in series_names(findings) if any(p.series == one for p in points)]
@@ -97,10 +99,10 @@ def _no_difference(findings: Findings, cells: Sequence[Cell]) -> tuple[tuple[flo
 def results_table(findings: Findings) -> Table:
     """A row a source, setting and evaluation."""
     heads = (
-        SOURCE, Column("evaluation", show="varying"), Column("metric", show="never"), Column("capability", show="never"),
-        *PLACE,
-        Column("mean", "estimate"), Column("beside the best"), Column("retention", "estimate", percent=True),
-        Column("dense", "number", show="varying"), Column("SD of a draw", "number"), DRAWS, Column("own text", show="varying"),
+        SOURCE, Column("evaluation", show="varying"), Column("metric", show="never"),
+        Column("capability", show="never"), *PLACE, Column("mean", "estimate"), Column("beside the best"),
+        Column("retention", "estimate", percent=True), Column("dense", "number", show="varying"),
+        Column("SD of a draw", "number"), DRAWS, Column("own text", show="varying"),
     )  # fmt: skip
     rank = {name: i for i, name in enumerate(dict.fromkeys(row.evaluation for row in findings.rows))}
     beside = {key: word for one in findings.comparisons for key, word in _beside(one)}

@@ -14,5 +14,7 @@ def sparsity(findings: Findings) -> Section:
         return Section("sparsity")
     cells = [cell for cell in findings.cells if cell.of.pattern in percents]
     panels = lines(findings, cells, ValueAxis("sparsity, %"), lambda row: sparsity_of(row.pattern) * 100)
-    lead = ("Means over draws with 95 % intervals; dashed: the dense model.",) if any(one.charts for one in panels) else ()
+    lead = (
+        ("Means over draws with 95 % intervals; dashed: the dense model.",) if any(one.charts for one in panels) else ()
+    )
     return Section("sparsity", "Results against sparsity", lead, panels)
