@@ -272,8 +272,8 @@ def check_plain(said: str, anew: Anew, names: dict[str, str]) -> None:
         assert (int(found[1]), int(found[2])) == (counts[lead], len(anew.words)) and found[1] != found[2]
     if lead == "matters":
         best, one, on, worst, other, dense = re.search(
-            r"pruned with (\S+|“.*?”) the model has an? .*? of (\S+) on (.*), with (\S+|“.*?”) (\S+); the dense model has "
-            r"(\S+)\.$", said).groups()  # fmt: skip
+            r"pruned with (\S+|“.*?”) the model has an? .*? of (\S+) on (.*), with (\S+|“.*?”) (\S+); "
+            r"the dense model has (\S+)\.$", said).groups()  # fmt: skip
         shown = [(best.strip("“”"), one), (worst.strip("“”"), other)]
         fits = []
         for key, by in anew.groups.items():

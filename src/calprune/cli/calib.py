@@ -10,7 +10,7 @@ import typer
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import Commands, app, note
+from calprune.cli.app import Commands, app, as_typed, note
 from calprune.cli.names import check, complete
 
 calib = Commands(help="Build, look at, check, compare and export calibration sets.")
@@ -235,8 +235,8 @@ def compare_command(
     }
     comparison = SetComparison(job, sets, energy, halves)
     found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
-    summary = dataclasses.replace(summarise(comparison, found), command=opt.as_typed())
+    summary = summarise(comparison, found)
     if html:
-        write_whole(html, summary.html())
+        write_whole(html, dataclasses.replace(summary, command=as_typed()).html())
         note(f"{html}: written")
     print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())

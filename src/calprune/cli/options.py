@@ -1,7 +1,6 @@
 """Options that several commands share: one name, one help text, one panel."""
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -164,26 +163,3 @@ def following(blocks: Iterable[T], model: Any, doing: str) -> Iterator[T]:
 
     name, modules = find_blocks(model)
     return tracking(blocks, len(modules), f"{doing} {name}")
-
-
-def as_typed() -> str:
-    """The running command as it was typed, to be copied: nothing from the environment, no default."""
-    import click
-    from click.core import ParameterSource
-
-    context = click.get_current_context()
-    parts = ["calprune", *context.command_path.split()[1:]]
-    for one in context.command.params:
-        if one.name is None or context.get_parameter_source(one.name) is not ParameterSource.COMMANDLINE:
-            continue
-        value = context.params[one.name]
-        values = value if isinstance(value, (list, tuple)) else [value]
-        for each in map(str, values):
-            match one:
-                case click.Option(is_flag=True):
-                    parts.append(one.opts[0] if value else one.secondary_opts[0])
-                case click.Option():
-                    parts += [max(one.opts, key=len), each]
-                case _:
-                    parts.append(each)
-    return shlex.join(parts)

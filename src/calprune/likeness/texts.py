@@ -246,9 +246,8 @@ class TextComparison(HasPage):
         beside = ""
         if own is not None and itself.is_reference:
             less = all(_high(found[name]) < _low(own) for name in near)
-            beside = (
-                f", {'less so' if less else 'and not shown to be less so'} than {self.to} itself ({with_interval(own)})"
-            )
+            so = "less so" if less else "and not shown to be less so"
+            beside = f", {so} than {self.to} itself ({with_interval(own)})"
         if len(ranked) == 1:
             return f"{ranked[0]} is like {self.to} in its words{beside}: {values}."
         if len(near) == 1:
@@ -265,10 +264,11 @@ class TextComparison(HasPage):
         panel = Panel(charts, wide=True, choose="Measure:")
         sections = (
             Section("measures", "Each text", (), (panel,), (self._table(),)),
-            Section("again", "Reproduce", blocks=(TextBlock.of("Commands", self.command),) if self.command else ()),
+            Section("again", "Reproduce", blocks=TextBlock.commands(self.command)),
         )
-        made = Page(f"How like {self.to}?", sections, "calprune calib similar",
-                    f"Which of these texts is the most like {self.to}?", about, (self.verdict,), self.notes)  # fmt: skip
+        question = f"Which of these texts is the most like {self.to}?"
+        made = Page(f"How like {self.to}?", sections, "calprune calib similar", question, about, (self.verdict,),
+                    self.notes)  # fmt: skip
         return made.read_as(short_names([self.to, *(text.name for text in self.texts)]))
 
     def _table(self) -> Table:

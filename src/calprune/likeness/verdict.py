@@ -136,7 +136,7 @@ class ComparisonSummary(HasPage):
                         notes=(common, covered)),
                 Section("sizes", "Is each set large enough?", tables=(self._sizes(),), notes=self.notes),
                 Section("verdict", "Verdict", (self.verdict,)),
-                Section("again", "Reproduce", blocks=(TextBlock.of("Commands", self.command),) if self.command else ()),
+                Section("again", "Reproduce", blocks=TextBlock.commands(self.command)),
             ),
             "calprune calib compare", "Does it matter which of the two sets is taken?",
             f"{self.method}, {self.pattern}", (self.plain,),

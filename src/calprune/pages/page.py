@@ -36,6 +36,12 @@ class TextBlock:
         """A block of plain text."""
         return cls(title, (Stretch(text),))
 
+    @classmethod
+    def commands(cls, *lines: str) -> tuple["TextBlock", ...]:
+        """A block of lines to run; none where there is none."""
+        text = "\n".join(line for line in lines if line)
+        return (cls.of("Commands", text),) if text else ()
+
     @property
     def plain(self) -> str:
         return "".join(stretch.text for stretch in self.stretches)

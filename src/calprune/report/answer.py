@@ -43,8 +43,8 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
     if word == "not shown" and widest.distinguished:
         return "Perhaps: the sources differ more than draws of one do, but not surely by enough to act on."
     if word == "not shown":
-        least = widest.effect.detectable
-        missed = "" if least is None else f"; a difference below {rough(least)} {metric.unit} could have been missed"
+        seen = widest.effect.detectable
+        missed = "" if seen is None else f"; a difference below {rough(seen)} {metric.unit} could have been missed"
         return f"Not shown: the {len(widest.cells)} sources are not distinguished from draws of one source{missed}."
     best, worst = widest.cells[0], widest.cells[-1]
     dense = "0" if metric.needs_dense else number(best.of.dense)

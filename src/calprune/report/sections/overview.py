@@ -28,8 +28,8 @@ from calprune.studies.axes import NO_DATA
 NOTE = (
     "Mean over draws, with its 95 % interval about other draws judged by the same items (Student's t); mean, interval "
     "and SD of perplexity are made in nats a token, and the mean and interval shown as perplexity. Retention: what is "
-    "left of the dense model, with an interval about other draws and items; KL has none. Beside the best of its setting: worse is shown after "
-    "Holm's correction, no difference shown is no proof that there is none."
+    "left of the dense model, with an interval about other draws and items; KL has none. Beside the best of its "
+    "setting: worse is shown after Holm's correction, no difference shown is no proof that there is none."
 )
 BESIDE = {"win": "worse", "tie": "no difference shown", "loss": "better"}  # by the best's verdict against it
 
