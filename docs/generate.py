@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ from calprune.allocation import ALLOCATIONS
 from calprune.cli import app
 from calprune.cli.app import by_panel, folded
 from calprune.methods.listing import described_methods
+from calprune.pages.words import glossary
 
 HERE = Path(__file__).parent
 READING = """\
@@ -179,6 +181,21 @@ def design_page() -> str:
     return f"{before}{begin}{house.table()}\n{end}{rest.split(end)[1]}"
 
 
+def words_page() -> str:
+    """The glossary that pages explain their terms by."""
+    lines = [
+        MADE,
+        "# Glossary",
+        "",
+        "In alphabetical order. *Also*: what papers and other tools call the same thing. A page",
+    ]
+    lines += ["of results explains these terms where they stand."]
+    for word in glossary():
+        also = f" *Also*: {word.also}." if word.also else ""
+        lines += ["", *textwrap.wrap(f"**{word.term}**. {word.means}{also}", 118, break_on_hyphens=False)]
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
     "checkpoints.md": lambda: MADE + checkpoints_page.page(),
     "design.md": design_page,
@@ -189,6 +206,7 @@ PAGES = {
     "methods.md": methods_page,
     "models.md": families_section.page,
     "studies.md": studies_section.current,
+    "words.md": words_page,
     "../src/calprune/cli/known.py": known_names.page,
 }
 

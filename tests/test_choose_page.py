@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The page of a choice in a browser: it draws, it fits, it asks for nothing, and what comes from outside stays text."""
 
 import re
@@ -10,16 +11,17 @@ import pytest
 from calprune.base.store import write_whole
 from calprune.choosing.page import choice_page
 from calprune.studies.results import read
-from tests.test_report_page import CHROMIUM, CONTRASTS, browser  # noqa: F401  a fixture
+from tests.test_report_page import CHROMIUM, CONTRASTS, DRAWN, UNFOLD, browser  # noqa: F401  a fixture
 
 in_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium at /usr/bin/chromium")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&"
 SECTIONS = {
-    "chosen": ["The answer", "What is left, by capability", "Does the choice matter?",
-               "What each source costs each capability", "Mixtures", "The verdict", "How each number was made",
-               "Make it again", "What sparsity does not give"],
-    "alike": ["The answer", "What is left, by capability", "Does the choice matter?", "How each number was made",
-              "Make it again", "What sparsity does not give"],
+    "chosen": ["The answer", "Each source", "The answer in full", "The verdict", "Does the choice matter?",
+               "What is left, by capability", "What each source costs each capability", "Mixtures",
+               "How each number was made", "Reproduce", "What sparsity does not give", "Words"],
+    "alike": ["The answer", "Each source", "The answer in full", "The verdict", "Does the choice matter?",
+              "What is left, by capability", "How each number was made", "Reproduce", "What sparsity does not give",
+              "Words"],
 }  # fmt: skip
 
 
@@ -66,6 +68,8 @@ def opened(request, browser, pages):  # noqa: F811
     page.on("request", lambda asked: said.append(f"request: {asked.url}") if asked.url != file.as_uri() else None)
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-charts=drawn]", state="attached", timeout=90_000)
+    page.evaluate(UNFOLD)
+    page.wait_for_function(DRAWN, timeout=90_000)
     yield name, page, said
     context.close()
 
@@ -81,7 +85,7 @@ def test_it_draws_fits_and_asks_for_nothing(opened):
     wide, room = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= room
     marks = page.evaluate(
-        "[...document.querySelectorAll('[data-spec]')].map(one => [one.getAttribute('aria-label'),"
+        "[...document.querySelectorAll('[data-spec]')].filter(one => one.clientWidth).map(one => [one.getAttribute('aria-label'),"
         " one.querySelectorAll('svg .mark-symbol path, svg .mark-rect path').length,"
         " one.getBoundingClientRect().height])"
     )

@@ -1,6 +1,9 @@
 """The study commands as a person gives them: what they print, how they end, what a mistake says."""
 
+import html
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +49,37 @@ def test_status_counts_trials(runs):
     assert "5 of 5 trials done" in calprune("study", "status", str(runs)).stdout
     told = json.loads(calprune("study", "status", str(runs), "--json").stdout)
     assert (told["done"], told["running"], told["failed"], told["missing"]) == (5, 0, 0, 0)
+
+
+def blocks_of(page: str, section: str) -> list[str]:
+    """The texts to copy of a section of a page, as a browser copies them."""
+    inside = page.partition(f'<section id="{section}"')[2].partition("</section>")[0]
+    return [html.unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", inside, re.DOTALL)]
+
+
+def in_a_shell(commands: str, folder: Path) -> None:
+    """Run lines as they are printed, where `calprune` is a program."""
+    program = folder / "bin" / "calprune"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import torch; torch.set_num_threads(1); "
+                       "from calprune.cli import main; main()' \"$@\"\n")  # fmt: skip
+    program.chmod(0o755)
+    here = dict(os.environ) | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-e", "-c", commands], cwd=folder, env=here, check=True, capture_output=True)
+
+
+def test_what_the_page_prints_to_reproduce_it_gives_the_same_page(runs, tmp_path):
+    pytest.importorskip("altair", reason="altair is not installed")
+    page = tmp_path / "page.html"
+    assert calprune("study", "report", str(runs), "--out", str(page)).returncode == 0
+    study, commands = blocks_of(page.read_text(), "again")
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / "study.yaml").write_text(study)
+    in_a_shell(commands, fresh)
+    before, after = (path.read_text().partition('<section id="results"')[2].partition("</section>")[0]
+                     for path in (page, fresh / "report.html"))  # fmt: skip
+    assert before and after == before
 
 
 def test_a_report_is_written_in_every_form(runs, tmp_path):

@@ -17,6 +17,7 @@ import pytest
 import scipy.stats
 import yaml
 
+from calprune.pages.names import shorten
 from calprune.report.answer import answer
 from calprune.report.claims import judge
 from calprune.report.findings import Findings
@@ -255,6 +256,43 @@ def check_methods(said: str, anew: Anew) -> None:
         }
 
 
+def plain_number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def check_plain(said: str, anew: Anew, names: dict[str, str]) -> None:
+    """The one sentence of plain words: yes, no or not shown, in how many settings, and both ends."""
+    counts = {word: list(anew.words.values()).count(word) for word in ("matters", "not shown", "immaterial")}
+    lead = {"Yes": "matters", "No:": "immaterial", "Not": "not shown", "Per": "not shown"}.get(said[:3])
+    if lead is None:
+        assert not anew.words and said.startswith(("This study cannot tell", "With the same data")), said
+        return
+    assert lead == next(word for word in counts if counts[word]), (said, counts)
+    if found := re.search(r"in (\d+) of (\d+) settings", said):
+        assert (int(found[1]), int(found[2])) == (counts[lead], len(anew.words)) and found[1] != found[2]
+    if lead == "matters":
+        best, one, on, worst, other, dense = re.search(
+            r"pruned with (\S+|“.*?”) the model has an? .*? of (\S+) on (.*), with (\S+|“.*?”) (\S+); "
+            r"the dense model has (\S+)\.$", said).groups()  # fmt: skip
+        shown = [(best.strip("“”"), one), (worst.strip("“”"), other)]
+        fits = []
+        for key, by in anew.groups.items():
+            means = {name: np.mean([value(row) for row in rows]) for name, rows in by.items()}
+            read_as = {
+                name: math.exp(mean) if by[name][0].metric == "perplexity" else mean for name, mean in means.items()
+            }
+            read_as = {shorten(name, names): one for name, one in read_as.items()}
+            order = sorted(means, key=lambda name: sign(by[name][0]) * means[name], reverse=True)
+            ends = [shorten(name, names) for name in (order[0], order[-1])]
+            near = [
+                math.isclose(read_as[name], plain_number(text), rel_tol=1e-3) for name, text in shown if name in ends
+            ]
+            dense_too = math.isclose(by[order[0]][0].dense, plain_number(dense), rel_tol=1e-3, abs_tol=1e-9)
+            fits.append(anew.words.get(key) == "matters" and on in key[-1] and ends == [name for name, _ in shown]
+                        and all(near) and dense_too)  # fmt: skip
+        assert any(fits), said
+
+
 def check(results: Results) -> list[str]:
     anew, said = Anew(results), answer(Findings(results))
     left = list(said)
@@ -268,7 +306,10 @@ def check(results: Results) -> list[str]:
             verdicts = [one.judgement.verdict for one in judge(Findings(results))]
             assert {v: int(n) for n, v in re.findall(r"(\d+) (held|not held|cannot be told here)", sentence)} == {
                 v: verdicts.count(v) for v in set(verdicts)}  # fmt: skip
-    assert tuple(said) == page(Findings(results)).answer
+    first, *full = page(Findings(results)).answer
+    names = Findings(results).names
+    assert [shorten(one, names) for one in said] == full
+    check_plain(first, anew, names)
     return said
 
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 import errno
+import html
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -218,12 +220,12 @@ def test_texts_are_told_with_the_weights_of_their_tokens(built):
 
 
 def test_the_page_stands_alone_and_lets_no_text_be_markup(built):
-    html = describe(built, TOKENIZER, 6).html()
-    assert "&lt;script&gt;reply" in html and "&lt;b&gt;" in html and "&amp; co" in html
-    assert html.count("<script") == 1 and "<b>" not in html  # the page's own
-    assert not any(mark in html for mark in ("http:", "https:", " src=", "<link", "@import", "url("))
-    assert "rgba(var(--weight), 0.09)" in html and "rgba(var(--weight), 0.35)" in html
-    bars = [int(found) for found in re.findall(r'<div title="[^"]*: (\d+) sequences?">', html)]
+    page = describe(built, TOKENIZER, 6).html()
+    assert "&lt;script&gt;reply" in page and "&lt;b&gt;" in page and "&amp; co" in page
+    assert page.count("<script") == 1 and "<b>" not in page  # the page's own
+    assert not any(mark in page for mark in ("http:", "https:", " src=", "<link", "@import", "url("))
+    assert "rgba(var(--weight), 0.09)" in page and "rgba(var(--weight), 0.35)" in page
+    bars = [int(found) for found in re.findall(r'<div title="[^"]*: (\d+) sequences?">', page)]
     assert len(bars) > 3 and sum(bars) == len(built.tokens)
 
 
@@ -248,9 +250,14 @@ def call(*words):
     return CliRunner().invoke(app, ["calib", *map(str, words)])
 
 
-def test_a_user_builds_a_set_and_looks_at_it(tmp_path, model):
+def page_part(folder: Path) -> str:
+    """What a page says to reproduce it."""
+    return (folder / "page.html").read_text().partition('<section id="again"')[2].partition("</section>")[0]
+
+
+def test_a_user_builds_a_set_and_looks_at_it(tmp_path, model, monkeypatch):
     (tmp_path / "my.txt").write_text("\n\n".join(f"Paragraph {i}: " + "words and more words " * 30 for i in range(60)))
-    out = tmp_path / "set"
+    out = tmp_path / "mine"
     size = ("--num-samples", 3, "--max-seq-length", 64)
     done = call("build", tmp_path / "my.txt", "--model", model, *size, "--out", out)
     assert done.exit_code == 0, done.output
@@ -263,6 +270,12 @@ def test_a_user_builds_a_set_and_looks_at_it(tmp_path, model):
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     again = call("build", out / "recipe.yaml", "--model", model, "--out", tmp_path / "again", "--json")
     assert json.loads(again.output)["id"] == told["id"]
+    recipe, command = (html.unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", page_part(tmp_path), re.DOTALL))
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(recipe)
+    program, *words = shlex.split(command)
+    assert program == "calprune" and CliRunner().invoke(app, words).exit_code == 0
+    assert json.loads(call("show", words[-1], "--json").output)["id"] == told["id"]
 
 
 def test_what_a_user_can_mend_leaves_nothing_behind(tmp_path, model):

@@ -3,16 +3,20 @@
 What a calibration set holds: shares, lengths, vocabulary, repetition, texts with their weights.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import yaml
+
 from calprune.calibration.provenance import Drawn, sources_table
 from calprune.calibration.set import CalibrationSet
 from calprune.pages.chart import Bar, Bars, Panel
-from calprune.pages.numbers import MISSING, counted, percent
+from calprune.pages.names import short_names
+from calprune.pages.numbers import MISSING, counted, listed, percent
 from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.text.filters.shared_wording import Evaluations, Match
@@ -208,18 +212,45 @@ class SetSummary(HasPage):
             for b in self.lengths.histogram
         )
         histogram = Bars("Sequences by length in tokens", "a bar a range of lengths", (), bars)
+        given = Bars("Tokens by source", "a bar a source", (), tuple(
+            Bar(f"{one.source}:{one.format}" if one.format else one.source, one.tokens, counted(one.tokens, "token"))
+            for one in self.drawn), rows=True)  # fmt: skip
         shaded = (SHADED,) if self.texts else ()
-        return Page(
+        made = Page(
             f"Calibration set {self.id}",
             (
-                Section("sources", "Sources", unknown, tables=(sources_table(self.drawn, self.tokens),)),
-                Section("counts", "Counts", facts=tuple((name, f"{n:,}") for name, n in self.counts.items())),
+                Section("sources", "Sources", unknown, (Panel((given,), wide=True),),
+                        (sources_table(self.drawn, self.tokens),)),
                 Section("lengths", "Lengths and vocabulary", (), (Panel((histogram,), wide=True),),
                         facts=self._facts()),
+                Section("counts", "Counts", facts=tuple((name, f"{n:,}") for name, n in self.counts.items())),
                 Section("texts", "Texts", shaded, blocks=tuple(text.block() for text in self.texts or ())),
+                Section("again", "Reproduce", blocks=self._again()),
             ),
-            "calprune calib show", summary=size, warnings=self.notes,
+            "calprune calib show", "What is in this calibration set?", size, (self._plain(),), self.notes,
         )  # fmt: skip
+        return made.read_as(short_names([*(one.source for one in self.drawn), self.made_for or ""]))
+
+    def _plain(self) -> str:
+        """What it holds, in a sentence."""
+        parts = sorted(self.drawn, key=lambda one: one.tokens, reverse=True)
+        shares = [
+            f"{percent(one.tokens / self.tokens if self.tokens else 0.0, 0)} of {one.source}" for one in parts[:3]
+        ]
+        more = [f"{len(parts) - 3} more"] if len(parts) > 3 else []
+        of = f": by tokens, {listed([*shares, *more])}" if len(parts) > 1 else f" of {parts[0].source}" if parts else ""
+        licences = sorted({one.licence for one in parts if one.licence})
+        under = f", under {listed(licences)}" if licences else ""
+        return f"{counted(self.sequences, 'sequence')} of up to {counted(self.width, 'token')}{of}{under}."
+
+    def _again(self) -> tuple[TextBlock, ...]:
+        """The recipe's file, and the command that makes the set of it."""
+        if self.recipe is None:
+            return ()
+        model = shlex.quote(self.made_for) if self.made_for else "MODEL"
+        recipe = yaml.safe_dump(dict(self.recipe), sort_keys=False, allow_unicode=True)
+        return (TextBlock.of("recipe.yaml", recipe),
+                TextBlock.of("Commands", f"calprune calib build recipe.yaml --model {model} --out set"))  # fmt: skip
 
     def _facts(self) -> tuple[tuple[str, str], ...]:
         lengths = self.lengths

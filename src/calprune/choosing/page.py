@@ -12,12 +12,14 @@ from calprune.choosing.job import percent
 from calprune.evaluation.metric import KL
 from calprune.methods import METHODS
 from calprune.pages.chart import Heat, Panel, Point
+from calprune.pages.names import short_names
 from calprune.pages.numbers import listed, number, with_interval
 from calprune.pages.numbers import percent as percentage
 from calprune.pages.page import Page, Section, TextBlock
 from calprune.pages.table import Column, Table, Value
 from calprune.report.findings import Findings
 from calprune.report.sections.made import speed
+from calprune.report.sections.overview import overview
 from calprune.report.sections.retention import retention
 from calprune.studies.results import Results
 from calprune.uncertainty.effect import RULE
@@ -53,9 +55,12 @@ def choice_page(choice: Choice, results: Results, data_root: Path | None = None)
     took = f"its last run took {choice.result.seconds / 60:.0f} min"
     size = (f"{len(choice.gate.used)} sources, {q.draws} draws of {q.num_samples} × {q.max_seq_length} tokens, "
             f"{q.tokens:,} tokens a capability to judge on; {took}")  # fmt: skip
-    sections = _sections(choice, Findings(results), commands(choice, data_root))
-    return Page(f"Calibration data for {setting(choice)}", sections, "calprune choose", f"For {goals}", size,
-                tuple(answer(choice)), tuple(_warnings(choice, results)))  # fmt: skip
+    findings = Findings(results)
+    sections = _sections(choice, findings, commands(choice, data_root))
+    made = Page(f"Calibration data for {setting(choice)}", sections, "calprune choose",
+                f"Which data should it be calibrated with, for {goals}?", size, (plain(choice), *answer(choice)),
+                tuple(_warnings(choice, results)))  # fmt: skip
+    return made.read_as(short_names([q.model, *q.sources, *(one.text for one in q.capabilities)]) | findings.names)
 
 
 def _warnings(choice: Choice, results: Results) -> Iterator[str]:
@@ -74,14 +79,15 @@ def _sections(choice: Choice, findings: Findings, again: list[str]) -> tuple[Sec
     kept = retention(findings)
     size = (enough(choice),) if choice.judgement else ()
     return (
-        Section("retention", kept.title, (), kept.panels, (*kept.tables, _saved(choice))),
+        overview(findings),
+        Section("verdict", "The verdict", size, tables=(*_verdict(choice), _saved(choice))),
         Section("matters", "Does the choice matter?", tables=(_gate(choice), _wording(choice))),
+        Section("retention", kept.title, (), kept.panels, kept.tables),
         Section("transfer", "What each source costs each capability", (TRANSFER,) if _has_table(choice) else (),
                 tuple(_heat(choice)), tuple(_transfer(choice))),
         Section("mixtures", "Mixtures", tables=tuple(_mixtures(choice))),
-        Section("verdict", "The verdict", size, tables=tuple(_verdict(choice))),
         Section("made", "How each number was made", facts=tuple(WORDS.items())),
-        Section("again", "Make it again", blocks=(TextBlock.of("Commands", "\n".join(again)),)),
+        Section("again", "Reproduce", blocks=(TextBlock.of("Commands", "\n".join(again)),)),
         speed(findings),
     )  # fmt: skip
 
@@ -218,6 +224,23 @@ def setting(choice: Choice) -> str:
     """ "demo, wanda 60%"."""
     q = choice.question
     return f"{q.model}, {METHODS.write(q.method)} {q.pattern}"
+
+
+def plain(choice: Choice) -> str:
+    """The answer in one sentence of plain words."""
+    many = f"{len(choice.gate.used)} sources"
+    if choice.judgement is None:
+        if {one.shown for one in choice.gate.effects.values()} == {"immaterial"}:
+            return f"Whichever of the {many} is taken, too little changes to act on; {_the(choice.winner)} is used."
+        share = ": an equal share of each" if choice.winner == UNIFORM else ""
+        return f"None of the {many} is shown to be better than another, so {_the(choice.winner)} is used{share}."
+    if "win" not in choice.judgement.overall(choice.winner):
+        return f"Prune with {_the(choice.winner)}: nothing else that was tried is shown to be better."
+    ahead = [one for one in choice.judgement.of(choice.winner) if one.verdict == "win"
+             and one == _overall(choice.judgement.of(choice.winner), one.against)]  # fmt: skip
+    less = listed([f"{with_interval(one.turned().difference)} nats a token nearer than with {_the(one.against)}"
+                   for one in ahead])  # fmt: skip
+    return f"Prune with {_the(choice.winner)}: it keeps the model nearer to the dense one, {less}."
 
 
 def answer(choice: Choice) -> list[str]:

@@ -7,7 +7,7 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -34,8 +34,11 @@ class Command(TyperCommand):
     Plain text, for rich takes as long to import as all else that help needs.
     """
 
+    running: ClassVar[Any] = None  # the context of the command that runs
+
     def invoke(self, ctx: Any) -> Any:
         """Refuse numbers that nothing can hold, and a data root that is not there, before anything is done."""
+        Command.running = ctx
         if (root := ctx.params.get("data_root")) is not None and not os.path.isdir(root):
             raise UserError(f"the data root {root} is not a folder; give --data-root (or CALPRUNE_DATA) one that is")
         for param in self.get_params(ctx):
@@ -124,6 +127,27 @@ def folded(command: str, width: int) -> list[str]:
         else:
             lines[-1] += f" {word}" if lines[-1] else word
     return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+
+
+def as_typed() -> str:
+    """The running command as it was typed, to be copied: nothing from the environment, no default."""
+    if (context := Command.running) is None:
+        return ""
+    parts = [NAME, *context.command_path.split()[1:]]
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name) if one.name else None
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[one.name]
+        if one.param_type_name == "argument":
+            parts += map(str, value if isinstance(value, (list, tuple)) else [value])
+        elif getattr(one, "is_flag", False):
+            parts.append(one.opts[0] if value else one.secondary_opts[0])
+        else:
+            option = max(one.opts, key=len)
+            parts += [word for each in (value if isinstance(value, (list, tuple)) else [value])
+                      for word in (option, str(each))]  # fmt: skip
+    return shlex.join(parts)
 
 
 def note(message: str) -> None:

@@ -11,7 +11,7 @@ import typer
 from calprune.base.progress import current, duration
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import Commands, app
+from calprune.cli.app import Commands, app, as_typed, note
 from calprune.cli.names import check, complete
 
 calib = Commands(help="Build, look at, check, compare and export calibration sets.")
@@ -177,8 +177,8 @@ def export_command(
                           "licences": given.licences, "notes": notes}, indent=1, ensure_ascii=False))  # fmt: skip
         return
     print(f"{path}: {n:,} sequences, {tokens:,} tokens of calibration set {given.id}")
-    for note in notes:
-        print(f"note: {note}")
+    for one in notes:
+        print(f"note: {one}")
 
 
 DISTANCES = 6  # what the distances of two sets' Gram matrices take, in solves of all linears; on the demo model
@@ -242,11 +242,14 @@ def compare_command(
     dtype: opt.Dtype = None,
     dequantize: opt.Dequantize = False,
     batch_size: opt.BatchSize = None,
+    html: Annotated[Path | None, opt.output_option(help="write a page with a picture to this file, too")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
     model is not changed; it stands whole on the device."""
     from calprune.api.arguments import Sizes
+    from calprune.base.output import check_new_file
+    from calprune.base.store import write_whole
     from calprune.calibration.build import make_set
     from calprune.calibration.set import is_set
     from calprune.layers.saved import is_saved
@@ -264,6 +267,7 @@ def compare_command(
             raise UserError(f"{spec} holds saved statistics, whose sequences cannot be separated; name the set itself")
     if is_set(a) and is_set(b):
         Sizes(num_samples, max_seq_length, seed).refuse("each of the two sets")
+    check_new_file(html, "--html")
     job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
     sizes, said = _sizes((a, b), num_samples, max_seq_length)
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
@@ -278,4 +282,7 @@ def compare_command(
     current().say(f"calprune: the comparison takes about {wait}")
     found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
     summary = summarise(comparison, found)
+    if html:
+        write_whole(html, dataclasses.replace(summary, command=as_typed()).html())
+        note(f"{html}: written")
     print(summary.json(model={"name": loaded.name, "id": loaded.id}) if as_json else summary.text())

@@ -8,6 +8,7 @@ import typer
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
+from calprune.cli.app import as_typed
 from calprune.cli.calib import calib
 
 _TEXT = "folders of built sets, sources (c4, gsm8k:icl) or files"
@@ -76,7 +77,7 @@ def similar_command(
     named = tuple(replace(text, split=split) for text, split in zip(found.texts, splits, strict=True))
     found = replace(found, texts=named)
     if html:
-        write_whole(html, found.html())
+        write_whole(html, replace(found, command=as_typed()).html())
     print(found.json(html=str(html) if html else None) if as_json else found.text())
     if html and not as_json:
         print(f"{html}: written")

@@ -180,9 +180,12 @@ def report_command(
     results = read(runs)
     if study is not None:
         from calprune.studies.reading import parse_study, study_text
+        from calprune.studies.results import STUDY
 
-        written = parse_study(study_text(study), study.name)
-        results = dataclasses.replace(results, claims=written.claims, interest=written.interest)
+        text = study_text(study)
+        written = parse_study(text, study.name)
+        results = dataclasses.replace(results, claims=written.claims, interest=written.interest,
+                                      about=results.about | {STUDY: text})  # fmt: skip
     if of_interest:
         from calprune.evaluation.metric import read_interest
 

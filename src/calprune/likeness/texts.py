@@ -19,9 +19,10 @@ from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Concatenate, Making
 from calprune.layers.readable import check_length
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
-from calprune.pages.chart import Dots, Panel, Point, ValueAxis, needs_log
+from calprune.pages.chart import Dots, Panel, Point, ValueAxis
+from calprune.pages.names import short_names
 from calprune.pages.numbers import listed, with_interval
-from calprune.pages.page import HasPage, Page, Section
+from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.text.document import Document
 from calprune.text.encode import Encoded, batches, encode, find_marks
@@ -222,6 +223,7 @@ class TextComparison(HasPage):
     options: Similarity
     texts: tuple[TextFigures, ...]  # the reference last
     notes: tuple[str, ...]
+    command: str = ""  # that made it, to be copied
 
     def record(self) -> dict[str, Any]:
         kinds = {name: vars(measure) | {"title": self.options.title(name)} for name, measure in MEASURES.items()}
@@ -259,9 +261,15 @@ class TextComparison(HasPage):
                  f"draws; of MinHash over its {how.permutations} permutations; under the model over windows of "
                  f"{how.window} tokens.")  # fmt: skip
         charts = tuple(chart for name in MEASURES if (chart := self._chart(name)))
-        section = Section("measures", "Measures", panels=(Panel(charts),), tables=(self._table(),),
-                          notes=(self.verdict,))  # fmt: skip
-        return Page(f"How like {self.to}?", (section,), "calprune calib similar", summary=about, warnings=self.notes)
+        panel = Panel(charts, wide=True, choose="Measure:")
+        sections = (
+            Section("measures", "Each text", (), (panel,), (self._table(),)),
+            Section("again", "Reproduce", blocks=TextBlock.commands(self.command)),
+        )
+        question = f"Which of these texts is the most like {self.to}?"
+        made = Page(f"How like {self.to}?", sections, "calprune calib similar", question, about, (self.verdict,),
+                    self.notes)  # fmt: skip
+        return made.read_as(short_names([self.to, *(text.name for text in self.texts)]))
 
     def _table(self) -> Table:
         arrow = {True: "↑", False: "↓"}
@@ -281,21 +289,24 @@ class TextComparison(HasPage):
         return Table("similarity", "How like the reference each text is", heads, rows, (words, *under))
 
     def _chart(self, name: str) -> Dots | None:
-        """The texts that were measured, a dot each; the reference's own value as a rule."""
-        kind, texts, reference = MEASURES[name], [], None
+        """The texts that were measured, the most alike first, and as a zone how like itself the reference is."""
+        kind, found, itself = MEASURES[name], [], None
         for text in self.texts:
-            if (found := text.measures[name]) is not None:
+            if (one := text.measures[name]) is not None:
                 label = f"{text.name} (itself)" if text.is_reference else text.name
-                texts.append(Point.of(label, found, with_interval(found), "itself" if text.is_reference else "text"))
-                reference = found.value if text.is_reference else reference
-        if not texts:
+                found.append(Point.of(label, one, with_interval(one), "itself" if text.is_reference else "text"))
+                itself = one if text.is_reference else itself
+        if not found:
             return None
         model = self.model["name"] if self.model else "the model"
         what = f"more like {self.to if kind.of_reference else f'what {model} was trained on'}"
         title, side = self.options.title(name), "right" if kind.higher_is_more_alike else "left"
-        axis = ValueAxis(f"farther {side}: {what}", log=needs_log([point.value for point in texts]))
-        return Dots(title, axis.title, tuple(texts), axis, [point.source for point in texts], ("text", "itself"),
-                    reference, f"{self.to} itself")  # fmt: skip
+        axis = ValueAxis(f"farther {side}: {what}", log=name == "perplexity")
+        found.sort(key=lambda point: (point.series == "itself", point.value * (-1 if kind.higher_is_more_alike else 1)))
+        zone = (itself.low, itself.high) if itself and itself.low is not None and itself.high is not None else None
+        return Dots(title, axis.title, tuple(found), axis, [point.source for point in found], ("text", "itself"),
+                    itself.value if itself else None, f"{self.to} itself", zone,
+                    f"no difference: as {self.to} is like itself")  # fmt: skip
 
 
 def compare_texts(

@@ -6,8 +6,10 @@ from typing import Any
 
 from calprune.likeness.sets import FLAT, BlockComparison, InputComparison, Overlap, SetComparison, enough
 from calprune.methods import METHODS
+from calprune.pages.chart import Dots, Panel, Point, ValueAxis
+from calprune.pages.names import short_names
 from calprune.pages.numbers import percent
-from calprune.pages.page import HasPage, Page, Section
+from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table, Value
 
 FEW_TOKENS = 4.0  # for each input of a linear: with fewer than one its Gram matrix has not even full rank
@@ -74,6 +76,7 @@ class ComparisonSummary(HasPage):
     figures: Figures
     sets: tuple[SetFigures, SetFigures]
     blocks: tuple[BlockComparison, ...]
+    command: str = ""  # that made it, to be copied
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -99,6 +102,18 @@ class ComparisonSummary(HasPage):
         shares = " and ".join(map(percent, within))
         return f"{first}, two halves of each to {shares}, {more}; {a.size}; {b.size}"
 
+    @property
+    def plain(self) -> str:
+        """The verdict in one sentence of plain words."""
+        a, b = self.sets
+        both = f"{a.name} and {b.name} agree on {percent(self.kept_iou)} of the weights that either keeps"
+        if a.halves is None or b.halves is None:
+            return f"{both}; by chance it would be {percent(self.kept_iou_by_chance)}."
+        least = min(one.halves[-1].kept_iou for one in self.sets if one.halves)
+        if self.kept_iou < least:
+            return f"Yes, it matters to the mask: {both}, two halves of one set on {percent(least)} or more."
+        return f"No: {both}, which is no less than two halves of one set do ({percent(least)})."
+
     def record(self) -> dict[str, Any]:
         return {
             "format": 1, "method": self.method, "pattern": self.pattern, "share_of_energy": self.share_of_energy,
@@ -114,15 +129,35 @@ class ComparisonSummary(HasPage):
                    "Rank: effective.")  # fmt: skip
         common = ("Kept in common: intersection over union of the weights kept (by chance "
                   f"{percent(self.kept_iou_by_chance)}); of those pruned {percent(self.pruned_iou)}.")  # fmt: skip
-        return Page(
+        made = Page(
             f"{first.name} and {second.name}",
             (
-                Section("blocks", "Masks and statistics", tables=(self._table(),), notes=(common, covered)),
+                Section("blocks", "Masks and statistics", (), (Panel((self._chart(),), wide=True),), (self._table(),),
+                        notes=(common, covered)),
                 Section("sizes", "Is each set large enough?", tables=(self._sizes(),), notes=self.notes),
                 Section("verdict", "Verdict", (self.verdict,)),
+                Section("again", "Reproduce", blocks=TextBlock.commands(self.command)),
             ),
-            "calprune calib compare", summary=f"{self.method}, {self.pattern}",
+            "calprune calib compare", "Does it matter which of the two sets is taken?",
+            f"{self.method}, {self.pattern}", (self.plain,),
         )  # fmt: skip
+        return made.read_as(short_names([first.name, second.name]))
+
+    def _chart(self) -> Dots:
+        """How much the two keep in common, beside two halves of one set and beside chance."""
+        found = [_point(f"{' and '.join(one.name for one in self.sets)}", self.kept_iou,
+                        [block.kept.iou for block in self.blocks])]  # fmt: skip
+        for i, one in enumerate(self.sets):
+            if one.halves:
+                step = one.halves[-1]
+                found.append(_point(f"two halves of {one.name}, {step.sequences} sequences each", step.kept_iou,
+                                    [block.halves[i][-1].iou for block in self.blocks if block.halves]))  # fmt: skip
+        halves = [point.value for point in found[1:]]
+        zone = (min(halves), 1.0) if halves else None
+        axis = ValueAxis("of the weights that either keeps, kept by both", percent=True)
+        return Dots("Kept in common: all blocks together, and from the lowest block to the highest", axis.title,
+                    tuple(found), axis, [point.source for point in found], ("",), self.kept_iou_by_chance, "by chance",
+                    zone, "no difference: as two halves of one set, or more alike")  # fmt: skip
 
     def _table(self) -> Table:
         heads = (Column("block"), Column("kept in common", "number", percent=True),
@@ -146,6 +181,11 @@ class ComparisonSummary(HasPage):
         )  # fmt: skip
         note = ("Halves: what two halves of the set, of so many sequences each, keep in common.",) if most else ()
         return Table("sets", "The sets", heads, rows, note)
+
+
+def _point(name: str, value: float, blocks: Sequence[float]) -> Point:
+    low, high = min(blocks, default=value), max(blocks, default=value)
+    return Point(name, "", "", value, low, high, f"{percent(value)} (blocks: {percent(low)} to {percent(high)})", 1)
 
 
 def summarise(comparison: SetComparison, blocks: Sequence[BlockComparison]) -> ComparisonSummary:

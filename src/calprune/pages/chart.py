@@ -2,14 +2,20 @@
 
 A chart's data are a table too, for text, Markdown, CSV and JSON. Colours that depend on light and dark are the page's.
 altair is an optional extra: it is imported where a specification is made.
+
+One rule for every axis of values: it reaches to where nothing is lost (the dense model's value, a KL of 0, 100 % left),
+so that the sources are seen beside what pruning costs. Perplexity is logarithmic, for its differences are ratios; all
+else is linear.
 """
 
 import importlib.util
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from calprune.base.values import UserError
+from calprune.pages.names import shorten
 from calprune.pages.numbers import Interval
 from calprune.pages.table import Column, Table, Value
 
@@ -22,6 +28,11 @@ OUTLINES = (
     "M5,0L-4.5,-5.5V5.5Z",
 )  # fmt: skip  # of SHAPES, for the legend
 WIDEST = 120  # px of a column's head
+ROOM = 360  # px of a row's name; in a narrow place the page puts it above its row
+PLAIN = ",~r"  # numbers of axes: no powers of ten, no thousandths of a letter
+TICKS = [float(f"{digit}e{power}") for power in range(-6, 12) for digit in (1, 1.5, 2, 3, 5, 7)]  # of logarithmic axes
+PLACES = (("left", 9, 0), ("right", -9, 0), ("center", 0, -13), ("center", 0, 13), ("left", 9, -12), ("left", 9, 12),
+          ("right", -9, -12), ("right", -9, 12))  # fmt: skip  # of a name beside its dot: align, dx, dy
 MOST_LINES = len(PALETTE)  # lines that can still be told apart
 
 
@@ -69,6 +80,11 @@ class Chart:
         return ()
 
     @property
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """What a dashed line and a shaded zone are: pairs of a look and words."""
+        return ()
+
+    @property
     def has_data(self) -> bool:
         """Whether there is anything to draw."""
         return bool(self.points)
@@ -77,6 +93,22 @@ class Chart:
     def least(self) -> int:
         """Pixels; in a narrower place it scrolls."""
         return 0
+
+    def read_as(self, names: Mapping[str, str]) -> "Chart":
+        """With names that are read otherwise than they are written."""
+
+        def read(value: Any) -> Any:
+            match value:
+                case str():
+                    return shorten(value, names)
+                case Point():
+                    return replace(value, **{name: read(getattr(value, name)) for name in ("source", "series", "x")})
+                case list() | tuple():
+                    return tuple(map(read, value))
+            return value
+
+        fields = ("title", "description", "points", "order", "series", "columns", "rule_name")
+        return replace(self, **{name: read(getattr(self, name)) for name in fields if hasattr(self, name)})
 
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification. Raises UserError where altair is not installed."""
@@ -121,24 +153,39 @@ class Dots(Chart):
     series: Sequence[str]
     rule: float | None = None  # the reference's value
     rule_name: str = "dense model"
+    zone: tuple[float, float] | None = None  # shaded: values that make no difference
+    zone_name: str = ""
 
     @property
     def legend(self) -> tuple[str, ...]:
         return tuple(self.series)
 
+    @property
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        rule = (("rule", self.rule_name),) if self.rule is not None else ()
+        return (*rule, ("zone", self.zone_name)) if self.zone is not None else rule
+
     def spec(self) -> dict[str, Any]:
         alt = altair()
-        rows = alt.Y("source:N", sort=list(self.order), title=None,
-                     axis=alt.Axis(labelLimit=150, domain=False, ticks=False))  # fmt: skip
+        rows = alt.Y("source:N", sort=list(self.order), title=None, axis=_row_axis(alt))
         side_by_side, lanes = _lanes(self.points)
-        apart = alt.YOffset("lane:Q", scale=alt.Scale(domain=[-lanes / 2, lanes / 2]))
+        apart = alt.YOffset("lane:Q", scale=alt.Scale(domain=[-lanes / 2 - 0.5, lanes / 2 + 0.5]))
         drawn = alt.Chart(alt.NamedData("points")).encode(y=rows, yOffset=apart, color=_colour(self.series))
         span = drawn.mark_rule(strokeWidth=2, opacity=0.55).encode(x=_value_axis("X", self.axis, "low"), x2="high:Q")
         dot = drawn.mark_point(filled=True, size=64, opacity=1).encode(
             x=_value_axis("X", self.axis), shape=_shape(self.series), tooltip=_tooltip(self.axis)
         )
-        height = max(70, 52 + len({p.source for p in self.points}) * max(20, 8 + 9 * lanes))
-        return _finished(_with_rule(alt, [span, dot], self.rule, self.rule_name, "x"), side_by_side, height)
+        layers = _with_rule(alt, [span, dot], self.rule, self.rule_name, "x")
+        if self.zone is not None:
+            shade = alt.Chart(alt.Data(values=[dict(zip(("from", "to"), self.zone, strict=True))])).mark_rect(
+                color="var(--zone)"
+            )
+            layers = [shade.encode(x=alt.X("from:Q"), x2="to:Q"), *layers]
+        names = {point.source for point in self.points}
+        spec = _finished(alt.layer(*layers), side_by_side, len(names) * max(22, 10 + 9 * lanes))
+        return spec | {
+            "usermeta": {"labels": max(map(len, names)), "rows": len(names)}
+        }  # the page's narrow form reads it
 
 
 @dataclass(frozen=True)
@@ -161,7 +208,9 @@ class Curve(Chart):
             "x:Q",
             title=self.along.title,
             scale=alt.Scale(type="log", base=2, nice=False, padding=14) if log else alt.Scale(zero=False, padding=14),
-            axis=alt.Axis(values=sorted({float(p.x) for p in self.points}), grid=False, format="~s" if log else "~f"),
+            axis=alt.Axis(
+                values=sorted({float(p.x) for p in self.points}), grid=False, format=PLAIN, labelOverlap=True
+            ),
         )
         drawn = alt.Chart(alt.NamedData("points")).encode(x=at, color=_colour(self.series))
         line = drawn.mark_line(strokeWidth=2).encode(y=_value_axis("Y", self.axis))
@@ -169,7 +218,8 @@ class Curve(Chart):
         dot = drawn.mark_point(filled=True, size=56, opacity=1).encode(
             y=_value_axis("Y", self.axis), shape=_shape(self.series), tooltip=_tooltip(self.axis)
         )
-        return _finished(_with_rule(alt, [line, span, dot], self.rule, "dense model", "y"), _values(self.points), 240)
+        layers = _with_rule(alt, [line, span, dot], self.rule, "dense model", "y")
+        return _finished(alt.layer(*layers), _values(self.points), 240)
 
 
 @dataclass(frozen=True)
@@ -182,7 +232,8 @@ class Heat(Chart):
     @property
     def least(self) -> int:
         longest = max(len(line) for column in self.columns for line in column.split("\n"))
-        return 130 + len(self.columns) * min(WIDEST, 7 * longest + 10)
+        side = min(ROOM, 7 * max(map(len, self.order), default=0))
+        return side + 20 + len(self.columns) * min(WIDEST, 7 * longest + 10)
 
     def spec(self) -> dict[str, Any]:
         alt = altair()
@@ -190,8 +241,7 @@ class Heat(Chart):
         head = alt.Axis(orient="top", labelAngle=0, labelLimit=WIDEST, labelPadding=20, labelExpr=lines, domain=False,
                         ticks=False)  # fmt: skip
         side = alt.X("x:N", sort=list(self.columns), title=None, axis=head)
-        rows = alt.Y("source:N", sort=list(self.order), title=None,
-                     axis=alt.Axis(labelLimit=150, domain=False, ticks=False))  # fmt: skip
+        rows = alt.Y("source:N", sort=list(self.order), title=None, axis=_row_axis(alt, grid=False))
         drawn = alt.Chart(alt.NamedData("points")).encode(x=side, y=rows)
         cell = drawn.mark_rect(stroke="var(--ground)", strokeWidth=2).encode(
             color=alt.value(PALETTE[1]),
@@ -229,10 +279,11 @@ class Scatter(Chart):
         dot = drawn.mark_point(filled=True, size=64, opacity=1, color=PALETTE[0]).encode(
             y=_value_axis("Y", self.axis), tooltip=tips
         )
-        name = drawn.mark_text(align="left", dx=8, dy=-6, fontSize=11, limit=110).encode(
-            y=_value_axis("Y", self.axis), text="source:N"
-        )
-        return _finished(alt.layer(span, dot, name), _values(self.points), 260)
+        layers = [span, dot]
+        for (align, dx, dy), points in _placed(self.points, self.axis.log).items():
+            name = alt.Chart(alt.Data(values=_values(points))).mark_text(align=align, dx=dx, dy=dy, fontSize=11)
+            layers.append(name.encode(x=at, y=_value_axis("Y", self.axis), text="source:N"))
+        return _finished(alt.layer(*layers), _values(self.points), 300)
 
 
 @dataclass(frozen=True)
@@ -246,9 +297,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars(Chart):
-    """A histogram, drawn by the page itself: it needs no library."""
+    """A histogram, or with `rows` a bar a row, drawn by the page itself: it needs no library."""
 
     bars: tuple[Bar, ...]
+    rows: bool = False
     by_page: ClassVar[bool] = True
 
     @property
@@ -257,7 +309,7 @@ class Bars(Chart):
 
     def table(self) -> Table:
         rows = tuple((bar.tick, bar.count) for bar in self.bars if bar.count)
-        return Table("chart", self.title, (Column("up to"), Column("count", "number")), rows)
+        return Table("chart", self.title, (Column("of" if self.rows else "up to"), Column("count", "number")), rows)
 
 
 @dataclass(frozen=True)
@@ -266,6 +318,7 @@ class Panel:
 
     charts: tuple[Chart, ...]
     wide: bool = False  # a chart takes the whole width
+    choose: str = ""  # what is chosen by a control ("evaluation"): of the charts one is shown; "": all are
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "charts", tuple(chart for chart in self.charts if chart.has_data))
@@ -293,11 +346,6 @@ def altair() -> Any:
             "(--csv, --json and --markdown do not need it)"
         ) from None
     return altair
-
-
-def needs_log(values: Sequence[float]) -> bool:
-    """Whether the values span so much that a straight axis would press most of them together."""
-    return min(values) > 0 and max(values) / min(values) > 10
 
 
 def _lanes(points: Sequence[Point]) -> tuple[list[dict[str, Any]], int]:
@@ -332,8 +380,9 @@ def _shape(series: Sequence[str]) -> Any:
 
 def _value_axis(channel: str, axis: ValueAxis, field: str = "value") -> Any:
     alt = altair()
-    scale = alt.Scale(type="log") if axis.log else alt.Scale(zero=False, padding=10)
-    look = alt.Axis(format="~%" if axis.percent else "~g" if axis.log else "~r", tickCount=4)
+    scale = alt.Scale(type="log", nice=False, padding=10) if axis.log else alt.Scale(zero=False, padding=10)
+    ticks = {"values": TICKS} if axis.log else {"tickCount": 5}
+    look = alt.Axis(format=",~%" if axis.percent else PLAIN, labelOverlap=True, **ticks)
     return getattr(alt, channel)(f"{field}:Q", title=axis.title, scale=scale, axis=look)
 
 
@@ -343,15 +392,46 @@ def _tooltip(axis: ValueAxis) -> list[Any]:
             alt.Tooltip("shown:N", title=axis.title), alt.Tooltip("draws:Q")]  # fmt: skip
 
 
-def _with_rule(alt: Any, layers: list[Any], at: float | None, name: str, channel: str) -> Any:
+def _with_rule(alt: Any, layers: list[Any], at: float | None, name: str, channel: str) -> list[Any]:
     if at is None:
-        return alt.layer(*layers)
+        return layers
     rule = alt.Chart(alt.Data(values=[{"dense": at}])).mark_rule(strokeDash=[4, 3], color="var(--soft)")
     tip = [alt.Tooltip("dense:Q", title=name, format=".4~g")]
-    return alt.layer(rule.encode(**{channel: "dense:Q"}, tooltip=tip), *layers)
+    return [rule.encode(**{channel: "dense:Q"}, tooltip=tip), *layers]
 
 
-def _finished(chart: Any, values: list[dict[str, Any]], height: int) -> dict[str, Any]:
+def _row_axis(alt: Any, grid: bool = True) -> Any:
+    """Names of rows in full, with a thin line from each to its marks."""
+    return alt.Axis(labelLimit=ROOM, domain=False, ticks=False, grid=grid, labelPadding=8)
+
+
+def _placed(points: Sequence[Point], log: bool) -> dict[tuple[str, int, int], list[Point]]:
+    """Where each name of a scatter plot stands beside its dot, by (align, dx, dy): the first place where it covers no
+    other name, no dot and nothing outside, on a narrow screen; a name without a place is left to the tooltip."""
+    wide, high = 270.0, 240.0
+    xs, ys = [float(p.x) for p in points], [math.log(p.value) if log else p.value for p in points]
+
+    def scaled(values: list[float], size: float) -> list[float]:
+        low, high = min(values), max(values)
+        return [size * (v - low) / (high - low) if high > low else size / 2 for v in values]
+
+    at = [(x, high - y) for x, y in zip(scaled(xs, wide), scaled(ys, high), strict=True)]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
+    found: dict[tuple[str, int, int], list[Point]] = {}
+    for point, (x, y) in zip(points, at, strict=True):
+        size = 6.2 * len(point.source)
+        for align, dx, dy in PLACES:
+            left = x + dx - {"left": 0.0, "center": size / 2, "right": size}[align]
+            box = (left, y + dy - 7, left + size, y + dy + 7)
+            free = all(box[2] < a or c < box[0] or box[3] < b or d < box[1] for a, b, c, d in taken)
+            if free and left > -24 and left + size < wide + 24:
+                taken.append(box)
+                found.setdefault((align, dx, dy), []).append(point)
+                break
+    return found
+
+
+def _finished(chart: Any, values: list[dict[str, Any]], height: Any) -> dict[str, Any]:
     """The specification, as wide as its place on the page, without what the page sets for all charts. The values come
     last, for altair copies what it is given at each step."""
     spec = chart.properties(width="container", height=height).to_dict(

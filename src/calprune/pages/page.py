@@ -2,13 +2,14 @@
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from calprune.base.values import choice
 from calprune.pages.chart import Bars, Chart, Panel, can_draw
 from calprune.pages.html import document, fragment
+from calprune.pages.names import shorten
 from calprune.pages.table import Table, one_line
 
 TALL = 120  # pixels of the highest bar of a histogram
@@ -34,6 +35,12 @@ class TextBlock:
     def of(cls, title: str, text: str) -> "TextBlock":
         """A block of plain text."""
         return cls(title, (Stretch(text),))
+
+    @classmethod
+    def commands(cls, *lines: str) -> tuple["TextBlock", ...]:
+        """A block of lines to run; none where there is none."""
+        text = "\n".join(line for line in lines if line)
+        return (cls.of("Commands", text),) if text else ()
 
     @property
     def plain(self) -> str:
@@ -63,6 +70,13 @@ class Section:
     @property
     def charts(self) -> list[Chart]:
         return [chart for panel in self.panels for chart in panel.charts]
+
+    def read_as(self, names: Mapping[str, str]) -> "Section":
+        """With names that are read otherwise than they are written; facts and blocks, which are copied, stay."""
+        panels = tuple(replace(one, charts=tuple(chart.read_as(names) for chart in one.charts)) for one in self.panels)
+        lead, notes = (tuple(shorten(text, names) for text in texts) for texts in (self.lead, self.notes))
+        tables = tuple(table.read_as(names) for table in self.tables)
+        return replace(self, panels=panels, lead=lead, notes=notes, tables=tables)
 
     def to_read(self) -> tuple[Table, ...]:
         """The tables as text shows them: charts' data too, where no table holds the same numbers."""
@@ -106,18 +120,26 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A title, an answer, warnings and sections."""
+    """The one design of all pages: a question, its answer, what shows it, and everything else folded under headings."""
 
     title: str
-    sections: tuple[Section, ...] = ()
+    sections: tuple[Section, ...] = ()  # the first, with the chart and the table that show the answer, stands open
     kicker: str = ""  # above the title: which command's
     question: str = ""
     summary: str = ""  # how much it is, in one line
-    answer: tuple[str, ...] = ()  # sentences
+    answer: tuple[str, ...] = ()  # one sentence of plain words, then those that say it in full
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sections", tuple(section for section in self.sections if section))  # none is empty
+
+    def read_as(self, names: Mapping[str, str]) -> "Page":
+        """With names that are read otherwise than they are written: local paths, options that stand once."""
+        title, question, summary = (shorten(text, names) for text in (self.title, self.question, self.summary))
+        answer, warnings = (tuple(shorten(text, names) for text in texts) for texts in (self.answer, self.warnings))
+        sections = tuple(section.read_as(names) for section in self.sections)
+        return replace(self, title=title, question=question, summary=summary, answer=answer, warnings=warnings,
+                       sections=sections)  # fmt: skip
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -147,8 +169,10 @@ class Page:
         sections = self.sections if drawn else tuple(_undrawn(section) for section in self.sections)
         undrawn = (NOT_DRAWN,) if sections != self.sections else ()
         specs: dict[str, Any] = {}
-        views = [_view(section, specs) for section in sections]
-        return document(vars(self) | {"sections": views, "warnings": (*self.warnings, *undrawn)}, specs)
+        full = Section("full", "The answer in full", self.answer[1:])
+        views = [_view(section, specs) for section in (*sections[:1], full, *sections[1:]) if section]
+        top = {"sections": views, "answer": self.answer[0] if self.answer else ""}
+        return document(vars(self) | top | {"warnings": (*self.warnings, *undrawn)}, specs)
 
     def csv(self) -> str:
         """All tables one after the other, an empty line between."""
@@ -232,22 +256,30 @@ def _undrawn(section: Section) -> Section:
 
 def _view(section: Section, specs: dict[str, Any]) -> dict[str, Any]:
     """A section as the template reads it; its charts' specifications are added to `specs`."""
-    panels = [
-        {"charts": [_chart(chart, specs) for chart in panel.charts], "legend": panel.legend(), "wide": panel.wide}
-        for panel in section.panels
-    ]
+    panels = [_panel(panel, specs) for panel in section.panels]
     scripted = any(not chart.by_page for chart in section.charts)
     blocks = [{"title": block.title, "stretches": [*map(_piece, block.stretches)]} for block in section.blocks]
     tables = [table.to_read().view() for table in section.tables]
     return vars(section) | {"panels": panels, "scripted": scripted, "blocks": blocks, "tables": tables}
 
 
+def _panel(panel: Panel, specs: dict[str, Any]) -> dict[str, Any]:
+    """Charts as the template reads them; what their lines and zones are is said once where it is the same for all."""
+    marks = {chart.marks for chart in panel.charts}
+    once = marks.pop() if len(marks) == 1 else ()
+    charts = [_chart(chart, specs) | {"marks": () if once else chart.marks} for chart in panel.charts]
+    return {"charts": charts, "legend": panel.legend(), "marks": once, "wide": panel.wide,
+            "choose": panel.choose if len(panel.charts) > 1 else ""}  # fmt: skip
+
+
 def _chart(chart: Chart, specs: dict[str, Any]) -> dict[str, Any]:
     view = {"title": chart.title, "description": f"{chart.title}: {chart.description}", "least": chart.least,
-            "id": f"chart-{len(specs) + 1}", "bars": None}  # fmt: skip
+            "id": f"chart-{len(specs) + 1}", "bars": None, "rows": False}  # fmt: skip
     if isinstance(chart, Bars):
-        most = max(bar.count for bar in chart.bars)
-        return view | {"bars": [vars(bar) | {"height": f"{TALL * bar.count / most:.0f}"} for bar in chart.bars]}
+        most = max(bar.count for bar in chart.bars) or 1
+        bars = [vars(bar) | {"height": f"{TALL * bar.count / most:.0f}", "width": f"{100 * bar.count / most:.1f}"}
+                for bar in chart.bars]  # fmt: skip
+        return view | {"bars": bars, "rows": chart.rows}
     specs[str(view["id"])] = chart.spec()
     return view
 

@@ -5,19 +5,21 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from calprune.pages.html import fragment
+from calprune.pages.names import shorten
 from calprune.pages.numbers import MISSING, Interval, number, percent, probability, with_interval
 
 Value = str | int | float | bool | Interval | None
 Kind = Literal["text", "number", "estimate", "p"]  # an estimate takes three columns of a file
 
 WIDTH = 160  # characters of a line of text where the output is no terminal
-MOST_OPEN = 40  # rows of a table that is not folded away in a page
-LOOKS = {"win": "win", "loss": "loss", "held": "win", "not held": "loss"}  # of a cell in a page
+TALL = 40  # rows; a table of more scrolls within its place of a page
+PRINTED = 20  # rows of it on paper
+LOOKS = {"win": "win", "best": "win", "loss": "loss", "worse": "loss", "held": "win", "not held": "loss"}  # of a cell
 LONG = 24  # characters of a cell from which on it may be broken into lines
 
 
@@ -29,6 +31,7 @@ class Column:
     kind: Kind = "text"
     percent: bool = False  # a number or an estimate is shown times 100
     show: Literal["always", "varying", "never"] = "always"  # to readers; files have it; varying: where cells differ
+    short: Mapping[str, str] = field(default_factory=dict, hash=False)  # how texts are read; files have them whole
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,7 +57,7 @@ class Column:
                 return percent(value) if self.percent else number(value)
             case int():
                 return f"{value:,}"
-        return value
+        return shorten(value, self.short)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Value, ...], ...]
     notes: tuple[str, ...] = ()  # shown under it
+
+    def read_as(self, names: Mapping[str, str]) -> "Table":
+        """With texts that are read otherwise than they are written; files have them as they are."""
+        columns = tuple(replace(one, short=names) if one.kind == "text" else one for one in self.columns)
+        notes = tuple(shorten(note, names) for note in self.notes)
+        return replace(self, columns=columns, caption=shorten(self.caption, names), notes=notes)
 
     def to_read(self) -> "Table":
         """Without the columns that are for files, and without those of `varying` whose cells are all the same."""
@@ -135,7 +144,7 @@ class Table:
         ]
         rows = [[_cell(c, cell) for c, cell in zip(self.columns, row, strict=True)] for row in self.rows]
         return {"id": f"table-{self.name}", "caption": self.caption, "heads": heads, "rows": rows, "notes": self.notes,
-                "folded": len(rows) > MOST_OPEN}  # fmt: skip
+                "tall": len(rows) > TALL, "most": PRINTED}  # fmt: skip
 
     def csv(self) -> str:
         """Every column; intervals take three of them, nothing is rounded."""
@@ -161,8 +170,8 @@ def _spreadsheet_safe(value: Any) -> Any:
 
 def _cell(column: Column, value: Value) -> dict[str, Any]:
     if column.kind == "text":
-        look = LOOKS.get(str(value), "long" if len(str(value)) > LONG else "")
-        return {"text": column.shown(value), "tsv": None, "look": look}
+        shown = column.shown(value)
+        return {"text": shown, "tsv": None, "look": LOOKS.get(shown, "long" if len(shown) > LONG else "")}
     return {"text": column.shown(value), "tsv": tsv(column.values(value)), "look": "number"}
 
 

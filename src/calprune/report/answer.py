@@ -1,21 +1,83 @@
-"""The answer in a few sentences, and the warnings above the page: every statement follows from the statistics.
+"""The answer in one sentence and in full, and the warnings above the page: every statement follows from the statistics.
 
 A sentence is of what the study compared: sources, methods, the claims of papers. Words of the effects are the table's.
 """
 
 import math
+import re
 from collections import defaultdict
+from dataclasses import dataclass
 
+from calprune.base.calls import split
 from calprune.pages.numbers import counted, listed, number, percent, rough, with_interval
 from calprune.report.claims import judge
 from calprune.report.claims.judged import Verdict as ClaimVerdict
-from calprune.report.findings import DEFAULT, Comparison, Findings, MethodContrast
+from calprune.report.findings import DEFAULT, WORDS, Comparison, Findings, MethodContrast
 from calprune.report.settings import in_order
+from calprune.studies.results import Result
 from calprune.uncertainty.difference import Verdict
-from calprune.uncertainty.effect import Word
 
-WORDS: tuple[Word, ...] = ("matters", "not shown", "immaterial")  # what leads the answer where there are several
 TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
+
+
+def plain(findings: Findings) -> str:
+    """The answer in one sentence of plain words."""
+    if (widest := findings.widest) is not None:
+        return _plainly(findings, widest)
+    if findings.methods:
+        return _plainly_methods(findings)
+    if not findings.comparisons:
+        return "This study cannot tell whether the choice of calibration data matters: it takes two sources to compare."
+    return ("This study cannot tell whether the choice of calibration data matters: it takes two draws of each source "
+            "to know the luck of the draw.")  # fmt: skip
+
+
+def _plainly(findings: Findings, widest: Comparison) -> str:
+    """Yes, no or not shown, and the two ends of the widest range."""
+    word, n, of = widest.word, findings.words()[widest.word], sum(findings.words().values())
+    of -= findings.words().get("cannot be told", 0)
+    metric, where = widest.of.measures, "" if n == of else f" in {n} of {of} settings"
+    if word == "immaterial":
+        least = "" if widest.of_interest is None else f": by less than {metric.difference(widest.of_interest)}"
+        return f"No: whichever of the {len(widest.cells)} sources is taken, too little changes to act on{least}."
+    if word == "not shown" and widest.distinguished:
+        return "Perhaps: the sources differ more than draws of one do, but not surely by enough to act on."
+    if word == "not shown":
+        seen = widest.effect.detectable
+        missed = "" if seen is None else f"; a difference below {rough(seen)} {metric.unit} could have been missed"
+        return f"Not shown: the {len(widest.cells)} sources are not distinguished from draws of one source{missed}."
+    best, worst = widest.cells[0], widest.cells[-1]
+    dense = "0" if metric.needs_dense else number(best.of.dense)
+    kind, on = _measure(best.of)
+    return (f"Yes, the choice matters{where}: pruned with {_quoted(best.of.calibration)} the model has {kind} of "
+            f"{number(best.spread.mean)}{on}, with {_quoted(worst.of.calibration)} {number(worst.spread.mean)}; the "
+            f"dense model has {dense}.")  # fmt: skip
+
+
+def _measure(row: Result) -> tuple[str, str]:
+    """ "a perplexity" and " on wikitext2", of "perplexity(wikitext2, length=256)"."""
+    kind, text = row.measures.name.replace("_", " "), row.evaluation
+    if found := re.fullmatch(rf"{row.measures.name}\((.*)\)", text):
+        text = split(found[1], ",")[0]
+    return f"{'an' if kind[0] in 'aei' else 'a'} {'KL' if kind == 'kl' else kind}", f" on {text}"
+
+
+def _quoted(name: str) -> str:
+    """A name of several words in quotes, so that its end can be seen."""
+    return f"“{name}”" if re.search(r"[\s,]", name) else name
+
+
+def _plainly_methods(findings: Findings) -> str:
+    """Which method is shown to be best at which patterns."""
+    leads: dict[str, list[str]] = defaultdict(list)
+    for pattern in in_order(one.first.pattern for one in findings.methods):
+        lead = _lead(findings, [one for one in findings.methods if one.first.pattern == pattern])
+        best = lead.name if lead.record["win"] and not lead.lost else ""
+        leads[best].append(pattern)
+    parts = [f"{name or 'no method'} is shown to be best at {listed(patterns)}" for name, patterns in leads.items()]
+    if list(leads) == [""]:
+        parts = ["no method is shown to be better than all others"]
+    return f"With the same data, {listed(parts)}."
 
 
 def answer(findings: Findings) -> list[str]:
@@ -61,11 +123,11 @@ def _cannot(findings: Findings) -> str:
 
 def _matters(findings: Findings, measured: list[Comparison]) -> str:
     """The effect's word, the same as in the table, and the widest range that has it."""
-    counts, several = findings.words(), len(measured) > 1
-    word: Word = next(one for one in WORDS if counts.get(one))
+    counts, several, widest = findings.words(), len(measured) > 1, findings.widest
+    assert widest is not None
+    word = widest.word
     rest = [f"{counts[one]} {one}" for one in WORDS if counts.get(one) and one != word]
     others = f" ({listed(rest)})" if rest else ""
-    widest = max((one for one in measured if one.word == word), key=_width)
     where = f" in {_of(counts[word], len(measured))} pairs of setting and evaluation" if several else ""
     if word == "not shown":
         where = f" in {_none_of(counts[word], len(measured))} pairs of setting and evaluation" if several else ""
@@ -75,11 +137,6 @@ def _matters(findings: Findings, measured: list[Comparison]) -> str:
         "not shown": f"That the choice of calibration data matters here is not shown{where}{others}",
     }[word]
     return f"{lead}: {_range(findings, widest, several)}{_power(widest) if word == 'not shown' else ''}."
-
-
-def _width(one: Comparison) -> float:
-    """A range in smallest differences of interest, so that those of several metrics can be compared."""
-    return one.effect.range / (one.of_interest or 1.0)
 
 
 def _range(findings: Findings, one: Comparison, several: bool) -> str:
@@ -163,8 +220,28 @@ def _methods(findings: Findings) -> str:
     return f"{head}: {'; '.join(parts)}."
 
 
+@dataclass(frozen=True)
+class _Lead:
+    """The method that is ahead in the largest share of its pairs, the next of those it met, and its record."""
+
+    name: str
+    following: str
+    record: dict[Verdict, int]  # against the next
+    lost: list[str]  # methods that are shown to be better somewhere
+
+
 def _best_method(findings: Findings, found: list[MethodContrast]) -> str:
     """Of the contrasts of one pattern: the method that is better in most pairs, if it is shown to be."""
+    lead = _lead(findings, found)
+    score = f"{_score(lead.record)} against the next ({lead.following})"
+    if lead.lost:
+        return f"none is best throughout ({lead.name} is ahead most often, yet loses to {listed(sorted(lead.lost))})"
+    if lead.record["win"]:
+        return f"{lead.name} is ahead most often, with {score}"
+    return f"none can be called best ({lead.name} is ahead most often, with {score})"
+
+
+def _lead(findings: Findings, found: list[MethodContrast]) -> _Lead:
     ahead: dict[str, list[int]] = defaultdict(lambda: [0, 0])  # method -> pairs in which its mean is better, and all
     record: dict[str, dict[str, dict[Verdict, int]]] = defaultdict(
         lambda: defaultdict(lambda: {"win": 0, "tie": 0, "loss": 0}))  # fmt: skip
@@ -178,12 +255,7 @@ def _best_method(findings: Findings, found: list[MethodContrast]) -> str:
     best = ranked[0]
     following = next(name for name in ranked[1:] if name in record[best])
     lost = [other for other, counts in record[best].items() if counts["loss"]]
-    score = f"{_score(record[best][following])} against the next ({following})"
-    if lost:
-        return f"none is best throughout ({best} is ahead most often, yet loses to {listed(sorted(lost))})"
-    if record[best][following]["win"]:
-        return f"{best} is ahead most often, with {score}"
-    return f"none can be called best ({best} is ahead most often, with {score})"
+    return _Lead(best, following, record[best][following], lost)
 
 
 def _claims(findings: Findings) -> str:

@@ -10,7 +10,7 @@ from calprune.pages.chart import altair
 from calprune.report.claims import judge
 from calprune.report.findings import Findings
 from calprune.report.page import page
-from calprune.report.sections.sparsity import results_table
+from calprune.report.sections.overview import results_table
 from calprune.studies.results import Results
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from calprune.base.values import UserError
 from calprune.evaluation.metric import Interest
+from calprune.pages.names import shared_options, short_names
 from calprune.report.settings import SETTING, in_order, is_control, own_text, setting_name, varying
 from calprune.studies.axes import NO_DATA
 from calprune.studies.results import Result, Results
@@ -24,6 +25,7 @@ from calprune.uncertainty.share import shares_over_draws
 DEFAULT = "c4"  # what the field calibrates with where nothing is said
 CAPABILITIES = ("general", "language", "commonsense", "knowledge", "mathematics", "code")
 NOT_MEASURABLE = "not measurable"
+WORDS: tuple[Word, ...] = ("matters", "not shown", "immaterial")  # what leads the answer where there are several
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,7 @@ class Findings:
         self.rows = tuple(row for row in results.rows if _finite(row))
         self.not_finite = tuple(row for row in results.rows if not _finite(row))
         self.fields = set(varying(self.rows))
+        self.names, self.protocol = _names(self.rows)
         self.cells = _cells(self.rows)
         self.comparisons = comparisons_of(self.cells, results.interest)
         self.methods = _methods(self.cells)
@@ -236,6 +239,14 @@ class Findings:
             counts[comparison.word] += 1
         return dict(counts)
 
+    @property
+    def widest(self) -> Comparison | None:
+        """The comparison that leads the answer: of the first of WORDS that there is, the widest range, in smallest
+        differences of interest, so that metrics can be compared. None: nothing can be told."""
+        word = next((one for one in WORDS if self.words().get(one)), None)
+        found = [one for one in self.comparisons if one.word == word]
+        return max(found, key=lambda one: one.effect.range / (one.of_interest or 1.0), default=None)
+
     @cached_property
     def ranking(self) -> list[tuple[str, float]]:
         """Sources by mean place, 0 the best to 1 the worst of a comparison, where not judged on their own text."""
@@ -256,6 +267,15 @@ class Findings:
                     if {one.first, one.second} == {first, second}:
                         counts[one.verdict if one.first == first else turned[one.verdict]] += 1
         return counts
+
+
+def _names(rows: Iterable[Result]) -> tuple[dict[str, str], str]:
+    """What is read otherwise than it is written, and the options that all evaluations share."""
+    evaluations, protocol = shared_options(row.evaluation for row in rows)
+    texts = {row.evaluation: evaluations.get(row.evaluation, row.evaluation) for row in rows}
+    cut = short_names({*texts.values(), *(value for row in rows for value in row.axes.values())})
+    read = {text: cut.get(short, short) for text, short in texts.items()}
+    return cut | {text: short for text, short in read.items() if text != short}, protocol
 
 
 def _finite(row: Result) -> bool:

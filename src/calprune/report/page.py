@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from calprune.pages.numbers import counted, listed
 from calprune.pages.page import Page, Section
-from calprune.report.answer import answer, warnings
+from calprune.report.answer import answer, plain, warnings
 from calprune.report.findings import Findings
 from calprune.report.sections.amount import amount
 from calprune.report.sections.claims import claims
@@ -13,21 +13,23 @@ from calprune.report.sections.effects import effects
 from calprune.report.sections.likeness import likeness
 from calprune.report.sections.made import again, failures, made, speed
 from calprune.report.sections.methods import methods
+from calprune.report.sections.overview import overview
 from calprune.report.sections.retention import retention
 from calprune.report.sections.sparsity import sparsity
 from calprune.report.settings import is_control
 
 SECTIONS: tuple[Callable[[Findings], Section], ...] = (
-    retention,
-    sparsity,
+    overview,
     effects,
     differences,
-    methods,
+    retention,
+    sparsity,
     amount,
+    methods,
     likeness,
     claims,
-    made,
     failures,
+    made,
     again,
     speed,
 )
@@ -37,8 +39,10 @@ def page(findings: Findings) -> Page:
     """The page of a study; a section with nothing in it is left out."""
     results = findings.results
     sections = tuple(make(findings) for make in SECTIONS)
-    return Page(results.title, sections, "calprune study", results.question, _size(findings), tuple(answer(findings)),
+    said = (plain(findings), *answer(findings)) if findings.rows else ()
+    made = Page(results.title, sections, "calprune study", results.question, _size(findings), said,
                 tuple(warnings(findings)))  # fmt: skip
+    return made.read_as(findings.names)
 
 
 def _size(findings: Findings) -> str:
@@ -58,4 +62,5 @@ def _size(findings: Findings) -> str:
         "result": len(rows),
     }
     parts = (counted(n, word) for word, n in counts.items() if n)
-    return f"{listed(sorted({row.model for row in rows}))}: {', '.join(parts)}"
+    all_of_them = f"; each evaluation with {findings.protocol}" if findings.protocol else ""
+    return f"{listed(sorted({row.model for row in rows}))}: {', '.join(parts)}{all_of_them}"

@@ -18,6 +18,7 @@ from calprune.studies.folder import Runs
 from calprune.studies.records import PlanRecord, PruneRecord, read_evaluation, read_pruned
 from calprune.studies.trial import Trial
 
+STUDY = "study.yaml"  # the study's file, in its folder and on its page
 SHARED = ("load", "build", "collect", "dense")  # seconds that trials share: of a model, a set, its sums, the references
 
 
@@ -197,7 +198,7 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
 
 def _of_file(runs: Runs) -> tuple[tuple[Claim, ...], Interest]:
     """The claims, and the smallest differences of interest, as the study had them when it was last run."""
-    path = runs.path / "study.yaml"
+    path = runs.path / STUDY
     written = read_yaml(path, "the study") if path.is_file() else {}
     if not isinstance(written, dict):
         raise UserError(f"{path} is no study: it is damaged or was edited; run the study again")
@@ -249,6 +250,7 @@ def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[st
         "versions": [" ".join(f"{name} {v}" for name, v in one if name != "format") for one in versions],
         "commands": [f"calprune study run study.yaml --runs {runs.path.name}",
                      f"calprune study report {runs.path.name} --out report.html"],
+        STUDY: path.read_text(encoding="utf-8") if (path := runs.path / STUDY).is_file() else None,
     }  # fmt: skip
 
 

@@ -12,5 +12,5 @@ def amount(findings: Findings) -> Section:
         return Section("amount")
     cells = [cell for cell in findings.cells if cell.of.num_samples is not None]
     along = ValueAxis("sequences of the calibration set", log=True)
-    panel = lines(findings, cells, along, lambda row: float(row.num_samples or 0))
-    return Section("amount", "How much data", panels=(panel,))
+    panels = lines(findings, cells, along, lambda row: float(row.num_samples or 0))
+    return Section("amount", "How much data", panels=panels)

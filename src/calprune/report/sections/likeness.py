@@ -7,7 +7,7 @@ from calprune.pages.page import Section
 from calprune.pages.table import Column, Table, Value
 from calprune.report.findings import Findings, setting
 from calprune.report.sections.columns import EVALUATION, PLACE, SOURCE, SOURCES
-from calprune.report.sections.points import axis_of, grouped, largest, point_of_cell, title
+from calprune.report.sections.points import axis_of, grouped, point_of_cell, title
 from calprune.uncertainty.ranks import rank_correlation
 
 NOTE = (
@@ -29,7 +29,7 @@ def _panels(findings: Findings) -> tuple[Panel, ...]:
         alike[one.measure][one.calibration] = one.value
     charts = []
     for measure, values in alike.items():
-        for group in grouped(largest(findings.comparisons), lambda one: one.of.evaluation):
+        for group in grouped(findings.comparisons, lambda one: one.of.evaluation):
             cells = [cell for cell in group[0].cells if cell.of.calibration in values]
             if len(cells) > 2:
                 where = findings.setting(cells[0].of)

@@ -10,9 +10,11 @@ from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings
 from calprune.report.settings import in_order, is_control
 from calprune.studies.axes import NO_DATA
+from calprune.studies.results import STUDY
 from calprune.uncertainty.retention import AT_FEW_DRAWS
 
-BLOCKS = ("command", "commands")  # of what a study records of itself: lines to copy
+COMMANDS = ("command", "commands")  # of what a study records of itself: lines to copy
+ROOT = "Data sets that are on the disk are found by --data-root, or by CALPRUNE_DATA in the environment."
 
 A_DRAW = (
     "A calibration set of another seed. Everything else is the same, so the spread over draws is the luck of the draw."
@@ -65,15 +67,15 @@ def failures(findings: Findings) -> Section:
 
 
 def again(findings: Findings) -> Section:
-    """What the study records of itself: values, and commands as lines to copy."""
-    facts, blocks = [], []
-    for name, value in findings.results.about.items():
-        if name in BLOCKS:
-            lines = [value] if isinstance(value, str) else list(map(str, value))
-            blocks.append(TextBlock.of(name.capitalize(), "\n".join(lines)))
-        else:
-            facts.append((name, _shown(value)))
-    return Section("again", "Make it again", facts=tuple(facts), blocks=tuple(blocks))
+    """The study's file and commands, to copy; and what else the study records of itself."""
+    about = findings.results.about
+    blocks = [TextBlock.of(STUDY, about[STUDY])] if about.get(STUDY) else []
+    for name in (name for name in COMMANDS if name in about):
+        lines = [about[name]] if isinstance(about[name], str) else list(map(str, about[name]))
+        blocks.append(TextBlock.of(name.capitalize(), "\n".join(lines)))
+    facts = tuple((name, _shown(value)) for name, value in about.items() if name not in (STUDY, *COMMANDS))
+    lead = (f"Write {STUDY}, then run the commands beside it. {ROOT}",) if about.get(STUDY) else ()
+    return Section("again", "Reproduce", lead, facts=facts, blocks=tuple(blocks))
 
 
 def speed(findings: Findings) -> Section:

@@ -6,7 +6,7 @@ from calprune.pages.page import Section
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Cell, Comparison, Findings
 from calprune.report.sections.columns import DRAWS, EVALUATION, PLACE, SOURCE, VERDICT, shown_verdict
-from calprune.report.sections.points import grouped, largest, model_name, order, source_name, title
+from calprune.report.sections.points import grouped, model_name, order, series_name, source_name, title
 from calprune.uncertainty.power import SIGNIFICANCE
 
 SHADED = (
@@ -27,12 +27,12 @@ def methods(findings: Findings) -> Section:
 
 def _panels(findings: Findings) -> tuple[Panel, ...]:
     charts, widest = [], 0
-    for group in grouped(largest(findings.comparisons), lambda one: (one.of.model, one.of.evaluation)):
+    for group in grouped(findings.comparisons, lambda one: (one.of.model, one.of.evaluation)):
         cells = [(one, cell) for one in group for cell in (*one.cells, *one.controls)]
         most = max(_lost(one, cell) for one, cell in cells) or 1.0
         points = tuple(
             Point(source_name(cell.of, cell.own), number(cell.spread.mean),
-                  f"{findings.method(cell.of)}\n{cell.of.pattern}", _shade(_lost(one, cell) / most), 0.0, 0.0,
+                  f"{series_name(findings, cell.of)}\n{cell.of.pattern}", _shade(_lost(one, cell) / most), 0.0, 0.0,
                   with_interval(cell.spread.interval), len(cell.rows))
             for one, cell in cells
         )  # fmt: skip

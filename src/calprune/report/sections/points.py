@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from calprune.pages.chart import MOST_LINES, Curve, Panel, Point, ValueAxis, needs_log
+from calprune.pages.chart import MOST_LINES, Chart, Curve, Dots, Panel, Point, ValueAxis
 from calprune.pages.numbers import with_interval
 from calprune.report.findings import Cell, Findings
-from calprune.report.settings import OWN
+from calprune.report.settings import OWN, setting_name
 from calprune.studies.axes import NO_DATA
 from calprune.studies.results import Result
 from calprune.uncertainty.estimate import Estimate
@@ -19,12 +19,6 @@ def grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> list[list[Any]]:
     for item in items:
         groups[key(item)].append(item)
     return list(groups.values())
-
-
-def largest(items: Sequence[Any]) -> list[Any]:
-    """Of several amounts of data the largest, for charts that show one; what reads no data stays."""
-    amounts = [one.of.num_samples for one in items if one.of.num_samples is not None]
-    return [one for one in items if one.of.num_samples in (None, max(amounts, default=None))]
 
 
 def point_of_cell(cell: Cell, series: str, x: float | str = "") -> Point:
@@ -52,9 +46,32 @@ def order(findings: Findings) -> list[str]:
     return [shown for name in ranked for shown in (name, name + OWN)] + ["no data"]
 
 
-def method_names(findings: Findings) -> list[str]:
-    """Methods as legends name them."""
-    return list(dict.fromkeys(findings.method(cell.of) for cell in findings.cells))
+def series_name(findings: Findings, of: Result) -> str:
+    """What a colour stands for: the method, and the amount of data where the study has several."""
+    return setting_name(of, {"method"} | findings.fields - {"model", "pattern"})
+
+
+def series_names(findings: Findings) -> list[str]:
+    """Series as legends name them."""
+    return list(dict.fromkeys(series_name(findings, cell.of) for cell in findings.cells))
+
+
+def legible(points: Sequence[Point], series: Sequence[str]) -> list[tuple[str, list[Point]]]:
+    """Points of one chart as charts of few enough series: all in one, or, where they are too many to be told apart, one
+    of each series, under its name."""
+    there = [name for name in series if any(point.series == name for point in points)]
+    if len(there) <= MOST_LINES:
+        return [("", list(points))]
+    return [(name, [point for point in points if point.series == name]) for name in there]
+
+
+def dots(findings: Findings, points: Sequence[Point], head: str, axis: ValueAxis, rule: float | None) -> list[Chart]:
+    """Charts with a row a source; one, or small multiples of one series each."""
+    charts: list[Chart] = []
+    for name, some in legible(points, series_names(findings)):
+        series = (name,) if name else series_names(findings)
+        charts.append(Dots(title(head, name), axis.title, tuple(some), axis, order(findings), series, rule))
+    return charts
 
 
 def model_name(findings: Findings, of: Result) -> str:
@@ -73,33 +90,38 @@ def title(*parts: str) -> str:
 
 
 def dense_value(cells: Sequence[Cell]) -> float | None:
-    """The dense model's value, where it is one and does not lie at KL's 0, which says nothing."""
+    """The dense model's value, where it is one: of KL 0."""
     values = {cell.of.dense for cell in cells}
-    return values.pop() if len(values) == 1 and not cells[0].of.measures.needs_dense else None
+    return values.pop() if len(values) == 1 else None
 
 
 def axis_of(cells: Sequence[Cell]) -> ValueAxis:
     """The axis of these cells' metric."""
     metric = cells[0].of.measures
-    return ValueAxis(metric.title, log=metric.lower_is_better and needs_log([cell.spread.mean for cell in cells]))
+    return ValueAxis(metric.title, log=metric.log and all(cell.spread.mean > 0 for cell in cells))
 
 
-def lines(findings: Findings, cells: Sequence[Cell], along: ValueAxis, at: Callable[[Result], float]) -> Panel:
-    """A chart for each evaluation and whatever else is not along the axis; a line a source, of the best ones that can
-    be distinguished."""
+def lines(
+    findings: Findings, cells: Sequence[Cell], along: ValueAxis, at: Callable[[Result], float]
+) -> tuple[Panel, ...]:
+    """A chart for each evaluation and whatever else is not along the axis; a line a source. Eight lines can be told
+    apart: further sources have charts of their own, the best ones first."""
     there = {source_name(cell.of, False) for cell in cells}
-    series = [name for name in order(findings) if name in there][:MOST_LINES]
-    charts = []
+    names = [name for name in order(findings) if name in there]
 
     def key(cell: Cell) -> tuple[str, ...]:
         return cell.of.evaluation, cell.of.model, findings.method(cell.of), cell.of.pattern if along.log else ""
 
-    for group in grouped([cell for cell in cells if source_name(cell.of, False) in series], key):
-        points = tuple(point_of_cell(cell, source_name(cell.of, False), at(cell.of)) for cell in group)
-        if len({point.x for point in points}) > 1:
-            of, axis = group[0].of, axis_of(group)
-            where = place(findings, of) if along.log else model_name(findings, of)
-            head = title(of.evaluation, f"{findings.method(of)} {where}".strip())
-            charts.append(Curve(head, f"{axis.title} against {along.title}", points, along, axis, series,
-                                dense_value(group)))  # fmt: skip
-    return Panel(tuple(charts))
+    panels = []
+    for first in range(0, len(names), MOST_LINES):
+        series, charts = names[first : first + MOST_LINES], []
+        for group in grouped([cell for cell in cells if source_name(cell.of, False) in series], key):
+            points = tuple(point_of_cell(cell, source_name(cell.of, False), at(cell.of)) for cell in group)
+            if len({point.x for point in points}) > 1:
+                of, axis = group[0].of, axis_of(group)
+                where = place(findings, of) if along.log else model_name(findings, of)
+                head = title(of.evaluation, f"{findings.method(of)} {where}".strip())
+                charts.append(Curve(head, f"{axis.title} against {along.title}", points, along, axis, series,
+                                    dense_value(group)))  # fmt: skip
+        panels.append(Panel(tuple(charts)))
+    return tuple(panels)

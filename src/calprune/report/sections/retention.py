@@ -1,14 +1,13 @@
 """What is left of the dense model, by capability."""
 
-from calprune.pages.chart import Dots, Panel, ValueAxis
+from calprune.pages.chart import Panel, ValueAxis
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings, columns, retained, setting
 from calprune.report.sections.columns import DRAWS, PLACE, SOURCE
-from calprune.report.sections.points import grouped, largest, method_names, order, place, point, source_name, title
+from calprune.report.sections.points import dots, grouped, place, point, series_name, source_name, title
 from calprune.uncertainty.estimate import Estimate
 
-LARGEST = "Drawn for the largest amount of data."
 NOTE = (
     "Perplexity: dense ÷ pruned; tasks: the part of the accuracy above chance that is left; each averages the "
     "evaluations of its capability. The interval is about other draws and other items. Own text: columns in which the "
@@ -18,23 +17,21 @@ NOTE = (
 
 def retention(findings: Findings) -> Section:
     """A chart a capability and pattern, and the table."""
-    table = _table(findings)
-    lead = (LARGEST,) if table.rows and "num_samples" in findings.fields else ()
-    return Section("retention", "What is left, by capability", lead, _panels(findings), (table,))
+    return Section("retention", "What is left, by capability", (), _panels(findings), (_table(findings),))
 
 
 def _panels(findings: Findings) -> tuple[Panel, ...]:
-    rows, series = largest(retained(findings.cells)), method_names(findings)
     axis, charts = ValueAxis("left of the dense model", percent=True), []
     for name in columns(findings.cells):
-        for group in grouped(rows, lambda row: (row.of.model, row.of.pattern)):
+        for group in grouped(retained(findings.cells), lambda row: (row.of.model, row.of.pattern)):
             points = tuple(
-                point(source_name(row.of, name in row.own), row.draws, estimate, findings.method(row.of), percent=True)
+                point(source_name(row.of, name in row.own), row.draws, estimate, series_name(findings, row.of),
+                      percent=True)
                 for row in group if isinstance(estimate := row.by.get(name), Estimate)
             )  # fmt: skip
             if points:
                 head = title(name.capitalize(), place(findings, group[0].of))
-                charts.append(Dots(head, axis.title, points, axis, order(findings), series, 1.0))
+                charts += dots(findings, points, head, axis, 1.0)
     return (Panel(tuple(charts)),)
 
 
