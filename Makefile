@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := demo
 
-.PHONY: setup demo test check docs bench clean
+.PHONY: setup demo test check docs docs-site bench clean
 
 setup: .venv/ready
 
@@ -29,6 +29,15 @@ check: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
+
+# the site with its search: build/site/docs/index.html. No network is used; a dead link or another warning is an error
+docs-site: .venv/docs-ready
+	$(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
+	@echo "build/site/docs/index.html"
+
+.venv/docs-ready: .venv/ready
+	$(BIN)/pip install --quiet -e '.[docs]' -c constraints.txt
+	touch $@
 
 bench: setup .venv-bench/ready
 	$(BIN)/python benchmarks/prune.py

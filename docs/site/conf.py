@@ -5,22 +5,34 @@ among them is opened and not downloaded. No page asks for anything outside the s
 """
 
 import inspect
-import inspect
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from docutils import nodes
+from myst_parser.sphinx_ import MystParser
 from sphinx import addnodes
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
+
+from tutorials import notebook  # noqa: E402
 
 project = "calprune"
 author = "the authors of calprune"
 html_title = "calprune"
 root_doc = "docs/index"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-include_patterns = ["docs/**/*.md", "docs/*.md", "benchmarks/*.md", "recipes/**/*.md", "CHANGELOG.md", "LOG.md"]
+include_patterns = [
+    "docs/**/*.md",
+    "docs/*.md",
+    "docs/tutorials/*.ipynb",
+    "benchmarks/*.md",
+    "recipes/**/*.md",
+    "CHANGELOG.md",
+    "LOG.md",
+]
 exclude_patterns = [".venv*", ".git", "build", "runs", "sets", "src", "tests"]
 suppress_warnings = ["myst.header"]  # the log's headings skip a level in places
 nitpicky = True  # a reference in a docstring that leads nowhere is an error, as a dead link is
@@ -99,11 +111,30 @@ def copy_pages(app, exception) -> None:
     if exception is None and app.builder.format == "html":
         to = Path(app.outdir) / "docs" / "results"
         to.mkdir(parents=True, exist_ok=True)
+        (Path(app.outdir) / "index.html").write_text('<meta http-equiv="refresh" content="0; url=docs/index.html">\n')
         for page in (ROOT / "docs" / "results").glob("*.html"):
             shutil.copyfile(page, to / page.name)
 
 
+class NotebookParser(MystParser):
+    """An executed notebook is a page, with what its cells gave; it is not run again."""
+
+    supported = ("notebook",)
+
+    def parse(self, inputstring: str, document: nodes.document) -> None:
+        super().parse(notebook.as_markdown(inputstring), document)
+
+
+def add_map(app, pagename, templatename, context, doctree) -> None:
+    if pagename == "docs/literature":
+        app.add_js_file("papers.js", loading_method="defer")
+        app.add_js_file("map.js", loading_method="defer")
+
+
 def setup(app) -> None:
+    app.add_source_suffix(".ipynb", "notebook")
+    app.add_source_parser(NotebookParser)
+    app.connect("html-page-context", add_map)
     app.connect("autodoc-process-docstring", as_markup)
     app.connect("doctree-read", open_pages, priority=100)  # before files to be downloaded are collected
     app.connect("build-finished", copy_pages)
