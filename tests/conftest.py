@@ -1,6 +1,7 @@
 """What tests share: the demo model and the data root, where they are; otherwise a test says why it is skipped."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 torch.set_num_threads(1)  # xdist's workers share two cores
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: a GPU's kernel is tested on a CPU
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would commands
 
 
 @pytest.fixture(scope="session")

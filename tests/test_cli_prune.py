@@ -81,13 +81,24 @@ def test_the_mask_is_of_one_text_and_the_training_on_another(run, tiny_folder, t
 
 def test_saved_sums_choose_the_mask_and_cannot_be_trained_on(run, tiny_folder, text):  # noqa: F811
     assert run("stats", tiny_folder, "--calibration", text, *SHORT, "--out", "sums", "--needs", "moments")[0] == 0
-    asked = ("prune", tiny_folder, "--pattern", "2:4", "--method", REFINING, "--calibration", "sums", *SHORT)
+    asked = ("prune", tiny_folder, "--pattern", "2:4", "--method", REFINING, "--calibration", "sums")
     status, _, err = run(*asked, "--out", "a")
     assert status == 1 and "trains on sequences: give it a calibration set" in err and err.count("\n") == 1
     status, _, err = run(*asked, "--refine-on", "sums", "--out", "a")
-    assert status == 1 and "--refine-on sums: saved statistics hold no sequences" in err
-    assert run(*asked, "--refine-on", text, "--out", "a")[0] == 0
+    assert status == 1 and "refine_on (--refine-on): sums holds sums and no sequences to train on" in err
+    assert run(*asked, "--refine-on", text, *SHORT, "--out", "a")[0] == 0
     assert told("a")["sparsity"]["pruned_linears"] == 0.5
+
+
+def test_sizes_are_of_what_is_built_and_refused_where_nothing_is(run, tiny_folder, text):  # noqa: F811
+    assert run("calib", "build", text, "--model", tiny_folder, *SHORT, "--out", "set")[0] == 0
+    assert run("stats", tiny_folder, "--calibration", "set", "--out", "sums")[0] == 0
+    for made, command in (("set", "prune"), ("sums", "prune"), ("set", "stats")):
+        pattern = ("--pattern", "50%") if command == "prune" else ()
+        status, _, err = run(command, tiny_folder, *pattern, "--calibration", made, *SHORT, "--out", "a")
+        assert status == 1 and "num_samples (--num-samples): the " in err and f"{made} is made already" in err
+    asked = ("prune", tiny_folder, "--method", REFINING, "--pattern", "50%", "--calibration", "sums")
+    assert run(*asked, "--refine-on", text, *SHORT, "--out", "a")[0] == 0  # they are of the text
 
 
 def test_a_method_that_trains_on_nothing_refuses_a_set_to_train_on(run, tiny_folder, text):  # noqa: F811

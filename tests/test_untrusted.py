@@ -21,7 +21,7 @@ from calprune.models.load import load, outline
 from calprune.pages.table import Column, Table
 from calprune.pruning.checkpoint import card
 from calprune.studies.reading import parse_study
-from calprune.text import limits
+from calprune.text import limits, records
 from calprune.text.chat import _apply
 from calprune.text.read import LARGEST, read_records
 from calprune.text.records import wording
@@ -170,6 +170,36 @@ def test_a_chat_template_without_end_is_refused_in_a_moment(template):
     with pytest.raises(UserError, match=f"a.jsonl:1: the chat template is refused: .*{ENDLESS[template]}"):
         _apply([{"role": "user", "content": "a"}], tokenizer, "a.jsonl:1")
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("template, bounded", [
+    ("{{ a }} and {{ b[0] | trim }}", True), ("{% for x in a %}{{ loop.index }}. {{ x }}{% endfor %}", True),
+    ("{% for x in a.b %}{{ c.d[loop.index0] }}{% endfor %}", True), ("{{ a.replace('xy', 'z').split('#')[1] }}", True),
+    ("{% for x in a %}{{ b }}{% endfor %}", False),  # as often as a has items
+    ("{% for x in a %}{{ b[0] }}{% endfor %}", False), ("{% for x in a %}{% for y in x %}-{% endfor %}{% endfor %}", False),
+    ("{% for x in range(10) %}-{% endfor %}", False), ("{{ a * 3 }}", False), ("{{ a ** 3 }}", False),
+    ("{{ a.replace('x', 'xxxx') }}", False), ("{{ a | center(9999999) }}", False), ("{{ '%9999999d' % 1 }}", False),
+    ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", False), ("{{ a.format(b) }}", False),
+    ("{% for x in a recursive %}{{ loop(a) }}{% endfor %}", False), ("{% set a = a %}", False),
+])  # fmt: skip
+def test_only_a_template_that_is_bounded_by_its_form_is_not_held(template, bounded):
+    assert limits.is_bounded(records._jinja(), template) == bounded
+
+
+def test_every_template_of_the_catalogue_is_bounded_by_its_form():
+    """Holding one costs as much as rendering it, for each of thousands of records."""
+
+    def texts(value):
+        if isinstance(value, str):
+            yield from [value] if "{{" in value or "{%" in value else []
+        elif isinstance(value, dict | list):
+            for one in value.values() if isinstance(value, dict) else value:
+                yield from texts(one)
+
+    files = sorted((Path(records.__file__).parent / "catalogue").glob("*.yaml"))
+    found = [(file.name, text) for file in files for text in texts(yaml.safe_load(file.read_text()))]
+    assert len(found) > 50
+    assert [one for one in found if not limits.is_bounded(records._jinja(), one[1])] == []
 
 
 def test_a_template_within_its_limits_writes_what_it_always_did_and_the_tracing_ends():

@@ -43,7 +43,9 @@ class Sizes:
         """Raise UserError where one is given although the data is there already."""
         for field in fields(self):
             if getattr(self, field.name) is not None:
-                raise UserError(f"{field.name}: {what} is made already, so its size and draw are fixed; leave it out")
+                option = f"--{field.name.replace('_', '-')}"
+                raise UserError(f"{field.name} ({option}): {what} is made already, so its size and draw are fixed; "
+                                "leave it out")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,28 @@ def open_data(
     counting = {"counting": saved.about["counting"]} if "counting" in saved.about else {}
     return OpenData(saved, {"asked": calibration.get("asked", where), "id": calibration.get("id"), "statistics": where,
                          "licences": calibration.get("licences", [])} | counting)  # fmt: skip
+
+
+def open_job_data(
+    data: DataLike | None, refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None
+) -> tuple[OpenData[CalibrationSet] | OpenData[Statistics] | None, CalibrationSet | None]:
+    """What a method reads and what it trains on. Sizes are of what is built; where nothing is, they are refused."""
+    built = [given is not None and not _is_made(given) for given in (data, refine_on)]
+    of = [sizes if one or not any(built) else Sizes() for one in built]
+    found = open_data(data, model, of[0], root) if data is not None else None
+    if refine_on is None:
+        return found, None
+    trained = open_data(refine_on, model, of[1], root).data
+    if isinstance(trained, Statistics):
+        raise UserError(f"refine_on (--refine-on): {refine_on} holds sums and no sequences to train on; give a set")
+    return found, trained
+
+
+def _is_made(given: DataLike) -> bool:
+    """Whether it is a set or sums already, and not what a set is built from."""
+    if isinstance(given, CalibrationSet | Statistics):
+        return True
+    return any(os.path.isfile(Path(given) / name) for name in ("counts.json", "statistics.json"))
 
 
 def described(made: CalibrationSet) -> str:

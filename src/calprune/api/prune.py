@@ -18,16 +18,14 @@ from calprune.api.arguments import (
     as_data_root,
     as_method,
     as_pattern,
-    open_data,
+    open_job_data,
     open_model,
 )
 from calprune.api.models import Dtype
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.values import UserError
-from calprune.calibration.set import CalibrationSet
-from calprune.layers.saved import Statistics
-from calprune.models.load import Model, find_device
+from calprune.models.load import find_device
 from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.job import Pruning
 
@@ -100,19 +98,8 @@ def prune(
         job.plan(loaded.model)
         loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
-        given = open_data(data, loaded, sizes, root) if data is not None and job.needs != "nothing" else None
-        trained = _trained_on(refine_on, loaded, sizes, root)
+        read = data if job.needs != "nothing" else None
+        given, trained = open_job_data(read, refine_on, loaded, sizes, root)
         done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
                        batch_size=batch_size)  # fmt: skip
     return PruneReport.of(loaded, done, given.about if given else None)
-
-
-def _trained_on(refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None) -> CalibrationSet | None:
-    """The sequences that blocks are trained on."""
-    if refine_on is None:
-        return None
-    asked = Sizes() if isinstance(refine_on, CalibrationSet) else sizes
-    found = open_data(refine_on, model, asked, root).data
-    if isinstance(found, Statistics):
-        raise UserError(f"refine_on: {refine_on} holds sums and no sequences to train on; give a set")
-    return found

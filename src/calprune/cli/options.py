@@ -1,6 +1,5 @@
 """Options that several commands share: one name, one help text, one panel."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,15 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from calprune.base.progress import tracking
-from calprune.base.values import UserError
 from calprune.cli.app import note
 from calprune.cli.names import check, check_each, complete
 
 if TYPE_CHECKING:
-    from calprune.calibration.set import CalibrationSet
     from calprune.layers.collect import Counting
-    from calprune.layers.saved import Statistics
-    from calprune.models.load import Model as Loaded
 
 T = TypeVar("T")
 
@@ -117,36 +112,6 @@ def spread(option: str, given: Sequence[str]) -> str:
     if len(words) > len(given):
         note(f"several values are written with the option before each: {' '.join(f'{option} {w}' for w in words)}")
     return " ".join(words)
-
-
-def open_data(
-    spec: str, loaded: "Loaded", sizes: "dict[str, int | None]", data_root: Path | None
-) -> "tuple[CalibrationSet | Statistics, dict[str, Any]]":
-    """The data that `spec` stands for, and what calprune.json says of it. `sizes`: num_samples, max_seq_length and
-    seed; None: as the recipe says, else as usual."""
-    if os.path.isfile(Path(spec) / "statistics.json"):
-        return _open_statistics(spec, loaded)
-    from calprune.calibration.build import make_set
-
-    made = make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, **sizes)
-    return made, {"asked": spec, "id": made.id, "recipe": made.recipe, "counts": dict(made.counts),
-                  "licences": sorted(set(made.licences.values()))}  # fmt: skip
-
-
-def _open_statistics(spec: str, loaded: "Loaded") -> "tuple[Statistics, dict[str, Any]]":
-    from calprune.layers.saved import Statistics
-
-    saved = Statistics.load(Path(spec))
-    of = saved.about.get("model", {})
-    if of.get("id") not in (None, loaded.id):
-        raise UserError(
-            f"{spec} holds statistics of {of.get('name')} ({of.get('id')}), not of {loaded.name} ({loaded.id}); "
-            f"collect them: calprune stats {loaded.name} --calibration SPEC --out FOLDER"
-        )
-    calibration = saved.about.get("calibration") or {}
-    counting = {"counting": saved.about["counting"]} if "counting" in saved.about else {}
-    return saved, {"asked": calibration.get("asked", spec), "id": calibration.get("id"), "statistics": spec,
-                   "licences": calibration.get("licences", [])} | counting  # fmt: skip
 
 
 def read_counting(min_expert_tokens: int, all_experts: bool, token_weights: str) -> "Counting":

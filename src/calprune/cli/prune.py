@@ -67,8 +67,8 @@ def prune_command(
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
+    from calprune.api.arguments import Sizes, open_job_data
     from calprune.base.output import check_apart, check_room, new_folder
-    from calprune.layers.saved import Statistics
     from calprune.methods import parse_method
     from calprune.models.load import find_device, load
     from calprune.pruning.checkpoint import PruneReport
@@ -88,17 +88,11 @@ def prune_command(
         job.plan(loaded.model)
         loaded.prove_origin()
         check_room(out, loaded.origin.checkpoint.size if loaded.origin else 0)
-        sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
-        data = about = None
-        if calibration is not None and job.needs != "nothing":
-            data, about = opt.open_data(calibration, loaded, sizes, data_root)
-        trained = None
-        if refine_on is not None:
-            trained, _ = opt.open_data(refine_on, loaded, sizes, data_root)
-            if isinstance(trained, Statistics):
-                raise UserError(f"--refine-on {refine_on}: saved statistics hold no sequences to train on; name a set")
-        done = job.run(loaded.model, data, refine_on=trained, resume=resume, device=target, batch_size=batch_size)
-        report = PruneReport.of(loaded, done, about).save(out)
+        read = calibration if job.needs != "nothing" else None
+        given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
+        done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
+                       batch_size=batch_size)  # fmt: skip
+        report = PruneReport.of(loaded, done, given.about if given else None).save(out)
     print(report.json() if as_json else report.text())
 
 
@@ -132,6 +126,7 @@ def stats_command(
     as_json: opt.Json = False,
 ) -> None:
     """Collect and save the sums that methods read (one dense pass), to prune from again and again."""
+    from calprune.api.arguments import Sizes, open_data
     from calprune.base.output import new_folder
     from calprune.layers.inputs import LADDER
     from calprune.layers.saved import Statistics, save_statistics
@@ -142,22 +137,21 @@ def stats_command(
     target = find_device(device)
     with new_folder(out):
         loaded = load(model, dtype=dtype, dequantize=dequantize)
-        sizes = {"num_samples": num_samples, "max_seq_length": max_seq_length, "seed": seed}
-        data, about = opt.open_data(calibration, loaded, sizes, data_root)
-        if isinstance(data, Statistics):
+        given = open_data(calibration, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
+        if isinstance(given.data, Statistics):
             raise UserError(
                 f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
             )
-        about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": about} | counting.summary()
+        about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.summary()
         blocks = Statistics(level, about_sums).collecting(
-            loaded.model, data, device=target, batch_size=batch_size, counting=counting
+            loaded.model, given.data, device=target, batch_size=batch_size, counting=counting
         )
         save_statistics(out, level, about_sums, opt.following(blocks, loaded.model, "collecting"))
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
         print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | about_sums, indent=1))
     else:
-        print(f"{out}: sums ({level}) of {loaded.name} on {about['asked']}, {size / 1e6:.1f} MB")
+        print(f"{out}: sums ({level}) of {loaded.name} on {given.name}, {size / 1e6:.1f} MB")
 
 
 @app.command("methods", example="calprune methods\ncalprune methods --json")

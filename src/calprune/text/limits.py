@@ -20,6 +20,11 @@ SECONDS = 10.0  # where one step goes on for ever
 DIGITS = 1000  # of a number
 PRODUCTS = frozenset({"*", "**"})
 TEMPLATE = "<template>"  # the name of the code that Jinja makes
+BOUNDED = {  # nodes of a template's tree
+    "Template", "Output", "TemplateData", "Name", "Const", "List", "Getattr", "Getitem", "If", "CondExpr", "Test",
+    "Compare", "Operand", "And", "Or", "Not", "Add", "Concat",
+}  # fmt: skip
+BOUNDED_FILTERS = {"boxed", "default", "join", "letter", "lower", "trim", "upper"}
 
 
 class TooMuch(UserError):
@@ -38,6 +43,37 @@ def held(call: Callable[[], T]) -> T:
         if isinstance(found, str) and len(found) > OUTPUT:
             raise TooMuch(f"it writes more than {OUTPUT // 2**20} Mi characters")
         return found
+
+
+def is_bounded(environment: Any, template: str) -> bool:
+    """Whether what a template writes is by its form what its record holds, a fixed number of times at most: fields,
+    conditions, and loops over a field. Such a one needs no holding, which costs as much as rendering it."""
+    from jinja2 import nodes
+
+    known = {getattr(nodes, name) for name in BOUNDED}
+
+    def within(node: Any, item: str = "") -> bool:
+        """item: in a loop, the name of what it goes over; there a field of the record would be written many times."""
+        match node:
+            case nodes.For(iter=nodes.Name() | nodes.Getattr(node=nodes.Name()), target=nodes.Name(name=name)):
+                plain = not (item or node.recursive or node.test or node.else_)
+                return plain and all(within(child, name) for child in node.body)
+            case nodes.Getitem(arg=nodes.Getattr(node=nodes.Name(name="loop"), attr="index0")) if item:
+                return isinstance(node.node, nodes.Name | nodes.Getattr)
+            case nodes.Name(name=name) if item:
+                return name in (item, "loop")
+            case nodes.Filter(name=name) if name in BOUNDED_FILTERS:
+                pass
+            case nodes.Call(node=nodes.Getattr(attr="split" | "strip")):
+                pass
+            case nodes.Call(node=nodes.Getattr(attr="replace"), args=[nodes.Const(value=old), nodes.Const(value=new)]):
+                if not (isinstance(old, str) and isinstance(new, str) and len(new) <= len(old)):
+                    return False
+            case _ if type(node) not in known:
+                return False
+        return all(within(child, item) for child in node.iter_child_nodes())
+
+    return within(environment.parse(template))
 
 
 @contextmanager

@@ -130,6 +130,8 @@ def wording(template: str) -> Callable[[dict[str, Any], str], str]:
         compiled = limits.held(lambda: _jinja().from_string(template))
     except TemplateError as e:
         raise ConfigError(f"cannot read the wording {template!r}: {e}") from None
+    if limits.is_bounded(_jinja(), template):
+        return _guarded(compiled.render)
     return _guarded(lambda record: limits.held(lambda: compiled.render(record)))
 
 
