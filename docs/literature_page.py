@@ -81,10 +81,11 @@ def claims_of(study: str, results: Path) -> list[dict[str, str]]:
     written = yaml.safe_load((STUDIES / f"{study}.yaml").read_text(encoding="utf-8"))["claims"]
     held = claims_section.verdicts_in(results / f"{study}.claims.json")
     found = {one["id"]: claims_section.corrected(one, held.get("format", 1)) for one in held["claims"]}
+    page = f"results/{study}.html" if (results / f"{study}.html").is_file() else ""
     rows = []
     for claim in claims_section.read_claims(written, study):
         verdict, (says, _, measured, _) = claims_section.row_of(claim, found.get(claim.id))
-        rows.append({"says": says, "measured": measured, "verdict": verdict, "page": f"results/{study}.html"})
+        rows.append({"says": says, "measured": measured, "verdict": verdict, "page": page})
     return rows
 
 
@@ -120,8 +121,9 @@ def page() -> str:
                 title = f"[{paper['title']}]({address(paper)})" if address(paper) else paper["title"]
                 by = ", ".join(str(paper[field]) for field in ("authors", "venue", "year") if field in paper)
                 rows = judged(paper)
-                links = ", ".join(f"[{Path(one).stem}]({one})" for one in dict.fromkeys(row["page"] for row in rows))
-                verdict = f"{summary(rows)} ({links})" if rows else "none"
+                pages = dict.fromkeys(row["page"] for row in rows if row["page"])
+                links = ", ".join(f"[{Path(one).stem}]({one})" for one in pages)
+                verdict = f"{summary(rows)} ({links})" if links else summary(rows) or "none"
                 lines.append(f"| {title}. {by} | {here(paper)} | {verdict} |")
         lines.append("")
     return HEAD + "\n".join(lines)

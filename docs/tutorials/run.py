@@ -18,7 +18,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"^```(console|yaml|python)\n(.*?)^```$", re.M | re.S)
-PROGRESS = re.compile(r"^(?:.*: \d+ of \d+.*|.*\babout .* left)$")
+PROGRESS = re.compile(
+    r"^.*\d+ of \d+\b.*; ?about .* left\b.*$|^.*: \d+ of \d+, about .* left$|^1 of \d+ trials done, .*$"
+)
 Run = Callable[[str, Path], str]  # a command and the folder it runs in -> what it prints
 
 
@@ -28,11 +30,15 @@ def commands(block: str) -> list[str]:
 
 
 def shell(command: str, folder: Path) -> str:
-    """What a command prints, notes and warnings too. Raises CalledProcessError where it fails."""
+    """What a command prints, notes and warnings too. Raises CalledProcessError where one of a pipe fails."""
     ended = subprocess.run(
-        ["bash", "-c", command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    if ended.returncode:
+    if ended.returncode not in (0, 141):  # 141: `head` had read enough
         raise subprocess.CalledProcessError(ended.returncode, command, ended.stdout)
     return ended.stdout
 
@@ -50,7 +56,7 @@ def run(page: str, folder: Path, by: Run = shell) -> str:
             return block[0]
         shown = []
         for command in commands(text):
-            printed = by(command, folder).splitlines()
+            printed = by(command, folder).replace(str(Path.home()), "~").splitlines()
             shown += [f"$ {command}", *(line.rstrip() for line in printed if not PROGRESS.match(line)), ""]
         return "```console\n" + re.sub(r"\n{3,}", "\n\n", "\n".join(shown)).strip() + "\n```"
 
@@ -58,7 +64,7 @@ def run(page: str, folder: Path, by: Run = shell) -> str:
 
 
 def main(names: list[str]) -> None:
-    for path in sorted(HERE.glob("*.md")):
+    for path in [HERE.parents[1] / "README.md", *sorted(HERE.glob("*.md"))]:
         if "```console" in path.read_text(encoding="utf-8") and (not names or path.stem in names):
             with tempfile.TemporaryDirectory() as folder:
                 path.write_text(run(path.read_text(encoding="utf-8"), Path(folder)), encoding="utf-8")

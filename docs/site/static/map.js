@@ -205,7 +205,7 @@
     for (const claim of node.claims) {
       const row = tag("li");
       row.append(tag("b", claim.verdict, claim.verdict.split(/[ ,]/)[0]), ` ${claim.says}`, claim.measured ? `: ${claim.measured}` : "", " ");
-      row.append(Object.assign(tag("a", "page"), { href: claim.page }));
+      if (claim.page) row.append(Object.assign(tag("a", "page"), { href: claim.page }));
       list.append(row);
     }
     details.append(list);

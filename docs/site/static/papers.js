@@ -181,15 +181,45 @@ window.PAPERS = {
    ],
    "claims": [
     {
-     "says": "DSnoT is better than the mask it starts from (Wanda's) at 2:4",
-     "measured": "−0.18 [−0.36, 0.00] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
-     "verdict": "undecided",
-     "page": "results/methods.html"
-    },
-    {
      "says": "DSnoT as released, by its rule and on attention's linears, is better than the mask it starts from (Wanda's) at 2:4",
      "measured": "",
      "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "DSnoT by this project's rule, on attention's linears, is better than the mask it starts from (Wanda's) at 2:4",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "DSnoT by this project's rule, on all linears, is better than the mask it starts from (Wanda's) at 2:4",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "DSnoT as released, by its rule and on attention's linears, is better than the mask it starts from (Wanda's) at 60 %",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "DSnoT by this project's rule, on attention's linears, is better than the mask it starts from (Wanda's) at 60 %",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "DSnoT by this project's rule, on all linears, is better than the mask it starts from (Wanda's) at 60 %",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "DSnoT is better than the mask it starts from (Wanda's) at 2:4",
+     "measured": "−0.18 [−0.36, 0.00] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
      "page": "results/methods.html"
     }
    ]
