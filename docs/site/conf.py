@@ -54,6 +54,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+html_sidebars = {"docs/literature": [], "docs/index": []}  # nothing to navigate in
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False

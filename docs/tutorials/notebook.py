@@ -32,12 +32,14 @@ def as_markdown(text: str) -> str:
         if cell["cell_type"] == "markdown":
             parts.append(source)
         else:
-            parts += [f"```python\n{source}\n```", *map(_output, cell["outputs"])]
+            printed = "".join("".join(one.get("text", ())) for one in cell["outputs"])
+            shown = [_output(one) for one in cell["outputs"] if "data" in one]
+            parts += [f"```python\n{source}\n```", *([f"```text\n{printed.rstrip()}\n```"] if printed else []), *shown]
     return "\n\n".join(parts) + "\n"
 
 
 def _output(output: dict[str, Any]) -> str:
-    data = output.get("data", {})
+    data = output["data"]
     if "text/html" in data:
         return "```{raw} html\n" + "".join(data["text/html"]) + "\n```"
-    return "```text\n" + "".join(output.get("text", data.get("text/plain", ""))).rstrip() + "\n```"
+    return "```text\n" + "".join(data["text/plain"]).rstrip() + "\n```"

@@ -3,7 +3,8 @@
   const box = document.getElementById("paper-map");
   if (!box || !window.PAPERS) return;
   const { nodes, edges, kinds } = window.PAPERS;
-  const WIDTH = 1000, HEIGHT = 680, SVG = "http://www.w3.org/2000/svg";
+  const tall = box.clientWidth < 640;  // a telephone
+  const WIDTH = tall ? 600 : 1000, HEIGHT = tall ? 900 : 620, APART = tall ? 88 : 100, SVG = "http://www.w3.org/2000/svg";
   const GROUPS = {
     data: ["choice of data", "self-written text", "selection", "likeness"],
     mask: ["score", "mask refinement"],
@@ -23,7 +24,9 @@
 
   // ---- places: papers of a kind near one another, those that are joined not far, none on another; the same every time
   const radius = (node) => 9 + 2.2 * Math.sqrt(node.claims.length);
-  const corner = { data: [0.24, 0.3], mask: [0.7, 0.24], weights: [0.62, 0.74], allocation: [0.93, 0.5] };
+  const corner = tall
+    ? { data: [0.3, 0.18], mask: [0.7, 0.42], weights: [0.4, 0.8], allocation: [0.8, 0.66] }
+    : { data: [0.2, 0.4], mask: [0.66, 0.2], weights: [0.6, 0.8], allocation: [0.92, 0.55] };
   nodes.forEach((node, i) => {
     const among = kinds.indexOf(node.kind), [x, y] = corner[groupOf(node.kind)];
     node.home = [WIDTH * x + 70 * Math.cos(among * 2.4), HEIGHT * y + 70 * Math.sin(among * 2.4)];
@@ -37,9 +40,9 @@
       for (const b of nodes) {
         if (a === b) continue;
         const dx = (a.x - b.x) / 1.5, dy = a.y - b.y, apart = Math.hypot(dx, dy) || 1;  // labels are wide
-        if (apart < 92) {
-          a.x += cooled * 0.12 * (92 - apart) * dx / apart * 1.5;
-          a.y += cooled * 0.12 * (92 - apart) * dy / apart;
+        if (apart < APART) {
+          a.x += cooled * 0.12 * (APART - apart) * dx / apart * 1.5;
+          a.y += cooled * 0.12 * (APART - apart) * dy / apart;
         }
       }
       a.x += cooled * 0.03 * (a.home[0] - a.x);
@@ -60,7 +63,7 @@
   // ---- drawing
   box.textContent = "";
   const frame = tag("div", "", "paper-frame");
-  const svg = make("svg", { role: "group", "aria-label": "Papers and what they build on" });
+  const svg = make("svg", { role: "group", "aria-label": "Papers and what they build on", style: `aspect-ratio: ${WIDTH} / ${HEIGHT}` });
   const details = tag("div", "", "paper-details");
   details.setAttribute("aria-live", "polite");
   const hint = tag("div", "", "paper-hint");
@@ -194,6 +197,7 @@
   };
   const open = (node) => {
     opened = node;
+    hint.hidden = true;
     mark(node);
     details.textContent = "";
     const title = tag("h3");
