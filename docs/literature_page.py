@@ -39,7 +39,7 @@ The papers that calprune implements or judges, and what became of their claims o
 where the paper, its code or its tables are known to use or to be compared with another. It is no list of references.
 
 - **Click** a paper, or go to it with Tab and press Enter, for its details. Escape closes them.
-- **Drag** a paper to move it, and the background to move all. Zoom with `+`, `-` and, once a paper is chosen, the wheel.
+- **Drag** a paper to move it, and the background to move all. Zoom with `+`, `-` and, in the map, the wheel.
 - The arrow keys go to the nearest paper on that side.
 
 ```{raw} html

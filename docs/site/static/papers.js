@@ -182,39 +182,39 @@ window.PAPERS = {
    "claims": [
     {
      "says": "DSnoT as released, by its rule and on attention's linears, is better than the mask it starts from (Wanda's) at 2:4",
-     "measured": "",
-     "verdict": "not measured",
-     "page": ""
+     "measured": "−0.13 [−0.20, −0.05] (dsnot(start=wanda, linears=attention, rule=released) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT by this project's rule, on attention's linears, is better than the mask it starts from (Wanda's) at 2:4",
-     "measured": "",
-     "verdict": "not measured",
-     "page": ""
+     "measured": "−0.02 [−0.17, 0.13] (dsnot(start=wanda, linears=attention) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT by this project's rule, on all linears, is better than the mask it starts from (Wanda's) at 2:4",
-     "measured": "",
-     "verdict": "not measured",
-     "page": ""
+     "measured": "−0.18 [−0.36, 0.00] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT as released, by its rule and on attention's linears, is better than the mask it starts from (Wanda's) at 60 %",
-     "measured": "",
-     "verdict": "not measured",
-     "page": ""
+     "measured": "−0.19 [−0.42, 0.04] (dsnot(start=wanda, linears=attention, rule=released) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT by this project's rule, on attention's linears, is better than the mask it starts from (Wanda's) at 60 %",
-     "measured": "",
-     "verdict": "not measured",
-     "page": ""
+     "measured": "−0.04 [−0.11, 0.03] (dsnot(start=wanda, linears=attention) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT by this project's rule, on all linears, is better than the mask it starts from (Wanda's) at 60 %",
-     "measured": "",
-     "verdict": "not measured",
-     "page": ""
+     "measured": "−0.11 [−0.19, −0.02] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT is better than the mask it starts from (Wanda's) at 2:4",
