@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import calprune
 from calprune.allocation import ALLOCATIONS, parse_allocation
 from calprune.methods import METHODS, parse_method
 from calprune.pattern import parse_pattern
@@ -101,6 +102,12 @@ def test_the_site_is_not_built_with_a_dead_link(tmp_path):
     page.write_text("# Home\n\n[nowhere](absent.md)\n")
     ended = build(tmp_path)
     assert ended.returncode != 0 and "absent.md" in ended.stderr
+
+
+def test_every_public_name_is_on_the_page_of_the_python_api():
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.M))
+    assert shown == {*calprune.__all__} - {"METHODS", "__version__"}
 
 
 # ---- commands and what is written as text
@@ -271,11 +278,12 @@ def sentences(page: str) -> list[str]:
     return [one for one in found if len(re.findall(r"[A-Za-z]{2,}", one)) >= 3]
 
 
-@pytest.mark.parametrize("page", HAND_WRITTEN, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_sentences_have_at_most_25_words_on_average(page):
     found = sentences(page.read_text(encoding="utf-8"))
     words = [len(one.split()) for one in found]
-    assert sum(words) / len(words) <= 25 and max(words) <= 50, max(found, key=lambda one: len(one.split()))
+    assert sum(words) / len(words) <= 25
+    assert page not in HAND_WRITTEN or max(words) <= 50, max(found, key=lambda one: len(one.split()))
 
 
 def test_a_long_sentence_is_seen():
