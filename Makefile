@@ -32,6 +32,7 @@ docs: setup
 
 # the site with its search: build/site/docs/index.html. No network is used; a dead link or another warning is an error
 docs-site: .venv/docs-ready
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
 	@echo "build/site/docs/index.html"
 

@@ -78,6 +78,9 @@ def as_markup(app, what, name, obj, options, lines: list[str]) -> None:
 
 
 def listed(paragraph: str, takes: set[str]) -> list[str]:
+    if takes:  # a parameter may begin after the sentence of another
+        name = f"(?:{'|'.join(takes)})"
+        paragraph = re.sub(rf"(?<=[.)])\s+(?={name}(?:, {name})*: )", "\n", paragraph)
     lines: list[str] = []
     for line in paragraph.split("\n"):
         names, colon, rest = line.partition(": ")
@@ -95,7 +98,7 @@ def escaped(line: str) -> str:
     """Characters that mean something in reStructuredText and nothing in a docstring, outside `code`."""
     parts = re.split(r"(`[^`]*`)", line)
     start = line.startswith("- ")
-    plain = [part if i % 2 else re.sub(r"([*|])|(?<=\w)_(?!\w)", r"\\\g<0>", part) for i, part in enumerate(parts)]
+    plain = [part if i % 2 else re.sub(r"([*|@])|(?<=\w)_(?!\w)", r"\\\g<0>", part) for i, part in enumerate(parts)]
     return ("- " + "".join(plain)[2:]) if start else "".join(plain)
 
 
