@@ -48,7 +48,7 @@ def test_every_interval_of_a_section_is_in_the_results_that_it_links(name, text)
 
 def test_every_interval_of_the_readme_is_in_a_result():
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    said = re.sub(r"^```console.*?^```$", "", page, flags=re.S | re.M)  # what commands print, docs/tutorials/run.py wrote
+    said = re.sub(r"^```console.*?^```$", "", page, flags=re.S | re.M)  # by docs/tutorials/run.py
     stale = unknown(said, ["*"]) - CHOSEN
     assert not stale, f"not in docs/results: {', '.join(sorted(stale))}"
 
