@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
 TESTED := demo,fast,hub,language,parquet,ray,report,tasks,test
 .DEFAULT_GOAL := demo
 
-.PHONY: demo test dev check docs bench clean
+.PHONY: demo test dev check docs docs-site bench clean
 
 .venv/demo-ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
@@ -41,6 +41,16 @@ check: .venv/dev-ready
 
 docs: .venv/dev-ready
 	$(BIN)/python docs/generate.py
+
+# the site with its search: build/site/docs/index.html. No network is used; a dead link or another warning is an error
+docs-site: .venv/docs-ready
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
+	@echo "build/site/docs/index.html"
+
+.venv/docs-ready: .venv/demo-ready
+	$(PIP) -e '.[docs]'
+	touch $@
 
 bench: .venv/test-ready .venv-bench/ready
 	$(BIN)/python benchmarks/prune.py

@@ -42,13 +42,13 @@ def section(studies: Path = HERE.parent / "studies", results: Path = HERE / "res
             continue
         study = yaml.safe_load(path.read_text(encoding="utf-8"))
         if claims := read_claims(study.get("claims", []), path.name):
-            judged = _judged(results / f"{path.stem}.claims.json")
+            judged = verdicts_in(results / f"{path.stem}.claims.json")
             found = {one["id"]: corrected(one, judged.get("format", 1)) for one in judged["claims"]}
             page = f" ([page](results/{path.stem}.html))" if (results / f"{path.stem}.html").is_file() else ""
             lines += [f"**[{study['title']}](../studies/{path.name})**{page}", ""]
             lines += ["| claim | in the paper | measured here | verdict |", "|---|---|---|---|"]
             for claim in claims:
-                verdict, row = _row(claim, found.get(claim.id))
+                verdict, row = row_of(claim, found.get(claim.id))
                 counts[verdict] += 1
                 lines.append("| " + " | ".join(_line(cell) for cell in row) + " |")
             lines.append("")
@@ -70,11 +70,11 @@ def corrected(found: dict[str, Any], form: int) -> dict[str, Any]:
     return found | {"verdict": CANNOT, "why": why}
 
 
-def _judged(path: Path) -> dict[str, Any]:
+def verdicts_in(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"claims": [], "missing": 0}
 
 
-def _row(claim: Claim, found: dict[str, Any] | None) -> tuple[str, tuple[str, ...]]:
+def row_of(claim: Claim, found: dict[str, Any] | None) -> tuple[str, tuple[str, ...]]:
     """The verdict's word, and the cells."""
     said = (claim.says, claim.paper or "figure not verified")
     if isinstance(claim.test, NotMeasured):

@@ -15,10 +15,12 @@ import data_folder_page
 import families_section
 import house
 import known_names
+import literature_page
 import methods_section
 import sources_section
 import studies_section
 import typer.main
+from pictures import draw
 
 from calprune.allocation import ALLOCATIONS
 from calprune.cli import app
@@ -203,6 +205,9 @@ PAGES = {
     "choosing-calibration-data.md": choosing_page,
     "cli.md": cli_page,
     "data-folder.md": lambda: MADE + data_folder_page.page(),
+    "literature.md": lambda: MADE + literature_page.page(),
+    "site/static/papers.js": literature_page.script,
+    **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},
     "methods.md": methods_page,
     "models.md": families_section.page,
     "studies.md": studies_section.current,

@@ -47,7 +47,9 @@ def test_every_interval_of_a_section_is_in_the_results_that_it_links(name, text)
 
 
 def test_every_interval_of_the_readme_is_in_a_result():
-    stale = unknown((ROOT / "README.md").read_text(encoding="utf-8"), ["*"]) - CHOSEN
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = re.sub(r"^```console.*?^```$", "", page, flags=re.S | re.M)  # by docs/tutorials/run.py
+    stale = unknown(said, ["*"]) - CHOSEN
     assert not stale, f"not in docs/results: {', '.join(sorted(stale))}"
 
 

@@ -1,0 +1,1159 @@
+window.PAPERS = {
+ "nodes": [
+  {
+   "id": "obs",
+   "title": "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon",
+   "short": "OBS",
+   "by": "Hassibi, Stork, NIPS, 1992",
+   "year": 1992,
+   "kind": "weight update",
+   "link": "",
+   "here": [
+    "the method refit"
+   ],
+   "claims": [
+    {
+     "says": "The best weights for Wanda's mask (refit) are better than the dense ones at 60 %",
+     "measured": "0.1310 (refit(start=wanda) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "magnitude",
+   "title": "Learning both Weights and Connections for Efficient Neural Networks",
+   "short": "magnitude",
+   "by": "Han, Pool, Tran, Dally, NeurIPS, 2015",
+   "year": 2015,
+   "kind": "score",
+   "link": "https://arxiv.org/abs/1506.02626",
+   "here": [
+    "the method magnitude"
+   ],
+   "claims": []
+  },
+  {
+   "id": "rounding",
+   "title": "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+   "short": "rounding",
+   "by": "Jacob and others, CVPR, 2018",
+   "year": 2018,
+   "kind": "quantisation",
+   "link": "https://arxiv.org/abs/1712.05877",
+   "here": [
+    "the method round_to_nearest"
+   ],
+   "claims": []
+  },
+  {
+   "id": "gptq",
+   "title": "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
+   "short": "GPTQ",
+   "by": "Frantar, Ashkboos, Hoefler, Alistarh, ICLR, 2023",
+   "year": 2023,
+   "kind": "quantisation",
+   "link": "https://arxiv.org/abs/2210.17323",
+   "here": [
+    "the method gptq"
+   ],
+   "claims": []
+  },
+  {
+   "id": "sparsegpt",
+   "title": "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot",
+   "short": "SparseGPT",
+   "by": "Frantar, Alistarh, ICML, 2023",
+   "year": 2023,
+   "kind": "weight update",
+   "link": "https://arxiv.org/abs/2301.00774",
+   "here": [
+    "the method sparsegpt"
+   ],
+   "claims": [
+    {
+     "says": "SparseGPT is better than Wanda at 60 %",
+     "measured": "−0.17 [−0.27, −0.07] (sparsegpt less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "SparseGPT is better than Wanda at 2:4",
+     "measured": "0.2 [−0.1, 0.4] (sparsegpt less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Ten times the damping is better for SparseGPT at 60 %",
+     "measured": "0.05 [0.00, 0.10] (sparsegpt(damping=0.1) less sparsegpt, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Ten times the damping is better for SparseGPT at 2:4",
+     "measured": "0.1 [−0.1, 0.4] (sparsegpt(damping=0.1) less sparsegpt, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "SparseGPT is better than Wanda at 60 % on the inputs of the blocks pruned so far, as the papers' code has them",
+     "measured": "0.10 [−0.11, 0.31] (sparsegpt less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Inputs of the blocks pruned so far are better than dense ones at 60 % with SparseGPT",
+     "measured": "0.24 [0.10, 0.39] (pruned less dense, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "wanda",
+   "title": "A Simple and Effective Pruning Approach for Large Language Models",
+   "short": "Wanda",
+   "by": "Sun, Liu, Bair, Kolter, ICLR, 2024",
+   "year": 2024,
+   "kind": "score",
+   "link": "https://arxiv.org/abs/2306.11695",
+   "here": [
+    "the method wanda",
+    "the method wanda_variant"
+   ],
+   "claims": [
+    {
+     "says": "Wanda is better than magnitude at 60 %",
+     "measured": "2.52 [2.37, 2.66] (wanda less magnitude, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Wanda is better than magnitude at 2:4",
+     "measured": "1.63 [1.47, 1.79] (wanda less magnitude, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Inputs of the blocks pruned so far are better than dense ones at 60 % with Wanda",
+     "measured": "−0.03 [−0.21, 0.16] (pruned less dense, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "gblm",
+   "title": "Beyond Size: How Gradients Shape Pruning Decisions in Large Language Models",
+   "short": "GBLM",
+   "by": "Das, Sun, Ma, Shen, 2023",
+   "year": 2023,
+   "kind": "score",
+   "link": "https://arxiv.org/abs/2311.04902",
+   "here": [
+    "the method gblm"
+   ],
+   "claims": [
+    {
+     "says": "GBLM is better than Wanda at 60 %",
+     "measured": "−0.018 [−0.028, −0.009] (gblm less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "GBLM is better than Wanda at 2:4",
+     "measured": "−0.02 [−0.07, 0.04] (gblm less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "dsnot",
+   "title": "Dynamic Sparse No Training: Training-Free Fine-tuning for Sparse LLMs",
+   "short": "DSnoT",
+   "by": "Zhang, Zhao, Lin, Sun, Yao, Han, Tanner, Liu, Ji, ICLR, 2024",
+   "year": 2024,
+   "kind": "mask refinement",
+   "link": "https://arxiv.org/abs/2310.08915",
+   "here": [
+    "the method dsnot"
+   ],
+   "claims": [
+    {
+     "says": "DSnoT as released, by its rule and on attention's linears, is better than the mask it starts from (Wanda's) at 2:4",
+     "measured": "−0.13 [−0.20, −0.05] (dsnot(start=wanda, linears=attention, rule=released) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
+    },
+    {
+     "says": "DSnoT by this project's rule, on attention's linears, is better than the mask it starts from (Wanda's) at 2:4",
+     "measured": "−0.02 [−0.17, 0.13] (dsnot(start=wanda, linears=attention) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
+    },
+    {
+     "says": "DSnoT by this project's rule, on all linears, is better than the mask it starts from (Wanda's) at 2:4",
+     "measured": "−0.18 [−0.36, 0.00] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
+    },
+    {
+     "says": "DSnoT as released, by its rule and on attention's linears, is better than the mask it starts from (Wanda's) at 60 %",
+     "measured": "−0.19 [−0.42, 0.04] (dsnot(start=wanda, linears=attention, rule=released) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
+    },
+    {
+     "says": "DSnoT by this project's rule, on attention's linears, is better than the mask it starts from (Wanda's) at 60 %",
+     "measured": "−0.04 [−0.11, 0.03] (dsnot(start=wanda, linears=attention) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
+    },
+    {
+     "says": "DSnoT by this project's rule, on all linears, is better than the mask it starts from (Wanda's) at 60 %",
+     "measured": "−0.11 [−0.19, −0.02] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/dsnot.html"
+    },
+    {
+     "says": "DSnoT is better than the mask it starts from (Wanda's) at 2:4",
+     "measured": "−0.18 [−0.36, 0.00] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "owl",
+   "title": "Outlier Weighed Layerwise Sparsity (OWL): A Missing Secret Sauce for Pruning LLMs to High Sparsity",
+   "short": "OWL",
+   "by": "Yin, Wu, Zhang, Hsieh, Wang, Jia, Li, Jaiswal, Pechenizkiy, Liang, Bendersky, Wang, Liu, ICML, 2024",
+   "year": 2024,
+   "kind": "allocation",
+   "link": "https://arxiv.org/abs/2310.05175",
+   "here": [
+    "the method owl"
+   ],
+   "claims": [
+    {
+     "says": "OWL is better than uniform at 70 % with Wanda",
+     "measured": "0.01 [−0.10, 0.12] (owl less uniform, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "OWL is better than uniform at 70 % with SparseGPT",
+     "measured": "−0.1 [−0.5, 0.4] (owl less uniform, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "ria",
+   "title": "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models",
+   "short": "RIA",
+   "by": "Zhang, Bai, Lin, Zhao, Hou, Cannistraci, ICLR, 2024",
+   "year": 2024,
+   "kind": "score",
+   "link": "https://openreview.net/forum?id=Tr0lPx9woF",
+   "here": [
+    "the method ria",
+    "the order of channels for n:m (`--permute`)"
+   ],
+   "claims": [
+    {
+     "says": "RIA is better than Wanda at 60 %",
+     "measured": "−0.16 [−0.25, −0.06] (ria less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "RIA is better than Wanda at 2:4",
+     "measured": "0.02 [−0.12, 0.16] (ria less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "RIA is better than Wanda at 60 % on the inputs of the blocks pruned so far, as the papers' code has them",
+     "measured": "−0.08 [−0.19, 0.02] (ria less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Inputs of the blocks pruned so far are better than dense ones at 60 % with RIA",
+     "measured": "0.05 [−0.01, 0.11] (pruned less dense, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "admm",
+   "title": "Fast and Effective Weight Update for Pruned Large Language Models",
+   "short": "ADMM",
+   "by": "Boža, TMLR, 2024",
+   "year": 2024,
+   "kind": "weight update",
+   "link": "https://arxiv.org/abs/2401.02938",
+   "here": [
+    "the method admm"
+   ],
+   "claims": [
+    {
+     "says": "ADMM is better than SparseGPT at 2:4",
+     "measured": "0.3 [0.0, 0.6] (admm less sparsegpt, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "alps",
+   "title": "ALPS: Improved Optimization for Highly Sparse One-Shot Pruning for Large Language Models",
+   "short": "ALPS",
+   "by": "Meng, Behdin, Wang, Mazumder, NeurIPS, 2024",
+   "year": 2024,
+   "kind": "weight update",
+   "link": "https://arxiv.org/abs/2406.07831",
+   "here": [
+    "the method alps"
+   ],
+   "claims": [
+    {
+     "says": "ALPS is better than SparseGPT at 2:4",
+     "measured": "0.06143 (alps less sparsegpt, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "pruner_zero",
+   "title": "Pruner-Zero: Evolving Symbolic Pruning Metric from Scratch for Large Language Models",
+   "short": "Pruner-Zero",
+   "by": "Dong, Li, Tang, Liu, Pan, Chu, ICML, 2024",
+   "year": 2024,
+   "kind": "score",
+   "link": "https://arxiv.org/abs/2406.02924",
+   "here": [
+    "the method pruner_zero"
+   ],
+   "claims": [
+    {
+     "says": "Pruner-Zero is better than Wanda at 60 %",
+     "measured": "−0.19 [−0.31, −0.06] (pruner_zero less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Pruner-Zero is better than Wanda at 2:4",
+     "measured": "−0.04 [−0.08, 0.00] (pruner_zero less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "alpha",
+   "title": "AlphaPruning: Using Heavy-Tailed Self Regularization Theory for Improved Layer-wise Pruning of Large Language Models",
+   "short": "AlphaPruning",
+   "by": "Lu, Zhou, Liu, Wang, Mahoney, Yang, NeurIPS, 2024",
+   "year": 2024,
+   "kind": "allocation",
+   "link": "https://arxiv.org/abs/2410.10912",
+   "here": [
+    "the method alpha"
+   ],
+   "claims": [
+    {
+     "says": "AlphaPruning is better than uniform at 70 % with Wanda",
+     "measured": "0.39 [0.33, 0.44] (alpha(epsilon=0.2) less uniform, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "AlphaPruning is better than uniform at 70 % with SparseGPT",
+     "measured": "0.4 [0.0, 0.8] (alpha(epsilon=0.2) less uniform, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "dlp",
+   "title": "DLP: Dynamic Layerwise Pruning in Large Language Models",
+   "short": "DLP",
+   "by": "Chen, Cheng, Han, Zhang, Li, Zhang, ICML, 2025",
+   "year": 2025,
+   "kind": "allocation",
+   "link": "https://arxiv.org/abs/2505.23807",
+   "here": [
+    "the method dlp"
+   ],
+   "claims": [
+    {
+     "says": "DLP is better than uniform at 70 % with Wanda",
+     "measured": "0.60 [0.50, 0.70] (dlp less uniform, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "DLP is better than uniform at 70 % with SparseGPT",
+     "measured": "0.45 [0.26, 0.64] (dlp less uniform, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "wanda_plus_plus",
+   "title": "Wanda++: Pruning Large Language Models via Regional Gradients",
+   "short": "Wanda++",
+   "by": "Yang, Zhen, Ganesh, Galstyan and others, Findings of ACL, 2025",
+   "year": 2025,
+   "kind": "score",
+   "link": "https://arxiv.org/abs/2503.04992",
+   "here": [
+    "the method wanda_plus_plus",
+    "the method regional"
+   ],
+   "claims": [
+    {
+     "says": "Wanda++'s regional gradients are better than Wanda at 60 %",
+     "measured": "−0.27 [−0.48, −0.05] (wanda_plus_plus less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Wanda++'s regional gradients are better than Wanda at 2:4",
+     "measured": "−0.01 [−0.18, 0.15] (wanda_plus_plus less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Wanda++'s regional gradients with a quarter of the alpha are better than Wanda at 60 %",
+     "measured": "−0.12 [−0.19, −0.05] (wanda_plus_plus(alpha=25) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Wanda++'s regional gradients with a quarter of the alpha are better than Wanda at 2:4",
+     "measured": "0.03 [−0.03, 0.08] (wanda_plus_plus(alpha=25) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "Wanda++'s regional optimisation is better than its score alone at 60 %",
+     "measured": "0.000485 (regional(start=wanda_plus_plus, rounds=1) less wanda_plus_plus, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "sparseswaps",
+   "title": "SparseSwaps: Tractable LLM Pruning Mask Refinement at Scale",
+   "short": "SparseSwaps",
+   "by": "Zimmer, Roux, Wagner, Hendrych, Pokutta, 2025",
+   "year": 2025,
+   "kind": "mask refinement",
+   "link": "https://arxiv.org/abs/2512.10922",
+   "here": [
+    "the method sparseswaps"
+   ],
+   "claims": [
+    {
+     "says": "SparseSwaps is better than the mask it starts from (Wanda's) at 60 %",
+     "measured": "0.03896 (sparseswaps(start=wanda, swaps=20) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "rose",
+   "title": "ROSE: Reordered SparseGPT for More Accurate One-Shot Large Language Models Pruning",
+   "short": "ROSE",
+   "by": "Su, Wang, CPAL, 2026",
+   "year": 2026,
+   "kind": "weight update",
+   "link": "https://arxiv.org/abs/2603.05878",
+   "here": [
+    "the method rose"
+   ],
+   "claims": [
+    {
+     "says": "ROSE is better than SparseGPT at 60 %",
+     "measured": "−0.02 [−0.06, 0.02] (rose less sparsegpt, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    },
+    {
+     "says": "ROSE is better than SparseGPT at 2:4",
+     "measured": "0.07 [−0.01, 0.15] (rose less sparsegpt, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "shin2024",
+   "title": "Rethinking Pruning Large Language Models: Benefits and Pitfalls of Reconstruction Error Minimization",
+   "short": "Shin 2024",
+   "by": "Shin, Park, Lee, Lee, EMNLP, 2024",
+   "year": 2024,
+   "kind": "reconstruction",
+   "link": "https://arxiv.org/abs/2406.15524",
+   "here": [
+    "the method block_reconstruction"
+   ],
+   "claims": [
+    {
+     "says": "Reconstructing a block after the other lowers perplexity on text like the calibration data",
+     "measured": "0.08 [0.01, 0.14] (block_reconstruction(start=sparsegpt, epochs=2) less sparsegpt, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/shin2024.html"
+    },
+    {
+     "says": "So does it on WikiText-2",
+     "measured": "0.03 [−0.05, 0.11] (block_reconstruction(start=sparsegpt, epochs=2) less sparsegpt, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/shin2024.html"
+    },
+    {
+     "says": "The dense model's targets (global propagation) lower it further",
+     "measured": "0.10 [0.02, 0.18] (block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True) less block_reconstruction(start=sparsegpt, epochs=2), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/shin2024.html"
+    },
+    {
+     "says": "Reconstruction across blocks lowers it further still",
+     "measured": "0.12 [0.02, 0.22] (block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True) less block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/shin2024.html"
+    },
+    {
+     "says": "What fits the calibration data best may do harm elsewhere (here, GSM8K's text is worse than without reconstruction)",
+     "measured": "−0.23 [−0.27, −0.19] (sparsegpt less block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True), nats a token; above 0: better)",
+     "verdict": "not held",
+     "page": "results/shin2024.html"
+    },
+    {
+     "says": "Training on self-written text too mends that (against as much of the same real text)",
+     "measured": "−0.04 [−0.19, 0.10] (c4, trained on c4 and self less c4, trained on twice as much, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/shin2024.html"
+    },
+    {
+     "says": "What fits the calibration data best may do harm in tasks",
+     "measured": "",
+     "verdict": "not measured",
+     "page": "results/shin2024.html"
+    },
+    {
+     "says": "Reconstructing blocks is better than the mask it starts from (Wanda's) at 60 %",
+     "measured": "0.005622 (block_reconstruction(start=wanda, epochs=2) less wanda, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/methods.html"
+    }
+   ]
+  },
+  {
+   "id": "free_lunch",
+   "title": "A Free Lunch in LLM Compression: Revisiting Retraining after Pruning",
+   "short": "A Free Lunch",
+   "by": "Wagner, Roux, Zimmer, Pokutta, 2025",
+   "year": 2025,
+   "kind": "reconstruction",
+   "link": "https://arxiv.org/abs/2510.14444",
+   "here": [
+    "`block_reconstruction(windows=sub_block)`: attention and feed-forward apart"
+   ],
+   "claims": []
+  },
+  {
+   "id": "bandari2024",
+   "title": "Is C4 Dataset Optimal for Pruning?",
+   "short": "Bandari 2024",
+   "by": "Bandari and others, EMNLP, 2024",
+   "year": 2024,
+   "kind": "choice of data",
+   "link": "https://arxiv.org/abs/2410.07461",
+   "here": [
+    "its sources, prompts, quirks and exact match"
+   ],
+   "claims": [
+    {
+     "says": "C4 is not the best of the pre-training sources",
+     "measured": "0.02 [−0.03, 0.03] (c4 less pile (the best of the others), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "Questions of arithmetic with their answers serve as well as pre-training text (here, within 0.01 nats a token)",
+     "measured": "−0.059 [−0.078, −0.039] (gsm8k:icl, svamp:icl and mawps:icl less c4, oscar, redpajama and pile, nats a token; above 0: better)",
+     "verdict": "not held, uncorrected",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "Examples in context are better than a single one, as the paper's code builds and counts them",
+     "measured": "0.56 [0.49, 0.63] (gsm8k:icl, as published less gsm8k:single, as published, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "Examples in context are better than a single one, padding left out",
+     "measured": "−0.011 [−0.022, 0.000] (gsm8k:icl less gsm8k:single, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "Examples in context are better than a question alone, padding left out (e-SNLI)",
+     "measured": "0.007 [−0.015, 0.029] (esnli:icl less esnli:zero, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "The quirks of the paper's code, padding counted above all, do harm where a sequence is one pair",
+     "measured": "0.56 [0.46, 0.66] (gsm8k:single less gsm8k:single, as published, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "They do little where a sequence is full (here, less than 0.05 nats a token)",
+     "measured": "−0.01 [−0.06, 0.05] (gsm8k:icl less gsm8k:icl, as published, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "More real tokens in a sequence are better, the rest padding that counts",
+     "measured": "0.59 [0.55, 0.64] (c4 less c4 64 tokens, padding counted, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "More real tokens in a sequence are better, padding left out",
+     "measured": "0.02 [0.00, 0.05] (c4 less c4 64 tokens, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "More pairs in context are better (25 against 5)",
+     "measured": "0.009 [−0.010, 0.029] (gsm8k:icl(pairs=25) less gsm8k:icl(pairs=5), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "More data are better (64 sequences of the Pile against 16)",
+     "measured": "0.046 [0.027, 0.066] (64 less 16, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "More steps of reasoning are better (5 against 3)",
+     "measured": "0.01 [−0.04, 0.05] (gsm8k:cot(steps=5) less gsm8k:cot(steps=3), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "A mixture of C4 and GSM8K is better than C4",
+     "measured": "−0.03 [−0.07, 0.02] (c4 + gsm8k less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "A task's own data do not always help that task",
+     "measured": "",
+     "verdict": "not measured",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "Chain of thought helps on some tasks only",
+     "measured": "",
+     "verdict": "not measured",
+     "page": "results/bandari2024.html"
+    },
+    {
+     "says": "Padding that is counted does harm, though no token attends to it (e-SNLI)",
+     "measured": "0.53 [0.50, 0.56] (esnli:single less esnli:single, padding counted and masked, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/padding.html"
+    },
+    {
+     "says": "Padding that is counted and attended to does harm (e-SNLI, which the released code does not do)",
+     "measured": "1.02 [0.93, 1.10] (esnli:single less esnli:single, padding counted and attended, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/padding.html"
+    },
+    {
+     "says": "Padding that is counted and attended to does harm (GSM8K, as released)",
+     "measured": "0.48 [0.41, 0.55] (gsm8k:single less gsm8k:single, padding counted and attended, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/padding.html"
+    },
+    {
+     "says": "Masking the padding that is counted takes harm away (the two sources together)",
+     "measured": "0.33 [0.29, 0.38] (esnli:single, padding counted and masked and gsm8k:single, padding counted and masked less esnli:single, padding counted and attended and gsm8k:single, padding counted and attended, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/padding.html"
+    }
+   ]
+  },
+  {
+   "id": "ji2025",
+   "title": "Beware of Calibration Data for Pruning LLMs",
+   "short": "Ji 2025",
+   "by": "Ji and others, ICLR, 2025",
+   "year": 2025,
+   "kind": "choice of data",
+   "link": "https://arxiv.org/abs/2410.17711",
+   "here": [
+    "text that a model writes from the beginnings of real text (`self:prefixes`)"
+   ],
+   "claims": [
+    {
+     "says": "The more alike the source is to the training data, the better (DCLM, C4, SlimPajama, Wikipedia in this order)",
+     "measured": "",
+     "verdict": "undecided",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "C4 is better than Wikipedia at 60 %",
+     "measured": "0.04 [−0.07, 0.16] (c4 less wikipedia, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "A source's 3-grams in common with the training data foretell the result",
+     "measured": "",
+     "verdict": "not measured",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "The source matters more at a higher sparsity (70 % than 60 %)",
+     "measured": "−0.02 [−0.06, 0.04] (the SD between sources, 70% less 60%, nats a token; c4, wikipedia, redpajama and dclm, 5 draws each)",
+     "verdict": "undecided",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "The source matters more at a higher sparsity (70 % than 50 %)",
+     "measured": "0.00 [−0.02, 0.08] (the SD between sources, 70% less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "verdict": "undecided",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "The source matters more for 2:4 than for 50 % without structure",
+     "measured": "0.01 [−0.01, 0.12] (the SD between sources, 2:4 less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "verdict": "undecided",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "Where pruning is easy the source makes no difference (here, at 50 %, an SD under 0.01 nats a token)",
+     "measured": "0.000 [0.000, 0.020] (the SD between sources, nats a token; c4 and wikipedia, 5 draws each)",
+     "verdict": "undecided",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "More data makes draws differ less",
+     "measured": "0.5 [0.3, 0.9] (factor of the SD of a draw when the data doubles, 16 and 64 sequences; c4)",
+     "verdict": "held, uncorrected",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "More than 128 sequences of 2,048 tokens make the mean no better",
+     "measured": "",
+     "verdict": "not measured",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "Text that the model wrote itself is better than the real text that its beginnings are of",
+     "measured": "−0.02 [−0.08, 0.03] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "It is better than the training data themselves",
+     "measured": "",
+     "verdict": "undecided",
+     "page": "results/ji2025.html"
+    },
+    {
+     "says": "The more alike the source is to the training data, the better (3-grams in common with FineWeb-Edu)",
+     "measured": "0.1 [−0.5, 0.7] (rank correlation with Jaccard of 3-grams to fineweb_edu, 10 sources; above 0: the more alike the better)",
+     "verdict": "undecided",
+     "page": "results/similarity.html"
+    },
+    {
+     "says": "Text that the model wrote itself is better than the real text that its beginnings are of",
+     "measured": "−0.04 [−0.10, 0.02] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/similarity.html"
+    }
+   ]
+  },
+  {
+   "id": "williams2024",
+   "title": "On the Impact of Calibration Data in Post-training Quantization and Pruning",
+   "short": "Williams 2024",
+   "by": "Williams, Aletras, ACL, 2024",
+   "year": 2024,
+   "kind": "choice of data",
+   "link": "https://arxiv.org/abs/2311.09755",
+   "here": [],
+   "claims": [
+    {
+     "says": "Which source is calibrated on changes a pruned model",
+     "measured": "0.08 [0.00, 0.15] (the SD between sources, nats a token; c4, redpajama and wikipedia, 6 draws each)",
+     "verdict": "held, uncorrected",
+     "page": "results/williams2024.html"
+    },
+    {
+     "says": "Sources change a pruned model more than a quantised one",
+     "measured": "0.06 [−0.01, 0.13] (the SD between sources, wanda and sparsegpt 2:4 less gptq 0%, nats a token; c4, redpajama and wikipedia, 6 draws each)",
+     "verdict": "undecided",
+     "page": "results/williams2024.html"
+    },
+    {
+     "says": "Draws of one source change a pruned model more than a quantised one",
+     "measured": "4.1 [2.4, 7.0] (SD of a draw, wanda and sparsegpt 2:4 ÷ gptq 0%; c4, redpajama and wikipedia, 6 draws each)",
+     "verdict": "held, uncorrected",
+     "page": "results/williams2024.html"
+    },
+    {
+     "says": "Families of models differ in this, OPT less sensitive than LLaMA",
+     "measured": "",
+     "verdict": "not measured",
+     "page": "results/williams2024.html"
+    }
+   ]
+  },
+  {
+   "id": "self_calibration",
+   "title": "Self-calibration for Language Model Quantization and Pruning",
+   "short": "Self-calibration",
+   "by": "Williams, Chrysostomou, Aletras, NAACL, 2025",
+   "year": 2025,
+   "kind": "self-written text",
+   "link": "https://arxiv.org/abs/2410.17170",
+   "here": [
+    "text from the begin-of-text alone (`self:bos`)"
+   ],
+   "claims": []
+  },
+  {
+   "id": "llm_qat",
+   "title": "LLM-QAT",
+   "short": "LLM-QAT",
+   "by": "Liu and others, 2023",
+   "year": 2023,
+   "kind": "self-written text",
+   "link": "https://arxiv.org/abs/2305.17888",
+   "here": [
+    "text from a random token (`self:random_token`)"
+   ],
+   "claims": []
+  },
+  {
+   "id": "zipcal",
+   "title": "ZipCal",
+   "short": "ZipCal",
+   "by": "2026",
+   "year": 2026,
+   "kind": "selection",
+   "link": "https://arxiv.org/abs/2603.16105",
+   "here": [
+    "the selections `unique_tokens` and `zipf`"
+   ],
+   "claims": []
+  },
+  {
+   "id": "cola",
+   "title": "Preserving LLM capabilities through calibration data curation",
+   "short": "COLA",
+   "by": "NeurIPS, 2025",
+   "year": 2025,
+   "kind": "selection",
+   "link": "https://arxiv.org/abs/2510.10618",
+   "here": [
+    "the selection `cluster`"
+   ],
+   "claims": []
+  },
+  {
+   "id": "evop",
+   "title": "EvoP",
+   "short": "EvoP",
+   "by": "2025",
+   "year": 2025,
+   "kind": "selection",
+   "link": "https://arxiv.org/abs/2502.14910",
+   "here": [
+    "the selection `cluster(take=\"random\")`"
+   ],
+   "claims": []
+  },
+  {
+   "id": "rsq",
+   "title": "RSQ",
+   "short": "RSQ",
+   "by": "Sung and others, 2025",
+   "year": 2025,
+   "kind": "quantisation",
+   "link": "https://arxiv.org/abs/2503.01820",
+   "here": [
+    "weights of tokens by attention (`--token-weights attention`)"
+   ],
+   "claims": []
+  },
+  {
+   "id": "herding",
+   "title": "Super-samples from kernel herding",
+   "short": "herding",
+   "by": "Chen, Welling, Smola, UAI, 2010",
+   "year": 2010,
+   "kind": "selection",
+   "link": "",
+   "here": [
+    "the selection `herding`, of the statistics that pruning reads"
+   ],
+   "claims": []
+  },
+  {
+   "id": "rac",
+   "title": "RAC",
+   "short": "RAC",
+   "by": "ICLR, 2026",
+   "year": 2026,
+   "kind": "self-written text",
+   "link": "",
+   "here": [
+    "the model's responses to your prompts (`self:respond`)"
+   ],
+   "claims": []
+  },
+  {
+   "id": "min_k",
+   "title": "Min-K%++: Improved Baseline for Detecting Pre-Training Data from Large Language Models",
+   "short": "Min-K%++",
+   "by": "Zhang and others, ICLR, 2025",
+   "year": 2025,
+   "kind": "likeness",
+   "link": "https://arxiv.org/abs/2404.02936",
+   "here": [
+    "the measure Min-K%++ of `calprune calib similar`"
+   ],
+   "claims": []
+  }
+ ],
+ "edges": [
+  {
+   "from": "wanda",
+   "to": "magnitude",
+   "why": "its code runs it beside Wanda"
+  },
+  {
+   "from": "wanda",
+   "to": "sparsegpt",
+   "why": "its code runs it beside Wanda"
+  },
+  {
+   "from": "gblm",
+   "to": "wanda",
+   "why": "its score is Wanda's with the gradient beside it"
+  },
+  {
+   "from": "dsnot",
+   "to": "wanda",
+   "why": "its code starts from Wanda's mask"
+  },
+  {
+   "from": "dsnot",
+   "to": "magnitude",
+   "why": "its code can start from its mask"
+  },
+  {
+   "from": "dsnot",
+   "to": "sparsegpt",
+   "why": "its code can start from its score"
+  },
+  {
+   "from": "owl",
+   "to": "wanda",
+   "why": "it allocates for Wanda"
+  },
+  {
+   "from": "owl",
+   "to": "sparsegpt",
+   "why": "it allocates for SparseGPT"
+  },
+  {
+   "from": "ria",
+   "to": "wanda",
+   "why": "its table has Wanda beside it"
+  },
+  {
+   "from": "ria",
+   "to": "sparsegpt",
+   "why": "its table has SparseGPT beside it"
+  },
+  {
+   "from": "alpha",
+   "to": "wanda",
+   "why": "its code allocates for Wanda"
+  },
+  {
+   "from": "alpha",
+   "to": "sparsegpt",
+   "why": "its code allocates for SparseGPT"
+  },
+  {
+   "from": "alpha",
+   "to": "magnitude",
+   "why": "its code allocates for it"
+  },
+  {
+   "from": "dlp",
+   "to": "owl",
+   "why": "its table has OWL beside it"
+  },
+  {
+   "from": "dlp",
+   "to": "wanda",
+   "why": "it allocates for Wanda"
+  },
+  {
+   "from": "dlp",
+   "to": "sparsegpt",
+   "why": "it allocates for SparseGPT"
+  },
+  {
+   "from": "wanda_plus_plus",
+   "to": "wanda",
+   "why": "its score is Wanda's with the gradient beside it"
+  },
+  {
+   "from": "sparseswaps",
+   "to": "wanda",
+   "why": "it starts from Wanda's mask"
+  },
+  {
+   "from": "rose",
+   "to": "sparsegpt",
+   "why": "it is SparseGPT with its columns reordered"
+  },
+  {
+   "from": "shin2024",
+   "to": "sparsegpt",
+   "why": "its code starts from its mask"
+  },
+  {
+   "from": "shin2024",
+   "to": "wanda",
+   "why": "its code can start from its mask"
+  },
+  {
+   "from": "shin2024",
+   "to": "magnitude",
+   "why": "its code can start from its mask"
+  },
+  {
+   "from": "shin2024",
+   "to": "llm_qat",
+   "why": "its self-written text is made that way"
+  },
+  {
+   "from": "free_lunch",
+   "to": "wanda",
+   "why": "it compares masks by Wanda, RIA and SparseGPT"
+  },
+  {
+   "from": "free_lunch",
+   "to": "ria",
+   "why": "it compares masks by Wanda, RIA and SparseGPT"
+  },
+  {
+   "from": "free_lunch",
+   "to": "sparsegpt",
+   "why": "it compares masks by Wanda, RIA and SparseGPT"
+  },
+  {
+   "from": "bandari2024",
+   "to": "wanda",
+   "why": "its code is a fork of Wanda's"
+  },
+  {
+   "from": "bandari2024",
+   "to": "sparsegpt",
+   "why": "its code runs it too"
+  },
+  {
+   "from": "bandari2024",
+   "to": "magnitude",
+   "why": "its code runs it too"
+  },
+  {
+   "from": "ji2025",
+   "to": "wanda",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "ji2025",
+   "to": "sparsegpt",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "ji2025",
+   "to": "dsnot",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "ji2025",
+   "to": "owl",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "ji2025",
+   "to": "magnitude",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "ji2025",
+   "to": "min_k",
+   "why": "it measures with Min-K%++ how like training data a text is"
+  },
+  {
+   "from": "williams2024",
+   "to": "gptq",
+   "why": "it quantises with it"
+  },
+  {
+   "from": "williams2024",
+   "to": "sparsegpt",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "williams2024",
+   "to": "wanda",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "rsq",
+   "to": "gptq",
+   "why": "its code solves with GPTQ"
+  }
+ ],
+ "kinds": [
+  "choice of data",
+  "self-written text",
+  "selection",
+  "likeness",
+  "score",
+  "mask refinement",
+  "weight update",
+  "reconstruction",
+  "allocation",
+  "quantisation"
+ ]
+};
