@@ -337,4 +337,4 @@ def test_a_source_that_loses_to_another_is_not_called_best():
 
 
 def test_the_claims_of_a_study_are_counted_in_its_answer_as_they_were_judged():
-    assert check(claimed())[-1].startswith("Of the 4 claims of papers, after Holm's correction: ")
+    assert check(claimed())[-1].startswith("Of the 4 claims, after Holm's correction: ")

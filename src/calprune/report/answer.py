@@ -262,7 +262,7 @@ def _claims(findings: Findings) -> str:
     found = [one.judgement.verdict for one in judge(findings)]
     verdicts: tuple[ClaimVerdict, ...] = ("held", "not held", "cannot be told here")
     counts = [f"{found.count(verdict)} {verdict}" for verdict in verdicts if found.count(verdict)]
-    return f"Of the {counted(len(found), 'claim')} of papers, after Holm's correction: {listed(counts)}."
+    return f"Of the {counted(len(found), 'claim')}, after Holm's correction: {listed(counts)}."
 
 
 def _score(record: dict) -> str:

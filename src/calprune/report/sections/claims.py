@@ -1,4 +1,4 @@
-"""The claims of papers, and whether they hold here."""
+"""The claims that a study was made to judge, and whether they hold here."""
 
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table
@@ -28,4 +28,4 @@ def claims(findings: Findings) -> Section:
         for one in judge(findings)
     )  # fmt: skip
     table = Table("claims", "What the paper claims, and whether it holds here", heads, rows, (NOTE,))
-    return Section("claims", "The paper's claims", tables=(table,))
+    return Section("claims", "Claims", tables=(table,))
