@@ -442,4 +442,4 @@ def test_a_pattern_with_one_source_has_the_colours_of_the_others_and_the_fullest
     )
     charts = overview(Findings(few)).panels[0].charts
     assert all(point.series for chart in charts for point in chart.points)
-    assert len(charts[0].points) == max(len(chart.points) for chart in charts) > len(charts[-1].points)
+    assert len(charts[0].points) == max(len(chart.points) for chart in charts) > len(charts[1].points)
