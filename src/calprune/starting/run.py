@@ -51,7 +51,7 @@ def carry_out(made: Proposal) -> Started:
     with filled_folder(out):
         check_room(out, made.look.stored)
         write_json(out / RECORD, {"format": 1, "id": made.id, "num_samples": made.num_samples,
-                                  "max_seq_length": made.max_seq_length})  # fmt: skip
+                                  "max_seq_length": made.max_seq_length, "judged": made.judged})  # fmt: skip
         for one in made.own:
             one.divide(made.data_folder)
         text = made.study()
