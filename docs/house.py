@@ -33,7 +33,10 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
         "likeness": "text against text, set against set",
         "evaluation": "perplexity, divergence from the dense model, tasks",
     },
-    {"studies": "a grid of trials, the bench that runs them, and the rows that come of it"},
+    {
+        "studies": "a grid of trials, the bench that runs them, and the rows that come of it",
+        "recovery": "training a pruned model towards the dense one, and low-rank adapters without training",
+    },
     {"report": "from rows to findings, sections and one page; papers' claims judged"},
     {"choosing": "calprune choose: from the question to the pruned model"},
     {

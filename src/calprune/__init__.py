@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
+    from calprune.api.recover import recover
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
     from calprune.calibration.set import CalibrationSet
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from calprune.pattern import KeepNofM, Unstructured
     from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
+    from calprune.recovery.report import RecoveryReport
 
 __all__ = [
     "ADMM",
@@ -84,6 +86,7 @@ __all__ = [
     "PrunerZero",
     "Pruning",
     "Question",
+    "RecoveryReport",
     "Refit",
     "Regional",
     "RoundToNearest",
@@ -104,6 +107,7 @@ __all__ = [
     "evaluate",
     "load",
     "prune",
+    "recover",
     "study",
     "walk",
 ]
@@ -132,6 +136,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Pruning": "pruning.job",
     "Question": "choosing.question",
     "RIA": "methods.ria",
+    "RecoveryReport": "recovery.report",
     "ROSE": "methods.rose",
     "Refit": "methods.refit",
     "Regional": "methods.regional",
@@ -152,6 +157,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "evaluate": "api.evaluate",
     "load": "api.models",
     "prune": "api.prune",
+    "recover": "api.recover",
     "study": "api.study",
     "walk": "layers.blocks",
 }

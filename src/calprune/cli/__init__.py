@@ -5,6 +5,7 @@
 
 from calprune.cli import calib, choose, demo, evaluate, prune, similar, sources, start, study, synth
 from calprune.cli.app import app, main
+from calprune.cli.pruned import recover
 
 __all__ = [
     "app",
@@ -14,6 +15,7 @@ __all__ = [
     "evaluate",
     "main",
     "prune",
+    "recover",
     "similar",
     "sources",
     "start",

@@ -1,0 +1,1 @@
+"""Commands for a model that is pruned: recover, compensate, quantize."""
