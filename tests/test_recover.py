@@ -232,26 +232,39 @@ def test_a_stopped_run_goes_on_to_the_same_bits(place, tmp_path, monkeypatch):
             recovered(place, resume=tmp_path / "state")
     again = recovered(place, resume=tmp_path / "state")
     assert again.done.run.step == whole.done.run.step > 7
-    for (name, a), (_, b) in zip(whole.model.model.named_parameters(), again.model.model.named_parameters(), strict=True):
+    for (name, a), (_, b) in zip(
+        whole.model.model.named_parameters(), again.model.model.named_parameters(), strict=True
+    ):
         assert torch.equal(a, b), name
     assert [one.kl for one in again.done.run.looks] == [one.kl for one in whole.done.run.looks]
 
 
-def test_a_run_that_is_killed_goes_on_by_the_same_command(place, tmp_path, run):  # noqa: F811
-    command = [sys.executable, "-c", "import calprune.recovery.training as t; t.KEEP = 0.0; import calprune.cli as c; c.main()",
-               "recover", str(place / "pruned"), "--dense", str(place / "dense"), "--calibration", str(place / "text.txt"),
-               "--num-samples", "16", "--max-seq-length", "24", "--watch", str(place / "other.txt"), "--watch-tokens",
-               "96", "--batch", "4", "--learning-rate", "3e-3", "--resume", str(tmp_path / "state")]  # fmt: skip
-    with subprocess.Popen([*command, "--epochs", "400", "--out", str(tmp_path / "a")], stderr=subprocess.DEVNULL) as going:
-        deadline = time.monotonic() + 120
+def test_a_run_that_is_killed_goes_on_by_the_same_command_to_the_same_bits(place, tmp_path):
+    often = "import calprune.recovery.training as t; t.KEEP = 0.0; import calprune.cli as c; c.main()"
+    given = {"--dense": place / "dense", "--calibration": place / "text.txt", "--num-samples": 16, "--batch": 4,
+             "--max-seq-length": 24, "--watch": place / "other.txt", "--watch-tokens": 96, "--learning-rate": 3e-3,
+             "--resume": tmp_path / "state", "--epochs": 30, "--out": tmp_path / "out"}  # fmt: skip
+    command = [sys.executable, "-c", often, "recover", str(place / "pruned")]
+    command += [str(word) for pair in given.items() for word in pair]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as going:
+        deadline = time.monotonic() + 300
         while not (tmp_path / "state" / "state.safetensors").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.02)
         os.kill(going.pid, signal.SIGKILL)
-    assert not (tmp_path / "a").exists() and (tmp_path / "state" / "state.safetensors").exists()
-    done = subprocess.run([*command, "--epochs", "3", "--out", str(tmp_path / "a")], capture_output=True, text=True)
-    assert done.returncode == 1 and "holds the state of another run" in done.stderr
-    state = json.loads((tmp_path / "state" / "run.json").read_text())
-    assert state["run"]
+    assert not (tmp_path / "out").exists() and (tmp_path / "state" / "state.safetensors").exists()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    recovered(place, epochs=30.0).save(tmp_path / "whole")
+    for name, tensor in stored(tmp_path / "whole").items():
+        assert torch.equal(tensor, stored(tmp_path / "out")[name]), name
+
+
+def test_the_state_of_another_run_is_refused(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "KEEP", 0.0)
+    recovered(place, epochs=1.0, resume=tmp_path / "state")
+    with pytest.raises(UserError, match="holds the state of another run"):
+        recovered(place, epochs=2.0, resume=tmp_path / "state")
 
 
 def test_a_damaged_state_is_begun_again(place, tmp_path, monkeypatch):
@@ -298,9 +311,9 @@ def test_what_does_not_fit_is_one_line(place, tmp_path):
     config.vocab_size, config.intermediate_size = len(toy_tokenizer()), 48
     save(random_model(config), toy_tokenizer(), tmp_path / "wide")
     save(calprune.load(place / "dense").model, toy_tokenizer(adds_begin=False), tmp_path / "words")
-    with pytest.raises(UserError, match="different shapes: .* wants the model that was pruned"):
+    with pytest.raises(UserError, match=r"different shapes: .* wants the model that was pruned"):
         recovered(place, dense=tmp_path / "wide")
-    with pytest.raises(UserError, match="tokenizer of .* is another"):
+    with pytest.raises(UserError, match=r"tokenizer of .* is another"):
         recovered(place, dense=tmp_path / "words")
     alien = calprune.build(place / "text.txt", model=tmp_path / "words", **SIZES)
     with pytest.raises(UserError, match="built with another tokenizer"):
@@ -318,7 +331,7 @@ def test_too_little_memory_is_said_before_the_work(place, monkeypatch):
     from calprune.recovery import job
 
     monkeypatch.setattr(job, "free_memory", lambda device: 1000)
-    with pytest.raises(UserError, match="training takes about .* GB beside the two models"):
+    with pytest.raises(UserError, match=r"training takes about .* GB beside the two models"):
         recovered(place)
 
 
@@ -332,7 +345,9 @@ def test_the_command_writes_what_transformers_loads_and_says_what_came_back(plac
     assert status == 0, err
     assert "came back" in out and "unchanged" in out
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    assert torch.equal(loaded.model.layers[0].mlp.up_proj.weight, stored(tmp_path / "out")["model.layers.0.mlp.up_proj.weight"])
+    assert torch.equal(
+        loaded.model.layers[0].mlp.up_proj.weight, stored(tmp_path / "out")["model.layers.0.mlp.up_proj.weight"]
+    )
 
 
 def test_targets_are_shortened_by_position():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from calprune.api.build import build
     from calprune.api.choose import ChoiceReport, choose
     from calprune.api.collect import collect
+    from calprune.api.compensate import compensate
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from calprune.pattern import KeepNofM, Unstructured
     from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
+    from calprune.recovery.compensated import CompensationReport
     from calprune.recovery.report import RecoveryReport
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "BlockReconstruction",
     "CalibrationSet",
     "ChoiceReport",
+    "CompensationReport",
     "DSnoT",
     "EvaluationResult",
     "FromFile",
@@ -104,6 +107,7 @@ __all__ = [
     "build",
     "choose",
     "collect",
+    "compensate",
     "evaluate",
     "load",
     "prune",
@@ -120,6 +124,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "BlockReconstruction": "methods.block_reconstruction",
     "CalibrationSet": "calibration.set",
     "ChoiceReport": "api.choose",
+    "CompensationReport": "recovery.compensated",
     "DLP": "allocation.dlp",
     "DSnoT": "methods.dsnot",
     "EvaluationResult": "evaluation.result",
@@ -154,6 +159,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "build": "api.build",
     "choose": "api.choose",
     "collect": "api.collect",
+    "compensate": "api.compensate",
     "evaluate": "api.evaluate",
     "load": "api.models",
     "prune": "api.prune",

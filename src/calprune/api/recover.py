@@ -2,33 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from calprune.api.arguments import ModelLike, OpenData, SetLike, Sizes, as_data_root, open_model, open_set
+from calprune.api.arguments import ModelLike, SetLike, Sizes
 from calprune.api.models import Dtype
+from calprune.api.pairs import Pair, open_pair
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.output import filled_folder
-from calprune.base.progress import current
-from calprune.base.store import read_json
-from calprune.base.values import UserError
-from calprune.calibration.build import only_part, open_source
-from calprune.calibration.set import CalibrationSet
-from calprune.evaluation.windows import windows_of
-from calprune.models.load import Model
-from calprune.pruning.card import REPORT
 from calprune.pruning.kept_blocks import kept_in_cache
 from calprune.recovery.adapter import check_peft
 from calprune.recovery.job import OtherText, run_name
 from calprune.recovery.job import recover as train
 from calprune.recovery.report import RecoveryReport
 from calprune.recovery.trained import What
-from calprune.recovery.training import RATES, Recovering
-from calprune.text.document import Given
-
-USUAL = ("wikitext2", "c4")  # texts of another source, where the user names none: the first that is not the set's own
-LENGTH = 512  # tokens of a window, at most
+from calprune.recovery.training import Recovering
 
 
 @checked
@@ -85,77 +74,31 @@ def recover(
     if keep_adapter:
         check_peft()
     with shown(progress):
-        job = open_job(how, pruned, dense, data, Sizes(num_samples, max_seq_length, seed), data_root, device, dtype)
-        other = job.other(watch, watch_tokens)
-        return job.run(other, Path(resume) if resume is not None else None)
+        sizes = Sizes(num_samples, max_seq_length, seed)
+        pair = open_pair(pruned, dense, data, sizes, data_root, device, dtype)
+        job = RecoveryJob(how, pair, pair.other(watch, watch_tokens))
+        return job.run(Path(resume) if resume is not None else None)
 
 
+@dataclass(frozen=True)
 class RecoveryJob:
-    """The models and the set of a recovery, opened."""
+    """A recovery with what it is of."""
 
-    def __init__(
-        self, how: Recovering, models: tuple[Model, Model], given: OpenData[CalibrationSet], root: Path | None
-    ) -> None:
-        self.how, self.models, self.given, self.root = how, models, given, root
-        self.base = _description(models[0])
+    how: Recovering
+    pair: Pair
+    other: OtherText | None
 
-    def other(self, watch: str | None, tokens: int) -> OtherText | None:
-        """The text that is watched beside the set. Raises UserError where it is named and cannot be read."""
-        data, model = self.given.data, self.models[0]
-        length = min(LENGTH, int(data.lengths.max()))
-        given = Given(model, model.tokenizer, self.root, current().say)
-
-        def opened(text: str) -> OtherText:
-            source = open_source(text, given, "evaluation")
-            return OtherText(text, windows_of(source.documents(), model.tokenizer, length, max(tokens, length)))
-
-        if watch is not None:
-            only_part(watch)
-            return opened(watch)
-        own = {part.source for part in data.drawn}
-        for text in (one for one in USUAL if one not in own):
-            try:
-                return opened(text)
-            except UserError:
-                continue
-        return None
-
-    def run(self, other: OtherText | None, resume: Path | None, command: str = "") -> RecoveryReport:
+    def run(self, resume: Path | None, command: str = "") -> RecoveryReport:
         """Train, and say what came of it. resume: where the state is kept; None: nowhere."""
-        pruned, dense = self.models
         with filled_folder(resume, "--resume") if resume is not None else nullcontext():
-            done = train(self.how, self.models, self.given.data, other, resume)
-        return RecoveryReport(pruned, dense.name, done, self.given.about, self.base, command=command)
+            done = train(self.how, (self.pair.pruned, self.pair.dense), self.pair.given.data, self.other, resume)
+        return RecoveryReport(self.pair.pruned, self.pair.dense.name, done, self.pair.given.about, self.pair.base,
+                              command=command)  # fmt: skip
 
     @contextmanager
-    def kept(self, other: OtherText | None) -> Iterator[Path | None]:
+    def kept(self) -> Iterator[Path | None]:
         """A folder in the cache for the state of the run, removed when it has ended well."""
-        size = 20 * sum(p.numel() for p in self.models[0].model.parameters())
-        with kept_in_cache(run_name(self.how, self.models, self.given.data, other), size) as folder:
+        models = (self.pair.pruned, self.pair.dense)
+        size = 20 * sum(p.numel() for p in models[0].model.parameters())
+        with kept_in_cache(run_name(self.how, models, self.pair.given.data, self.other), size) as folder:
             yield folder
-
-
-def open_job(
-    how: Recovering, pruned: ModelLike, dense: ModelLike, data: SetLike, sizes: Sizes, data_root: str | Path | None,
-    device: str | None, dtype: Dtype | None,
-) -> RecoveryJob:  # fmt: skip
-    """Load both models and open the set."""
-    root = as_data_root(data_root)
-    one = open_model(pruned, dtype, device, "pruned")
-    other = open_model(dense, dtype, device, "dense")
-    one.prove_origin()
-    given = open_set(data, one, sizes, root)
-    if given.data.masked is not None:
-        raise UserError("data: the set has padding that counts and that no token attends to (count_padding: masked), "
-                        "which is for comparing with other programs; recover on a set without it")  # fmt: skip
-    return RecoveryJob(how, (one, other), given, root)
-
-
-def _description(pruned: Model) -> dict[str, Any] | None:
-    """What calprune.json of the pruned checkpoint says; None: there is none."""
-    if pruned.origin is None or not (path := pruned.origin.checkpoint.folder / REPORT).is_file():
-        return None
-    return read_json(path, "the report of a pruned checkpoint")
-
-
-__all__ = ["RATES", "RecoveryJob", "open_job", "recover"]

@@ -5,12 +5,13 @@
 
 from calprune.cli import calib, choose, demo, evaluate, prune, similar, sources, start, study, synth
 from calprune.cli.app import app, main
-from calprune.cli.pruned import recover
+from calprune.cli.pruned import compensate, recover
 
 __all__ = [
     "app",
     "calib",
     "choose",
+    "compensate",
     "demo",
     "evaluate",
     "main",

@@ -20,6 +20,7 @@ class Adapter(Protocol):
 
     rank: int
     scale: float
+    transposed: bool  # the model's linears are stored as (in, out)
     leaves: Mapping[str, Tensor]
 
 
@@ -39,7 +40,7 @@ def save_adapter(adapter: Adapter, model: Model, folder: str | Path, files: Mapp
     config = LoraConfig(
         r=adapter.rank, lora_alpha=adapter.rank * adapter.scale, target_modules=modules, task_type="CAUSAL_LM",
         base_model_name_or_path=base if os.path.isdir(model.name) or model.name == "demo" else model.name,
-        inference_mode=True,
+        inference_mode=True, fan_in_fan_out=adapter.transposed,
     )  # fmt: skip
     letters = {"A": "lora_A", "B": "lora_B"}
     tensors = {

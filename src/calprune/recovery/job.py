@@ -64,11 +64,9 @@ def recover(
     with the weights that it had, and the adapter is in what comes back.
 
     resume: a folder in which the state is kept, so that the same call goes on where it was. Raises UserError where the
-    two models are of different shapes or tokenizers, the set cannot be read by them or is too small, or the memory does
-    not suffice.
+    set is too small, or the memory does not suffice. The two models are a pair (`check_pair`).
     """
     pruned, dense = models
-    check_pair(pruned, dense)
     sequences, watching = held_out(data)
     trained = trained_of(pruned.model, how.what, how.rank, how.keep_adapter)
     check_memory(trained, pruned.model, Head(dense.model).device)

@@ -93,6 +93,7 @@ class LowRank:
         if free and any(one.site.part for one in self.adapted.values()):
             raise UserError("--keep-adapter: experts that are stored as one tensor have no adapter of their own; leave "
                             "it out, and the change is merged under the mask")  # fmt: skip
+        self.transposed = any(one.site.stored.transposed for one in self.adapted.values())
         self.parameters = list(dict.fromkeys(one.parameter for one in self.adapted.values()))
         self.leaves = {}
         for name, one in self.adapted.items():

@@ -4,14 +4,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from calprune.base.values import choice
 from calprune.cli import options as opt
 from calprune.cli.app import app, as_typed, goes_on
-
-Pruned = Annotated[str, typer.Argument(help="the folder of a pruned model")]
-Dense = Annotated[str, opt.method_option("--dense", help="the model that was pruned: `demo`, a folder or a hub name")]
+from calprune.cli.pruned import Dense, Pruned, Watch, WatchTokens
 
 
 @app.command(
@@ -48,13 +44,8 @@ def recover_command(
     keep_adapter: Annotated[
         bool, opt.method_option("--keep-adapter", help="of lora: --out is a PEFT adapter, the pruned weights stay")
     ] = False,
-    watch: Annotated[
-        str | None,
-        opt.data_option(
-            help="a text of another source that is judged on the way", show_default="wikitext2, or c4 beside wikitext2"
-        ),
-    ] = None,
-    watch_tokens: Annotated[int, opt.data_option(help="of that text")] = 2048,
+    watch: Watch = None,
+    watch_tokens: WatchTokens = 2048,
     num_samples: opt.NumSamples = None,
     max_seq_length: opt.MaxSeqLength = None,
     seed: opt.Seed = None,
@@ -73,7 +64,8 @@ def recover_command(
     """Train what is left of a pruned model towards the dense one; its zeros stay zeros."""
     wanted: Any = choice(what, ("weights", "lora", "norms"), "--what")
     from calprune.api.arguments import Sizes
-    from calprune.api.recover import open_job
+    from calprune.api.pairs import open_pair
+    from calprune.api.recover import RecoveryJob
     from calprune.base.output import check_apart, check_room, new_folder
     from calprune.recovery.adapter import check_peft
     from calprune.recovery.training import Recovering
@@ -86,12 +78,11 @@ def recover_command(
     kind: Any = dtype
     with new_folder(out):
         sizes = Sizes(num_samples, max_seq_length, seed)
-        job = open_job(how, pruned, dense, calibration, sizes, data_root, device, kind)
-        origin = job.models[0].origin
-        check_room(out, origin.checkpoint.size if origin else 0)
-        other = job.other(watch, watch_tokens)
-        with job.kept(other) if resume is None else nullcontext(resume) as folder:
+        pair = open_pair(pruned, dense, calibration, sizes, data_root, device, kind)
+        check_room(out, pair.pruned.origin.checkpoint.size if pair.pruned.origin else 0)
+        job = RecoveryJob(how, pair, pair.other(watch, watch_tokens))
+        with job.kept() if resume is None else nullcontext(resume) as folder:
             if folder is not None:
                 goes_on("the run's state is kept", folder)
-            report = job.run(other, folder, as_typed()).save(out)
+            report = job.run(folder, as_typed()).save(out)
     print(report.json() if as_json else report.text())
