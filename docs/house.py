@@ -27,7 +27,7 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
         "pruning": "the loop, its report, permutation, the pruned checkpoint",
         "text": "sources, files, formats and filters: from a name to documents",
     },
-    {"writing": "text that a model writes itself"},
+    {"writing": "text that a model writes itself", "quantisation": "codes of few bits under the mask, and their files"},
     {"calibration": "recipes, drawing, layouts, and the calibration set"},
     {
         "likeness": "text against text, set against set",

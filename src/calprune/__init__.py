@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
+    from calprune.api.quantize import quantize
     from calprune.api.recover import recover
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from calprune.pattern import KeepNofM, Unstructured
     from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
+    from calprune.quantisation.report import QuantisedReport
     from calprune.recovery.compensated import CompensationReport
     from calprune.recovery.report import RecoveryReport
 
@@ -88,6 +90,7 @@ __all__ = [
     "PruneReport",
     "PrunerZero",
     "Pruning",
+    "QuantisedReport",
     "Question",
     "RecoveryReport",
     "Refit",
@@ -111,6 +114,7 @@ __all__ = [
     "evaluate",
     "load",
     "prune",
+    "quantize",
     "recover",
     "study",
     "walk",
@@ -139,6 +143,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "PruneReport": "pruning.checkpoint",
     "PrunerZero": "methods.pruner_zero",
     "Pruning": "pruning.job",
+    "QuantisedReport": "quantisation.report",
     "Question": "choosing.question",
     "RIA": "methods.ria",
     "RecoveryReport": "recovery.report",
@@ -163,6 +168,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "evaluate": "api.evaluate",
     "load": "api.models",
     "prune": "api.prune",
+    "quantize": "api.quantize",
     "recover": "api.recover",
     "study": "api.study",
     "walk": "layers.blocks",

@@ -5,7 +5,7 @@
 
 from calprune.cli import calib, choose, demo, evaluate, prune, similar, sources, start, study, synth
 from calprune.cli.app import app, main
-from calprune.cli.pruned import compensate, recover
+from calprune.cli.pruned import compensate, quantize, recover
 
 __all__ = [
     "app",
@@ -16,6 +16,7 @@ __all__ = [
     "evaluate",
     "main",
     "prune",
+    "quantize",
     "recover",
     "similar",
     "sources",

@@ -55,8 +55,8 @@ class CompensationReport(HasPage):
         for name, (before, after) in self.kl.items():
             moved = f"from {number(before)} to {number(after)} nats a token"
             answer.append(f"The divergence from {self.dense} on {name} goes {moved}.")
-        use = (f'peft.PeftModel.from_pretrained(transformers.AutoModelForCausalLM.from_pretrained("{self.model.name}"), '
-               f'"{self.out}")') if self.out else ""  # fmt: skip
+        base = f'transformers.AutoModelForCausalLM.from_pretrained("{self.model.name}")'
+        use = f'peft.PeftModel.from_pretrained({base}, "{self.out}")' if self.out else ""
         sections = (Section("kinds", "Relative error of the linears", tables=(self._kinds(),)),
                     Section("use", "Use", blocks=TextBlock.commands(use)))  # fmt: skip
         where = f"{self.out}: " if self.out else ""
