@@ -76,7 +76,7 @@ def quantise(
             raise UserError(f"{name}: codes are packed for linears that are stored as (out, in), each by itself; "
                             "leave it out with --ignore")  # fmt: skip
     before = {name: (site.weight == 0).cpu() for name, site in linears.items()}
-    method = _Held(quantiser, quantiser.needs)
+    method: Any = _Held(quantiser, quantiser.needs)
     job = Pruning(method, parse_pattern("0%"), ignore)
     done = job.run(model, data, batch_size=batch_size, device=device)
     matrices = dict(zip((report.name for report in done.reports), method.made, strict=True))

@@ -18,10 +18,17 @@ from calprune.models.load import Model
 class Adapter(Protocol):
     """A change of linears: to the weight `name` comes scale · B A, of `name.B` (out, rank) and `name.A` (rank, in)."""
 
-    rank: int
-    scale: float
-    transposed: bool  # the model's linears are stored as (in, out)
-    leaves: Mapping[str, Tensor]
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def scale(self) -> float: ...
+
+    @property
+    def transposed(self) -> bool: ...  # the model's linears are stored as (in, out)
+
+    @property
+    def leaves(self) -> Mapping[str, Tensor]: ...
 
 
 def check_peft() -> None:
@@ -38,7 +45,7 @@ def save_adapter(adapter: Adapter, model: Model, folder: str | Path, files: Mapp
     modules = sorted({key[: -len(".A")] for key in adapter.leaves if key.endswith(".A")})
     base = str(model.origin.checkpoint.folder.resolve()) if model.origin else model.name
     config = LoraConfig(
-        r=adapter.rank, lora_alpha=adapter.rank * adapter.scale, target_modules=modules, task_type="CAUSAL_LM",
+        r=adapter.rank, lora_alpha=round(adapter.rank * adapter.scale), target_modules=modules, task_type="CAUSAL_LM",
         base_model_name_or_path=base if os.path.isdir(model.name) or model.name == "demo" else model.name,
         inference_mode=True, fan_in_fan_out=adapter.transposed,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from calprune.base.store import to_json
 from calprune.models.load import Model
 from calprune.pages.numbers import number, percent
 from calprune.pages.page import HasPage, Page, Section, TextBlock
-from calprune.pages.table import Column, Table
+from calprune.pages.table import Column, Table, Value
 from calprune.pruning.card import REPORT
 from calprune.pruning.checkpoint import environment
 from calprune.recovery.adapter import save_adapter
@@ -70,6 +70,9 @@ class CompensationReport(HasPage):
             kinds.setdefault(one.name.rpartition(".")[2], []).append((one.before, one.after))
         heads = (Column("linears"), Column("how many", "number"), Column("pruned", "number"),
                  Column("compensated", "number"))  # fmt: skip
-        rows = tuple((kind, len(those), *(sum(one[i] for one in those) / len(those) for i in (0, 1)))
-                     for kind, those in kinds.items())  # fmt: skip
-        return Table("kinds", "‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs, means by the kind of linear", heads, rows)
+        rows: list[tuple[Value, ...]] = []
+        for kind, those in kinds.items():
+            before, after = (sum(one[i] for one in those) / len(those) for i in (0, 1))
+            rows.append((kind, len(those), before, after))
+        return Table("kinds", "‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs, means by the kind of linear", heads,
+                     tuple(rows))  # fmt: skip

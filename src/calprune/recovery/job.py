@@ -18,7 +18,7 @@ from calprune.models.load import Model
 from calprune.recovery.kept import KeptTraining
 from calprune.recovery.targets import Dense
 from calprune.recovery.trained import LowRank, Trained, masks, trained_of
-from calprune.recovery.training import TOKENS, Recovering, Run, Trainer, named
+from calprune.recovery.training import TOKENS, Recovering, Trainer, TrainingRun, named
 from calprune.recovery.watched import SAME, Watched, held_out, rows_of
 from calprune.text.encode import tokenizer_hash
 
@@ -38,7 +38,7 @@ class Recovered:
     """What a run did to a model. The model has the best weights."""
 
     how: Recovering
-    run: Run
+    run: TrainingRun
     other: str  # the name of the other text that was watched; "": none
     zeros: int  # of the linears, before and after: the mask is the same
     trained: int  # numbers that the optimiser changed

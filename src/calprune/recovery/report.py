@@ -17,7 +17,7 @@ from calprune.pruning.card import REPORT, card
 from calprune.pruning.checkpoint import environment, peak_bytes
 from calprune.recovery.adapter import save_adapter
 from calprune.recovery.job import Recovered
-from calprune.recovery.training import Look
+from calprune.recovery.training import RunPoint
 from calprune.recovery.watched import SAME
 
 PAGE = "recovery.html"
@@ -147,7 +147,7 @@ class RecoveryReport(HasPage):
                      tuple(self.before))  # fmt: skip
 
 
-def _point(look: Look, name: str) -> Point:
+def _point(look: RunPoint, name: str) -> Point:
     value = look.kl[name]
     return Point(name, name, round(look.tokens / 1000, 3), value, value, value, number(value), 1)
 

@@ -39,7 +39,7 @@ class Trained(Protocol):
         ...
 
 
-class Kept:
+class Unpruned:
     """Parameters, where they are not zero."""
 
     def __init__(self, model: nn.Module, matrices: bool) -> None:
@@ -133,7 +133,7 @@ def trained_of(model: nn.Module, what: What, rank: int, free: bool) -> Trained:
     """What is trained of the model's blocks."""
     if what == "lora":
         return LowRank(model, rank, 2.0, free)
-    return Kept(model, matrices=what == "weights")
+    return Unpruned(model, matrices=what == "weights")
 
 
 def masks(model: nn.Module) -> dict[str, Bool[Tensor, "out in"]]:

@@ -78,7 +78,7 @@ class Recovering:
 
 
 @dataclass(frozen=True)
-class Look:
+class RunPoint:
     """What the watched texts showed at a moment of the run."""
 
     step: int
@@ -94,21 +94,21 @@ class Look:
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """How far a run is: plain data."""
 
     step: int = 0
     seconds: float = 0.0
     tokens: int = 0
-    looks: list[Look] = field(default_factory=list)
+    looks: list[RunPoint] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # since the last look
     best: int = 0  # of the looks
     ended: str = ""  # why, where it is before its end
 
     @classmethod
-    def read(cls, about: dict[str, Any]) -> "Run":
+    def read(cls, about: dict[str, Any]) -> "TrainingRun":
         """From plain data."""
-        return cls(**about | {"looks": [Look(**one) for one in about["looks"]]})
+        return cls(**about | {"looks": [RunPoint(**one) for one in about["looks"]]})
 
     def stale(self) -> int:
         """Looks since either text was better than ever before."""
@@ -129,7 +129,7 @@ class Trainer:
         self.narrow = computes_in_bfloat16(self.head)
         self.look_takes = 0.0  # seconds
 
-    def run(self, trained: Trained, dense: Dense, watched: list[Watched], kept: KeptTraining | None) -> Run:
+    def run(self, trained: Trained, dense: Dense, watched: list[Watched], kept: KeptTraining | None) -> TrainingRun:
         """Train; the model ends with the best weights. A run that was kept goes on where it was."""
         self.trained, self.dense, self.watched = trained, dense, watched
         groups = [
@@ -139,10 +139,10 @@ class Trainer:
         ]  # fmt: skip
         groups = [group for group in groups if group["params"]]
         self.optimiser = torch.optim.AdamW(groups, lr=self.how.highest, betas=(0.9, 0.95), eps=1e-8)
-        self.state, self.best = Run(), self._copy()
+        self.state, self.best = TrainingRun(), self._copy()
         if kept and (found := kept.read(trained.leaves, self.optimiser)):
             about, self.best = found
-            self.state = Run.read(about)
+            self.state = TrainingRun.read(about)
             trained.write()
         with _trainable(self.model, trained.parameters), current().steps("recovering", 100) as shown:
             self._train(kept, shown)
@@ -198,7 +198,7 @@ class Trainer:
         began = time.monotonic()
         kl = {text.name: text.kl(self.model) for text in self.watched}
         self.look_takes = time.monotonic() - began
-        state.looks.append(Look(state.step, state.seconds, state.tokens, mean, kl))
+        state.looks.append(RunPoint(state.step, state.seconds, state.tokens, mean, kl))
         if state.looks[-1].mean < state.looks[state.best].mean:
             state.best, self.best = len(state.looks) - 1, self._copy()
 
@@ -255,6 +255,7 @@ class Trainer:
             part = (each * counts[piece]).sum()
             part.backward()
             loss += part.item()
+        assert leaf.grad is not None, "a sequence has a position at least"
         real.backward(leaf.grad.to(real.dtype))
         self.trained.gather()
         return loss
