@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from calprune.api.build import build
     from calprune.api.choose import ChoiceReport, choose
     from calprune.api.collect import collect
+    from calprune.api.compensate import compensate
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
+    from calprune.api.quantize import quantize
+    from calprune.api.recover import recover
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
     from calprune.calibration.set import CalibrationSet
@@ -58,6 +61,9 @@ if TYPE_CHECKING:
     from calprune.pattern import KeepNofM, Unstructured
     from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
+    from calprune.quantisation.report import QuantisedReport
+    from calprune.recovery.compensated import CompensationReport
+    from calprune.recovery.report import RecoveryReport
 
 __all__ = [
     "ADMM",
@@ -74,6 +80,7 @@ __all__ = [
     "BlockReconstruction",
     "CalibrationSet",
     "ChoiceReport",
+    "CompensationReport",
     "DSnoT",
     "EvaluationResult",
     "FromFile",
@@ -83,7 +90,9 @@ __all__ = [
     "PruneReport",
     "PrunerZero",
     "Pruning",
+    "QuantisedReport",
     "Question",
+    "RecoveryReport",
     "Refit",
     "Regional",
     "RoundToNearest",
@@ -101,9 +110,12 @@ __all__ = [
     "build",
     "choose",
     "collect",
+    "compensate",
     "evaluate",
     "load",
     "prune",
+    "quantize",
+    "recover",
     "study",
     "walk",
 ]
@@ -116,6 +128,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "BlockReconstruction": "methods.block_reconstruction",
     "CalibrationSet": "calibration.set",
     "ChoiceReport": "api.choose",
+    "CompensationReport": "recovery.compensated",
     "DLP": "allocation.dlp",
     "DSnoT": "methods.dsnot",
     "EvaluationResult": "evaluation.result",
@@ -130,8 +143,10 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "PruneReport": "pruning.checkpoint",
     "PrunerZero": "methods.pruner_zero",
     "Pruning": "pruning.job",
+    "QuantisedReport": "quantisation.report",
     "Question": "choosing.question",
     "RIA": "methods.ria",
+    "RecoveryReport": "recovery.report",
     "ROSE": "methods.rose",
     "Refit": "methods.refit",
     "Regional": "methods.regional",
@@ -149,9 +164,12 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "build": "api.build",
     "choose": "api.choose",
     "collect": "api.collect",
+    "compensate": "api.compensate",
     "evaluate": "api.evaluate",
     "load": "api.models",
     "prune": "api.prune",
+    "quantize": "api.quantize",
+    "recover": "api.recover",
     "study": "api.study",
     "walk": "layers.blocks",
 }

@@ -5,15 +5,19 @@
 
 from calprune.cli import calib, choose, demo, evaluate, prune, similar, sources, start, study, synth
 from calprune.cli.app import app, main
+from calprune.cli.pruned import compensate, quantize, recover
 
 __all__ = [
     "app",
     "calib",
     "choose",
+    "compensate",
     "demo",
     "evaluate",
     "main",
     "prune",
+    "quantize",
+    "recover",
     "similar",
     "sources",
     "start",
