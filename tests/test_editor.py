@@ -235,7 +235,7 @@ def test_a_model_that_found_nothing_of_its_blocks_is_not_written_back(folder):
             tensors[name.replace("model.layers.", "decoder.")] = tensors.pop(name)
 
     rewrite(folder, renamed)
-    with pytest.raises(UserError, match="stores nothing of model.layers.0"):
+    with pytest.raises(UserError, match=r"stores nothing of model\.layers\.0"):
         Origin(model, open_checkpoint(folder)).prove()
 
 
