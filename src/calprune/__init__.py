@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     from calprune.allocation.from_file import FromFile
     from calprune.allocation.owl import OWL
     from calprune.allocation.uniform import Uniform
+    from calprune.api.archive import pack, unpack
     from calprune.api.build import build
     from calprune.api.choose import ChoiceReport, choose
     from calprune.api.collect import collect
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
+    from calprune.api.speed import speed
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
     from calprune.calibration.set import CalibrationSet
     from calprune.choosing.question import Question
+    from calprune.deployment.archive import PackReport
+    from calprune.deployment.speed import SpeedReport
     from calprune.evaluation.result import EvaluationResult
     from calprune.layers.attention import AttentionConcentration
     from calprune.layers.blocks import walk
@@ -80,6 +84,7 @@ __all__ = [
     "KeepNofM",
     "Magnitude",
     "Model",
+    "PackReport",
     "PruneReport",
     "PrunerZero",
     "Pruning",
@@ -89,6 +94,7 @@ __all__ = [
     "RoundToNearest",
     "SparseGPT",
     "SparseSwaps",
+    "SpeedReport",
     "Statistics",
     "StudyReport",
     "Uniform",
@@ -103,8 +109,11 @@ __all__ = [
     "collect",
     "evaluate",
     "load",
+    "pack",
     "prune",
+    "speed",
     "study",
+    "unpack",
     "walk",
 ]
 
@@ -127,6 +136,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Magnitude": "methods.magnitude",
     "Model": "models.load",
     "OWL": "allocation.owl",
+    "PackReport": "deployment.archive",
     "PruneReport": "pruning.checkpoint",
     "PrunerZero": "methods.pruner_zero",
     "Pruning": "pruning.job",
@@ -138,6 +148,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "RoundToNearest": "methods.round_to_nearest",
     "SparseGPT": "methods.sparsegpt",
     "SparseSwaps": "methods.sparseswaps",
+    "SpeedReport": "deployment.speed",
     "Statistics": "layers.saved",
     "StudyReport": "api.study",
     "Uniform": "allocation.uniform",
@@ -151,8 +162,11 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "collect": "api.collect",
     "evaluate": "api.evaluate",
     "load": "api.models",
+    "pack": "api.archive",
     "prune": "api.prune",
+    "speed": "api.speed",
     "study": "api.study",
+    "unpack": "api.archive",
     "walk": "layers.blocks",
 }
 
