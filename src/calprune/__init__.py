@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from calprune.allocation.from_file import FromFile
     from calprune.allocation.owl import OWL
     from calprune.allocation.uniform import Uniform
+    from calprune.api.accelerate import accelerate
     from calprune.api.archive import pack, unpack
     from calprune.api.build import build
     from calprune.api.choose import ChoiceReport, choose
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from calprune.calibration.set import CalibrationSet
     from calprune.choosing.question import Question
     from calprune.deployment.archive import PackReport
+    from calprune.deployment.semi_structured import AccelerateReport
     from calprune.deployment.speed import SpeedReport
     from calprune.evaluation.result import EvaluationResult
     from calprune.layers.attention import AttentionConcentration
@@ -73,6 +75,7 @@ __all__ = [
     "OWL",
     "RIA",
     "ROSE",
+    "AccelerateReport",
     "Alpha",
     "AttentionConcentration",
     "BlockReconstruction",
@@ -104,6 +107,7 @@ __all__ = [
     "WandaPlusPlus",
     "WandaVariant",
     "__version__",
+    "accelerate",
     "build",
     "choose",
     "collect",
@@ -120,6 +124,7 @@ __all__ = [
 _PLACES = {  # the modules of the public names, imported when a name is first used
     "ADMM": "methods.admm",
     "ALPS": "methods.alps",
+    "AccelerateReport": "deployment.semi_structured",
     "Alpha": "allocation.alpha",
     "AttentionConcentration": "layers.attention",
     "BlockReconstruction": "methods.block_reconstruction",
@@ -157,6 +162,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Wanda": "methods.wanda",
     "WandaPlusPlus": "methods.wanda_plus_plus",
     "WandaVariant": "methods.wanda",
+    "accelerate": "api.accelerate",
     "build": "api.build",
     "choose": "api.choose",
     "collect": "api.collect",
