@@ -24,6 +24,7 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
         "models": "loading, saving and identity of models; what a model says of text",
     },
     {
+        "deployment": "what a pruned model is worth where it runs: speed, archive, 2:4 on a GPU",
         "pruning": "the loop, its report, permutation, the pruned checkpoint",
         "text": "sources, files, formats and filters: from a name to documents",
     },

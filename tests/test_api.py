@@ -22,7 +22,19 @@ from calprune.pruning.checkpoint import REPORT
 from tests import bad_calls
 
 SIZES = {"num_samples": 8, "max_seq_length": 16}
-FUNCTIONS = ("build", "choose", "collect", "evaluate", "load", "prune", "study")
+FUNCTIONS = (
+    "accelerate",
+    "build",
+    "choose",
+    "collect",
+    "evaluate",
+    "load",
+    "pack",
+    "prune",
+    "speed",
+    "study",
+    "unpack",
+)
 
 
 @pytest.fixture(scope="module")
