@@ -6,7 +6,10 @@ depth       blocks: block_influence, angular, kl, evolve
 config      which fields of a config say how many there are
 smaller     the smaller model, from a changed config and the dense model's tensors
 masked      the dense model without what goes, and the proof that the smaller one is just this
+experts     experts: frequency, reap, aimer and their kin
 states      sums over the hidden states before and after blocks
+outputs     sums over what experts give
+coverage    how many tokens experts saw, and whether half the data chooses the same
 job         all together: what `calprune prune --pattern neurons:25%` does
 report      what became of the model, and its checkpoint
 """
@@ -18,18 +21,36 @@ from calprune.base.patterns import PatternError, Removal
 from calprune.removal.channels import FLAP, OBS, MagnitudeOfUnits, WandaOfUnits
 from calprune.removal.contract import RemovalMethod
 from calprune.removal.depth import Angular, BlockInfluence, Evolve, Greedy, RandomUnits
+from calprune.removal.experts import (
+    AIMER,
+    REAP,
+    ActivationNorm,
+    Frequency,
+    MeanActivationNorm,
+    MeanSquaredActivationNorm,
+    SoftFrequency,
+    SquaredREAP,
+)
 
 REMOVALS = Registry(
     "method of removal",
     {
+        "aimer": AIMER,
         "angular": Angular,
         "block_influence": BlockInfluence,
+        "ean": ActivationNorm,
         "evolve": Evolve,
         "flap": FLAP,
+        "frequency": Frequency,
         "kl": Greedy,
         "magnitude": MagnitudeOfUnits,
+        "man": MeanActivationNorm,
+        "msan": MeanSquaredActivationNorm,
         "obs": OBS,
         "random": RandomUnits,
+        "reap": REAP,
+        "reap_l2": SquaredREAP,
+        "soft_frequency": SoftFrequency,
         "wanda": WandaOfUnits,
     },
     '"flap" or "wanda(update=true)"',

@@ -7,7 +7,7 @@ change.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -28,10 +28,14 @@ from calprune.layers.linears import Linear, find_blocks, linears
 from calprune.layers.saved import Statistics
 from calprune.removal import check_method, parse_removal_method
 from calprune.removal.channels import channels
+from calprune.removal.config import GROUPS, first_number
 from calprune.removal.contract import KeptUnits, Reads, RemovalMethod, highest
+from calprune.removal.coverage import Coverage, check_reached, coverage_notes
 from calprune.removal.depth import Loss, RandomUnits
+from calprune.removal.experts import in_groups, super_experts
 from calprune.removal.masked import prove, skipping
-from calprune.removal.smaller import Cut, Outline, UnitPlace, same_kinds
+from calprune.removal.outputs import WATCHING, ExpertSums, expert_sums
+from calprune.removal.smaller import Cut, Outline, UnitPlace, expert_matrices, same_kinds
 from calprune.removal.states import state_sums
 
 
@@ -44,6 +48,7 @@ class UnitChoice:
     stay: tuple[int, ...]
     scores: tuple[float, ...]  # of each unit, the higher the more worth keeping; (): the method gives none
     tokens: float | None = None  # that its sums are of; None: it read none
+    coverage: Coverage | None = None  # of experts that were chosen by data
 
     @property
     def gone(self) -> list[int]:
@@ -129,6 +134,8 @@ class Removing:
             if self.pattern.kind == "blocks":
                 choices, new = self._blocks(model, data, knobs), dict[str, KeptUnits]()
                 outline = self._outline(model, choices[0].stay)
+            elif self.pattern.kind == "experts":
+                choices, new = self._experts(model, data, knobs, places), {}
             else:
                 choices, new = self._units(model, data, knobs, places)
         cut = _cut_of(choices, len(outline.blocks))
@@ -136,8 +143,9 @@ class Removing:
         smaller = outline.filled(cut)
         off = prove(model, smaller, self.pattern, cut, places)
         lost = _write(smaller, new)
-        notes = (f"{lost} linears have no bias, so what went is not made up for there",) if lost else ()
-        return Removed(self, smaller, outline, tuple(choices), time.perf_counter() - started, off, notes)
+        notes = [f"{lost} linears have no bias, so what went is not made up for there"] if lost else []
+        notes += coverage_notes({one.place: one.coverage for one in choices if one.coverage}, self.counting)
+        return Removed(self, smaller, outline, tuple(choices), time.perf_counter() - started, off, tuple(notes))
 
     def _refuse(self, data: Any, refine_on: Any, resume: Any) -> None:
         name = self.pattern.kind
@@ -204,6 +212,42 @@ class Removing:
                 if self.propagate == "pruned":
                     block.run()
 
+    def _experts(
+        self, model: nn.Module, data: Any, knobs: dict[str, Any], places: dict[str, UnitPlace]
+    ) -> list[UnitChoice]:
+        """The experts of each bank."""
+        groups = first_number(cast(Any, model).config, GROUPS) or 1
+        if self.reads == "nothing":
+            return [_of_scores(name, place, self._blind(model, name, place), groups) for name, place in places.items()]
+        if isinstance(data, Statistics):
+            raise UserError("saved statistics hold no sums over experts: give a calibration set")
+        halves: dict[str, tuple[ExpertSums, ExpertSums]] = {}
+        for _, found in expert_sums(model, data, places, **knobs):
+            halves |= found
+        protected = {name: torch.zeros(places[name].units, dtype=torch.bool) for name in halves}
+        if getattr(self.method, "protect_super", False):
+            largest = [torch.maximum(a.largest, b.largest) for a, b in halves.values()]
+            protected = dict(zip(halves, super_experts(largest), strict=True))
+        return [self._expert_choice(name, places[name], both, protected[name], groups) for name, both in halves.items()]
+
+    def _expert_choice(
+        self, name: str, place: UnitPlace, halves: tuple[ExpertSums, ExpertSums], protected: Tensor, groups: int
+    ) -> UnitChoice:
+        """Of one bank, with whether each half of the data would have chosen the same."""
+        total = halves[0] + halves[1]
+        check_reached(name, total, place, self.pattern)
+        scores = [self.method(sums).double().masked_fill(protected, torch.inf) for sums in (total, *halves)]
+        stay = [in_groups(one, place.stay, groups).tolist() for one in scores[1:]]
+        coverage = Coverage.of(total, scores[1:], stay, min(float(half.tokens.sum()) for half in halves))
+        tokens = float(total.tokens.sum())
+        return replace(_of_scores(name, place, scores[0], groups), tokens=tokens, coverage=coverage)
+
+    def _blind(self, model: nn.Module, name: str, place: UnitPlace) -> Tensor:
+        """Scores that read no data."""
+        if isinstance(self.method, RandomUnits):
+            return self.method.draw(name, place.units)
+        return self.method(expert_matrices(model, name, place.units))
+
     def _blocks(self, model: nn.Module, data: Any, knobs: dict[str, Any]) -> list[UnitChoice]:
         """Which blocks stay."""
         total = len(find_blocks(model)[1])
@@ -256,8 +300,8 @@ class Removing:
             method: Any = self.method
             passes = method.passes(len(modules), self.pattern.of(len(modules)))
             return {"trying to remove blocks": passes * tokens * min(1, method.sequences / len(data.lengths))}
-        if self.pattern.kind == "blocks":
-            return {f"states of {name}": tokens}
+        if self.pattern.kind in ("blocks", "experts"):
+            return {WATCHING if self.pattern.kind == "experts" else f"states of {name}": tokens}
         return {f"choosing {self.pattern.kind} of {name}": tokens * (2 if self.propagate == "pruned" else 1)}
 
     def named(self, model: nn.Module, model_id: str, data: Any, refine_on: Any = None) -> str:
@@ -290,6 +334,11 @@ def removing(
     made = parse_removal_method(method, pattern) if isinstance(method, str) else check_method(method, pattern)
     whole_blocks = pattern.kind in ("blocks", "experts")  # chosen by what the dense model does
     return Removing(made, pattern, "dense" if whole_blocks else propagate, counting)
+
+
+def _of_scores(name: str, place: UnitPlace, scores: Tensor, groups: int) -> UnitChoice:
+    stay = in_groups(scores, place.stay, groups)
+    return UnitChoice(name, place.units, tuple(stay.tolist()), tuple(scores.tolist()))
 
 
 def _cut_of(choices: list[UnitChoice], total: int) -> Cut:

@@ -97,12 +97,9 @@ def _unreachable(model: nn.Module, place: str, units: int, stay: Tensor) -> Iter
             mode = _Routing(gone)
             module.forward = mode.around(module.forward)  # type: ignore[method-assign]
             stack.callback(module.__dict__.pop, "forward")
-            for at, buffer in module.named_buffers(recurse=False):
-                if buffer.shape[-1:] == (units,) and "bias" in at:
-                    stack.enter_context(_lowered(buffer, gone))
-            for at, own in module.named_parameters(recurse=False):
-                if tuple(own.shape) == (units,) and "correction" in at:
-                    stack.enter_context(_lowered(own.data, gone))
+        for name, tensor in [*block.named_parameters(), *block.named_buffers()]:
+            if "correction" in name and tensor.shape[-1:] == (units,):  # what is added to scores to balance experts
+                stack.enter_context(_lowered(tensor.data, gone))
         yield
 
 

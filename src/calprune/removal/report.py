@@ -1,7 +1,7 @@
 """What became of a model that units were taken out of: its description, its page, its checkpoint."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,9 @@ def describe_removed(done: Removed, model: Model) -> dict[str, Any]:
 
 def _described(one: UnitChoice) -> dict[str, Any]:
     scores = [float(f"{score:.6g}") if isfinite(score) else None for score in one.scores]
-    return {"place": one.place, "units": one.units, "removed": one.gone, "tokens": one.tokens, "scores": scores}
+    return {"place": one.place, "units": one.units, "removed": one.gone, "tokens": one.tokens, "scores": scores} | (
+        {"coverage": asdict(one.coverage)} if one.coverage else {}
+    )
 
 
 def _what(done: Removed) -> str:
@@ -144,7 +146,8 @@ class RemovalReport(HasPage):
             return Table("blocks", "Blocks", heads, rows)
         columns = (Column("where"), Column("units", "number"), Column("removed", "number"),
                    Column("score that went", "number", show="varying"), Column("that stays", "number", show="varying"),
-                   Column("tokens", "number", show="varying"))  # fmt: skip
+                   Column("tokens", "number", show="varying"), Column("fewest tokens", "number", show="varying"),
+                   Column("halves agree", "number", percent=True, show="varying"))  # fmt: skip
         return Table("places", "Where units went, with the mean scores", columns, tuple(map(_row, self.choices)))
 
     def _notes(self) -> Iterator[str]:
@@ -158,7 +161,8 @@ class RemovalReport(HasPage):
 def _row(one: UnitChoice) -> tuple[Any, ...]:
     scores = one.scores or (float("nan"),) * one.units
     gone, stay = ([scores[i] for i in units] for units in (one.gone, one.stay))
-    return one.place, one.units, len(one.gone), _mean(gone), _mean(stay), one.tokens
+    fewest, agree = (min(one.coverage.tokens), one.coverage.agree) if one.coverage else (None, None)
+    return one.place, one.units, len(one.gone), _mean(gone), _mean(stay), one.tokens, fewest, agree
 
 
 def _mean(values: list[float]) -> float | None:

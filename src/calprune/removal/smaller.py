@@ -276,6 +276,18 @@ def _banks(old: nn.Module, new: nn.Module) -> Iterator[UnitPlace]:
             yield UnitPlace(name, count, stay)
 
 
+def expert_matrices(model: nn.Module, place: str, experts: int) -> list[list[Linear]]:
+    """The matrices of each expert of a bank."""
+    name, modules = find_blocks(model)
+    i = place.removeprefix(f"{name}.").partition(".")[0]
+    inside = place.removeprefix(f"{name}.{i}.")
+    found: list[list[Linear]] = [[] for _ in range(experts)]
+    for site in linears(modules[int(i)]):
+        if m := re.match(rf"{re.escape(inside)}\.(\d+)\.", f"{site.name}."):
+            found[int(m[1])].append(site)
+    return found
+
+
 def _count(module: nn.Module) -> int:
     """How many experts a module holds the matrices of; 0: it holds none."""
     if is_fused(module):
