@@ -24,6 +24,7 @@ PLAIN_DATA = {  # what gives a dict because it is of no type of ours, and of wha
     "calprune.base.store.read_json": "JSON as it stands in a file",
     "calprune.calibration.recipe.write_recipe": "YAML as it is written",
     "calprune.pruning.checkpoint.describe": "calprune.json; PruneReport is what is shown of it",
+    "calprune.removal.report.describe_removed": "calprune.json; RemovalReport is what is shown of it",
     "calprune.writing.vllm.sampling_options": "arguments of vllm.SamplingParams",
 }
 ALLOWED = {  # names with a word of the "never" column, and why

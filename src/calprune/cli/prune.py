@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from calprune.base.patterns import Pattern, Unstructured, parse_pattern
+from calprune.base.patterns import Pattern, Removal, Unstructured, parse_any
 from calprune.base.values import UserError, choice
 from calprune.cli import options as opt
 from calprune.cli.app import app, goes_on
@@ -26,7 +26,7 @@ def prune_command(
     model: opt.Model,
     out: opt.Out,
     method: opt.Method = "wanda",
-    pattern: opt.PatternOrNone = None,
+    pattern: opt.AnyPattern = None,
     sparsity: Annotated[float | None, opt.method_option(help="0.5 is the pattern 50%")] = None,
     allocation: Annotated[
         str,
@@ -86,11 +86,18 @@ def prune_command(
     from calprune.models.editor import WRITING
     from calprune.models.load import find_device, load
     from calprune.pruning.checkpoint import WRITTEN, PruneReport
-    from calprune.pruning.job import Pruning
+    from calprune.pruning.job import Pruned, Pruning
+    from calprune.removal.job import Removing, removing
+    from calprune.removal.report import RemovalReport
 
-    job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how,
-                  allocation=parse_allocation(allocation),
-                  counting=opt.read_counting(min_expert_tokens, all_experts, token_weights), permute=order)  # fmt: skip
+    counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
+    job: Pruning | Removing
+    if isinstance(wanted, Removal):
+        job = removing(method, wanted, propagate=how, counting=counting, ignore=ignore, permute=order,
+                       allocation=allocation != "uniform", refine_on=refine_on, resume=resume)  # fmt: skip
+    else:
+        job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how, allocation=parse_allocation(allocation),
+                      counting=counting, permute=order)  # fmt: skip
     check_apart(resume, out)
     target = find_device(device)
     if calibration is None and job.needs != "nothing":
@@ -105,15 +112,17 @@ def prune_command(
         read = calibration if job.needs != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
         data, about = (given.data, given.about) if given else (None, None)
-        if isinstance(data, CalibrationSet):
+        if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         own = ":" in method + allocation
+        keeping = _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own)
         with (
-            _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own) as folder,
+            keeping if isinstance(job, Pruning) else nullcontext() as folder,
             whole(TimeLeft(job.phases(loaded.model, data) | {WRITING: WRITTEN})),
         ):
             done = job.run(loaded.model, data, refine_on=trained, resume=folder, device=target, batch_size=batch_size)
-            report = PruneReport.of(loaded, done, about).save(out)
+            made = PruneReport if isinstance(done, Pruned) else RemovalReport
+            report = made.of(loaded, done, about).save(out)  # type: ignore[arg-type]
     print(report.json() if as_json else report.text())
 
 
@@ -226,13 +235,18 @@ def _keeping(resume: Path | None, job: str, size: int, own: bool) -> Iterator[Pa
         yield folder
 
 
-def _one_pattern(pattern: str | None, sparsity: float | None) -> Pattern:
+def _one_pattern(pattern: str | None, sparsity: float | None) -> Pattern | Removal:
     """What --pattern and --sparsity ask for together."""
     if pattern is None:
         if sparsity is None:
-            raise UserError("say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5")
+            raise UserError("say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5; or what goes: --pattern "
+                            "neurons:25%")  # fmt: skip
         return Unstructured(sparsity)
-    parsed = parse_pattern(pattern)
+    parsed = parse_any(pattern)
+    if isinstance(parsed, Removal):
+        if sparsity is not None:
+            raise UserError(f"--pattern {pattern} says what goes; leave --sparsity out")
+        return parsed
     if sparsity is not None and abs(parsed.sparsity - sparsity) > 1e-9:
         raise UserError(
             f"--pattern {pattern} is a sparsity of {parsed.sparsity:g}, --sparsity is {sparsity:g}; write one of them"
