@@ -324,6 +324,6 @@ def check_claims(claims: Iterable[Claim], settings: Sequence[Mapping[str, str]],
                 for value in values:
                     if not any(matches(name, one, value) for one in known):
                         raise ConfigError(f"{at}: no {name} of this study is {value!r}{did_you_mean(value, known)}; "
-                                          "in a study that was changed, change the claim too, or leave it out")  # fmt: skip
+                                          "in a changed study change or leave out the claim")  # fmt: skip
             if not any(map(selection.takes, settings)):
                 raise ConfigError(f"{at}: this study has no trial that is {selection}")
