@@ -21,6 +21,7 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
         "alpha": {"epsilon": float, "per": Literal["block", "linear"]},
         "dlp": {"alpha": float},
         "from_file": {"path": str, "digest": str},
+        "linear": {"beta": float},
         "owl": {"lambda_": float, "m": float, "per": Literal["block", "linear"]},
         "uniform": {},
     },
