@@ -7,8 +7,8 @@ PAGE = Path(__file__).parent / "recover.md"
 RESULT = Path(__file__).parents[1] / "benchmarks" / "recover.json"
 BEGIN, END = "<!-- measured: made by docs/generate.py -->\n", "<!-- measured: end -->\n"
 ABOUT = """\
-The demo model, pruned by SparseGPT at 2:4 on c4 (64 x 512 tokens), trained on c4 (256 x 512), fineweb_edu watched; KL to
-the dense model, nats a token, on 4,096 tokens of texts that nothing was trained on or chosen by. `python
+The demo model, pruned by SparseGPT at 2:4 on c4 (64 x 512 tokens), trained on c4 (256 x 512), fineweb_edu watched; KL
+to the dense model, nats a token, on 4,096 tokens of texts that nothing was trained on or chosen by. `python
 benchmarks/recover.py PRUNED --out benchmarks/recover.json`: minutes are of {cores:g} cores, counted in the process's
 own seconds, since the machine was shared (load {low:.0f} to {high:.0f} on its 2 cores). One draw a row: no intervals.
 """
