@@ -17,6 +17,7 @@ import house
 import known_names
 import literature_page
 import methods_section
+import recover_section
 import sources_section
 import studies_section
 import typer.main
@@ -210,6 +211,7 @@ PAGES = {
     **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},
     "methods.md": methods_page,
     "models.md": families_section.page,
+    "recover.md": recover_section.current,
     "studies.md": studies_section.current,
     "words.md": words_page,
     "../src/calprune/cli/known.py": known_names.page,

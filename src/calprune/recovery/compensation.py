@@ -1,8 +1,8 @@
 """The part of what pruning took from a linear that its inputs see most, as a low-rank adapter; without training.
 
-Liu and others, "EoRA: Fine-tuning-free Compensation for Compressed LLM with Eigenspace Low-Rank Approximation", 2024,
-arXiv:2410.21271. With Δ = W - Ŵ and the inputs' Gram matrix H = Q Λ Qᵀ, the B A of rank r of least error
-tr((Δ - BA) H (Δ - BA)ᵀ) is
+Liu, Khadkevich, Fung, Sakr and others, "EoRA: Fine-tuning-free Compensation for Compressed LLM with Eigenspace Low-Rank
+Approximation", 2024, arXiv:2410.21271. With Δ = W - Ŵ and the inputs' Gram matrix H = Q Λ Qᵀ, the B A of rank r of
+least error tr((Δ - BA) H (Δ - BA)ᵀ) is
 
     U S Vᵀ = Δ Q √Λ     B = U_r S_r     A = V_rᵀ √Λ⁻¹ Qᵀ
 
