@@ -1,5 +1,6 @@
 """Collect the sums that methods read, once, to prune from them again and again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from calprune.base.progress import tracking
 from calprune.layers.linears import find_blocks
 from calprune.layers.saved import Statistics
 from calprune.models.load import find_device
+from calprune.removal.sums import add_units
 
 
 @checked
@@ -27,7 +29,8 @@ def collect(
     model: ModelLike,
     data: SetLike,
     *,
-    needs: Literal["moments", "gram", "regional", "gradients"] = "gram",
+    needs: Literal["nothing", "moments", "gram", "regional", "gradients"] = "gram",
+    units: Sequence[Literal["blocks", "experts"]] = (),
     num_samples: Count | None = None,
     max_seq_length: Count | None = None,
     seed: int | None = None,
@@ -52,6 +55,8 @@ def collect(
     needs: "moments" is enough for wanda and ria (8 bytes an input), "gram" for most methods (4 bytes for each pair of
         inputs), "regional" for wanda_plus_plus and "gradients" for gblm and pruner_zero (16 bytes a weight). Each holds
         those before it. All of it is held in memory: `calprune stats` writes a block at a time.
+    units: "blocks", "experts": also what these are chosen by, for patterns like "blocks:25%"; a pass each. needs
+        "nothing": only that.
 
     Raises UserError where the model or the data cannot be read.
     """
@@ -64,5 +69,8 @@ def collect(
         sums = Statistics(needs, about)
         name, modules = find_blocks(loaded.model)
         blocks = sums.collecting(loaded.model, given.data, batch_size=batch_size, device=target, counting=counting)
-        sums.blocks |= tracking(blocks, len(modules), f"collecting {name}")
+        if needs != "nothing":
+            sums.blocks |= tracking(blocks, len(modules), f"collecting {name}")
+        for kind in units:
+            add_units(sums, loaded.model, given.data, kind, batch_size=batch_size, device=target, counting=counting)
     return sums

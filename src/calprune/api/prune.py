@@ -103,7 +103,7 @@ def prune(
         job = Pruning(as_method(cast(MethodLike, method)), wanted, tuple(ignore), propagate, min_coverage,
                       as_allocation(allocation), counting, permute)  # fmt: skip
     target, root = find_device(device), as_data_root(data_root)
-    if data is None and job.needs != "nothing":
+    if data is None and job.reads != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
     with shown(progress):
@@ -111,7 +111,7 @@ def prune(
         job.plan(loaded.model)
         loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
-        read = data if job.needs != "nothing" else None
+        read = data if job.reads != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, sizes, root)
         if given and isinstance(given.data, CalibrationSet) and isinstance(job, Pruning):
             advise(given.data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))

@@ -100,7 +100,7 @@ def prune_command(
                       counting=counting, permute=order)  # fmt: skip
     check_apart(resume, out)
     target = find_device(device)
-    if calibration is None and job.needs != "nothing":
+    if calibration is None and job.reads != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f"{reader} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
@@ -109,7 +109,7 @@ def prune_command(
         job.plan(loaded.model)
         loaded.prove_origin()
         check_room(out, size := loaded.origin.checkpoint.size if loaded.origin else 0)
-        read = calibration if job.needs != "nothing" else None
+        read = calibration if job.reads != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
         data, about = (given.data, given.about) if given else (None, None)
         if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
@@ -142,6 +142,10 @@ def stats_command(
             "output, for wanda_plus_plus; gradients: of the loss too, for gblm and pruner_zero: 16 bytes a weight"
         ),
     ] = "gram",
+    units: Annotated[
+        list[str] | None,
+        opt.method_option(help="blocks, experts: also what these are chosen by, of a pass of its own; repeatable"),
+    ] = None,
     num_samples: opt.NumSamples = None,
     max_seq_length: opt.MaxSeqLength = None,
     seed: opt.Seed = None,
@@ -161,8 +165,10 @@ def stats_command(
     from calprune.layers.inputs import LADDER
     from calprune.layers.saved import Statistics, save_statistics
     from calprune.models.load import find_device, load
+    from calprune.removal.sums import add_units
 
-    level: Any = choice(needs, LADDER[1:], "--needs")
+    level: Any = choice(needs, LADDER if units else LADDER[1:], "--needs")
+    kinds: Any = [choice(one, ("blocks", "experts"), "--units") for one in units or ()]
     counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
     target = find_device(device)
     with new_folder(out):
@@ -173,10 +179,17 @@ def stats_command(
                 f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
             )
         about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.summary()
-        blocks = Statistics(level, about_sums).collecting(
-            loaded.model, given.data, device=target, batch_size=batch_size, counting=counting
-        )
-        save_statistics(out, level, about_sums, opt.following(blocks, loaded.model, "collecting"))
+        sums = Statistics(level, about_sums)
+        blocks = sums.collecting(loaded.model, given.data, device=target, batch_size=batch_size, counting=counting)
+        if level != "nothing":
+            blocks = opt.following(blocks, loaded.model, "collecting")
+
+        def beside() -> dict[str, Any]:
+            for kind in kinds:
+                add_units(sums, loaded.model, given.data, kind, device=target, batch_size=batch_size, counting=counting)
+            return sums.units
+
+        save_statistics(out, level, about_sums, blocks if level != "nothing" else iter(()), beside)
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
         print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | about_sums, indent=1))

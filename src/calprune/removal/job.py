@@ -37,6 +37,9 @@ from calprune.removal.masked import prove, skipping
 from calprune.removal.outputs import WATCHING, ExpertSums, expert_sums
 from calprune.removal.smaller import Cut, Outline, UnitPlace, expert_matrices, same_kinds
 from calprune.removal.states import state_sums
+from calprune.removal.sums import held_experts, held_states
+
+TRYING = "trying to remove blocks"  # what the progress calls it
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,6 @@ class Removed:
         """The most that any choice's sums are of; None: none were read."""
         return max((one.tokens for one in self.choices if one.tokens is not None), default=None)
 
-    def as_needed(self) -> "Removed":
-        """As it is: a choice holds nothing of sums that its method did not read."""
-        return self
-
 
 @options
 class Removing:
@@ -100,7 +99,7 @@ class Removing:
     @property
     def needs(self) -> Needs:
         """Which of the sums at linears' inputs it reads."""
-        return cast(Needs, self.reads) if self.reads in ("nothing", "moments", "gram") else "moments"
+        return cast(Needs, self.reads) if self.reads in ("moments", "gram") else "nothing"
 
     def plan(self, model: nn.Module) -> dict[str, UnitPlace]:
         """Where units will go. Raises UserError where the job does not fit the model."""
@@ -220,10 +219,10 @@ class Removing:
         if self.reads == "nothing":
             return [_of_scores(name, place, self._blind(model, name, place), groups) for name, place in places.items()]
         if isinstance(data, Statistics):
-            raise UserError("saved statistics hold no sums over experts: give a calibration set")
-        halves: dict[str, tuple[ExpertSums, ExpertSums]] = {}
-        for _, found in expert_sums(model, data, places, **knobs):
-            halves |= found
+            halves = held_experts(data, places)
+        else:
+            walked = expert_sums(model, data, places, **knobs)
+            halves = {name: both for _, found in walked for name, both in found.items()}
         protected = {name: torch.zeros(places[name].units, dtype=torch.bool) for name in halves}
         if getattr(self.method, "protect_super", False):
             largest = [torch.maximum(a.largest, b.largest) for a, b in halves.values()]
@@ -259,9 +258,7 @@ class Removing:
             loss, tokens = self._loss(model, data, total, gone)
             removed = self.method(loss, total, gone)
         else:
-            if isinstance(data, Statistics):
-                raise UserError("saved statistics hold no sums over blocks: give a calibration set")
-            sums = state_sums(model, data, **knobs)
+            sums = held_states(data) if isinstance(data, Statistics) else state_sums(model, data, **knobs)
             tokens, scores = sums.tokens, self.method.scores(sums)  # type: ignore[attr-defined]
             removed = self.method(sums, gone)
         stay = tuple(i for i in range(total) if i not in removed)
@@ -279,7 +276,7 @@ class Removing:
         dense, modules = DenseReference(cast(Any, model), windows), find_blocks(model)[1]
         known: dict[tuple[int, ...], float] = {}
         passes = method.passes(total, gone)
-        steps = iter(tracking(iter(range(passes)), passes, "trying to remove blocks"))
+        steps = iter(tracking(iter(range(passes)), passes, TRYING))
 
         def loss(removed: tuple[int, ...]) -> float:
             if removed not in known:
@@ -299,10 +296,15 @@ class Removing:
         if self.reads == "model":
             method: Any = self.method
             passes = method.passes(len(modules), self.pattern.of(len(modules)))
-            return {"trying to remove blocks": passes * tokens * min(1, method.sequences / len(data.lengths))}
+            return {TRYING: passes * tokens * min(1, method.sequences / len(data.lengths))}
         if self.pattern.kind in ("blocks", "experts"):
             return {WATCHING if self.pattern.kind == "experts" else f"states of {name}": tokens}
         return {f"choosing {self.pattern.kind} of {name}": tokens * (2 if self.propagate == "pruned" else 1)}
+
+    def costs(self, pruning: str, tokens: float, trained: float | None = None) -> dict[str, float]:
+        """The same of a study's trial, roughly. pruning: what the phase is called. tokens: of the data."""
+        many = 30 if self.reads == "model" else 1 + (self.propagate == "pruned")
+        return {pruning: tokens * many if self.reads != "nothing" else 0.0}
 
     def named(self, model: nn.Module, model_id: str, data: Any, refine_on: Any = None) -> str:
         """16 characters for all that the smaller model depends on."""

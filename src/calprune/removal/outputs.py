@@ -18,7 +18,7 @@ the family's own on the first batch.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,6 @@ from calprune.layers.blocks import TOKENS_PER_BATCH, Batch, Sequences, walk
 from calprune.layers.experts import experts_in, is_fused, layout, outputs
 from calprune.layers.inputs import StatsError
 from calprune.layers.linears import ModelError, find_blocks
-from calprune.removal.smaller import UnitPlace
 
 CLOSE = 1e-2  # of an output's norm: how far our forward may be from the family's own, in any precision
 
@@ -111,7 +110,7 @@ class ExpertSums:
 
 
 def expert_sums(
-    model: nn.Module, data: Sequences, places: dict[str, UnitPlace], **knobs: Any
+    model: nn.Module, data: Sequences, places: Collection[str], **knobs: Any
 ) -> Iterator[tuple[str, dict[str, tuple[ExpertSums, ExpertSums]]]]:
     """Each block's sums, by places, of even and of odd batches, as the dense model is walked. Keywords as for `walk`.
 
@@ -126,7 +125,7 @@ def expert_sums(
     for block in tracking(walk(model, data, propagate="dense", **knobs), len(modules), WATCHING):
         inside = {name: model.get_submodule(name) for name in places if name.startswith(f"{block.name}.")}
         with ExitStack() as stack:
-            watches = {name: _Watch(name, module, seen) for name, module in inside.items()}
+            watches = {name: _Bank(name, module, seen) for name, module in inside.items()}
             for watch in watches.values():
                 stack.enter_context(watch.watching())
             for i, batch in enumerate(block.batches):
@@ -140,7 +139,7 @@ def expert_sums(
 WATCHING = "experts' outputs"  # what the progress calls it
 
 
-class _Watch:
+class _Bank:
     """One bank, whose forward also adds up the sums."""
 
     def __init__(self, name: str, module: Any, seen: set[type]) -> None:

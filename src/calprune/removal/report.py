@@ -22,10 +22,10 @@ SHOWN = 12  # units that a line names
 
 
 def describe_removed(done: Removed, model: Model) -> dict[str, Any]:
-    """What was done and what came of it, ready for calprune.json. `model` is the dense one."""
+    """What was done and what came of it, ready for calprune.json. `model`: whose name and notes it has."""
     job = done.job
     sizes = {when: sum(p.numel() for p in one.parameters()) for when, one in
-             (("dense", model.model), ("smaller", done.smaller))}  # fmt: skip
+             (("dense", done.outline.dense), ("smaller", done.smaller))}  # fmt: skip
     return {
         "format": 1,
         "model": {"name": model.name, "id": model.id} | ({"notes": list(model.notes)} if model.notes else {}),

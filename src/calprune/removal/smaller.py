@@ -276,6 +276,16 @@ def _banks(old: nn.Module, new: nn.Module) -> Iterator[UnitPlace]:
             yield UnitPlace(name, count, stay)
 
 
+def banks(model: nn.Module) -> list[str]:
+    """What holds a model's experts, by full names. Raises ModelError where it has none."""
+    name, modules = find_blocks(model)
+    inside = [(f"{name}.{i}.{at}", one) for i, block in enumerate(modules) for at, one in block.named_modules()]
+    found = [at for at, one in inside if is_fused(one) or (at.endswith("experts") and _count(one) > 1)]
+    if not found:
+        raise ModelError(f"{type(model).__name__} has no experts")
+    return found
+
+
 def expert_matrices(model: nn.Module, place: str, experts: int) -> list[list[Linear]]:
     """The matrices of each expert of a bank."""
     name, modules = find_blocks(model)
