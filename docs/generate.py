@@ -191,8 +191,8 @@ def structured_page() -> str:
     lines = ["| method | takes out | reads | what it is | options |", "|---|---|---|---|---|"]
     for one in described_removals():
         options = ", ".join(f"`{name}={value}`" for name, value in one.options.items())
-        lines.append(f"| `{one.name}` | {', '.join(one.kinds)} | {one.needs} | {one.idea.replace('|', chr(92) + '|')} | "
-                     f"{options} |")  # fmt: skip
+        idea = one.idea.replace("|", "\\|")
+        lines.append(f"| `{one.name}` | {', '.join(one.kinds)} | {one.needs} | {idea} | {options} |")
     table = "\n".join(lines)
     return f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
 
