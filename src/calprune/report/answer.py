@@ -56,10 +56,10 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
 
 def _measure(row: Result) -> tuple[str, str]:
     """ "a perplexity" and " on wikitext2", of "perplexity(wikitext2, length=256)"."""
-    kind, text = row.measures.name.replace("_", " "), row.evaluation
-    if found := re.fullmatch(rf"{row.measures.name}\((.*)\)", text):
-        text = split(found[1], ",")[0]
-    return f"{'an' if kind[0] in 'aei' else 'a'} {'KL' if kind == 'kl' else kind}", f" on {text}"
+    kind, text = row.measures.title.partition(",")[0], row.evaluation
+    if (found := re.fullmatch(r"(\w+)\((.*)\)", text)) and found[1].lower() == kind.lower():
+        text = split(found[2], ",")[0]
+    return f"{'an' if kind[0] in 'aei' else 'a'} {kind}", f" on {text}"
 
 
 def _quoted(name: str) -> str:

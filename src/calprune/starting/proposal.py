@@ -209,7 +209,7 @@ def sized(made: Proposal, given: tuple[int, int] | None = None) -> Proposal:
     free = free_memory(made.wanted.knobs.device)
     longest = made.look.positions or 2**31
     sizes = [given] if given else _sizes(made, longest)
-    a_pass, found = seconds_of(made.look.parameters), []
+    a_pass, found = seconds_of(float(made.look.parameters)), []
     for n, length in sizes:
         memory = made.look.memory(n * length, method.needs != "moments")
         seconds = LOADING + a_pass * _passes(made, n * length)

@@ -92,10 +92,11 @@ def plan(study: Study, data_root: Path | None) -> Plan:
         if isinstance(evaluation, OnText):
             for model, _ in outlines.values():
                 evaluation.check_model(model)
-        check_evaluation(evaluation, next(iter(outlines.values()))[0].tokenizer, data_root)
+        for model, _ in outlines.values():
+            check_evaluation(evaluation, model.tokenizer, data_root)
     first = {trial.group: i for i, trial in reversed(list(enumerate(trials.values())))}
     together = sorted(trials.values(), key=lambda trial: first[trial.group])  # else as the study has them
-    evaluations = {evaluation_id(one, data_root): EVALUATIONS.write(one) for one in study.evaluations}
+    evaluations = {evaluation_id(one, data_root, outlines): EVALUATIONS.write(one) for one in study.evaluations}
     sizes = {name: sum(p.numel() for p in model.model.parameters()) for name, (model, _) in outlines.items()}
     return Plan(study, tuple(together), evaluations, sizes)
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,9 +56,8 @@ class Session:
     """Does trials, one after another. Those that follow each other on one model and set share them, and with dense
     propagation one pass collects the sums for every method and sparsity."""
 
-    def __init__(self, runs: Runs, evaluations: Iterable[Evaluation], knobs: Knobs) -> None:
-        self.runs, self.knobs = runs, knobs
-        self.evaluations = {evaluation_id(one, knobs.data_root): one for one in evaluations}
+    def __init__(self, runs: Runs, evaluations: Mapping[str, Evaluation], knobs: Knobs) -> None:
+        self.runs, self.evaluations, self.knobs = runs, evaluations, knobs
         self._bench: tuple[tuple[str, str | None], Bench] | None = None
         self._set: tuple[str, CalibrationSet] | None = None
 
@@ -192,12 +191,14 @@ class Queue:
 
     def __init__(self, runs: Runs, knobs: Knobs) -> None:
         self.runs, plan = runs, runs.plan()
-        self.evaluations: list[Evaluation] = [parse_evaluation(text) for text in plan.evaluations.values()]
-        self.names = list(plan.evaluations)
-        if changed := set(self.names) ^ {evaluation_id(one, knobs.data_root) for one in self.evaluations}:
+        self.evaluations: dict[str, Evaluation] = {i: parse_evaluation(text) for i, text in plan.evaluations.items()}
+        models = {runs.record(i).model for i in plan.trials}
+        changed = [i for i, one in self.evaluations.items() if i != evaluation_id(one, knobs.data_root, models)]
+        if changed:
             raise UserError(f"{len(changed)} evaluations are not what they were when the study was planned (a text's "
-                            "file changed, or --data-root is another): run calprune study run again")  # fmt: skip
-        lacking = [i for i in plan.trials if not runs.whole(i, self.names)]
+                            "file or a model's chat template changed, or --data-root is another): run calprune study "
+                            "run again")  # fmt: skip
+        lacking = [i for i in plan.trials if not runs.whole(i, list(self.evaluations))]
         self.left = [runs.record(i) for i in lacking]
         self.held: tuple | None = None  # what the last trial left in memory
 
