@@ -202,16 +202,23 @@ def methods_command(as_json: opt.Json = False) -> None:
     """List the pruning methods with what they need and their options."""
     from calprune.methods.listing import described_methods
     from calprune.pages.table import Column, Table
+    from calprune.removal import described_removals
 
-    found = described_methods()
+    found, removals = described_methods(), described_removals()
     if as_json:
-        print(json.dumps([entry.record() for entry in found], indent=1))
+        print(json.dumps([entry.record() for entry in (*found, *removals)], indent=1))
         return
     rows = tuple(
         (one.name, one.needs, one.idea, ", ".join(f"{name}={value}" for name, value in one.options.items()))
         for one in found
     )
     print(Table("methods", "", (Column("name"), Column("needs"), Column("what"), Column("options")), rows).text())
+    taken = tuple(
+        (one.name, ", ".join(one.kinds), one.needs, one.idea, ", ".join(f"{k}={v}" for k, v in one.options.items()))
+        for one in removals
+    )
+    heads = (Column("name"), Column("takes out"), Column("needs"), Column("what"), Column("options"))
+    print(f"\n{Table('removals', 'What is taken out (--pattern neurons:25%)', heads, taken).text()}")
 
 
 @app.command(

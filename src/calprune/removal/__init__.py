@@ -14,7 +14,10 @@ job         all together: what `calprune prune --pattern neurons:25%` does
 report      what became of the model, and its checkpoint
 """
 
-from typing import cast
+import dataclasses
+import inspect
+from dataclasses import dataclass
+from typing import Any, cast
 
 from calprune.base.calls import Registry
 from calprune.base.patterns import PatternError, Removal
@@ -87,3 +90,30 @@ def methods_for(removal: Removal) -> list[str]:
 def _listed(removal: Removal) -> str:
     *names, last = methods_for(removal)
     return f"{', '.join(names)} or {last}" if names else last
+
+
+@dataclass(frozen=True)
+class RemovalSummary:
+    """One method."""
+
+    name: str
+    kinds: tuple[str, ...]  # what it takes out
+    needs: str  # without its options
+    idea: str
+    options: dict[str, Any]  # with defaults
+    version: int
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
+
+
+def described_removals() -> list[RemovalSummary]:
+    """Every method, by name."""
+    return [_describe(name, cls) for name, cls in sorted(REMOVALS.items())]
+
+
+def _describe(name: str, cls: Any) -> RemovalSummary:
+    options = {field.name: field.default for field in dataclasses.fields(cls)}
+    idea = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+    return RemovalSummary(name, cls.kinds, cls().needs, idea, options, cls.version)

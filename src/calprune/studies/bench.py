@@ -102,6 +102,8 @@ class Bench:
                                            counting=counting)  # fmt: skip
             self._sums = (key, found)
         sums = self._sums[1]
+        if units not in ("blocks", "experts"):
+            return sums
         with self._timed("collect"):
             add_units(sums, self.model.model, data, units, batch_size=self.batch_size, counting=counting)
         return sums
