@@ -53,7 +53,7 @@ It loads as any other checkpoint of transformers:
 
 {USE}
 
-The zeros are stored as zeros: the file is as large as before, and an ordinary runtime is no faster with it.
+{_size(description)}
 """
     from huggingface_hub import ModelCard  # its import takes as long as torch's, and no walk needs it
 
@@ -109,7 +109,23 @@ def _more(description: Mapping[str, Any]) -> str:
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
     if channels := permuted(description):
         shared += f"- {channels}; the dense model stays the same\n"
+    if recovery := description.get("recovery"):
+        what, of = recovery["how"].get("what", "weights"), one_line(recovery["calibration"]["asked"])
+        shared += f"- trained afterwards ({what}) towards {one_line(recovery['dense'])} on `{of}`; the zeros stayed\n"
+    if quantised := description.get("quantisation"):
+        shared += f"- quantised afterwards: `{quantised['method']}`, {quantised['bits_a_weight']:.3g} bits a weight\n"
     return shared + "".join(f"- {note}\n" for note in description["model"].get("notes", ()))
+
+
+def _size(description: Mapping[str, Any]) -> str:
+    """What the file's size says of the zeros."""
+    if "quantisation" in description:
+        return (
+            "The zeros are codes like any other: quantising alone makes the file smaller. It needs compressed-tensors."
+        )
+    return (
+        "The zeros are stored as zeros: the file is as large as before, and an ordinary runtime is no faster with it."
+    )
 
 
 def one_line(name: str) -> str:
