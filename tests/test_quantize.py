@@ -135,6 +135,7 @@ def test_the_command_says_what_it_did(place, tmp_path, run):  # noqa: F811
                            "--out", str(tmp_path / "out"))  # fmt: skip
     assert status == 0 and "held:" in out, err
     about = json.loads((tmp_path / "out" / "calprune.json").read_text())
+    assert "6 bits a weight" in (tmp_path / "out" / "README.md").read_text()
     assert about["pattern"] == "2:4" and about["quantisation"]["bits_a_weight"] == 4 + 32 / 16
     status, _, err = run("prune", str(tmp_path / "out"), "--method", "magnitude", "--pattern", "50%", "--out", "again")
     assert status == 1 and "compressed-tensors" in err

@@ -81,6 +81,7 @@ def test_what_is_saved_is_the_best_and_evaluate_finds_what_the_report_says(place
     about = json.loads((tmp_path / "out" / "calprune.json").read_text())
     assert about["pattern"] == "2:4" and about["recovery"]["kl_after"] == report.after
     assert (tmp_path / "out" / "recovery.html").is_file()
+    assert "trained afterwards (weights) towards" in (tmp_path / "out" / "README.md").read_text()
     difference = compare(*(open_checkpoint(folder) for folder in (place / "pruned", tmp_path / "out")))
     assert all(one.zeros[0] == one.zeros[1] for one in difference.tensors if one.zeros and "proj" in one.name)
 

@@ -11,7 +11,7 @@ from calprune.models.load import Model
 from calprune.pages.numbers import number
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
-from calprune.pruning.card import REPORT
+from calprune.pruning.card import REPORT, card
 from calprune.pruning.checkpoint import environment
 from calprune.quantisation.job import QuantisedModel
 from calprune.quantisation.packed import save_packed
@@ -44,7 +44,10 @@ class QuantisedReport(HasPage):
         Gives the report that names the folder. Raises UserError where `folder` holds something, or the disk is full.
         """
         made = replace(self, out=str(folder))
-        save_packed(self.model, self.done, folder, {REPORT: to_json(made.record())})
+        files = {REPORT: to_json(made.record())}
+        if self.base and self.model.origin:
+            files["README.md"] = card(made.record(), self.model.origin.checkpoint.folder)
+        save_packed(self.model, self.done, folder, files)
         return made
 
     def record(self) -> dict[str, Any]:
