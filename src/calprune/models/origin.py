@@ -135,7 +135,11 @@ class Origin:
 
     def _stored_prefix(self) -> str:
         """What comes before the number of a block in the checkpoint: "model.layers."."""
-        first = next(iter(self.of(self.blocks[0], "meta")))
+        first = next(iter(self.of(self.blocks[0], "meta")), None)
+        if first is None:
+            raise ModelError(
+                f"{self.checkpoint.folder} stores nothing of {self.blocks[0]}, so it cannot be written back"
+            )
         return re.split(r"\b0\.", first)[0]
 
     def _predicting_blocks(self) -> int:
