@@ -59,7 +59,7 @@ def test_without_a_gpu_it_is_one_line_and_nothing_is_changed():
         with pytest.raises(UserError, match="the model is on the CPU"):
             calprune.accelerate(net)
     else:
-        with pytest.raises(UserError, match="needs an NVIDIA GPU .* torch sees none"):
+        with pytest.raises(UserError, match=r"needs an NVIDIA GPU .* torch sees none"):
             calprune.accelerate(net)
     assert type(net.weight.data) is torch.Tensor
 
