@@ -12,6 +12,7 @@ import checked_section
 import checkpoints_page
 import claims_section
 import data_folder_page
+import deploy_section
 import families_section
 import house
 import known_names
@@ -198,6 +199,11 @@ def structured_page() -> str:
     return f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
 
 
+def deploy_page() -> str:
+    """Written by hand but for its tables."""
+    return deploy_section.current((HERE / "deploy.md").read_text(encoding="utf-8"))
+
+
 def words_page() -> str:
     """The glossary that pages explain their terms by."""
     lines = [
@@ -219,6 +225,7 @@ PAGES = {
     "house.svg": house.picture,
     "choosing-calibration-data.md": choosing_page,
     "cli.md": cli_page,
+    "deploy.md": deploy_page,
     "data-folder.md": lambda: MADE + data_folder_page.page(),
     "literature.md": lambda: MADE + literature_page.page(),
     "site/static/papers.js": literature_page.script,
