@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from calprune.api.build import build
     from calprune.api.choose import ChoiceReport, choose
     from calprune.api.collect import collect
-    from calprune.api.compensate import compensate
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
-    from calprune.api.quantize import quantize
-    from calprune.api.recover import recover
+    from calprune.api.pruned.compensate import compensate
+    from calprune.api.pruned.quantize import quantize
+    from calprune.api.pruned.recover import recover
     from calprune.api.speed import speed
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
@@ -181,13 +181,13 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "build": "api.build",
     "choose": "api.choose",
     "collect": "api.collect",
-    "compensate": "api.compensate",
+    "compensate": "api.pruned.compensate",
     "evaluate": "api.evaluate",
     "load": "api.models",
     "pack": "api.archive",
     "prune": "api.prune",
-    "quantize": "api.quantize",
-    "recover": "api.recover",
+    "quantize": "api.pruned.quantize",
+    "recover": "api.pruned.recover",
     "speed": "api.speed",
     "study": "api.study",
     "unpack": "api.archive",

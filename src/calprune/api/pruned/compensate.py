@@ -8,8 +8,8 @@ from torch import Tensor
 
 from calprune.api.arguments import ModelLike, SetLike, Sizes
 from calprune.api.models import Dtype
-from calprune.api.pairs import open_pair
 from calprune.api.progress import ProgressLike, shown
+from calprune.api.pruned.pairs import open_pair
 from calprune.base.checks import Count, checked
 from calprune.models.load import Model, find_device
 from calprune.recovery.adapter import check_peft
