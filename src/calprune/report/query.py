@@ -52,7 +52,7 @@ def query(folder: Path, sql: str, across_metrics: bool = False) -> tuple[list[st
         connection.register("results", table)
         try:
             if (answer := connection.execute(sql)) is None:
-                raise UserError("the question is empty; write one, such as \"select * from results\"")
+                raise UserError('the question is empty; write one, such as "select * from results"')
             columns, rows = [column[0] for column in answer.description or []], answer.fetchall()
         except duckdb.Error as e:
             raise UserError(f"{str(e).splitlines()[0]}; the table is results({', '.join(COLUMNS)})") from None
