@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calprune.allocation import ALLOCATIONS, parse_allocation
@@ -76,6 +76,7 @@ shapes = st.tuples(st.integers(1, 40), st.integers(1, 30).map(lambda n: 8 * n))
     st.floats(0.25, 0.75),
     st.sampled_from(["row", "matrix", None, 4, 8]),
 )
+@example([((1, 8), 0.0), ((3, 24), -0.125), ((11, 104), -0.125), ((25, 96), 0.125)], 0.5, 8)
 def test_the_budget_is_met_to_the_weight_or_to_half_of_the_smallest_step(linears, sparsity, kind):
     total = sum(r * w for (r, w), _ in linears)
     shift = sum(r * w * d for (r, w), d in linears) / total

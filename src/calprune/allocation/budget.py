@@ -6,6 +6,7 @@ of different sizes meet the budget together: to the weight with "/matrix"; other
 step is the smallest. `LinearReport.zeros` counts what came of it.
 """
 
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from torch import Tensor
 from calprune.base.values import UserError
 from calprune.layers.inputs import InputStats
 from calprune.pattern import KeepNofM, Pattern, Unstructured
+
+Way = tuple[int, ...]  # steps by their weights, those down below 0
+SEARCHED = 20_000  # distances to the budget that are looked at where single steps and pairs do not meet it
 
 
 class AllocationError(UserError):
@@ -144,31 +148,72 @@ class _Steps:
 
 
 def _settle(linears: list[_Steps], missing: int) -> None:
-    """Take steps, or pairs of one step up and one down, as long as the distance to the budget shrinks.
+    """Take steps, or pairs of one step up and one down, as long as the distance to the budget shrinks; where a linear
+    has no step left before the budget is met, the fewest steps that meet it.
 
     Of steps of one size, that of the linear goes first which is farthest from what was wanted for it.
     """
+    rounded, wanted = [linear.taken for linear in linears], missing
     while missing:
-        up: dict[int, _Steps] = {}
-        down: dict[int, _Steps] = {}
-        for linear in linears:
-            left = linear.wanted - linear.taken
-            if linear.taken < linear.count - 1 and left > _left(up.get(linear.step), -float("inf")):
-                up[linear.step] = linear
-            if linear.taken > 0 and left < _left(down.get(linear.step), float("inf")):
-                down[linear.step] = linear
-        moves: list[tuple[int | None, int | None]] = [(step, None) for step in up]
-        moves += [(None, step) for step in down]
-        moves += [(more, fewer) for more in up for fewer in down if more != fewer]
-        best = min(moves, key=lambda move: abs(missing - (move[0] or 0) + (move[1] or 0)), default=(None, None))
-        change = (best[0] or 0) - (best[1] or 0)
-        if abs(missing - change) >= abs(missing):
-            return
-        if best[0] is not None:
-            up[best[0]].taken += 1
-        if best[1] is not None:
-            down[best[1]].taken -= 1
-        missing -= change
+        up, down = _movable(linears)
+        moves: list[Way] = [*((step,) for step in up), *((-step,) for step in down)]
+        moves += [(more, -fewer) for more in up for fewer in down if more != fewer]
+        best = min(moves, key=lambda move: abs(missing - sum(move)), default=())
+        if abs(missing - sum(best)) >= abs(missing):
+            break
+        missing -= _take(linears, best)
+    if 2 * abs(missing) > min(linear.step for linear in linears):
+        stepped = [linear.taken for linear in linears]
+        _set(linears, rounded)
+        if abs(wanted - _take(linears, _fewest(linears, wanted))) >= abs(missing):
+            _set(linears, stepped)
+
+
+def _set(linears: list[_Steps], taken: list[int]) -> None:
+    for linear, steps in zip(linears, taken, strict=True):
+        linear.taken = steps
+
+
+def _take(linears: list[_Steps], way: Way) -> int:
+    """Take these steps. Returns the weights that they zero."""
+    for step in way:
+        up, down = _movable(linears)
+        (up if step > 0 else down)[abs(step)].taken += 1 if step > 0 else -1
+    return sum(way)
+
+
+def _movable(linears: list[_Steps]) -> tuple[dict[int, _Steps], dict[int, _Steps]]:
+    """By the size of a step: the linear that takes the next one more, and the one that takes one fewer."""
+    up: dict[int, _Steps] = {}
+    down: dict[int, _Steps] = {}
+    for linear in linears:
+        left = linear.wanted - linear.taken
+        if linear.taken < linear.count - 1 and left > _left(up.get(linear.step), -float("inf")):
+            up[linear.step] = linear
+        if linear.taken > 0 and left < _left(down.get(linear.step), float("inf")):
+            down[linear.step] = linear
+    return up, down
+
+
+def _fewest(linears: list[_Steps], missing: int) -> Way:
+    """The fewest steps that meet the budget to half of the smallest one, or those that come nearest of the first
+    SEARCHED distances to it."""
+    room: Counter[int] = Counter()  # how many steps of each size there are, up and down
+    for linear in linears:
+        room[linear.step] += linear.count - 1 - linear.taken
+        room[-linear.step] += linear.taken
+    near = min(linear.step for linear in linears) / 2
+    ways: dict[int, Way] = {missing: ()}  # by what is missing after them
+    waiting, nearest = deque(ways), missing
+    while waiting and len(ways) < SEARCHED and abs(nearest) > near:
+        left = waiting.popleft()
+        for step in room:
+            way = ways[left]
+            if left - step not in ways and way.count(step) < room[step] and -step not in way:
+                ways[left - step] = (*way, step)
+                waiting.append(left - step)
+                nearest = min(nearest, left - step, key=abs)
+    return ways[nearest]
 
 
 def _left(linear: _Steps | None, otherwise: float) -> float:
