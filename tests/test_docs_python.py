@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
 import calprune
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-HERE = {"README.md", "docs/deploy.md", "docs/start.md", "docs/python.md", "docs/choose.md", "docs/results/README.md"}
+HERE = {"README.md", "docs/start.md", "docs/python.md", "docs/choose.md", "docs/results/README.md",
+        "docs/structured.md", "docs/deploy.md"}  # fmt: skip
 
 
 def examples(page: Path) -> list[str]:
@@ -48,6 +50,15 @@ def test_the_example_of_the_first_page(tmp_path, demo_folder, data_root):
                           "num_samples=16": "num_samples=4"})  # fmt: skip
     said = run(code.replace("calprune.evaluate", "print(calprune.evaluate") + ".text())", tmp_path)
     assert "wikitext2" in said and (tmp_path / "pruned" / "calprune.json").is_file()
+
+
+@pytest.mark.demo
+@pytest.mark.data
+def test_the_example_of_the_page_on_structured_pruning(tmp_path, demo_folder, data_root):
+    (code,) = examples(ROOT / "docs" / "structured.md")
+    run(smaller(code, {"num_samples=16, max_seq_length=256": "num_samples=4, max_seq_length=64"}), tmp_path)
+    dense, pruned = (AutoConfig.from_pretrained(folder) for folder in (demo_folder, tmp_path / "smaller"))
+    assert pruned.intermediate_size * 4 == dense.intermediate_size * 3
 
 
 @pytest.mark.demo
@@ -94,7 +105,7 @@ def test_the_example_of_choose_on_a_tiny_model(tmp_path, choice_folder):
 
 
 def test_the_example_of_the_page_about_use_loads_a_folder(tmp_path, choice_folder):
-    (code,) = examples(ROOT / "docs" / "deploy.md")
+    (code,) = (one for one in examples(ROOT / "docs" / "deploy.md") if "cuda" not in one)
     shutil.copytree(choice_folder / "model", tmp_path / "pruned")
     assert run(code + "print(type(model).__name__, len(tokenizer) > 0)", tmp_path).endswith("ForCausalLM True\n")
 

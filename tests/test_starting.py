@@ -221,7 +221,7 @@ def test_short_minutes_compare_less_and_too_few_are_named(tiny_folder, tmp_path)
     assert "nothing smaller" not in said and "3 times to compare, then one" in said and enough.judged == 4096
     short, said = lines(0.001)
     assert f"more than --minutes 0.001: nothing smaller is compared, {short.memory / 1e9:.2f} GB" in said
-    assert short.size < enough.size and short.judged < enough.judged and short.seconds < enough.seconds / 10
+    assert short.size < enough.size and short.judged < enough.judged
     assert all(one.tokens <= short.judged and one.tokens >= 8 * one.length for one in short.texts.values())
 
 

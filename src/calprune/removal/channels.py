@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calprune.base.checks import options
+from calprune.base.checks import Count, options
 from calprune.base.patterns import UnitKind
 from calprune.layers.inputs import InputStats
 from calprune.methods.contract import check_damping
@@ -99,7 +99,7 @@ class FLAP:
 class OBS:
     """The units whose loss the others can best make up for, a few at a time; what stays is updated."""
 
-    rounds: int = 16  # units are chosen in so many parts, the Gram matrix's inverse taken anew after each
+    rounds: Count = 16  # units are chosen in so many parts, the Gram matrix's inverse taken anew after each
     damping: float = DAMPING
 
     tag: ClassVar[str] = "OBS"
@@ -118,7 +118,7 @@ class OBS:
         W, inverse, width = weight.double().clone(), torch.linalg.inv(H), len(H) // units
         scores = torch.full((units,), torch.inf, dtype=torch.double)
         left = torch.ones(units, dtype=torch.bool)
-        for count in _rounds(units - stay, max(self.rounds, 1)):
+        for count in _rounds(units - stay, self.rounds):
             there = left.nonzero().flatten()
             losses = _losses(W, inverse, there, width).cpu()
             going = there[losses.argsort(stable=True)[:count]]
@@ -153,7 +153,7 @@ def _chosen(
 
 
 def _damped(stats: InputStats, damping: float) -> Float[Tensor, "in in"]:
-    """The Gram matrix of one token with so much of its mean diagonal on the diagonal; of what was always zero, 1."""
+    """The Gram matrix of one token with so much of its mean diagonal added there, so that it has an inverse."""
     H = stats.covariance.double()
     average = H.diagonal().mean()
     H.diagonal().add_(damping * average if damping * average > 0 else 1e-6 * (average + 1e-30))

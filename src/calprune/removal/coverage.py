@@ -18,7 +18,7 @@ from calprune.removal.smaller import UnitPlace
 from calprune.uncertainty.ranks import rank_correlation
 
 STILL = 0.95  # the correlation of ranks at which a ranking is said to stand still
-NAMED = 8  # experts that a line names
+SHOWN = 12  # units that a line names
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def check_reached(name: str, sums: ExpertSums, place: UnitPlace, pattern: Remova
     unseen = (sums.tokens <= 0).nonzero().flatten().tolist()
     if len(unseen) > place.units - place.stay:
         raise StatsError(f"{name}: no token reached {len(unseen)} of its {place.units} experts "
-                         f"({_listed(unseen)}), and {pattern} takes {place.units - place.stay}: which of them, the "
+                         f"({first_of(unseen)}), and {pattern} takes {place.units - place.stay}: which of them, the "
                          "data do not say; give more data")  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def coverage_notes(found: Mapping[str, Coverage], counting: Counting) -> list[st
     unseen = {name: one.few(1) for name, one in found.items() if one.few(1)}
     few = sum(len(one.few(least)) for one in found.values())
     for name, experts in list(unseen.items())[:3]:
-        notes.append(f"{name}: no token reached experts {_listed(experts)}")
+        notes.append(f"{name}: no token reached experts {first_of(experts)}")
     if len(unseen) > 3:
         notes.append(f"no token reached experts of {len(unseen)} blocks; calprune.json has the tokens of each")
     if few:
@@ -95,5 +95,6 @@ def coverage_notes(found: Mapping[str, Coverage], counting: Counting) -> list[st
     return notes
 
 
-def _listed(experts: Sequence[int]) -> str:
-    return ", ".join(map(str, experts[:NAMED])) + (", ..." if len(experts) > NAMED else "")
+def first_of(units: Sequence[int]) -> str:
+    """Their numbers, the first SHOWN of them."""
+    return ", ".join(map(str, units[:SHOWN])) + (", ..." if len(units) > SHOWN else "")

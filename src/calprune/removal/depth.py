@@ -10,15 +10,15 @@ evolve            an evolutionary search over sets of blocks by the same loss, i
                   part of EvoP, 2025, arXiv:2502.14910 (its parameters were not at hand: those here are our own)
 """
 
-import random as numbers
 from collections.abc import Callable
-from typing import ClassVar
+from random import Random
+from typing import Annotated, ClassVar
 
 import torch
 
-from calprune.base.checks import options
+from calprune.base.checks import AtLeast, AtMost, Count, options
 from calprune.base.patterns import UnitKind
-from calprune.base.values import ConfigError
+from calprune.base.values import rng
 from calprune.removal.contract import Reads
 from calprune.removal.states import StateSums
 
@@ -71,14 +71,11 @@ class Angular:
 class Greedy:
     """One block at a time: the one without which the model's divergence from the dense one is least."""
 
-    sequences: int = 8  # of the calibration set, the longest: the loss is of them
+    sequences: Count = 8  # of the calibration set, the longest: the loss is of them
 
     tag: ClassVar[str] = "Greedy"
     kinds: ClassVar[tuple[UnitKind, ...]] = BLOCKS
     version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        _check_sequences(self.sequences)
 
     @property
     def needs(self) -> Reads:
@@ -100,18 +97,13 @@ class Greedy:
 class Evolve:
     """Sets of blocks that change a block at a time, the better half of which go on."""
 
-    sequences: int = 8
-    offspring: int = 8  # sets that are tried in a round
+    sequences: Count = 8
+    offspring: Annotated[int, AtLeast(2), AtMost(10_000)] = 8  # sets that are tried in a round
     seed: int = 0
 
     tag: ClassVar[str] = "Evolve"
     kinds: ClassVar[tuple[UnitKind, ...]] = BLOCKS
     version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        _check_sequences(self.sequences)
-        if self.offspring < 2:
-            raise ConfigError(f"offspring must be at least 2, got {self.offspring}")
 
     @property
     def needs(self) -> Reads:
@@ -119,7 +111,7 @@ class Evolve:
 
     def __call__(self, loss: Loss, total: int, gone: int) -> list[int]:
         known: dict[tuple[int, ...], float] = {}
-        draw = numbers.Random(self.seed)
+        draw = rng(self.seed, "evolve")
         budget = self.passes(total, gone)
         parents = [tuple(sorted(draw.sample(range(total), gone))) for _ in range(self.offspring)]
         for one in parents[:budget]:
@@ -133,7 +125,7 @@ class Evolve:
                 known[child] = loss(child)
         return [*min(known, key=lambda one: known[one])]
 
-    def _child(self, parent: tuple[int, ...], total: int, draw: numbers.Random) -> tuple[int, ...]:
+    def _child(self, parent: tuple[int, ...], total: int, draw: Random) -> tuple[int, ...]:
         """One block back, another out."""
         back = draw.choice(parent)
         out = draw.choice([i for i in range(total) if i not in parent])
@@ -160,18 +152,9 @@ class RandomUnits:
 
     def draw(self, place: str, units: int) -> torch.Tensor:
         """A number for each unit of a place, the same whatever else is drawn."""
-        return torch.rand(units, generator=torch.Generator().manual_seed(_seed(self.seed, place)), dtype=torch.double)
+        return torch.rand(
+            units, generator=torch.Generator().manual_seed(rng(self.seed, place).getrandbits(48)), dtype=torch.double
+        )
 
     def __call__(self, total: int, gone: int) -> list[int]:
         return sorted(self.draw("", total).argsort()[:gone].tolist())
-
-
-def _seed(seed: int, place: str) -> int:
-    import hashlib
-
-    return int(hashlib.sha256(f"{seed} {place}".encode()).hexdigest()[:12], 16)
-
-
-def _check_sequences(sequences: int) -> None:
-    if sequences < 1:
-        raise ConfigError(f"sequences must be at least 1, got {sequences}")

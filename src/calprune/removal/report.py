@@ -15,10 +15,9 @@ from calprune.pages.table import Column, Table
 from calprune.pruning.card import REPORT, card
 from calprune.pruning.checkpoint import environment, peak_bytes
 from calprune.removal import REMOVALS
+from calprune.removal.coverage import first_of
 from calprune.removal.job import Removed, UnitChoice
 from calprune.removal.write import left_out, write_smaller
-
-SHOWN = 12  # units that a line names
 
 
 def describe_removed(done: Removed, model: Model) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def _what(done: Removed) -> str:
     kind, choices = done.job.pattern.kind, done.choices
     if kind == "blocks":
         one = choices[0]
-        return f"{len(one.gone)} of {one.units} blocks ({_named(one.gone)})"
+        return f"{len(one.gone)} of {one.units} blocks ({first_of(one.gone)})"
     sizes = dict.fromkeys((len(one.gone), one.units) for one in choices)
     called = {"neurons": "feed-forward networks", "heads": "attentions", "experts": "blocks with experts"}[kind]
     units = {"heads": "key-value groups of heads"}.get(kind, kind)
@@ -65,10 +64,6 @@ def _what(done: Removed) -> str:
         f"{sum((len(one.gone), one.units) == (gone, units_there) for one in choices):,} {called}"
         for gone, units_there in sizes
     )
-
-
-def _named(units: list[int]) -> str:
-    return ", ".join(map(str, units[:SHOWN])) + (", ..." if len(units) > SHOWN else "")
 
 
 @dataclass(frozen=True, repr=False)
