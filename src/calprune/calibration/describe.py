@@ -239,8 +239,11 @@ class SetSummary(HasPage):
         ]
         more = [f"{len(parts) - 3} more"] if len(parts) > 3 else []
         of = f": by tokens, {listed([*shares, *more])}" if len(parts) > 1 else f" of {parts[0].source}" if parts else ""
-        licences = sorted({one.licence for one in parts if one.licence})
+        licences = sorted({one.licence for one in parts if one.licence and one.licence != NOT_STATED})
+        lacking = [one.source for one in parts if one.licence == NOT_STATED]
         under = f", under {listed(licences)}" if licences else ""
+        if lacking:
+            under += f"{'; ' if licences else ', '}{counted(len(lacking), 'source')} without a stated licence"
         return f"{counted(self.sequences, 'sequence')} of up to {counted(self.width, 'token')}{of}{under}."
 
     def _again(self) -> tuple[TextBlock, ...]:

@@ -126,7 +126,7 @@ class RecordSource(Source):
     domain: Domain = "general"  # what a model shows that is judged on it
     language: str = ""  # ISO 639-1: en, zh; many; empty: of none, or not stated
     about: str = ""
-    licence: str = "not stated"
+    licence: str = NOT_STATED
     licence_tags: tuple[str, ...] = ("unknown",)
     citation: str = ""
     stand_in: str = ""  # what the local copy is, where it is not the data set of that name
@@ -273,7 +273,7 @@ class FileSource(Source):
         return self.records.default_format
 
     def licence_of(self, given: Given) -> str:
-        return "not stated"
+        return NOT_STATED
 
     def identity(self, given: Given = Given()) -> str:
         """Its rows are all that its documents depend on."""
