@@ -20,6 +20,7 @@ from calprune.pages.numbers import MISSING, counted, listed, percent
 from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.text.filters.shared_wording import Evaluations, Match
+from calprune.text.source import NOT_STATED
 
 MATCHES = 5  # shown of each evaluation set
 
@@ -243,7 +244,8 @@ class SetSummary(HasPage):
         lacking = [one.source for one in parts if one.licence == NOT_STATED]
         under = f", under {listed(licences)}" if licences else ""
         if lacking:
-            under += f"{'; ' if licences else ', '}{counted(len(lacking), 'source')} without a stated licence"
+            which = f"{counted(len(lacking), 'source')} " if len(parts) > 1 else ""
+            under += f"{'; ' if licences else ', '}{which}without a stated licence"
         return f"{counted(self.sequences, 'sequence')} of up to {counted(self.width, 'token')}{of}{under}."
 
     def _again(self) -> tuple[TextBlock, ...]:

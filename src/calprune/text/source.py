@@ -25,6 +25,7 @@ from calprune.text.records import Place, Row, rows, wording
 from calprune.text.wording import Writer, letters
 
 TAGS = ("mixed", "nc", "permissive", "research", "sharealike", "unknown")  # what --exclude-license takes
+NOT_STATED = "not stated"  # a licence that nobody wrote down
 _DEFAULT_FORMAT = {"text": "plain", "question": "icl", "chat": "chat", "control": "plain"}
 
 # calibration: to prune with; evaluation: to judge a model on; reference: to compare other texts with
