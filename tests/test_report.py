@@ -464,3 +464,19 @@ def test_where_the_choice_matters_and_no_two_sources_are_told_apart_the_table_sa
             rows.append(replace(row, value=math.fsum(items) / 40, items=items))
     assert said(made) == (True, True, False)
     assert said(replace(made, rows=tuple(rows))) == (True, False, True)
+
+
+def test_the_zone_of_no_difference_begins_at_a_fair_best_only_where_two_sources_are_fair():
+    from calprune.report.sections.overview import overview
+
+    def zone(sources):
+        made = made_up(sources=sources, methods=("wanda",), patterns=("60%",))
+        charts = overview(Findings(made)).panels[0].charts
+        chart = next(one for one in charts if one.title.startswith("perplexity"))
+        means = {point.source: point.value for point in chart.points}
+        return chart.zone[0], means
+
+    begins, means = zone(("wikitext2", "gsm8k:icl"))  # judged on wikitext2: its own text
+    assert begins == min(means[name] for name in ("wikitext2 †", "gsm8k:icl"))
+    begins, means = zone(("wikitext2", "gsm8k:icl", "slimpajama"))
+    assert begins == min(means[name] for name in ("gsm8k:icl", "slimpajama"))

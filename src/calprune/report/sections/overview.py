@@ -94,7 +94,8 @@ def _no_difference(findings: Findings, cells: Sequence[Cell]) -> tuple[tuple[flo
     least = findings.results.interest.of(metric)
     if least is None or not texts:
         return None, ""
-    best = max((cell.spread.mean for cell in [one for one in texts if not one.own] or texts), key=metric.oriented)
+    fair = [one for one in texts if not one.own]
+    best = max((cell.spread.mean for cell in (fair if len(fair) > 1 else texts)), key=metric.oriented)
     away = best * math.exp(least) if metric.log else best + least if metric.lower_is_better else best - least
     return (min(best, away), max(best, away)), f"no difference to act on: within {metric.difference(least)} of the best"
 
