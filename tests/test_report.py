@@ -443,3 +443,40 @@ def test_a_pattern_with_one_source_has_the_colours_of_the_others_and_the_fullest
     charts = overview(Findings(few)).panels[0].charts
     assert all(point.series for chart in charts for point in chart.points)
     assert len(charts[0].points) == max(len(chart.points) for chart in charts) > len(charts[1].points)
+
+
+def test_where_the_choice_matters_and_no_two_sources_are_told_apart_the_table_says_why():
+    from calprune.report.sections.overview import results_table
+
+    def said(made):
+        found = Findings(made)
+        shown = any(one.verdict == "win" for one in found.widest.of_best)
+        note = any("count together" in note for note in results_table(found).notes)
+        return found.widest.word == "matters", shown, note
+
+    made = made_up(draws=2, methods=("wanda",), patterns=("60%",))
+    rows = []
+    for row in made.rows:  # each source is worse on items of its own, so that few items decide
+        at = (*SOURCES, "random_tokens").index(row.calibration) if row.calibration in SOURCES else 4
+        if row.metric == "kl":
+            value = 1 + 0.1 * at + 0.002 * (row.draw or 0)
+            items = tuple(value + 20 * (((i + 7 * at) % 40 == 0) - 1 / 40) for i in range(40))
+            rows.append(replace(row, value=math.fsum(items) / 40, items=items))
+    assert said(made) == (True, True, False)
+    assert said(replace(made, rows=tuple(rows))) == (True, False, True)
+
+
+def test_the_zone_of_no_difference_begins_at_a_fair_best_only_where_two_sources_are_fair():
+    from calprune.report.sections.overview import overview
+
+    def zone(sources):
+        made = made_up(sources=sources, methods=("wanda",), patterns=("60%",))
+        charts = overview(Findings(made)).panels[0].charts
+        chart = next(one for one in charts if one.title.startswith("perplexity"))
+        means = {point.source: point.value for point in chart.points}
+        return chart.zone[0], means
+
+    begins, means = zone(("wikitext2", "gsm8k:icl"))  # judged on wikitext2: its own text
+    assert begins == min(means[name] for name in ("wikitext2 †", "gsm8k:icl"))
+    begins, means = zone(("wikitext2", "gsm8k:icl", "slimpajama"))
+    assert begins == min(means[name] for name in ("gsm8k:icl", "slimpajama"))

@@ -267,7 +267,8 @@ def test_a_user_builds_a_set_and_looks_at_it(tmp_path, model, monkeypatch):
     told = json.loads(call("show", out, "--json").output)
     assert told["tokens"] == 192 and told["sources"][0]["licence"] == "not stated" and told["sources"][0]["pool"] > 3
     assert call("show", out, "--html", tmp_path / "page.html").exit_code == 0
-    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>") and "of my.txt, without a stated licence." in page
     again = call("build", out / "recipe.yaml", "--model", model, "--out", tmp_path / "again", "--json")
     assert json.loads(again.output)["id"] == told["id"]
     recipe, command = (html.unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", page_part(tmp_path), re.DOTALL))

@@ -104,7 +104,7 @@ def test_the_sentence_is_of_ones_own_data_and_has_an_interval(started):
     assert said.startswith("On your data, ") and "95 % interval" in said and re.search(r"\[[-−\d., ]+\]", said)
     kl = found.table().records()[4]
     nearer = "your data" if kl["your data"]["value"] < kl["pydoc_topics"]["value"] else "pydoc_topics"
-    assert said.startswith(f"On your data, {nearer} keeps the model nearer")
+    assert said.startswith(f"On your data, pruning with {nearer} keeps the model nearer")
 
 
 def test_the_model_that_is_kept_is_the_first_trial_of_the_better_set(started):
@@ -209,6 +209,7 @@ def test_more_minutes_allow_a_larger_set_and_a_larger_set_takes_more_memory(tiny
     short, long = (sized(propose(Wanted(str(tiny_folder), tmp_path, minutes=m), found)) for m in (0.001, 10_000.0))
     assert short.size < long.size and short.memory < long.memory and long.max_seq_length <= found.positions
     assert found.memory(1, grams=False) < found.memory(1, grams=True)
+    assert short.seconds > sized(propose(short.wanted, replace(found, of_blocks=1))).seconds, "sets go through blocks"
 
 
 def test_short_minutes_compare_less_and_too_few_are_named(tiny_folder, tmp_path):  # noqa: F811
@@ -216,7 +217,7 @@ def test_short_minutes_compare_less_and_too_few_are_named(tiny_folder, tmp_path)
         made = sized(propose(Wanted(str(tiny_folder), tmp_path, minutes=minutes), found))
         return made, "\n".join(made.lines())
 
-    found = replace(look(str(tiny_folder)), parameters=10**12)
+    found = replace(look(str(tiny_folder)), parameters=10**12, of_blocks=10**12)
     enough, said = lines(1e9)
     assert "nothing smaller" not in said and "3 times to compare, then one" in said and enough.judged == 4096
     short, said = lines(0.001)

@@ -54,6 +54,8 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system has it
+highlight_language = "none"  # a block without a language is a command, not Python
 html_sidebars = {"docs/literature": [], "docs/index": []}  # nothing to navigate in
 html_static_path = ["static"]
 html_css_files = ["site.css"]

@@ -20,6 +20,7 @@ from calprune.pages.numbers import MISSING, counted, listed, percent
 from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.text.filters.shared_wording import Evaluations, Match
+from calprune.text.source import NOT_STATED
 
 MATCHES = 5  # shown of each evaluation set
 
@@ -239,8 +240,12 @@ class SetSummary(HasPage):
         ]
         more = [f"{len(parts) - 3} more"] if len(parts) > 3 else []
         of = f": by tokens, {listed([*shares, *more])}" if len(parts) > 1 else f" of {parts[0].source}" if parts else ""
-        licences = sorted({one.licence for one in parts if one.licence})
+        licences = sorted({one.licence for one in parts if one.licence and one.licence != NOT_STATED})
+        lacking = [one.source for one in parts if one.licence == NOT_STATED]
         under = f", under {listed(licences)}" if licences else ""
+        if lacking:
+            which = f"{counted(len(lacking), 'source')} " if len(parts) > 1 else ""
+            under += f"{'; ' if licences else ', '}{which}without a stated licence"
         return f"{counted(self.sequences, 'sequence')} of up to {counted(self.width, 'token')}{of}{under}."
 
     def _again(self) -> tuple[TextBlock, ...]:

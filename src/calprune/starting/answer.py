@@ -81,8 +81,9 @@ class Started:
         nearer = Estimate(-apart.value, low, high, apart.n)
         held = low is not None and low > 0  # one question, so its own interval decides
         shown = "so the difference is shown" if held else "so no difference is shown"
-        return (f"{on}, {best} keeps the model nearer to the dense one than {other} does, by {with_interval(nearer)} "
-                f"nats a token of KL (95 % interval), {shown}. With {self.label}, {kept}.")  # fmt: skip
+        by = f"by {with_interval(nearer)} nats a token of KL (95 % interval)"
+        return (f"{on}, pruning with {best} keeps the model nearer to the dense one than {other}, {by}, {shown}. "
+                f"With {self.label}, {kept}.")  # fmt: skip
 
     def _compared(self, name: str) -> Comparison | None:
         written = str(self.made.evaluations(KL.name)[name])

@@ -26,6 +26,7 @@ class Look:
     pruned: int  # parameters in the linears that are pruned
     blocks: int
     of_blocks: int  # parameters
+    dtype: torch.dtype  # that its blocks are computed in
     hidden: int  # numbers of a hidden state
     sums: int  # of a block, with a Gram matrix a linear
     stored: int  # on the disk
@@ -69,6 +70,7 @@ def look(name: str) -> Look:
         pruned=sum(site.weight.numel() for site in chosen),
         blocks=len(blocks),
         of_blocks=sum(p.numel() for p in blocks.parameters()),
+        dtype=next(blocks.parameters()).dtype,
         hidden=int(config.hidden_size),
         sums=4 * sum(site.weight.shape[1] ** 2 for site in chosen) // len(blocks),
         stored=open_checkpoint(find_folder(name), name).size,

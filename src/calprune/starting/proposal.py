@@ -216,29 +216,29 @@ def sized(made: Proposal, given: tuple[int, int, int] | None = None) -> Proposal
     """The proposal with the largest set that fits into the memory and the minutes; with the smallest, if none fits into
     the minutes. `given`: sequences, their tokens and the tokens judged of a run that goes on. Raises UserError where
     none fits into the memory."""
-    a_pass = seconds_of(float(made.look.parameters))
+    second = seconds_of(1.0, made.look.dtype)
     if given:
-        return _of_size(made, a_pass, *given)
+        return _of_size(made, second, *given)
     sizes = _sizes(made, made.look.positions or 2**31)
     hurried = [size for size in HURRIED if size[0] * size[1] <= sizes[-1][0] * sizes[-1][1]]
-    found = [_of_size(made, a_pass, *size, MOST_TOKENS) for size in sizes]
-    found += [_of_size(made, a_pass, *size, LEAST_TOKENS) for size in hurried]
+    found = [_of_size(made, second, *size, MOST_TOKENS) for size in sizes]
+    found += [_of_size(made, second, *size, LEAST_TOKENS) for size in hurried]
     fitting = [one for one in found if one.free is None or one.memory <= one.free]
     if not fitting:
         raise UserError(_does_not_fit(found[-1]))
     return next((one for one in fitting if not one.is_too_long), fitting[-1])
 
 
-def _of_size(made: Proposal, a_pass: float, num_samples: int, max_seq_length: int, judged: int) -> Proposal:
+def _of_size(made: Proposal, second: float, num_samples: int, max_seq_length: int, judged: int) -> Proposal:
     """With sets of this size, judged on `judged` tokens of each text at most, in shorter windows where they are few.
-    a_pass: seconds that a token takes through the model."""
+    second: that a token takes through a parameter."""
     longest = LONG if judged >= MOST_TOKENS else LEAST_LENGTH
     texts = {name: replace(one, tokens=min(one.tokens, judged), length=min(one.length, longest))
              for name, one in made.texts.items()}  # fmt: skip
     made = replace(made, num_samples=num_samples, max_seq_length=max_seq_length, judged=judged, texts=texts)
     method: Method = parse_method(made.wanted.method)
     memory = made.look.memory(made.size, method.needs != "moments")
-    seconds = LOADING + a_pass * _passes(made, made.size)
+    seconds = LOADING + second * _passes(made, made.size)
     return replace(made, seconds=seconds, memory=memory, free=free_memory(made.wanted.knobs.device))
 
 
@@ -256,9 +256,10 @@ def _sizes(made: Proposal, longest: int) -> list[tuple[int, int]]:
 
 
 def _passes(made: Proposal, tokens: int) -> float:
-    """Tokens that go through the model, roughly: those of the sets, of the dense model and of the texts judged on."""
+    """Tokens times the parameters that they go through, roughly: those of the sets go through the blocks, those of the
+    texts judged on through the whole model, dense and pruned."""
     judged = sum(one.tokens for one in made.texts.values())
-    return (made.trials + 1) * tokens * PASSES * SOLVING + (made.trials + 1) * judged
+    return (made.trials + 1) * (tokens * PASSES * SOLVING * made.look.of_blocks + judged * made.look.parameters)
 
 
 def _does_not_fit(smallest: Proposal) -> str:

@@ -128,18 +128,19 @@ def solving(trial: Trial) -> float:
     return math.fsum(trial.job.costs("pruning", tokens, float(_length(trained)) if trained else 0.0).values())
 
 
-def seconds_of(passes: float) -> float:
-    """Seconds of so many parameters times tokens that go through a model here, by this machine's speed now."""
-    return REST * 2.0 * passes / _speed()
+def seconds_of(passes: float, dtype: torch.dtype = torch.float32) -> float:
+    """Seconds of so many parameters times tokens that go through a model of this dtype here, by this machine's speed
+    now."""
+    return REST * 2.0 * passes / _speed(dtype)
 
 
 def _length(recipe: Recipe) -> int:
     return recipe.num_samples * recipe.max_seq_length
 
 
-def _speed() -> float:
+def _speed(dtype: torch.dtype) -> float:
     """Operations a second of a product as a block has it."""
-    a, b = torch.ones(1024, 1024), torch.ones(1024, 1024)
+    a, b = (torch.ones(1024, 1024, dtype=dtype) for _ in range(2))
     a @ b
     started, n = time.perf_counter(), 0
     while time.perf_counter() - started < 0.3:

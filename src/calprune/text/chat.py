@@ -171,7 +171,7 @@ def _check_chat(tokenizer: Any) -> None:
     if tokenizer is None or not getattr(tokenizer, "chat_template", None):
         name = getattr(tokenizer, "name_or_path", "") or "the model"
         what = f"the tokenizer of {name} has no chat template" if tokenizer else "no model was given"
-        raise UserError(f'{what}, which the format "chat" needs; take a chat model, or another format of the source')
+        raise UserError(f'{what}, which the format "chat" needs; give a chat model (--model), or take another format')
 
 
 def _codes() -> dict[str, str]:

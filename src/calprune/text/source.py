@@ -25,6 +25,7 @@ from calprune.text.records import Place, Row, rows, wording
 from calprune.text.wording import Writer, letters
 
 TAGS = ("mixed", "nc", "permissive", "research", "sharealike", "unknown")  # what --exclude-license takes
+NOT_STATED = "not stated"  # a licence that nobody wrote down
 _DEFAULT_FORMAT = {"text": "plain", "question": "icl", "chat": "chat", "control": "plain"}
 
 # calibration: to prune with; evaluation: to judge a model on; reference: to compare other texts with
@@ -126,7 +127,7 @@ class RecordSource(Source):
     domain: Domain = "general"  # what a model shows that is judged on it
     language: str = ""  # ISO 639-1: en, zh; many; empty: of none, or not stated
     about: str = ""
-    licence: str = "not stated"
+    licence: str = NOT_STATED
     licence_tags: tuple[str, ...] = ("unknown",)
     citation: str = ""
     stand_in: str = ""  # what the local copy is, where it is not the data set of that name
@@ -273,7 +274,7 @@ class FileSource(Source):
         return self.records.default_format
 
     def licence_of(self, given: Given) -> str:
-        return "not stated"
+        return NOT_STATED
 
     def identity(self, given: Given = Given()) -> str:
         """Its rows are all that its documents depend on."""

@@ -94,7 +94,8 @@ def _no_difference(findings: Findings, cells: Sequence[Cell]) -> tuple[tuple[flo
     least = findings.results.interest.of(metric)
     if least is None or not texts:
         return None, ""
-    best = max((cell.spread.mean for cell in [one for one in texts if not one.own] or texts), key=metric.oriented)
+    fair = [one for one in texts if not one.own]
+    best = max((cell.spread.mean for cell in (fair if len(fair) > 1 else texts)), key=metric.oriented)
     away = best * math.exp(least) if metric.log else best + least if metric.lower_is_better else best - least
     return (min(best, away), max(best, away)), f"no difference to act on: within {metric.difference(least)} of the best"
 
@@ -116,7 +117,16 @@ def results_table(findings: Findings) -> Table:
                      cell.spread.interval, beside.get(_key(cell), "—"), of_cell(cell), of.dense, cell.spread.sd,
                      len(cell.rows), "yes" if cell.own else ""))  # fmt: skip
     only = f": {next(iter(rank))}" if len(rank) == 1 else ""
-    return Table("results", f"Every result{only}", heads, tuple(rows), (NOTE,))
+    return Table("results", f"Every result{only}", heads, tuple(rows), (NOTE, *_pooled(findings)))
+
+
+def _pooled(findings: Findings) -> tuple[str, ...]:
+    """Why the choice may matter where no row of the table is worse than the best."""
+    widest = findings.widest
+    if widest is None or widest.word != "matters" or any(one.verdict == "win" for one in widest.of_best):
+        return ()
+    return ("The answer is of the range from best to worst, for which the draws of all sources count together. Of two "
+            "sources alone none is shown to differ there: more draws may tell which do.",)  # fmt: skip
 
 
 def _key(cell: Cell) -> tuple:
