@@ -24,6 +24,7 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
         "models": "loading, saving and identity of models; what a model says of text",
     },
     {
+        "deployment": "what a pruned model is worth where it runs: speed, archive, 2:4 on a GPU",
         "pruning": "the loop, its report, permutation, the pruned checkpoint",
         "text": "sources, files, formats and filters: from a name to documents",
     },
@@ -33,6 +34,7 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
         "likeness": "text against text, set against set",
         "evaluation": "perplexity, divergence from the dense model, tasks",
     },
+    {"removal": "blocks, heads, neurons and experts taken out; the smaller checkpoint"},
     {
         "studies": "a grid of trials, the bench that runs them, and the rows that come of it",
         "recovery": "training a pruned model towards the dense one, and low-rank adapters without training",

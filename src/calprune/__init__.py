@@ -22,19 +22,25 @@ if TYPE_CHECKING:
     from calprune.allocation.from_file import FromFile
     from calprune.allocation.owl import OWL
     from calprune.allocation.uniform import Uniform
+    from calprune.api.accelerate import accelerate
+    from calprune.api.archive import pack, unpack
     from calprune.api.build import build
     from calprune.api.choose import ChoiceReport, choose
     from calprune.api.collect import collect
-    from calprune.api.compensate import compensate
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
-    from calprune.api.quantize import quantize
-    from calprune.api.recover import recover
+    from calprune.api.pruned.compensate import compensate
+    from calprune.api.pruned.quantize import quantize
+    from calprune.api.pruned.recover import recover
+    from calprune.api.speed import speed
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
     from calprune.calibration.set import CalibrationSet
     from calprune.choosing.question import Question
+    from calprune.deployment.archive import PackReport
+    from calprune.deployment.semi_structured import AccelerateReport
+    from calprune.deployment.speed import SpeedReport
     from calprune.evaluation.result import EvaluationResult
     from calprune.layers.attention import AttentionConcentration
     from calprune.layers.blocks import walk
@@ -75,6 +81,7 @@ __all__ = [
     "OWL",
     "RIA",
     "ROSE",
+    "AccelerateReport",
     "Alpha",
     "AttentionConcentration",
     "BlockReconstruction",
@@ -87,6 +94,7 @@ __all__ = [
     "KeepNofM",
     "Magnitude",
     "Model",
+    "PackReport",
     "PruneReport",
     "PrunerZero",
     "Pruning",
@@ -98,6 +106,7 @@ __all__ = [
     "RoundToNearest",
     "SparseGPT",
     "SparseSwaps",
+    "SpeedReport",
     "Statistics",
     "StudyReport",
     "Uniform",
@@ -107,22 +116,27 @@ __all__ = [
     "WandaPlusPlus",
     "WandaVariant",
     "__version__",
+    "accelerate",
     "build",
     "choose",
     "collect",
     "compensate",
     "evaluate",
     "load",
+    "pack",
     "prune",
     "quantize",
     "recover",
+    "speed",
     "study",
+    "unpack",
     "walk",
 ]
 
 _PLACES = {  # the modules of the public names, imported when a name is first used
     "ADMM": "methods.admm",
     "ALPS": "methods.alps",
+    "AccelerateReport": "deployment.semi_structured",
     "Alpha": "allocation.alpha",
     "AttentionConcentration": "layers.attention",
     "BlockReconstruction": "methods.block_reconstruction",
@@ -140,6 +154,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Magnitude": "methods.magnitude",
     "Model": "models.load",
     "OWL": "allocation.owl",
+    "PackReport": "deployment.archive",
     "PruneReport": "pruning.checkpoint",
     "PrunerZero": "methods.pruner_zero",
     "Pruning": "pruning.job",
@@ -153,6 +168,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "RoundToNearest": "methods.round_to_nearest",
     "SparseGPT": "methods.sparsegpt",
     "SparseSwaps": "methods.sparseswaps",
+    "SpeedReport": "deployment.speed",
     "Statistics": "layers.saved",
     "StudyReport": "api.study",
     "Uniform": "allocation.uniform",
@@ -161,16 +177,20 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Wanda": "methods.wanda",
     "WandaPlusPlus": "methods.wanda_plus_plus",
     "WandaVariant": "methods.wanda",
+    "accelerate": "api.accelerate",
     "build": "api.build",
     "choose": "api.choose",
     "collect": "api.collect",
-    "compensate": "api.compensate",
+    "compensate": "api.pruned.compensate",
     "evaluate": "api.evaluate",
     "load": "api.models",
+    "pack": "api.archive",
     "prune": "api.prune",
-    "quantize": "api.quantize",
-    "recover": "api.recover",
+    "quantize": "api.pruned.quantize",
+    "recover": "api.pruned.recover",
+    "speed": "api.speed",
     "study": "api.study",
+    "unpack": "api.archive",
     "walk": "layers.blocks",
 }
 

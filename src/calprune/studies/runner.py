@@ -33,6 +33,8 @@ from calprune.models.load import Model, load
 from calprune.pruning.checkpoint import describe, environment
 from calprune.pruning.job import Pruned
 from calprune.refine import Refinement
+from calprune.removal.job import Removed, Removing
+from calprune.removal.report import describe_removed
 from calprune.studies.bench import Bench, Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.records import PruneRecord
@@ -67,7 +69,10 @@ class Session:
         bench.seconds = seconds
         self._judge_dense(trial, bench, missing)
         data = self._set_of(trial.set_id, trial.recipe, bench)
-        sums = bench.sums(data, needs, trial.counting) if data is not None and trial.shares_sums else None
+        sums = None
+        if data is not None and trial.shares_sums:
+            units = trial.job.reads if isinstance(trial.job, Removing) else "nothing"
+            sums = bench.sums(data, needs, trial.counting, units=units)
         trained = self._trained_on(trial, data, bench)
         with bench.pruned(trial.job, data if sums is None else sums, refine_on=trained) as pruned:
             self._write(trial, bench, pruned)
@@ -75,11 +80,14 @@ class Session:
             for name, found in zip(names, bench.judge(self.evaluations[name] for name in names), strict=True):
                 found.write(self.runs.result(trial.id, name))
 
-    def _write(self, trial: Trial, bench: Bench, pruned: Pruned) -> None:
+    def _write(self, trial: Trial, bench: Bench, pruned: Pruned | Removed) -> None:
         folder = self.runs.trial(trial.id)
         record = PruneRecord(pruned.tokens, bench.seconds | {"prune": pruned.seconds})
         write_json(folder / "environment.json", {"format": 1} | environment())
-        record.write(folder / "prune.json", describe(pruned.as_needed(), bench.model))
+        if isinstance(pruned, Removed):
+            record.write(folder / "prune.json", describe_removed(pruned, bench.model))
+        else:
+            record.write(folder / "prune.json", describe(pruned.as_needed(), bench.model))
 
     def _judge_dense(self, trial: Trial, bench: Bench, names: list[str]) -> None:
         """Read what pruned models will be compared with; the dense model's results are computed once a model."""

@@ -31,7 +31,7 @@ def compensate_command(
     as_json: opt.Json = False,
 ) -> None:
     """Write a PEFT adapter of what pruning took from a model, nearest for the inputs that the data give."""
-    from calprune.api.compensate import compensate
+    from calprune.api.pruned.compensate import compensate
     from calprune.base.output import new_folder
 
     kind: Any = dtype

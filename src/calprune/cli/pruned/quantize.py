@@ -32,7 +32,7 @@ def quantize_command(
 ) -> None:
     """Quantise a model, a pruned one under its mask, to a checkpoint of compressed-tensors."""
     how: Any = choice(method, ("gptq", "rtn"), "--method")
-    from calprune.api.quantize import quantize
+    from calprune.api.pruned.quantize import quantize
     from calprune.base.output import new_folder
 
     with new_folder(out):

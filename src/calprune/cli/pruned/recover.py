@@ -64,8 +64,8 @@ def recover_command(
     """Train what is left of a pruned model towards the dense one; its zeros stay zeros."""
     wanted: Any = choice(what, ("weights", "lora", "norms"), "--what")
     from calprune.api.arguments import Sizes
-    from calprune.api.pairs import open_pair
-    from calprune.api.recover import RecoveryJob
+    from calprune.api.pruned.pairs import open_pair
+    from calprune.api.pruned.recover import RecoveryJob
     from calprune.base.output import check_apart, check_room, new_folder
     from calprune.recovery.adapter import check_peft
     from calprune.recovery.training import Recovering

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from calprune.api.arguments import ModelLike, SetLike, Sizes
 from calprune.api.models import Dtype
-from calprune.api.pairs import Pair, open_pair
 from calprune.api.progress import ProgressLike, shown
+from calprune.api.pruned.pairs import Pair, open_pair
 from calprune.base.checks import Count, checked
 from calprune.base.output import filled_folder
 from calprune.pruning.kept_blocks import kept_in_cache

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from calprune.api.arguments import ModelLike, SetLike, Sizes
 from calprune.api.models import Dtype
-from calprune.api.pairs import open_pair
 from calprune.api.progress import ProgressLike, shown
+from calprune.api.pruned.pairs import open_pair
 from calprune.base.checks import Count, checked
 from calprune.models.load import Model, find_device
 from calprune.recovery.adapter import check_peft
@@ -44,7 +44,8 @@ def compensate(
         report.save("adapter")      # peft.PeftModel.from_pretrained(base, "adapter")
 
     pruned, dense, data, watch, watch_tokens: as for `recover`; nothing is held out of the data, and the model stays as
-    it was. rank: of each linear's adapter. The other arguments are those of `prune`.
+    it was. rank: of each linear's adapter. num_samples, max_seq_length, seed, data_root, device, dtype, batch_size and
+    progress are as for `prune`.
 
     Raises UserError where the two models are of different shapes or tokenizers, or have the same linears.
     """

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from calprune.api.arguments import DataLike, ModelLike, Sizes, as_data_root, open_data, open_model
-from calprune.api.pairs import description_of
 from calprune.api.progress import ProgressLike, shown
+from calprune.api.pruned.pairs import description_of
 from calprune.base.checks import AtLeast, Count, checked
 from calprune.base.values import UserError
 from calprune.methods.gptq import GPTQ
