@@ -17,6 +17,7 @@ UNSEEN = "number not confirmed; "
 CHECKED = {
     "admm": UNSEEN + "admm-pruning 8039208, run",
     "alps": "text; ALPS 8af9e6b, run",
+    "block_matching": "abstract; the released code's settings, read",
     "block_reconstruction": "text; rethinking-LLM-pruning 4a55ec9, run: the same to the bit; sub-blocks by an abstract",
     "dsnot": "DSnoT 4c029df, run: with rule=released 97.96 % and more, 99.956 % with our variance",
     "gblm": "the formula in a summary; GBLM-Pruner 9e8aea2, run",

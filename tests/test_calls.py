@@ -249,6 +249,7 @@ REQUIRED = {  # how each that cannot be written as its name alone is written
     "prefixes": "of='a+b(1).txt', tokens=4",
     "respond": "my prompts.jsonl",
     "from_file": "path='a, b.yaml'",
+    "block_matching": "start=wanda",
     "block_reconstruction": "start=wanda",
     "refit": "start=ria(power=1.0)",
     "regional": "start=gblm(norm=l1)",

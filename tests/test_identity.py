@@ -37,6 +37,15 @@ from tests.test_methods import example
 NAMED = {
     "admm": {"type": "ADMM", "version": 1, "iterations": 20, "schedule": 15, "damping": 0.1, "penalty": 1.0},
     "alps": {"type": "ALPS", "version": 1, "damping": 0.01, "penalty": 0.1, "iterations": 300, "gradient_steps": 10},
+    "block_matching": {
+        "type": "BlockMatching",
+        "version": 1,
+        "start": {"type": "Wanda", "version": 1},
+        "learning_rate": 2e-5,
+        "epochs": 20,
+        "batch_size": 8,
+        "seed": 0,
+    },
     "block_reconstruction": {
         "type": "BlockReconstruction",
         "version": 1,
@@ -110,7 +119,8 @@ FIXED = {
 # what identities call the types that enter them: no name of a class may change it
 TAGS = [
     "ADMM", "ALPS", "Alike", "Alpha", "AttentionConcentration", "BandariTask", "Best", "Better",
-    "BlockReconstruction", "BlockedWords", "Bos", "Capability", "Cluster", "Concatenate", "Contamination",
+    "BlockMatching", "BlockReconstruction", "BlockedWords", "Bos", "Capability", "Cluster", "Concatenate",
+    "Contamination",
     "Counting", "Crop", "DLP", "DSnoT", "DrawsDifferLessWithAmount", "DrawsDifferMore", "ExactDuplicates", "Format",
     "FromFile", "GBLM", "GPTQ", "GoesWith", "HarnessTask", "Herding", "Join", "KeepNofM", "Language",
     "LinearInDepth", "Magnitude",

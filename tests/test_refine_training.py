@@ -9,6 +9,7 @@ from calprune.layers.collect import Counting
 from calprune.methods.block_reconstruction import BlockReconstruction
 from calprune.methods.regional import Regional
 from calprune.methods.wanda import Wanda
+from calprune.refine.training import FACTORS
 
 EPSILON, CLIP = 1e-8, 1000.0
 
@@ -109,3 +110,9 @@ def test_a_step_is_that_of_the_optimisers_equations_and_what_is_pruned_stays_zer
     for name, site in block.module.named_children():
         torch.testing.assert_close(site.weight.detach().double(), expected[name], rtol=1e-5, atol=1e-5)
         assert torch.equal(site.weight != 0, keep[name])
+
+
+def test_the_rate_falls_to_nothing_to_a_fifth_or_not_at_all():
+    assert [FACTORS["linear"](done) for done in (0, 0.25, 1)] == [1, 0.75, 0]
+    assert [FACTORS["fifth"](done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.6, 0.2])
+    assert [FACTORS["none"](done) for done in (0, 1)] == [1, 1]

@@ -408,6 +408,19 @@ window.PAPERS = {
    ]
   },
   {
+   "id": "block_matching",
+   "title": "3BASiL: An Algorithmic Framework for Sparse plus Low-Rank Compression of LLMs",
+   "short": "3BASiL",
+   "by": "Makni, Meng, Mazumder, NeurIPS, 2025",
+   "year": 2025,
+   "kind": "reconstruction",
+   "link": "https://arxiv.org/abs/2603.01376",
+   "here": [
+    "the method block_matching"
+   ],
+   "claims": []
+  },
+  {
    "id": "linear",
    "title": "Determining Layer-wise Sparsity for Large Language Models Through a Theoretical Perspective",
    "short": "Huang 2025",
@@ -1040,6 +1053,11 @@ window.PAPERS = {
    "from": "dlp",
    "to": "sparsegpt",
    "why": "it allocates for SparseGPT"
+  },
+  {
+   "from": "block_matching",
+   "to": "sparsegpt",
+   "why": "its code starts from SparseGPT's mask"
   },
   {
    "from": "linear",

@@ -69,6 +69,7 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
     "method": {
         "admm": {"iterations": int, "schedule": int, "damping": float, "penalty": float},
         "alps": {"damping": float, "penalty": float, "iterations": int, "gradient_steps": int},
+        "block_matching": {"start": object, "learning_rate": float, "epochs": int, "batch_size": int, "seed": int},
         "block_reconstruction": {"start": object, "global_propagation": bool, "cross_block": bool,
          "windows": Literal["block", "sub_block"], "learning_rate": float, "epochs": int, "batch_size": int,
          "seed": int},

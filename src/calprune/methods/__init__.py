@@ -3,6 +3,7 @@
 from calprune.base.calls import Registry
 from calprune.methods.admm import ADMM
 from calprune.methods.alps import ALPS
+from calprune.methods.block_matching import BlockMatching
 from calprune.methods.block_reconstruction import BlockReconstruction
 from calprune.methods.contract import Method
 from calprune.methods.dsnot import DSnoT
@@ -23,6 +24,7 @@ from calprune.methods.wanda_plus_plus import WandaPlusPlus
 _KNOWN: dict[str, type] = {
     "admm": ADMM,
     "alps": ALPS,
+    "block_matching": BlockMatching,
     "block_reconstruction": BlockReconstruction,
     "dsnot": DSnoT,
     "gblm": GBLM,

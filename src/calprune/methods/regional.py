@@ -54,5 +54,5 @@ class Regional:
 
     def refine(self, block: Block, targets: list[Outputs], keep: dict[str, Bool[Tensor, "_ _"]]) -> list[Refined]:
         rmsprop = lambda parameters: torch.optim.RMSprop(parameters, self.learning_rate)  # noqa: E731
-        training = Training(rmsprop, self.rounds, self.sequences, decay=False, seed=self.seed)
+        training = Training(rmsprop, self.rounds, self.sequences, decay="none", seed=self.seed)
         return refine_windows(training, block, windows_of(block, self.windows), targets, keep)

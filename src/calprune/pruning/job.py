@@ -179,7 +179,8 @@ class Pruning:
                     self._prune_block(name, done, patterns, beside)
                     return [asdict(report) for report in done.reports]
 
-                reports = kept.block(name, here, changing, prune_block) if kept else prune_block()
+                norms = beside.norms() if beside else {}
+                reports = kept.block(name, here, changing, prune_block, norms) if kept else prune_block()
                 done.reports = tuple(LinearReport(**{**r, "shape": tuple(r["shape"])}) for r in reports)
                 if waiting:
                     yield waiting.again()

@@ -6,7 +6,7 @@ For each block: `enter`, prune its linears, `refine`, `leave`.
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from calprune.layers.blocks import Block, Sequences, walk
 from calprune.layers.linears import Linear
@@ -48,6 +48,11 @@ class Beside:
     def refine(self) -> None:
         """Train what is left of the block's linears, now that they are pruned."""
         self.method.refine(self.block, self.targets, {site.name: site.weight != 0 for site in self.sites})
+
+    def norms(self) -> dict[str, Tensor]:
+        """The tensors of the block beside its linears' that the method trains, by their names in it."""
+        own = self.block.module.named_parameters() if getattr(self.method, "norms", False) else ()
+        return {name: p.data for name, p in own if p.dim() == 1}
 
     def leave(self) -> None:
         """Carry the sequences through the block as it now is, while it is where it runs."""

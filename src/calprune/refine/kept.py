@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from calprune.base.leftovers import sweep
 from calprune.base.progress import current
@@ -49,14 +50,23 @@ class KeptBlocks:
         elif read_json(path, "the blocks of a job that was stopped")["job"] != job:
             raise UserError(f"{folder} holds the blocks of another job; name a folder that is absent or empty")
 
-    def block(self, name: str, sites: list[Linear], before: list[Linear], prune: Callable[[], Reports]) -> Reports:
+    def block(
+        self,
+        name: str,
+        sites: list[Linear],
+        before: list[Linear],
+        prune: Callable[[], Reports],
+        beside: dict[str, Tensor] | None = None,
+    ) -> Reports:
         """The block's reports, with its weights as they were kept; where it is not done, `prune` does it.
 
         To be called while the block is dense. before: linears of the block before, where they change with this one's.
+        beside: other tensors of the block that change, by their names in it.
         A kept block that is damaged is done again, with a warning.
         """
         dense = digest(sites)
         named = {site.name: site for site in sites} | {f"before.{site.name}": site for site in before}
+        others = {f"beside.{key}": tensor for key, tensor in (beside or {}).items()}
 
         def read(folder: Path) -> Reports:
             about = read_json(folder / "block.json", "a block of a job that was stopped")
@@ -67,16 +77,19 @@ class KeptBlocks:
                 weights = load_file(folder / "weights.safetensors")
             except (OSError, SafetensorError) as e:
                 raise DamagedError(f"{folder / 'weights.safetensors'} is damaged ({e})") from None
-            for key in named:  # a folder that calprune 0.1 wrote holds no digests
+            for key in (*named, *others):  # a folder that calprune 0.1 wrote holds no digests
                 if key not in weights or not weights[key].isfinite().all():
                     raise DamagedError(f"{folder / 'weights.safetensors'} is damaged ({key} is no matrix of numbers)")
             for key, site in named.items():
                 site.write(weights[key].to(site.weight.device))
+            for key, tensor in others.items():
+                tensor.copy_(weights[key])
             return about["reports"]
 
         def write(folder: Path, reports: Reports) -> None:
             with whole_folder(folder) as making:
                 weights = {key: site.weight.contiguous().cpu() for key, site in named.items()}
+                weights |= {key: tensor.contiguous().cpu() for key, tensor in others.items()}
                 save_tensors(weights, making / "weights.safetensors")
                 about = {"format": 1, "dense": dense, "reports": reports, "files": file_digests(making)}
                 write_json(making / "block.json", about)

@@ -1,7 +1,9 @@
 """Train the kept weights of a window towards its targets: by an optimiser, on batches; the best epoch is kept."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +15,13 @@ from calprune.layers.linears import Linear
 from calprune.refine.windows import WHOLE, Outputs, outputs_of
 
 Optimiser = Callable[[list[Tensor]], torch.optim.Optimizer]
+
+
+FACTORS: dict[str, Callable[[float], float]] = {  # of the learning rate, by how much of the training is done
+    "linear": lambda done: 1 - done,
+    "fifth": lambda done: 0.2 + 0.4 * (1 + math.cos(math.pi * done)),
+    "none": lambda done: 1.0,
+}
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,10 @@ class Training:
     optimiser: Optimiser
     epochs: int
     batches: int | None = None  # so many of them in an epoch; None: all
-    decay: bool = True  # the learning rate falls linearly to 0
+    decay: Literal["linear", "fifth", "none"] = "linear"  # the learning rate falls to 0, or by a cosine to a fifth
     clip: float = 1000.0  # the largest norm of a gradient
     seed: int = 0  # of the order of the batches
+    norms: bool = False  # the block's parameters of one dimension are trained too: norms and biases
 
     def __call__(
         self,
@@ -48,7 +58,7 @@ class Training:
         """
         name, sites = window
         sites = [site for site in sites if site.name in keep]
-        state = _Weights(block, sites, keep)
+        state = _Weights(block, sites, keep, self.norms)
         before = best = error_of(block, name, targets)
         if not sites:
             return Refined(name, before, before)
@@ -56,8 +66,7 @@ class Training:
         optimiser = self.optimiser(parameters)
         count = min(self.batches or len(block.batches), len(block.batches))
         steps = self.epochs * count
-        factor = (lambda step: 1 - step / steps) if self.decay else (lambda step: 1.0)
-        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: FACTORS[self.decay](step / steps))
         order = list(range(len(block.batches)))
         shuffling = rng(self.seed, f"refine/{block.name}/{name}")  # of the block, so that a resumed run is the same
         for _ in range(self.epochs):
@@ -89,12 +98,16 @@ class _Weights:
     What is not kept stays as it is: zero where it was pruned; in a fused tensor also what belongs to other linears.
     """
 
-    def __init__(self, block: Block, sites: list[Linear], keep: dict[str, Bool[Tensor, "_ _"]]):
+    def __init__(self, block: Block, sites: list[Linear], keep: dict[str, Bool[Tensor, "_ _"]], norms: bool = False):
         own = dict(block.module.named_parameters())
         self.held = {site.parameter: own[site.parameter].data for site in sites}
         self.keep = {name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in self.held.items()}
         for site in sites:
             site.inside(self.keep[site.parameter]).copy_(keep[site.name])
+        if norms:
+            beside = {name: p.data for name, p in own.items() if p.dim() == 1}
+            self.held |= beside
+            self.keep |= {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in beside.items()}
         self.trained = {name: tensor.float().clone().requires_grad_() for name, tensor in self.held.items()}
         self.remember()
 
