@@ -29,11 +29,9 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
     },
     {"writing": "text that a model writes itself"},
     {"calibration": "recipes, drawing, layouts, and the calibration set"},
-    {
-        "likeness": "text against text, set against set",
-        "evaluation": "perplexity, divergence from the dense model, tasks",
-    },
+    {"evaluation": "perplexity, divergence from the dense model, tasks"},
     {"removal": "blocks, heads, neurons and experts taken out; the smaller checkpoint"},
+    {"likeness": "text against text, set against set"},
     {"studies": "a grid of trials, the bench that runs them, and the rows that come of it"},
     {"report": "from rows to findings, sections and one page; papers' claims judged"},
     {"choosing": "calprune choose: from the question to the pruned model"},

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
@@ -155,6 +155,7 @@ def _row(bench: "Bench", trial: "Trial", data: "CalibrationSet | None", made: "P
     """One trial. The sums of a set are collected once, for every method and pattern."""
     from calprune.calibration.recipe import parse_spec
     from calprune.pruning.checkpoint import describe, reset_peak, save_pruned
+    from calprune.pruning.job import Pruned
 
     evaluations = made.study.evaluations
     sums = bench.sums(data, "gram") if data else None
@@ -162,7 +163,9 @@ def _row(bench: "Bench", trial: "Trial", data: "CalibrationSet | None", made: "P
     checkpoint, equal = out / "checkpoints" / f"{names[1]}-{names[2].replace(':', 'of')}", None
     reset_peak()
     with bench.pruned(trial.job, sums) as pruned:
-        description = describe(pruned, bench.model) | {"calibration": data.about(trial.calibration) if data else None}
+        description = describe(cast(Pruned, pruned), bench.model) | {
+            "calibration": data.about(trial.calibration) if data else None
+        }
         row = _judged(names, list(bench.judge(evaluations)))
         if names in KEPT:
             save_pruned(bench.model, description, checkpoint)

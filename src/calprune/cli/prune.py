@@ -26,7 +26,7 @@ def prune_command(
     model: opt.Model,
     out: opt.Out,
     method: opt.Method = "wanda",
-    pattern: opt.AnyPattern = None,
+    pattern: opt.AnyPatternOrNone = None,
     sparsity: Annotated[float | None, opt.method_option(help="0.5 is the pattern 50%")] = None,
     allocation: Annotated[
         str,
@@ -206,7 +206,7 @@ def methods_command(as_json: opt.Json = False) -> None:
 
     found, removals = described_methods(), described_removals()
     if as_json:
-        print(json.dumps([entry.record() for entry in (*found, *removals)], indent=1))
+        print(json.dumps([one.record() for one in found] + [one.record() for one in removals], indent=1))
         return
     rows = tuple(
         (one.name, one.needs, one.idea, ", ".join(f"{name}={value}" for name, value in one.options.items()))

@@ -26,7 +26,7 @@ from calprune.layers.gradients import walk_sums
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear, find_blocks, linears
 from calprune.layers.saved import Statistics
-from calprune.removal import check_method, parse_removal_method
+from calprune.removal import REMOVALS, check_method, parse_removal_method
 from calprune.removal.channels import channels
 from calprune.removal.config import GROUPS, first_number
 from calprune.removal.contract import KeptUnits, Reads, RemovalMethod, highest
@@ -287,6 +287,29 @@ class Removing:
 
         return loss, float(windows.numel())
 
+    def marks(
+        self, model: nn.Module, block: str, sums: Statistics, places: Mapping[str, UnitPlace]
+    ) -> dict[str, Tensor]:
+        """Which units of a block stay by these sums, by places: True for each that does. places: as `plan` gives."""
+        if self.pattern.kind == "blocks":
+            stay = self._blocks(model, sums, {})[0].stay
+            return {"": torch.tensor([int(block.rpartition(".")[2]) in stay])}
+        here = {name: place for name, place in places.items() if name.startswith(f"{block}.")}
+        if self.pattern.kind == "experts":
+            choices = self._experts(model, sums, {}, here)
+            return {one.place: _marked(torch.tensor(one.stay), one.units) for one in choices}
+        stats, found = sums.of_block(block), {}
+        for site in linears(model.get_submodule(block)):
+            if (name := f"{block}.{site.name}") in here:
+                kept = self._chosen(name, site, stats.get(site.name), here[name])
+                found[site.name] = _marked(kept.stay, here[name].units)
+        return found
+
+    @property
+    def method_text(self) -> str:
+        """The method as it is written."""
+        return REMOVALS.write(self.method)
+
     def phases(self, model: nn.Module, data: Any) -> dict[str, float]:
         """What the phases of `run` cost, by their names, in tokens that go through the model once."""
         name, modules = find_blocks(model)
@@ -336,6 +359,12 @@ def removing(
     made = parse_removal_method(method, pattern) if isinstance(method, str) else check_method(method, pattern)
     whole_blocks = pattern.kind in ("blocks", "experts")  # chosen by what the dense model does
     return Removing(made, pattern, "dense" if whole_blocks else propagate, counting)
+
+
+def _marked(stay: Tensor, units: int) -> Tensor:
+    found = torch.zeros(units, dtype=torch.bool)
+    found[stay] = True
+    return found
 
 
 def _of_scores(name: str, place: UnitPlace, scores: Tensor, groups: int) -> UnitChoice:

@@ -19,6 +19,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.models.load import load
 from calprune.pages.chart import can_draw
 from calprune.pruning.checkpoint import PruneReport
+from calprune.pruning.job import Pruned
 from calprune.pruning.kept_blocks import kept_in_cache
 from calprune.report.files import write_html
 from calprune.report.findings import Findings
@@ -136,4 +137,5 @@ def save_model(made: Plan, runs: Runs, knobs: Knobs, label: str, folder: Path) -
     size = loaded.origin.checkpoint.size if loaded.origin else 0
     with kept_in_cache(trial.job.named(loaded.model, loaded.id, data), size) as kept:
         done = trial.job.run(loaded.model, data, resume=kept, batch_size=knobs.batch_size)
+        assert isinstance(done, Pruned), "a proposal's pattern is of zeros"
         PruneReport.of(loaded, done, data.about(label)).save(folder)
