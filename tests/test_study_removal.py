@@ -155,3 +155,23 @@ def test_choosing_blocks_by_running_the_model_is_too_much_for_a_comparison():
 
     with pytest.raises(UserError, match="name block_influence or angular"):
         SetComparison(job("kl", "blocks:1"), {"a": data(), "b": data(seed=1)})
+
+
+def test_a_report_has_patterns_of_removal_in_order_and_says_what_they_give(material, tmp_path):  # noqa: F811
+    from calprune.report.findings import Findings
+    from calprune.report.page import page
+    from calprune.report.settings import in_order
+
+    text = study_text(
+        material,
+        methods="[wanda, magnitude, block_influence]",
+        patterns='["50%", "neurons:25%", "neurons:8", "blocks:1"]',
+        evaluations=f'["perplexity({material["text"]}, tokens=64, length=16)"]',
+    )
+    run(text, tmp_path / "runs")
+    results = read(tmp_path / "runs")
+    found = page(Findings(results)).text()
+    assert "neurons:25%" in found and "blocks:1" in found and "any runtime that reads it" in " ".join(found.split())
+    assert in_order(["blocks:1", "neurons:8", "2:4", "neurons:25%", "50%", "blocks:25%"]) == [
+        "50%", "2:4", "blocks:25%", "blocks:1", "neurons:25%", "neurons:8"
+    ]  # fmt: skip
