@@ -5,13 +5,19 @@
 
 For each family a tiny random model is written by the old transformers, with a rope_theta that is not the default, and
 with its tokenizer's class as the old one names it. It is pruned here; then both versions read input and output, and
-their logits on the same tokens are compared. --model does the same with a real checkpoint. Results: DIR/deploy.json.
+their logits on the same tokens are compared. --model does the same with a real checkpoint.
 
     python -m venv llama && llama/bin/pip install xllamacpp==2026.10.11549
     python benchmarks/deploy.py ... --llama llama/bin/python --converter llama.cpp/convert_hf_to_gguf.py
 
 The demo model, pruned to 20 %, is made a GGUF file by llama.cpp's own converter (that of llama-cpp-python 0.3.36's
 sources) and writes 24 tokens greedily, as it does in transformers.
+
+    python -m venv mlx && mlx/bin/pip install "mlx[cpu]==0.32.4" mlx-lm==0.32.2
+    python benchmarks/deploy.py --mlx mlx/bin/python --out deploy
+
+MLX reads the same folder; its logits and transformers' on the same tokens are compared, as config.json stands and with
+`rope_theta` beside `rope_parameters`. What was run takes its place in benchmarks/deploy.json; the rest stays.
 """
 
 import argparse
@@ -90,44 +96,84 @@ made = model.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1]:]
 print(json.dumps({"text": tokenizer.decode(made, skip_special_tokens=True)}))
 """
 
+IN_MLX = """
+import json, sys, numpy as np, mlx.core as mx, mlx_lm
+mx.set_default_device(mx.cpu)
+more = {"rope_theta": float(sys.argv[4])} if len(sys.argv) > 4 else {}
+model, _ = mlx_lm.load(sys.argv[1], model_config=more)
+tokens = mx.array([[int(i) for i in sys.argv[2].split(",")]])
+np.save(sys.argv[3], np.array(model(tokens).astype(mx.float32))[0])
+print(json.dumps({"version": mlx_lm.__version__}))
+"""
+
 
 def main() -> None:
     """Write, prune, read and compare every family."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--old", required=True, help="a Python with the old transformers")
+    parser.add_argument("--old", help="a Python with the old transformers")
     parser.add_argument("--model", action="append", default=[], help="a real checkpoint, beside the tiny ones")
     parser.add_argument("--out", type=Path, required=True, help="folder to work in")
     parser.add_argument("--llama", help="a Python with xllamacpp")
     parser.add_argument("--converter", help="llama.cpp's convert_hf_to_gguf.py")
+    parser.add_argument("--mlx", help="a Python with mlx-lm")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name in (*FAMILIES, *given.model):
+    for name in (*FAMILIES, *given.model) if given.old else ():
         folder = Path(name) if name in given.model else given.out / name / "dense"
         if name not in given.model and not folder.exists():
             python(given.old, WRITE, name, folder)
         rows.append({"model": Path(name).name, **compare(given.old, folder, given.out / Path(name).name)})
         print(json.dumps(rows[-1]), flush=True)
-    found = {"transformers": rows}
+    results = Path(__file__).with_suffix(".json")
+    found = json.loads(results.read_text()) | ({"transformers": rows} if rows else {})
     if given.llama:
         found["llama.cpp"] = in_llama_cpp(given.llama, given.converter, given.out / "demo")
         print(json.dumps(found["llama.cpp"]))
-    (given.out / "deploy.json").write_text(json.dumps(found, indent=1) + "\n")
+    if given.mlx:
+        found["mlx"] = in_mlx(given.mlx, given.out / "demo")
+        print(json.dumps(found["mlx"]))
+    results.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def in_mlx(mlx: str, where: Path) -> dict:
+    """How far apart the logits of MLX and of transformers are, as a share of the largest, dense and pruned."""
+    import numpy as np
+    import torch
+
+    from calprune.models.load import find_folder
+
+    found = {}
+    for which, folder in (("dense", find_folder("demo")), ("pruned", pruned_demo(where))):
+        tokens, file = "504,3575,282,4649,314,284,260,655", where / "logits.pt"
+        python(sys.executable, READ, folder, tokens, file)
+        own = torch.load(file).numpy()
+        theta = json.loads((Path(folder) / "config.json").read_text())["rope_parameters"]["rope_theta"]
+        for how, more in (("as it is", ()), ("with rope_theta", (theta,))):
+            version = json.loads(python(mlx, IN_MLX, folder, tokens, where / "logits.npy", *more))["version"]
+            found[f"{which}, {how}"] = float(np.abs(np.load(where / "logits.npy") - own).max() / np.abs(own).max())
+    return {"mlx_lm": version, "apart": found}
 
 
 def in_llama_cpp(llama: str, converter: str, where: Path) -> dict:
     """Whether the pruned demo model writes the same in llama.cpp and in transformers."""
-    where.mkdir(parents=True, exist_ok=True)
-    pruned, file = where / "pruned", where / "model.gguf"
-    if not pruned.exists():
-        subprocess.run([sys.executable, "-m", "calprune", "prune", "demo", "--method", "magnitude", "--pattern", "20%",
-                        "--out", str(pruned)], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    pruned, file = pruned_demo(where), where / "model.gguf"
     library = f"{Path(converter).parent / 'gguf-py'}:{os.environ.get('PYTHONPATH', '')}"
     command = [sys.executable, converter, str(pruned), "--outfile", str(file), "--outtype", "f32"]
     subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": library})
     other = json.loads(python(llama, IN_LLAMA_CPP, file, WRITE_ON))
     own = json.loads(python(sys.executable, IN_TRANSFORMERS, pruned, WRITE_ON))
     return {"xllamacpp": other["version"], "tokens": 24, "same_text": other["text"] == own["text"]}
+
+
+def pruned_demo(where: Path) -> Path:
+    """The demo model with 20 % of its weights zero."""
+    where.mkdir(parents=True, exist_ok=True)
+    pruned = where / "pruned"
+    if not pruned.exists():
+        subprocess.run([sys.executable, "-m", "calprune", "prune", "demo", "--method", "magnitude", "--pattern", "20%",
+                        "--out", str(pruned)], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    return pruned
 
 
 def compare(old: str, dense: Path, where: Path) -> dict:

@@ -12,11 +12,13 @@ import checked_section
 import checkpoints_page
 import claims_section
 import data_folder_page
+import deploy_section
 import families_section
 import house
 import known_names
 import literature_page
 import methods_section
+import recover_section
 import sources_section
 import studies_section
 import typer.main
@@ -197,6 +199,11 @@ def structured_page() -> str:
     return f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
 
 
+def deploy_page() -> str:
+    """Written by hand but for its tables."""
+    return deploy_section.current((HERE / "deploy.md").read_text(encoding="utf-8"))
+
+
 def words_page() -> str:
     """The glossary that pages explain their terms by."""
     lines = [
@@ -218,12 +225,14 @@ PAGES = {
     "house.svg": house.picture,
     "choosing-calibration-data.md": choosing_page,
     "cli.md": cli_page,
+    "deploy.md": deploy_page,
     "data-folder.md": lambda: MADE + data_folder_page.page(),
     "literature.md": lambda: MADE + literature_page.page(),
     "site/static/papers.js": literature_page.script,
     **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},
     "methods.md": methods_page,
     "models.md": families_section.page,
+    "recover.md": recover_section.current,
     "structured.md": structured_page,
     "studies.md": studies_section.current,
     "words.md": words_page,

@@ -24,15 +24,19 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
         "models": "loading, saving and identity of models; what a model says of text",
     },
     {
+        "deployment": "what a pruned model is worth where it runs: speed, archive, 2:4 on a GPU",
         "pruning": "the loop, its report, permutation, the pruned checkpoint",
         "text": "sources, files, formats and filters: from a name to documents",
     },
-    {"writing": "text that a model writes itself"},
+    {"writing": "text that a model writes itself", "quantisation": "codes of few bits under the mask, and their files"},
     {"calibration": "recipes, drawing, layouts, and the calibration set"},
     {"evaluation": "perplexity, divergence from the dense model, tasks"},
     {"removal": "blocks, heads, neurons and experts taken out; the smaller checkpoint"},
     {"likeness": "text against text, set against set"},
-    {"studies": "a grid of trials, the bench that runs them, and the rows that come of it"},
+    {
+        "studies": "a grid of trials, the bench that runs them, and the rows that come of it",
+        "recovery": "training a pruned model towards the dense one, and low-rank adapters without training",
+    },
     {"report": "from rows to findings, sections and one page; papers' claims judged"},
     {"choosing": "calprune choose: from the question to the pruned model"},
     {

@@ -467,8 +467,6 @@ def test_the_hub_is_read_with_datasets_and_numbered_as_files_are(tmp_path, monke
 
 
 def test_the_command_lists_and_shows():
-    import calprune.cli.prune  # a second command, without which typer would not ask for a name
-    import calprune.cli.sources  # noqa: F401
     from calprune.cli import app
 
     listed = CliRunner().invoke(app, ["sources", "--json"])
@@ -479,8 +477,6 @@ def test_the_command_lists_and_shows():
 
 
 def test_the_domains_divide_the_catalogue_and_a_language_is_part_of_it():
-    import calprune.cli.prune
-    import calprune.cli.sources  # noqa: F401
     from calprune.cli import app
     from calprune.text.source import Domain
 

@@ -22,16 +22,25 @@ if TYPE_CHECKING:
     from calprune.allocation.from_file import FromFile
     from calprune.allocation.owl import OWL
     from calprune.allocation.uniform import Uniform
+    from calprune.api.accelerate import accelerate
+    from calprune.api.archive import pack, unpack
     from calprune.api.build import build
     from calprune.api.choose import ChoiceReport, choose
     from calprune.api.collect import collect
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
+    from calprune.api.pruned.compensate import compensate
+    from calprune.api.pruned.quantize import quantize
+    from calprune.api.pruned.recover import recover
+    from calprune.api.speed import speed
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
     from calprune.calibration.set import CalibrationSet
     from calprune.choosing.question import Question
+    from calprune.deployment.archive import PackReport
+    from calprune.deployment.semi_structured import AccelerateReport
+    from calprune.deployment.speed import SpeedReport
     from calprune.evaluation.result import EvaluationResult
     from calprune.layers.attention import AttentionConcentration
     from calprune.layers.blocks import walk
@@ -58,6 +67,9 @@ if TYPE_CHECKING:
     from calprune.pattern import KeepNofM, Unstructured
     from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
+    from calprune.quantisation.report import QuantisedReport
+    from calprune.recovery.compensated import CompensationReport
+    from calprune.recovery.report import RecoveryReport
 
 __all__ = [
     "ADMM",
@@ -69,26 +81,32 @@ __all__ = [
     "OWL",
     "RIA",
     "ROSE",
+    "AccelerateReport",
     "Alpha",
     "AttentionConcentration",
     "BlockReconstruction",
     "CalibrationSet",
     "ChoiceReport",
+    "CompensationReport",
     "DSnoT",
     "EvaluationResult",
     "FromFile",
     "KeepNofM",
     "Magnitude",
     "Model",
+    "PackReport",
     "PruneReport",
     "PrunerZero",
     "Pruning",
+    "QuantisedReport",
     "Question",
+    "RecoveryReport",
     "Refit",
     "Regional",
     "RoundToNearest",
     "SparseGPT",
     "SparseSwaps",
+    "SpeedReport",
     "Statistics",
     "StudyReport",
     "Uniform",
@@ -98,24 +116,33 @@ __all__ = [
     "WandaPlusPlus",
     "WandaVariant",
     "__version__",
+    "accelerate",
     "build",
     "choose",
     "collect",
+    "compensate",
     "evaluate",
     "load",
+    "pack",
     "prune",
+    "quantize",
+    "recover",
+    "speed",
     "study",
+    "unpack",
     "walk",
 ]
 
 _PLACES = {  # the modules of the public names, imported when a name is first used
     "ADMM": "methods.admm",
     "ALPS": "methods.alps",
+    "AccelerateReport": "deployment.semi_structured",
     "Alpha": "allocation.alpha",
     "AttentionConcentration": "layers.attention",
     "BlockReconstruction": "methods.block_reconstruction",
     "CalibrationSet": "calibration.set",
     "ChoiceReport": "api.choose",
+    "CompensationReport": "recovery.compensated",
     "DLP": "allocation.dlp",
     "DSnoT": "methods.dsnot",
     "EvaluationResult": "evaluation.result",
@@ -127,17 +154,21 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Magnitude": "methods.magnitude",
     "Model": "models.load",
     "OWL": "allocation.owl",
+    "PackReport": "deployment.archive",
     "PruneReport": "pruning.checkpoint",
     "PrunerZero": "methods.pruner_zero",
     "Pruning": "pruning.job",
+    "QuantisedReport": "quantisation.report",
     "Question": "choosing.question",
     "RIA": "methods.ria",
+    "RecoveryReport": "recovery.report",
     "ROSE": "methods.rose",
     "Refit": "methods.refit",
     "Regional": "methods.regional",
     "RoundToNearest": "methods.round_to_nearest",
     "SparseGPT": "methods.sparsegpt",
     "SparseSwaps": "methods.sparseswaps",
+    "SpeedReport": "deployment.speed",
     "Statistics": "layers.saved",
     "StudyReport": "api.study",
     "Uniform": "allocation.uniform",
@@ -146,13 +177,20 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "Wanda": "methods.wanda",
     "WandaPlusPlus": "methods.wanda_plus_plus",
     "WandaVariant": "methods.wanda",
+    "accelerate": "api.accelerate",
     "build": "api.build",
     "choose": "api.choose",
     "collect": "api.collect",
+    "compensate": "api.pruned.compensate",
     "evaluate": "api.evaluate",
     "load": "api.models",
+    "pack": "api.archive",
     "prune": "api.prune",
+    "quantize": "api.pruned.quantize",
+    "recover": "api.pruned.recover",
+    "speed": "api.speed",
     "study": "api.study",
+    "unpack": "api.archive",
     "walk": "layers.blocks",
 }
 

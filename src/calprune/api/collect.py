@@ -18,6 +18,7 @@ from calprune.api.models import Dtype
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.progress import tracking
+from calprune.base.values import UserError
 from calprune.layers.linears import find_blocks
 from calprune.layers.saved import Statistics
 from calprune.models.load import find_device
@@ -60,6 +61,8 @@ def collect(
 
     Raises UserError where the model or the data cannot be read.
     """
+    if needs == "nothing" and not units:
+        raise UserError('needs: "nothing" goes with units=["blocks"] or ["experts"]; without units write "gram"')
     counting = as_counting(min_expert_tokens, all_experts, token_weights)
     target, root = find_device(device), as_data_root(data_root)
     with shown(progress):

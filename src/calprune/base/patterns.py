@@ -111,7 +111,7 @@ class Removal:
         return gone
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.count}" if self.share is None else f"{self.kind}:{self.share * 100:.10g}%"
+        return f"{self.kind}:{self.count}" if self.count is not None else f"{self.kind}:{(self.share or 0) * 100:.10g}%"
 
 
 def parse_removal(text: str) -> Removal | None:

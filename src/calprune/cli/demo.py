@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
@@ -163,9 +163,8 @@ def _row(bench: "Bench", trial: "Trial", data: "CalibrationSet | None", made: "P
     checkpoint, equal = out / "checkpoints" / f"{names[1]}-{names[2].replace(':', 'of')}", None
     reset_peak()
     with bench.pruned(trial.job, sums) as pruned:
-        description = describe(cast(Pruned, pruned), bench.model) | {
-            "calibration": data.about(trial.calibration) if data else None
-        }
+        assert isinstance(pruned, Pruned)  # the demo takes no units out
+        description = describe(pruned, bench.model) | {"calibration": data.about(trial.calibration) if data else None}
         row = _judged(names, list(bench.judge(evaluations)))
         if names in KEPT:
             save_pruned(bench.model, description, checkpoint)

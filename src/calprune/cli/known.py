@@ -22,6 +22,7 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
         "alpha": {"epsilon": float, "per": Literal["block", "linear"]},
         "dlp": {"alpha": float},
         "from_file": {"path": str, "digest": str},
+        "linear": {"beta": float},
         "owl": {"lambda_": float, "m": float, "per": Literal["block", "linear"]},
         "uniform": {},
     },

@@ -206,7 +206,8 @@ def methods_command(as_json: opt.Json = False) -> None:
 
     found, removals = described_methods(), described_removals()
     if as_json:
-        print(json.dumps([one.record() for one in found] + [one.record() for one in removals], indent=1))
+        records = [one.record() for one in found] + [one.record() for one in removals]
+        print(json.dumps(records, indent=1))
         return
     rows = tuple(
         (one.name, one.needs, one.idea, ", ".join(f"{name}={value}" for name, value in one.options.items()))

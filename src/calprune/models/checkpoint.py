@@ -20,6 +20,7 @@ from torch import Tensor
 from calprune.base.values import UserError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PACKED = "packed.json"  # in a folder that `calprune pack` wrote
 
 # of any format
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx*")
@@ -267,6 +268,8 @@ def _check_index(checkpoint: Checkpoint, index: Path, where: str) -> None:
 
 
 def _why_no_weights(folder: Path) -> str:
+    if (folder / PACKED).is_file():
+        return f"it is packed; calprune unpack {folder} --out FOLDER gives the model back"
     if [found for kind in ("*.bin", "*.pt", "*.pth") for found in folder.glob(kind)]:
         return ("its weights are a pickle (.bin), which can run any code when it is opened; "
                 "expected *.safetensors (save_pretrained writes them)")  # fmt: skip

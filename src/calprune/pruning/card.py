@@ -25,6 +25,7 @@ print(tokenizer.decode(model.generate(**tokens, max_new_tokens=20)[0]))
 ```"""
 
 ZEROS = "The zeros are stored as zeros: the file is as large as before, and an ordinary runtime is no faster with it."
+QUANTISED = "The zeros are codes like any other: quantising alone makes the file smaller. It needs compressed-tensors."
 SMALLER = "It is an ordinary model with a smaller config: no code of calprune is needed to load it, in any runtime."
 
 
@@ -57,7 +58,7 @@ It loads as any other checkpoint of transformers:
 
 {USE}
 
-{SMALLER if "removed" in description else ZEROS}
+{_size(description)}
 """
     from huggingface_hub import ModelCard  # its import takes as long as torch's, and no walk needs it
 
@@ -125,7 +126,19 @@ def _more(description: Mapping[str, Any]) -> str:
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
     if channels := permuted(description):
         shared += f"- {channels}; the dense model stays the same\n"
+    if recovery := description.get("recovery"):
+        what, of = recovery["how"].get("what", "weights"), one_line(recovery["calibration"]["asked"])
+        shared += f"- trained afterwards ({what}) towards {one_line(recovery['dense'])} on `{of}`; the zeros stayed\n"
+    if quantised := description.get("quantisation"):
+        shared += f"- quantised afterwards: `{quantised['method']}`, {quantised['bits_a_weight']:.3g} bits a weight\n"
     return shared
+
+
+def _size(description: Mapping[str, Any]) -> str:
+    """What the file's size says of what was pruned."""
+    if "removed" in description:
+        return SMALLER
+    return QUANTISED if "quantisation" in description else ZEROS
 
 
 def one_line(name: str) -> str:

@@ -98,8 +98,8 @@ class RemovalReport(HasPage):
         return self.description["calibration"] and str(self.description["calibration"]["asked"])
 
     @property
-    def share(self) -> float:
-        """The share of the dense model's parameters that went."""
+    def sparsity(self) -> float:
+        """The share of the dense model's parameters that went, under the name that it has where weights become zero."""
         sizes = self.description["parameters"]
         return 1 - sizes["smaller"] / sizes["dense"]
 
@@ -122,7 +122,7 @@ class RemovalReport(HasPage):
         about, sizes = self.description, self.description["parameters"]
         facts = [
             ("removed", about["removed"]["what"]),
-            ("parameters", f"{sizes['dense']:,} became {sizes['smaller']:,} ({percent(self.share, 4)} went)"),
+            ("parameters", f"{sizes['dense']:,} became {sizes['smaller']:,} ({percent(self.sparsity, 4)} went)"),
             ("calibration data", self.calibration or "none: the method reads none"),
             ("time and peak memory", f"{self.done.seconds:.1f} s, {about['peak_bytes']['resident'] / 2**20:.0f} MiB"),
             *([("every choice", f"{self.out}/{REPORT}")] if self.out else []),

@@ -9,7 +9,7 @@ import typer
 from calprune.base.values import UserError
 from calprune.cli import options as opt
 from calprune.cli.app import as_typed
-from calprune.cli.calib import calib
+from calprune.cli.data.calib import calib
 
 _TEXT = "folders of built sets, sources (c4, gsm8k:icl) or files"
 

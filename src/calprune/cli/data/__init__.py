@@ -1,0 +1,1 @@
+"""The commands about calibration data: sources, sets, how alike they are, and what a model writes itself."""
