@@ -102,7 +102,7 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
         "magnitude": {"update": bool},
         "man": {"protect_super": bool},
         "msan": {"protect_super": bool},
-        "obs": {"rounds": int, "damping": float},
+        "obs": {"rounds": int, "damping": float, "rule": Literal["loss", "released"]},
         "random": {"seed": int},
         "reap": {"protect_super": bool},
         "reap_l2": {"protect_super": bool},
