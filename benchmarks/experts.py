@@ -19,7 +19,7 @@ from calprune.base.patterns import Removal
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
 from calprune.removal import REMOVALS, methods_for
-from calprune.removal.experts import in_groups
+from calprune.removal.methods.experts import in_groups
 from calprune.removal.outputs import ExpertSums, expert_sums
 from calprune.removal.smaller import banks
 

@@ -13,9 +13,9 @@ from calprune.calibration.set import CalibrationSet
 from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.models.load import load
 from calprune.removal import REMOVALS, methods_for, parse_removal_method
-from calprune.removal.contract import highest
 from calprune.removal.job import Removing
 from calprune.removal.masked import prove
+from calprune.removal.methods.contract import highest
 from calprune.removal.smaller import Cut, Outline
 from tests.families import CONFIGS, VOCABULARY, WRAPPERS
 from tests.removal_families import DENSE, EVERY, tiny

@@ -20,7 +20,7 @@ from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
 from calprune.removal import check_method, parse_removal_method
-from calprune.removal.contract import RemovalMethod
+from calprune.removal.methods.contract import RemovalMethod
 
 ModelLike = str | Path | Model  # `demo`, a folder, a hub name, or a model that is loaded
 SetLike = str | Path | CalibrationSet  # a source, a file, a mixture, a recipe's YAML, the folder of a set, or a set

@@ -22,8 +22,8 @@ from calprune.models.load import load_tokenizer
 from calprune.pattern import Pattern
 from calprune.pruning.job import Pruning
 from calprune.refine import Refinement
-from calprune.removal.contract import RemovalMethod
 from calprune.removal.job import Removing, removing
+from calprune.removal.methods.contract import RemovalMethod
 from calprune.text.document import Given
 from calprune.text.find import is_file
 from calprune.text.source import FileSource, RowsRead

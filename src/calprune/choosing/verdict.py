@@ -22,7 +22,7 @@ from calprune.choosing.search import source_sums
 from calprune.choosing.transfer import Shares
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
-from calprune.likeness.sets import agreement, enough
+from calprune.likeness.sets import AGAIN, agreement, enough
 from calprune.methods.contract import Method
 from calprune.pruning.checkpoint import describe, save_pruned
 from calprune.pruning.job import Pruning
@@ -235,6 +235,9 @@ def _halves(job: Job, spec: str) -> tuple[tuple[tuple[int, float], ...], int | N
     if not job.has_time() or q.num_samples < 4:
         job.left_out.append("how much data is enough: no time" if q.num_samples >= 4 else
                             "how much data is enough: fewer than 4 sequences cannot be halved and doubled")  # fmt: skip
+        return (), None
+    if q.job().reads in AGAIN:
+        job.left_out.append(f"how much data is enough: {q.method_text} runs the model for each half")
         return (), None
     given = job.set_of(spec, seed=0)
     budgets, overlaps = agreement(q.job(), job.model.model, given, job.knobs.batch_size)

@@ -108,6 +108,7 @@ def enough(budgets: Sequence[int], overlaps: Sequence[float]) -> int | None:
     return None
 
 
+AGAIN = ("model", "gradients")  # what is read of a set by running the model, and not by sums of one pass
 Keep = dict[str, Tensor]  # linear -> (out, in) boolean; or a place where units go -> (units,)
 
 
@@ -147,7 +148,7 @@ class SetComparison:
     halvings: list[GrowingHalves] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.job.reads == "model":
+        if self.job.reads in AGAIN:
             raise UserError(f"{self.job.method_text} runs the model again and again, too often for halves of a "
                             "set; name block_influence or angular")  # fmt: skip
         if self.job.method.needs == "nothing":
@@ -216,7 +217,7 @@ def agreement(
 ) -> tuple[tuple[int, ...], list[float]]:
     """Budgets in sequences, and how far two halves of so many agree on what is kept (intersection over union, all
     linears together). Raises UserError where the set has too few sequences."""
-    if job.reads == "model":
+    if job.reads in AGAIN:
         raise UserError(f"{job.method_text} runs the model again and again, which halves of a set are too many for")
     chosen, halving = job.plan(model), halve(given, "the set")
     collect = partial(_collected, job, model, max("moments", job.needs, key=LADDER.index), batch_size)

@@ -10,8 +10,8 @@ of its channels', and the lowest go:
                                                      Language Models", AAAI 2024, arXiv:2312.11983 (WIFV); of a head the
                                                      squares of its channels' are summed, as in released code 9bbad71
     obs         ½ tr(W_g [H⁻¹]_gg⁻¹ W_gᵀ): what the output loses when the others make up for unit g, a few units at a
-                time; H = X Xᵀ / tokens + damping · mean(diag) · I. The local step of Týr-the-Pruner, whose released code
-                (f4466ea) adds tr(W_g G_gᵀ), G = W H of the dense W: `rule=released`. Its text was not at hand
+                time; H = X Xᵀ / tokens + damping · mean(diag) · I. The local step of Týr-the-Pruner, whose released
+                code (f4466ea) adds tr(W_g G_gᵀ), G = W H of the dense W: `rule=released`. Its text was not at hand
 
 What goes can be made up for: flap adds what the removed channels give on average, W mean(X), to the bias. With `update`
 any method gives the weights that stay their least-squares optimum, Ŵ_S = (W H)_S H_SS⁻¹; obs always does.
@@ -27,7 +27,7 @@ from calprune.base.checks import options
 from calprune.base.patterns import UnitKind
 from calprune.layers.inputs import InputStats
 from calprune.methods.contract import check_damping
-from calprune.removal.contract import KeptUnits, Reads, highest
+from calprune.removal.methods.contract import KeptUnits, Reads, highest
 
 CHANNELS: tuple[UnitKind, ...] = ("neurons", "heads")
 DAMPING = 0.01  # of the mean diagonal, as in Týr's released code
