@@ -102,8 +102,8 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
         "kl": {"sequences": int},
         "magnitude": {"update": bool},
         "man": {"protect_super": bool},
-        "mc_suite": {"criterion": Literal["similarity", "router_norm", "stable_rank", "weight_norm", "usage", "colla
-         boration", "activation_entropy", "gradient_entropy"], "drop": Literal["lowest", "highest"]},
+        "mc_suite": {"criterion": Literal["similarity", "router_norm", "stable_rank", "weight_norm", "usage",
+         "collaboration", "activation_entropy", "gradient_entropy"], "drop": Literal["lowest", "highest"]},
         "msan": {"protect_super": bool},
         "obs": {"rounds": int, "damping": float, "rule": Literal["loss", "released"]},
         "random": {"seed": int},
