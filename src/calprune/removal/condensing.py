@@ -70,7 +70,7 @@ def condensed_ranks(
                 states.append((batch.by_token(batch.hidden).flatten(0, -2), counted))
         block.passed = True
         for name in inside:
-            bank = _Bank.of(model.get_submodule(name), states, seen[name])
+            bank = _OneBank.of(model.get_submodule(name), states, seen[name])
             yield name, bank.ranks(places[name].stay)
 
 
@@ -89,7 +89,7 @@ def _watched(name: str, module: Any, seen: list[tuple[Tensor, ...]]) -> Any:
 
 
 @dataclass
-class _Bank:
+class _OneBank:
     """One bank on some tokens."""
 
     state: Float[Tensor, "tokens hidden"]  # after the block
@@ -97,7 +97,7 @@ class _Bank:
     given: Float[Tensor, "experts tokens hidden"]  # w̄_e f_e(x)
 
     @classmethod
-    def of(cls, module: Any, states: list[tuple[Tensor, Tensor]], seen: list[tuple[Tensor, ...]]) -> "_Bank":
+    def of(cls, module: Any, states: list[tuple[Tensor, Tensor]], seen: list[tuple[Tensor, ...]]) -> "_OneBank":
         x, chosen, share, routed = (
             torch.cat([one[i][counted] for one, (_, counted) in zip(seen, states, strict=True)]) for i in range(4)
         )
