@@ -30,11 +30,9 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
     },
     {"writing": "text that a model writes itself", "quantisation": "codes of few bits under the mask, and their files"},
     {"calibration": "recipes, drawing, layouts, and the calibration set"},
-    {
-        "likeness": "text against text, set against set",
-        "evaluation": "perplexity, divergence from the dense model, tasks",
-    },
+    {"evaluation": "perplexity, divergence from the dense model, tasks"},
     {"removal": "blocks, heads, neurons and experts taken out; the smaller checkpoint"},
+    {"likeness": "text against text, set against set"},
     {
         "studies": "a grid of trials, the bench that runs them, and the rows that come of it",
         "recovery": "training a pruned model towards the dense one, and low-rank adapters without training",

@@ -62,9 +62,14 @@ def _beside() -> dict[str, str]:
 
 
 def _line(name: str, options: dict[str, str]) -> Iterator[str]:
-    written = ", ".join(f'"{option}": {kind}'.replace(" ", "~") for option, kind in options.items())
+    written = ", ".join(f'"{option}":~{_together(kind)}' for option, kind in options.items())
     for line in textwrap.wrap(f'"{name}": {{{written}}},', 108, subsequent_indent=" ", break_on_hyphens=False):
         yield f"        {line}\n".replace("~", " ")
+
+
+def _together(kind: str) -> str:
+    """A type that stands on one line, but for one longer than a line."""
+    return kind.replace(" ", "~") if len(kind) < 90 else kind
 
 
 def _type(hint: Any) -> str:

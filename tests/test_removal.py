@@ -13,9 +13,9 @@ from calprune.calibration.set import CalibrationSet
 from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.models.load import load
 from calprune.removal import REMOVALS, methods_for, parse_removal_method
-from calprune.removal.contract import highest
 from calprune.removal.job import Removing
 from calprune.removal.masked import prove
+from calprune.removal.methods.contract import highest
 from calprune.removal.smaller import Cut, Outline
 from tests.families import CONFIGS, VOCABULARY, WRAPPERS
 from tests.removal_families import DENSE, EVERY, tiny
@@ -417,3 +417,42 @@ def test_what_belongs_to_zeros_is_refused(tmp_path):
     for option in ({"ignore": ["*.down_proj"]}, {"permute": "heuristic"}, {"allocation": "owl"}):
         with pytest.raises(UserError, match="leave it out"):
             calprune.prune(tmp_path / "dense", method="random", pattern="neurons:25%", progress=False, **option)
+
+
+def test_a_checkpoint_of_several_files_stays_one_in_its_own_precisions(tmp_path):
+    """Names, files and precisions are those of the dense checkpoint."""
+    from calprune.models.checkpoint import open_checkpoint
+    from calprune.models.load import quiet_transformers
+
+    dense = tiny("mixtral").to(torch.bfloat16)
+    for block in find_blocks(dense)[1]:
+        block.input_layernorm.float()
+    with quiet_transformers():
+        dense.save_pretrained(tmp_path / "dense", max_shard_size="20KB")
+    word_tokenizer().save_pretrained(tmp_path / "dense")
+    calprune.prune(tmp_path / "dense", method="aimer", pattern="experts:2", progress=False).save(tmp_path / "smaller")
+    before, after = (open_checkpoint(tmp_path / name) for name in ("dense", "smaller"))
+    assert len(before.files) > 1 and {f.name for f in after.files} <= {f.name for f in before.files}
+    assert set(after.tensors) < set(before.tensors) and {t.dtype for t in after.tensors.values()} == {"BF16", "F32"}
+    for name, tensor in after.tensors.items():
+        assert (tensor.dtype, tensor.file.name) == (before.tensors[name].dtype, before.tensors[name].file.name)
+    model, info = t.AutoModelForCausalLM.from_pretrained(tmp_path / "smaller", output_loading_info=True)
+    assert not info["missing_keys"] and model.config.num_local_experts == 2
+
+
+def test_a_checkpoint_of_the_bare_decoder_keeps_its_names(tmp_path):
+    from calprune.models.checkpoint import open_checkpoint
+    from calprune.models.load import quiet_transformers
+
+    dense = tiny("llama")
+    dense.lm_head.weight = dense.model.embed_tokens.weight
+    dense.config.tie_word_embeddings = True
+    with quiet_transformers():
+        dense.model.save_pretrained(tmp_path / "dense")
+    word_tokenizer().save_pretrained(tmp_path / "dense")
+    report = calprune.prune(tmp_path / "dense", data(), method="flap", pattern="neurons:25%", progress=False)
+    report.save(tmp_path / "smaller")
+    names = set(open_checkpoint(tmp_path / "smaller").tensors)
+    assert "layers.0.mlp.down_proj.weight" in names and "layers.0.mlp.down_proj.bias" in names
+    model, info = t.AutoModelForCausalLM.from_pretrained(tmp_path / "smaller", output_loading_info=True)
+    assert not info["missing_keys"] and same(logits(model.float().eval()), logits(report.model.model))

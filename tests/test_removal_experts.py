@@ -10,7 +10,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.layers.linears import find_blocks
 from calprune.models.load import load
 from calprune.removal.coverage import Coverage
-from calprune.removal.experts import in_groups, super_experts
+from calprune.removal.methods.experts import in_groups, super_experts
 from calprune.removal.outputs import expert_sums
 from calprune.removal.smaller import Outline
 from tests.families import VOCABULARY
@@ -227,3 +227,119 @@ def test_the_card_and_the_record_hold_the_coverage(tmp_path):
     assert "two halves of the data remove" in text and "fewest tokens" in text
     choice = report.description["removed"]["choices"][0]
     assert sum(choice["coverage"]["tokens"]) == choice["tokens"] == 2 * int(data(rows=12).lengths.sum())
+
+
+def flat(model, block: int, e: int) -> torch.Tensor:
+    experts = find_blocks(model)[1][block].mlp.experts
+    return torch.cat([part[e].detach().double().flatten() for part in (experts.gate_up_proj, experts.down_proj)])
+
+
+def shannon(p: torch.Tensor) -> float:
+    p = p / p.sum()
+    return float(-(p[p > 0] * p[p > 0].log()).sum())
+
+
+def suite_in_float64(criterion: str, model, sets: CalibrationSet, block: int) -> list[float]:
+    """A criterion worked out from nothing but the weights, and tokens one by one."""
+    mlp = find_blocks(model)[1][block].mlp
+    ways = range(4)
+    if criterion == "router_norm":
+        return [float(mlp.gate.weight[e].detach().double().norm()) for e in ways]
+    if criterion == "weight_norm":
+        return [float(flat(model, block, e).norm()) for e in ways]
+    if criterion == "similarity":
+        vectors = [flat(model, block, e) for e in ways]
+        return [
+            sum(float(torch.cosine_similarity(vectors[e], vectors[q], dim=0)) for q in ways if q != e) for e in ways
+        ]
+    if criterion == "stable_rank":
+        found = []
+        for e in ways:
+            gate, up = mlp.experts.gate_up_proj[e].detach().double().chunk(2)
+            values = [torch.linalg.svdvals(w) for w in (gate, up, mlp.experts.down_proj[e].detach().double())]
+            found.append(sum(float(s.square().sum() / s[0].square()) for s in values) / 3)
+        return found
+    experts = routed(model, sets)[block]
+    if criterion == "usage":
+        return [float(len(one["f"])) for one in experts]
+    if criterion == "collaboration":
+        chosen = experts[0]["chosen"]
+        return [float((chosen == e).any(1).sum()) for e in ways]  # with two of each token, each meets another
+    return [shannon(one["f"].square().sum(0)) for one in experts]
+
+
+CRITERIA = ["similarity", "router_norm", "stable_rank", "weight_norm", "usage", "collaboration", "activation_entropy"]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_criteria_of_mc_suite_are_those_worked_out_in_float64(criterion):
+    model, sets = tiny("mixtral"), data(rows=12)
+    for drop in ("lowest", "highest"):
+        done = job(f"mc_suite(criterion={criterion}, drop={drop})", "experts:1").run(model, sets)
+        for i, choice in enumerate(done.choices):
+            expected = suite_in_float64(criterion, model, sets, i)
+            sign = 1 if drop == "lowest" else -1
+            assert [sign * score for score in choice.scores] == pytest.approx(expected, rel=1e-3)
+            ends = min(expected) if drop == "lowest" else max(expected)
+            assert choice.gone == [expected.index(ends)]
+
+
+def test_the_entropy_of_gradients_is_of_the_loss_of_each_sequence():
+    model, sets = tiny("mixtral"), data(rows=3)
+    done = job("mc_suite(criterion=gradient_entropy)", "experts:1").run(model, sets)
+    experts = [block.mlp.experts for block in find_blocks(model)[1]]
+    squares = [[0.0, 0.0] for _ in experts]
+    for row, length in zip(sets.tokens, sets.lengths, strict=True):
+        model.zero_grad()
+        logits = model(input_ids=row[None, :length], use_cache=False).logits
+        torch.nn.functional.cross_entropy(logits[0, :-1], row[1:length]).backward()
+        for i, one in enumerate(experts):
+            for k, p in enumerate((one.gate_up_proj, one.down_proj)):
+                squares[i][k] = squares[i][k] + p.grad.double().square()
+    model.zero_grad()
+    for i, choice in enumerate(done.choices):
+        expected = [shannon(torch.cat([part[e].flatten() for part in squares[i]])) for e in range(4)]
+        assert choice.scores == pytest.approx(expected, rel=1e-3)
+
+
+@torch.no_grad()
+def condensed_by_hand(model, sets: CalibrationSet, block: int, stay: int) -> list[int]:
+    """Greedy forward selection by the Jensen-Shannon divergence of the states after the block, in float64."""
+    blocks, seen = find_blocks(model)[1], []
+    hook = blocks[block].mlp.register_forward_hook(lambda m, args, out: seen.append((args[0][0], out[0])))
+    after = []
+    last = blocks[block].register_forward_hook(
+        lambda m, args, out: after.append((out[0] if isinstance(out, tuple) else out).reshape(-1, 32))
+    )
+    for row, length in zip(sets.tokens, sets.lengths, strict=True):
+        model(input_ids=row[None, :length], use_cache=False)
+    hook.remove()
+    last.remove()
+    x, out, h = (torch.cat(part).double() for part in (*zip(*seen, strict=True), after))
+    mlp = blocks[block].mlp
+    share, chosen = (x @ mlp.gate.weight.double().T).softmax(-1).topk(2)
+    share = share / share.sum(-1, keepdim=True)
+    given = []
+    for e in range(4):
+        gate, up = (x @ mlp.experts.gate_up_proj[e].double().T).chunk(2, -1)
+        f = (torch.nn.functional.silu(gate) * up) @ mlp.experts.down_proj[e].double().T
+        given.append(share[chosen == e].mean() * f)
+
+    def js(members: list[int]) -> float:
+        p, q = h.softmax(-1), (h - out + sum(given[e] for e in members)).softmax(-1)
+        m = (p + q) / 2
+        return float(((p * (p / m).log() + q * (q / m).log()).sum(-1) / 2).mean())
+
+    found: list[int] = []
+    for _ in range(stay):
+        found.append(min((e for e in range(4) if e not in found), key=lambda e: js([*found, e])))
+    return found
+
+
+def test_condensing_ranks_experts_by_what_constant_gates_lose():
+    model, sets = tiny("mixtral"), data(rows=3)
+    done = job("cd(sequences=3)", "experts:2").run(model, sets)
+    for i, choice in enumerate(done.choices):
+        first, second = condensed_by_hand(model, sets, i, 2)
+        assert list(choice.stay) == sorted((first, second))
+        assert choice.scores[first] > choice.scores[second] > 0

@@ -125,3 +125,53 @@ def test_sums_of_blocks_choose_every_number_of_them():
             one, other = (job(method, f"blocks:{count}").run(model, given) for given in (sets, sums))
             assert one.choices[0].gone == other.choices[0].gone
     assert held_experts(sums, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "pattern"), [("wanda", "neurons:25%"), ("block_influence", "blocks:1"), ("reap", "experts:1")]
+)
+def test_two_sets_are_compared_by_the_units_that_they_keep(method, pattern):
+    from calprune.likeness.sets import SetComparison
+    from calprune.likeness.verdict import summarise
+
+    model = tiny("mixtral")
+    asked = job(method, pattern)
+    sets = {"a": data(seed=1, rows=8), "b": data(seed=2, rows=8)}
+    comparison = SetComparison(asked, sets)
+    found = list(comparison.blocks(model))
+    both = either = 0
+    for one, other in zip(*(asked.run(model, given).choices for given in sets.values()), strict=True):
+        both += len(set(one.stay) & set(other.stay))
+        either += len(set(one.stay) | set(other.stay))
+    summary = summarise(comparison, found)
+    assert summary.kept_iou == pytest.approx(both / either)
+    assert f"of the {pattern.partition(':')[0]}" in summary.verdict and summary.sets[0].halves
+    same_set = SetComparison(asked, {"a": sets["a"], "again": sets["a"]}, halves=False)
+    assert summarise(same_set, list(same_set.blocks(model))).kept_iou == 1.0
+
+
+def test_choosing_blocks_by_running_the_model_is_too_much_for_a_comparison():
+    from calprune.likeness.sets import SetComparison
+
+    with pytest.raises(UserError, match="name block_influence or angular"):
+        SetComparison(job("kl", "blocks:1"), {"a": data(), "b": data(seed=1)})
+
+
+def test_a_report_has_patterns_of_removal_in_order_and_says_what_they_give(material, tmp_path):  # noqa: F811
+    from calprune.report.findings import Findings
+    from calprune.report.page import page
+    from calprune.report.settings import in_order
+
+    text = study_text(
+        material,
+        methods="[wanda, magnitude, block_influence]",
+        patterns='["50%", "neurons:25%", "neurons:8", "blocks:1"]',
+        evaluations=f'["perplexity({material["text"]}, tokens=64, length=16)"]',
+    )
+    run(text, tmp_path / "runs")
+    results = read(tmp_path / "runs")
+    found = page(Findings(results)).text()
+    assert "neurons:25%" in found and "blocks:1" in found and "any runtime that reads it" in " ".join(found.split())
+    assert in_order(["blocks:1", "neurons:8", "2:4", "neurons:25%", "50%", "blocks:25%"]) == [
+        "50%", "2:4", "blocks:25%", "blocks:1", "neurons:25%", "neurons:8"
+    ]  # fmt: skip

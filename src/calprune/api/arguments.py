@@ -19,6 +19,8 @@ from calprune.layers.saved import Statistics, is_saved
 from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
+from calprune.removal import check_method, parse_removal_method
+from calprune.removal.methods.contract import RemovalMethod
 
 ModelLike = str | Path | Model  # `demo`, a folder, a hub name, or a model that is loaded
 SetLike = str | Path | CalibrationSet  # a source, a file, a mixture, a recipe's YAML, the folder of a set, or a set
@@ -155,6 +157,18 @@ def as_pattern(given: PatternLike) -> Pattern:
 def as_any_pattern(given: AnyPatternLike) -> Pattern | Removal:
     """The pattern that a text means, of zeros or of what is taken out, or the pattern."""
     return parse_any(given) if isinstance(given, str) else given
+
+
+def as_method_and_pattern(
+    method: str | Method | RemovalMethod, pattern: AnyPatternLike
+) -> tuple[Method | RemovalMethod, Pattern | Removal]:
+    """Both, of zeros or of what is taken out. Raises UserError where the method is not for the pattern."""
+    wanted = as_any_pattern(pattern)
+    if not isinstance(wanted, Removal):
+        return as_method(cast(MethodLike, method)), wanted
+    if isinstance(method, str):
+        return parse_removal_method(method, wanted), wanted
+    return check_method(cast(RemovalMethod, method), wanted), wanted
 
 
 def as_allocation(given: AllocationLike) -> Allocation:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calprune.api.arguments import MethodLike, PatternLike, as_data_root, as_method, as_pattern
+from calprune.api.arguments import AnyPatternLike, MethodLike, as_data_root, as_method_and_pattern
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.progress import current
@@ -69,7 +69,7 @@ def choose(
     judge: Mapping[str, str] = {},
     prompts: str | Path | None = None,
     method: MethodLike = "wanda",
-    pattern: PatternLike = "50%",
+    pattern: AnyPatternLike = "50%",
     num_samples: Count = 128,
     max_seq_length: Count = 2048,
     draws: Count = 3,
@@ -119,7 +119,7 @@ def choose(
             question = Question(
                 str(model), _sources(str(model), sources, prompts),
                 parse_capabilities(capabilities, [f"{name}={text}" for name, text in judge.items()]),
-                as_method(method), as_pattern(pattern), num_samples, max_seq_length, draws, tokens, default,
+                *as_method_and_pattern(method, pattern), num_samples, max_seq_length, draws, tokens, default,
                 of_interest,
             )  # fmt: skip
         knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))

@@ -31,8 +31,8 @@ from calprune.calibration.set import CalibrationSet
 from calprune.models.load import find_device
 from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.job import Pruned, Pruning
-from calprune.removal.contract import RemovalMethod
 from calprune.removal.job import removing
+from calprune.removal.methods.contract import RemovalMethod
 from calprune.removal.report import RemovalReport
 
 

@@ -1,7 +1,9 @@
 """The gate: how far do the sources lie apart, for this model, method and pattern, and is that of interest?"""
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
+from calprune.base.patterns import Removal
 from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.advice import advice, widest_input
@@ -13,6 +15,7 @@ from calprune.choosing.answer import Gate, GateRow
 from calprune.choosing.job import RESULT_TRIALS, Job
 from calprune.choosing.question import part_of
 from calprune.evaluation.metric import KL
+from calprune.methods.contract import Method
 from calprune.pages.numbers import with_interval
 from calprune.text.document import Given
 from calprune.text.filters.shared_wording import Evaluations
@@ -50,10 +53,12 @@ def gate(job: Job) -> Gate:
 def _advise(job: Job, sources: Sequence[str]) -> None:
     """Say what is known to go wrong with the sets of these sources."""
     q = job.question
+    if isinstance(q.pattern, Removal):
+        return  # what is known is of zeros
     sizes = {"num_samples": q.num_samples, "max_seq_length": q.max_seq_length}
     recipes = [parse_spec(source, **sizes) for source in sources]
-    for line in advice(recipes, q.num_samples * q.max_seq_length, q.num_samples, job.model.tokenizer, method=q.method,
-                       widest=widest_input(job.model.model)):  # fmt: skip
+    for line in advice(recipes, q.num_samples * q.max_seq_length, q.num_samples, job.model.tokenizer,
+                       method=cast(Method, q.method), widest=widest_input(job.model.model)):  # fmt: skip
         job.report(f"note: {line}")
 
 

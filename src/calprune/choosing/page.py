@@ -10,7 +10,6 @@ from pathlib import Path
 from calprune.choosing.answer import OVERALL, UNIFORM, Choice, SetContrast
 from calprune.choosing.job import percent
 from calprune.evaluation.metric import KL
-from calprune.methods import METHODS
 from calprune.pages.chart import Heat, Panel, Point
 from calprune.pages.names import short_names
 from calprune.pages.numbers import listed, number, with_interval
@@ -203,7 +202,7 @@ def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
     """To choose again, and to prune by hand with what was chosen."""
     q = choice.question
     root = f" --data-root {shlex.quote(str(data_root))}" if data_root else ""
-    method = shlex.quote(METHODS.write(q.method))
+    method = shlex.quote(q.method_text)
     weights = " ".join(f"--for {shlex.quote(f'{one.name}={one.weight:g}')}" for one in q.capabilities)
     judged = " ".join(f"--judge {shlex.quote(f'{one.name}={one.text}')}" for one in q.capabilities)
     sources = " ".join(f"--sources {shlex.quote(source)}" for source in q.sources)
@@ -223,7 +222,7 @@ def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
 def setting(choice: Choice) -> str:
     """ "demo, wanda 60%"."""
     q = choice.question
-    return f"{q.model}, {METHODS.write(q.method)} {q.pattern}"
+    return f"{q.model}, {q.method_text} {q.pattern}"
 
 
 def plain(choice: Choice) -> str:

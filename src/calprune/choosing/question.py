@@ -7,17 +7,23 @@ token of it is calibrated on.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from calprune.base.checks import options
+from calprune.base.patterns import Removal
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
 from calprune.calibration.build import check_part, only_part, source_of
 from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.evaluation.metric import NATS_OF_INTEREST
+from calprune.layers.blocks import Propagate
+from calprune.layers.collect import Counting
 from calprune.methods.contract import Method
 from calprune.models.load import load_tokenizer
 from calprune.pattern import Pattern
+from calprune.pruning.job import Pruning
 from calprune.refine import Refinement
+from calprune.removal.job import Removing, removing
+from calprune.removal.methods.contract import RemovalMethod
 from calprune.text.document import Given
 from calprune.text.find import is_file
 from calprune.text.source import FileSource, RowsRead
@@ -55,8 +61,8 @@ class Question:
     model: str
     sources: tuple[str, ...]  # one source each, as `calprune calib build` takes it
     capabilities: tuple[Capability, ...]
-    method: Method
-    pattern: Pattern
+    method: Method | RemovalMethod
+    pattern: Pattern | Removal
     num_samples: int = 128  # sequences of a set
     max_seq_length: int = 2048  # tokens of the longest
     draws: int = 3  # of each source, and of each finalist
@@ -67,6 +73,7 @@ class Question:
     )
 
     def __post_init__(self) -> None:
+        self.job()  # raises where the method is not for the pattern
         if self.method.needs == "nothing":
             raise ConfigError(f"{self.method} reads no calibration data, so there is nothing to choose; name a method "
                               "that does, such as wanda or sparsegpt")  # fmt: skip
@@ -90,6 +97,17 @@ class Question:
             check_part(part_of(source))
             if source in self.sources[:i]:
                 raise ConfigError(f"--sources: {source} is there twice")
+
+    def job(self, propagate: Propagate = "pruned") -> Pruning | Removing:
+        """What is done to the model with a set."""
+        if isinstance(self.pattern, Removal):
+            return removing(cast(RemovalMethod, self.method), self.pattern, propagate=propagate, counting=Counting())
+        return Pruning(cast(Method, self.method), self.pattern, propagate=propagate)
+
+    @property
+    def method_text(self) -> str:
+        """The method as it is written."""
+        return self.job().method_text
 
     @property
     def window(self) -> int:

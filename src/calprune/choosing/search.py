@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Mapping
+from typing import cast
 
+from calprune.base.patterns import Removal
 from calprune.base.values import UserError, identity
 from calprune.choosing.answer import UNIFORM, Gate, Search
 from calprune.choosing.job import Job, percent, spec_of
 from calprune.choosing.mixture import Objective, evenly, exponentiated_gradient, largest, rounded, weighted_mean
 from calprune.choosing.transfer import Shares, Sums, Transfer, block_names, collected, in_turn, transfer_table
 from calprune.layers.saved import Statistics
+from calprune.methods.contract import Method
 
 MEAN, MINIMAX = "weighted mean", "minimax regret"  # names of the mixtures that are found
 SEARCH_BLOCKS = 8  # of the model at least, evenly spaced, that the search looks at; candidates are compared on all
@@ -19,12 +22,16 @@ def search(job: Job, gate: Gate) -> Search:
     q = job.question
     mixtures = {source: {source: 1.0} for source in gate.used}
     mixtures[UNIFORM] = evenly(gate.used)
+    if isinstance(q.pattern, Removal):
+        job.left_out.append(f"the search for other shares, which is for zeros: {q.pattern} was tried with each source "
+                            "and the uniform mixture")  # fmt: skip
+        return Search({}, {}, _buildable(job, mixtures), {}, 0, 0, 0.0)
     sums = (source_sums(job, gate), capability_sums(job)) if job.has_time() else None
     if sums is None or not job.has_time():  # the sums are kept for a run that has more
         job.left_out.append("the transfer table and the search for mixtures: no time")
         return Search({}, {}, mixtures, {}, 0, 0, 0.0)
     sources, (own, held) = sums
-    transfer, blocks = Transfer(job.model, q.method, q.pattern, sources, held), block_names(job.model)
+    transfer, blocks = Transfer(job.model, cast(Method, q.method), q.pattern, sources, held), block_names(job.model)
     started = time.perf_counter()
     table = transfer_table(transfer, own, blocks, lambda name: job.report(f"transfer: {name}"))
     few = spread(blocks)
@@ -80,11 +87,11 @@ def _buildable(job: Job, mixtures: Mapping[str, dict[str, float]]) -> dict[str, 
 
 def source_sums(job: Job, gate: Gate) -> Sums:
     """Sums of one draw of each source that no trial uses, so that the choice is judged on other draws."""
-    q, found = job.question, {}
+    needs, found = cast(Method, job.question.method).needs, {}
     for source in gate.used:
-        made = job.set_of(source, seed=q.draws)
-        folder = job.folder / "statistics" / f"{made.id}-{q.method.needs}"
-        found[source] = collected(folder, job.model, made, q.method.needs, batch_size=job.knobs.batch_size)
+        made = job.set_of(source, seed=job.question.draws)
+        folder = job.folder / "statistics" / f"{made.id}-{needs}"
+        found[source] = collected(folder, job.model, made, needs, batch_size=job.knobs.batch_size)
     return Sums(found)
 
 
@@ -94,7 +101,7 @@ def capability_sums(job: Job) -> tuple[Sums, Sums]:
     held: dict[str, Statistics] = {}
     for name, windows in job.searched.items():
         parts = in_turn(windows)
-        for into, rows, needs in ((own, parts[0], job.question.method.needs), (held, parts[1], "gram")):
+        for into, rows, needs in ((own, parts[0], cast(Method, job.question.method).needs), (held, parts[1], "gram")):
             folder = job.folder / "statistics" / f"{identity(rows.tokens.tolist())}-{needs}"
             into[name] = collected(folder, job.model, rows, needs, batch_size=job.knobs.batch_size)
     return Sums(own), Sums(held)

@@ -17,7 +17,6 @@ from calprune.base.values import ConfigError, UserError
 from calprune.choosing.question import Question
 from calprune.evaluation.evaluation import OnText
 from calprune.evaluation.metric import KL, PERPLEXITY, Interest
-from calprune.methods import METHODS
 from calprune.report.findings import Findings
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
@@ -72,7 +71,7 @@ class Trials:
             "question": f"Which calibration data should {q.model} be pruned with?",
             "models": q.model,
             "calibrations": [{"spec": spec, "label": label} for label, spec in calibrations.items()],
-            "methods": [METHODS.write(q.method)],
+            "methods": [q.method_text],
             "patterns": [str(q.pattern)],
             "num_samples": q.num_samples,
             "max_seq_length": q.max_seq_length,

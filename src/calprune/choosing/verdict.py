@@ -4,25 +4,30 @@ The end: candidates judged by KL at growing budgets, the finalists' verdict on f
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from calprune.base.patterns import Removal
 from calprune.base.progress import duration
 from calprune.base.store import replaced
 from calprune.base.values import UserError
 from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, Halving, PrunedResult, Search, SetContrast
 from calprune.choosing.job import FINALISTS, RESULT_TRIALS, Job, spec_of
 from calprune.choosing.search import source_sums
-from calprune.choosing.transfer import Shares, Sums
+from calprune.choosing.transfer import Shares
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
-from calprune.likeness.sets import agreement, enough
+from calprune.likeness.sets import AGAIN, agreement, enough
+from calprune.methods.contract import Method
 from calprune.pruning.checkpoint import describe, save_pruned
-from calprune.pruning.job import Pruned, Pruning
+from calprune.pruning.job import Pruning
+from calprune.removal.job import Removed, Removing
+from calprune.removal.report import describe_removed, save_removed
 from calprune.report.findings import Cell
 from calprune.studies.bench import Bench
 from calprune.uncertainty.crossed import Rows, Weighed
@@ -34,11 +39,11 @@ BUDGETS = (2048, 4096, 8192)  # tokens of each capability's text; a round keeps 
 
 @dataclass
 class Candidates:
-    """Mixtures pruned by their sums and judged on each capability's text to search on."""
+    """Mixtures pruned with and judged on each capability's text to search on."""
 
     bench: Bench
-    job: Pruning
-    sources: Sums
+    job: Pruning | Removing
+    data: Callable[[Shares], Any]  # of a mixture: its sums, or a set of it
     windows: Mapping[str, Tensor]  # (n, T) of each capability
 
     def windows_within(self, budget: int) -> dict[str, int]:
@@ -47,9 +52,9 @@ class Candidates:
 
     @torch.no_grad()
     def divergence(self, shares: Shares, budget: int) -> dict[str, float]:
-        """KL to the dense model, nats a token, of the model pruned by a mixture's sums; its weights are put back."""
+        """KL to the dense model, nats a token, of the model pruned with a mixture; its weights are put back."""
         references = {name: self._reference(name, n) for name, n in self.windows_within(budget).items()}
-        with self.bench.pruned(self.job, self.sources.statistics(shares, self.job.method.needs)):
+        with self.bench.pruned(self.job, self.data(shares)):
             model = self.bench.model.model
             return {name: float(one.divergence(model).nats.mean()) for name, one in references.items()}
 
@@ -82,13 +87,14 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
     """Successive halving of the candidates, the best of the proxy first, as far as time allows (Jamieson and Talwalkar,
     "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016)."""
     weights = job.question.weights
-    if not search.proxy or not job.has_time():
+    if not (search.proxy or isinstance(job.question.pattern, Removal)) or not job.has_time():
         job.left_out.append("judging candidates end to end before the verdict: no time")
         return Halving((), (), dict.fromkeys(weights), (UNIFORM,))
-    pruning = Pruning(job.question.method, job.question.pattern, propagate="dense")
-    judged = Candidates(job.bench, pruning, source_sums(job, gate), job.searched)
+    judged = Candidates(job.bench, job.question.job("dense"), _data_of(job, gate), job.searched)
 
     def proxy(name: str) -> float:
+        if not search.proxy:
+            return 0.0
         return math.fsum(weights[c] * r for c, r in search.regret(search.proxy[name]).items())
 
     left, rounds = sorted(search.mixtures, key=proxy), []
@@ -114,8 +120,17 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
     )
 
 
+def _data_of(job: Job, gate: Gate) -> Callable[[Shares], Any]:
+    """What a mixture is pruned with: the sum of its sources' sums; or, where units are taken out, a draw that no trial
+    has."""
+    if isinstance(job.question.pattern, Removal):
+        return lambda shares: job.set_of(spec_of(shares), seed=job.question.draws)
+    sums = source_sums(job, gate)
+    return lambda shares: sums.statistics(shares, cast(Method, job.question.method).needs)
+
+
 def _correlation(search: Search, first: Round, capability: str):
-    pairs = [(search.proxy[name][capability], kl[capability]) for name, kl in first.divergence.items()]
+    pairs = [(search.proxy[name][capability], kl[capability]) for name, kl in first.divergence.items() if search.proxy]
     return rank_correlation([x for x, _ in pairs], [y for _, y in pairs]) if len(pairs) > 1 else None
 
 
@@ -221,8 +236,11 @@ def _halves(job: Job, spec: str) -> tuple[tuple[tuple[int, float], ...], int | N
         job.left_out.append("how much data is enough: no time" if q.num_samples >= 4 else
                             "how much data is enough: fewer than 4 sequences cannot be halved and doubled")  # fmt: skip
         return (), None
+    if q.job().reads in AGAIN:
+        job.left_out.append(f"how much data is enough: {q.method_text} runs the model for each half")
+        return (), None
     given = job.set_of(spec, seed=0)
-    budgets, overlaps = agreement(Pruning(q.method, q.pattern), job.model.model, given, job.knobs.batch_size)
+    budgets, overlaps = agreement(q.job(), job.model.model, given, job.knobs.batch_size)
     return tuple(zip(budgets, overlaps, strict=True)), enough(budgets, overlaps)
 
 
@@ -231,17 +249,20 @@ def result(job: Job, winner: str, shares: Shares) -> PrunedResult:
     q, spec, bench = job.question, spec_of(shares), job.bench
     references = {name: bench.reference((name, "fresh"), rows) for name, rows in job.fresh.items()}
     given = job.set_of(spec, seed=0)
-    with bench.pruned(Pruning(q.method, q.pattern), given) as pruned:
+    dense = bench.model
+    with bench.pruned(q.job(), given) as pruned:
         compared = {name: one.compare(bench.model.model) for name, one in references.items()}
         perplexity = {name: (references[name].perplexity().estimate().value, found.estimate().value)
                       for name, (_, found) in compared.items()}  # fmt: skip
         divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
         figures = [{"evaluation": name, "dense": perplexity[name][0], "pruned": perplexity[name][1],
                     "kl": divergence[name].value} for name in compared]  # fmt: skip
-        assert isinstance(pruned, Pruned)  # a question is of a pattern of zeros
-        description = describe(pruned, bench.model) | {"calibration": given.about(spec), "evaluations": figures}
+        more = {"calibration": given.about(spec), "evaluations": figures}
         # a run that was killed before it wrote that it was done may have left them
         with replaced(job.folder / "calibration"), replaced(job.folder / "model"):
             given.save(job.folder / "calibration")
-            save_pruned(bench.model, description, job.folder / "model")
+            if isinstance(pruned, Removed):
+                save_removed(dense, pruned, describe_removed(pruned, dense) | more, job.folder / "model")
+            else:
+                save_pruned(dense, describe(pruned, dense) | more, job.folder / "model")
     return PrunedResult(winner, spec, divergence, perplexity, job.clock.spent())

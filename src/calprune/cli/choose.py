@@ -48,7 +48,7 @@ def choose_command(
         opt.data_option(help="a file of prompts for the model's own responses, where --sources is not given"),
     ] = None,
     method: opt.Method = "wanda",
-    pattern: opt.Pattern = "50%",
+    pattern: opt.PatternOrRemoval = "50%",
     num_samples: Annotated[int, opt.data_option(help="sequences of each calibration set")] = 128,
     max_seq_length: Annotated[int, opt.data_option(help="tokens of a sequence")] = 2048,
     draws: Annotated[int, opt.method_option(help="calibration sets of each source and finalist")] = 3,
@@ -74,6 +74,7 @@ def choose_command(
     sources = [*opt.with_more("--sources", sources or [], more)]
     weights = opt.spread("--for", USUAL if for_ is None else for_)
 
+    from calprune.api.arguments import as_method_and_pattern
     from calprune.base.store import write_whole
     from calprune.choosing.choose import choose
     from calprune.choosing.gate import NothingToChoose
@@ -81,9 +82,7 @@ def choose_command(
     from calprune.choosing.question import Question, default_sources, parse_capabilities
     from calprune.choosing.trials import parse_budget
     from calprune.evaluation.metric import KL, NATS_OF_INTEREST, read_interest
-    from calprune.methods import parse_method
     from calprune.pages.chart import altair
-    from calprune.pattern import parse_pattern
     from calprune.report.files import write_html
     from calprune.studies.bench import Knobs
     from calprune.studies.results import read
@@ -93,7 +92,7 @@ def choose_command(
     report = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     question = Question(
         model, tuple(sources or default_sources(model, prompts, report)), parse_capabilities(weights, judge or ()),
-        parse_method(method), parse_pattern(pattern), num_samples, max_seq_length, draws, tokens,
+        *as_method_and_pattern(method, pattern), num_samples, max_seq_length, draws, tokens,
         of_interest=read_interest(of_interest or [], "--of-interest").of(KL) or NATS_OF_INTEREST,
     )  # fmt: skip
     goes_on("what was done is kept", out)

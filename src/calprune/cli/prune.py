@@ -26,7 +26,7 @@ def prune_command(
     model: opt.Model,
     out: opt.Out,
     method: opt.Method = "wanda",
-    pattern: opt.AnyPattern = None,
+    pattern: opt.AnyPatternOrNone = None,
     sparsity: Annotated[float | None, opt.method_option(help="0.5 is the pattern 50%")] = None,
     allocation: Annotated[
         str,

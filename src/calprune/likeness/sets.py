@@ -23,11 +23,13 @@ from torch import Tensor, nn
 from calprune.base.values import UserError, rng
 from calprune.layers.arguments import masked_of
 from calprune.layers.blocks import Sequences
-from calprune.layers.inputs import LADDER, InputStats
+from calprune.layers.inputs import LADDER, InputStats, Needs
 from calprune.layers.linears import Linear, find_blocks, linears
 from calprune.layers.saved import BlockStats, Statistics
 from calprune.likeness.distance import Energy, bures, coverage, diagonal_correlation, frobenius
 from calprune.pruning.job import Pruning
+from calprune.removal.job import Removing
+from calprune.removal.sums import add_units
 
 DOUBLINGS = 4  # from the smallest budget to the largest: at most 16 times
 
@@ -106,7 +108,8 @@ def enough(budgets: Sequence[int], overlaps: Sequence[float]) -> int | None:
     return None
 
 
-Keep = dict[str, Tensor]  # linear -> (out, in) boolean
+AGAIN = ("model", "gradients")  # what is read of a set by running the model, and not by sums of one pass
+Keep = dict[str, Tensor]  # linear -> (out, in) boolean; or a place where units go -> (units,)
 
 
 @dataclass(frozen=True)
@@ -138,13 +141,16 @@ class BlockComparison:
 class SetComparison:
     """Two sets, and what to compare them by. `sets`: by name."""
 
-    job: Pruning
+    job: Pruning | Removing
     sets: dict[str, Sequences]
     share: float = 0.95  # of the first's energy: its top directions
     halves: bool = True
     halvings: list[GrowingHalves] = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.job.reads in AGAIN:
+            raise UserError(f"{self.job.method_text} runs the model again and again, too often for halves of a "
+                            "set; name block_influence or angular")  # fmt: skip
         if self.job.method.needs == "nothing":
             raise UserError(f"{self.job.method} reads no data, so every set leads to the same mask; name a method that "
                             "does, such as wanda")  # fmt: skip
@@ -155,13 +161,8 @@ class SetComparison:
     def blocks(self, model: nn.Module, batch_size: int | None = None) -> Iterator[BlockComparison]:
         """Each block's comparison as it is known. Raises UserError where the job does not fit the model."""
         chosen = self.job.plan(model)
-        needs = max("gram", self.job.method.needs, key=LADDER.index)
-
-        def collect(rows: Sequences) -> Iterator[Statistics]:
-            """The sums of one block after the other."""
-            for name, stats in Statistics(needs, {}).collecting(model, rows, batch_size=batch_size):
-                yield Statistics(needs, {}, {name: stats})
-
+        needs = max("gram", self.job.needs, key=LADDER.index)
+        collect = partial(_collected, self.job, model, needs, batch_size)
         training = model.training
         halved = [_Halves(halving, collect) for halving in self.halvings]
         whole = [] if halved else [collect(given) for given in self.sets.values()]
@@ -169,8 +170,7 @@ class SetComparison:
         try:
             for i, module in enumerate(modules):
                 block = f"{name}.{i}"
-                sites = [site for site in linears(module) if f"{block}.{site.name}" in chosen]
-                keep = partial(_keep, self.job, block, sites)
+                keep = _keeping(self.job, model, block, module, chosen)
                 met = [one.meet(keep) for one in halved] or [(next(sums), []) for sums in whole]
                 a, b = (sums for sums, _ in met)
                 kept, pruned = _overlaps(keep(a), keep(b))
@@ -178,6 +178,26 @@ class SetComparison:
                 yield BlockComparison(block, kept, pruned, inputs, tuple(tuple(found) for _, found in met if found))
         finally:
             model.train(training)
+
+
+def _collected(
+    job: Pruning | Removing, model: nn.Module, needs: Needs, batch_size: int | None, rows: Sequences
+) -> Iterator[Statistics]:
+    """The sums of one block after the other; with each, those that whole blocks or experts are chosen by."""
+    units = Statistics("nothing", {})
+    if isinstance(job, Removing):
+        add_units(units, model, rows, job.reads, batch_size=batch_size)
+    for name, stats in Statistics(needs, {}).collecting(model, rows, batch_size=batch_size):
+        yield Statistics(needs, {}, {name: stats}, units=dict(units.units))
+
+
+def _keeping(
+    job: Pruning | Removing, model: nn.Module, block: str, module: nn.Module, chosen: Any
+) -> Callable[[Statistics], Keep]:
+    """What of a block stays, by sums. chosen: as the job's `plan` gives."""
+    if isinstance(job, Removing):
+        return lambda sums: job.marks(model, block, sums, chosen)
+    return partial(_keep, job, block, [site for site in linears(module) if f"{block}.{site.name}" in chosen])
 
 
 def _keep(job: Pruning, block: str, sites: Sequence[Linear], sums: Statistics) -> Keep:
@@ -193,22 +213,19 @@ def _keep(job: Pruning, block: str, sites: Sequence[Linear], sums: Statistics) -
 
 
 def agreement(
-    job: Pruning, model: nn.Module, given: Sequences, batch_size: int | None = None
+    job: Pruning | Removing, model: nn.Module, given: Sequences, batch_size: int | None = None
 ) -> tuple[tuple[int, ...], list[float]]:
     """Budgets in sequences, and how far two halves of so many agree on what is kept (intersection over union, all
     linears together). Raises UserError where the set has too few sequences."""
+    if job.reads in AGAIN:
+        raise UserError(f"{job.method_text} runs the model again and again, which halves of a set are too many for")
     chosen, halving = job.plan(model), halve(given, "the set")
-
-    def collect(rows: Sequences) -> Iterator[Statistics]:
-        for name, stats in Statistics(job.method.needs, {}).collecting(model, rows, batch_size=batch_size):
-            yield Statistics(job.method.needs, {}, {name: stats})
-
+    collect = partial(_collected, job, model, max("moments", job.needs, key=LADDER.index), batch_size)
     halves, total = _Halves(halving, collect), [Overlap(0, 0) for _ in halving.budgets]
     name, modules = find_blocks(model)
     for i, module in enumerate(modules):
         block = f"{name}.{i}"
-        sites = [site for site in linears(module) if f"{block}.{site.name}" in chosen]
-        _, found = halves.meet(partial(_keep, job, block, sites))
+        _, found = halves.meet(_keeping(job, model, block, module, chosen))
         total = [a.plus(b) for a, b in zip(total, found, strict=True)]
     return halving.budgets, [overlap.iou for overlap in total]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from calprune.base.patterns import Removal
 from calprune.likeness.sets import FLAT, BlockComparison, InputComparison, Overlap, SetComparison, enough
-from calprune.methods import METHODS
 from calprune.pages.chart import Dots, Panel, Point, ValueAxis
 from calprune.pages.names import short_names
 from calprune.pages.numbers import percent
@@ -77,6 +77,7 @@ class ComparisonSummary(HasPage):
     sets: tuple[SetFigures, SetFigures]
     blocks: tuple[BlockComparison, ...]
     command: str = ""  # that made it, to be copied
+    what: str = "weights"  # that are kept: "neurons" where these are taken out
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ class ComparisonSummary(HasPage):
         """Whether it matters which of them is taken."""
         a, b = self.sets
         first = (f"{a.name} and {b.name} lead {self.method} at {self.pattern} to an overlap of "
-                 f"{percent(self.kept_iou)} of the weights kept (chance: "
+                 f"{percent(self.kept_iou)} of the {self.what} kept (chance: "
                  f"{percent(self.kept_iou_by_chance)})")  # fmt: skip
         if a.halves is None or b.halves is None:
             return first
@@ -106,7 +107,7 @@ class ComparisonSummary(HasPage):
     def plain(self) -> str:
         """The verdict in one sentence of plain words."""
         a, b = self.sets
-        both = f"{a.name} and {b.name} agree on {percent(self.kept_iou)} of the weights that either keeps"
+        both = f"{a.name} and {b.name} agree on {percent(self.kept_iou)} of the {self.what} that either keeps"
         if a.halves is None or b.halves is None:
             return f"{both}; by chance it would be {percent(self.kept_iou_by_chance)}."
         least = min(one.halves[-1].kept_iou for one in self.sets if one.halves)
@@ -127,7 +128,7 @@ class ComparisonSummary(HasPage):
         covered = (f"Covered: of the energy of {second.name}, by the directions that hold "
                    f"{self.share_of_energy:.0%} of that of {first.name}, beside the most that so many can. "
                    "Rank: effective.")  # fmt: skip
-        common = ("Kept in common: intersection over union of the weights kept (by chance "
+        common = (f"Kept in common: intersection over union of the {self.what} kept (by chance "
                   f"{percent(self.kept_iou_by_chance)}); of those pruned {percent(self.pruned_iou)}.")  # fmt: skip
         made = Page(
             f"{first.name} and {second.name}",
@@ -154,7 +155,7 @@ class ComparisonSummary(HasPage):
                                     [block.halves[i][-1].iou for block in self.blocks if block.halves]))  # fmt: skip
         halves = [point.value for point in found[1:]]
         zone = (min(halves), 1.0) if halves else None
-        axis = ValueAxis("of the weights that either keeps, kept by both", percent=True)
+        axis = ValueAxis(f"of the {self.what} that either keeps, kept by both", percent=True)
         return Dots("Kept in common: all blocks together, and from the lowest block to the highest", axis.title,
                     tuple(found), axis, [point.source for point in found], ("",), self.kept_iou_by_chance, "by chance",
                     zone, "no difference: as two halves of one set, or more alike")  # fmt: skip
@@ -195,9 +196,10 @@ def summarise(comparison: SetComparison, blocks: Sequence[BlockComparison]) -> C
     share = (kept.both + kept.either) / (2 * weights)  # of the weights that a set keeps
     first, second = (_set(comparison, which, blocks) for which in range(2))
     return ComparisonSummary(
-        METHODS.write(comparison.job.method), str(comparison.job.pattern), comparison.share, kept.iou,
+        comparison.job.method_text, str(comparison.job.pattern), comparison.share, kept.iou,
         pruned.iou, share / (2 - share), Figures.of([one for block in blocks for one in block.inputs]),
         (first, second), tuple(blocks),
+        what=comparison.job.pattern.kind if isinstance(comparison.job.pattern, Removal) else "weights",
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from calprune.layers.gradients import walk_sums
 from calprune.layers.inputs import LADDER, InputStats, Needs, StatsError
 from calprune.layers.linears import Linear, ModelError, check_coverage, find_blocks, linears
 from calprune.layers.saved import BlockStats, Statistics
+from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
 from calprune.pruning.permutation import How, permute
@@ -84,6 +85,11 @@ class Pruning:
     def needs(self) -> Needs:
         """The most that any part of the job reads of the data."""
         return max(self.method.needs, self.allocation.needs, key=LADDER.index)
+
+    @property
+    def method_text(self) -> str:
+        """The method as it is written."""
+        return METHODS.write(self.method)
 
     @property
     def reads(self) -> Needs:

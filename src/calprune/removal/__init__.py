@@ -21,19 +21,21 @@ from typing import Any, cast
 
 from calprune.base.calls import Registry
 from calprune.base.patterns import PatternError, Removal
-from calprune.removal.channels import FLAP, OBS, MagnitudeOfUnits, WandaOfUnits
-from calprune.removal.contract import RemovalMethod
-from calprune.removal.depth import Angular, BlockInfluence, Evolve, Greedy, RandomUnits
-from calprune.removal.experts import (
+from calprune.removal.methods.channels import FLAP, OBS, MagnitudeOfUnits, WandaOfUnits
+from calprune.removal.methods.contract import RemovalMethod
+from calprune.removal.methods.depth import Angular, BlockInfluence, Evolve, Greedy, RandomUnits
+from calprune.removal.methods.experts import (
     AIMER,
     REAP,
     ActivationNorm,
+    Condensing,
     Frequency,
     MeanActivationNorm,
     MeanSquaredActivationNorm,
     SoftFrequency,
     SquaredREAP,
 )
+from calprune.removal.methods.suite import MCSuite
 
 REMOVALS = Registry(
     "method of removal",
@@ -41,6 +43,7 @@ REMOVALS = Registry(
         "aimer": AIMER,
         "angular": Angular,
         "block_influence": BlockInfluence,
+        "cd": Condensing,
         "ean": ActivationNorm,
         "evolve": Evolve,
         "flap": FLAP,
@@ -48,6 +51,7 @@ REMOVALS = Registry(
         "kl": Greedy,
         "magnitude": MagnitudeOfUnits,
         "man": MeanActivationNorm,
+        "mc_suite": MCSuite,
         "msan": MeanSquaredActivationNorm,
         "obs": OBS,
         "random": RandomUnits,

@@ -94,12 +94,18 @@ def narrower(config: Any, removal: Removal) -> list[Field]:
     """The changes for fewer neurons, heads or experts, the same in every block. Raises PatternError or ModelError."""
     found = fields(config, FIELDS[removal.kind])
     if not found:
-        raise ModelError(f"{removal}: the model's config says nothing of {removal.kind}; take another pattern")
+        raise ModelError(f"{removal}: the model's config says nothing of {removal.kind}; {_others(config)}")
     if removal.kind == "heads":
         return _fewer_heads(config, removal, found)
     if removal.kind == "experts":
         return [Field(one.holder, one.name, one.value - _experts(config, removal, one.value)) for one in found]
     return [Field(one.holder, one.name, _less(removal, one.value)) for one in found]
+
+
+def _others(config: Any) -> str:
+    """What a model can lose, as far as its config says."""
+    there = [kind for kind, names in FIELDS.items() if fields(config, names)]
+    return f"of {', '.join(there)} it does" if there else "nor of any other units"
 
 
 def _less(removal: Removal, value: Any) -> Any:

@@ -22,20 +22,22 @@ from calprune.base.values import UserError, identity, plain
 from calprune.evaluation.divergence import DenseReference
 from calprune.layers.blocks import Propagate, Sequences
 from calprune.layers.collect import Counting
-from calprune.layers.gradients import walk_sums
+from calprune.layers.gradients import loss_gradients, walk_sums
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear, find_blocks, linears
 from calprune.layers.saved import Statistics
-from calprune.removal import check_method, parse_removal_method
-from calprune.removal.channels import channels
+from calprune.removal import REMOVALS, check_method, parse_removal_method
+from calprune.removal.condensing import CONDENSING, condensed_ranks
 from calprune.removal.config import GROUPS, first_number
-from calprune.removal.contract import KeptUnits, Reads, RemovalMethod, highest
 from calprune.removal.coverage import Coverage, check_reached, coverage_notes
-from calprune.removal.depth import Loss, RandomUnits
-from calprune.removal.experts import in_groups, super_experts
 from calprune.removal.masked import prove, skipping
+from calprune.removal.methods.channels import channels
+from calprune.removal.methods.contract import KeptUnits, Reads, RemovalMethod, highest
+from calprune.removal.methods.depth import Loss, RandomUnits
+from calprune.removal.methods.experts import in_groups, super_experts
+from calprune.removal.methods.suite import ExpertWeights
 from calprune.removal.outputs import WATCHING, ExpertSums, expert_sums
-from calprune.removal.smaller import Cut, Outline, UnitPlace, expert_matrices, same_kinds
+from calprune.removal.smaller import Cut, Outline, UnitPlace, expert_matrices, router_of, same_kinds
 from calprune.removal.states import state_sums
 from calprune.removal.sums import held_experts, held_states
 
@@ -154,7 +156,7 @@ class Removing:
             raise UserError(f"{self.pattern} keeps no blocks that are done: leave resume out")
         if self.reads != "nothing" and data is None:
             raise UserError(f"the method reads calibration data to choose {name}: give it a calibration set")
-        if isinstance(data, Statistics) and self.reads == "model":
+        if isinstance(data, Statistics) and self.reads in ("model", "gradients"):
             raise UserError("the method runs the model on sequences, and saved statistics hold none: give a set")
 
     def _units(
@@ -218,6 +220,12 @@ class Removing:
         groups = first_number(cast(Any, model).config, GROUPS) or 1
         if self.reads == "nothing":
             return [_of_scores(name, place, self._blind(model, name, place), groups) for name, place in places.items()]
+        if self.reads == "gradients":
+            return self._by_gradients(model, data, knobs, places, groups)
+        if self.reads == "model":
+            method: Any = self.method
+            found = condensed_ranks(model, data, places, method.sequences, **knobs)
+            return [_of_scores(name, places[name], ranks, groups) for name, ranks in found]
         if isinstance(data, Statistics):
             halves = held_experts(data, places)
         else:
@@ -241,11 +249,30 @@ class Removing:
         tokens = float(total.tokens.sum())
         return replace(_of_scores(name, place, scores[0], groups), tokens=tokens, coverage=coverage)
 
+    def _by_gradients(
+        self, model: nn.Module, data: Sequences, knobs: dict[str, Any], places: dict[str, UnitPlace], groups: int
+    ) -> list[UnitChoice]:
+        """By Σ g² of each weight of an expert, g the gradient of the loss: 8 bytes a weight, one backward pass."""
+        matrices = {name: expert_matrices(model, name, place.units) for name, place in places.items()}
+        blocks = find_blocks(model)[0]
+        full = {name: f"{blocks}.{name.removeprefix(f'{blocks}.').partition('.')[0]}" for name in places}
+        only = {f"{full[name]}.{site.name}" for name, banks in matrices.items() for one in banks for site in one}
+        sums = loss_gradients(model, data, knobs.get("batch_size"), knobs.get("device"), only)
+        choices = []
+        for name, place in places.items():
+            squares = [torch.cat([sums[f"{full[name]}.{site.name}"].squares.flatten() for site in one])
+                       for one in matrices[name]]  # fmt: skip
+            scores = self.method(ExpertWeights(matrices[name], None, squares))
+            choices.append(replace(_of_scores(name, place, scores, groups), tokens=float(data.lengths.sum())))
+        return choices
+
     def _blind(self, model: nn.Module, name: str, place: UnitPlace) -> Tensor:
         """Scores that read no data."""
         if isinstance(self.method, RandomUnits):
             return self.method.draw(name, place.units)
-        return self.method(expert_matrices(model, name, place.units))
+        return self.method(
+            ExpertWeights(expert_matrices(model, name, place.units), router_of(model, name, place.units))
+        )
 
     def _blocks(self, model: nn.Module, data: Any, knobs: dict[str, Any]) -> list[UnitChoice]:
         """Which blocks stay."""
@@ -287,12 +314,39 @@ class Removing:
 
         return loss, float(windows.numel())
 
+    def marks(
+        self, model: nn.Module, block: str, sums: Statistics, places: Mapping[str, UnitPlace]
+    ) -> dict[str, Tensor]:
+        """Which units of a block stay by these sums, by places: True for each that does. places: as `plan` gives."""
+        if self.pattern.kind == "blocks":
+            stay = self._blocks(model, sums, {})[0].stay
+            return {"": torch.tensor([int(block.rpartition(".")[2]) in stay])}
+        here = {name: place for name, place in places.items() if name.startswith(f"{block}.")}
+        if self.pattern.kind == "experts":
+            choices = self._experts(model, sums, {}, here)
+            return {one.place: _marked(torch.tensor(one.stay), one.units) for one in choices}
+        stats, found = sums.of_block(block), {}
+        for site in linears(model.get_submodule(block)):
+            if (name := f"{block}.{site.name}") in here:
+                kept = self._chosen(name, site, stats.get(site.name), here[name])
+                found[site.name] = _marked(kept.stay, here[name].units)
+        return found
+
+    @property
+    def method_text(self) -> str:
+        """The method as it is written."""
+        return REMOVALS.write(self.method)
+
     def phases(self, model: nn.Module, data: Any) -> dict[str, float]:
         """What the phases of `run` cost, by their names, in tokens that go through the model once."""
         name, modules = find_blocks(model)
         if data is None or isinstance(data, Statistics) or self.reads == "nothing":
             return {}
         tokens = float(data.lengths.sum())
+        if self.reads == "gradients":
+            return {"gradients of the loss": 3 * tokens}
+        if self.reads == "model" and self.pattern.kind == "experts":
+            return {CONDENSING: tokens}
         if self.reads == "model":
             method: Any = self.method
             passes = method.passes(len(modules), self.pattern.of(len(modules)))
@@ -336,6 +390,12 @@ def removing(
     made = parse_removal_method(method, pattern) if isinstance(method, str) else check_method(method, pattern)
     whole_blocks = pattern.kind in ("blocks", "experts")  # chosen by what the dense model does
     return Removing(made, pattern, "dense" if whole_blocks else propagate, counting)
+
+
+def _marked(stay: Tensor, units: int) -> Tensor:
+    found = torch.zeros(units, dtype=torch.bool)
+    found[stay] = True
+    return found
 
 
 def _of_scores(name: str, place: UnitPlace, scores: Tensor, groups: int) -> UnitChoice:

@@ -21,7 +21,7 @@ from calprune.layers.arguments import first_argument, hidden_of
 from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.layers.products import torch_products
 from calprune.layers.routers import routers
-from calprune.removal.channels import channels
+from calprune.removal.methods.channels import channels
 from calprune.removal.smaller import Cut, UnitPlace
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the last hidden states; other precisions: ROUNDED

@@ -107,12 +107,7 @@ class RemovalReport(HasPage):
         Gives the report that names the folder. Raises UserError where `folder` holds something already or the disk is
         full.
         """
-        if (origin := self.dense.origin) is None:
-            raise UserError(f"model {self.dense.name} was not loaded from a checkpoint, so there is none to follow; "
-                            "save the smaller one: report.model.model.save_pretrained")  # fmt: skip
-        text = card(self.description, origin.checkpoint.folder)
-        with whole_folder(folder) as making:
-            write_smaller(origin, self.done, making, {REPORT: to_json(dict(self.description)), "README.md": text})
+        save_removed(self.dense, self.done, self.description, folder)
         return replace(self, out=str(folder))
 
     def record(self) -> dict[str, Any]:
@@ -151,6 +146,17 @@ class RemovalReport(HasPage):
         yield from self.description["model"].get("notes", ())
         if not self.out:
             yield f"the dense model is as it was; the smaller one is another ({counted(len(self.choices), 'choice')})"
+
+
+def save_removed(dense: Model, done: Removed, description: Mapping[str, Any], folder: str | Path) -> None:
+    """Write the smaller model's checkpoint, its description and its card: whole or not at all. Raises UserError where
+    the dense one was not loaded from a checkpoint."""
+    if (origin := dense.origin) is None:
+        raise UserError(f"model {dense.name} was not loaded from a checkpoint, so there is none to follow; save the "
+                        "smaller one: report.model.model.save_pretrained")  # fmt: skip
+    text = card(description, origin.checkpoint.folder)
+    with whole_folder(folder) as making:
+        write_smaller(origin, done, making, {REPORT: to_json(dict(description)), "README.md": text})
 
 
 def _row(one: UnitChoice) -> tuple[Any, ...]:

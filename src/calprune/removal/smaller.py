@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from calprune.base.patterns import Removal
 from calprune.layers.experts import experts_in, is_fused
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
+from calprune.layers.routers import routers
 from calprune.removal.config import Field, biases, changed, fewer_blocks, fields, first_number, narrower
 
 Kept = Int[Tensor, "stay"]  # the numbers of the units that stay, rising
@@ -296,6 +297,14 @@ def expert_matrices(model: nn.Module, place: str, experts: int) -> list[list[Lin
         if m := re.match(rf"{re.escape(inside)}\.(\d+)\.", f"{site.name}."):
             found[int(m[1])].append(site)
     return found
+
+
+def router_of(model: nn.Module, place: str, experts: int) -> Tensor | None:
+    """The router's matrix of one row for each expert of a bank; None: it has none."""
+    name, modules = find_blocks(model)
+    block = modules[int(place.removeprefix(f"{name}.").partition(".")[0])]
+    found = [p for at in routers(block) for p in block.get_submodule(at).parameters(recurse=False) if p.dim() == 2]
+    return next((p.detach() for p in found if len(p) == experts), None)
 
 
 def _count(module: nn.Module) -> int:

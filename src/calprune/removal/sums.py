@@ -15,7 +15,7 @@ from torch import nn
 from calprune.base.values import UserError
 from calprune.layers.blocks import Sequences
 from calprune.layers.saved import Statistics
-from calprune.removal.contract import Reads
+from calprune.removal.methods.contract import Reads
 from calprune.removal.outputs import ExpertSums, expert_sums
 from calprune.removal.smaller import UnitPlace, banks
 from calprune.removal.states import StateSums, state_sums

@@ -3,7 +3,9 @@ text."""
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from calprune.base.patterns import UNIT_KINDS, parse_removal
 from calprune.evaluation.metric import METRICS
 from calprune.studies.axes import AXES, NO_DATA, varying_axes
 from calprune.studies.results import Result
@@ -24,8 +26,14 @@ def sparsity_of(pattern: str) -> float:
 
 
 def in_order(patterns: Iterable[str]) -> list[str]:
-    """Patterns by sparsity; of the same, percentages come before n:m."""
-    return sorted(set(patterns), key=lambda pattern: (sparsity_of(pattern), ":" in pattern, pattern))
+    """Patterns by sparsity; of the same, percentages come before n:m. Then what is taken out, by kind, shares first."""
+    return sorted(set(patterns), key=_order)
+
+
+def _order(pattern: str) -> tuple[Any, ...]:
+    if removal := parse_removal(pattern):
+        return UNIT_KINDS.index(removal.kind) + 1, removal.share is None, removal.share or removal.count, pattern
+    return 0, sparsity_of(pattern), ":" in pattern, pattern
 
 
 def varying(rows: Sequence[Result]) -> tuple[str, ...]:

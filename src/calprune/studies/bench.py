@@ -27,8 +27,8 @@ from calprune.layers.linears import find_blocks
 from calprune.layers.saved import Statistics
 from calprune.models.load import Model
 from calprune.pruning.job import Pruned, Pruning
-from calprune.removal.contract import Reads
 from calprune.removal.job import Removed, Removing
+from calprune.removal.methods.contract import Reads
 from calprune.removal.sums import add_units
 from calprune.studies.records import EvaluationRecord
 

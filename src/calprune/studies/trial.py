@@ -83,7 +83,7 @@ class Trial:
     @property
     def shares_sums(self) -> bool:
         """Whether it prunes by sums of the dense model as it is, which serve other trials too."""
-        if not of_zeros(self.setting) and self.job.reads == "model":  # type: ignore[union-attr]
+        if not of_zeros(self.setting) and self.job.reads in ("model", "gradients"):  # type: ignore[union-attr]
             return False
         return self.setting["propagate"] == "dense" and self.setting["permute"] == AXES["permute"].usual
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -222,7 +222,7 @@ def compare_command(
     b: Annotated[str, typer.Argument(help=_SET)],
     model: opt.ForModel = "demo",
     method: opt.Method = "wanda",
-    pattern: opt.Pattern = "50%",
+    pattern: opt.PatternOrRemoval = "50%",
     energy: Annotated[
         float, opt.method_option(help="the first set's top directions: those that hold this share")
     ] = 0.95,
@@ -247,18 +247,19 @@ def compare_command(
 ) -> None:
     """Compare two calibration sets by the masks they lead to, their statistics, and whether each is large enough. The
     model is not changed; it stands whole on the device."""
-    from calprune.api.arguments import Sizes
+    from calprune.api.arguments import Sizes, as_method_and_pattern
     from calprune.base.output import check_new_file
+    from calprune.base.patterns import Removal
     from calprune.base.store import write_whole
     from calprune.calibration.build import make_set
     from calprune.calibration.set import is_set
+    from calprune.layers.collect import Counting
     from calprune.layers.saved import is_saved
     from calprune.likeness.sets import SetComparison
     from calprune.likeness.verdict import summarise
-    from calprune.methods import parse_method
     from calprune.models.load import load
-    from calprune.pattern import parse_pattern
     from calprune.pruning.job import Pruning
+    from calprune.removal.job import Removing, removing
 
     if a == b:
         raise UserError(f"{a} is named twice; name two sets (two draws of one recipe: build them with two seeds)")
@@ -268,7 +269,12 @@ def compare_command(
     if is_set(a) and is_set(b):
         Sizes(num_samples, max_seq_length, seed).refuse("each of the two sets")
     check_new_file(html, "--html")
-    job = Pruning(parse_method(method), parse_pattern(pattern), tuple(ignore or ()))
+    how, wanted = as_method_and_pattern(method, pattern)
+    job: Pruning | Removing
+    if isinstance(wanted, Removal):
+        job = removing(method, wanted, propagate="dense", counting=Counting(), ignore=ignore)
+    else:
+        job = Pruning(cast(Any, how), wanted, tuple(ignore or ()))
     sizes, said = _sizes((a, b), num_samples, max_seq_length)
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
     sets: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from calprune.base.patterns import parse_removal
 from calprune.evaluation.metric import METRICS
 from calprune.pages.numbers import listed
 from calprune.pages.page import Section, TextBlock
@@ -51,6 +52,12 @@ SPEED = (
 )
 
 
+SMALLER = (
+    "Where blocks, neurons, heads or experts are taken out, the checkpoint is smaller, and any runtime that reads it "
+    "has less to do. How much faster that is, is to be measured on your machine."
+)
+
+
 def made(findings: Findings) -> Section:
     """How each kind of number was made."""
     return Section("made", "How each number was made", facts=tuple(_protocols(findings)))
@@ -79,8 +86,10 @@ def again(findings: Findings) -> Section:
 
 
 def speed(findings: Findings) -> Section:
-    """What a reader may expect of sparsity in vain."""
-    return Section("speed", "What sparsity does not give", SPEED)
+    """What a reader may expect of sparsity in vain, and of a smaller model with reason."""
+    smaller = [parse_removal(row.pattern) is not None for row in findings.rows]
+    lines = (*(SPEED if not all(smaller) or not smaller else ()), *((SMALLER,) if any(smaller) else ()))
+    return Section("speed", "What it gives in speed and size" if any(smaller) else "What sparsity does not give", lines)
 
 
 def _protocols(findings: Findings) -> list[tuple[str, str]]:
@@ -91,9 +100,11 @@ def _protocols(findings: Findings) -> list[tuple[str, str]]:
     if not draws:
         return []
     few = "" if draws[0] > 1 else " With one there is no interval."
+    patterns = in_order(row.pattern for row in findings.rows)
+    taken = ", or the share or number that is taken out" if any(map(parse_removal, patterns)) else ""
     words = {
         "A draw": f"{A_DRAW} Cells here have {listed([str(n) for n in draws])}.{few}",
-        "Patterns": f"{listed(in_order(row.pattern for row in findings.rows))}: the requested sparsity.",
+        "Patterns": f"{listed(patterns)}: the requested sparsity{taken}.",
         "Means": MEANS,
         **{one.group[0].upper() + one.group[1:]: one.about for one in metrics},
         "Retention": RETENTION if any(one.retention for one in metrics) else "",

@@ -9,14 +9,15 @@ of its channels', and the lowest go:
     flap        Σ_i W_ij² · Var(X_j)                 An et al., "Fluctuation-based Adaptive Structured Pruning for Large
                                                      Language Models", AAAI 2024, arXiv:2312.11983 (WIFV); of a head the
                                                      squares of its channels' are summed, as in released code 9bbad71
-    obs         what the output loses when the others make up for it, a few units at a time: `local_pruner` of Týr
-                (released code f4466ea), from the Gram matrix H = X Xᵀ / tokens + damping · mean(diag) · I
+    obs         ½ tr(W_g [H⁻¹]_gg⁻¹ W_gᵀ): what the output loses when the others make up for unit g, a few units at a
+                time; H = X Xᵀ / tokens + damping · mean(diag) · I. The local step of Týr-the-Pruner, whose released
+                code (f4466ea) adds tr(W_g G_gᵀ), G = W H of the dense W: `rule=released`. Its text was not at hand
 
 What goes can be made up for: flap adds what the removed channels give on average, W mean(X), to the bias. With `update`
 any method gives the weights that stay their least-squares optimum, Ŵ_S = (W H)_S H_SS⁻¹; obs always does.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -26,7 +27,7 @@ from calprune.base.checks import Count, options
 from calprune.base.patterns import UnitKind
 from calprune.layers.inputs import InputStats
 from calprune.methods.contract import check_damping
-from calprune.removal.contract import KeptUnits, Reads, highest
+from calprune.removal.methods.contract import KeptUnits, Reads, highest
 
 CHANNELS: tuple[UnitKind, ...] = ("neurons", "heads")
 DAMPING = 0.01  # of the mean diagonal, as in Týr's released code
@@ -101,6 +102,7 @@ class OBS:
 
     rounds: Count = 16  # units are chosen in so many parts, the Gram matrix's inverse taken anew after each
     damping: float = DAMPING
+    rule: Literal["loss", "released"] = "loss"
 
     tag: ClassVar[str] = "OBS"
     kinds: ClassVar[tuple[UnitKind, ...]] = CHANNELS
@@ -116,11 +118,14 @@ class OBS:
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, units: int, stay: int) -> KeptUnits:
         H = _damped(stats, self.damping)
         W, inverse, width = weight.double().clone(), torch.linalg.inv(H), len(H) // units
+        target = W @ H
         scores = torch.full((units,), torch.inf, dtype=torch.double)
         left = torch.ones(units, dtype=torch.bool)
         for count in _rounds(units - stay, self.rounds):
             there = left.nonzero().flatten()
             losses = _losses(W, inverse, there, width).cpu()
+            if self.rule == "released":
+                losses += (W * target).sum(0).reshape(units, width).sum(1).cpu()[there]
             going = there[losses.argsort(stable=True)[:count]]
             scores[going] = losses[losses.argsort(stable=True)[:count]]
             left[going] = False

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from calprune.base.patterns import UnitKind
 
-Reads = Literal["nothing", "moments", "gram", "blocks", "experts", "model"]
-# of the data: nothing, the sums at linears' inputs, sums over each block's states, over experts' outputs, or sequences
+Reads = Literal["nothing", "moments", "gram", "blocks", "experts", "gradients", "model"]
+# of the data: nothing, the sums at linears' inputs, sums over each block's states, over experts' outputs, of the loss's
+# gradients in experts' weights, or sequences
 
 
 @dataclass(frozen=True)

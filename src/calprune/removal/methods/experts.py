@@ -22,10 +22,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.base.checks import options
+from calprune.base.checks import Count, options
 from calprune.base.patterns import UnitKind
 from calprune.layers.linears import Linear
-from calprune.removal.contract import Reads
+from calprune.removal.methods.contract import Reads
+from calprune.removal.methods.suite import ExpertWeights
 from calprune.removal.outputs import ExpertSums
 
 EXPERTS: tuple[UnitKind, ...] = ("experts",)
@@ -123,6 +124,24 @@ class SquaredREAP(_OfSums):
 
 
 @options
+class Condensing:
+    """How early an expert is added where few with constant gates stand for all: CD-MoE's ranking (`condensing`)."""
+
+    sequences: Count = 4  # of the calibration set, the longest
+
+    tag: ClassVar[str] = "Condensing"
+    kinds: ClassVar[tuple[UnitKind, ...]] = EXPERTS
+    version: ClassVar[int] = 1
+
+    @property
+    def needs(self) -> Reads:
+        return "model"
+
+    def __call__(self, ranks: Float[Tensor, "experts"]) -> Float[Tensor, "experts"]:
+        return ranks
+
+
+@options
 class AIMER:
     """rms(w) / mean|w| over an expert's weights: what the data buy is seen beside it."""
 
@@ -134,9 +153,8 @@ class AIMER:
     def needs(self) -> Reads:
         return "nothing"
 
-    def __call__(self, matrices: list[list[Linear]]) -> Float[Tensor, "experts"]:
-        """matrices: those of each expert."""
-        return torch.tensor([self._one(one) for one in matrices], dtype=torch.double)
+    def __call__(self, bank: ExpertWeights) -> Float[Tensor, "experts"]:
+        return torch.tensor([self._one(one) for one in bank.matrices], dtype=torch.double)
 
     def _one(self, matrices: list[Linear]) -> float:
         count = sum(site.weight.numel() for site in matrices)

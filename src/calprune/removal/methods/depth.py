@@ -19,7 +19,7 @@ import torch
 from calprune.base.checks import AtLeast, AtMost, Count, options
 from calprune.base.patterns import UnitKind
 from calprune.base.values import rng
-from calprune.removal.contract import Reads
+from calprune.removal.methods.contract import Reads
 from calprune.removal.states import StateSums
 
 BLOCKS: tuple[UnitKind, ...] = ("blocks",)

@@ -1,0 +1,1 @@
+"""The methods of removal: which blocks, heads, neurons or experts go."""
