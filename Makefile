@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # modules are compiled when they are first imported: all of them take 260 MB
 PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
-TESTED := demo,fast,hub,language,parquet,ray,report,tasks,test
+TESTED := demo,fast,hub,language,parquet,quantize,ray,recover,report,tasks,test
 .DEFAULT_GOAL := demo
 
 .PHONY: demo test dev check docs docs-site bench clean

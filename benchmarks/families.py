@@ -209,7 +209,10 @@ def edited(family: str) -> bool:
     with tempfile.TemporaryDirectory() as place:
         dense, pruned = Path(place, "dense"), Path(place, "pruned")
         tiny(family).save_pretrained(dense)
-        model = auto.from_pretrained(dense, dtype=torch.float32).eval()
+        model, told = auto.from_pretrained(dense, dtype=torch.float32, output_loading_info=True)
+        if told["missing_keys"]:
+            raise LookupError(f"transformers itself does not find {len(told['missing_keys'])} tensors of what it wrote")
+        model.eval()
         origin = Origin(model, open_checkpoint(dense))
         origin.prove()
         done = Pruning(Wanda(), Unstructured(0.5), min_coverage=0.5).run(model, calibration())

@@ -3,8 +3,8 @@
     python benchmarks/two_of_four.py
 
 bfloat16 matrices of 4096 x 4096 and 4096 x 11008 (outputs x inputs), pruned to 2:4 by magnitude. Both forms are timed
-in turns by the GPU's own clock, medians of 15. Results: benchmarks/two_of_four.json, which docs/deploy.md shows. It is
-meant to take less than 3 minutes, and was not run yet.
+in turns by the GPU's own clock, medians of 15. Results: benchmarks/two_of_four.json, which docs/deploy.md shows. Takes
+less than 3 minutes, by its plan; it was not run yet.
 """
 
 import json

@@ -36,6 +36,7 @@ CHECKED = {
     "alpha": "AlphaPruning 5f0e984, run",
     "dlp": "a public note; DLP 31d480f, run: the same with the median in place of its mean",
     "from_file": "no paper: a table that a user brings",
+    "linear": "abstract",
     "owl": UNSEEN + "OWL dddb7a4, run",
     "uniform": "no paper: every linear gets the pattern as given",
 }  # fmt: skip

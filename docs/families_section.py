@@ -30,7 +30,7 @@ refused and the first block that differs is named.
 - *written*: transformers wrote the checkpoint, calprune pruned it and wrote it back with exactly the changed tensors
   changed; loaded again, every tensor is that of the model that was pruned in memory
 """
-WRITTEN = {True: "yes", False: "no", None: "not measured"}
+WRITTEN = {True: "yes", None: "not measured"}
 SHORT = {"a router": "routers", "no token": "unreached", "its matrix": "shared"}
 
 
@@ -65,7 +65,7 @@ def _name(row: Row) -> str:
 def _walked(row: Row) -> str:
     off, dense = row["difference"], "; ".join(_dense(row["left_dense"]))
     cells = [_name(row), _difference(off["float32"]), _difference(off["bfloat16"]), f"{row['share']:.0%}", dense,
-             WRITTEN[row.get("reloads")]]  # fmt: skip
+             WRITTEN.get(row.get("reloads")) or f"no: {row['why_not'].partition(': ')[2]}"]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 

@@ -18,6 +18,7 @@ import house
 import known_names
 import literature_page
 import methods_section
+import recover_section
 import sources_section
 import studies_section
 import typer.main
@@ -28,6 +29,7 @@ from calprune.cli import app
 from calprune.cli.app import by_panel, folded
 from calprune.methods.listing import described_methods
 from calprune.pages.words import glossary
+from calprune.removal import described_removals
 
 HERE = Path(__file__).parent
 READING = """\
@@ -184,6 +186,19 @@ def design_page() -> str:
     return f"{before}{begin}{house.table()}\n{end}{rest.split(end)[1]}"
 
 
+def structured_page() -> str:
+    """Written by hand but for the table of methods."""
+    begin, end = "<!-- methods: made by docs/generate.py -->\n", "<!-- end of methods -->\n"
+    before, rest = (HERE / "structured.md").read_text(encoding="utf-8").split(begin)
+    lines = ["| method | takes out | reads | what it is | options |", "|---|---|---|---|---|"]
+    for one in described_removals():
+        options = ", ".join(f"`{name}={value}`" for name, value in one.options.items())
+        idea = one.idea.replace("|", "\\|")
+        lines.append(f"| `{one.name}` | {', '.join(one.kinds)} | {one.needs} | {idea} | {options} |")
+    table = "\n".join(lines)
+    return f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
+
+
 def deploy_page() -> str:
     """Written by hand but for its tables."""
     return deploy_section.current((HERE / "deploy.md").read_text(encoding="utf-8"))
@@ -217,6 +232,8 @@ PAGES = {
     **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},
     "methods.md": methods_page,
     "models.md": families_section.page,
+    "recover.md": recover_section.current,
+    "structured.md": structured_page,
     "studies.md": studies_section.current,
     "words.md": words_page,
     "../src/calprune/cli/known.py": known_names.page,

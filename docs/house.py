@@ -28,13 +28,17 @@ FLOORS: list[dict[str, str]] = [  # from the ground up: the rooms of each floor 
         "pruning": "the loop, its report, permutation, the pruned checkpoint",
         "text": "sources, files, formats and filters: from a name to documents",
     },
-    {"writing": "text that a model writes itself"},
+    {"writing": "text that a model writes itself", "quantisation": "codes of few bits under the mask, and their files"},
     {"calibration": "recipes, drawing, layouts, and the calibration set"},
     {
         "likeness": "text against text, set against set",
         "evaluation": "perplexity, divergence from the dense model, tasks",
     },
-    {"studies": "a grid of trials, the bench that runs them, and the rows that come of it"},
+    {"removal": "blocks, heads, neurons and experts taken out; the smaller checkpoint"},
+    {
+        "studies": "a grid of trials, the bench that runs them, and the rows that come of it",
+        "recovery": "training a pruned model towards the dense one, and low-rank adapters without training",
+    },
     {"report": "from rows to findings, sections and one page; papers' claims judged"},
     {"choosing": "calprune choose: from the question to the pruned model"},
     {

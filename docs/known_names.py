@@ -14,6 +14,7 @@ from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.evaluation.metric import METRICS
 from calprune.layers.attention import TOKEN_WEIGHTS
 from calprune.methods import METHODS
+from calprune.removal import REMOVALS
 from calprune.text.filters import FILTERS
 from calprune.writing.sampling import Sampling
 from calprune.writing.screen import Screen
@@ -28,7 +29,7 @@ from typing import Any, Literal
 
 # fmt: off
 '''
-REGISTRIES = (ALLOCATIONS, EVALUATIONS, FILTERS, LAYOUTS, METHODS, SELECTIONS, STRATEGIES, TOKEN_WEIGHTS)
+REGISTRIES = (ALLOCATIONS, EVALUATIONS, FILTERS, LAYOUTS, METHODS, REMOVALS, SELECTIONS, STRATEGIES, TOKEN_WEIGHTS)
 
 
 def page() -> str:

@@ -13,6 +13,7 @@ from calprune.allocation.alpha import Alpha, tail_exponent
 from calprune.allocation.budget import AllocationError, DenseBlock, DenseLinear, Share, meet
 from calprune.allocation.dlp import DLP
 from calprune.allocation.from_file import FromFile
+from calprune.allocation.linear import LinearInDepth
 from calprune.allocation.owl import OWL
 from calprune.allocation.uniform import Uniform
 from calprune.base.values import ConfigError, UserError, identity
@@ -28,7 +29,7 @@ from tests.test_methods import EXACT
 
 ROW, MATRIX, SEVENTY = Unstructured(0.7, "row"), Unstructured(0.7, "matrix"), Unstructured(0.7)
 TWO_FOUR = KeepNofM(2, 4)
-EACH = [OWL(), OWL(per="linear"), DLP(), Alpha(), Alpha(epsilon=0.1, per="linear")]
+EACH = [OWL(), OWL(per="linear"), DLP(), Alpha(), Alpha(epsilon=0.1, per="linear"), LinearInDepth(0.02)]
 
 
 def dense_blocks(seed: int = 0, count: int = 5, shapes=((12, 8), (8, 24), (20, 16))) -> list[DenseBlock]:
@@ -114,6 +115,15 @@ def owl_by_the_paper(blocks, lambda_: float, m: float, sparsity: float) -> list[
     low, high = min(outliers), max(outliers)
     scaled = [(d - low) / (high - low) * 2 * lambda_ for d in outliers]
     return [1 - (r - sum(scaled) / len(scaled) + 1 - sparsity) for r in scaled]
+
+
+@pytest.mark.parametrize("beta", [0.03, 0.0, -0.02])
+def test_sparsity_rises_by_the_same_step_from_block_to_block(beta):
+    blocks = dense_blocks(shapes=((50, 200), (40, 300)))
+    found = LinearInDepth(beta)(iter(blocks), MATRIX)
+    for i, block in enumerate(blocks):
+        for linear in block.linears:
+            assert found[linear.name].sparsity == pytest.approx(0.7 + beta * (i - 2), abs=1e-3)
 
 
 def dlp_by_the_paper(blocks, alpha: float, sparsity: float) -> list[float]:

@@ -101,7 +101,7 @@ def test_a_study_goes_on_with_a_model_loaded_anew_where_one_could_not_be_restore
     text = study_text(material, methods="[wanda]", calibrations="[random_tokens]", draws="1")
     made, runs = plan(parse_study(text, "study.yaml"), None), Runs(tmp_path / "runs")
     made.write(runs, text)
-    session = Session(runs, made.study.evaluations, Knobs("cpu"))
+    session = Session(runs, dict(zip(made.evaluations, made.study.evaluations, strict=True)), Knobs("cpu"))
     session.run(made.trials[0], "moments")
     first = session._bench[1]
     first.usable = False

@@ -6,11 +6,15 @@ import locale
 import random
 
 import pytest
+import yaml
 
 from calprune.base.values import UserError
 from calprune.calibration.build import build, identify
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet
+from calprune.evaluation.evaluation import evaluation_id, parse_evaluation
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
 from calprune.text.chat import DAY, chat_hash, rendered
 from calprune.text.document import Given
 from calprune.text.encode import tokenizer_hash
@@ -73,6 +77,37 @@ def test_special_tokens_that_a_template_writes_are_in_the_name():
     one.pad_token, other.pad_token = "<|endoftext|>", "<s>"
     assert rendered(TALK, one) != rendered(TALK, other)
     assert chat_hash(one) != chat_hash(other)
+
+
+def saved(folder, text):
+    network().save_pretrained(folder)
+    tokenizer(text).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_study_judged_on_conversations_names_them_by_the_template_of_its_models(chats, tmp_path):
+    """An edited template in the same folder is another evaluation, so no result of before is taken for it."""
+    text, model = f"perplexity({chats}:chat, tokens=64, length=16)", tmp_path / "model"
+    plain, other, edited = (
+        evaluation_id(parse_evaluation(given), None, [saved(model, template)])
+        for given, template in (
+            (text, CHAT_TEMPLATE),
+            (text.replace(":chat", ":plain"), CHAT_TEMPLATE),
+            (text, "> " + CHAT_TEMPLATE),
+        )
+    )
+    assert len({plain, other, edited}) == 3
+    assert other == evaluation_id(parse_evaluation(text.replace(":chat", ":plain")), None, [str(model)])
+
+
+def test_each_model_of_a_study_judged_on_conversations_must_have_a_template(chats, tmp_path):
+    models = [saved(tmp_path / "one", CHAT_TEMPLATE), saved(tmp_path / "two", None)]
+    text = yaml.safe_dump({
+        "title": "t", "models": models, "calibrations": "random_tokens", "methods": "wanda", "patterns": "50%",
+        "num_samples": 2, "max_seq_length": 16, "evaluations": f"perplexity({chats}:chat, tokens=64, length=16)",
+    })  # fmt: skip
+    with pytest.raises(UserError, match="has no chat template"):
+        plan(parse_study(text, "study.yaml"), None)
 
 
 def test_a_set_of_other_formats_does_not_care_for_the_template(tmp_path):

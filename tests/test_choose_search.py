@@ -327,7 +327,7 @@ def test_without_time_for_two_finalists_the_second_is_left_out(chosen, job, tmp_
     hurried.trials = replace(
         hurried.trials, runs=type(hurried.trials.runs)(tmp_path / "runs"), seconds_each=1000 / 16.5
     )
-    hurried.trials.run = lambda made, text, clock, report: pytest.fail(str([t.calibration for t in made.trials]))
+    hurried.trials.run = lambda made, *_: pytest.fail(str([t.calibration for t in made.trials]))
     with pytest.raises(pytest.fail.Exception) as asked:
         final.judgement(hurried, chosen.gate, chosen.search, replace(chosen.halving, finalists=(first, second)))
     assert hurried.left_out == [f"the verdict on {second}: no time"]

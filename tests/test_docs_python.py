@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import calprune
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-HERE = {"README.md", "docs/start.md", "docs/python.md", "docs/choose.md", "docs/results/README.md"}
+HERE = {"README.md", "docs/deploy.md", "docs/start.md", "docs/python.md", "docs/choose.md", "docs/results/README.md"}
 
 
 def examples(page: Path) -> list[str]:
@@ -90,6 +91,12 @@ def test_the_example_of_choose_on_a_tiny_model(tmp_path, choice_folder):
     said = run(code, tmp_path, CALPRUNE_DATA=str(choice_folder / "data")).splitlines()
     assert said[0].startswith("<ChoiceReport: ") and said[-1] == "chosen/model"
     assert (tmp_path / "chosen" / "report.html").is_file()
+
+
+def test_the_example_of_the_page_about_use_loads_a_folder(tmp_path, choice_folder):
+    (code,) = examples(ROOT / "docs" / "deploy.md")
+    shutil.copytree(choice_folder / "model", tmp_path / "pruned")
+    assert run(code + "print(type(model).__name__, len(tokenizer) > 0)", tmp_path).endswith("ForCausalLM True\n")
 
 
 def test_the_example_of_the_results_reads_a_run(tmp_path, choice_folder):

@@ -14,6 +14,7 @@ import calprune
 from calprune.base.values import UserError
 from calprune.models import editor
 from calprune.models.checkpoint import open_checkpoint
+from calprune.models.origin import Origin
 from tests.families import CONFIGS, FUSED_EXPERTS, VOCABULARY, random_model, tiny_model
 from tests.test_cli import run  # noqa: F401
 from tests.test_evaluate import word_tokenizer
@@ -224,6 +225,18 @@ def test_a_config_that_describes_fewer_blocks_than_are_stored_is_refused(folder)
 def test_a_stored_part_of_a_block_that_the_model_ignores_is_refused(folder):
     rewrite(folder, lambda tensors: tensors.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(32)}))
     assert "model.layers.0.self_attn.q_proj.bias, which LlamaForCausalLM ignores" in refused(folder)
+
+
+def test_a_model_that_found_nothing_of_its_blocks_is_not_written_back(folder):
+    model = tiny_model("llama")  # transformers' shieldgemma2 does not find what it wrote itself
+
+    def renamed(tensors):
+        for name in [name for name in tensors if ".layers." in name]:
+            tensors[name.replace("model.layers.", "decoder.")] = tensors.pop(name)
+
+    rewrite(folder, renamed)
+    with pytest.raises(UserError, match=r"stores nothing of model\.layers\.0"):
+        Origin(model, open_checkpoint(folder)).prove()
 
 
 def test_an_adapter_beside_its_base_is_refused(folder):

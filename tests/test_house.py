@@ -19,10 +19,12 @@ FUNCTION, PARAMETERS, FOLDER = 50, 6, 14
 PLUG_INS = {"methods", "filters", "sections"}  # folders with one file for each thing that can be added
 HEAVY = {"transformers", "typer", "rich", "pyarrow", "datasets", "tokenizers", "jinja2", "click", "altair", "lm_eval"}
 PLAIN_DATA = {  # what gives a dict because it is of no type of ours, and of what
+    "calprune.api.pruned.pairs.description_of": "calprune.json as it was read",
     "calprune.base.calls.option_types": "types by the names of options",
     "calprune.base.store.read_json": "JSON as it stands in a file",
     "calprune.calibration.recipe.write_recipe": "YAML as it is written",
     "calprune.pruning.checkpoint.describe": "calprune.json; PruneReport is what is shown of it",
+    "calprune.removal.report.describe_removed": "calprune.json; RemovalReport is what is shown of it",
     "calprune.writing.vllm.sampling_options": "arguments of vllm.SamplingParams",
 }
 ALLOWED = {  # names with a word of the "never" column, and why

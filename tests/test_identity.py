@@ -22,6 +22,7 @@ from calprune.methods.ria import RIA
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
 from calprune.pruning.job import Pruning
+from calprune.recovery.training import Recovering
 from calprune.studies.claims import KINDS, Where
 from calprune.text.filters import FILTERS
 from calprune.text.formats import Format
@@ -111,11 +112,13 @@ TAGS = [
     "ADMM", "ALPS", "Alike", "Alpha", "AttentionConcentration", "BandariTask", "Best", "Better",
     "BlockReconstruction", "BlockedWords", "Bos", "Capability", "Cluster", "Concatenate", "Contamination",
     "Counting", "Crop", "DLP", "DSnoT", "DrawsDifferLessWithAmount", "DrawsDifferMore", "ExactDuplicates", "Format",
-    "FromFile", "GBLM", "GPTQ", "GoesWith", "HarnessTask", "Herding", "Join", "KeepNofM", "Language", "Magnitude",
+    "FromFile", "GBLM", "GPTQ", "GoesWith", "HarnessTask", "Herding", "Join", "KeepNofM", "Language",
+    "LinearInDepth", "Magnitude",
     "MaxWords", "MinWords", "NearDuplicates", "NotBest", "NotMeasured", "OWL", "OnText", "Order", "Pad", "Pairs",
     "Part", "Perplexity", "Place", "Prefixes", "PrunerZero", "Pruning", "Question", "RIA", "ROSE", "Random",
     "RandomToken",
-    "Recipe", "Refit", "Regional", "Repetition", "Respond", "RoundToNearest", "Sampling", "Screen", "Selection",
+    "Recipe", "Recovering", "Refit", "Regional", "Repetition", "Respond", "RoundToNearest", "Sampling", "Screen",
+    "Selection",
     "Similarity", "SourcesAlike", "SourcesDiffer", "SourcesDifferMore", "SparseGPT", "SparseSwaps", "Uniform",
     "UniqueTokens", "Unstructured", "Wanda", "WandaPlusPlus", "WandaVariant", "Zipf",
 ]  # fmt: skip
@@ -139,6 +142,7 @@ def test_every_type_that_an_identity_holds_has_its_tag_and_no_two_have_one():
         Question,
         Pruning,
         OnText,
+        Recovering,
         Place,
         Sampling,
         Screen,

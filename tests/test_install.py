@@ -22,12 +22,12 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_make_test_installs_every_extra_but_those_that_no_test_needs():
-    assert set(TESTED) == set(EXTRAS) - NOT_TESTED - {"dev"}
+    assert set(TESTED) == set(EXTRAS) - NOT_TESTED - {"dev", "docs", "notebook"}
     installed = re.findall(r"-e '\.\[(.+?)\]'", MAKEFILE)
-    assert installed == ["demo", "$(TESTED)", "$(TESTED),dev"], "the demo's, the tests', the developer's"
+    assert installed == ["demo", "$(TESTED)", "$(TESTED),dev", "docs"], "the demo's, the tests', the developer's"
 
 
-@pytest.mark.parametrize("extra", [None, *TESTED, "dev"])
+@pytest.mark.parametrize("extra", [None, *TESTED, "dev", "docs", "notebook"])
 def test_what_make_installs_is_pinned(extra):
     pinned = names((ROOT / "constraints.txt").read_text().split("\n# ")[-1].splitlines()[1:])
     assert names(PROJECT["dependencies"] if extra is None else EXTRAS[extra]) <= pinned

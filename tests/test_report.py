@@ -431,3 +431,15 @@ def test_an_interval_of_perplexity_stays_above_nothing_however_its_draws_differ(
     for cell in Findings(replace(RESULTS, rows=rows)).cells:
         if cell.of.metric == "perplexity" and cell.of.draw is not None:
             assert 0 < cell.spread.interval.low < cell.spread.mean < cell.spread.interval.high
+
+
+def test_a_pattern_with_one_source_has_the_colours_of_the_others_and_the_fullest_chart_is_seen_first():
+    from calprune.report.sections.overview import overview
+
+    made = made_up(draws=1, patterns=("50%", "2:4"))
+    few = replace(
+        made, rows=tuple(r for r in made.rows if r.pattern == "2:4" or (r.calibration, r.method) == ("c4", "wanda"))
+    )
+    charts = overview(Findings(few)).panels[0].charts
+    assert all(point.series for chart in charts for point in chart.points)
+    assert len(charts[0].points) == max(len(chart.points) for chart in charts) > len(charts[1].points)

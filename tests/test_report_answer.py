@@ -265,7 +265,7 @@ def check_plain(said: str, anew: Anew, names: dict[str, str]) -> None:
     counts = {word: list(anew.words.values()).count(word) for word in ("matters", "not shown", "immaterial")}
     lead = {"Yes": "matters", "No:": "immaterial", "Not": "not shown", "Per": "not shown"}.get(said[:3])
     if lead is None:
-        assert not anew.words and said.startswith(("This study cannot tell", "With the same data")), said
+        assert not anew.words and said.startswith(("This study cannot tell", "With the same data", "One draw of")), said
         return
     assert lead == next(word for word in counts if counts[word]), (said, counts)
     if found := re.search(r"in (\d+) of (\d+) settings", said):
@@ -328,6 +328,20 @@ def test_a_study_of_methods_is_answered_about_methods():
     said = check(MADE["methods"])
     assert len(said) == 1 and said[0].startswith("Methods with the same draws of a source")
     assert not any("source, and it takes two" in one for one in said)
+
+
+def test_of_one_draw_the_ends_are_named_and_nothing_is_called_shown():
+    rows = MADE["one draw"].rows
+    same = [row for row in rows if row.evaluation == "perplexity(wikitext2)"]
+    first = page(Findings(MADE["one draw"])).answer[0]
+    lead, best, one, worst, other, dense = re.fullmatch(
+        r"(.*): pruned with (.*) the model has a perplexity of (\S+) on wikitext2, with (.*) (\S+); the dense model "
+        r"has (\S+)\.", first).groups()  # fmt: skip
+    ends = [f"{row.method} {row.pattern} ({row.calibration.replace('none', 'no data')})"
+            for row in sorted(same, key=lambda row: row.value)]  # fmt: skip
+    assert lead == "One draw of each, which proves no difference" and [best, worst] == [ends[0], ends[-1]]
+    assert [plain_number(one), plain_number(other), plain_number(dense)] == pytest.approx(
+        [min(row.value for row in same), max(row.value for row in same), same[0].dense], rel=1e-3)  # fmt: skip
 
 
 def test_a_source_that_loses_to_another_is_not_called_best():

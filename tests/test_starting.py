@@ -174,6 +174,9 @@ def test_a_start_that_is_stopped_says_how_to_go_on_and_the_same_command_does(tin
         (["--for", "code,chat"], "--for chat is judged on conversations of yours"),
         (["--for", "code"], "--for code is judged on mbpp, which is not to be had here"),
         (["--data", "absent.jsonl"], "absent.jsonl: there is no such file"),
+        (["--data", "shorts.jsonl"], "there is no such file; did you mean short.jsonl?"),
+        (["--data", "short.jsonl:chat"], "give the file alone, --data short.jsonl"),
+        (["--data", "."], "a folder; give the files in it"),
         (["--data", "empty.jsonl"], "none of its records holds text"),
         (["--data", "numbers.jsonl"], "has neither a field 'text' nor those of a conversation"),
         (["--data", "few.jsonl"], "it has 3 different records; 10 or more are needed"),
@@ -206,6 +209,20 @@ def test_more_minutes_allow_a_larger_set_and_a_larger_set_takes_more_memory(tiny
     short, long = (sized(propose(Wanted(str(tiny_folder), tmp_path, minutes=m), found)) for m in (0.001, 10_000.0))
     assert short.size < long.size and short.memory < long.memory and long.max_seq_length <= found.positions
     assert found.memory(1, grams=False) < found.memory(1, grams=True)
+
+
+def test_short_minutes_compare_less_and_too_few_are_named(tiny_folder, tmp_path):  # noqa: F811
+    def lines(minutes):
+        made = sized(propose(Wanted(str(tiny_folder), tmp_path, minutes=minutes), found))
+        return made, "\n".join(made.lines())
+
+    found = replace(look(str(tiny_folder)), parameters=10**12)
+    enough, said = lines(1e9)
+    assert "nothing smaller" not in said and "3 times to compare, then one" in said and enough.judged == 4096
+    short, said = lines(0.001)
+    assert f"more than --minutes 0.001: nothing smaller is compared, {short.memory / 1e9:.2f} GB" in said
+    assert short.size < enough.size and short.judged < enough.judged and short.seconds < enough.seconds / 10
+    assert all(one.tokens <= short.judged and one.tokens >= 8 * one.length for one in short.texts.values())
 
 
 def test_a_model_is_looked_at_without_its_weights(tiny_folder):  # noqa: F811

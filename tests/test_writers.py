@@ -338,7 +338,7 @@ def test_a_folder_that_holds_something_else_is_no_place_for_kept_blocks(tmp_path
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 def test_a_disk_that_fails_while_a_library_writes_tensors_is_one_line(tmp_path, monkeypatch, number):
-    def fail(tensors, path):
+    def fail(tensors, path, metadata=None):
         raise SafetensorError(f"Error while serializing: I/O error: it failed (os error {number})")
 
     monkeypatch.setattr("safetensors.torch.save_file", fail)

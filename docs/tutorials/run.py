@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 BLOCK = re.compile(r"^```(console|yaml|python)\n(.*?)^```$", re.M | re.S)
 PROGRESS = re.compile(  # how far it is, how long it takes, and where what is done is kept meanwhile
     r"^.*\babout .* left\b.*$|^.*: \d+ of \d+$|^(calprune: the comparison|it will) takes? about .*$"
-    r"|^note: done blocks are kept in .*$|^[a-z][^:]*: \d+ of \d+, .*/s.*$"
+    r"|^the dense model on .*$|^note: done blocks are kept in .*$|^[a-z][^:]*: \d+ of \d+, .*/s.*$"
 )
 Run = Callable[[str, Path], str]  # a command and the folder it runs in -> what it prints
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from calprune.api.evaluate import evaluate
     from calprune.api.models import load
     from calprune.api.prune import prune
+    from calprune.api.pruned.compensate import compensate
+    from calprune.api.pruned.quantize import quantize
+    from calprune.api.pruned.recover import recover
     from calprune.api.speed import speed
     from calprune.api.study import StudyReport, study
     from calprune.base.values import UserError
@@ -64,6 +67,9 @@ if TYPE_CHECKING:
     from calprune.pattern import KeepNofM, Unstructured
     from calprune.pruning.checkpoint import PruneReport
     from calprune.pruning.job import Pruning
+    from calprune.quantisation.report import QuantisedReport
+    from calprune.recovery.compensated import CompensationReport
+    from calprune.recovery.report import RecoveryReport
 
 __all__ = [
     "ADMM",
@@ -81,6 +87,7 @@ __all__ = [
     "BlockReconstruction",
     "CalibrationSet",
     "ChoiceReport",
+    "CompensationReport",
     "DSnoT",
     "EvaluationResult",
     "FromFile",
@@ -91,7 +98,9 @@ __all__ = [
     "PruneReport",
     "PrunerZero",
     "Pruning",
+    "QuantisedReport",
     "Question",
+    "RecoveryReport",
     "Refit",
     "Regional",
     "RoundToNearest",
@@ -111,10 +120,13 @@ __all__ = [
     "build",
     "choose",
     "collect",
+    "compensate",
     "evaluate",
     "load",
     "pack",
     "prune",
+    "quantize",
+    "recover",
     "speed",
     "study",
     "unpack",
@@ -130,6 +142,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "BlockReconstruction": "methods.block_reconstruction",
     "CalibrationSet": "calibration.set",
     "ChoiceReport": "api.choose",
+    "CompensationReport": "recovery.compensated",
     "DLP": "allocation.dlp",
     "DSnoT": "methods.dsnot",
     "EvaluationResult": "evaluation.result",
@@ -145,8 +158,10 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "PruneReport": "pruning.checkpoint",
     "PrunerZero": "methods.pruner_zero",
     "Pruning": "pruning.job",
+    "QuantisedReport": "quantisation.report",
     "Question": "choosing.question",
     "RIA": "methods.ria",
+    "RecoveryReport": "recovery.report",
     "ROSE": "methods.rose",
     "Refit": "methods.refit",
     "Regional": "methods.regional",
@@ -166,10 +181,13 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "build": "api.build",
     "choose": "api.choose",
     "collect": "api.collect",
+    "compensate": "api.pruned.compensate",
     "evaluate": "api.evaluate",
     "load": "api.models",
     "pack": "api.archive",
     "prune": "api.prune",
+    "quantize": "api.pruned.quantize",
+    "recover": "api.pruned.recover",
     "speed": "api.speed",
     "study": "api.study",
     "unpack": "api.archive",

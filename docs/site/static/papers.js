@@ -408,6 +408,19 @@ window.PAPERS = {
    ]
   },
   {
+   "id": "linear",
+   "title": "Determining Layer-wise Sparsity for Large Language Models Through a Theoretical Perspective",
+   "short": "Huang 2025",
+   "by": "Huang, Zhang, Zheng, Chao, Ji, ICML, 2025",
+   "year": 2025,
+   "kind": "allocation",
+   "link": "https://arxiv.org/abs/2502.14770",
+   "here": [
+    "the method linear"
+   ],
+   "claims": []
+  },
+  {
    "id": "wanda_plus_plus",
    "title": "Wanda++: Pruning Large Language Models via Regional Gradients",
    "short": "Wanda++",
@@ -1027,6 +1040,11 @@ window.PAPERS = {
    "from": "dlp",
    "to": "sparsegpt",
    "why": "it allocates for SparseGPT"
+  },
+  {
+   "from": "linear",
+   "to": "wanda",
+   "why": "it allocates for Wanda"
   },
   {
    "from": "wanda_plus_plus",

@@ -7,6 +7,7 @@ from calprune.allocation.alpha import Alpha
 from calprune.allocation.budget import DenseBlock
 from calprune.allocation.dlp import DLP
 from calprune.allocation.from_file import FromFile
+from calprune.allocation.linear import LinearInDepth
 from calprune.allocation.owl import OWL
 from calprune.allocation.uniform import Uniform
 from calprune.base.calls import Registry
@@ -30,6 +31,7 @@ _KNOWN: dict[str, type] = {
     "alpha": Alpha,
     "dlp": DLP,
     "from_file": FromFile,
+    "linear": LinearInDepth,
     "owl": OWL,
     "uniform": Uniform,
 }

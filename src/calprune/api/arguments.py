@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from calprune.allocation import ALLOCATIONS, Allocation
+from calprune.base.patterns import Pattern, Removal, parse_any, parse_pattern
 from calprune.base.values import UserError
 from calprune.calibration.build import make_set
 from calprune.calibration.set import CalibrationSet, is_set
@@ -18,13 +19,13 @@ from calprune.layers.saved import Statistics, is_saved
 from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
-from calprune.pattern import Pattern, parse_pattern
 
 ModelLike = str | Path | Model  # `demo`, a folder, a hub name, or a model that is loaded
 SetLike = str | Path | CalibrationSet  # a source, a file, a mixture, a recipe's YAML, the folder of a set, or a set
 DataLike = SetLike | Statistics  # or saved sums, or their folder
 MethodLike = str | Method
 PatternLike = str | Pattern
+AnyPatternLike = str | Pattern | Removal
 AllocationLike = str | Allocation
 EvaluationLike = str | Evaluation
 WeightsLike = str | TokenWeights
@@ -149,6 +150,11 @@ def as_method(given: MethodLike) -> Method:
 def as_pattern(given: PatternLike) -> Pattern:
     """The pattern that a text means, or the pattern."""
     return parse_pattern(given) if isinstance(given, str) else given
+
+
+def as_any_pattern(given: AnyPatternLike) -> Pattern | Removal:
+    """The pattern that a text means, of zeros or of what is taken out, or the pattern."""
+    return parse_any(given) if isinstance(given, str) else given
 
 
 def as_allocation(given: AllocationLike) -> Allocation:

@@ -2,34 +2,38 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from calprune.api.arguments import (
     AllocationLike,
+    AnyPatternLike,
     DataLike,
     MethodLike,
     ModelLike,
-    PatternLike,
     SetLike,
     Sizes,
     WeightsLike,
     as_allocation,
+    as_any_pattern,
     as_counting,
     as_data_root,
     as_method,
-    as_pattern,
     open_job_data,
     open_model,
 )
 from calprune.api.models import Dtype
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
+from calprune.base.patterns import Removal
 from calprune.base.values import UserError
 from calprune.calibration.advice import advise, widest_input
 from calprune.calibration.set import CalibrationSet
 from calprune.models.load import find_device
 from calprune.pruning.checkpoint import PruneReport
-from calprune.pruning.job import Pruning
+from calprune.pruning.job import Pruned, Pruning
+from calprune.removal.contract import RemovalMethod
+from calprune.removal.job import removing
+from calprune.removal.report import RemovalReport
 
 
 @checked
@@ -37,8 +41,8 @@ def prune(
     model: ModelLike,
     data: DataLike | None = None,
     *,
-    pattern: PatternLike,
-    method: MethodLike = "wanda",
+    pattern: AnyPatternLike,
+    method: MethodLike | RemovalMethod = "wanda",
     allocation: AllocationLike = "uniform",
     num_samples: Count | None = None,
     max_seq_length: Count | None = None,
@@ -58,7 +62,7 @@ def prune(
     dequantize: bool = False,
     batch_size: Count | None = None,
     progress: ProgressLike | None = None,
-) -> PruneReport:
+) -> PruneReport | RemovalReport:
     """Prune a model; one that is loaded is changed in place.
 
         report = calprune.prune("demo", "c4", method="sparsegpt", pattern="2:4", num_samples=16, max_seq_length=256)
@@ -67,8 +71,11 @@ def prune(
     model: `demo`, a folder, a hub name, or what `load` gave: load it anew to prune it in another way.
     data: what the method reads. A source ("c4"), a file, a mixture ("c4*2 + gsm8k:icl"), a recipe's YAML, a folder or
         object of a calibration set (`build`) or of saved sums (`collect`); None for a method that reads none.
-    pattern: "50%" (as the method's paper has it), "50%/row", "50%/matrix", or n kept of m: "2:4".
-    method: "wanda", "sparsegpt(damping=0.1)", `calprune.SparseGPT(damping=0.1)`, "my_module:Mine(option=1)".
+    pattern: "50%" (as the method's paper has it), "50%/row", "50%/matrix", or n kept of m: "2:4". Or what is taken out,
+        so that a smaller model is left and the dense one stays as it was: "neurons:25%", "heads:1", "blocks:4",
+        "experts:25%" (docs/structured.md).
+    method: "wanda", "sparsegpt(damping=0.1)", `calprune.SparseGPT(damping=0.1)`, "my_module:Mine(option=1)"; of what is
+        taken out "flap", "block_influence", ...
     allocation: which linear gets how much of the sparsity: "uniform", "owl(m=5)", `calprune.OWL(m=5)`.
     num_samples, max_seq_length, seed: sequences, tokens of a sequence, and the draw of a set that is built here; None:
         as its recipe says, else 128, 2048 and 0.
@@ -89,10 +96,14 @@ def prune(
     job that does not fit the model.
     """
     counting = as_counting(min_expert_tokens, all_experts, token_weights)
-    job = Pruning(as_method(method), as_pattern(pattern), tuple(ignore), propagate, min_coverage,
-                  as_allocation(allocation), counting, permute)  # fmt: skip
+    if isinstance(wanted := as_any_pattern(pattern), Removal):
+        job: Any = removing(cast(Any, method), wanted, propagate=propagate, counting=counting, ignore=ignore,
+                            permute=permute, allocation=allocation != "uniform")  # fmt: skip
+    else:
+        job = Pruning(as_method(cast(MethodLike, method)), wanted, tuple(ignore), propagate, min_coverage,
+                      as_allocation(allocation), counting, permute)  # fmt: skip
     target, root = find_device(device), as_data_root(data_root)
-    if data is None and job.needs != "nothing":
+    if data is None and job.reads != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
     with shown(progress):
@@ -100,10 +111,11 @@ def prune(
         job.plan(loaded.model)
         loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
-        read = data if job.needs != "nothing" else None
+        read = data if job.reads != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, sizes, root)
-        if given and isinstance(given.data, CalibrationSet):
+        if given and isinstance(given.data, CalibrationSet) and isinstance(job, Pruning):
             advise(given.data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
                        batch_size=batch_size)  # fmt: skip
-    return PruneReport.of(loaded, done, given.about if given else None)
+    about = given.about if given else None
+    return PruneReport.of(loaded, done, about) if isinstance(done, Pruned) else RemovalReport.of(loaded, done, about)

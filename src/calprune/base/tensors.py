@@ -44,11 +44,11 @@ def read_tensors(path: Path) -> TensorFile:
         raise DamagedError(f"{path} is damaged ({e})") from None
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+def save_tensors(tensors: dict[str, Tensor], path: Path, about: dict[str, str] | None = None) -> None:
     """Write a safetensors file in a folder that is in the making. Raises OSError where the disk fails, which the
     library says in its own way."""
     try:
-        safetensors.torch.save_file(tensors, path)
+        safetensors.torch.save_file(tensors, path, about)
     except SafetensorError as e:
         found = re.search(r"\(os error (\d+)\)", str(e))
         number = int(found[1]) if found else errno.EIO

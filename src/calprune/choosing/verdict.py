@@ -22,7 +22,7 @@ from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
 from calprune.likeness.sets import agreement, enough
 from calprune.pruning.checkpoint import describe, save_pruned
-from calprune.pruning.job import Pruning
+from calprune.pruning.job import Pruned, Pruning
 from calprune.report.findings import Cell
 from calprune.studies.bench import Bench
 from calprune.uncertainty.crossed import Rows, Weighed
@@ -238,6 +238,7 @@ def result(job: Job, winner: str, shares: Shares) -> PrunedResult:
         divergence = {name: kl.estimate() for name, (kl, _) in compared.items()}
         figures = [{"evaluation": name, "dense": perplexity[name][0], "pruned": perplexity[name][1],
                     "kl": divergence[name].value} for name in compared]  # fmt: skip
+        assert isinstance(pruned, Pruned)  # a question is of a pattern of zeros
         description = describe(pruned, bench.model) | {"calibration": given.about(spec), "evaluations": figures}
         # a run that was killed before it wrote that it was done may have left them
         with replaced(job.folder / "calibration"), replaced(job.folder / "model"):

@@ -7,16 +7,20 @@ heavy imports are inside.
 from calprune.cli import choose, demo, evaluate, pack, prune, speed, start, study
 from calprune.cli.app import app, main
 from calprune.cli.data import calib, similar, sources, synth
+from calprune.cli.pruned import compensate, quantize, recover
 
 __all__ = [
     "app",
     "calib",
     "choose",
+    "compensate",
     "demo",
     "evaluate",
     "main",
     "pack",
     "prune",
+    "quantize",
+    "recover",
     "similar",
     "sources",
     "speed",

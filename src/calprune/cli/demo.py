@@ -155,6 +155,7 @@ def _row(bench: "Bench", trial: "Trial", data: "CalibrationSet | None", made: "P
     """One trial. The sums of a set are collected once, for every method and pattern."""
     from calprune.calibration.recipe import parse_spec
     from calprune.pruning.checkpoint import describe, reset_peak, save_pruned
+    from calprune.pruning.job import Pruned
 
     evaluations = made.study.evaluations
     sums = bench.sums(data, "gram") if data else None
@@ -162,6 +163,7 @@ def _row(bench: "Bench", trial: "Trial", data: "CalibrationSet | None", made: "P
     checkpoint, equal = out / "checkpoints" / f"{names[1]}-{names[2].replace(':', 'of')}", None
     reset_peak()
     with bench.pruned(trial.job, sums) as pruned:
+        assert isinstance(pruned, Pruned)  # the demo takes no units out
         description = describe(pruned, bench.model) | {"calibration": data.about(trial.calibration) if data else None}
         row = _judged(names, list(bench.judge(evaluations)))
         if names in KEPT:

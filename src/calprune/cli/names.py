@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from calprune.base.patterns import parse_pattern
+from calprune.base.patterns import parse_any, parse_pattern
 from calprune.cli.known import EXAMPLES, NAMES
 
 PLAIN = {"token weights": "even"}  # kind -> the word that stands for no object
@@ -46,6 +46,8 @@ def check_text(kind: str, text: str) -> None:
     """Raise UserError where `text` names nothing of this kind, or has an option or a value that does not fit."""
     if kind == "pattern":
         parse_pattern(text)
+    elif kind == "any pattern":
+        parse_any(text)
     elif text != PLAIN.get(kind) and ":" not in text.partition("(")[0]:
         _registry(kind).make(text)
 
@@ -54,7 +56,11 @@ def _registry(kind: str) -> Any:
     """A registry whose classes have the options of the real ones and do nothing."""
     from calprune.base.calls import Registry
 
-    known = {name: _stand_in(name, options) for name, options in NAMES[kind].items()}
+    names = dict(NAMES[kind])
+    if kind == "method":  # of removal too: which of the two it is, the pattern says
+        for name, options in NAMES["method of removal"].items():
+            names[name] = names.get(name, {}) | options
+    known = {name: _stand_in(name, options) for name, options in names.items()}
     return Registry(kind, known, EXAMPLES[kind], object)
 
 

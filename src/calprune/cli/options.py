@@ -55,7 +55,14 @@ Method = Annotated[
 ]
 _pattern = method_option(callback=check("pattern"), help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"')
 Pattern = Annotated[str, _pattern]
-PatternOrNone = Annotated[str | None, _pattern]
+AnyPattern = Annotated[
+    str | None,
+    method_option(
+        callback=check("any pattern"),
+        help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"; or what is taken out, so that a smaller model is '
+        'left: "neurons:25%", "heads:1", "blocks:4", "experts:25%"',
+    ),
+]
 Ignore = Annotated[
     list[str] | None,
     method_option(help='leave linears dense: "*.down_proj", "re:.*[qk]_proj"; repeatable'),

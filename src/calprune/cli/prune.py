@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from calprune.base.patterns import Pattern, Unstructured, parse_pattern
+from calprune.base.patterns import Pattern, Removal, Unstructured, parse_any
 from calprune.base.values import UserError, choice
 from calprune.cli import options as opt
 from calprune.cli.app import app, goes_on
@@ -26,7 +26,7 @@ def prune_command(
     model: opt.Model,
     out: opt.Out,
     method: opt.Method = "wanda",
-    pattern: opt.PatternOrNone = None,
+    pattern: opt.AnyPattern = None,
     sparsity: Annotated[float | None, opt.method_option(help="0.5 is the pattern 50%")] = None,
     allocation: Annotated[
         str,
@@ -86,14 +86,21 @@ def prune_command(
     from calprune.models.editor import WRITING
     from calprune.models.load import find_device, load
     from calprune.pruning.checkpoint import WRITTEN, PruneReport
-    from calprune.pruning.job import Pruning
+    from calprune.pruning.job import Pruned, Pruning
+    from calprune.removal.job import Removing, removing
+    from calprune.removal.report import RemovalReport
 
-    job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how,
-                  allocation=parse_allocation(allocation),
-                  counting=opt.read_counting(min_expert_tokens, all_experts, token_weights), permute=order)  # fmt: skip
+    counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
+    job: Pruning | Removing
+    if isinstance(wanted, Removal):
+        job = removing(method, wanted, propagate=how, counting=counting, ignore=ignore, permute=order,
+                       allocation=allocation != "uniform", refine_on=refine_on, resume=resume)  # fmt: skip
+    else:
+        job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how, allocation=parse_allocation(allocation),
+                      counting=counting, permute=order)  # fmt: skip
     check_apart(resume, out)
     target = find_device(device)
-    if calibration is None and job.needs != "nothing":
+    if calibration is None and job.reads != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f"{reader} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
@@ -102,18 +109,20 @@ def prune_command(
         job.plan(loaded.model)
         loaded.prove_origin()
         check_room(out, size := loaded.origin.checkpoint.size if loaded.origin else 0)
-        read = calibration if job.needs != "nothing" else None
+        read = calibration if job.reads != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
         data, about = (given.data, given.about) if given else (None, None)
-        if isinstance(data, CalibrationSet):
+        if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         own = ":" in method + allocation
+        keeping = _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own)
         with (
-            _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own) as folder,
+            keeping if isinstance(job, Pruning) else nullcontext() as folder,
             whole(TimeLeft(job.phases(loaded.model, data) | {WRITING: WRITTEN})),
         ):
             done = job.run(loaded.model, data, refine_on=trained, resume=folder, device=target, batch_size=batch_size)
-            report = PruneReport.of(loaded, done, about).save(out)
+            made = PruneReport if isinstance(done, Pruned) else RemovalReport
+            report = made.of(loaded, done, about).save(out)  # type: ignore[arg-type]
     print(report.json() if as_json else report.text())
 
 
@@ -133,6 +142,10 @@ def stats_command(
             "output, for wanda_plus_plus; gradients: of the loss too, for gblm and pruner_zero: 16 bytes a weight"
         ),
     ] = "gram",
+    units: Annotated[
+        list[str] | None,
+        opt.method_option(help="blocks, experts: also what these are chosen by, of a pass of its own; repeatable"),
+    ] = None,
     num_samples: opt.NumSamples = None,
     max_seq_length: opt.MaxSeqLength = None,
     seed: opt.Seed = None,
@@ -152,8 +165,10 @@ def stats_command(
     from calprune.layers.inputs import LADDER
     from calprune.layers.saved import Statistics, save_statistics
     from calprune.models.load import find_device, load
+    from calprune.removal.sums import add_units
 
-    level: Any = choice(needs, LADDER[1:], "--needs")
+    level: Any = choice(needs, LADDER if units else LADDER[1:], "--needs")
+    kinds: Any = [choice(one, ("blocks", "experts"), "--units") for one in units or ()]
     counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
     target = find_device(device)
     with new_folder(out):
@@ -164,10 +179,17 @@ def stats_command(
                 f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
             )
         about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.summary()
-        blocks = Statistics(level, about_sums).collecting(
-            loaded.model, given.data, device=target, batch_size=batch_size, counting=counting
-        )
-        save_statistics(out, level, about_sums, opt.following(blocks, loaded.model, "collecting"))
+        sums = Statistics(level, about_sums)
+        blocks = sums.collecting(loaded.model, given.data, device=target, batch_size=batch_size, counting=counting)
+        if level != "nothing":
+            blocks = opt.following(blocks, loaded.model, "collecting")
+
+        def beside() -> dict[str, Any]:
+            for kind in kinds:
+                add_units(sums, loaded.model, given.data, kind, device=target, batch_size=batch_size, counting=counting)
+            return sums.units
+
+        save_statistics(out, level, about_sums, blocks if level != "nothing" else iter(()), beside)
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
         print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | about_sums, indent=1))
@@ -180,16 +202,24 @@ def methods_command(as_json: opt.Json = False) -> None:
     """List the pruning methods with what they need and their options."""
     from calprune.methods.listing import described_methods
     from calprune.pages.table import Column, Table
+    from calprune.removal import described_removals
 
-    found = described_methods()
+    found, removals = described_methods(), described_removals()
     if as_json:
-        print(json.dumps([entry.record() for entry in found], indent=1))
+        records = [one.record() for one in found] + [one.record() for one in removals]
+        print(json.dumps(records, indent=1))
         return
     rows = tuple(
         (one.name, one.needs, one.idea, ", ".join(f"{name}={value}" for name, value in one.options.items()))
         for one in found
     )
     print(Table("methods", "", (Column("name"), Column("needs"), Column("what"), Column("options")), rows).text())
+    taken = tuple(
+        (one.name, ", ".join(one.kinds), one.needs, one.idea, ", ".join(f"{k}={v}" for k, v in one.options.items()))
+        for one in removals
+    )
+    heads = (Column("name"), Column("takes out"), Column("needs"), Column("what"), Column("options"))
+    print(f"\n{Table('removals', 'What is taken out (--pattern neurons:25%)', heads, taken).text()}")
 
 
 @app.command(
@@ -226,13 +256,18 @@ def _keeping(resume: Path | None, job: str, size: int, own: bool) -> Iterator[Pa
         yield folder
 
 
-def _one_pattern(pattern: str | None, sparsity: float | None) -> Pattern:
+def _one_pattern(pattern: str | None, sparsity: float | None) -> Pattern | Removal:
     """What --pattern and --sparsity ask for together."""
     if pattern is None:
         if sparsity is None:
-            raise UserError("say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5")
+            raise UserError("say how sparse: --pattern 50%, --pattern 2:4 or --sparsity 0.5; or what goes: --pattern "
+                            "neurons:25%")  # fmt: skip
         return Unstructured(sparsity)
-    parsed = parse_pattern(pattern)
+    parsed = parse_any(pattern)
+    if isinstance(parsed, Removal):
+        if sparsity is not None:
+            raise UserError(f"--pattern {pattern} says what goes; leave --sparsity out")
+        return parsed
     if sparsity is not None and abs(parsed.sparsity - sparsity) > 1e-9:
         raise UserError(
             f"--pattern {pattern} is a sparsity of {parsed.sparsity:g}, --sparsity is {sparsity:g}; write one of them"

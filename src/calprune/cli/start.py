@@ -48,6 +48,7 @@ def start_command(
     be done and what it takes, before anything is. Goes on where it was stopped."""
     from calprune.base.progress import current
     from calprune.starting.look import look
+    from calprune.starting.own_data import check_file
     from calprune.starting.proposal import Wanted, propose, same_run, sized
     from calprune.starting.run import carry_out, read_run
     from calprune.studies.bench import Knobs
@@ -57,13 +58,15 @@ def start_command(
     wanted = Wanted(model, folder, tuple(data or ()), tuple(dict.fromkeys(names)), method, pattern, minutes,
                     Knobs(device, None, data_root))  # fmt: skip
     there = read_run(folder)
+    for file in wanted.data:
+        check_file(file)
     current().say("looking at the model and the texts ...")
     made = propose(wanted, look(model))
     made = sized(made, same_run(made, there) if there else None)
     for line in (*(f"note: {note}" for note in made.notes), *made.lines()):
         print(line, file=sys.stderr)
     if there:
-        print(f"going on in {folder}", file=sys.stderr)
+        print(f"going on in {folder}: what is done there is not done again", file=sys.stderr)
     else:
         _confirm(yes)
     goes_on("what was done is kept", folder)

@@ -97,8 +97,10 @@ def accelerate_linears(model: nn.Module, rows: int) -> AccelerateReport:
     where = _gpu(next(model.parameters()).device)
     exact = exact_linears(model)
     if not exact:
-        raise UserError("no linear is exactly 2:4 in float16 or bfloat16 and of a multiple of "
-                        f"{FEWEST[0]} x {FEWEST[1]} weights; prune to 2:4 and load with dtype='bfloat16'")  # fmt: skip
+        raise UserError(
+            f"no linear is exactly 2:4 in float16 or bfloat16 and of a multiple of {FEWEST[0]} x {FEWEST[1]} weights; "
+            "prune with the pattern 2:4 and load with dtype='bfloat16'"
+        )
     times = {shape: pair_times(those[0].weight.detach(), rows) for shape, those in exact.items()}
     for shape, those in exact.items():
         if times[shape].faster > 1:

@@ -1,6 +1,6 @@
 """What a study judges models by, as text: perplexity(wikitext2), kl(c4, tokens=16384), boolq(examples=200)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,7 +24,8 @@ from calprune.evaluation.metric import KL, METRICS, PERPLEXITY, Metric
 from calprune.evaluation.tasks import TASKS
 from calprune.evaluation.windows import windows_of
 from calprune.layers.readable import check_length
-from calprune.models.load import Model
+from calprune.models.load import Model, load_tokenizer
+from calprune.text.chat import chat_hash
 from calprune.text.document import Given
 from calprune.text.places import files_hash
 
@@ -108,11 +109,15 @@ def parse_evaluation(text: str) -> Evaluation:
     return made
 
 
-def evaluation_id(evaluation: Evaluation, data_root: Path | None) -> str:
-    """The name of its results' files: a hash of the evaluation with its options and of its files' contents."""
+def evaluation_id(evaluation: Evaluation, data_root: Path | None, models: Iterable[str] = ()) -> str:
+    """The name of its results' files: a hash of the evaluation with its options, of its files' contents and, where it
+    is judged on conversations, of the chat templates that these models write them with."""
     if isinstance(evaluation, OnText):
-        text = open_source(evaluation.of, Given(data_root=data_root), "evaluation").text_identity
-        return identity({"evaluation": plain(evaluation), "text": text})
+        opened = open_source(evaluation.of, Given(data_root=data_root), "evaluation")
+        named = {"evaluation": plain(evaluation), "text": opened.text_identity}
+        if opened.format.name == "chat":
+            named["chat"] = sorted({chat_hash(load_tokenizer(name)) for name in models})
+        return identity(named)
     return identity({"evaluation": plain(evaluation), "files": files_hash(files_read(evaluation, data_root))})
 
 

@@ -138,6 +138,14 @@ def inner_inputs(module: Any, expert: int, x: Float[Tensor, "tokens hidden"]) ->
     return _gated(module, _first(module, expert, x))
 
 
+def outputs(module: Any, expert: int, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+    """What the expert gives where it reads x, before the router's weight."""
+    held = layout(module)
+    assert held
+    bias = _bias(module, held.down, expert, slice(None))
+    return linear(inner_inputs(module, expert, x), _matrix(module, held.down, expert), bias)
+
+
 def backward(
     module: Any, expert: int, x: Float[Tensor, "tokens hidden"], delta: Float[Tensor, "tokens hidden"]
 ) -> dict[bool, tuple[Float[Tensor, "tokens _"], Float[Tensor, "tokens _"]]]:

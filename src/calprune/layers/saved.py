@@ -4,6 +4,7 @@ statistics/                 a folder: whole or absent
     model.layers.0.safetensors   one file a block: "<input>/tokens", "/sum_x", "/sum_xx", "/gram"; of each linear, where
                                  collected, "<linear>/output/squares", "/sizes", "/sequences", and the same of "loss";
                                  of an expert that all tokens stand in for, "<linear>/routed": those sent to it
+    units.safetensors            where they were wanted, the sums that whole blocks and experts are chosen by
     statistics.json              which linears read which input, what was collected, the digests of the files; last
 """
 
@@ -16,7 +17,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from calprune.base.checks import Count, checked
 from calprune.base.store import DamagedError, check_files, file_digests, read_json, whole_folder, write_json
@@ -27,6 +29,7 @@ from calprune.layers.gradients import walk_sums
 from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 
 HEAD = "statistics.json"  # what the sums are of, and in which files
+UNITS = "units.safetensors"
 
 BlockStats = dict[str, InputStats]  # linear -> its input's sums; linears that share an input share the sums
 
@@ -46,6 +49,7 @@ class Statistics:
         default_factory=dict
     )  # block -> input -> linears, where in a folder
     files: dict[str, str] = field(default_factory=dict)  # digests of the folder's files, until they were checked
+    units: dict[str, Tensor] = field(default_factory=dict)  # sums that units are chosen by (`removal.sums`), by names
 
     def __repr__(self) -> str:
         return f"<Statistics: {self.needs} of {len(self.names())} blocks>"
@@ -62,9 +66,11 @@ class Statistics:
         device: torch.device | str | None = None,
         counting: Counting = Counting(),
     ) -> "Statistics":
-        """One dense pass over the data; batch_size, device and counting as for `walk`."""
+        """One dense pass over the data; batch_size, device and counting as for `walk`. needs "nothing": none."""
         about = {"calibration": getattr(calibration, "id", None), "tokens": int(calibration.lengths.sum())}
         made = cls(needs, about | counting.summary())
+        if needs == "nothing":
+            return made
         for name, stats in made.collecting(model, calibration, batch_size=batch_size, device=device, counting=counting):
             made.blocks[name] = stats
         return made
@@ -116,11 +122,15 @@ class Statistics:
         if self.names() != other.names():
             raise StatsError("cannot add the statistics of two different models: their blocks differ")
         sums = {b: _combine(self.of_block(b), other.of_block(b)) for b in self.names()}
-        return Statistics(min(self.needs, other.needs, key=LADDER.index), {"sum of": [self.about, other.about]}, sums)
+        units = {name: _sum_of(name, tensor, other.units[name]) for name, tensor in self.units.items()
+                 if name in other.units}  # fmt: skip
+        needs = min(self.needs, other.needs, key=LADDER.index)
+        return Statistics(needs, {"sum of": [self.about, other.about]}, sums, units=units)
 
     def __rmul__(self, share: float) -> "Statistics":
         scaled = {b: _scaled(self.of_block(b), lambda s: share) for b in self.names()}
-        return Statistics(self.needs, {"times": share, "of": self.about}, scaled)
+        units = {name: tensor if is_largest(name) else share * tensor for name, tensor in self.units.items()}
+        return Statistics(self.needs, {"times": share, "of": self.about}, scaled, units=units)
 
     def per_token(self) -> "Statistics":
         """As of one average token, so that `0.3 * a.per_token() + 0.7 * b.per_token()` mixes by shares of tokens."""
@@ -130,7 +140,8 @@ class Statistics:
     @checked
     def save(self, folder: str | Path) -> None:
         """Write a folder, whole or not at all. Raises UserError where it holds something already."""
-        save_statistics(folder, self.needs, self.about, ((b, self.of_block(b)) for b in self.names()))
+        blocks = ((b, self.of_block(b)) for b in self.names())
+        save_statistics(folder, self.needs, self.about, blocks, lambda: self.units)
 
     @classmethod
     @checked
@@ -138,7 +149,11 @@ class Statistics:
         """Open a folder; the sums are read block by block, when asked for."""
         about = read_json(Path(folder) / HEAD, "saved statistics (calprune stats writes them)")
         files = about.get("files", {})
-        return cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"], files=files)
+        made = cls(about["needs"], about["about"], folder=Path(folder), inputs=about["inputs"], files=files)
+        if UNITS in files:
+            made.check(UNITS)
+            made.units = load_file(Path(folder) / UNITS)
+        return made
 
 
 def is_saved(folder: str | Path) -> bool:
@@ -146,8 +161,23 @@ def is_saved(folder: str | Path) -> bool:
     return os.path.isfile(Path(folder) / HEAD)
 
 
-def save_statistics(folder: str | Path, needs: Needs, about: dict, blocks: Iterator[tuple[str, BlockStats]]) -> None:
-    """Write a folder of sums, a block at a time: it is whole or absent."""
+def is_largest(name: str) -> bool:
+    """Whether a tensor among `Statistics.units` holds largest values, which do not add."""
+    return name.endswith("/largest")
+
+
+def _sum_of(name: str, ours: Tensor, theirs: Tensor) -> Tensor:
+    return torch.maximum(ours, theirs) if is_largest(name) else ours + theirs
+
+
+def save_statistics(
+    folder: str | Path,
+    needs: Needs,
+    about: dict,
+    blocks: Iterator[tuple[str, BlockStats]],
+    units: Callable[[], dict[str, Tensor]] = dict,
+) -> None:
+    """Write a folder of sums, a block at a time: it is whole or absent. units: called when the blocks are written."""
     with whole_folder(folder) as making:
         inputs = {}
         for name, stats in blocks:
@@ -166,6 +196,8 @@ def save_statistics(folder: str | Path, needs: Needs, about: dict, blocks: Itera
                     tensors[f"{linear}/{of}/sequences"] = torch.tensor(g.sequences, dtype=torch.float64)
                     tensors |= {f"{linear}/{of}/squares": g.squares, f"{linear}/{of}/sizes": g.sizes}
             save_tensors(tensors, making / f"{name}.safetensors")
+        if found := units():
+            save_tensors({name: tensor.contiguous() for name, tensor in found.items()}, making / UNITS)
         head = {"format": 1, "needs": needs, "about": about, "inputs": inputs, "files": file_digests(making)}
         write_json(making / HEAD, head)
 

@@ -21,7 +21,7 @@ from calprune.layers.readable import check_length
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
 from calprune.pages.chart import Dots, Panel, Point, ValueAxis
 from calprune.pages.names import short_names
-from calprune.pages.numbers import listed, with_interval
+from calprune.pages.numbers import counted, listed, with_interval
 from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.text.document import Document
@@ -109,9 +109,12 @@ class Similarity:
         stream.shuffle(kept)
         words = Words.of([document.text for document in kept]).stretches(stream)
         if len(words.hashes) < FEWEST * self.draws:
+            most = len(words.hashes) // FEWEST
+            fewer = f", or ask for fewer draws: --draws {most}" if most > 1 else ""
             raise UserError(
-                f"{name}: too little text: {signature.words:,} words in {signature.documents:,} documents do not make "
-                f"{self.draws} draws of {FEWEST} words or more; give more text, or ask for fewer draws"
+                f"{name}: too little text: {counted(signature.words, 'word')} in "
+                f"{counted(signature.documents, 'document')} do not make {self.draws} draws of {FEWEST} words or more; "
+                f"give more text{fewer}"
             )
         return Corpus(name, signature, tuple(kept), words)
 
@@ -252,8 +255,8 @@ class TextComparison(HasPage):
         else:
             part = f"{_shared(first) / own.value:.0%}".replace("%", " %") if own.value else "none"
             words += f"it shares {part} of the {grams} that two parts of {self.to} share with each other."
-        return (f"{words} Which prunes better is another question: calprune calib compare, and calprune choose, "
-                "which judges.")  # fmt: skip
+        return (f"{words} Which prunes better is another question: calprune calib compare says whether two of them "
+                "lead to other weights, calprune choose prunes with each and judges.")  # fmt: skip
 
     def page(self) -> Page:
         how = self.options
@@ -267,19 +270,22 @@ class TextComparison(HasPage):
             Section("again", "Reproduce", blocks=TextBlock.commands(self.command)),
         )
         question = f"Which of these texts is the most like {self.to}?"
-        made = Page(f"How like {self.to}?", sections, "calprune calib similar", question, about, (self.verdict,),
+        made = Page(f"Likeness to {self.to}", sections, "calprune calib similar", question, about, (self.verdict,),
                     self.notes)  # fmt: skip
         return made.read_as(short_names([self.to, *(text.name for text in self.texts)]))
 
     def _table(self) -> Table:
         arrow = {True: "↑", False: "↓"}
+        measures = [name for name in MEASURES if any(text.measures[name] for text in self.texts)]
+        *others, itself = self.texts
+        others.sort(key=_shared, reverse=True)  # as the chart and the verdict have them
         heads = (Column("text"), Column("split", show="varying"), Column("words", "number"),
-                 *(Column(f"{self.options.title(name)} {arrow[measure.higher_is_more_alike]}", "estimate")
-                   for name, measure in MEASURES.items()))  # fmt: skip
+                 *(Column(f"{self.options.title(name)} {arrow[MEASURES[name].higher_is_more_alike]}", "estimate")
+                   for name in measures))  # fmt: skip
         rows = tuple(
             (text.name + (" (itself)" if text.is_reference else ""), text.split or None, text.words,
-             *(text.measures[name] for name in MEASURES))
-            for text in self.texts
+             *(text.measures[name] for name in measures))
+            for text in (*others, itself)
         )  # fmt: skip
         words = (f"to {self.to}; on {self.options.draws} draws of {self.options.words:,} words of each text; ↑ higher "
                  f"is more alike, ↓ lower; brackets: 95 % intervals. N-grams are of words. KL: symmetric, in nats, "
@@ -325,7 +331,7 @@ def compare_texts(
     notes = list(_notes(texts, reference))
     if how.words < asked:
         shortest = min([*texts, reference], key=lambda text: len(text.words.hashes))
-        notes.append(f"draws are of {how.words:,} words, for {shortest.name} has no more to give")
+        notes.append(f"draws are of {how.words:,} words, because {shortest.name} has no more to give")
     about = None if model is None else {"name": model.name, "id": model.id}
     return TextComparison(reference.name, about, how, tuple(rows), tuple(notes))
 
@@ -334,9 +340,9 @@ def _notes(texts: Sequence[Corpus], reference: Corpus) -> Iterator[str]:
     """What whoever reads the numbers should know."""
     bounds = [(text, text.signature.bound(reference.signature)) for text in texts]
     if unequal := [f"{bound:.2g} for {text.name}" for text, bound in bounds if bound < UNEQUAL]:
-        yield (f"sizes differ: the Jaccard index of all, which MinHash estimates, cannot be above "
-               f"{', '.join(unequal)}, whatever their texts, for {reference.name} has about "
-               f"{reference.signature.distinct:,} distinct n-grams; that of equal draws can")  # fmt: skip
+        yield (f"sizes differ: MinHash reads all of each text, so its index cannot be above {', '.join(unequal)}, "
+               f"whatever the words ({reference.name} has about {reference.signature.distinct:,} distinct n-grams); "
+               "the index of draws has no such limit, for they are of one size")  # fmt: skip
 
 
 def _signed(documents: Iterable[Document], signature: Signature) -> Iterator[Document]:

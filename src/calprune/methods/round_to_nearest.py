@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calprune.base.checks import options
@@ -44,10 +44,22 @@ class RoundToNearest:
         self, weight: Float[Tensor, "out in"], stats: InputStats | None, pattern: Pattern
     ) -> Float[Tensor, "out in"]:
         refuse_zeros(pattern, "round_to_nearest")
+        return self.quantised(weight, stats).weight.to(weight.dtype)
+
+    def quantised(
+        self,
+        weight: Float[Tensor, "out in"],
+        stats: InputStats | None,
+        keep: Bool[Tensor, "out in"] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> "Quantised":
+        """The rounded weights with their scales, which are numbers of `dtype`. A zero is rounded to zero: `keep`, as
+        `GPTQ.quantised` has it, changes nothing."""
         W = weight.T.float()
         groups = W.split(self.group_size or len(W))
-        rounded = [Levels.of(group, self.bits, self.symmetric).nearest(group) for group in groups]
-        return torch.cat(rounded).T.contiguous().to(weight.dtype)
+        levels = [Levels.of(group, self.bits, self.symmetric, dtype) for group in groups]
+        rounded = [each.nearest(group) for each, group in zip(levels, groups, strict=True)]
+        return Quantised.of(torch.cat(rounded), levels)
 
 
 def check_levels(bits: int, group_size: int | None) -> None:
@@ -67,13 +79,31 @@ class Levels:
     most: int
 
     @classmethod
-    def of(cls, group: Float[Tensor, "inputs out"], bits: int, symmetric: bool) -> "Levels":
-        """Those that reach from the least to the greatest weight of each output."""
+    def of(
+        cls, group: Float[Tensor, "inputs out"], bits: int, symmetric: bool, dtype: torch.dtype = torch.float32
+    ) -> "Levels":
+        """Those that reach from the least to the greatest weight of each output; the scale is a number of `dtype`."""
         low, high = group.amin(0).clamp(max=0), group.amax(0).clamp(min=0)
         most, half = 2**bits - 1, 2 ** (bits - 1)
         scale = torch.maximum(high, -low) / (half - 1) if symmetric else (high - low) / most
+        scale = scale.to(dtype).float()
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # a group of zeros
         return cls(scale, torch.full_like(scale, half) if symmetric else (-low / scale).round(), most)
 
     def nearest(self, weights: Float[Tensor, "*inputs out"]) -> Float[Tensor, "*inputs out"]:
         return ((weights / self.scale).round().add(self.zero).clamp(0, self.most) - self.zero) * self.scale
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """A quantised matrix with what its codes mean: a weight is scale · (code - zero) of its group, float32."""
+
+    weight: Float[Tensor, "out in"]
+    scale: Float[Tensor, "out groups"]
+    zero: Float[Tensor, "out groups"]
+
+    @classmethod
+    def of(cls, rounded: Float[Tensor, "in out"], levels: list[Levels]) -> "Quantised":
+        """Of the rounded weights, transposed, and the levels of their groups, in order."""
+        scale, zero = (torch.stack([getattr(each, name) for each in levels], 1) for name in ("scale", "zero"))
+        return cls(rounded.T.contiguous(), scale, zero)

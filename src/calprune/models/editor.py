@@ -6,7 +6,7 @@ what lies beside the weights (config, tokenizer, code, licence) is copied verbat
 
 import operator
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -40,9 +40,7 @@ def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Zeros:
     A file of the input that has the name of one of these is kept beside it ("README.base.md"). Gives the zeros of each
     tensor that was changed. Raises UserError where what was written, read again, is not what should be there.
     """
-    _copy_beside(origin.checkpoint, folder, files)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    copy_beside(origin.checkpoint, folder, files)
     blocks, done = _Blocks(origin), Zeros()
     with ThreadPoolExecutor(2) as beside:  # a file goes to the disk, and is read again, while the next one is written
         forced, checks = [], []
@@ -105,8 +103,10 @@ def _copy(old: BinaryIO, new: BinaryIO, begin: int, end: int) -> None:
         begin += len(read)
 
 
-def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str]) -> None:
-    beside, _ = checkpoint.other_files()
+def copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str], instead: Container[str] = ()) -> None:
+    """Fill an empty folder with what lies beside the weights and with `files`, texts by their names. What had the name
+    of one of these is kept under another; what is named in `instead` is not."""
+    beside = [path for path in checkpoint.other_files()[0] if str(path) not in instead]
     taken = {str(path) for path in beside} | set(files)
     for path in beside:
         name = str(path)
@@ -116,6 +116,8 @@ def _copy_beside(checkpoint: Checkpoint, folder: Path, files: Mapping[str, str])
             taken.add(name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkpoint.folder / path, folder / name)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _equal(a: StoredTensor, b: StoredTensor) -> bool:

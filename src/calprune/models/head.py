@@ -52,6 +52,10 @@ class Head:
     def hidden(self, tokens: Int[Tensor, "b T"]) -> Float[Tensor, "b T hidden"]:
         """What reaches the head when the model reads `tokens`. Raises UserError where its table of positions does not
         reach, and for a token that it has no embedding for."""
+        return self.followed(tokens)
+
+    def followed(self, tokens: Int[Tensor, "b T"]) -> Float[Tensor, "b T hidden"]:
+        """The same, through which gradients reach the model's parameters."""
         if self.positions:
             self.positions.check(tokens.shape[1], "windows")
         check_ids(self.model, tokens)
@@ -78,6 +82,10 @@ class Head:
     @torch.no_grad()
     def logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
         """In float32."""
+        return self.followed_logits(hidden)
+
+    def followed_logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
+        """The same, through which gradients reach the hidden states."""
         return self._logits(hidden.to(self.device)).float()
 
     def _logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:

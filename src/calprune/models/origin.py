@@ -51,12 +51,15 @@ class Origin:
         return {name: tensor for name, tensor in self._undone(held).items() if name in self.checkpoint.tensors}
 
     def _undone(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {self.stored_name(name): tensor for name, tensor in self.undone(parameters, self.model).items()}
+
+    def undone(self, parameters: Mapping[str, Tensor], model: transformers.PreTrainedModel) -> dict[str, Tensor]:
+        """What transformers did to the tensors as it loaded them is undone; of a smaller `model` of the same kind."""
         from transformers.core_model_loading import revert_weight_conversion  # it comes with all classes of models
 
-        found = revert_weight_conversion(self.model, dict(parameters))
-        return {self._stored_name(name): tensor for name, tensor in found.items()}
+        return revert_weight_conversion(model, dict(parameters))
 
-    def _stored_name(self, name: str) -> str:
+    def stored_name(self, name: str) -> str:
         """As the checkpoint has it: one of the bare decoder lacks the model's prefix, or has one that it lacks."""
         prefix = f"{self.model.base_model_prefix}."
         candidates = (name, name.removeprefix(prefix), prefix + name)
@@ -135,7 +138,11 @@ class Origin:
 
     def _stored_prefix(self) -> str:
         """What comes before the number of a block in the checkpoint: "model.layers."."""
-        first = next(iter(self.of(self.blocks[0], "meta")))
+        first = next(iter(self.of(self.blocks[0], "meta")), None)
+        if first is None:
+            raise ModelError(
+                f"{self.checkpoint.folder} stores nothing of {self.blocks[0]}, so it cannot be written back"
+            )
         return re.split(r"\b0\.", first)[0]
 
     def _predicting_blocks(self) -> int:

@@ -24,11 +24,15 @@ tokens = tokenizer("The capital of France is", return_tensors="pt")
 print(tokenizer.decode(model.generate(**tokens, max_new_tokens=20)[0]))
 ```"""
 
+ZEROS = "The zeros are stored as zeros: the file is as large as before, and an ordinary runtime is no faster with it."
+QUANTISED = "The zeros are codes like any other: quantising alone makes the file smaller. It needs compressed-tensors."
+SMALLER = "It is an ordinary model with a smaller config: no code of calprune is needed to load it, in any runtime."
+
 
 def card(description: Mapping[str, Any], base: Path | None = None) -> str:
     """The model card: what this is, how it was made, what it scores, how it is used, what sparsity does and does not
     give. base: the folder of the dense model, whose card says its licence."""
-    sparsity, calibration = description["sparsity"], description.get("calibration")
+    calibration = description.get("calibration")
     data = (
         "none: the method reads no calibration data"
         if calibration is None
@@ -36,12 +40,13 @@ def card(description: Mapping[str, Any], base: Path | None = None) -> str:
     )
     licences = ", ".join((calibration or {}).get("licences", [])) or "not stated"
     name = one_line(description["model"]["name"])
-    text = f"""# {name}, pruned with {description["method"]} to {description["pattern"]}
+    how = f"without {description['pattern']}, chosen by" if "removed" in description else "pruned with"
+    to = "" if "removed" in description else f" to {description['pattern']}"
+    text = f"""# {name}, {how} {description["method"]}{to}
 
 - base model: {name}, identity `{description["model"]["id"]}`
 - calibration data: {data}; licences of its texts: {licences}
-- sparsity of the pruned linears: {sparsity["pruned_linears"]:.4%}; of the whole model: {sparsity["whole_model"]:.4%}
-{_more(description)}- made by calprune {description["environment"]["calprune"]}; of every matrix: `{REPORT}`
+{_done(description)}- made by calprune {description["environment"]["calprune"]}; all that was done: `{REPORT}`
 
 ## Evaluation
 
@@ -53,7 +58,7 @@ It loads as any other checkpoint of transformers:
 
 {USE}
 
-The zeros are stored as zeros: the file is as large as before, and an ordinary runtime is no faster with it.
+{_size(description)}
 """
     from huggingface_hub import ModelCard  # its import takes as long as torch's, and no walk needs it
 
@@ -76,7 +81,8 @@ def _metadata(description: Mapping[str, Any], base: Path | None) -> Any:
     return ModelCardData(
         base_model=on_hub if HUB_NAME.fullmatch(on_hub) and not Path(name).exists() else None,
         datasets=datasets or None, library_name="transformers", pipeline_tag="text-generation",
-        tags=["calprune", "pruned", "sparse", *([method] if re.fullmatch(r"\w+", method) else [])],
+        tags=["calprune", "pruned", *([] if "removed" in description else ["sparse"]),
+              *([method] if re.fullmatch(r"\w+", method) else [])],
         model_name=f"{name}, pruned" if results else None, eval_results=results or None, **_licence(base),
     )  # fmt: skip
 
@@ -104,12 +110,35 @@ def _figures(description: Mapping[str, Any]) -> str:
     return Table("evaluation", "", heads, rows).markdown()
 
 
+def _done(description: Mapping[str, Any]) -> str:
+    """What was done, a line each."""
+    notes = "".join(f"- {note}\n" for note in description["model"].get("notes", ()))
+    if "removed" in description:
+        before, after = (description["parameters"][when] for when in ("dense", "smaller"))
+        return f"- removed: {description['removed']['what']}; {before:,} parameters became {after:,}\n{notes}"
+    sparsity = description["sparsity"]
+    return (f"- sparsity of the pruned linears: {sparsity['pruned_linears']:.4%}; of the whole model: "
+            f"{sparsity['whole_model']:.4%}\n{_more(description)}{notes}")  # fmt: skip
+
+
 def _more(description: Mapping[str, Any]) -> str:
     allocation = description["allocation"]
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
     if channels := permuted(description):
         shared += f"- {channels}; the dense model stays the same\n"
-    return shared + "".join(f"- {note}\n" for note in description["model"].get("notes", ()))
+    if recovery := description.get("recovery"):
+        what, of = recovery["how"].get("what", "weights"), one_line(recovery["calibration"]["asked"])
+        shared += f"- trained afterwards ({what}) towards {one_line(recovery['dense'])} on `{of}`; the zeros stayed\n"
+    if quantised := description.get("quantisation"):
+        shared += f"- quantised afterwards: `{quantised['method']}`, {quantised['bits_a_weight']:.3g} bits a weight\n"
+    return shared
+
+
+def _size(description: Mapping[str, Any]) -> str:
+    """What the file's size says of what was pruned."""
+    if "removed" in description:
+        return SMALLER
+    return QUANTISED if "quantisation" in description else ZEROS
 
 
 def one_line(name: str) -> str:

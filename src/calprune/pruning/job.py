@@ -85,6 +85,11 @@ class Pruning:
         """The most that any part of the job reads of the data."""
         return max(self.method.needs, self.allocation.needs, key=LADDER.index)
 
+    @property
+    def reads(self) -> Needs:
+        """The same: a job that takes units out may read what is no sum at a linear's input."""
+        return self.needs
+
     def __post_init__(self) -> None:
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage is a share of a block's parameters, 0 to 1, got {self.min_coverage:g}")

@@ -14,6 +14,7 @@ from calprune.report.claims import judge
 from calprune.report.claims.judged import Verdict as ClaimVerdict
 from calprune.report.findings import DEFAULT, WORDS, Comparison, Findings, MethodContrast
 from calprune.report.settings import in_order
+from calprune.studies.axes import NO_DATA
 from calprune.studies.results import Result
 from calprune.uncertainty.difference import Verdict
 
@@ -25,7 +26,7 @@ def plain(findings: Findings) -> str:
     if (widest := findings.widest) is not None:
         return _plainly(findings, widest)
     if findings.methods:
-        return _plainly_methods(findings)
+        return _plainly_methods(findings) if any(len(cell.rows) > 1 for cell in findings.cells) else _one_draw(findings)
     if not findings.comparisons:
         return "This study cannot tell whether the choice of calibration data matters: it takes two sources to compare."
     return ("This study cannot tell whether the choice of calibration data matters: it takes two draws of each source "
@@ -54,12 +55,25 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
             f"dense model has {dense}.")  # fmt: skip
 
 
+def _one_draw(findings: Findings) -> str:
+    """The ends of what was seen once, by the first evaluation."""
+    of = findings.cells[0].of
+    cells = [cell for cell in findings.cells if (cell.of.evaluation, cell.of.model) == (of.evaluation, of.model)]
+    best, *_, worst = sorted(cells, key=lambda cell: of.measures.oriented(cell.spread.mean), reverse=True)
+    kind, on = _measure(of)
+    ends = [f"{findings.setting(one.of)} ({'no data' if one.of.calibration == NO_DATA else one.of.calibration})"
+            for one in (best, worst)]  # fmt: skip
+    return (f"One draw of each, which proves no difference: pruned with {ends[0]} the model has {kind} of "
+            f"{number(best.spread.mean)}{on}, with {ends[1]} {number(worst.spread.mean)}; the dense model has "
+            f"{number(of.dense)}.")  # fmt: skip
+
+
 def _measure(row: Result) -> tuple[str, str]:
     """ "a perplexity" and " on wikitext2", of "perplexity(wikitext2, length=256)"."""
-    kind, text = row.measures.name.replace("_", " "), row.evaluation
-    if found := re.fullmatch(rf"{row.measures.name}\((.*)\)", text):
-        text = split(found[1], ",")[0]
-    return f"{'an' if kind[0] in 'aei' else 'a'} {'KL' if kind == 'kl' else kind}", f" on {text}"
+    kind, text = row.measures.title.partition(",")[0], row.evaluation
+    if (found := re.fullmatch(r"(\w+)\((.*)\)", text)) and found[1].lower() == kind.lower():
+        text = split(found[2], ",")[0]
+    return f"{'an' if kind[0] in 'aei' else 'a'} {kind}", f" on {text}"
 
 
 def _quoted(name: str) -> str:

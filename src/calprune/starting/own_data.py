@@ -1,5 +1,6 @@
 """A file of the user in two parts, a record in one of them: what is calibrated on, and what is judged on."""
 
+import difflib
 import json
 from dataclasses import dataclass
 from itertools import islice
@@ -67,8 +68,6 @@ class OwnFile:
 
 def open_own(path: Path, tokenizer: Any) -> OwnFile:
     """Look at a file. Raises UserError where it is absent or broken, holds no texts, or too few of them."""
-    if not path.is_file():
-        raise UserError(f"--data {path}: there is no such file")
     source = FileSource(str(path))
     format = parse_format(source.default_format)  # reads the first record, and says what is wrong with it
     tokens = 0
@@ -87,6 +86,21 @@ def open_own(path: Path, tokenizer: Any) -> OwnFile:
                         f"{FEWEST_WINDOWS * SHORT} or more are needed: give a larger file")  # fmt: skip
     is_chat, rest = source.records.kind == "chat", int(SURE * tokens * (1 - 1 / EVERY))
     return OwnFile(path, file_digest(path), records, len(judge), is_chat, held_out, rest)
+
+
+def check_file(path: Path) -> None:
+    """Raises UserError where it is no file, with what was meant."""
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise UserError(f"--data {path}: a folder; give the files in it, each with a --data of its own")
+    file, colon, format = str(path).partition(":")
+    if colon and Path(file).is_file():
+        raise UserError(f"--data {path}: give the file alone, --data {file}; conversations are known by their fields, "
+                        f"so the format {format!r} is not written here")  # fmt: skip
+    beside = [one.name for one in path.parent.iterdir() if one.is_file()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    raise UserError(f"--data {path}: there is no such file" + "".join(f"; did you mean {one}?" for one in near))
 
 
 def halves(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -33,6 +33,8 @@ SIZES = (
     (16, 256),
 )  # sequences x tokens of a set
 SMALLER = ((16, 128), (8, 128), (4, 128))  # where a file of the user is short
+HURRIED = ((16, 256), (16, 128))  # where the minutes are short: judged on LEAST_TOKENS of each text
+LEAST_TOKENS, LEAST_LENGTH = 2048, 256  # eight windows, so that an interval can be made
 DRAWS = 3  # of each set: from 3 on an interval holds (benchmarks/intervals.md)
 GENERAL, BROUGHT = "c4", "pydoc_topics"  # what is compared with, and where that is not to be had
 BROUGHT_WITH = "the help texts that Python brings"
@@ -90,6 +92,7 @@ class Proposal:
     notes: tuple[str, ...]
     num_samples: int = 0
     max_seq_length: int = 0
+    judged: int = MOST_TOKENS  # of a text, at most
     seconds: float = 0.0
     memory: float = 0.0  # bytes
     free: float | None = None
@@ -104,6 +107,10 @@ class Proposal:
         return DRAWS * len(self.sets)
 
     @property
+    def is_too_long(self) -> bool:
+        return self.seconds > 60 * self.wanted.minutes
+
+    @property
     def data_folder(self) -> Path:
         return self.wanted.out / "data"
 
@@ -112,16 +119,19 @@ class Proposal:
         method, pattern, on = self.wanted.method, self.wanted.pattern, ", ".join(
             f"{name} ({Path(one.of).name})" if name != OWN else name for name, one in self.texts.items())  # fmt: skip
         files = f" ({'; '.join(one.summary for one in self.own)})" if self.own else ""
-        most = max(one.tokens for one in self.texts.values())
         free = f" of the {gigabytes(self.free)} that are free" if self.free else ""
+        most = max(one.tokens for one in self.texts.values())
+        minutes = self.wanted.minutes
+        short = f", more than --minutes {minutes:g}: nothing smaller is compared" if self.is_too_long else ""
+        kept, draws = ("the better one", f"{DRAWS} draws of each") if len(self.sets) > 1 else ("one", f"{DRAWS} draws")
         where = f"{cores()} cores" if self.wanted.knobs.device in ("auto", "cpu") else self.wanted.knobs.device
         return [
             f"model  {self.look.summary}",
-            f"sets   {' and '.join(self.sets)}{files}: {DRAWS} draws of each, {self.num_samples} sequences of "
+            f"sets   {' and '.join(self.sets)}{files}: {draws}, {self.num_samples} sequences of "
             f"{self.max_seq_length:,} tokens",
-            f"prune  {method} to {pattern}: {self.trials} times to compare, then the better one to keep",
+            f"prune  {method} to {pattern}: {self.trials} times to compare, then {kept} to keep",
             f"judge  perplexity and KL to the dense model on {on}, up to {most:,} tokens of each",
-            f"cost   about {duration(self.seconds)} here ({where}), {gigabytes(self.memory)} of memory{free}, "
+            f"cost   about {duration(self.seconds)} here ({where}){short}, {gigabytes(self.memory)} of memory{free}, "
             f"{gigabytes(self.look.stored)} on disk",
         ]  # fmt: skip
 
@@ -202,24 +212,34 @@ def _lacking(spec: str, purpose: Any, tokenizer: Any, root: Path | None) -> str:
     return "" if first is not None else f"{spec} is empty"
 
 
-def sized(made: Proposal, given: tuple[int, int] | None = None) -> Proposal:
+def sized(made: Proposal, given: tuple[int, int, int] | None = None) -> Proposal:
     """The proposal with the largest set that fits into the memory and the minutes; with the smallest, if none fits into
-    the minutes. `given`: the size of a run that goes on. Raises UserError where none fits into the memory."""
-    method: Method = parse_method(made.wanted.method)
-    free = free_memory(made.wanted.knobs.device)
-    longest = made.look.positions or 2**31
-    sizes = [given] if given else _sizes(made, longest)
-    a_pass, found = seconds_of(made.look.parameters), []
-    for n, length in sizes:
-        memory = made.look.memory(n * length, method.needs != "moments")
-        seconds = LOADING + a_pass * _passes(made, n * length)
-        found.append(replace(made, num_samples=n, max_seq_length=length, seconds=seconds, memory=memory, free=free))
+    the minutes. `given`: sequences, their tokens and the tokens judged of a run that goes on. Raises UserError where
+    none fits into the memory."""
+    a_pass = seconds_of(float(made.look.parameters))
     if given:
-        return found[0]
-    fitting = [one for one in found if free is None or one.memory <= free]
+        return _of_size(made, a_pass, *given)
+    sizes = _sizes(made, made.look.positions or 2**31)
+    hurried = [size for size in HURRIED if size[0] * size[1] <= sizes[-1][0] * sizes[-1][1]]
+    found = [_of_size(made, a_pass, *size, MOST_TOKENS) for size in sizes]
+    found += [_of_size(made, a_pass, *size, LEAST_TOKENS) for size in hurried]
+    fitting = [one for one in found if one.free is None or one.memory <= one.free]
     if not fitting:
         raise UserError(_does_not_fit(found[-1]))
-    return next((one for one in fitting if one.seconds <= 60 * made.wanted.minutes), fitting[-1])
+    return next((one for one in fitting if not one.is_too_long), fitting[-1])
+
+
+def _of_size(made: Proposal, a_pass: float, num_samples: int, max_seq_length: int, judged: int) -> Proposal:
+    """With sets of this size, judged on `judged` tokens of each text at most, in shorter windows where they are few.
+    a_pass: seconds that a token takes through the model."""
+    longest = LONG if judged >= MOST_TOKENS else LEAST_LENGTH
+    texts = {name: replace(one, tokens=min(one.tokens, judged), length=min(one.length, longest))
+             for name, one in made.texts.items()}  # fmt: skip
+    made = replace(made, num_samples=num_samples, max_seq_length=max_seq_length, judged=judged, texts=texts)
+    method: Method = parse_method(made.wanted.method)
+    memory = made.look.memory(made.size, method.needs != "moments")
+    seconds = LOADING + a_pass * _passes(made, made.size)
+    return replace(made, seconds=seconds, memory=memory, free=free_memory(made.wanted.knobs.device))
 
 
 def _sizes(made: Proposal, longest: int) -> list[tuple[int, int]]:
@@ -254,9 +274,9 @@ def _does_not_fit(smallest: Proposal) -> str:
             f"(about {gigabytes(look.stored + PROGRAM)})")  # fmt: skip
 
 
-def same_run(made: Proposal, there: dict[str, Any]) -> tuple[int, int]:
-    """The size of the run that is in the folder. Raises UserError where it is another one."""
+def same_run(made: Proposal, there: dict[str, Any]) -> tuple[int, int, int]:
+    """The sizes of the run that is in the folder, as `sized` takes them. Raises UserError where it is another one."""
     if there["id"] != made.id:
         raise UserError(f"{made.wanted.out} holds another start (another model, file, method or capability): name "
                         "another folder with --out")  # fmt: skip
-    return there["num_samples"], there["max_seq_length"]
+    return there["num_samples"], there["max_seq_length"], there.get("judged", MOST_TOKENS)  # 0.1 wrote no `judged`

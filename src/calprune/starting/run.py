@@ -19,6 +19,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.models.load import load
 from calprune.pages.chart import can_draw
 from calprune.pruning.checkpoint import PruneReport
+from calprune.pruning.job import Pruned
 from calprune.pruning.kept_blocks import kept_in_cache
 from calprune.report.files import write_html
 from calprune.report.findings import Findings
@@ -51,7 +52,7 @@ def carry_out(made: Proposal) -> Started:
     with filled_folder(out):
         check_room(out, made.look.stored)
         write_json(out / RECORD, {"format": 1, "id": made.id, "num_samples": made.num_samples,
-                                  "max_seq_length": made.max_seq_length})  # fmt: skip
+                                  "max_seq_length": made.max_seq_length, "judged": made.judged})  # fmt: skip
         for one in made.own:
             one.divide(made.data_folder)
         text = made.study()
@@ -136,4 +137,5 @@ def save_model(made: Plan, runs: Runs, knobs: Knobs, label: str, folder: Path) -
     size = loaded.origin.checkpoint.size if loaded.origin else 0
     with kept_in_cache(trial.job.named(loaded.model, loaded.id, data), size) as kept:
         done = trial.job.run(loaded.model, data, resume=kept, batch_size=knobs.batch_size)
+        assert isinstance(done, Pruned)  # what start takes is a pattern of zeros
         PruneReport.of(loaded, done, data.about(label)).save(folder)

@@ -105,8 +105,13 @@ def _grouped(text: str) -> str:
 
 
 def _method(text: str) -> Any:
-    from calprune.methods import parse_method
+    """Of zeros, or of what is taken out, by its name; of a name that both have, which of the two the pattern says."""
+    from calprune.methods import METHODS, parse_method
+    from calprune.removal import REMOVALS
 
+    name = text.partition("(")[0].strip()
+    if name in REMOVALS and (name not in METHODS or "(" in text):
+        return REMOVALS.make(text)
     return parse_method(text)
 
 
@@ -117,9 +122,9 @@ def _allocation(text: str) -> Any:
 
 
 def _pattern(text: str) -> Any:
-    from calprune.pattern import parse_pattern
+    from calprune.base.patterns import parse_any
 
-    return parse_pattern(text)
+    return parse_any(text)
 
 
 def _propagate(text: str) -> str:
@@ -145,6 +150,30 @@ def _has_order(setting: Setting) -> bool:
     return isinstance(setting.value("pattern"), KeepNofM)
 
 
+def of_zeros(setting: Mapping[str, str]) -> bool:
+    """Whether weights become zero, and nothing is taken out."""
+    from calprune.base.patterns import parse_removal
+
+    return parse_removal(setting["pattern"]) is None
+
+
+def _of_inputs(setting: Setting) -> bool:
+    """Whether what is pruned is chosen at the inputs of linears, block by block."""
+    return of_zeros(setting) or setting.value("pattern").kind in ("neurons", "heads")
+
+
+def fits(method: str, pattern: str) -> bool:
+    """Whether the method is one for the pattern: of zeros, or of what is taken out."""
+    from calprune.base.patterns import parse_removal
+    from calprune.methods import METHODS
+    from calprune.removal import REMOVALS, methods_for
+
+    name = method.partition("(")[0].strip()
+    if removal := parse_removal(pattern):
+        return name in methods_for(removal) or (name not in METHODS and name not in REMOVALS)
+    return name in METHODS or name not in REMOVALS
+
+
 def _num_samples(text: str) -> int | None:
     if text == "":
         return None
@@ -158,8 +187,9 @@ _TABLE: Sequence[Axis] = (
     Axis("calibration", "calibrations", str, of_data=True, idle=NO_DATA),
     Axis("method", "methods", _method),
     Axis("pattern", "patterns", _pattern),
-    Axis("allocation", "allocations", _allocation, "uniform", short="{}"),
-    Axis("propagate", "propagate", _propagate, "dense", of_data=True, words="{} propagation", short="{}"),
+    Axis("allocation", "allocations", _allocation, "uniform", has_effect=of_zeros, short="{}"),
+    Axis("propagate", "propagate", _propagate, "dense", of_data=True, has_effect=_of_inputs, words="{} propagation",
+         short="{}"),
     Axis("token_weights", "token_weights", _token_weights, "even", of_data=True, words="{} token weights", short="{}"),
     Axis("permute", "permute", _permute, "none", has_effect=_has_order, words="permuted by {}", silent=True,
          short="permuted by {}"),

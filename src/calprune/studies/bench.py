@@ -10,7 +10,7 @@ with bench.pruned(Pruning(Wanda(), parse_pattern("2:4")), data) as pruned:
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from calprune.layers.linears import find_blocks
 from calprune.layers.saved import Statistics
 from calprune.models.load import Model
 from calprune.pruning.job import Pruned, Pruning
+from calprune.removal.contract import Reads
+from calprune.removal.job import Removed, Removing
+from calprune.removal.sums import add_units
 from calprune.studies.records import EvaluationRecord
 
 
@@ -57,12 +60,21 @@ class Bench:
         self._sums: tuple[tuple[str, Counting], Statistics] | None = None
 
     @contextmanager
-    def pruned(self, job: Pruning, data: Any = None, *, refine_on: Any = None) -> Iterator[Pruned]:
+    def pruned(self, job: Pruning | Removing, data: Any = None, *, refine_on: Any = None) -> Iterator[Pruned | Removed]:
         """The model pruned while the block runs; its weights are put back however the block, or the pruning, ends.
+        Where units are taken out, the smaller model stands in its place meanwhile: no weight of the dense one changes.
 
         data: a calibration set, saved sums, or None for a job that reads none. refine_on: as for `Pruning.blocks`.
         """
         self._check()
+        if isinstance(job, Removing):
+            done, dense = job.run(self.model.model, data, refine_on=refine_on, batch_size=self.batch_size), self.model
+            self.model, self._is_pruned = replace(dense, model=done.smaller, origin=None), True
+            try:
+                yield done
+            finally:
+                self.model, self._is_pruned = dense, False
+            return
         blocks = find_blocks(self.model.model)[1]
         if self._dense is None:
             self._dense = [p.detach().clone() for p in blocks.parameters()]
@@ -76,8 +88,11 @@ class Bench:
                     parameter.copy_(value)
             self.usable, self._is_pruned = True, False
 
-    def sums(self, data: CalibrationSet, needs: Needs, counting: Counting = Counting()) -> Statistics:
-        """The dense model's sums on a set, collected in one pass; those of the last set are kept for the next job."""
+    def sums(
+        self, data: CalibrationSet, needs: Needs, counting: Counting = Counting(), *, units: Reads = "nothing"
+    ) -> Statistics:
+        """The dense model's sums on a set, collected in one pass; those of the last set are kept for the next job.
+        units: "blocks" or "experts": with the sums that these are chosen by, of a pass of their own."""
         key = (data.id, counting)
         if self._sums is None or self._sums[0] != key or LADDER.index(self._sums[1].needs) < LADDER.index(needs):
             self._check()
@@ -86,7 +101,12 @@ class Bench:
                 found = Statistics.collect(self.model.model, data, needs, batch_size=self.batch_size,
                                            counting=counting)  # fmt: skip
             self._sums = (key, found)
-        return self._sums[1]
+        sums = self._sums[1]
+        if units not in ("blocks", "experts"):
+            return sums
+        with self._timed("collect"):
+            add_units(sums, self.model.model, data, units, batch_size=self.batch_size, counting=counting)
+        return sums
 
     def reference(self, key: Hashable, windows: Tensor) -> DenseReference:
         """What the dense model makes of windows (n, T), kept under `key`. New ones are made of the dense model alone:

@@ -323,6 +323,7 @@ def check_claims(claims: Iterable[Claim], settings: Sequence[Mapping[str, str]],
                 known = dict.fromkeys(setting[name] for setting in settings)
                 for value in values:
                     if not any(matches(name, one, value) for one in known):
-                        raise ConfigError(f"{at}: no {name} of this study is {value!r}{did_you_mean(value, known)}")
+                        raise ConfigError(f"{at}: no {name} of this study is {value!r}{did_you_mean(value, known)}; "
+                                          "in a changed study change or leave out the claim")  # fmt: skip
             if not any(map(selection.takes, settings)):
                 raise ConfigError(f"{at}: this study has no trial that is {selection}")

@@ -13,7 +13,7 @@ from calprune.evaluation.contract import Evaluation
 from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.evaluation.metric import USUAL_INTEREST, Interest
 from calprune.layers.collect import Counting
-from calprune.studies.axes import AXES, NO_DATA, Setting, reads_data
+from calprune.studies.axes import AXES, NO_DATA, Setting, fits, reads_data
 from calprune.studies.claims import Claim
 from calprune.studies.trial import Trial
 from calprune.text.find import find
@@ -78,9 +78,20 @@ class Grid:
         if self.dtype is not None:
             choice(self.dtype, DTYPES, "dtype")
         Counting(self.min_expert_tokens, self.all_experts)  # raises what is wrong
+        self._check_fits()
         if set(self.axes["permute"]) != {AXES["permute"].usual} and not any(map(_has_order, self.axes["pattern"])):
             raise ConfigError("permute: channels are permuted for a pattern like 2:4, not "
                               f"{', '.join(self.axes['pattern'])}")  # fmt: skip
+
+    def _check_fits(self) -> None:
+        """Raise ConfigError for a method that is for none of the patterns, or a pattern that no method is for."""
+        methods, patterns = self.axes["method"], self.axes["pattern"]
+        for method in methods:
+            if not any(fits(method, pattern) for pattern in patterns):
+                raise ConfigError(f"methods: {method} is for none of the patterns {', '.join(patterns)}")
+        for pattern in patterns:
+            if not any(fits(method, pattern) for method in methods):
+                raise ConfigError(f"patterns: none of the methods {', '.join(methods)} is for {pattern}")
 
     @property
     def num_samples(self) -> tuple[int, ...]:
@@ -122,6 +133,8 @@ class Grid:
         seen = set()
         for chosen in product(*(values[name] for name in OUTER)):
             outer = dict(zip(OUTER, chosen, strict=True))
+            if not fits(outer["method"], outer["pattern"]):
+                continue
             reads = reads_data(outer)
             for seed in range(self.draws if reads else 1):
                 for rest in product(*(values[name] for name in inner)):

@@ -14,6 +14,7 @@ from calprune.evaluation.evaluation import EVALUATIONS, OnText, check_evaluation
 from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, outline
 from calprune.pruning.scope import scope_of
+from calprune.studies.axes import of_zeros
 from calprune.studies.folder import Runs
 from calprune.studies.grid import Study
 from calprune.studies.records import PlanRecord
@@ -76,6 +77,7 @@ def plan(study: Study, data_root: Path | None) -> Plan:
     outlines: dict[str, tuple[Model, str]] = {}
     trials: dict[str, Trial] = {}
     looked_at: set[tuple[str, tuple[str, ...]]] = set()
+    checked: set[tuple[str, str]] = set()
     for draft in study.trials():
         if draft.model not in outlines:
             model = outline(draft.model)
@@ -84,17 +86,27 @@ def plan(study: Study, data_root: Path | None) -> Plan:
             looked_at.add((draft.model, draft.ignore))
             scope_of(outlines[draft.model][0].model, draft.ignore)  # raises what is wrong
         trial = _identified(draft, *outlines[draft.model], data_root)
+        _check_removal(trial, outlines[draft.model][0], checked)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:
         if isinstance(evaluation, OnText):
             for model, _ in outlines.values():
                 evaluation.check_model(model)
-        check_evaluation(evaluation, next(iter(outlines.values()))[0].tokenizer, data_root)
+        for model, _ in outlines.values():
+            check_evaluation(evaluation, model.tokenizer, data_root)
     first = {trial.group: i for i, trial in reversed(list(enumerate(trials.values())))}
     together = sorted(trials.values(), key=lambda trial: first[trial.group])  # else as the study has them
-    evaluations = {evaluation_id(one, data_root): EVALUATIONS.write(one) for one in study.evaluations}
+    evaluations = {evaluation_id(one, data_root, outlines): EVALUATIONS.write(one) for one in study.evaluations}
     sizes = {name: sum(p.numel() for p in model.model.parameters()) for name, (model, _) in outlines.items()}
     return Plan(study, tuple(together), evaluations, sizes)
+
+
+def _check_removal(trial: Trial, model: Model, checked: set[tuple[str, str]]) -> None:
+    """Raise UserError where the model has no such units to take out; each pattern of a model is looked at once."""
+    key = (trial.model, trial.setting["pattern"])
+    if not of_zeros(trial.setting) and key not in checked:
+        trial.job.plan(model.model)
+        checked.add(key)
 
 
 def _identified(trial: Trial, model: Model, tokenizer: str, data_root: Path | None) -> Trial:

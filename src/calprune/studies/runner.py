@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ from calprune.models.load import Model, load
 from calprune.pruning.checkpoint import describe, environment
 from calprune.pruning.job import Pruned
 from calprune.refine import Refinement
+from calprune.removal.job import Removed, Removing
+from calprune.removal.report import describe_removed
 from calprune.studies.bench import Bench, Knobs
 from calprune.studies.folder import Runs
 from calprune.studies.records import PruneRecord
@@ -54,9 +56,8 @@ class Session:
     """Does trials, one after another. Those that follow each other on one model and set share them, and with dense
     propagation one pass collects the sums for every method and sparsity."""
 
-    def __init__(self, runs: Runs, evaluations: Iterable[Evaluation], knobs: Knobs) -> None:
-        self.runs, self.knobs = runs, knobs
-        self.evaluations = {evaluation_id(one, knobs.data_root): one for one in evaluations}
+    def __init__(self, runs: Runs, evaluations: Mapping[str, Evaluation], knobs: Knobs) -> None:
+        self.runs, self.evaluations, self.knobs = runs, evaluations, knobs
         self._bench: tuple[tuple[str, str | None], Bench] | None = None
         self._set: tuple[str, CalibrationSet] | None = None
 
@@ -68,7 +69,10 @@ class Session:
         bench.seconds = seconds
         self._judge_dense(trial, bench, missing)
         data = self._set_of(trial.set_id, trial.recipe, bench)
-        sums = bench.sums(data, needs, trial.counting) if data is not None and trial.shares_sums else None
+        sums = None
+        if data is not None and trial.shares_sums:
+            units = trial.job.reads if isinstance(trial.job, Removing) else "nothing"
+            sums = bench.sums(data, needs, trial.counting, units=units)
         trained = self._trained_on(trial, data, bench)
         with bench.pruned(trial.job, data if sums is None else sums, refine_on=trained) as pruned:
             self._write(trial, bench, pruned)
@@ -76,11 +80,14 @@ class Session:
             for name, found in zip(names, bench.judge(self.evaluations[name] for name in names), strict=True):
                 found.write(self.runs.result(trial.id, name))
 
-    def _write(self, trial: Trial, bench: Bench, pruned: Pruned) -> None:
+    def _write(self, trial: Trial, bench: Bench, pruned: Pruned | Removed) -> None:
         folder = self.runs.trial(trial.id)
         record = PruneRecord(pruned.tokens, bench.seconds | {"prune": pruned.seconds})
         write_json(folder / "environment.json", {"format": 1} | environment())
-        record.write(folder / "prune.json", describe(pruned.as_needed(), bench.model))
+        if isinstance(pruned, Removed):
+            record.write(folder / "prune.json", describe_removed(pruned, bench.model))
+        else:
+            record.write(folder / "prune.json", describe(pruned.as_needed(), bench.model))
 
     def _judge_dense(self, trial: Trial, bench: Bench, names: list[str]) -> None:
         """Read what pruned models will be compared with; the dense model's results are computed once a model."""
@@ -184,12 +191,14 @@ class Queue:
 
     def __init__(self, runs: Runs, knobs: Knobs) -> None:
         self.runs, plan = runs, runs.plan()
-        self.evaluations: list[Evaluation] = [parse_evaluation(text) for text in plan.evaluations.values()]
-        self.names = list(plan.evaluations)
-        if changed := set(self.names) ^ {evaluation_id(one, knobs.data_root) for one in self.evaluations}:
+        self.evaluations: dict[str, Evaluation] = {i: parse_evaluation(text) for i, text in plan.evaluations.items()}
+        models = {runs.record(i).model for i in plan.trials}
+        changed = [i for i, one in self.evaluations.items() if i != evaluation_id(one, knobs.data_root, models)]
+        if changed:
             raise UserError(f"{len(changed)} evaluations are not what they were when the study was planned (a text's "
-                            "file changed, or --data-root is another): run calprune study run again")  # fmt: skip
-        lacking = [i for i in plan.trials if not runs.whole(i, self.names)]
+                            "file or a model's chat template changed, or --data-root is another): run calprune study "
+                            "run again")  # fmt: skip
+        lacking = [i for i in plan.trials if not runs.whole(i, list(self.evaluations))]
         self.left = [runs.record(i) for i in lacking]
         self.held: tuple | None = None  # what the last trial left in memory
 

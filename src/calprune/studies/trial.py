@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from calprune.base.values import UserError, identity, plain
 from calprune.calibration.recipe import Recipe, read_recipe, write_recipe
-from calprune.studies.axes import AXES, Setting
+from calprune.studies.axes import AXES, Setting, of_zeros
 
 if TYPE_CHECKING:
     from calprune.layers.collect import Counting
     from calprune.pruning.job import Pruning
+    from calprune.removal.job import Removing
 
 VERSION = 1  # raise it when the same trial gives other numbers
 
@@ -52,6 +53,8 @@ class Trial:
 
     def _named(self, model: str, data: Any, refine_on: Any) -> str:
         parts = [plain(self.setting.value(name)) for name in ("method", "pattern", "allocation")]
+        if not of_zeros(self.setting):
+            parts[0] = plain(self.job.method)  # one name may be a method of zeros and another of removal
         more: list[Any] = [refine_on] if refine_on else []
         more += [plain(self.counting)] if self.counting.summary() else []
         more += [{name: value} for name, value in self.setting.items()
@@ -80,6 +83,8 @@ class Trial:
     @property
     def shares_sums(self) -> bool:
         """Whether it prunes by sums of the dense model as it is, which serve other trials too."""
+        if not of_zeros(self.setting) and self.job.reads == "model":  # type: ignore[union-attr]
+            return False
         return self.setting["propagate"] == "dense" and self.setting["permute"] == AXES["permute"].usual
 
     @property
@@ -89,11 +94,15 @@ class Trial:
         return Counting(self.min_expert_tokens, self.all_experts, self.setting.value("token_weights"))
 
     @cached_property
-    def job(self) -> "Pruning":
+    def job(self) -> "Pruning | Removing":
         """What it does to its model."""
         from calprune.pruning.job import Pruning
+        from calprune.removal.job import removing
 
         value = self.setting.value
+        if not of_zeros(self.setting):
+            return removing(self.setting["method"], value("pattern"), propagate=value("propagate"),
+                            counting=self.counting, ignore=self.ignore, permute=value("permute"))  # fmt: skip
         return Pruning(value("method"), value("pattern"), ignore=self.ignore, propagate=value("propagate"),
                        min_coverage=self.min_coverage, allocation=value("allocation"), counting=self.counting,
                        permute=value("permute"))  # fmt: skip

@@ -2,6 +2,7 @@
 register (`calprune.text`): the folder of a built set, and `self`, what a model writes."""
 
 import dataclasses
+import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -49,8 +50,19 @@ def find_source(name: str) -> RecordSource:
             raise ConfigError(f"{name} declares a family of {len(sources)} sources; put it into CALPRUNE_CATALOGUE")
         return sources[0]
     if name not in (known := catalogue()):
-        raise ConfigError(f"unknown source {name!r}{did_you_mean(name, known)} (or give a file: ./{name}.jsonl)")
+        raise ConfigError(f"unknown source {name!r}{_meant(name, known)}")
     return known[name]
+
+
+def _meant(name: str, known: Mapping[str, Any]) -> str:
+    """The file that has the name and an ending, or a name that is near; else where the many names stand."""
+    path = Path(name)
+    files = sorted(path.parent.glob(f"{glob.escape(path.name)}.*")) if path.parent.is_dir() and path.name else []
+    if meant := [one for one in files if one.is_file() and is_file(str(one))]:
+        return f"; did you mean the file {meant[0]}?"
+    near = did_you_mean(name, known)
+    listed = near if near.startswith("; did you mean") else f": calprune sources lists all {len(known)}"
+    return f"{listed} (or give a file: ./{name}.jsonl)"
 
 
 def refuse_licences(names: Iterable[str], excluded: Sequence[str]) -> None:

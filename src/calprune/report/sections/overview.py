@@ -37,7 +37,9 @@ BESIDE = {"win": "worse", "tie": "no difference shown", "loss": "better"}  # by 
 def overview(findings: Findings) -> Section:
     """The chart, chosen by evaluation and pattern, and the table of every result."""
     charts = _charts(findings)
-    lead = ("Each mark is a mean over draws, with its 95 % interval.",) if charts else ()
+    several = any(len(cell.rows) > 1 for cell in findings.cells)
+    marks = "a mean over draws, with its 95 % interval" if several else "one draw, so none has an interval"
+    lead = (f"Each mark is {marks}.",) if charts else ()
     panel = Panel(tuple(charts), wide=True, choose="Evaluation and pattern:")
     what = "source" if len(findings.sources) > 1 else "method"
     return Section("results", f"Each {what}", lead, (panel,), (results_table(findings),))
@@ -45,16 +47,17 @@ def overview(findings: Findings) -> Section:
 
 def _charts(findings: Findings) -> list[Chart]:
     groups = grouped(findings.cells, lambda cell: (cell.of.evaluation, cell.of.model, cell.of.pattern))
-    first = findings.widest.of if findings.widest else None
-    if first is not None:  # the chart of what the answer speaks of is seen first
+    first = findings.widest.of if findings.widest else max(groups, key=len)[0].of if groups else None
+    if first is not None:  # the chart of what the answer speaks of is seen first, else the one that shows most
         groups.sort(key=lambda group: (group[0].of.evaluation, group[0].of.model, group[0].of.pattern)
                     != (first.evaluation, first.model, first.pattern))  # fmt: skip
-    return [chart for group in groups for chart in _charts_of(findings, group)]
+    by_method = len({cell.of.calibration for cell in findings.cells} - {NO_DATA}) < 2
+    return [chart for group in groups for chart in _charts_of(findings, group, by_method)]
 
 
-def _charts_of(findings: Findings, cells: Sequence[Cell]) -> list[Chart]:
-    """The sources as rows and methods and amounts as colours; of one source alone the methods are the rows."""
-    by_method = len({cell.of.calibration for cell in cells} - {NO_DATA}) < 2
+def _charts_of(findings: Findings, cells: Sequence[Cell], by_method: bool) -> list[Chart]:
+    """The sources as rows and methods and amounts as colours; of one source alone the methods are the rows. All charts
+    of a page have the same colours."""
     head, axis = title(cells[0].of.evaluation, place(findings, cells[0].of)), axis_of(cells)
     zone, words = _no_difference(findings, cells)
     charts: list[Chart] = []

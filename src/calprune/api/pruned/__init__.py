@@ -1,0 +1,1 @@
+"""The public functions for a model that is pruned: train it, compensate for what went, quantise it."""

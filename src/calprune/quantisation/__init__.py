@@ -1,0 +1,1 @@
+"""Quantise a model under its mask, and write the codes as other programs read them."""

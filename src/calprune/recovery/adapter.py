@@ -1,0 +1,61 @@
+"""A low-rank change of a pruned model as an ordinary PEFT adapter, beside the pruned weights."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import safetensors.torch
+from torch import Tensor
+
+from calprune.base.store import whole_folder
+from calprune.base.values import UserError
+from calprune.models.load import Model
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """A change of linears: to the weight `name` comes scale · B A, of `name.B` (out, rank) and `name.A` (rank, in)."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def scale(self) -> float: ...
+
+    @property
+    def transposed(self) -> bool: ...  # the model's linears are stored as (in, out)
+
+    @property
+    def leaves(self) -> Mapping[str, Tensor]: ...
+
+
+def check_peft() -> None:
+    """Raise UserError where the library is not installed that adapters are written with."""
+    if importlib.util.find_spec("peft") is None:
+        raise UserError("an adapter is written by peft, which is not installed: pip install 'calprune[recover]'")
+
+
+def save_adapter(adapter: Adapter, model: Model, folder: str | Path, files: Mapping[str, str]) -> None:
+    """Write adapter_config.json, adapter_model.safetensors and `files`: whole or not at all."""
+    check_peft()
+    from peft import LoraConfig
+
+    modules = sorted({key[: -len(".A")] for key in adapter.leaves if key.endswith(".A")})
+    base = str(model.origin.checkpoint.folder.resolve()) if model.origin else model.name
+    config = LoraConfig(
+        r=adapter.rank, lora_alpha=round(adapter.rank * adapter.scale), target_modules=modules, task_type="CAUSAL_LM",
+        base_model_name_or_path=base if os.path.isdir(model.name) or model.name == "demo" else model.name,
+        inference_mode=True, fan_in_fan_out=adapter.transposed,
+    )  # fmt: skip
+    letters = {"A": "lora_A", "B": "lora_B"}
+    tensors = {
+        f"base_model.model.{key[:-2]}.{letters[key[-1]]}.weight": leaf.detach().cpu().contiguous()
+        for key, leaf in adapter.leaves.items()
+    }
+    with whole_folder(folder) as beside:
+        config.save_pretrained(str(beside))
+        safetensors.torch.save_file(tensors, beside / "adapter_model.safetensors", {"format": "pt"})
+        for name, text in files.items():
+            (beside / name).write_text(text, encoding="utf-8")

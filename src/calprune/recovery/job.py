@@ -1,0 +1,139 @@
+"""Recover a pruned model, from two loaded models and a set to what came of it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from calprune.base.progress import current, waiting
+from calprune.base.values import UserError
+from calprune.calibration.set import CalibrationSet
+from calprune.models.head import Head
+from calprune.models.load import Model
+from calprune.recovery.kept import KeptTraining
+from calprune.recovery.targets import Dense
+from calprune.recovery.trained import LowRank, Trained, masks, trained_of
+from calprune.recovery.training import TOKENS, Recovering, Trainer, TrainingRun, named
+from calprune.recovery.watched import SAME, Watched, held_out, rows_of
+from calprune.text.encode import tokenizer_hash
+
+BATCH = 4  # sequences of a watched text that are read at a time
+
+
+@dataclass(frozen=True, eq=False)
+class OtherText:
+    """Windows of a text of another source, which is watched."""
+
+    name: str
+    windows: Int[Tensor, "n T"]
+
+
+@dataclass(frozen=True, eq=False)
+class Recovered:
+    """What a run did to a model. The model has the best weights."""
+
+    how: Recovering
+    run: TrainingRun
+    other: str  # the name of the other text that was watched; "": none
+    zeros: int  # of the linears, before and after: the mask is the same
+    trained: int  # numbers that the optimiser changed
+    sequences: int  # of the set that were trained on
+    narrow: bool  # products were made in bfloat16
+    adapter: LowRank | None = None  # kept beside the weights
+
+    @property
+    def before(self) -> Mapping[str, float]:
+        """KL to the dense model on each text before training, nats a token."""
+        return self.run.looks[0].kl
+
+    @property
+    def after(self) -> Mapping[str, float]:
+        """The same of the best weights."""
+        return self.run.looks[self.run.best].kl
+
+
+def recover(
+    how: Recovering, models: tuple[Model, Model], data: CalibrationSet, other: OtherText | None, resume: Path | None
+) -> Recovered:
+    """Train the first model towards the second, dense one; it ends with the best weights. With `keep_adapter` it ends
+    with the weights that it had, and the adapter is in what comes back.
+
+    resume: a folder in which the state is kept, so that the same call goes on where it was. Raises UserError where the
+    set is too small, or the memory does not suffice. The two models are a pair (`check_pair`).
+    """
+    pruned, dense = models
+    sequences, watching = held_out(data)
+    trained = trained_of(pruned.model, how.what, how.rank, how.keep_adapter)
+    check_memory(trained, pruned.model, Head(dense.model).device)
+    before = masks(pruned.model)
+    trainer = Trainer(how, pruned.model, data, sequences)
+    with waiting("asking the dense model about the watched texts"):
+        watched = [Watched.of(SAME, dense.model, rows_of(data, watching), BATCH)]
+        watched += [Watched.of(other.name, dense.model, [other.windows], BATCH)] if other else []
+    kept = KeptTraining(resume, run_name(how, models, data, other)) if resume else None
+    run = trainer.run(trained, Dense(Head(dense.model), data, how.top), watched, kept)
+    adapter = trained if isinstance(trained, LowRank) and how.keep_adapter else None
+    if adapter:
+        adapter.without()
+    zeros = check_masks(before, masks(pruned.model))
+    count = sum(leaf.numel() for leaf in trained.leaves.values())
+    return Recovered(how, run, other.name if other else "", zeros, count, len(sequences), trainer.narrow, adapter)
+
+
+def run_name(how: Recovering, models: tuple[Model, Model], data: CalibrationSet, other: OtherText | None) -> str:
+    """16 characters for all that a run's numbers depend on."""
+    pruned, dense = models
+    watched = {"other": [other.name, *other.windows.shape]} if other else {}
+    ids = {"pruned": pruned.id, "dense": dense.id, "data": data.id, "watched": str(watched)}
+    return named(how, ids | {"dtype": str(next(pruned.model.parameters()).dtype)})
+
+
+def check_pair(pruned: Model, dense: Model) -> None:
+    """Raise UserError unless the two are of one shape and one tokenizer, and neither is the other."""
+    first, second = ({name: tuple(p.shape) for name, p in one.model.named_parameters()} for one in (pruned, dense))
+    if differing := [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]:
+        name = min(differing)
+        raise UserError(
+            f"{pruned.name} and {dense.name} are of different shapes: {name} is {first.get(name)} in the "
+            f"first and {second.get(name)} in the second; --dense wants the model that was pruned"
+        )
+    if tokenizer_hash(pruned.tokenizer) != tokenizer_hash(dense.tokenizer):
+        raise UserError(f"the tokenizer of {dense.name} is another than that of {pruned.name}; --dense wants the model "
+                        "that was pruned")  # fmt: skip
+
+
+def check_masks(before: Mapping[str, Bool[Tensor, "out in"]], after: Mapping[str, Bool[Tensor, "out in"]]) -> int:
+    """The number of zeros. Raises UserError where a pruned weight is no zero any more."""
+    for name, kept in before.items():
+        if bool((after[name] & ~kept).any()):
+            raise UserError(f"{name}: weights that were pruned are no zeros any more: this is a fault of calprune")
+    lost = sum(int((kept & ~after[name]).sum()) for name, kept in before.items())
+    if lost:
+        current().note(f"{lost} weights more are zero than before: they became too small for their type")
+    return sum(int((~kept).sum()) for kept in after.values())
+
+
+def check_memory(trained: Trained, model: PreTrainedModel, device: torch.device) -> None:
+    """Raise UserError where what is held for training alone is more than there is."""
+    state = sum(leaf.numel() for leaf in trained.leaves.values()) * 4 * 5  # leaf, gradient, two moments, the best
+    state += sum(p.numel() * p.element_size() for p in trained.parameters)  # gradients of the model's parameters
+    config = model.config.get_text_config()
+    numbers = TOKENS.get(device.type, 8192) * (config.num_hidden_layers * config.hidden_size * 40 + config.vocab_size)
+    need, free = state + 4 * numbers, free_memory(device)
+    if free is not None and need > free:
+        raise UserError(f"training takes about {need / 1e9:.1f} GB beside the two models, and {free / 1e9:.1f} GB are "
+                        "free; --what norms or --what lora takes less")  # fmt: skip
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be taken; None: the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    status = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) * 1024 if found else None

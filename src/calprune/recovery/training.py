@@ -1,0 +1,285 @@
+"""The training loop of recovery: batches of the set, AdamW, the best weights kept, and all of it resumable.
+
+The learning rate rises over the first part of the run and falls by a cosine to 0 at its end. How far the run is, is the
+share of its steps or of its minutes, whichever is more. Ten times in a run the watched texts are judged; the weights
+are kept that were best on them (the mean of both), and the run ends when neither text improved for a while.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from calprune.base.checks import Count, options
+from calprune.base.progress import Steps, current
+from calprune.base.values import ConfigError, identity, plain, rng
+from calprune.calibration.set import CalibrationSet
+from calprune.models.head import Head
+from calprune.recovery.kept import KeptTraining
+from calprune.recovery.targets import TOP, Dense, computes_in_bfloat16, divergence, joined, products
+from calprune.recovery.trained import Trained, What
+from calprune.recovery.watched import Watched
+
+LOOKS = 10  # at the watched texts, in a run
+APART = 6.0  # times that a look takes, between two, where the run is limited by its minutes
+PATIENCE = 4  # looks without an improvement on either text
+KEEP = 60.0  # seconds between two times that the state is kept, and 20 times what keeping it takes
+TOKENS = {"cpu": 1024, "cuda": 8192}  # of sequences that go through the model together
+RATES: dict[What, float] = {"weights": 2e-4, "lora": 1e-3, "norms": 2e-3}  # the highest learning rate
+
+
+@options
+class Recovering:
+    """How a pruned model is trained."""
+
+    tag: ClassVar[str] = "Recovering"
+    version: ClassVar[int] = 1
+
+    what: What = "weights"
+    epochs: float = 3.0  # passes over the set
+    minutes: float | None = None  # the run ends by then, whatever it has done
+    learning_rate: float | None = None  # the highest; None: by what is trained
+    warmup: float = 0.05  # share of the run in which the learning rate rises
+    weight_decay: float = 0.0
+    batch: Count = 8  # sequences of a step
+    clip: float = 1.0  # the largest norm of a step's gradient
+    top: Count | None = TOP  # tokens of each dense distribution that are kept; None: all, worked out each time
+    rank: Count = 16  # of lora
+    keep_adapter: bool = False  # of lora: the change is no part of the weights
+    seed: int = 0  # of the order of sequences
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "minutes", "learning_rate", "clip"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name}: expected a number above 0; got {value:g}")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"warmup: expected a share of the run, 0 to below 1; got {self.warmup:g}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"weight_decay: expected a number from 0 on; got {self.weight_decay:g}")
+        if self.keep_adapter and self.what != "lora":
+            raise ConfigError(f"keep_adapter goes with what 'lora'; got {self.what!r}")
+
+    @property
+    def highest(self) -> float:
+        """The highest learning rate."""
+        return self.learning_rate or RATES[self.what]
+
+    def rate(self, share: float) -> float:
+        """The learning rate at this share of the run."""
+        if share < self.warmup:
+            return self.highest * share / self.warmup
+        return self.highest * 0.5 * (1 + math.cos(math.pi * (share - self.warmup) / (1 - self.warmup)))
+
+
+@dataclass(frozen=True)
+class RunPoint:
+    """What the watched texts showed at a moment of the run."""
+
+    step: int
+    seconds: float  # since the run began, in all its parts
+    tokens: int  # trained on so far
+    loss: float | None  # of the steps since the look before; None: there were none
+    kl: dict[str, float]  # nats a token, by the text's name
+
+    @property
+    def mean(self) -> float:
+        """Of the texts."""
+        return math.fsum(self.kl.values()) / len(self.kl)
+
+
+@dataclass
+class TrainingRun:
+    """How far a run is: plain data."""
+
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    looks: list[RunPoint] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)  # since the last look
+    best: int = 0  # of the looks
+    ended: str = ""  # why, where it is before its end
+
+    @classmethod
+    def read(cls, about: dict[str, Any]) -> "TrainingRun":
+        """From plain data."""
+        return cls(**about | {"looks": [RunPoint(**one) for one in about["looks"]]})
+
+    def stale(self) -> int:
+        """Looks since either text was better than ever before."""
+        if not self.looks:
+            return 0
+        last = max(min(range(len(self.looks)), key=lambda i: self.looks[i].kl[name]) for name in self.looks[0].kl)
+        return len(self.looks) - 1 - last
+
+
+class Trainer:
+    """A run: the model, what is trained of it, the dense model's targets, the watched texts."""
+
+    def __init__(self, how: Recovering, model: PreTrainedModel, data: CalibrationSet, sequences: list[int]) -> None:
+        self.how, self.model, self.data, self.sequences = how, model, data, sequences
+        self.head = Head(model)
+        self.per_epoch = len(sequences) / how.batch
+        self.steps = max(1, round(how.epochs * self.per_epoch))
+        self.narrow = computes_in_bfloat16(self.head)
+        self.look_takes = 0.0  # seconds
+
+    def run(self, trained: Trained, dense: Dense, watched: list[Watched], kept: KeptTraining | None) -> TrainingRun:
+        """Train; the model ends with the best weights. A run that was kept goes on where it was."""
+        self.trained, self.dense, self.watched = trained, dense, watched
+        groups = [
+            {"params": [leaf for leaf in trained.leaves.values() if (leaf.dim() > 1) is decays],
+             "weight_decay": self.how.weight_decay if decays else 0.0}
+            for decays in (True, False)
+        ]  # fmt: skip
+        groups = [group for group in groups if group["params"]]
+        self.optimiser = torch.optim.AdamW(groups, lr=self.how.highest, betas=(0.9, 0.95), eps=1e-8)
+        self.state, self.best = TrainingRun(), self._copy()
+        if kept and (found := kept.read(trained.leaves, self.optimiser)):
+            about, self.best = found
+            self.state = TrainingRun.read(about)
+            trained.write()
+        with _trainable(self.model, trained.parameters), current().steps("recovering", 100) as shown:
+            self._train(kept, shown)
+        for name, leaf in trained.leaves.items():
+            leaf.copy_(self.best[name])
+        trained.write()
+        return self.state
+
+    def _train(self, kept: KeptTraining | None, shown: Steps) -> None:
+        state, how = self.state, self.how
+        began, keep_at = time.monotonic() - state.seconds, time.monotonic() + KEEP
+        if not state.looks:
+            self._look()
+        while not state.ended:
+            state.seconds = time.monotonic() - began
+            if (share := self._share()) >= 1:
+                break
+            loss = self._step(share)
+            state.step += 1
+            state.losses.append(loss)
+            state.seconds = time.monotonic() - began
+            while shown.done < int(100 * min(1.0, self._share())):
+                shown.advance(found=False)
+            if not math.isfinite(loss):
+                state.ended = f"the loss was no number at step {state.step}, at a learning rate of {how.highest:g}"
+            elif self._looks_now():
+                self._look()
+                if state.stale() >= PATIENCE:
+                    state.ended = f"neither text improved in {PATIENCE} looks"
+            if kept and time.monotonic() >= keep_at and not state.ended:
+                at = time.monotonic()
+                state.seconds = at - began
+                kept.write(self.trained.leaves, self.optimiser, self.best, asdict(state))
+                keep_at = at + max(KEEP, 20 * (time.monotonic() - at))
+        state.seconds = time.monotonic() - began
+
+    def _share(self) -> float:
+        """How far the run is, 0 to 1."""
+        done = self.state.step / self.steps
+        return max(done, self.state.seconds / (60 * self.how.minutes)) if self.how.minutes else done
+
+    def _looks_now(self) -> bool:
+        """Whether it is time to judge: ten times in a run, fewer where that would take much of its minutes."""
+        share, last = self._share(), self.state.looks[-1]
+        soon = self.how.minutes and self.state.seconds - last.seconds < APART * self.look_takes
+        return share >= 1 or (share >= len(self.state.looks) / LOOKS and not soon)
+
+    def _look(self) -> None:
+        """Judge the model as it now is; the best weights are kept."""
+        state, losses = self.state, self.state.losses
+        state.losses = []
+        mean = math.fsum(losses) / len(losses) if losses else None
+        began = time.monotonic()
+        kl = {text.name: text.kl(self.model) for text in self.watched}
+        self.look_takes = time.monotonic() - began
+        state.looks.append(RunPoint(state.step, state.seconds, state.tokens, mean, kl))
+        if state.looks[-1].mean < state.looks[state.best].mean:
+            state.best, self.best = len(state.looks) - 1, self._copy()
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: leaf.detach().clone() for name, leaf in self.trained.leaves.items()}
+
+    def _step(self, share: float) -> float:
+        """One step of the optimiser; its loss, nats a token."""
+        parts = list(self._parts(self.state.step))
+        whole = math.fsum(weight.sum().item() for _, weight in parts)
+        loss = math.fsum(self._backward(sequences, weight / whole) for sequences, weight in parts) if whole else 0.0
+        self.state.tokens += sum(int(self.data.lengths[sequences].sum()) for sequences, _ in parts)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.how.rate(share)
+        torch.nn.utils.clip_grad_norm_(list(self.trained.leaves.values()), self.how.clip)
+        if math.isfinite(loss):
+            self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.trained.write()
+        return loss
+
+    def _parts(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The sequences of a step, by as many as go through the model together, and how much each position counts."""
+        picked = [self._at(step * self.how.batch + i) for i in range(self.how.batch)]
+        order = sorted(picked, key=lambda i: -int(self.data.lengths[i]))
+        while order:
+            longest = int(self.data.lengths[order[0]])
+            size = max(1, TOKENS.get(self.head.device.type, 8192) // longest)
+            sequences, order = torch.tensor(order[:size]), order[size:]
+            counts = (torch.arange(longest) < self.data.lengths[sequences, None]).float()
+            if self.data.weights is not None:
+                counts = counts * self.data.weights[sequences, :longest]
+            yield sequences, counts[:, 1:]  # a position counts as the token does that it predicts
+
+    def _at(self, place: int) -> int:
+        """The sequence at a place of the stream of epochs, each in an order of its own."""
+        epoch, place = divmod(place, len(self.sequences))
+        order = list(self.sequences)
+        rng(self.how.seed, f"recovery/{epoch}").shuffle(order)
+        return order[place]
+
+    def _backward(self, sequences: Tensor, weight: Tensor) -> float:
+        """Gradients of the mean divergence; of the logits only a piece is ever held."""
+        longest = weight.shape[1] + 1
+        lengths = self.data.lengths[sequences].tolist()
+        with products(self.head, self.narrow):
+            hidden = self.head.followed(self.data.tokens[sequences, :longest])
+        real = torch.cat([row[: n - 1] for row, n in zip(hidden, lengths, strict=True)])
+        counts = torch.cat([row[: n - 1] for row, n in zip(weight, lengths, strict=True)]).to(real.device)
+        targets = joined([self.dense.of(i) for i in sequences.tolist()])
+        leaf, loss = real.detach().to(self.head.weight.dtype).requires_grad_(), 0.0
+        for piece in self.head.pieces(len(leaf)):
+            each = divergence(self.head.followed_logits(leaf[piece]), targets.part(piece))
+            part = (each * counts[piece]).sum()
+            part.backward()
+            loss += part.item()
+        assert leaf.grad is not None, "a sequence has a position at least"
+        real.backward(leaf.grad.to(real.dtype))
+        self.trained.gather()
+        return loss
+
+
+class _trainable:
+    """Inside the block gradients reach these parameters of the model, and no others."""
+
+    def __init__(self, model: PreTrainedModel, parameters: list[torch.nn.Parameter]) -> None:
+        self.model, self.parameters = model, parameters
+
+    def __enter__(self) -> None:
+        self.before = [(p, p.requires_grad) for p in self.model.parameters()]
+        for p, _ in self.before:
+            p.requires_grad_(False)
+        for p in self.parameters:
+            p.requires_grad_(True)
+
+    def __exit__(self, *ignored: object) -> None:
+        for p, before in self.before:
+            p.requires_grad_(before)
+            p.grad = None
+
+
+def named(how: Recovering, ids: dict[str, str]) -> str:
+    """16 characters for all that a run's numbers depend on."""
+    return identity({"recovering": plain(how), "of": ids})

@@ -1,0 +1,141 @@
+"""Quantising: zeros stay zeros in the codes, and plain transformers gives what the fake-quantised model gives, to the
+bit."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import calprune
+from calprune.base.values import UserError
+from calprune.layers.inputs import InputStats, relative_error
+from calprune.methods.gptq import GPTQ
+from calprune.methods.round_to_nearest import RoundToNearest
+from tests.families import CONFIGS, random_model
+from tests.test_cli import run  # noqa: F401
+from tests.test_recover import SIZES, TEXT, place  # noqa: F401
+from tests.tiny import save, toy_tokenizer
+
+pytest.importorskip("compressed_tensors")
+TOKENS = torch.arange(3, 43).reshape(2, 20)
+
+
+def quantised(place, out, **options):  # noqa: F811
+    data = None if options.get("method") == "rtn" else str(place / "text.txt")
+    sizes = {} if data is None else SIZES
+    return calprune.quantize(place / "pruned", data, **{"group": 16, **sizes, **options}).save(out)
+
+
+@pytest.fixture(scope="module")
+def narrow(place, tmp_path_factory):  # noqa: F811
+    """The pruned model in bfloat16, with the texts."""
+    folder = tmp_path_factory.mktemp("narrow")
+    save(calprune.load(place / "pruned").model.bfloat16(), toy_tokenizer(), folder / "pruned")
+    (folder / "text.txt").write_text(TEXT)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["gptq", "rtn"])
+@pytest.mark.parametrize("of, bits, group", [("place", 4, 16), ("narrow", 4, 0), ("place", 3, 8), ("narrow", 8, 16)])
+def test_plain_transformers_gives_the_fake_quantised_model_to_the_bit(method, of, bits, group, request, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    folder = request.getfixturevalue(of)
+    report = quantised(folder, tmp_path / "out", method=method, bits=bits, group=group)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").eval()
+    with torch.no_grad():
+        found, expected = loaded(TOKENS).logits, report.model.model(TOKENS).logits
+    assert found.dtype == expected.dtype and torch.equal(found, expected)
+    before = calprune.load(folder / "pruned").model
+    for name in report.done.matrices:
+        weight, was = loaded.get_submodule(name).weight, before.get_submodule(name).weight
+        assert torch.equal(weight, report.model.model.get_submodule(name).weight)
+        assert bool((weight[was == 0] == 0).all()), f"{name}: 2:4 is held"
+        assert len(weight[0].unique()) <= 2**bits * max(1, weight.shape[1] // (group or weight.shape[1]))
+
+
+def test_zeros_are_zeros_in_the_unpacked_codes(place, tmp_path):  # noqa: F811
+    from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+
+    quantised(place, tmp_path / "out", bits=4)
+    stored, before = load_file(tmp_path / "out" / "model.safetensors"), load_file(place / "pruned/model.safetensors")
+    packed = [name for name in stored if name.endswith("weight_packed")]
+    assert len(packed) == 14
+    for name in packed:
+        was = before[name.replace("weight_packed", "weight")]
+        codes = unpack_from_int32(stored[name], 4, was.shape)
+        assert bool((codes[was == 0] == 0).all()) and int((codes != 0).sum()) > 0.3 * was.numel()
+        assert stored[name].numel() * 8 == was.numel(), "eight codes in 32 bits"
+    others = [name for name in before if name in stored]
+    assert others and all(torch.equal(before[name], stored[name]) for name in others)
+
+
+@pytest.fixture
+def problem():
+    torch.manual_seed(0)
+    x = torch.randn(300, 64).cumsum(1)  # neighbours are alike, so an error goes to the next column
+    stats = InputStats(64, "gram")
+    stats.observe(x)
+    keep = torch.zeros(24, 64, dtype=torch.bool)
+    keep.view(24, 16, 4)[:, :, 1:3] = True
+    return torch.randn(24, 64) * keep, stats, keep
+
+
+def test_the_mask_is_held_and_its_error_goes_on_to_what_is_kept(problem):
+    weight, stats, keep = problem
+    held = GPTQ(3, 16).quantised(weight, stats, keep).weight
+    assert bool((held[~keep] == 0).all())
+    free = GPTQ(3, 16)(weight, stats, calprune.Unstructured(0.0))
+    assert bool((free[~keep] != 0).any()), "without the mask zeros absorb errors, so it is needed"
+    rounded = RoundToNearest(3, 16).quantised(weight, None, keep).weight
+    masked_after = GPTQ(3, 16)(weight, stats, calprune.Unstructured(0.0)) * keep
+    error = lambda after: relative_error(weight, after, stats)  # noqa: E731
+    assert error(held) < 0.7 * error(rounded) and error(held) < 0.9 * error(masked_after)
+
+
+@pytest.mark.parametrize("method", [GPTQ(4, 16), GPTQ(4, None, True), RoundToNearest(4, 16), RoundToNearest(4, None)])
+def test_a_mask_that_keeps_all_changes_nothing_and_the_scales_make_the_weights(method, problem):
+    weight, stats, _ = problem
+    found = method.quantised(weight, stats, torch.ones_like(weight, dtype=torch.bool))
+    assert torch.equal(found.weight, method(weight, stats, calprune.Unstructured(0.0)))
+    scale, zero = (each.repeat_interleave(64 // each.shape[1], 1) for each in (found.scale, found.zero))
+    codes = (found.weight / scale).round() + zero
+    assert torch.equal((codes - zero) * scale, found.weight)
+    assert int(codes.min()) >= 0 and int(codes.max()) <= 15
+
+
+def test_a_scale_is_a_number_of_the_type_that_is_asked_for(problem):
+    weight, stats, keep = problem
+    found = GPTQ(4, 16).quantised(weight, stats, keep, torch.bfloat16)
+    assert torch.equal(found.scale, found.scale.bfloat16().float())
+
+
+def test_what_cannot_be_packed_is_one_line(place, tmp_path, run):  # noqa: F811
+    with pytest.raises(UserError, match=r"--group 24: .* has 32 inputs, .*--group 32 divides all"):
+        quantised(place, tmp_path / "out", group=24)
+    with pytest.raises(UserError, match="bits must be 2 to 8"):
+        quantised(place, tmp_path / "out", bits=9)
+    with pytest.raises(UserError, match="gptq reads calibration data"):
+        calprune.quantize(place / "pruned", group=16)
+    with pytest.raises(UserError, match="activation_order"):
+        GPTQ(activation_order=True).quantised(torch.ones(2, 2), InputStats(2, "gram"))
+    config = CONFIGS["gpt2"]()
+    config.vocab_size = len(toy_tokenizer())
+    save(random_model(config), toy_tokenizer(), tmp_path / "gpt2")
+    with pytest.raises(UserError, match=r"stored as \(out, in\)"):
+        calprune.quantize(tmp_path / "gpt2", method="rtn", group=16)
+    status, _, err = run("quantize", str(place / "pruned"), "--method", "awq", "--out", str(tmp_path / "out"))
+    assert status == 1 and "--method: unknown value 'awq'" in err and not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_it_did(place, tmp_path, run):  # noqa: F811
+    status, out, err = run("quantize", str(place / "pruned"), "--bits", "4", "--group", "16", "--calibration",
+                           str(place / "text.txt"), "--num-samples", "16", "--max-seq-length", "24",
+                           "--out", str(tmp_path / "out"))  # fmt: skip
+    assert status == 0 and "held:" in out, err
+    about = json.loads((tmp_path / "out" / "calprune.json").read_text())
+    assert "6 bits a weight" in (tmp_path / "out" / "README.md").read_text()
+    assert about["pattern"] == "2:4" and about["quantisation"]["bits_a_weight"] == 4 + 32 / 16
+    status, _, err = run("prune", str(tmp_path / "out"), "--method", "magnitude", "--pattern", "50%", "--out", "again")
+    assert status == 1 and "compressed-tensors" in err
