@@ -10,7 +10,7 @@ from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent.parent / "benchmarks"
 BEGIN, END = "<!-- {}: made by docs/generate.py -->\n", "<!-- end of {} -->"
-NAMED = {"demo": "dense", "zeros": "2:4, zeros stored", "shorter": "22 of its 30 blocks"}
+NAMED = {"demo": "dense", "zeros": "`2:4`", "blocks": "`blocks:8` of 30", "neurons": "`neurons:25%`"}
 NOISY = 0.1
 
 
@@ -105,8 +105,8 @@ def cpu() -> str:
         ]
     load = " and ".join(f"{one:.1f}" for one in found["load"])
     return _table(rows) + (
-        f"\n\n{largest[0]:,} x {largest[1]:,} on {found['processor']}, one thread, torch {_plain(found['torch'])}, ONNX "
-        f"Runtime {found['onnxruntime']}, OpenVINO {_plain(found['openvino'])}; a smaller matrix is in the result file. "
+        f"\n\n{largest[0]:,} x {largest[1]:,} on {found['processor']}, one thread, torch {_plain(found['torch'])}, "
+        f"ONNX Runtime {found['onnxruntime']}, OpenVINO {_plain(found['openvino'])}; a smaller one is in the file. "
         f"The machine did other work too (load {load} on {found['cores']} cores before and after). Forms took turns; "
         f"brackets hold the middle {found['rounds'] - 2} ratios of {found['rounds']} rounds."
     )
