@@ -111,6 +111,17 @@ def test_no_documented_query_averages_over_metrics(folder):
         assert query(folder, sql)[1], sql
 
 
+@pytest.mark.parametrize("sql", ["", " ", "\t", "--", ";", "/* nothing */"])
+def test_a_question_that_asks_nothing_is_one_line(folder, sql):
+    with pytest.raises(UserError, match="the question is empty; write one"):
+        query(folder, sql)
+
+
+def test_a_letter_that_is_none_is_a_mistake_like_any_other(folder):
+    with pytest.raises(UserError, match="the table is results"):
+        query(folder, "\udcff")
+
+
 def test_a_mistake_in_the_question_names_the_columns(folder):
     with pytest.raises(UserError, match=r"the table is results\(trial, model, .*metric"):
         query(folder, "select nothing_such from results")

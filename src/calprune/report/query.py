@@ -42,6 +42,7 @@ def query(folder: Path, sql: str, across_metrics: bool = False) -> tuple[list[st
         import pyarrow
     except ImportError:
         raise UserError("calprune query needs DuckDB: pip install 'calprune[report]'") from None
+    sql = sql.encode(errors="replace").decode()  # DuckDB takes no letters that UTF-8 has not
     found = read(folder).rows
     if not found:
         raise UserError(f"{folder} holds no result yet: calprune study run makes them")
@@ -50,7 +51,8 @@ def query(folder: Path, sql: str, across_metrics: bool = False) -> tuple[list[st
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:
         connection.register("results", table)
         try:
-            answer = connection.execute(sql)
+            if (answer := connection.execute(sql)) is None:
+                raise UserError('the question is empty; write one, such as "select * from results"')
             columns, rows = [column[0] for column in answer.description or []], answer.fetchall()
         except duckdb.Error as e:
             raise UserError(f"{str(e).splitlines()[0]}; the table is results({', '.join(COLUMNS)})") from None
