@@ -10,7 +10,7 @@ from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent.parent / "benchmarks"
 BEGIN, END = "<!-- {}: made by docs/generate.py -->\n", "<!-- end of {} -->"
-NAMED = {"demo": "dense", "zeros": "2:4, zeros stored", "shorter": "22 of its 30 blocks"}
+NAMED = {"demo": "dense", "zeros": "`2:4`", "blocks": "`blocks:8` of 30", "neurons": "`neurons:25%`"}
 NOISY = 0.1
 
 
@@ -91,23 +91,29 @@ def _pair(one: dict[str, Any]) -> str:
 
 
 def cpu() -> str:
-    """Zeros on a CPU: times as fast as torch's dense product."""
+    """Zeros on a CPU: times as fast as torch's dense product, for the large matrix."""
     found = read("cpu_zeros")
     if found is None:
         return "Not measured yet: `python benchmarks/cpu_zeros.py`."
-    zeros = list(dict.fromkeys(one["zeros"] for one in found["times"]))
-    rows = [["matrix", "rows", "in", *zeros], ["---", "---:", "---", *["---:"] * len(zeros)]]
-    cells = {(tuple(one["shape"]), one["rows"], one["form"], one["zeros"]): one for one in found["times"]}
-    for shape, count, form in dict.fromkeys(key[:3] for key in cells):
-        those = [cells.get((shape, count, form, share)) for share in zeros]
-        rows.append([f"{shape[0]:,} x {shape[1]:,}", f"{count:,}", form, *map(_ratio, those)])
+    largest = max(one["shape"] for one in found["times"])
+    cells = {(one["form"], one["rows"], one["zeros"]): one for one in found["times"] if one["shape"] == largest}
+    forms, counts, zeros = (list(dict.fromkeys(key[i] for key in cells)) for i in range(3))
+    rows = [["in", "rows", *zeros], ["---", "---:", *["---:"] * len(zeros)]]
+    for form in forms:
+        rows += [
+            [form, f"{count:,}", *(_ratio(cells.get((form, count, share))) for share in zeros)] for count in counts
+        ]
     load = " and ".join(f"{one:.1f}" for one in found["load"])
     return _table(rows) + (
-        f"\n\n{found['processor']}, one thread, torch {found['torch'].partition('+')[0]}, ONNX Runtime "
-        f"{found['onnxruntime']}, OpenVINO {found['openvino'].partition('-')[0]}. The machine did other work too (load "
-        f"{load} on {found['cores']} cores before and after): forms took turns, brackets hold the seven middle ratios "
-        f"of {found['rounds']} rounds."
+        f"\n\n{largest[0]:,} x {largest[1]:,} on {found['processor']}, one thread, torch {_plain(found['torch'])}, "
+        f"ONNX Runtime {found['onnxruntime']}, OpenVINO {_plain(found['openvino'])}; a smaller one is in the file. "
+        f"The machine did other work too (load {load} on {found['cores']} cores before and after). Forms took turns; "
+        f"brackets hold the middle {found['rounds'] - 2} ratios of {found['rounds']} rounds."
     )
+
+
+def _plain(version: str) -> str:
+    return version.partition("+")[0].partition("-")[0]
 
 
 def _ratio(one: dict[str, Any] | None) -> str:

@@ -47,8 +47,8 @@ def test_every_file_that_is_written_is_on_the_page_about_the_disk():
     sets = ("recipe.yaml", "tokens.safetensors", "pieces.jsonl", "counts.json")
     for name in (*sets, "statistics.json", "calprune.json", "demo.json", "about.json", "plan.json", "trial.json",
                  "environment.json", "prune.json", "error.txt", "FORMAT", "question.json", "gate.json", "search.json",
-                 "halving.json", "judgement.json", "result.json", "report.html", "recovery.html", "run.json",
-                 "state.safetensors", "adapter_config.json"):  # fmt: skip
+                 "halving.json", "packed.json", "judgement.json", "result.json", "report.html", "recovery.html",
+                 "run.json", "state.safetensors", "adapter_config.json"):  # fmt: skip
         assert name in page, name
 
 

@@ -7,6 +7,7 @@ from calprune.deployment.machine import NOISY
 from calprune.deployment.rounds import Timed
 from calprune.deployment.worker import Work
 from calprune.pages.chart import Dots, Panel, Point, ValueAxis
+from calprune.pages.names import short_names
 from calprune.pages.numbers import counted, listed, percent, with_interval
 from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table, Value
@@ -56,8 +57,9 @@ class SpeedReport(HasPage):
                       blocks=TextBlock.commands(self.command))  # fmt: skip
         summary = f"{counted(self.rounds, 'round')} on {self.machine['device']}"
         question = f"What is each model worth in speed, memory and disk beside {first}?"
-        return Page(f"How fast, beside {first}", (shown, speeds, how), "calprune speed", question, summary,
+        made = Page(f"How fast, beside {first}", (shown, speeds, how), "calprune speed", question, summary,
                     self.answer(), warnings)  # fmt: skip
+        return made.read_as(short_names(model.name for model in self.models))
 
     def answer(self) -> tuple[str, ...]:
         """How often each is faster, in one sentence; then where, a sentence a model."""
