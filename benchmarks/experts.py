@@ -67,8 +67,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.manual_seed(0)
-    config = MixtralConfig(hidden_size=args.hidden, intermediate_size=7 * args.hidden // 2,
-                           num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=2, num_local_experts=8, vocab_size=256)  # fmt: skip
+    config = MixtralConfig(
+        hidden_size=args.hidden,
+        intermediate_size=7 * args.hidden // 2,
+        num_hidden_layers=2,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        num_local_experts=8,
+        vocab_size=256,
+    )
     model = MixtralForCausalLM(config).eval()
     data = CalibrationSet.from_tokens(torch.randint(3, 250, (8, 512)))
     times: dict[str, list[float]] = {"walk": [], "with sums": []}
