@@ -114,7 +114,8 @@ def judged(choice_folder, loaded, data, tmp_path):
     windows = {name: windows_of(found, loaded.tokenizer, 16, 512) for name, found in texts.items()}
     sums = {name: collected(tmp_path / name, loaded, made, "moments") for name, made in data.items()}
     pruning = Pruning(Wanda(), parse_pattern("60%"), propagate="dense")
-    return Candidates(Bench(loaded), pruning, Sums(sums), windows)
+    held = Sums(sums)
+    return Candidates(Bench(loaded), pruning, lambda shares: held.statistics(shares, pruning.needs), windows)
 
 
 @torch.no_grad()

@@ -118,7 +118,7 @@ def test_a_method_that_quantises_is_a_trial_like_another_and_rounding_reads_no_d
 
 
 def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("calprune.studies.time_left._speed", lambda: 3.2)
+    monkeypatch.setattr("calprune.studies.time_left._speed", lambda _: 3.2)
     monkeypatch.setattr("calprune.pruning.job.SOLVED", 0.0)
 
     def seconds(**changed) -> float:
@@ -136,7 +136,7 @@ def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(mater
     """Trials that take known seconds, on a clock of the test's: a set 3, its sums 40, judging 10, methods 2 and 90."""
     now, methods = [0.0], {"magnitude": 1.0, "wanda": 2.0, "sparsegpt": 90.0}
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr("calprune.studies.time_left._speed", lambda: 1e4)
+    monkeypatch.setattr("calprune.studies.time_left._speed", lambda _: 1e4)
     text = study_text(material, methods="[wanda, sparsegpt]", patterns="50%", draws="3")
     made, runs = plan(parse_study(text, "study.yaml"), None), Runs(tmp_path / "runs")
     made.write(runs, text)

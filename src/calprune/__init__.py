@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from calprune.methods import METHODS
     from calprune.methods.admm import ADMM
     from calprune.methods.alps import ALPS
+    from calprune.methods.block_matching import BlockMatching
     from calprune.methods.block_reconstruction import BlockReconstruction
     from calprune.methods.dsnot import DSnoT
     from calprune.methods.gblm import GBLM
@@ -84,6 +85,7 @@ __all__ = [
     "AccelerateReport",
     "Alpha",
     "AttentionConcentration",
+    "BlockMatching",
     "BlockReconstruction",
     "CalibrationSet",
     "ChoiceReport",
@@ -139,6 +141,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "AccelerateReport": "deployment.semi_structured",
     "Alpha": "allocation.alpha",
     "AttentionConcentration": "layers.attention",
+    "BlockMatching": "methods.block_matching",
     "BlockReconstruction": "methods.block_reconstruction",
     "CalibrationSet": "calibration.set",
     "ChoiceReport": "api.choose",
