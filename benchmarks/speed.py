@@ -1,10 +1,10 @@
-"""What zeros, fewer blocks and fewer neurons are worth in speed, for the demo model.
+"""What zeros and fewer blocks, neurons and heads are worth in speed, for the demo model.
 
     python benchmarks/speed.py --out DIR
 
-As `calprune speed demo zeros blocks neurons` says it: prefill and decoding in transformers on this machine, in turns.
-Which blocks and neurons go decides what the model can do, and not how fast it is, so methods without data take them.
-Results: benchmarks/speed.json, which docs/deploy.md shows.
+As `calprune speed demo MODEL...` says it: prefill and decoding in transformers on this machine, in turns.
+Which parts go decides what the model can do, and not how fast it is, so methods without data take them.
+Results: benchmarks/speed.json, which docs/deploy.md and docs/pictures/frontier.svg show.
 """
 
 import argparse
@@ -13,7 +13,17 @@ from pathlib import Path
 
 import calprune
 
-MADE = {"zeros": ("2:4", "magnitude"), "blocks": ("blocks:8", "random"), "neurons": ("neurons:25%", "magnitude")}
+PATTERNS = (
+    "50%",
+    "2:4",
+    "heads:1",
+    "neurons:12.5%",
+    "neurons:25%",
+    "neurons:37.5%",
+    "blocks:4",
+    "blocks:8",
+    "blocks:11",
+)
 
 
 def main() -> None:
@@ -22,14 +32,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to work in")
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    for name, (pattern, method) in MADE.items():
-        if not (given.out / name).exists():
-            calprune.prune("demo", method=method, pattern=pattern).save(given.out / name)
-    models = ["demo", *(given.out / name for name in MADE)]
-    report = calprune.speed(models, rounds=given.rounds, device="cpu", progress=True)
+    folders = {pattern: given.out / pattern.replace(":", "-").replace("%", "") for pattern in PATTERNS}
+    for pattern, folder in folders.items():
+        if not folder.exists():
+            method = "random" if pattern.startswith("blocks") else "magnitude"
+            calprune.prune("demo", method=method, pattern=pattern).save(folder)
+    report = calprune.speed(["demo", *folders.values()], rounds=given.rounds, device="cpu", progress=True)
     record = report.record()
-    for model in record["models"]:
-        model["name"] = Path(model["name"]).name  # not where it lay
+    for model, pattern in zip(record["models"], ("dense", *PATTERNS), strict=True):
+        model["name"] = pattern  # not where it lay
     del record["answer"]
     Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
 

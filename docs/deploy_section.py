@@ -10,7 +10,6 @@ from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent.parent / "benchmarks"
 BEGIN, END = "<!-- {}: made by docs/generate.py -->\n", "<!-- end of {} -->"
-NAMED = {"demo": "dense", "zeros": "`2:4`", "blocks": "`blocks:8` of 30", "neurons": "`neurons:25%`"}
 NOISY = 0.1
 
 
@@ -38,7 +37,8 @@ def speed() -> str:
     rows = [["model", "on disk, MB", "memory, MB", *works], ["---", "---:", "---:", *["---:"] * len(works)]]
     for model in found["models"]:
         cells = [_times(work, model is found["models"][0]) for work in model["works"]]
-        rows.append([NAMED[model["name"]], number(model["stored"] / 1e6, 0), number(model["memory"] / 1e6, 0), *cells])
+        name = model["name"] if model["name"] == "dense" else f"`{model['name']}`"
+        rows.append([name, number(model["stored"] / 1e6, 0), number(model["memory"] / 1e6, 0), *cells])
     busy = found["others"] or 0
     noise = f" Other programs took {busy:.0%} of the cores meanwhile." if busy > NOISY else ""
     return _table(rows) + (

@@ -22,7 +22,7 @@ import recover_section
 import sources_section
 import studies_section
 import typer.main
-from pictures import draw
+from pictures import draw, frontier
 
 from calprune.allocation import ALLOCATIONS
 from calprune.cli import app
@@ -230,6 +230,7 @@ PAGES = {
     "literature.md": lambda: MADE + literature_page.page(),
     "site/static/papers.js": literature_page.script,
     **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},
+    "pictures/frontier.svg": frontier.frontier,
     "methods.md": methods_page,
     "models.md": families_section.page,
     "recover.md": recover_section.current,

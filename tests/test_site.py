@@ -265,6 +265,18 @@ def test_of_each_four_scores_two_stay():
     assert chosen[0] != chosen[1]  # what the picture is to show
 
 
+def test_nothing_beats_what_is_on_the_frontier_and_something_beats_all_else():
+    frontier = GENERATE.frontier
+    found = frontier.measured()
+    assert len({one.kind for one in found}) == 4, "blocks, neurons, heads, zeros"
+    for worth in ({one.pattern: -one.size for one in found}, {one.pattern: one.speed[0] for one in found}):
+        on = frontier.best(found, worth)
+        for one in found:
+            beaten = [a for a in found if a.kl[0] < one.kl[0] and worth[a.pattern] >= worth[one.pattern]]
+            assert bool(beaten) == (one not in on), one.pattern
+        assert [one.kl for one in on] == sorted(one.kl for one in on), "what is worth more costs more"
+
+
 def sentences(page: str) -> list[str]:
     """The sentences of a page, and each cell and item as one."""
     text = re.sub(r"!\[[^]]*\]\([^)]*\)", "", prose(page))
