@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from calprune.pages.numbers import number, rough, with_interval
+from calprune.pages.numbers import counted, number, rough, with_interval
 from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent.parent / "benchmarks"
@@ -42,7 +42,8 @@ def speed() -> str:
     busy = found["others"] or 0
     noise = f" Other programs took {busy:.0%} of the cores meanwhile." if busy > NOISY else ""
     return _table(rows) + (
-        f"\n\n{machine['device']}, {machine['cores']} cores, {machine['threads']} thread a model, {machine['dtype']}, "
+        f"\n\n{machine['device']}, {counted(machine['cores'], 'core')}, "
+        f"{counted(machine['threads'], 'thread')} a model, {machine['dtype']}, "
         f"{found['rounds']} rounds: tokens a second of the dense model, and how many times as fast the others are, "
         f"with 95 % intervals.{noise}"
     )

@@ -277,6 +277,13 @@ def test_nothing_beats_what_is_on_the_frontier_and_something_beats_all_else():
         assert [one.kl for one in on] == sorted(one.kl for one in on), "what is worth more costs more"
 
 
+def test_of_zeros_and_neurons_the_readme_says_what_was_measured_each_mean_outside_the_others_interval():
+    found = {one.pattern: one for one in GENERATE.frontier.measured()}
+    zeros, neurons = found["50%"], found["neurons:25%"]
+    assert neurons.kl[0] < zeros.kl[1] and zeros.kl[0] > neurons.kl[2]
+    assert neurons.size < zeros.size == 1 and zeros.speed[1] < 1 < zeros.speed[2]
+
+
 def sentences(page: str) -> list[str]:
     """The sentences of a page, and each cell and item as one."""
     text = re.sub(r"!\[[^]]*\]\([^)]*\)", "", prose(page))

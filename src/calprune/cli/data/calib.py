@@ -272,7 +272,7 @@ def compare_command(
     how, wanted = as_method_and_pattern(method, pattern)
     job: Pruning | Removing
     if isinstance(wanted, Removal):
-        job = removing(method, wanted, propagate="dense", counting=Counting(), ignore=ignore)
+        job = removing(cast(Any, how), wanted, propagate="dense", counting=Counting(), ignore=ignore)
     else:
         job = Pruning(cast(Any, how), wanted, tuple(ignore or ()))
     sizes, said = _sizes((a, b), num_samples, max_seq_length)
