@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
 TESTED := demo,fast,hub,language,parquet,quantize,ray,recover,report,tasks,test
 .DEFAULT_GOAL := demo
 
-.PHONY: demo test dev check docs docs-site bench clean
+.PHONY: demo test dev check docs docs-site figures bench clean
 
 .venv/demo-ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
@@ -40,6 +40,11 @@ check: .venv/dev-ready
 	$(BIN)/python docs/generate.py --check
 
 docs: .venv/dev-ready
+	$(BIN)/python docs/generate.py
+
+# pages, tables and verdicts of docs/results from the kept results, then every page that shows them; no model is used
+figures: .venv/dev-ready
+	$(BIN)/python docs/results_pages.py
 	$(BIN)/python docs/generate.py
 
 # the site with its search: build/site/docs/index.html. No network is used; a dead link or another warning is an error

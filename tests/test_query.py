@@ -18,7 +18,7 @@ AVERAGE = "select calibration, method, {} from results {}"
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch):
-    monkeypatch.setattr(room, "read", lambda folder: THREE_METRICS)
+    monkeypatch.setattr(room, "read_results", lambda folder: THREE_METRICS)
     return Path("runs")
 
 
@@ -83,7 +83,7 @@ def test_where_each_group_has_one_metric_the_mean_is_answered_whatever_it_is_gro
 
 def test_a_study_of_one_metric_may_average_all_of_it(folder, monkeypatch):
     rows = tuple(row for row in THREE_METRICS.rows if row.metric == "kl")
-    monkeypatch.setattr(room, "read", lambda folder: replace(THREE_METRICS, rows=rows))
+    monkeypatch.setattr(room, "read_results", lambda folder: replace(THREE_METRICS, rows=rows))
     [(mean,)] = query(folder, "select avg(value) from results")[1]
     assert mean == pytest.approx(sum(row.value for row in rows) / len(rows))
 

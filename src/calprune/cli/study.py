@@ -23,6 +23,7 @@ app.add_typer(study_app, name="study")
 
 StudyFile = Annotated[Path, typer.Argument(help="the study's YAML file")]
 RunsFolder = Annotated[Path, typer.Argument(help="the folder of a study run")]
+RunsOrFile = Annotated[Path, typer.Argument(help="the folder of a study run, or a file of study report --parquet")]
 RunsOption = Annotated[
     Path | None, opt.output_option("--runs", help="folder of results", show_default="runs/ and the study file's name")
 ]
@@ -138,15 +139,21 @@ def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
 @study_app.command(
     "report",
     example="calprune study report runs/quick --out report.html\n"
-    "calprune study report runs/quick --csv results.csv --json-file results.json",
+    "calprune study report runs/quick --csv results.csv --json-file results.json\n"
+    "calprune study report runs/quick --parquet quick.parquet\n"
+    "calprune study report quick.parquet --out report.html",
 )
 def report_command(
-    runs: RunsFolder,
+    runs: RunsOrFile,
     more: Annotated[Path | None, typer.Argument(hidden=True)] = None,
     out: Annotated[Path | None, opt.output_option(help="write the page here: one HTML file")] = None,
     csv: Annotated[Path | None, opt.output_option(help="write every result as a row here")] = None,
     json_file: Annotated[Path | None, opt.output_option(help="write the results and statistics as JSON here")] = None,
     markdown: Annotated[Path | None, opt.output_option(help="write the tables as Markdown here")] = None,
+    parquet: Annotated[
+        Path | None,
+        opt.output_option(help="keep every result of every item here, to report from later without the folder"),
+    ] = None,
     claims: Annotated[
         Path | None, opt.output_option(help="write the claims of the study with their verdicts as JSON here")
     ] = None,
@@ -161,7 +168,6 @@ def report_command(
 ) -> None:
     """Write what a study found: a page that opens without a network, or tables."""
     from calprune import report
-    from calprune.studies.results import read
 
     if more is not None:
         if not as_json:
@@ -169,15 +175,17 @@ def report_command(
         note(f"the file of results is written with --json-file {more}")
         json_file, as_json = more, False
     wanted = {report.write_html: out, report.write_csv: csv, report.write_json: json_file,
-              report.write_markdown: markdown, report.write_claims: claims}  # fmt: skip
+              report.write_markdown: markdown, report.write_claims: claims, report.write_parquet: parquet}  # fmt: skip
     if not any(wanted.values()):
-        raise UserError("say what to write: --out PAGE.html, --csv, --json-file, --markdown or --claims FILE")
+        raise UserError(
+            "say what to write: --out PAGE.html, --csv, --json-file, --markdown, --parquet or --claims FILE"
+        )
     from calprune.base.output import check_new_file
 
     for option, path in (("--out", out), ("--csv", csv), ("--json-file", json_file), ("--markdown", markdown),
-                         ("--claims", claims)):  # fmt: skip
+                         ("--claims", claims), ("--parquet", parquet)):  # fmt: skip
         check_new_file(path, option)
-    results = read(runs)
+    results = report.read_results(runs)
     if study is not None:
         from calprune.studies.reading import parse_study, study_text
         from calprune.studies.results import STUDY
@@ -205,7 +213,7 @@ def report_command(
     example='calprune query runs/quick "select evaluation, calibration, avg(value) from results group by all"',
 )
 def query_command(
-    runs: RunsFolder,
+    runs: RunsOrFile,
     sql: Annotated[str, typer.Argument(help="SQL; the table is `results`")],
     across_metrics: Annotated[
         bool, opt.run_option("--across-metrics", help="allow a mean over several metrics, which has no unit")

@@ -9,9 +9,13 @@
 | `sections` | one section of the page a file |
 | `page` | which sections the page has, in their order |
 | `files` | what is written |
+| `kept` | the results in one Parquet file, from which all of this is made anew |
 | `query` | SQL over the rows; no mean over several metrics |
 """
 
 from calprune.report.files import write_claims, write_csv, write_html, write_json, write_markdown
+from calprune.report.kept import read_results, write_parquet
 
-__all__ = ["write_claims", "write_csv", "write_html", "write_json", "write_markdown"]
+__all__ = [
+    "read_results", "write_claims", "write_csv", "write_html", "write_json", "write_markdown", "write_parquet",
+]  # fmt: skip

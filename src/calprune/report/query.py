@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from calprune.base.values import UserError
 from calprune.pages.numbers import listed
-from calprune.studies.results import COLUMNS, read
+from calprune.report.kept import read_results
+from calprune.studies.results import COLUMNS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -31,7 +32,7 @@ COUNTED = "calprune_metrics_"
 HOW = "group by metric, filter on it, or group by evaluation"
 
 
-def query(folder: Path, sql: str, across_metrics: bool = False) -> tuple[list[str], list[tuple]]:
+def query(runs: Path, sql: str, across_metrics: bool = False) -> tuple[list[str], list[tuple]]:
     """The columns' names and the rows of an answer. The table `results` has a row an evaluation of a trial.
 
     across_metrics: allow a mean, sum or spread of values of several metrics. Raises UserError where the question cannot
@@ -43,9 +44,9 @@ def query(folder: Path, sql: str, across_metrics: bool = False) -> tuple[list[st
     except ImportError:
         raise UserError("calprune query needs DuckDB: pip install 'calprune[report]'") from None
     sql = sql.encode(errors="replace").decode()  # DuckDB takes no letters that UTF-8 has not
-    found = read(folder).rows
+    found = read_results(runs).rows
     if not found:
-        raise UserError(f"{folder} holds no result yet: calprune study run makes them")
+        raise UserError(f"{runs} holds no result yet: calprune study run makes them")
     table = pyarrow.table({name: [getattr(row, name) for row in found] for name in COLUMNS})
     metrics = sorted({row.metric for row in found})
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:

@@ -10,7 +10,7 @@ from typing import Any
 
 from calprune.base.store import read_json
 from calprune.base.values import UserError
-from calprune.base.yamls import read_yaml
+from calprune.base.yamls import parse_yaml
 from calprune.evaluation.metric import USUAL_INTEREST, Interest, Metric, read_interest
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims
@@ -137,7 +137,7 @@ def read(folder: str | Path) -> Results:
     missing = len(trials) - whole - len(failed)
     about = _account(runs, plan, trials)
     similar, stand_ins = _similarity(runs, plan), _stand_ins(runs, plan)
-    claims, interest = _of_file(runs)
+    claims, interest = of_text(about[STUDY] or "", str(runs.path / STUDY))
     return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, claims, interest)
 
 
@@ -196,15 +196,14 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
                      tuple(dict.fromkeys(part.source for part in parts)))  # fmt: skip
 
 
-def _of_file(runs: Runs) -> tuple[tuple[Claim, ...], Interest]:
-    """The claims, and the smallest differences of interest, as the study had them when it was last run."""
-    path = runs.path / STUDY
-    written = read_yaml(path, "the study") if path.is_file() else {}
+def of_text(study: str, where: str) -> tuple[tuple[Claim, ...], Interest]:
+    """The claims, and the smallest differences of interest, of a study's YAML as it was last run."""
+    written = parse_yaml(study, where) if study else {}
     if not isinstance(written, dict):
-        raise UserError(f"{path} is no study: it is damaged or was edited; run the study again")
+        raise UserError(f"{where} is no study: it is damaged or was edited; run the study again")
     least = written.get("of_interest", {})  # its names were looked at when the study was read
-    interest = read_interest(least, f"{path}: of_interest", least)
-    return read_claims(written.get("claims", []), str(path)), interest
+    interest = read_interest(least, f"{where}: of_interest", least)
+    return read_claims(written.get("claims", []), where), interest
 
 
 def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:
