@@ -63,7 +63,8 @@ def test_a_folder_and_its_file_make_the_same_tables(tmp_path):
 
 
 def _command(folder, *words):
-    return subprocess.run([Path(sys.executable).with_name("calprune"), *words], cwd=folder, capture_output=True, text=True)
+    program = Path(sys.executable).with_name("calprune")
+    return subprocess.run([program, *words], cwd=folder, capture_output=True, text=True)
 
 
 def test_the_commands_take_the_file_where_they_take_the_folder(tmp_path):

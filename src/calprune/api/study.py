@@ -15,6 +15,7 @@ from calprune.base.store import write_whole
 from calprune.base.values import UserError
 from calprune.pages import HasPage, Page
 from calprune.report.findings import Findings
+from calprune.report.kept import write_parquet
 from calprune.report.page import page
 from calprune.report.tracking import find_tracker, send
 from calprune.studies.bench import Knobs
@@ -59,10 +60,13 @@ class StudyReport(HasPage):
         return page(Findings(self.results))
 
     def write(self, path: str | Path) -> None:
-        """Write the page, by the file's ending: .html (one file, no network), .md, .csv or .json."""
+        """Write the page, by the file's ending: .html (one file, no network), .md, .csv or .json; .parquet keeps every
+        result of every item, for `calprune study report` and `query`."""
+        if Path(path).suffix == ".parquet":
+            return write_parquet(self.results, path)
         form = WRITTEN.get(Path(path).suffix)
         if form is None:
-            raise UserError(f"path: expected a file that ends with {', '.join(WRITTEN)}; got {path}")
+            raise UserError(f"path: expected a file that ends with {', '.join(WRITTEN)}, .parquet; got {path}")
         write_whole(path, getattr(self, form)())
 
     def __repr__(self) -> str:
