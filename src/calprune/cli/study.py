@@ -17,6 +17,7 @@ from calprune.cli.app import SOME_FAILED, Commands, app, goes_on, note
 if TYPE_CHECKING:
     from calprune.studies.folder import Runs
     from calprune.studies.plan import Plan
+    from calprune.studies.results import Results
 
 study_app = Commands(help="Grids of models, calibration sets, methods and draws.")
 app.add_typer(study_app, name="study")
@@ -185,7 +186,7 @@ def report_command(
     for option, path in (("--out", out), ("--csv", csv), ("--json-file", json_file), ("--markdown", markdown),
                          ("--claims", claims), ("--parquet", parquet)):  # fmt: skip
         check_new_file(path, option)
-    results = report.read_results(runs)
+    results = _results(runs)
     if study is not None:
         from calprune.studies.reading import parse_study, study_text
         from calprune.studies.results import STUDY
@@ -194,18 +195,31 @@ def report_command(
         written = parse_study(text, study.name)
         results = dataclasses.replace(results, claims=written.claims, interest=written.interest,
                                       about=results.about | {STUDY: text})  # fmt: skip
-    if of_interest:
-        from calprune.evaluation.metric import read_interest
-
-        least = read_interest(of_interest, "--of-interest", {row.metric for row in results.rows})
-        results = dataclasses.replace(results, interest=least)
-    if not results.rows:
-        raise UserError(f"{runs} holds no result yet: calprune study run makes them")
+    results = _with_interest(results, of_interest)
     for write, path in wanted.items():
         if path is not None:
             write(results, path)
     files = [str(path) for path in wanted.values() if path is not None]
     print(json.dumps({"format": 1, "written": files}, indent=1) if as_json else "\n".join(files))
+
+
+@study_app.command(
+    "power", example="calprune study power runs/pilot\ncalprune study power runs/pilot --of-interest kl=0.05"
+)
+def power_command(runs: RunsOrFile, of_interest: opt.OfInterest = None, as_json: opt.Json = False) -> None:
+    """Show what a study, or a small pilot of it, can tell: the draws and items that find the smallest difference of
+    interest, and which evaluations are at chance."""
+    from calprune.report.findings import Findings
+    from calprune.report.sections.power import in_words, power_table
+
+    table = power_table(Findings(_with_interest(_results(runs), of_interest)))
+    if not table.rows:
+        raise UserError(f"{runs}: there is no setting with two sources yet; a pilot has two sources and three draws")
+    print(
+        json.dumps({"format": 1, "power": table.records()}, indent=1)
+        if as_json
+        else f"{table.text()}\n{in_words(table)}"
+    )
 
 
 @app.command(
@@ -231,6 +245,25 @@ def query_command(
         return
     cells = tuple(tuple(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row) for row in rows)
     print(Table("query", "", tuple(map(Column, columns)), cells).text())
+
+
+def _results(runs: Path) -> "Results":
+    """Of a folder or file, which must hold some."""
+    from calprune.report import read_results
+
+    if not (results := read_results(runs)).rows:
+        raise UserError(f"{runs} holds no result yet: calprune study run makes them")
+    return results
+
+
+def _with_interest(results: "Results", of_interest: list[str] | None) -> "Results":
+    """With the smallest differences that the option names."""
+    from calprune.evaluation.metric import read_interest
+
+    if not of_interest:
+        return results
+    least = read_interest(of_interest, "--of-interest", {row.metric for row in results.rows})
+    return dataclasses.replace(results, interest=least)
 
 
 def _running(folder: "Runs", made: "Plan", knobs, workers: int, ray: str | None) -> Iterator[None]:

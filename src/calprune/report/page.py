@@ -14,6 +14,7 @@ from calprune.report.sections.likeness import likeness
 from calprune.report.sections.made import again, failures, made, speed
 from calprune.report.sections.methods import methods
 from calprune.report.sections.overview import overview
+from calprune.report.sections.power import power
 from calprune.report.sections.retention import retention
 from calprune.report.sections.sparsity import sparsity
 from calprune.report.settings import is_control
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[[Findings], Section], ...] = (
     methods,
     likeness,
     claims,
+    power,
     failures,
     made,
     again,

@@ -27,7 +27,7 @@ from calprune.uncertainty.difference import (
 )
 from calprune.uncertainty.effect import RULE, Effect, Word, effect_of_groups, range_of, word_of
 from calprune.uncertainty.estimate import Estimate, Spread, exponential, mean_of, over_draws
-from calprune.uncertainty.power import detectable, draws_needed
+from calprune.uncertainty.power import detectable, draws_needed, items_needed
 from calprune.uncertainty.ranks import rank_correlation
 from calprune.uncertainty.retention import AT_FEW_DRAWS, Kept, mean_retention, retention, retention_of_perplexity
 from calprune.uncertainty.share import share_of, shares_over_draws
@@ -49,6 +49,7 @@ __all__ = [
     "effect_of_groups",
     "exponential",
     "holm",
+    "items_needed",
     "larger_by",
     "luck_per_doubling",
     "mean_of",

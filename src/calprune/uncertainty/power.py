@@ -1,6 +1,7 @@
 """What a number of draws can show: the power of the two-sample t test, by the noncentral F distribution."""
 
 import math
+from collections.abc import Callable
 
 from scipy.optimize import brentq
 from scipy.special import fdtri, ncfdtr
@@ -30,15 +31,24 @@ def detectable(sd: float, draws: float, freedom: int | float, power: float = POW
 
 def draws_needed(sd: float, difference: float, power: float = POWER) -> int:
     """Draws of each of two sources, at least 2, that a two-sided t test at 5 % needs to find `difference`."""
+    return _fewest(lambda n: detectable(sd, float(n), 2 * n - 2, power), sd, difference, power, "draws")
+
+
+def items_needed(sd: float, difference: float, power: float = POWER) -> int:
+    """Items, at least 2, that a two-sided paired t test at 5 % needs to find `difference`; sd: of differences."""
+    return _fewest(lambda n: detectable(sd, 2.0 * n, n - 1, power), sd, difference, power, "items")
+
+
+def _fewest(seen: Callable[[int], float], sd: float, difference: float, power: float, what: str) -> int:
+    """The smallest number from 2 on with which what is seen is at most the difference."""
     if not (sd >= 0 and difference > 0 and 0 < power < 1):
         raise UserError(f"wanted sd >= 0, difference > 0 and a power in (0, 1), got {sd}, {difference} and {power}")
     enough, short = 2, 1
-    while detectable(sd, float(enough), 2 * enough - 2, power) > difference:
+    while seen(enough) > difference:
         enough, short = 2 * enough, enough
         if enough > MOST_DRAWS:
-            raise UserError(f"a difference of {difference:g} with an SD of {sd:g} needs over {MOST_DRAWS:,} draws")
+            raise UserError(f"a difference of {difference:g} with an SD of {sd:g} needs over {MOST_DRAWS:,} {what}")
     while enough - short > 1:
         middle = (enough + short) // 2
-        found = detectable(sd, float(middle), 2 * middle - 2, power) <= difference
-        enough, short = (middle, short) if found else (enough, middle)
+        enough, short = (middle, short) if seen(middle) <= difference else (enough, middle)
     return enough
