@@ -204,6 +204,41 @@ def report_command(
 
 
 @study_app.command(
+    "new",
+    example="calprune study new --like bandari2024 --model my-model --budget 2h\n"
+    "calprune study new --like mine.yaml --model my-model --pilot runs/pilot --out smaller.yaml",
+)
+def new_command(
+    like: Annotated[str, typer.Option(help="a paper's study by its name, or a study's file")],
+    model: Annotated[str, typer.Option(help="a folder, a .gguf file or a hub name")],
+    budget: Annotated[str, opt.run_option(help="the time it may take on this machine, such as 30m or 2h")] = "2h",
+    pilot: Annotated[
+        Path | None, opt.data_option(help="results of a small run on this model: what is at chance there is left out")
+    ] = None,
+    out: Annotated[
+        Path | None, opt.output_option(help="the study's file", show_default="the name of --like, .yaml")
+    ] = None,
+    data_root: opt.DataRoot = None,
+) -> None:
+    """Write a study like another for your own model, cut to the time there is. What was cut stands in the file."""
+    from calprune.base.output import check_new_file
+    from calprune.base.store import write_whole
+    from calprune.choosing.trials import parse_budget
+    from calprune.pages.numbers import counted
+    from calprune.starting.study_like import study_like
+
+    path, seconds = out or Path(f"{Path(like).stem}.yaml"), parse_budget(budget)
+    assert seconds is not None
+    check_new_file(path, "--out")
+    if path.exists():
+        raise UserError(f"--out: {path} is there already; name a file that is not")
+    found = study_like(like, model, seconds, data_root, _results(pilot) if pilot else None)
+    write_whole(path, found.text)
+    print(f"{path}: {counted(found.trials, 'trial')}, about {duration(found.seconds)} on this machine; "
+          f"{counted(len(found.gone), 'thing')} cut, named in the file; run it: calprune study run {path}")  # fmt: skip
+
+
+@study_app.command(
     "power", example="calprune study power runs/pilot\ncalprune study power runs/pilot --of-interest kl=0.05"
 )
 def power_command(runs: RunsOrFile, of_interest: opt.OfInterest = None, as_json: opt.Json = False) -> None:

@@ -1,0 +1,194 @@
+"""A paper's study for a model of one's own, cut to the time there is: calprune study new.
+
+What goes first: evaluations at which a pilot is at chance, then cells (whole grids from the last on, then values from
+the end of each axis), then evaluations; draws go last, and never below three or what the pilot says is needed.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from calprune.base.progress import duration
+from calprune.base.values import UserError, did_you_mean
+from calprune.base.yamls import parse_yaml
+from calprune.pages.numbers import counted
+from calprune.report.findings import Findings
+from calprune.report.sections.power import AT_CHANCE, power_table
+from calprune.studies.claims import FIELDS, check_claims, matches, read_claims
+from calprune.studies.grid import Study
+from calprune.studies.plan import Plan, plan
+from calprune.studies.reading import parse_study, study_text
+from calprune.studies.results import Results
+from calprune.studies.time_left import estimate
+
+PAPERS = Path(__file__).parent.parent / "studies" / "papers"  # the studies of papers, which come with calprune
+FEWEST = 3  # draws: an interval over fewer says nothing
+# axes and lists of a grid; the last is cut first, calibrations last
+LISTS = ("calibrations", "formats", "variants", "allocations", "num_samples", "methods", "patterns", "propagate",
+         "token_weights", "permute")  # fmt: skip
+Written = dict[str, Any]  # a study as its YAML has it
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A study that is left, and what went, in words."""
+
+    written: Written
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyLike:
+    """A study for another model, with what it takes."""
+
+    text: str  # its YAML, with what was cut as comments
+    trials: int
+    seconds: float  # an estimate, by this machine's speed now
+    gone: tuple[str, ...]
+
+
+def study_like(like: str, model: str, budget: float, data_root: Path | None, pilot: Results | None = None) -> StudyLike:
+    """The study `like` (a file, or the name of a paper's) on a model, cut to `budget` seconds on this machine.
+
+    pilot: results of a small run on this model; its evaluations at chance go, and draws are as many as it says. Raises
+    UserError where no study so small can tell anything in that time.
+    """
+    path = _found(like)
+    parse_study(study_text(path), str(path))  # its mistakes are named before any is made of it
+    written = parse_yaml(study_text(path), str(path)) | {"models": model}
+    whole = _with_pilot(Cut(written | {"title": f"{written['title']}, on {model}"}), pilot)
+    made = plan(_without_claims(whole.written, str(path)), data_root)
+    cuts = list(_cuts(whole, max(FEWEST, _draws_needed(pilot))))
+    seconds = [_seconds(one.written, made, str(path)) for one in cuts]
+    first = next((i for i, one in enumerate(seconds) if one <= budget), None)
+    if first is None:
+        raise UserError(
+            f"in {duration(budget)} nothing can be told on {model}: the smallest useful study like {like} "
+            f"takes about {duration(min(seconds))} here; give --budget {math.ceil(min(seconds) / 60)}m"
+        )
+    chosen = _with_claims(cuts[first], str(path))
+    trials = sum(1 for _ in _without_claims(chosen.written, str(path)).trials())
+    return StudyLike(_with_comments(chosen, path, seconds[first]), trials, seconds[first], chosen.gone)
+
+
+def _found(like: str) -> Path:
+    if Path(like).is_file():
+        return Path(like)
+    known = sorted(path.stem for path in PAPERS.glob("*.yaml"))
+    if like not in known:
+        raise UserError(f"--like: expected a study's file or one of {', '.join(known)}; got {like!r}"
+                        f"{did_you_mean(like, known)}")  # fmt: skip
+    return PAPERS / f"{like}.yaml"
+
+
+def _with_pilot(cut: Cut, pilot: Results | None) -> Cut:
+    """Without the evaluations at which the pilot is at chance, and with as many draws as it says."""
+    if pilot is None:
+        return cut
+    rows = power_table(Findings(pilot)).records()
+    chance = {one["evaluation"] for one in rows} - {
+        one["evaluation"] for one in rows if one["can it tell"] != AT_CHANCE
+    }
+    evaluations = _several(cut.written["evaluations"])
+    kept = [one for one in evaluations if one not in chance]
+    if not kept:
+        raise UserError("every evaluation of the study is at chance in the pilot: no number of draws tells anything; "
+                        "name others under evaluations")  # fmt: skip
+    draws = max(cut.written.get("draws", FEWEST), _draws_needed(pilot))
+    gone = [f"{one}: at chance in the pilot" for one in evaluations if one in chance]
+    return Cut(cut.written | {"evaluations": kept, "draws": draws}, (*cut.gone, *gone))
+
+
+def _draws_needed(pilot: Results | None) -> int:
+    """The fewest draws with which one row of the pilot can tell the smallest difference of interest."""
+    rows = power_table(Findings(pilot)).records() if pilot else []
+    needed = [one["draws needed"] for one in rows if one["draws needed"] is not None]
+    if pilot and not needed:
+        raise UserError("the pilot has no setting that can tell anything: calprune study power shows why")
+    return min(needed, default=FEWEST)
+
+
+def _cuts(cut: Cut, fewest: int) -> Iterator[Cut]:
+    """The study, and every smaller one, each with one thing less than the one before."""
+    yield cut
+    grids = list(cut.written.get("grids", [{}]))
+    while len(grids) > 1:
+        last = grids.pop()
+        cut = Cut(cut.written | {"grids": list(grids)}, (*cut.gone, f"the grid {_inline(last)}"))
+        yield cut
+    cut = Cut({key: value for key, value in (cut.written | grids[0]).items() if key != "grids"}, cut.gone)
+    for axis in reversed(LISTS):
+        values = _several(cut.written.get(axis, []))
+        while len(values) > (2 if axis == "calibrations" else 1):
+            last = values.pop()
+            cut = Cut(cut.written | {axis: list(values)}, (*cut.gone, f"{axis}: {_inline(last)}"))
+            yield cut
+    evaluations = _several(cut.written["evaluations"])
+    while len(evaluations) > 1:
+        last = evaluations.pop()
+        cut = Cut(cut.written | {"evaluations": list(evaluations)}, (*cut.gone, f"the evaluation {last}"))
+        yield cut
+    if (draws := cut.written.get("draws", 1)) > fewest:
+        yield Cut(cut.written | {"draws": fewest}, (*cut.gone, f"{draws - fewest} of {draws} draws"))
+
+
+def _seconds(written: Written, made: Plan, where: str) -> float:
+    """What a part of a planned study takes, by this machine's speed now."""
+    left = _without_claims(written, where)
+    keys = {(*trial.setting.values(), trial.draw) for trial in left.trials()}
+    trials = [trial for trial in made.trials if (*trial.setting.values(), trial.draw) in keys]
+    return estimate(trials, left.evaluations, made.sizes)
+
+
+def _with_claims(cut: Cut, where: str) -> Cut:
+    """Without the claims about what is gone."""
+    settings = _without_claims(cut.written, where).settings()
+    kept, gone = [], []
+    for one in cut.written.get("claims", []):
+        narrow = _narrowed(one, settings)
+        try:
+            check_claims(read_claims([narrow], where), settings, where)
+            kept.append(narrow)
+        except UserError:
+            gone.append(f"the claim: {one['says']}")
+    written = {key: value for key, value in cut.written.items() if key != "claims"}
+    return Cut(written | ({"claims": kept} if kept else {}), (*cut.gone, *gone))
+
+
+def _without_claims(written: Written, where: str) -> Study:
+    return parse_study(_yaml({key: value for key, value in written.items() if key != "claims"}), where)
+
+
+def _narrowed(claim: Any, settings: Sequence[Mapping[str, str]]) -> Any:
+    """A claim about several values of a field, with those that are left; as it was where none is."""
+    if not isinstance(claim, dict):
+        return [_narrowed(one, settings) for one in claim] if isinstance(claim, list) else claim
+    narrow = {}
+    for name, value in claim.items():
+        left = value
+        if name in FIELDS and isinstance(value, list):
+            left = [one for one in value if any(matches(name, setting[name], str(one)) for setting in settings)]
+        narrow[name] = _narrowed(left or value, settings)
+    return narrow
+
+
+def _with_comments(cut: Cut, path: Path, seconds: float) -> str:
+    head = [f"# Like {path.name}; about {duration(seconds)} by the speed of the machine that made this file."]
+    head += [f"# Cut, and so not measured: {counted(len(cut.gone), 'thing')}."] if cut.gone else []
+    return "\n".join([*head, *(f"# - {' '.join(one.split())}" for one in cut.gone), _yaml(cut.written)])
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _inline(value: Any) -> str:
+    return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
+
+
+def _yaml(written: Written) -> str:
+    return yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,141 @@
+"""A paper's study for a model of one's own, cut to the time: cells before draws, and every cut is named."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from calprune.base.values import UserError
+from calprune.report.kept import write_parquet
+from calprune.starting.study_like import PAPERS, Cut, _cuts, study_like
+from calprune.studies.reading import parse_study
+from tests.made_up_study import made_up
+from tests.test_study import material  # noqa: F401
+
+ROOT = Path(__file__).parents[1]
+EVALUATIONS = ["perplexity({text}, tokens=64, length=16)", "kl({text}, tokens=64, length=16)"]
+CLAIMS = [
+    {"says": "both", "sources_differ": {"where": {"method": ["wanda", "sparsegpt"], "evaluation": "kl(*)"}}},
+    {"says": "last", "better": {"first": {"method": "magnitude"}, "than": {"method": "wanda"}}},
+]
+
+
+@pytest.fixture
+def written(material, tmp_path):  # noqa: F811
+    """A study with two grids and five draws, as a file."""
+    study = {
+        "title": "Theirs", "models": "their-model", "calibrations": [material["text"], "random_tokens", "ellipses"],
+        "methods": ["wanda", "sparsegpt"], "patterns": ["50%", "2:4"], "draws": 5,
+        "num_samples": 2, "max_seq_length": 16,
+        "evaluations": [one.format(**material) for one in EVALUATIONS],
+        "grids": [{}, {"methods": "magnitude", "patterns": "50%"}], "claims": CLAIMS,
+    }  # fmt: skip
+    path = tmp_path / "theirs.yaml"
+    path.write_text(yaml.safe_dump(study))
+    return path, study
+
+
+def test_with_time_enough_it_is_the_same_study_of_another_model(written, material):  # noqa: F811
+    path, study = written
+    made = study_like(str(path), material["model"], 1e12, None)
+    again = yaml.safe_load(made.text)
+    assert made.gone == () and again.pop("models") == material["model"] and again.pop("title").startswith("Theirs, on ")
+    assert again == {key: value for key, value in study.items() if key not in ("models", "title")}
+
+
+def test_cells_are_cut_before_draws_and_two_sources_and_three_draws_stay(written):
+    _, study = written
+    cuts = [one.written for one in _cuts(Cut(study), fewest=3)]
+    sizes = [parse_study(yaml.safe_dump({k: v for k, v in one.items() if k != "claims"}), "x") for one in cuts]
+    counts = [len(list(one.trials())) * len(one.evaluations) for one in sizes]
+    assert counts == sorted(counts, reverse=True) and len(set(counts)) == len(counts)
+    assert [one["draws"] for one in cuts] == [5] * (len(cuts) - 1) + [3]
+    assert len(cuts[-1]["calibrations"]) == 2 and counts[-1] == 2 * 3
+    assert cuts[1]["grids"] == [{}], "the last grid goes first"
+
+
+def test_what_is_left_fits_is_a_study_and_names_what_went(written, material):  # noqa: F811
+    path, _ = written
+    whole = study_like(str(path), material["model"], 1e12, None)
+    for share in (0.7, 0.4, 0.2):
+        made = study_like(str(path), material["model"], whole.seconds * share, None)
+        assert made.seconds <= whole.seconds * share and 0 < made.trials < whole.trials
+        study = parse_study(made.text, "made")
+        assert len(list(study.trials())) == made.trials
+        assert made.gone and all(f"# - {' '.join(one.split())}" in made.text for one in made.gone)
+
+
+def test_a_claim_is_kept_about_what_is_left_and_goes_with_what_is_gone(written, material):  # noqa: F811
+    path, study = written
+    path.write_text(yaml.safe_dump(study | {"grids": [{"methods": "wanda"}]} | {"claims": []}))
+    left = yaml.safe_load(path.read_text())
+    path.write_text(
+        yaml.safe_dump(left | {"claims": CLAIMS[:1], "grids": [{}, {"methods": "magnitude", "patterns": "70%"}]})
+    )
+    whole = study_like(str(path), material["model"], 1e12, None)
+    small = study_like(str(path), material["model"], whole.seconds * 0.3, None)
+    [claim] = yaml.safe_load(small.text)["claims"]
+    assert claim["sources_differ"]["where"]["method"] == ["wanda"]
+
+
+def test_a_time_in_which_nothing_can_be_told_is_refused_with_what_it_takes(written, material):  # noqa: F811
+    path, _ = written
+    with pytest.raises(UserError) as refused:
+        study_like(str(path), material["model"], 1e-9, None)
+    assert "the smallest useful study like" in str(refused.value) and "give --budget" in str(refused.value)
+
+
+def _pilot(text, at_chance):
+    """Results whose evaluations are called as the study's, at chance or not."""
+    names = dict(zip(("perplexity(wikitext2)", "kl(gsm8k)"), EVALUATIONS, strict=True))
+    rows = [replace(row, evaluation=names[row.evaluation].format(text=text)) for row in made_up().rows
+            if row.evaluation in names]  # fmt: skip
+    rows = [replace(row, chance=1e9) if row.evaluation in at_chance else row for row in rows]
+    return replace(made_up(), rows=tuple(rows))
+
+
+def test_what_is_at_chance_in_the_pilot_is_left_out(written, material):  # noqa: F811
+    path, _ = written
+    perplexity, kl = (one.format(**material) for one in EVALUATIONS)
+    made = study_like(str(path), material["model"], 1e12, None, _pilot(material["text"], {kl}))
+    assert yaml.safe_load(made.text)["evaluations"] == [perplexity]
+    assert f"{kl}: at chance in the pilot" in made.gone
+    with pytest.raises(UserError, match="every evaluation of the study is at chance"):
+        study_like(str(path), material["model"], 1e12, None, _pilot(material["text"], {kl, perplexity}))
+
+
+def test_draws_are_as_many_as_the_pilot_says(written, material):  # noqa: F811
+    path, study = written
+    path.write_text(yaml.safe_dump(study | {"draws": 1}))
+    few = _pilot(material["text"], set())
+    made = study_like(str(path), material["model"], 1e12, None, few)
+    assert yaml.safe_load(made.text)["draws"] >= 3
+
+
+def test_studies_of_papers_are_known_by_their_names():
+    assert {path.name for path in PAPERS.glob("*.yaml")} == {path.name for path in (ROOT / "studies").glob("*.yaml")}
+
+
+def _command(folder, *words):
+    program = Path(sys.executable).with_name("calprune")
+    return subprocess.run([program, "study", *words], cwd=folder, capture_output=True, text=True)
+
+
+def test_the_command_writes_a_file_that_study_plan_takes_and_overwrites_none(written, material, tmp_path):  # noqa: F811
+    path, _ = written
+    write_parquet(_pilot(material["text"], set()), tmp_path / "pilot.parquet")
+    words = ("new", "--like", path.name, "--model", material["model"], "--budget", "9h", "--pilot", "pilot.parquet")
+    made = _command(tmp_path, *words, "--out", "mine.yaml")
+    assert made.returncode == 0 and made.stdout.startswith("mine.yaml: "), made.stderr
+    assert _command(tmp_path, "plan", "mine.yaml").returncode == 0
+    before = (tmp_path / "mine.yaml").read_bytes()
+    again = _command(tmp_path, *words, "--out", "mine.yaml")
+    assert (
+        again.returncode == 1 and "is there already" in again.stderr and (tmp_path / "mine.yaml").read_bytes() == before
+    )
+    unknown = _command(tmp_path, "new", "--like", "bandari2042", "--model", "demo")
+    assert unknown.returncode == 1 and "did you mean 'bandari2024'?" in unknown.stderr
+    assert unknown.stderr.count("\n") == 1 and not (tmp_path / "bandari2042.yaml").exists()
