@@ -10,12 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import calprune
 from tests.test_study import Failing, material, study_text, undisturbed  # noqa: F401  (fixtures)
-
-
-def calprune(*words: str) -> subprocess.CompletedProcess:
-    program = "import torch; torch.set_num_threads(1); from calprune.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

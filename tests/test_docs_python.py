@@ -64,7 +64,7 @@ def test_the_example_of_the_page_on_structured_pruning(tmp_path, demo_folder, da
 @pytest.mark.demo
 def test_the_example_of_the_start(tmp_path, demo_folder):
     (code,) = examples(ROOT / "docs" / "start.md")
-    run(code, tmp_path)
+    run(smaller(code, {"num_samples=16, max_seq_length=256": "num_samples=4, max_seq_length=64"}), tmp_path)
     assert (tmp_path / "pruned" / "model.safetensors").is_file()
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from calprune.base.values import UserError
 from calprune.evaluation.metric import Metric
 from calprune.report.kept import read_results, write_parquet
 from calprune.studies.results import STUDY, read
+from tests.command import calprune
 from tests.made_up_study import made_up
 
 pa = pytest.importorskip("pyarrow")
@@ -62,17 +62,12 @@ def test_a_folder_and_its_file_make_the_same_tables(tmp_path):
         assert (tmp_path / f"file.{name}").read_bytes() == (tmp_path / f"folder.{name}").read_bytes()
 
 
-def _command(folder, *words):
-    program = Path(sys.executable).with_name("calprune")
-    return subprocess.run([program, *words], cwd=folder, capture_output=True, text=True)
-
-
 def test_the_commands_take_the_file_where_they_take_the_folder(tmp_path):
-    made = _command(tmp_path, "study", "report", RUN, "--parquet", "kept.parquet")
+    made = calprune("study", "report", RUN, "--parquet", "kept.parquet", folder=tmp_path)
     assert made.returncode == 0 and made.stdout.strip() == "kept.parquet", made.stderr
     for words in (("study", "report", "{}", "--csv", "/dev/stdout"), ("query", "{}", "select count(*) from results")):
-        of_file = _command(tmp_path, *(word.format("kept.parquet") for word in words))
-        of_folder = _command(tmp_path, *(word.format(RUN) for word in words))
+        of_file = calprune(*(word.format("kept.parquet") for word in words), folder=tmp_path)
+        of_folder = calprune(*(word.format(RUN) for word in words), folder=tmp_path)
         assert of_file.returncode == 0 and of_file.stdout == of_folder.stdout, of_file.stderr
 
 

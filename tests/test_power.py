@@ -2,10 +2,7 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from calprune.report.findings import Findings
 from calprune.report.kept import write_parquet
 from calprune.report.sections.power import in_words, power_table
 from calprune.uncertainty.power import items_needed
+from tests.command import calprune
 from tests.made_up_study import made_up
 
 
@@ -81,18 +79,13 @@ def test_the_words_count_every_row():
     assert numbers[1] == len(table.rows) == numbers[0] + sum(numbers[2:])
 
 
-def _command(folder, *words):
-    program = Path(sys.executable).with_name("calprune")
-    return subprocess.run([program, *words], cwd=folder, capture_output=True, text=True)
-
-
 def test_the_command_says_it_of_a_kept_study_and_refuses_one_without_two_sources(tmp_path):
     write_parquet(made_up(), tmp_path / "pilot.parquet")
-    made = _command(tmp_path, "study", "power", "pilot.parquet", "--json", "--of-interest", "nats=0.5")
+    made = calprune("study", "power", "pilot.parquet", "--json", "--of-interest", "nats=0.5", folder=tmp_path)
     assert made.returncode == 0, made.stderr
     rows = json.loads(made.stdout)["power"]
     assert {row["smallest difference of interest"] for row in rows if row["evaluation"].startswith("kl")} == {0.5}
     write_parquet(made_up(sources=()), tmp_path / "one.parquet")
-    refused = _command(tmp_path, "study", "power", "one.parquet")
+    refused = calprune("study", "power", "one.parquet", folder=tmp_path)
     assert refused.returncode == 1 and "a pilot has two sources and three draws" in refused.stderr
     assert refused.stderr.count("\n") == 1

@@ -1,7 +1,5 @@
 """A paper's study for a model of one's own, cut to the time: cells before draws, and every cut is named."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from calprune.base.values import UserError
 from calprune.report.kept import write_parquet
 from calprune.starting.study_like import PAPERS, Cut, _cuts, study_like
 from calprune.studies.reading import parse_study
+from tests.command import calprune
 from tests.made_up_study import made_up
 from tests.test_study import material  # noqa: F401
 
@@ -119,23 +118,18 @@ def test_studies_of_papers_are_known_by_their_names():
     assert {path.name for path in PAPERS.glob("*.yaml")} == {path.name for path in (ROOT / "studies").glob("*.yaml")}
 
 
-def _command(folder, *words):
-    program = Path(sys.executable).with_name("calprune")
-    return subprocess.run([program, "study", *words], cwd=folder, capture_output=True, text=True)
-
-
 def test_the_command_writes_a_file_that_study_plan_takes_and_overwrites_none(written, material, tmp_path):  # noqa: F811
     path, _ = written
     write_parquet(_pilot(material["text"], set()), tmp_path / "pilot.parquet")
     words = ("new", "--like", path.name, "--model", material["model"], "--budget", "9h", "--pilot", "pilot.parquet")
-    made = _command(tmp_path, *words, "--out", "mine.yaml")
+    made = calprune("study", *words, "--out", "mine.yaml", folder=tmp_path)
     assert made.returncode == 0 and made.stdout.startswith("mine.yaml: "), made.stderr
-    assert _command(tmp_path, "plan", "mine.yaml").returncode == 0
+    assert calprune("study", "plan", "mine.yaml", folder=tmp_path).returncode == 0
     before = (tmp_path / "mine.yaml").read_bytes()
-    again = _command(tmp_path, *words, "--out", "mine.yaml")
+    again = calprune("study", *words, "--out", "mine.yaml", folder=tmp_path)
     assert (
         again.returncode == 1 and "is there already" in again.stderr and (tmp_path / "mine.yaml").read_bytes() == before
     )
-    unknown = _command(tmp_path, "new", "--like", "bandari2042", "--model", "demo")
+    unknown = calprune("study", "new", "--like", "bandari2042", "--model", "demo", folder=tmp_path)
     assert unknown.returncode == 1 and "did you mean 'bandari2024'?" in unknown.stderr
     assert unknown.stderr.count("\n") == 1 and not (tmp_path / "bandari2042.yaml").exists()

@@ -6,14 +6,14 @@ folder/
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from calprune.base.leftovers import sweep
 from calprune.base.progress import current
@@ -95,7 +95,35 @@ class KeptBlocks:
                 write_json(making / "block.json", about)
             current().note(f"done blocks are kept in {self.folder}: if this is stopped, the same command goes on")
 
-        return once(self.folder / name, prune, read, write)
+        _to_memory(named)
+        reports = once(self.folder / name, prune, read, write)
+        _to_file(self.folder / name / "weights.safetensors", named)
+        return reports
+
+
+def _whole(named: dict[str, Linear]) -> Iterator[tuple[str, nn.Parameter]]:
+    """The linears that are a parameter of their own on the CPU, held as (out, in): no fused expert."""
+    for key, site in named.items():
+        if not site.part and not site.stored.transposed:
+            held = site.module.get_parameter(site.stored.weight)
+            if held.device.type == "cpu" and held.is_contiguous():
+                yield key, held
+
+
+def _to_memory(named: dict[str, Linear]) -> None:
+    """Before the linears are changed: what is loaded is one mapping of the checkpoint's file, and a page of it that is
+    written to stays in memory as long as the mapping does."""
+    for _, held in _whole(named):
+        held.data = held.data.clone()
+
+
+def _to_file(file: Path, named: dict[str, Linear]) -> None:
+    """Afterwards the linears are in the file, and no longer in memory: the system reads what is used of it. So a model
+    takes the memory of the block at work."""
+    weights = load_file(file)
+    for key, held in _whole(named):
+        if (weights[key].dtype, weights[key].shape) == (held.dtype, held.shape):
+            held.data = weights[key]
 
 
 def digest(sites: list[Linear]) -> str:

@@ -23,7 +23,7 @@ from calprune.studies.grid import Study
 from calprune.studies.plan import Plan, plan
 from calprune.studies.reading import parse_study, study_text
 from calprune.studies.results import Results
-from calprune.studies.time_left import estimate
+from calprune.studies.time_left import passes_of, seconds_of
 
 PAPERS = Path(__file__).parent.parent / "studies" / "papers"  # the studies of papers, which come with calprune
 FEWEST = 3  # draws: an interval over fewer says nothing
@@ -62,17 +62,19 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
     written = parse_yaml(study_text(path), str(path)) | {"models": model}
     whole = _with_pilot(Cut(written | {"title": f"{written['title']}, on {model}"}), pilot)
     made = plan(_without_claims(whole.written, str(path)), data_root)
-    cuts = list(_cuts(whole, max(FEWEST, _draws_needed(pilot))))
-    seconds = [_seconds(one.written, made, str(path)) for one in cuts]
-    first = next((i for i, one in enumerate(seconds) if one <= budget), None)
-    if first is None:
+    second = seconds_of(1.0)
+    for cut in _cuts(whole, max(FEWEST, _draws_needed(pilot))):
+        seconds = second * _passes(cut.written, made, str(path))
+        if seconds <= budget:
+            break
+    else:
         raise UserError(
             f"in {duration(budget)} nothing can be told on {model}: the smallest useful study like {like} "
-            f"takes about {duration(min(seconds))} here; give --budget {math.ceil(min(seconds) / 60)}m"
+            f"takes about {duration(seconds)} here; give --budget {math.ceil(seconds / 50)}m"
         )
-    chosen = _with_claims(cuts[first], str(path))
+    chosen = _with_claims(cut, str(path))
     trials = sum(1 for _ in _without_claims(chosen.written, str(path)).trials())
-    return StudyLike(_with_comments(chosen, path, seconds[first]), trials, seconds[first], chosen.gone)
+    return StudyLike(_with_comments(chosen, path, seconds), trials, seconds, chosen.gone)
 
 
 def _found(like: str) -> Path:
@@ -136,12 +138,12 @@ def _cuts(cut: Cut, fewest: int) -> Iterator[Cut]:
         yield Cut(cut.written | {"draws": fewest}, (*cut.gone, f"{draws - fewest} of {draws} draws"))
 
 
-def _seconds(written: Written, made: Plan, where: str) -> float:
-    """What a part of a planned study takes, by this machine's speed now."""
+def _passes(written: Written, made: Plan, where: str) -> float:
+    """What a part of a planned study takes, in parameters times tokens."""
     left = _without_claims(written, where)
     keys = {(*trial.setting.values(), trial.draw) for trial in left.trials()}
     trials = [trial for trial in made.trials if (*trial.setting.values(), trial.draw) in keys]
-    return estimate(trials, left.evaluations, made.sizes)
+    return passes_of(trials, left.evaluations, made.sizes)
 
 
 def _with_claims(cut: Cut, where: str) -> Cut:

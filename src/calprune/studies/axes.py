@@ -5,6 +5,7 @@ To add an axis: a line in AXES, and what reads its value (`Trial.job`). No torch
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from calprune.base.values import ConfigError, UserError, choice
@@ -106,6 +107,16 @@ def _grouped(text: str) -> str:
 
 def _method(text: str) -> Any:
     """Of zeros, or of what is taken out, by its name; of a name that both have, which of the two the pattern says."""
+    return _made_method(text) if ":" in text else _known_method(text)
+
+
+@lru_cache(maxsize=1024)
+def _known_method(text: str) -> Any:
+    """A study means the same method thousands of times; what a user wrote is looked at each time."""
+    return _made_method(text)
+
+
+def _made_method(text: str) -> Any:
     from calprune.methods import METHODS, parse_method
     from calprune.removal import REMOVALS
 
@@ -121,6 +132,7 @@ def _allocation(text: str) -> Any:
     return parse_allocation(text)
 
 
+@lru_cache(maxsize=1024)
 def _pattern(text: str) -> Any:
     from calprune.base.patterns import parse_any
 

@@ -102,13 +102,18 @@ def _kinds(trial: Trial, part: str) -> Iterator[Hashable]:
 
 
 def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:
-    """Seconds that trials may take here, roughly: their products, counted, by the speed that this machine has for one
-    now. Forward passes of the sets and of the texts judged on, with the pass for each set shared, solving, and the
-    training of blocks. Text that a model writes is not in it. `sizes`: the parameters of each model."""
+    """Seconds that trials may take here, roughly: their products, by the speed that this machine has for one now."""
+    return seconds_of(passes_of(trials, evaluations, sizes))
+
+
+def passes_of(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:
+    """The products of trials, in parameters times tokens. Forward passes of the sets and of the texts judged on, with
+    the pass for each set shared, solving, and the training of blocks. Text that a model writes is not in it. `sizes`:
+    the parameters of each model."""
     judged = math.fsum(judging(evaluations).values())
     shared = {(t.model, t.set_id): collecting(t) * sizes[t.model] for t in trials if t.recipe and t.shares_sums}
     alone = math.fsum(sizes[trial.model] * (judged + solving(trial)) for trial in trials)
-    return seconds_of(alone + math.fsum(shared.values()))
+    return alone + math.fsum(shared.values())
 
 
 def judging(evaluations: Iterable[Evaluation]) -> dict[Hashable, float]:
