@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -22,7 +21,7 @@ def calprune(*words: str | Path, folder: Path | None = None) -> CompletedProcess
     sys.argv = ["calprune", *map(str, words)]
     status = 0
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             os.chdir(folder or here)
             main()
     except SystemExit as e:

@@ -12,8 +12,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from calprune.cli.app import main
 from calprune.methods import METHODS
+from tests.command import calprune
 from tests.tiny import save, toy_tokenizer
 
 WORDS = "the cat sat on a mat and saw that the dog had come home again before the rain. "
@@ -47,15 +47,13 @@ def text(tmp_path) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(monkeypatch, tmp_path):
     """Run a command in this process; gives (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["calprune", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code, *capsys.readouterr()
+        ended = calprune(*words)
+        return ended.returncode, ended.stdout, ended.stderr
 
     return run
 

@@ -6,11 +6,10 @@ import pytest
 
 from calprune.base.values import ConfigError
 from calprune.evaluation.metric import ACCURACY, EXACT_MATCH, KL, PERPLEXITY, Interest, Metric, read_interest
-from calprune.studies.folder import Runs
 from calprune.studies.reading import parse_study
-from calprune.studies.results import _of_file
+from calprune.studies.results import of_text
+from tests.command import calprune
 from tests.small_choice import small_question
-from tests.test_cli_study import calprune
 
 STUDY = "title: a\nmodels: demo\ncalibrations: c4\nmethods: wanda\npatterns: 50%\nevaluations: kl(c4)\n"
 
@@ -56,8 +55,7 @@ def test_a_mistake_is_one_line(given, said):
 def test_a_studys_file_names_it_and_its_folder_keeps_it(tmp_path):
     text = STUDY + "of_interest: {nats: 0.05}\n"
     assert parse_study(text, "s.yaml").interest.of(KL) == 0.05 and parse_study(STUDY, "s.yaml").interest.of(KL) == 0.02
-    (tmp_path / "study.yaml").write_text(text)
-    assert _of_file(Runs(tmp_path))[1].of(KL) == 0.05
+    assert of_text(text, "study.yaml")[1].of(KL) == 0.05
     with pytest.raises(ConfigError, match=r"s\.yaml: of_interest: no metric is called 'nets'"):
         parse_study(STUDY + "of_interest: {nets: 0.05}\n", "s.yaml")
 

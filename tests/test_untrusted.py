@@ -345,10 +345,9 @@ def test_a_data_root_that_is_not_there_is_named_also_where_nothing_is_read_from_
     assert capsys.readouterr().err.startswith("calprune: the data root nowhere is not a folder")
 
 
-def test_a_studys_file_of_another_shape_is_one_line(tmp_path):
-    from calprune.studies.folder import Runs
-    from calprune.studies.results import _of_file
+def test_a_studys_file_of_another_shape_is_one_line():
+    from calprune.studies.results import of_text
 
-    (tmp_path / "study.yaml").write_text("null")
-    with pytest.raises(UserError, match=r"study\.yaml is no study"):
-        _of_file(Runs(tmp_path))
+    for text in ("null", ""):
+        with pytest.raises(UserError, match=r"study\.yaml is no study"):
+            of_text(text, "study.yaml")

@@ -137,7 +137,7 @@ def read(folder: str | Path) -> Results:
     missing = len(trials) - whole - len(failed)
     about = _account(runs, plan, trials)
     similar, stand_ins = _similarity(runs, plan), _stand_ins(runs, plan)
-    claims, interest = of_text(about[STUDY] or "", str(runs.path / STUDY))
+    claims, interest = of_text(about[STUDY], str(runs.path / STUDY))
     return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, claims, interest)
 
 
@@ -196,9 +196,9 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
                      tuple(dict.fromkeys(part.source for part in parts)))  # fmt: skip
 
 
-def of_text(study: str, where: str) -> tuple[tuple[Claim, ...], Interest]:
+def of_text(study: str | None, where: str) -> tuple[tuple[Claim, ...], Interest]:
     """The claims, and the smallest differences of interest, of a study's YAML as it was last run."""
-    written = parse_yaml(study, where) if study else {}
+    written = {} if study is None else parse_yaml(study, where)
     if not isinstance(written, dict):
         raise UserError(f"{where} is no study: it is damaged or was edited; run the study again")
     least = written.get("of_interest", {})  # its names were looked at when the study was read
