@@ -24,7 +24,7 @@ NOTE = (
 )
 CAN, CANNOT, AT_CHANCE = "yes", "no", "at chance"
 HEADS = (
-    EVALUATION, *PLACE, Column("dense", "estimate"), Column("pruned", "number"), Column("chance", "number"),
+    EVALUATION, *PLACE, Column("dense", "number"), Column("pruned", "number"), Column("chance", "number", show="varying"),
     Column("can it tell"), Column("smallest difference of interest", "number"), Column("SD of a draw", "number"),
     DRAWS, Column("draws needed", "number"), Column("SD of an item's difference", "number"),
     Column("items", "number"), Column("items needed", "number"),
@@ -54,7 +54,7 @@ def _row(one: Comparison) -> tuple[Value, ...]:
     can = AT_CHANCE if guessing else CAN if needed is not None and draws >= needed else CANNOT
     items = None if guessing else _at_most(items_needed, item_sd, least)
     return (
-        one.of.evaluation, *setting(one.of), dense, pruned, one.of.chance, can, least, sd, draws,
+        one.of.evaluation, *setting(one.of), dense and dense.value, pruned, one.of.chance, can, least, sd, draws,
         None if guessing else needed, item_sd, len(one.of.items), items,
     )  # fmt: skip
 
