@@ -24,9 +24,10 @@ NOTE = (
 )
 CAN, CANNOT, AT_CHANCE = "yes", "no", "at chance"
 HEADS = (
-    EVALUATION, *PLACE, Column("dense", "number"), Column("pruned", "number"), Column("chance", "number", show="varying"),
-    Column("can it tell"), Column("smallest difference of interest", "number"), Column("SD of a draw", "number"),
-    DRAWS, Column("draws needed", "number"), Column("SD of an item's difference", "number"),
+    EVALUATION, *PLACE, Column("dense", "number"), Column("pruned", "number"),
+    Column("chance", "number", show="varying"), Column("can it tell"),
+    Column("smallest difference of interest", "number"), Column("SD of a draw", "number"), DRAWS,
+    Column("draws needed", "number"), Column("SD of an item's difference", "number"),
     Column("items", "number"), Column("items needed", "number"),
 )  # fmt: skip
 
