@@ -47,6 +47,7 @@ ALIKE = prompts_of([1, 22, 4, 2, 9, 28, 3, 6, 13], BEGIN)
 def one_at_a_time(model, prompt: list[int], end: int | None, texts: tuple[str, ...] = ()) -> tuple[int, ...]:
     """What transformers writes, up to the first of the texts."""
     ids = torch.tensor([prompt])
+    model.generation_config.eos_token_id = None
     found = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, eos_token_id=end, pad_token_id=0,
                            max_new_tokens=min(MOST, 64 - len(prompt)))[0, len(prompt) :].tolist()  # fmt: skip
     whole = Letters().decode(found)

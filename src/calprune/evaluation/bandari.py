@@ -155,14 +155,14 @@ def write(model: Model, prompts: list[str], limit: int, batch_size: int | None =
         raise UserError(f"model {model.name}: its window of {widest} tokens has no room for an answer of {limit}")
     encoded = [encode_text(model.tokenizer, prompt) for prompt in prompts]
     rows = [start + tokens[-room:] for tokens in encoded]
-    ends = Ends(model.tokenizer, _ends(model), (END,), limit)
+    ends = Ends(model.tokenizer, ends_of(model), (END,), limit)
     with current().steps(f"answers of up to {limit} tokens", len(rows), "tokens") as steps:
         found = answer(model.model, rows, ends, rows=batch_size, steps=steps)
     texts = [str(model.tokenizer.decode(list(written.tokens[written.prompt :]))) for written in found]
     return texts, sum(len(tokens) > room for tokens in encoded)
 
 
-def _ends(model: Model) -> tuple[int, ...]:
+def ends_of(model: Model) -> tuple[int, ...]:
     """The tokens with which the model ends a text or a turn."""
     vocabulary, given = model.tokenizer.get_vocab(), model.model.generation_config.eos_token_id
     ends = {model.tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])}
