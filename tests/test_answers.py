@@ -14,7 +14,7 @@ from calprune.writing import generate as engine
 from calprune.writing import room
 from calprune.writing.answers import Ends, answer
 from calprune.writing.generate import generate
-from calprune.writing.reading import Reader, shared_tokens
+from calprune.writing.reading import PromptReader, shared_tokens
 from calprune.writing.room import Room, find_room
 from calprune.writing.sampling import Sampling
 from tests.families import VOCABULARY, tiny_model
@@ -115,7 +115,7 @@ def test_rows_are_as_many_as_the_memory_holds(monkeypatch):
     model = tiny_model("llama")  # 2 blocks, 2 heads of keys and values of 8 float32 each
     bytes_a_token = 2 * 2 * (8 + 8) * 4
     with torch.inference_mode():
-        assert Reader(model, DIFFERENT).bytes_a_token == Reader(model, ALIKE).bytes_a_token == bytes_a_token
+        assert PromptReader(model, DIFFERENT).bytes_a_token == PromptReader(model, ALIKE).bytes_a_token == bytes_a_token
     a_row = 64 * bytes_a_token + room.LOGITS * VOCABULARY
     for free, rows in ((5 * a_row, 3), (a_row / 9, 1), (10**12, room.MOST["cpu"]), (None, room.MOST["cpu"])):
         monkeypatch.setattr(room, "free_memory", lambda device, free=free: free)

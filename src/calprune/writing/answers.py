@@ -12,8 +12,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from calprune.base.progress import Steps
-from calprune.writing.generate import Way, Writer, Written, check_readable, limit_of, window, writing_with
-from calprune.writing.reading import Reader
+from calprune.writing.generate import BatchWriter, Way, Written, check_readable, limit_of, window, writing_with
+from calprune.writing.reading import PromptReader
 from calprune.writing.room import find_room
 from calprune.writing.sampling import Sampling
 
@@ -65,8 +65,8 @@ def answer(
     )
     columns = max((limit_of(len(prompt), ends.most, window(model)) for prompt in prompts), default=0)
     with writing_with(model):
-        reader = Reader(model, prompts)
+        reader = PromptReader(model, prompts)
         room = find_room(model, columns, reader.bytes_a_token, rows)
-        return Writer(reader, Way(greedy, None, ends.over), room).write(
+        return BatchWriter(reader, Way(greedy, None, ends.over), room).write(
             prompts, steps or Steps("answers", len(prompts))
         )

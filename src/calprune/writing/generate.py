@@ -22,7 +22,7 @@ from calprune.base.values import UserError
 from calprune.layers.products import faster_products
 from calprune.layers.readable import check_rows, positions_of
 from calprune.writing.cache import SlotCache
-from calprune.writing.reading import Reader
+from calprune.writing.reading import PromptReader
 from calprune.writing.room import Room
 from calprune.writing.sampling import Sampling, next_tokens
 
@@ -80,7 +80,7 @@ def generate(
     """
     check_readable(model, prompts)
     with writing_with(model):
-        writer = Writer(Reader(model), Way(sampling, streams), Room(batch_size))
+        writer = BatchWriter(PromptReader(model), Way(sampling, streams), Room(batch_size))
         return writer.write(prompts, steps or Steps("writing", len(prompts)))
 
 
@@ -112,12 +112,12 @@ def limit_of(prompt: int, new: int, widest: int | None) -> int:
     return limit if widest is None or prompt >= widest else min(limit, widest)
 
 
-class Writer:
+class BatchWriter:
     """One batch that lasts until nothing waits: its rows, their cache, and the loop."""
 
     steps: Steps
 
-    def __init__(self, reader: Reader, way: Way, room: Room) -> None:
+    def __init__(self, reader: PromptReader, way: Way, room: Room) -> None:
         self.reader, self.way, self.room = reader, way, room
         self.stop, self.widest = frozenset(way.sampling.stop), window(reader.model)
         self.waiting: list[_Row] = []

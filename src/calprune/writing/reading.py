@@ -21,7 +21,7 @@ KeysValues = tuple[Float[Tensor, "b heads t d"], Float[Tensor, "b heads t d"]]
 FEWEST = 8  # shared tokens that are worth a pass of their own
 
 
-class Reader:
+class PromptReader:
     """Runs a model over new tokens behind a cache."""
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]] = ()) -> None:

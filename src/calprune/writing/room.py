@@ -28,7 +28,7 @@ class Room:
 def find_room(model: PreTrainedModel, columns: int, bytes_a_token: int, most: int | None = None) -> Room:
     """The room for rows that end at `columns` tokens, by the memory that is free where the model is.
 
-    bytes_a_token: that the model's blocks keep of a token of a row (`Reader`). most: rows at most; None: by MOST.
+    bytes_a_token: that the model's blocks keep of a token of a row (`PromptReader`). most: rows at most; None: by MOST.
     """
     device = model.device
     fits = most or MOST.get(device.type, MOST["cuda"])
