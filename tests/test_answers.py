@@ -3,6 +3,7 @@
 import gc
 import random
 import weakref
+from functools import cache
 
 import pytest
 import torch
@@ -44,16 +45,28 @@ DIFFERENT = prompts_of([30, 1, 7, 2, 19, 40, 3, 11, 5])
 ALIKE = prompts_of([1, 22, 4, 2, 9, 28, 3, 6, 13], BEGIN)
 
 
-def one_at_a_time(model, prompt: list[int], end: int | None, texts: tuple[str, ...] = ()) -> tuple[int, ...]:
-    """What transformers writes, up to the first of the texts."""
-    ids = torch.tensor([prompt])
+@cache
+def one_at_a_time(family: str, alike: bool) -> list[tuple[int, ...]]:
+    """What transformers writes after each prompt where nothing ends it before MOST tokens or the window of 64."""
+    model, found = tiny_model(family), []
     model.generation_config.eos_token_id = None
-    found = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, eos_token_id=end, pad_token_id=0,
-                           max_new_tokens=min(MOST, 64 - len(prompt)))[0, len(prompt) :].tolist()  # fmt: skip
-    whole = Letters().decode(found)
-    ends = [whole.index(text) + len(text) for text in texts if text in whole]
-    found = found[: min(ends, default=len(found))]
-    return tuple(found[:-1] if found[-1] == end else found)
+    for prompt in ALIKE if alike else DIFFERENT:
+        ids = torch.tensor([prompt])
+        rows = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0,
+                              max_new_tokens=min(MOST, 64 - len(prompt)))  # fmt: skip
+        found.append(tuple(rows[0, len(prompt) :].tolist()))
+    return found
+
+
+def ended(answers, texts: tuple[str, ...], end: int | None = None) -> list[tuple[int, ...]]:
+    """Each answer up to the first of the texts, or before the token `end`."""
+    found = []
+    for tokens in answers:
+        whole = Letters().decode(tokens)
+        ends = [whole.index(text) + len(text) for text in texts if text in whole]
+        ends += [tokens.index(end)] if end in tokens else []
+        found.append(tokens[: min(ends, default=len(tokens))])
+    return found
 
 
 def written(model, prompts, ends: Ends, rows: int | None = 4) -> list[tuple[int, ...]]:
@@ -64,23 +77,29 @@ def ends_of(*texts: str, tokens: tuple[int, ...] = ()) -> Ends:
     return Ends(Letters(), tokens, texts, MOST)
 
 
-@pytest.mark.parametrize("prompts", [DIFFERENT, ALIKE], ids=["different", "alike"])
+def rarest(answers, size: int) -> str:
+    """Of the pieces of so many tokens behind the third of an answer, the one that the fewest answers have."""
+    texts = [Letters().decode(tokens) for tokens in answers]
+    pieces = sorted({text[i : i + size] for text in texts for i in range(3, len(text) - size)})
+    return min(pieces, key=lambda piece: sum(piece in text for text in texts))
+
+
+@pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_are_those_of_transformers_one_prompt_at_a_time(family, prompts):
-    model = tiny_model(family)
-    plain = [one_at_a_time(model, prompt, None) for prompt in prompts]
-    end, text = plain[0][7], Letters().decode(plain[4][4:6])  # a token that ends one answer, and a text another
-    expected = [one_at_a_time(model, prompt, end, (text, "no such text")) for prompt in prompts]
-    assert written(model, prompts, ends_of(text, "no such text", tokens=(end,))) == expected
-    cut = [len(a) == len(b) for a, b in zip(expected, plain, strict=True)]
-    assert any(cut) and cut.count(False) >= 2  # some never end
+def test_answers_are_those_of_transformers_one_prompt_at_a_time(family, alike):
+    plain = one_at_a_time(family, alike)
+    end, text = ord(rarest(plain, 1)) - 33, rarest(plain, 2)  # a token that ends some answers, and a text others
+    expected = ended(plain, (text, "no such text"), end)
+    ends = ends_of(text, "no such text", tokens=(end,))
+    assert written(tiny_model(family), ALIKE if alike else DIFFERENT, ends) == expected
+    endless = [len(a) == len(b) for a, b in zip(expected, plain, strict=True)]
+    assert True in endless and False in endless
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9, None])
 def test_how_many_are_written_at_once_changes_no_answer(rows):
-    model = tiny_model("llama")
-    expected = [one_at_a_time(model, prompt, None, ("T",)) for prompt in ALIKE]
-    assert written(model, ALIKE, ends_of("T"), rows) == expected
+    expected = ended(one_at_a_time("llama", True), ("T",))
+    assert written(tiny_model("llama"), ALIKE, ends_of("T"), rows) == expected
 
 
 def tokens_read(model) -> list[tuple[int, int]]:
@@ -104,9 +123,8 @@ def test_what_all_prompts_begin_with_is_read_once():
 def test_prompts_are_read_in_passes_of_so_many_tokens(monkeypatch):
     monkeypatch.setitem(room.PROMPT_TOKENS, "cpu", 60)
     model = tiny_model("llama")
-    expected = [one_at_a_time(model, prompt, None) for prompt in ALIKE]
     seen = tokens_read(model)
-    assert written(model, ALIKE, ends_of(), 9) == expected
+    assert written(model, ALIKE, ends_of(), 9) == one_at_a_time("llama", True)
     begun = [shape for shape in seen[1:] if shape[1] > 1]
     assert sum(rows for rows, _ in begun) == 9 and all(rows * width <= 60 for rows, width in begun)
 
@@ -125,7 +143,7 @@ def test_rows_are_as_many_as_the_memory_holds(monkeypatch):
     seen = tokens_read(model)
     found = written(model, DIFFERENT, ends_of(), None)
     assert max(rows for rows, _ in seen) == 3
-    assert found == [one_at_a_time(tiny_model("llama"), prompt, None) for prompt in DIFFERENT]
+    assert found == one_at_a_time("llama", False)
 
 
 def test_the_cache_is_made_once_and_gone_with_the_last_answer(monkeypatch):
@@ -170,7 +188,7 @@ def test_where_memory_runs_out_half_as_many_go_on(most):
     said, limited = Said(), Limited("qwen2", most)
     with showing(said):
         found = written(limited.model, ALIKE, ends_of("T"), 8)
-    assert found == [one_at_a_time(tiny_model("qwen2"), prompt, None, ("T",)) for prompt in ALIKE]
+    assert found == ended(one_at_a_time("qwen2", True), ("T",))
     assert said[0] == "note: the memory of cpu does not hold 8 texts at once: 4 go on"
     assert len(said) == {1: 3, 3: 2, 4: 1}[most]
 
