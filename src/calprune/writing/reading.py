@@ -33,7 +33,7 @@ class PromptReader:
         if prompts:
             _, cache = self.begin([[*prompts[0][: self.shared or 1]]], shared=0)
             # measured, for a config says it in other words in each family, and not in all
-            kept = [keys_values(layer) for layer in cache.layers]
+            kept = [keys_values(of_block) for of_block in cache.layers]
             self.bytes_a_token = sum(each.nbytes for both in kept for each in both) // (self.shared or 1)
             self.begins = kept if self.shared else []
 
@@ -80,10 +80,10 @@ def shared_tokens(prompts: Sequence[Sequence[int]]) -> int:
     return count if count >= FEWEST else 0
 
 
-def keys_values(layer: object) -> KeysValues:
-    """What a block keeps of the tokens that it has read."""
-    assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
-    return layer.keys, layer.values
+def keys_values(of_block: object) -> KeysValues:
+    """What transformers' cache keeps of the tokens that a block has read."""
+    assert isinstance(of_block, DynamicLayer) and of_block.keys is not None and of_block.values is not None
+    return of_block.keys, of_block.values
 
 
 def _moved_right(begin: Float[Tensor, "1 heads shared d"], pads: Int[Tensor, "b"]) -> Float[Tensor, "b heads shared d"]:
