@@ -128,26 +128,29 @@ def main() -> None:
         "ending": Ends(loaded.tokenizer, ends_of(loaded), (END,), given.most),
         "endless": Ends(loaded.tokenizer, (), (), given.most),
     }
-    load = os.getloadavg()
-    found = {
-        kind: measured(loaded, prompts, ends, given.rounds)
-        for kind, ends in kinds.items() if given.only in (None, kind)
-    }  # fmt: skip
     about = {
         "date": str(date.today()), "machine": platform.machine(), "threads": given.threads,
         "torch": torch.__version__, "transformers": transformers.__version__, "prompts": len(prompts),
         "tokens of a prompt": [min(map(len, prompts)), max(map(len, prompts))], "most": given.most,
-        "load before and after": [round(load[0], 1), round(os.getloadavg()[0], 1)], "beside": given.beside,
+        "beside": given.beside, "load": [round(os.getloadavg()[0], 1)],
     }  # fmt: skip
-    rows = [(kind, way, round(statistics.median(each), 1), found[kind]["equal"][way])
-            for kind in found for way, each in found[kind]["seconds"].items()]  # fmt: skip
-    base = {kind: statistics.median(found[kind]["seconds"]["calprune"]) for kind in found}
-    print(f"\n{'answers':<10}{'way':<15}{'median s':>9}{'answers/s':>11}{'of calprune':>13}{'equal':>8}")
-    for kind, way, middle, equal in rows:
-        ratio = statistics.median(found[kind]["seconds"][way]) / base[kind]
-        print(f"{kind:<10}{way:<15}{middle:>9.1f}{len(prompts) / middle:>11.2f}{ratio:>13.2f}{equal:>8}")
-    path = Path(__file__).with_suffix(".json")
-    path.write_text(json.dumps({"about": about, "measured": found}, indent=1) + "\n")
+    found: dict[str, dict] = {}
+    for kind, ends in kinds.items():
+        if given.only in (None, kind):
+            found[kind] = measured(loaded, prompts, ends, given.rounds)
+            about["load"].append(round(os.getloadavg()[0], 1))
+            text = json.dumps({"about": about, "measured": found}, indent=1)
+            Path(__file__).with_suffix(".json").write_text(text + "\n")
+    print(table(found, len(prompts)))
+
+
+def table(found: dict[str, dict], count: int) -> str:
+    lines = [f"\n{'answers':<10}{'way':<15}{'median s':>9}{'answers/s':>11}{'of calprune':>13}{'equal':>8}"]
+    for kind, of_kind in found.items():
+        middle = {way: statistics.median(each) for way, each in of_kind["seconds"].items()}
+        lines += [f"{kind:<10}{way:<15}{each:>9.1f}{count / each:>11.2f}{each / middle['calprune']:>13.2f}"
+                  f"{of_kind['equal'][way]:>8}" for way, each in middle.items()]  # fmt: skip
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
