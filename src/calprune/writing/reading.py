@@ -51,7 +51,8 @@ class PromptReader:
         positions = (columns - pads[:, None]).clamp(min=0)[:, shared:]
         cache = DynamicCache()
         for i, begin in enumerate(self.begins if shared else ()):
-            cache.update(*(_moved_right(each, pads) for each in begin), i)
+            keys, values = (_moved_right(each, pads) for each in begin)
+            cache.update(keys, values, i)
         return self(ids, columns >= pads[:, None], positions, cache), cache
 
     def __call__(
@@ -74,7 +75,10 @@ def shared_tokens(prompts: Sequence[Sequence[int]]) -> int:
     """With how many tokens all prompts begin, of which at least one is left to each; 0 where it is not worth while."""
     if len(prompts) < 2:
         return 0
-    first, last = min(prompts), max(prompts)  # in the order of a dictionary, so that all others begin as these two do
+    first, last = (
+        min(prompts, key=tuple),
+        max(prompts, key=tuple),
+    )  # in the order of a dictionary, so that all others begin as these two do
     most = min(map(len, prompts)) - 1
     count = next((i for i in range(most) if first[i] != last[i]), most)
     return count if count >= FEWEST else 0
