@@ -23,7 +23,7 @@ def free_memory(device: torch.device) -> int | None:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch could not get the memory that it wanted: on a GPU a class of its own, on a CPU the text alone."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _room_of_group() -> int | None:
