@@ -97,7 +97,7 @@ class Proposal:
     judged: int = MOST_TOKENS  # of a text, at most
     seconds: float = 0.0
     memory: float = 0.0  # bytes
-    free: float | None = None
+    free: int | None = None
 
     @property
     def size(self) -> int:
