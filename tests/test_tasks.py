@@ -272,6 +272,34 @@ def test_likelihoods_are_the_harnesss_own(family, positions, root):
     assert toy.tokenizer.pad_token is None  # the harness gives a padding token to its own copy
 
 
+@pytest.mark.parametrize("tokens", [1, 700, 2048])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_likelihoods_are_those_of_one_request_at_a_time(family, tokens, monkeypatch):
+    from calprune.evaluation import harness_engine as engine
+
+    monkeypatch.setitem(engine.TOKENS, "cpu", tokens)
+    monkeypatch.setattr(engine, "HEAD_NUMBERS", 20 * 300)  # so that a batch's logits are made in parts
+    toy, dice, requests = toy_model(family), rng(0, "requests"), []
+    toy.model.generation_config.eos_token_id = None  # so that any token may be the likeliest
+    for n in range(40):
+        context = [dice.randrange(3, 259) for _ in range(1 + dice.randrange(8) ** 2)]
+        ids, count = torch.tensor([context]), 1 + n % 9
+        likeliest = toy.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=count,
+                                       pad_token_id=0)[0, len(context) :].tolist()  # fmt: skip
+        other = [*likeliest[:-1], (likeliest[-1] + 1) % 259]  # read in one pass with the likeliest
+        requests += [(("", ""), context, likeliest), (("", ""), context, other)]
+    alone = [engine.Scorer(toy, 1, iter)._loglikelihood_tokens([request])[0] for request in requests]
+    seen: list[torch.Size] = []
+    toy.model.get_input_embeddings().register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
+    found = engine.Scorer(toy, None, iter)._loglikelihood_tokens(requests)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in alone] == [True, False] * 40
+    assert torch.allclose(*(torch.tensor([p for p, _ in each]) for each in (found, alone)), rtol=1e-5, atol=1e-5)
+    widths = [shape[1] for shape in seen if shape[1] > 1]  # the head's probe reads one token
+    assert widths == sorted(widths, reverse=True)
+    assert all(shape.numel() <= tokens for shape in seen if shape[0] > 1)
+    assert (max(shape[0] for shape in seen) > 1) == (tokens > 1)
+
+
 @pytest.mark.parametrize("name", ["boolq", "lambada", "openbookqa", "winogrande"])
 def test_outcomes_are_those_of_the_harnesss_evaluation(name, root, hub, model):
     from lm_eval.evaluator import evaluate

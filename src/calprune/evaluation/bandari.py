@@ -13,7 +13,7 @@ part of the answer's first token. Numbers are compared as numbers ("1,200" is 12
 import math
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,14 +28,12 @@ from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.find import find_source
 from calprune.text.formats import parse_format
 from calprune.text.source import Example
-from calprune.writing.generate import generate, window
-from calprune.writing.sampling import Sampling
+from calprune.writing.answers import Ends, answer
+from calprune.writing.generate import window
 
 LONG, SHORT = 256, 20  # tokens that the model may write: for arithmetic and reasoning, for a label
 
-ROUNDS = (8, 64)  # tokens after which it is asked which answers have ended
-
-GREEDY = Sampling(temperature=0.0, top_k=None, top_p=1.0, repetition_penalty=1.0)
+END = "\n\n"  # of an answer: the first blank line
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,9 @@ class BandariTask:
         splits = ["evaluation", "calibration"] if self.shots else ["evaluation"]
         return [path for split in splits for path in task_files(self.name, self._source, split, data_root)]
 
-    def run(self, model: Model, data_root: Path | None = None, *, batch_size: int = 16) -> Outcomes:
-        """Ask the model. Raises UserError when the data is not under the data root."""
+    def run(self, model: Model, data_root: Path | None = None, *, batch_size: int | None = None) -> Outcomes:
+        """Ask the model. `batch_size`: questions at once, which changes answers by rounding only; None: as many as the
+        memory holds. Raises UserError when the data is not under the data root."""
         self.files(data_root)
         questions = list(find_source(self._source).examples("evaluation", Given(data_root=data_root)))
         asked = some(questions, self.examples, self.seed, self.name)
@@ -144,7 +143,7 @@ class BandariTask:
         return ASKED[self.name].source
 
 
-def write(model: Model, prompts: list[str], limit: int, batch_size: int) -> tuple[list[str], int]:
+def write(model: Model, prompts: list[str], limit: int, batch_size: int | None = None) -> tuple[list[str], int]:
     """What the model writes after each prompt, by its likeliest tokens, and how many prompts were cut at the left.
 
     It ends with a blank line, at the model's end of text or of turn, or after `limit` tokens.
@@ -155,24 +154,15 @@ def write(model: Model, prompts: list[str], limit: int, batch_size: int) -> tupl
     if room < 1:
         raise UserError(f"model {model.name}: its window of {widest} tokens has no room for an answer of {limit}")
     encoded = [encode_text(model.tokenizer, prompt) for prompt in prompts]
-    rows, texts = [start + tokens[-room:] for tokens in encoded], [""] * len(prompts)
-    begins = [len(row) for row in rows]
-    waiting, written = list(range(len(prompts))), 0
-    for end in [*(n for n in ROUNDS if n < limit), limit]:  # most answers are short, and no token says that one is over
-        sampling = replace(GREEDY, max_new_tokens=end - written, stop=_ends(model))
-        streams = [rng(0, "greedy")] * len(waiting)  # drawn from and not used
-        with current().steps(f"answers of up to {end} tokens", len(waiting), "tokens") as steps:
-            found = generate(model.model, [rows[i] for i in waiting], streams, sampling, batch_size=batch_size,
-                             steps=steps)  # fmt: skip
-        for i, continued in zip(waiting, found, strict=True):
-            rows[i] = list(continued.tokens)
-            texts[i] = str(model.tokenizer.decode(rows[i][begins[i] :]))
-        more = [w.stop is None and "\n\n" not in texts[i] for i, w in zip(waiting, found, strict=True)]
-        waiting, written = [i for i, on in zip(waiting, more, strict=True) if on], end
+    rows = [start + tokens[-room:] for tokens in encoded]
+    ends = Ends(model.tokenizer, ends_of(model), (END,), limit)
+    with current().steps(f"answers of up to {limit} tokens", len(rows), "tokens") as steps:
+        found = answer(model.model, rows, ends, rows=batch_size, steps=steps)
+    texts = [str(model.tokenizer.decode(list(written.tokens[written.prompt :]))) for written in found]
     return texts, sum(len(tokens) > room for tokens in encoded)
 
 
-def _ends(model: Model) -> tuple[int, ...]:
+def ends_of(model: Model) -> tuple[int, ...]:
     """The tokens with which the model ends a text or a turn."""
     vocabulary, given = model.tokenizer.get_vocab(), model.model.generation_config.eos_token_id
     ends = {model.tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])}
@@ -181,7 +171,7 @@ def _ends(model: Model) -> tuple[int, ...]:
 
 def before_blank_line(written: str) -> str:
     """The paper's answer: what stands before the first blank line."""
-    return written.partition("\n\n")[0].strip()
+    return written.partition(END)[0].strip()
 
 
 def after_reasoning(text: str) -> str:

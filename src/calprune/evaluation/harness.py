@@ -60,10 +60,15 @@ class HarnessTask:
         return [path for split in ["evaluation", *shown] for path in task_files(self.name, self.name, split, data_root)]
 
     def run(
-        self, model: Model, data_root: Path | None = None, *, batch_size: int = 8, follow: Follow | None = None
+        self,
+        model: Model,
+        data_root: Path | None = None,
+        *,
+        batch_size: int | None = None,
+        follow: Follow | None = None,
     ) -> Outcomes:
-        """Ask the model. `batch_size` changes scores by rounding only; `follow` is told of the batches; None:
-        they are reported to the current progress.
+        """Ask the model. `batch_size`: prompts at once, which changes scores by rounding only; None: by their tokens.
+        `follow` is told of the batches; None: they are reported to the current progress.
 
         Raises UserError when lm-evaluation-harness is not installed, or the data is not under the data root.
         """

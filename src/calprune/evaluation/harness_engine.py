@@ -7,24 +7,29 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import datasets
 import lm_eval
 import torch
+from jaxtyping import Float
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from torch import Tensor
 
 from calprune.base.values import UserError, did_you_mean
 from calprune.evaluation.stock import STOCK, Record
 from calprune.layers.products import faster_products
-from calprune.models.head import Follow, Head
+from calprune.models.head import HEAD_NUMBERS, Follow, Head
 from calprune.models.load import Model
 
 Request = tuple[tuple[str, str], list[int], list[int]]  # the harness's: texts, tokens of context and of continuation
+
+TOKENS = {"cpu": 2048, "cuda": 16384}  # of inputs that are read in one pass, padding included: what fills a device well
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +93,7 @@ def _manager(folder: str) -> TaskManager:
 
 
 def answer(
-    items: Sequence[Item], model: Model, batch_size: int, follow: Follow
+    items: Sequence[Item], model: Model, batch_size: int | None, follow: Follow
 ) -> tuple[dict[str, tuple[float, ...]], int]:
     """Each score of each item, and how many items did not fit into the model's window."""
     scorer = Scorer(model, batch_size, follow)
@@ -108,14 +113,15 @@ class Scorer(HFLM):
 
     Only the scoring is ours: the head runs where a continuation is judged and not on the whole prompt (whose logits
     take 0.8 GB for 4 prompts of 1,000 tokens and 49,152 words), and choices that differ in their last token alone
-    share one pass, as they do in the harness.
+    share one pass, as they do in the harness. Inputs of like length are read together, as many as have `TOKENS`.
     """
 
-    def __init__(self, model: Model, batch_size: int, follow: Follow) -> None:
+    def __init__(self, model: Model, batch_size: int | None, follow: Follow) -> None:
         self.head, self.rows, self.follow = Head(model.model), batch_size, follow
+        self.tokens = TOKENS.get(self.head.device.type, TOKENS["cuda"])
         self.cut: list[bool] = []  # for each request of the last call: whether its prompt lost its beginning
         with _quiet():  # a copy of the tokenizer, for the harness gives it a padding token
-            super().__init__(pretrained=model.model, tokenizer=copy.deepcopy(model.tokenizer), batch_size=batch_size)
+            super().__init__(pretrained=model.model, tokenizer=copy.deepcopy(model.tokenizer))
 
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
@@ -128,24 +134,42 @@ class Scorer(HFLM):
         inputs: dict[tuple[int, ...], list[int]] = {}  # what the model reads: the requests that it answers
         for i, (_, context, continuation) in enumerate(requests):
             inputs.setdefault(tuple((context + continuation)[-(widest + 1) :][:-1]), []).append(i)
-        order = sorted(inputs, key=len, reverse=True)
-        batches = [order[i : i + self.rows] for i in range(0, len(order), self.rows)]
+        batches = list(self._batches(sorted(inputs, key=len, reverse=True)))
         found: dict[int, tuple[float, bool]] = {}
         for read, batch in zip(self.follow([_padded(batch) for batch in batches]), batches, strict=True):
-            for tokens, hidden in zip(batch, self.head.hidden(read), strict=True):
-                asked = {i: requests[i][2] for i in inputs[tokens]}
-                found |= self._judged(hidden[: len(tokens)], asked)
+            rows = [row[: len(tokens)] for row, tokens in zip(self.head.hidden(read), batch, strict=True)]
+            found |= self._judged(rows, [{i: requests[i][2] for i in inputs[tokens]} for tokens in batch])
         return [found[i] for i in range(len(requests))]
 
-    def _judged(self, hidden: torch.Tensor, continuations: dict[int, list[int]]) -> dict[int, tuple[float, bool]]:
-        """Of each continuation at the end of an input: its log-likelihood, and whether each token is the likeliest."""
-        log_p = self.head.log_probabilities(hidden[-max(map(len, continuations.values())) :])
-        best, found = log_p.argmax(-1), {}
-        for i, continuation in continuations.items():
-            wanted = torch.tensor(continuation, device=log_p.device)
-            last = log_p[-len(continuation) :].gather(1, wanted[:, None])
-            found[i] = (float(last.sum()), bool((best[-len(continuation) :] == wanted).all()))
+    def _batches(self, falling: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+        """Inputs of falling length, as many at a time as have `tokens` with their padding."""
+        while falling:
+            rows = self.rows or max(1, self.tokens // len(falling[0]))
+            yield falling[:rows]
+            falling = falling[rows:]
+
+    def _judged(
+        self, rows: Sequence[Float[Tensor, "_ hidden"]], wanted: Sequence[dict[int, list[int]]]
+    ) -> dict[int, tuple[float, bool]]:
+        """Of each continuation at the end of its row: its log-likelihood, and whether each token is the likeliest.
+
+        The head runs on the rows' ends together, where their logits are not too many.
+        """
+        ends = [row[-max(map(len, each.values())) :] for row, each in zip(rows, wanted, strict=True)]
+        found: dict[int, tuple[float, bool]] = {}
+        while ends:
+            most = max(HEAD_NUMBERS // self.head.vocabulary, len(ends[0]))
+            count = sum(total <= most for total in accumulate(map(len, ends)))
+            log_p = self.head.log_probabilities(torch.cat(ends[:count])).split([*map(len, ends[:count])])
+            for judged, continuations in zip(log_p, wanted[:count], strict=True):
+                found |= {i: _likelihood(judged[-len(tokens) :], tokens) for i, tokens in continuations.items()}
+            ends, wanted = ends[count:], wanted[count:]
         return found
+
+
+def _likelihood(log_p: Float[Tensor, "n vocabulary"], tokens: list[int]) -> tuple[float, bool]:
+    wanted = torch.tensor(tokens, device=log_p.device)
+    return float(log_p.gather(1, wanted[:, None]).sum()), bool((log_p.argmax(-1) == wanted).all())
 
 
 def _padded(batch: list[tuple[int, ...]]) -> torch.Tensor:

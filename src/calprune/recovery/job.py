@@ -1,6 +1,5 @@
 """Recover a pruned model, from two loaded models and a set to what came of it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from calprune.base.memory import free_memory
 from calprune.base.progress import current, waiting
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
@@ -128,12 +128,3 @@ def check_memory(trained: Trained, model: PreTrainedModel, device: torch.device)
     if free is not None and need > free:
         raise UserError(f"training takes about {need / 1e9:.1f} GB beside the two models, and {free / 1e9:.1f} GB are "
                         "free; --what norms or --what lora takes less")  # fmt: skip
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken; None: the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    status = Path("/proc/meminfo")
-    found = re.search(r"MemAvailable:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) * 1024 if found else None

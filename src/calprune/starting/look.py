@@ -2,19 +2,17 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from calprune.layers.linears import find_blocks
 from calprune.layers.readable import positions_of
 from calprune.models.checkpoint import open_checkpoint
-from calprune.models.load import Model, find_device, find_folder, outline
+from calprune.models.load import Model, find_folder, outline
 from calprune.pruning.scope import scope_of
 
 PROGRAM = 0.7e9  # bytes of a process with torch and transformers, before a model is there
 LOGITS = 3 * 2**24 * 4  # bytes for the logits of a piece of text (models/head), their logarithms and those of the dense
-MEMORY_INFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -76,29 +74,6 @@ def look(name: str) -> Look:
         stored=open_checkpoint(find_folder(name), name).size,
         positions=positions.count if positions else None,
     )
-
-
-def free_memory(device: str) -> float | None:
-    """Bytes that are free where the model will be; None where the system does not say."""
-    where = find_device(device)
-    if where.type == "cuda":
-        return float(torch.cuda.mem_get_info(where)[0])
-    free = [_number(MEMORY_INFO, "MemAvailable:", 1024), _room_of_group()]
-    return min((one for one in free if one is not None), default=None)
-
-
-def _room_of_group() -> float | None:
-    """What is left of a container's own limit."""
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    return None if limit is None or used is None else limit - used
-
-
-def _number(file: Path, name: str = "", unit: int = 1) -> float | None:
-    try:
-        line = next(line for line in file.read_text().splitlines() if line.startswith(name))
-        return unit * float(line.removeprefix(name).split()[0])
-    except (OSError, ValueError, StopIteration, IndexError):
-        return None
 
 
 def cores() -> int:

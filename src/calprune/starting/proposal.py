@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from calprune.base.calls import quoted
+from calprune.base.memory import free_memory
 from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError, did_you_mean, identity
 from calprune.calibration.build import open_source
@@ -15,9 +16,10 @@ from calprune.choosing.question import TEXTS
 from calprune.evaluation.evaluation import OnText
 from calprune.methods import METHODS, parse_method
 from calprune.methods.contract import Method
+from calprune.models.load import find_device
 from calprune.pattern import parse_pattern
 from calprune.refine import Refinement
-from calprune.starting.look import PROGRAM, Look, cores, free_memory, gigabytes
+from calprune.starting.look import PROGRAM, Look, cores, gigabytes
 from calprune.starting.own_data import LONG, MOST_TOKENS, OwnFile, open_own
 from calprune.studies.bench import Knobs
 from calprune.studies.time_left import seconds_of
@@ -95,7 +97,7 @@ class Proposal:
     judged: int = MOST_TOKENS  # of a text, at most
     seconds: float = 0.0
     memory: float = 0.0  # bytes
-    free: float | None = None
+    free: int | None = None
 
     @property
     def size(self) -> int:
@@ -239,7 +241,7 @@ def _of_size(made: Proposal, second: float, num_samples: int, max_seq_length: in
     method: Method = parse_method(made.wanted.method)
     memory = made.look.memory(made.size, method.needs != "moments")
     seconds = LOADING + second * _passes(made, made.size)
-    return replace(made, seconds=seconds, memory=memory, free=free_memory(made.wanted.knobs.device))
+    return replace(made, seconds=seconds, memory=memory, free=free_memory(find_device(made.wanted.knobs.device)))
 
 
 def _sizes(made: Proposal, longest: int) -> list[tuple[int, int]]:

@@ -10,20 +10,25 @@ All sequences end at the same column; each begins at its own, and the columns be
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+from calprune.writing.reading import keys_values
 
 _ROOM = 256  # columns to grow by: seldom enough to cost nothing, small beside a cache
 
 
 class SlotCache(Cache):
-    """The cache of up to `slots` sequences; `starts[i]` is the first column of slot i."""
+    """The cache of up to `slots` sequences; `starts[i]` is the first column of slot i.
 
-    def __init__(self, slots: int, longest_prompt: int) -> None:
+    columns: of the longest sequence when it ends: with them the buffers are made once, without them they grow.
+    """
+
+    def __init__(self, slots: int, longest_prompt: int, columns: int | None = None) -> None:
         self.blocks: list[_SlotLayer] = []
         super().__init__(layers=self.blocks)  # type: ignore[arg-type]
         self.slots, self.longest_prompt = slots, longest_prompt
         self.starts: list[int] = []
-        self.end, self.capacity = longest_prompt, longest_prompt + _ROOM
+        self.end, self.capacity = longest_prompt, max(longest_prompt, columns or 0) + _ROOM
 
     @property
     def begin(self) -> int:
@@ -39,11 +44,11 @@ class SlotCache(Cache):
         """Put the keys and values of left-padded prompts into the next slots."""
         first, width = len(self.starts), max(lengths)
         for i, source in enumerate(prompts.layers):
-            assert isinstance(source, DynamicLayer) and source.keys is not None and source.values is not None
+            keys, values = keys_values(source)
             if len(self.blocks) <= i:
-                self.blocks.append(_SlotLayer(self, source.keys, source.values))
+                self.blocks.append(_SlotLayer(self, keys, values))
             layer = self.blocks[i]
-            for buffer, new in ((layer.keys, source.keys), (layer.values, source.values)):
+            for buffer, new in ((layer.keys, keys), (layer.values, values)):
                 buffer[first : first + len(lengths), :, self.end - width : self.end] = new
         self.starts += [self.end - length for length in lengths]
 
@@ -70,6 +75,11 @@ class SlotCache(Cache):
             layer.values = self._moved(layer.values, begin, end)
         shift = self.end - end
         self.starts, self.end = [start - shift for start in self.starts], end
+
+    def free(self) -> None:
+        """Let go of all buffers now: cache and layers know each other, so they would wait for the garbage collector."""
+        self.blocks.clear()
+        self.starts.clear()
 
     def _moved(self, buffer: Float[Tensor, "..."], begin: int, end: int) -> Float[Tensor, "..."]:
         used = buffer[: len(self.starts), :, begin : self.end]

@@ -5,9 +5,8 @@ give the same tokens. Which other sequences share the batch changes a sequence's
 tokens are the same unless a draw falls within that rounding of a boundary.
 """
 
-import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,11 +16,14 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from calprune.base.progress import Steps
+from calprune.base.memory import is_out_of_memory
+from calprune.base.progress import Steps, current
 from calprune.base.values import UserError
 from calprune.layers.products import faster_products
 from calprune.layers.readable import check_rows, positions_of
 from calprune.writing.cache import SlotCache
+from calprune.writing.reading import PromptReader
+from calprune.writing.room import Room
 from calprune.writing.sampling import Sampling, next_tokens
 
 
@@ -42,6 +44,16 @@ class _Row:
     tokens: list[int]
     prompt: int
     limit: int  # tokens at which it is cut
+    uniform: float | None = None  # the number that decides its next token, once it is drawn
+
+
+@dataclass(frozen=True)
+class Way:
+    """How tokens are chosen, and when a text is over."""
+
+    sampling: Sampling
+    streams: Sequence[random.Random] | None  # of each prompt; None: greedy, which draws nothing
+    over: Callable[[Sequence[int]], bool] = lambda written: False  # of the tokens written, the newest last
 
 
 def window(model: PreTrainedModel) -> int | None:
@@ -63,21 +75,23 @@ def generate(
 
     Prompts wait by falling length; a sequence that ends leaves its slot to a waiting one. `steps` counts tokens
     and sequences that ended. A text ends at the model's window; after a prompt as long as that, which is noted, at
-    `sampling.max_new_tokens`. Raises UserError for a prompt that is empty, holds a token that the model has no
-    embedding for, or leaves no room in its table of positions.
+    `sampling.max_new_tokens`. Where memory runs out, half as many go on, which is noted. Raises UserError for a prompt
+    that is empty, holds a token that the model has no embedding for, or leaves no room in its table of positions.
     """
+    check_readable(model, prompts)
+    with writing_with(model):
+        writer = BatchWriter(PromptReader(model), Way(sampling, streams), Room(batch_size))
+        return writer.write(prompts, steps or Steps("writing", len(prompts)))
+
+
+def check_readable(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+    """Raise UserError for prompts or a model with which nothing can be written."""
     positions = positions_of(model)
     check_prompts(prompts, positions.count if positions and positions.is_table else None)
     check_rows(model, prompts, "a prompt")
     if positions:
         positions.check(max(map(len, prompts), default=0), "prompts")
-    widest = window(model)
     _needs_keys_and_values_only(model)
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    waiting = [_Row(i, list(prompts[i]), len(prompts[i]), _limit(len(prompts[i]), sampling, widest)) for i in order]
-    writer = _Writer(model, waiting, streams, sampling, batch_size, steps or Steps("writing", len(prompts)))
-    with torch.inference_mode(), evaluating(model), faster_products(model):
-        return [written for _, written in sorted(writer.run(), key=lambda pair: pair[0])]
 
 
 def check_prompts(prompts: Sequence[Sequence[int]], widest: int | None) -> None:
@@ -92,40 +106,81 @@ def check_prompts(prompts: Sequence[Sequence[int]], widest: int | None) -> None:
             )
 
 
-def _limit(prompt: int, sampling: Sampling, widest: int | None) -> int:
-    limit = prompt + sampling.max_new_tokens
+def limit_of(prompt: int, new: int, widest: int | None) -> int:
+    """Tokens at which a text is cut that begins with `prompt` tokens."""
+    limit = prompt + new
     return limit if widest is None or prompt >= widest else min(limit, widest)
 
 
-class _Writer:
+class BatchWriter:
     """One batch that lasts until nothing waits: its rows, their cache, and the loop."""
 
-    def __init__(self, model, waiting: list[_Row], streams, sampling: Sampling, batch_size: int, steps: Steps) -> None:
-        self.model, self.waiting, self.streams, self.sampling = model, waiting, streams, sampling
-        self.batch_size, self.steps, self.stop = batch_size, steps, frozenset(sampling.stop)
-        self.options = frozenset(inspect.signature(model.forward).parameters)
-        self.cache = SlotCache(min(batch_size, len(waiting)), max((len(r.tokens) for r in waiting), default=0))
-        self.rows: list[_Row] = []
-        self.refill = max(1, batch_size // 8)  # a prompt alone costs a pass over all weights: a few go together
+    steps: Steps
 
-    def run(self) -> Iterator[tuple[int, Written]]:
+    def __init__(self, reader: PromptReader, way: Way, room: Room) -> None:
+        self.reader, self.way, self.room = reader, way, room
+        self.stop, self.widest = frozenset(way.sampling.stop), window(reader.model)
+        self.waiting: list[_Row] = []
+
+    def write(self, prompts: Sequence[Sequence[int]], steps: Steps) -> list[Written]:
+        """What is written after each prompt; in `writing_with`."""
+        self.steps = steps
+        new = self.way.sampling.max_new_tokens
+        self._wait([_Row(i, [*p], len(p), limit_of(len(p), new, self.widest)) for i, p in enumerate(prompts)])
+        found: dict[int, Written] = {}
         while self.rows or self.waiting:
-            free = self.batch_size - len(self.rows)
-            if self.waiting and (not self.rows or free >= min(self.refill, len(self.waiting))):
-                new, self.waiting = self.waiting[:free], self.waiting[free:]
-                yield from self._choose(self._begin(new), len(self.rows) - len(new))
-            if self.rows:
-                yield from self._choose(self._step(), 0)
+            ended = self._try()
+            if ended is None:
+                self._halve()
+            else:
+                found |= ended
+        self.cache.free()
+        return [found[i] for i in range(len(prompts))]
 
-    def _begin(self, new: list[_Row]) -> Float[Tensor, "new vocabulary"]:
-        """Run the new rows' prompts, left-padded, and put their keys and values into slots."""
-        width = max(len(row.tokens) for row in new)
-        pads = torch.tensor([width - len(row.tokens) for row in new])
-        ids = torch.tensor([row.tokens[:1] * (width - len(row.tokens)) + row.tokens for row in new])
-        columns = torch.arange(width)[None, :]
-        cache = DynamicCache()
-        logits = self._forward(ids, (columns >= pads[:, None]), (columns - pads[:, None]).clamp(min=0), cache)
+    def _wait(self, rows: list[_Row]) -> None:
+        """Begin with an empty cache: all rows wait, by falling length."""
+        self.rows: list[_Row] = []
+        self.waiting = sorted(rows, key=lambda row: -len(row.tokens))
+        slots = min(self.room.rows, len(rows))
+        self.cache = SlotCache(slots, max((len(row.tokens) for row in rows), default=0), self.room.columns)
+        self.refill = max(1, slots // 8)  # a prompt alone costs a pass over all weights: a few go together
+
+    def _try(self) -> dict[int, Written] | None:
+        """Read waiting prompts or write a token of each row; the texts that end. None: memory does not suffice."""
+        free = self.room.rows - len(self.rows)
+        try:
+            if self.waiting and (not self.rows or free >= min(self.refill, len(self.waiting))):
+                first = len(self.rows)
+                return self._choose(self._begin(free), first)
+            return self._choose(self._step(), 0)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                return None
+            raise
+
+    def _halve(self) -> None:
+        """Half as many rows; those that were begun are read anew, with what was written."""
+        most = min(self.room.rows, len(self.rows) + len(self.waiting))
+        device = self.reader.model.device
+        if most == 1:
+            [row] = self.rows or self.waiting[:1]
+            raise UserError(f"the memory of {device} does not hold one text of {len(row.tokens)} tokens beside the "
+                            "model: free some, take shorter prompts, or another device (--device)")  # fmt: skip
+        self.room = self.room.halved(most)
+        self.cache.free()
+        self._wait([*self.rows, *self.waiting])
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        current().note(f"the memory of {device} does not hold {most} texts at once: {self.room.rows} go on")
+
+    def _begin(self, free: int) -> Float[Tensor, "new vocabulary"]:
+        """Read some of the waiting prompts, and put their keys and values into slots."""
+        width, most = len(self.waiting[0].tokens) - self.reader.shared, self.room.prompt_tokens
+        count = free if most is None else max(1, min(free, most // width))
+        new = self.waiting[:count]
+        logits, cache = self.reader.begin([row.tokens for row in new])
         self.cache.add(cache, [len(row.tokens) for row in new])
+        self.waiting = self.waiting[count:]
         self.rows += new
         return logits
 
@@ -133,46 +188,51 @@ class _Writer:
         """The logits after each row's newest token, which joins the cache."""
         ids = torch.tensor([row.tokens[-1:] for row in self.rows])
         positions = torch.tensor([[len(row.tokens) - 1] for row in self.rows])
-        logits = self._forward(ids, self.cache.mask(), positions, self.cache)
+        logits = self.reader(ids, self.cache.mask(), positions, self.cache)
         self.cache.advance()
         return logits
 
-    def _forward(self, ids, mask, positions, cache) -> Float[Tensor, "b vocabulary"]:
-        device = self.model.device
-        given = {"position_ids": positions.to(device), "logits_to_keep": 1}
-        output = self.model(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device, torch.long),
-            past_key_values=cache,
-            use_cache=True,
-            **{name: value for name, value in given.items() if name in self.options},
-        )
-        return output.logits[:, -1]
-
-    def _choose(self, logits: Float[Tensor, "b vocabulary"], first: int) -> Iterator[tuple[int, Written]]:
-        """Draw a token for each row from `first` on; hand out and remove the rows that end."""
-        rows, device = self.rows[first:], logits.device
-        width = max(len(row.tokens) for row in rows)
-        history = torch.tensor([row.tokens + row.tokens[:1] * (width - len(row.tokens)) for row in rows], device=device)
-        step = torch.tensor([len(row.tokens) - row.prompt for row in rows], device=device)
-        draws = [self.streams[row.index].random() for row in rows]
-        uniform = torch.tensor(draws, dtype=torch.float64, device=device)
-        chosen = next_tokens(logits, history, step, uniform, self.sampling).tolist()
+    def _choose(self, logits: Float[Tensor, "b vocabulary"], first: int) -> dict[int, Written]:
+        """Draw a token for each row from `first` on; give and remove the rows that end."""
+        rows, ended = self.rows[first:], {}
+        chosen = self._drawn(logits, rows)
         self.steps.count(len(chosen))
         for slot in reversed(range(len(rows))):
             row, token = rows[slot], chosen[slot]
+            row.uniform = None
             stop = token if token in self.stop else None
             if stop is None:
                 row.tokens.append(token)
-            if stop is not None or len(row.tokens) >= row.limit:
+            if stop is not None or len(row.tokens) >= row.limit or self.way.over(row.tokens[row.prompt :]):
                 self.steps.advance()
-                yield row.index, Written(tuple(row.tokens), row.prompt, stop)
+                ended[row.index] = Written(tuple(row.tokens), row.prompt, stop)
                 self._remove(first + slot)
+        return ended
+
+    def _drawn(self, logits: Float[Tensor, "b vocabulary"], rows: list[_Row]) -> list[int]:
+        """The next token of each row. A number that was drawn in vain, as memory ran out, is kept for the row."""
+        device, sampling = logits.device, self.way.sampling
+        width = max(len(row.tokens) for row in rows) if sampling.repetition_penalty != 1 else 0  # else none is read
+        seen = [row.tokens + row.tokens[:1] * (width - len(row.tokens)) if width else [] for row in rows]
+        step = torch.tensor([len(row.tokens) - row.prompt for row in rows], device=device)
+        if self.way.streams is not None:
+            for row in rows:
+                row.uniform = self.way.streams[row.index].random() if row.uniform is None else row.uniform
+        uniform = torch.tensor([row.uniform or 0.0 for row in rows], dtype=torch.float64, device=device)
+        history = torch.tensor(seen, dtype=torch.long, device=device)
+        return next_tokens(logits, history, step, uniform, sampling).tolist()
 
     def _remove(self, slot: int) -> None:
         self.cache.remove(slot)
         self.rows[slot] = self.rows[-1]
         self.rows.pop()
+
+
+@contextmanager
+def writing_with(model: PreTrainedModel) -> Iterator[None]:
+    """No gradients, no dropout, and the faster products."""
+    with torch.inference_mode(), evaluating(model), faster_products(model):
+        yield
 
 
 @contextmanager
