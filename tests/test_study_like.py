@@ -8,7 +8,7 @@ import yaml
 
 from calprune.base.values import UserError
 from calprune.report.kept import write_parquet
-from calprune.starting.study_like import PAPERS, Cut, _cuts, study_like
+from calprune.starting.study_like import PAPERS, Shorter, _cuts, study_like
 from calprune.studies.reading import parse_study
 from tests.command import calprune
 from tests.made_up_study import made_up
@@ -47,7 +47,7 @@ def test_with_time_enough_it_is_the_same_study_of_another_model(written, materia
 
 def test_cells_are_cut_before_draws_and_two_sources_and_three_draws_stay(written):
     _, study = written
-    cuts = [one.written for one in _cuts(Cut(study), fewest=3)]
+    cuts = [one.written for one in _cuts(Shorter(study), fewest=3)]
     sizes = [parse_study(yaml.safe_dump({k: v for k, v in one.items() if k != "claims"}), "x") for one in cuts]
     counts = [len(list(one.trials())) * len(one.evaluations) for one in sizes]
     assert counts == sorted(counts, reverse=True) and len(set(counts)) == len(counts)

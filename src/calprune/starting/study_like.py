@@ -34,7 +34,7 @@ Written = dict[str, Any]  # a study as its YAML has it
 
 
 @dataclass(frozen=True)
-class Cut:
+class Shorter:
     """A study that is left, and what went, in words."""
 
     written: Written
@@ -60,7 +60,7 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
     path = _found(like)
     parse_study(study_text(path), str(path))  # its mistakes are named before any is made of it
     written = parse_yaml(study_text(path), str(path)) | {"models": model}
-    whole = _with_pilot(Cut(written | {"title": f"{written['title']}, on {model}"}), pilot)
+    whole = _with_pilot(Shorter(written | {"title": f"{written['title']}, on {model}"}), pilot)
     made = plan(_without_claims(whole.written, str(path)), data_root)
     second = seconds_of(1.0)
     for cut in _cuts(whole, max(FEWEST, _draws_needed(pilot))):
@@ -87,7 +87,7 @@ def _found(like: str) -> Path:
     return PAPERS / f"{like}.yaml"
 
 
-def _with_pilot(cut: Cut, pilot: Results | None) -> Cut:
+def _with_pilot(cut: Shorter, pilot: Results | None) -> Shorter:
     """Without the evaluations at which the pilot is at chance, and with as many draws as it says."""
     if pilot is None:
         return cut
@@ -102,7 +102,7 @@ def _with_pilot(cut: Cut, pilot: Results | None) -> Cut:
                         "name others under evaluations")  # fmt: skip
     draws = max(cut.written.get("draws", FEWEST), _draws_needed(pilot))
     gone = [f"{one}: at chance in the pilot" for one in evaluations if one in chance]
-    return Cut(cut.written | {"evaluations": kept, "draws": draws}, (*cut.gone, *gone))
+    return Shorter(cut.written | {"evaluations": kept, "draws": draws}, (*cut.gone, *gone))
 
 
 def _draws_needed(pilot: Results | None) -> int:
@@ -114,28 +114,28 @@ def _draws_needed(pilot: Results | None) -> int:
     return min(needed, default=FEWEST)
 
 
-def _cuts(cut: Cut, fewest: int) -> Iterator[Cut]:
+def _cuts(cut: Shorter, fewest: int) -> Iterator[Shorter]:
     """The study, and every smaller one, each with one thing less than the one before."""
     yield cut
     grids = list(cut.written.get("grids", [{}]))
     while len(grids) > 1:
         last = grids.pop()
-        cut = Cut(cut.written | {"grids": list(grids)}, (*cut.gone, f"the grid {_inline(last)}"))
+        cut = Shorter(cut.written | {"grids": list(grids)}, (*cut.gone, f"the grid {_inline(last)}"))
         yield cut
-    cut = Cut({key: value for key, value in (cut.written | grids[0]).items() if key != "grids"}, cut.gone)
+    cut = Shorter({key: value for key, value in (cut.written | grids[0]).items() if key != "grids"}, cut.gone)
     for axis in reversed(LISTS):
         values = _several(cut.written.get(axis, []))
         while len(values) > (2 if axis == "calibrations" else 1):
             last = values.pop()
-            cut = Cut(cut.written | {axis: list(values)}, (*cut.gone, f"{axis}: {_inline(last)}"))
+            cut = Shorter(cut.written | {axis: list(values)}, (*cut.gone, f"{axis}: {_inline(last)}"))
             yield cut
     evaluations = _several(cut.written["evaluations"])
     while len(evaluations) > 1:
         last = evaluations.pop()
-        cut = Cut(cut.written | {"evaluations": list(evaluations)}, (*cut.gone, f"the evaluation {last}"))
+        cut = Shorter(cut.written | {"evaluations": list(evaluations)}, (*cut.gone, f"the evaluation {last}"))
         yield cut
     if (draws := cut.written.get("draws", 1)) > fewest:
-        yield Cut(cut.written | {"draws": fewest}, (*cut.gone, f"{draws - fewest} of {draws} draws"))
+        yield Shorter(cut.written | {"draws": fewest}, (*cut.gone, f"{draws - fewest} of {draws} draws"))
 
 
 def _passes(written: Written, made: Plan, where: str) -> float:
@@ -146,7 +146,7 @@ def _passes(written: Written, made: Plan, where: str) -> float:
     return passes_of(trials, left.evaluations, made.sizes)
 
 
-def _with_claims(cut: Cut, where: str) -> Cut:
+def _with_claims(cut: Shorter, where: str) -> Shorter:
     """Without the claims about what is gone."""
     settings = _without_claims(cut.written, where).settings()
     kept, gone = [], []
@@ -158,7 +158,7 @@ def _with_claims(cut: Cut, where: str) -> Cut:
         except UserError:
             gone.append(f"the claim: {one['says']}")
     written = {key: value for key, value in cut.written.items() if key != "claims"}
-    return Cut(written | ({"claims": kept} if kept else {}), (*cut.gone, *gone))
+    return Shorter(written | ({"claims": kept} if kept else {}), (*cut.gone, *gone))
 
 
 def _without_claims(written: Written, where: str) -> Study:
@@ -178,7 +178,7 @@ def _narrowed(claim: Any, settings: Sequence[Mapping[str, str]]) -> Any:
     return narrow
 
 
-def _with_comments(cut: Cut, path: Path, seconds: float) -> str:
+def _with_comments(cut: Shorter, path: Path, seconds: float) -> str:
     head = [f"# Like {path.name}; about {duration(seconds)} by the speed of the machine that made this file."]
     head += [f"# Cut, and so not measured: {counted(len(cut.gone), 'thing')}."] if cut.gone else []
     return "\n".join([*head, *(f"# - {' '.join(one.split())}" for one in cut.gone), _yaml(cut.written)])
