@@ -36,7 +36,7 @@ from calprune.layers.arguments import (
     masked_of,
     to_device,
 )
-from calprune.layers.collect import Collector, Counting, Enough
+from calprune.layers.collect import Collector, Counted, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
 from calprune.layers.products import faster_products
@@ -66,6 +66,11 @@ class Sequences(Protocol):
     def lengths(self) -> Int[Tensor, "n"]: ...
     @property
     def weights(self) -> Float[Tensor, "n T"] | None: ...
+
+
+def usual_batch_size(calibration: Sequences, device: torch.device) -> int:
+    """Sequences at a time where nobody says how many."""
+    return max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
 
 
 @dataclass
@@ -134,11 +139,11 @@ class Block:
         if not sites and not dense:
             return {}
         with faster_products(self.module):
-            weights = [self._weight(batch) for batch in self.batches]
+            weights = [self.weight_of(batch) for batch in self.batches]
         watching = Collector(sites, needs, self.counting, stop_early=not dense)
         with watching as collector, faster_products(self.module):
             for batch, weight in zip(self.batches, weights, strict=True):
-                collector.start(batch.rows, weight, batch.shape)
+                collector.start(Counted(batch.rows, weight, batch.shape))
                 try:
                     output = self.forward(batch)
                 except Enough:
@@ -148,7 +153,7 @@ class Block:
         self.passed = dense
         return collector.stats
 
-    def _weight(self, batch: Batch) -> Float[Tensor, "counted"] | None:
+    def weight_of(self, batch: Batch) -> Float[Tensor, "counted"] | None:
         """How often each token that counts does so in this block; None: once."""
         weigh = self.counting.token_weights
         if weigh is None:
@@ -244,7 +249,7 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
     check_length(model, int(calibration.lengths.max()))
     home = model.get_input_embeddings().weight.device
     order = calibration.lengths.argsort(descending=True, stable=True)  # like lengths together: little padding
-    size = batch_size or max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
+    size = batch_size or usual_batch_size(calibration, device)
     batches: list[Batch] = []
     arguments: list[list[tuple]] = []
     with handing_on(modules) as calls:

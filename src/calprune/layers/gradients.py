@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from calprune.base.progress import followed
 from calprune.layers.arguments import mask_of
-from calprune.layers.blocks import TOKENS_PER_BATCH, Block, Sequences, Walking, walk
+from calprune.layers.blocks import Block, Sequences, Walking, usual_batch_size, walk
 from calprune.layers.experts import backward, sent_to
 from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 from calprune.layers.linears import Linear, find_blocks, linears
@@ -95,7 +95,7 @@ def loss_gradients(
     home = next(modules.parameters()).device
     target = torch.device(device) if device else home
     tokens, lengths = calibration.tokens, calibration.lengths
-    size = batch_size or max(1, TOKENS_PER_BATCH.get(target.type, 16384) // tokens.shape[1])
+    size = batch_size or usual_batch_size(calibration, target)
     counts = (torch.arange(tokens.shape[1]) < lengths[:, None]).float()
     if calibration.weights is not None:
         counts = counts * calibration.weights
