@@ -42,7 +42,11 @@ def prune_command(
     seed: opt.Seed = None,
     ignore: opt.Ignore = None,
     propagate: Annotated[
-        str, opt.method_option(help="pruned: blocks see pruned outputs; dense: one pass, not two")
+        str,
+        opt.method_option(
+            help="pruned: blocks see pruned outputs; dense: one pass, not two; sequential: one pass, and linears see what "
+            "those before them in their block give as pruned, too"
+        ),
     ] = "pruned",
     refine_on: Annotated[
         str | None,
@@ -72,7 +76,7 @@ def prune_command(
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model and save it with a report of every matrix."""
-    how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
+    how: Any = choice(propagate, ("pruned", "dense", "sequential"), "--propagate")
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation

@@ -41,6 +41,7 @@ from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
 from calprune.layers.products import faster_products
 from calprune.layers.readable import check_ids, check_length
+from calprune.layers.together.processes import Processes, processes_of
 
 Propagate = Literal["pruned", "dense"]
 
@@ -121,6 +122,7 @@ class Block:
     propagate: Propagate
     counting: Counting
     passed: bool = False  # the batches already hold what leaves the block
+    processes: Processes | None = None  # that share the data: sums are of all of them, batches of this one
 
     def linears(self, only: Container[str] | None = None) -> list[Linear]:
         """The block's linears; of those, where given, that `only` holds by full names."""
@@ -140,7 +142,7 @@ class Block:
             return {}
         with faster_products(self.module):
             weights = [self.weight_of(batch) for batch in self.batches]
-        watching = Collector(sites, needs, self.counting, stop_early=not dense)
+        watching = Collector(sites, needs, self.counting, stop_early=not dense, processes=self.processes)
         with watching as collector, faster_products(self.module):
             for batch, weight in zip(self.batches, weights, strict=True):
                 collector.start(Counted(batch.rows, weight, batch.shape))
@@ -211,6 +213,7 @@ def walk(
                 for batch, given in zip(batches, arguments, strict=True):
                     batch.arguments = given[i]
                 block = Block(f"{name}.{i}", module, batches, target, home, propagate, counting)
+                block.processes = processes_of(calibration)
                 with _lent(block):
                     yield block
                     if not block.passed and i + 1 < len(modules):

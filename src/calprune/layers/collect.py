@@ -20,6 +20,7 @@ from calprune.layers.attention import TokenWeights
 from calprune.layers.experts import inner_inputs, layout, sent_to
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear
+from calprune.layers.together.processes import Processes, all_leaders, all_sums
 
 
 @options
@@ -101,8 +102,18 @@ class Enough(Exception):
 class Collector:
     """A context in which each linear's input is observed. Linears that read the same tensor share one InputStats."""
 
-    def __init__(self, sites: list[Linear], needs: Needs, counting: Counting, *, stop_early: bool):
+    def __init__(
+        self,
+        sites: list[Linear],
+        needs: Needs,
+        counting: Counting,
+        *,
+        stop_early: bool,
+        processes: Processes | None = None,
+    ):
+        """processes: those whose sums are added to these at the end."""
         self.sites, self.needs, self.counting, self.stop_early = sites, needs, counting, stop_early
+        self.processes = processes
         self.stats: dict[str, InputStats] = {}
         self._leader: dict[str, str] = {}  # linear -> the first linear that read the same tensor
         self._seen: dict[tuple, tuple[str, Tensor]] = {}  # a tensor of this batch -> who read it first, and itself
@@ -117,7 +128,7 @@ class Collector:
             else:
                 self._hooks.callback(site.module.register_forward_pre_hook(self._hook(site)).remove)
         for module, sites in fused.items():
-            self._routed.append(Routed(sites, self.needs, self.counting))
+            self._routed.append(Routed(sites, self.needs, self.counting, self.processes))
             hook = self._routed_hook(self._routed[-1])
             self._hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         return self
@@ -126,6 +137,9 @@ class Collector:
         self._hooks.close()
         self._seen.clear()
         if exception[0] is None:
+            leaders = all_leaders(self._leader, self.processes)
+            sums = all_sums({name: s for name, s in self.stats.items() if self._leader[name] == name}, self.processes)
+            self.stats = {name: sums[leader] for name, leader in leaders.items()}
             for routed in self._routed:
                 self.stats |= routed.finish()
             self.stats = {site.name: self.stats[site.name] for site in self.sites if site.name in self.stats}
@@ -174,8 +188,8 @@ class Collector:
 class Routed:
     """The sums of one fused module's experts. The batches' inputs are held on the CPU, for experts that see too few."""
 
-    def __init__(self, sites: list[Linear], needs: Needs, counting: Counting):
-        self.sites, self.needs, self.counting = sites, needs, counting
+    def __init__(self, sites: list[Linear], needs: Needs, counting: Counting, processes: Processes | None = None):
+        self.sites, self.needs, self.counting, self.processes = sites, needs, counting, processes
         self.module = sites[0].module
         self.wanted = {(site.part.expert, site.part.reads_inner) for site in sites if site.part}
         self.experts = sorted({expert for expert, _ in self.wanted})
@@ -228,18 +242,21 @@ class Routed:
 
     def finish(self) -> dict[str, InputStats]:
         """The sums of each linear. Those that all tokens stand in for say how many were really sent."""
-        sent = self._sent
+        sent = self._sent_to_each()
+        self._sums = all_sums(self._sums, self.processes)
         few = {e for e in self.experts if self.counting.all_experts or sent[e] < self.counting.min_expert_tokens}
         for expert in few:
             self._sums.pop((expert, False), None)
             self._sums.pop((expert, True), None)
         device = next(self.module.parameters()).device
+        done, self._sums = self._sums, {}
         for held, count in self._held if few else ():
             x, weight = held.to(device), None if count is None else count.to(device)
             if any((expert, False) in self.wanted for expert in few):
                 self._add(-1, False, x, weight)  # no expert's own: shared by all that see too few
             for expert in (e for e in few if (e, True) in self.wanted):
                 self._add(expert, True, inner_inputs(self.module, expert, x), weight)
+        self._sums = done | all_sums(self._sums, self.processes)
         found = {}
         for site in self.sites:
             assert site.part
@@ -248,3 +265,10 @@ class Routed:
                 stood_in = expert in few and not self.counting.all_experts
                 found[site.name] = sums.of_linear({}, sent[expert]) if stood_in else sums
         return found
+
+    def _sent_to_each(self) -> dict[int, float]:
+        """The tokens that were sent to each expert, in all processes."""
+        if self.processes is None:
+            return self._sent
+        each = self.processes.each(self._sent)
+        return {expert: sum(one[expert] for one in each) for expert in self.experts}

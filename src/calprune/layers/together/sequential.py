@@ -27,6 +27,7 @@ from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear
 from calprune.layers.products import faster_products
 from calprune.layers.together.pausing import Pausing
+from calprune.layers.together.processes import Processes, all_leaders, all_sums
 
 OTHERWISE = 'choose propagate "pruned" or "dense"'
 WORKERS = 2048  # threads at most of a CPU's library of products, which keeps some for each thread that calls it
@@ -56,23 +57,31 @@ def in_turn(block: Block, needs: Needs, only: Container[str] | None = None) -> I
             stack.callback(stop.module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         stack.callback(passing.stop)
         passing.go_on(batches)
-        while waiting := [one for one in batches if one.at is not None]:
-            first = min((one.at for one in waiting if one.at), key=stops.index)
+        while (first := _first(stops, batches, block.processes)) is not None:
             yield from first.given_out(block)
-            passing.go_on([one for one in waiting if one.at is first])
+            passing.go_on([one for one in batches if one.at is first])
         for one in batches:
             one.batch.hidden = one.call.result
     block.passed = True
 
 
+def _first(stops: list["_Stop"], batches: list["_Passing"], processes: Processes | None) -> "_Stop | None":
+    """The first stop at which a batch of any process stands; None: all are through."""
+    places = [stops.index(one.at) for one in batches if one.at is not None]
+    if processes:
+        places = [place for each in processes.each(places[:1] and [min(places)]) for place in each]
+    return stops[min(places)] if places else None
+
+
 class _Stop:
     """Where batches stop: a linear, or a module of fused experts."""
 
-    def __init__(self, module: nn.Module, sites: list[Linear], needs: Needs):
-        self.module, self.sites, self.needs = module, sites, needs
+    def __init__(self, module: nn.Module, sites: list[Linear], needs: Needs, totals: dict[str, InputStats]):
+        """totals: of linears that were given out, by the first that read the tensor; of all stops."""
+        self.module, self.sites, self.needs, self.totals = module, sites, needs, totals
         self.open = True  # not given out yet
         self.leader: _Stop | None = None  # the first that read the same tensor: the sums are its
-        self.stats: InputStats | None = None
+        self.stats: InputStats | None = None  # of this process
         self.calls: list[tuple[Counted, tuple, dict]] = []  # of fused experts, one a batch
 
     @property
@@ -83,17 +92,23 @@ class _Stop:
         """Its linears with their sums, once all tokens have reached it."""
         self.open = False
         if self.sites[0].part is None:
-            stats = (self.leader or self).stats
-            assert stats is not None
-            yield self.sites[0], stats
+            yield self.sites[0], self._total(block.processes)
         for inner in (False, True):
-            sites = [site for site in self.sites if site.part and site.part.reads_inner is inner]
-            routed = Routed(sites, self.needs, block.counting) if sites else None
-            for call in self.calls if routed else ():
-                routed.read(*call)
-            named = {site.name: site for site in sites}
-            yield from ((named[name], stats) for name, stats in (routed.finish() if routed else {}).items())
+            sites = {site.name: site for site in self.sites if site.part and site.part.reads_inner is inner}
+            if sites:
+                routed = Routed(list(sites.values()), self.needs, block.counting, block.processes)
+                for call in self.calls:
+                    routed.read(*call)
+                yield from ((sites[name], stats) for name, stats in routed.finish().items())
         self.calls.clear()
+
+    def _total(self, processes: Processes | None) -> InputStats:
+        """The sums of a linear, of all processes: its own, or those of the first that read the same tensor."""
+        mine = {self.name: self.leader.name} if self.leader else {self.name: self.name} if self.stats else {}
+        leader = all_leaders(mine, processes)[self.name]
+        if leader == self.name:
+            self.totals |= all_sums({self.name: self.stats} if self.stats else {}, processes)
+        return self.totals[leader]
 
     def add(self, counted: Counted, x: Tensor) -> None:
         """The sums of a batch that reaches a linear."""
@@ -115,7 +130,8 @@ def _stops(sites: list[Linear], needs: Needs) -> list[_Stop]:
     modules: dict[nn.Module, list[Linear]] = {}
     for site in sites:
         modules.setdefault(site.module, []).append(site)
-    return [_Stop(module, inside, needs) for module, inside in modules.items()]
+    totals: dict[str, InputStats] = {}
+    return [_Stop(module, inside, needs, totals) for module, inside in modules.items()]
 
 
 class _Passing:
