@@ -247,8 +247,8 @@ class Pruning:
                 yield name, Outcome(here, stats, channels)
             return
         if data is None or isinstance(data, Statistics):
-            raise UserError("propagate sequential collects statistics while it prunes, so it cannot use saved ones: give it "
-                            "a calibration set, or leave propagate out")  # fmt: skip
+            raise UserError("propagate sequential collects statistics while it prunes, so saved ones are no use to it: "
+                            "give it a calibration set, or leave propagate out")  # fmt: skip
         device = torch.device(knobs["device"] or next(model.parameters()).device)
         size = knobs["batch_size"] or few_batches(data, device)
         for block in walk(model, data, batch_size=size, device=knobs["device"], counting=self.counting):

@@ -388,7 +388,7 @@ def removing(
                 f"{name} is of zeros in a matrix, and {pattern} takes whole {pattern.kind} out: leave it out"
             )
     if propagate == "sequential":
-        raise ConfigError(f"propagate sequential is of zeros in a matrix, and {pattern} takes whole {pattern.kind} out; "
+        raise ConfigError(f"propagate sequential is of zeros, and {pattern} takes whole {pattern.kind} out; "
                           'write "pruned" or "dense"')  # fmt: skip
     made = parse_removal_method(method, pattern) if isinstance(method, str) else check_method(method, pattern)
     whole_blocks = pattern.kind in ("blocks", "experts")  # chosen by what the dense model does
