@@ -130,7 +130,7 @@ def test_the_options_of_counting_are_kept(options):
         torch.testing.assert_close(stats.norm, expected[site.name].norm)
 
 
-@pytest.mark.parametrize("family", ["jamba", "mamba", "llama4", "gemma3n", "gpt_neox"])
+@pytest.mark.parametrize("family", ["jamba", "mamba", "llama4", "gpt_neox"])
 def test_odd_families_are_pruned_like_any(family):
     pruned, sequential = (
         Pruning(Wanda(), TWO_FOUR, propagate=how).run(tiny_model(family), calibration())
@@ -208,12 +208,8 @@ def test_a_call_that_pauses_goes_on_and_can_be_ended_where_it_is():
 
 
 def test_a_linear_that_is_run_twice_is_one_line():
-    model = tiny_model("llama")
-    mlp = find_blocks(model)[1][0].mlp
-    usual = mlp.forward
-    mlp.forward = lambda x: usual(x) + usual(2 * x)
-    with pytest.raises(StatsError, match=r"mlp.gate_proj after it was pruned without them; choose propagate"):
-        list(in_turn(next(iter(walk(model, calibration()))), "moments"))
+    with pytest.raises(StatsError, match=r"altup.modality_router after it was pruned without them; choose propagate"):
+        list(in_turn(next(iter(walk(tiny_model("gemma3n"), calibration()))), "moments"))
 
 
 def test_many_batches_become_few_larger_ones():
@@ -233,7 +229,7 @@ def test_kept_blocks_serve_it(tmp_path):
         Pruning(SparseGPT(), TWO_FOUR).run(tiny_model("llama"), data, resume=tmp_path / "kept")
 
 
-@pytest.mark.parametrize("method", ["block_reconstruction(start=wanda)", "regional", "gblm", "wanda_plus_plus"])
+@pytest.mark.parametrize("method", ["block_reconstruction(start=wanda)", "regional(start=wanda)", "gblm", "wanda_plus_plus"])
 def test_what_needs_more_than_one_pass_is_one_line(method):
     with pytest.raises(ConfigError, match='write propagate "pruned"'):
         Pruning(parse_method(method), TWO_FOUR, propagate="sequential")

@@ -39,7 +39,6 @@ def few_batches(calibration: Sequences, device: torch.device) -> int:
     return max(usual_batch_size(calibration, device), -(-len(calibration.tokens) // most))
 
 
-@torch.no_grad()
 def in_turn(block: Block, needs: Needs, only: Container[str] | None = None) -> Iterator[tuple[Linear, InputStats]]:
     """The block's linears (those of `only`, by full names) that tokens reach, each with its sums, to be changed before
     the next is asked for. At the end the batches hold what leaves the block; it has run once.
@@ -95,13 +94,20 @@ class _Stop:
             yield self.sites[0], self._total(block.processes)
         for inner in (False, True):
             sites = {site.name: site for site in self.sites if site.part and site.part.reads_inner is inner}
-            if sites:
-                routed = Routed(list(sites.values()), self.needs, block.counting, block.processes)
-                for call in self.calls:
-                    routed.read(*call)
-                yield from ((sites[name], stats) for name, stats in routed.finish().items())
+            yield from ((sites[name], stats) for name, stats in self._of_experts(block, list(sites.values())).items())
         self.calls.clear()
 
+    @torch.no_grad()
+    def _of_experts(self, block: Block, sites: list[Linear]) -> dict[str, InputStats]:
+        """The sums of these matrices of fused experts, with the experts as they now are."""
+        if not sites:
+            return {}
+        routed = Routed(sites, self.needs, block.counting, block.processes)
+        for call in self.calls:
+            routed.read(*call)
+        return routed.finish()
+
+    @torch.no_grad()
     def _total(self, processes: Processes | None) -> InputStats:
         """The sums of a linear, of all processes: its own, or those of the first that read the same tensor."""
         mine = {self.name: self.leader.name} if self.leader else {self.name: self.name} if self.stats else {}
@@ -137,6 +143,7 @@ def _stops(sites: list[Linear], needs: Needs) -> list[_Stop]:
 class _Passing:
     """A batch on its way through the block."""
 
+    @torch.no_grad()
     def __init__(self, block: Block, batch: Batch):
         self.batch, self.counted = batch, Counted(batch.rows, block.weight_of(batch), batch.shape)
         self.call: Pausing[Float[Tensor, "*_ hidden"]] = Pausing(lambda: block.forward(batch))
