@@ -229,7 +229,9 @@ def test_kept_blocks_serve_it(tmp_path):
         Pruning(SparseGPT(), TWO_FOUR).run(tiny_model("llama"), data, resume=tmp_path / "kept")
 
 
-@pytest.mark.parametrize("method", ["block_reconstruction(start=wanda)", "regional(start=wanda)", "gblm", "wanda_plus_plus"])
+@pytest.mark.parametrize(
+    "method", ["block_reconstruction(start=wanda)", "regional(start=wanda)", "gblm", "wanda_plus_plus"]
+)
 def test_what_needs_more_than_one_pass_is_one_line(method):
     with pytest.raises(ConfigError, match='write propagate "pruned"'):
         Pruning(parse_method(method), TWO_FOUR, propagate="sequential")

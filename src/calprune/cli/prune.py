@@ -121,7 +121,7 @@ def prune_command(
         check_room(out, size := loaded.origin.checkpoint.size if loaded.origin else 0)
         read = calibration if job.reads != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
-        data, about = (given.data, given.about) if given else (None, None)
+        data: Any = given.data if given else None
         if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         if several:
@@ -138,7 +138,7 @@ def prune_command(
             if not writes:
                 return
             made = PruneReport if isinstance(done, Pruned) else RemovalReport
-            report = made.of(loaded, done, about).save(out)  # type: ignore[arg-type]
+            report = made.of(loaded, done, given.about if given else None).save(out)  # type: ignore[arg-type]
     print(report.json() if as_json else report.text())
 
 

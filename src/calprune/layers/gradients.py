@@ -240,7 +240,7 @@ class _Watch:
         if unseen := [name for name in self.sites if name in self._reached and name not in self._sums]:
             raise StatsError(f"no gradient reached {unseen[0]}")
         if processes:
-            self._sums = processes.added(self._sums)  # type: ignore[assignment]
+            self._sums = {n: (squares, sizes) for n, (squares, sizes) in processes.added(self._sums).items()}
             self._sequences = sum(processes.each(self._sequences))
         for name, (squares, _) in self._sums.items():
             if not squares.isfinite().all():

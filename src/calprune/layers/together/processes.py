@@ -8,9 +8,10 @@ the processes, finds them and adds is torch.distributed: gloo on a CPU, NCCL on 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -41,10 +42,10 @@ class Processes:
     def each(self, value: T) -> list[T]:
         """What every process gives here, by their ranks. Raises UserError where one of them has ended."""
         found: list[Any] = [None] * self.size
-        self._call(lambda: dist.all_gather_object(found, value))
+        self._call(partial(dist.all_gather_object, found, value))
         return found
 
-    def added(self, found: dict[K, tuple[Tensor, ...]]) -> dict[K, tuple[Tensor, ...]]:
+    def added(self, found: Mapping[K, tuple[Tensor, ...]]) -> dict[K, tuple[Tensor, ...]]:
         """Each key's tensors, summed over all processes in place; what one does not have is zero there."""
         mine = {key: [(t.shape, t.dtype) for t in tensors] for key, tensors in found.items()}
         shapes = {key: shape for one in self.each(mine) for key, shape in one.items()}
@@ -52,7 +53,7 @@ class Processes:
         for key, shape in shapes.items():
             tensors = found.get(key) or tuple(torch.zeros(s, dtype=d, device=self.device) for s, d in shape)
             for tensor in tensors:
-                self._call(lambda tensor=tensor: dist.all_reduce(tensor))
+                self._call(partial(dist.all_reduce, tensor))
             total[key] = tensors
         return total
 

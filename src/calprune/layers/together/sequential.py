@@ -12,7 +12,7 @@ What is held is all batches' activations between two linears, where the block ru
 widest input of a linear. What stands still in the middle of a block is a thread (`pausing`).
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -39,7 +39,9 @@ def few_batches(calibration: Sequences, device: torch.device) -> int:
     return max(usual_batch_size(calibration, device), -(-len(calibration.tokens) // most))
 
 
-def in_turn(block: Block, needs: Needs, only: Container[str] | None = None) -> Iterator[tuple[Linear, InputStats]]:
+def in_turn(
+    block: Block, needs: Needs, only: Container[str] | None = None
+) -> Generator[tuple[Linear, InputStats], None, None]:
     """The block's linears (those of `only`, by full names) that tokens reach, each with its sums, to be changed before
     the next is asked for. At the end the batches hold what leaves the block; it has run once.
 
@@ -60,6 +62,7 @@ def in_turn(block: Block, needs: Needs, only: Container[str] | None = None) -> I
             yield from first.given_out(block)
             passing.go_on([one for one in batches if one.at is first])
         for one in batches:
+            assert one.call.result is not None, "it is through"
             one.batch.hidden = one.call.result
     block.passed = True
 
