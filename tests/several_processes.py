@@ -15,7 +15,7 @@ from calprune.layers.blocks import walk
 from calprune.layers.collect import Counting
 from calprune.layers.experts import is_fused
 from calprune.layers.gradients import walk_sums
-from calprune.layers.together.processes import Processes, Share
+from calprune.layers.together.processes import DataShare, Processes
 from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM
@@ -51,7 +51,7 @@ def results(processes: Processes | None) -> dict[str, dict[str, Tensor]]:
     """By cases: the pruned weights by their names, and the sums of a dense walk."""
     short = CalibrationSet.from_tokens(calibration().tokens[:4, :2])  # some experts see none of a process's tokens
     data = calibration(weights=torch.rand(5, 24, generator=torch.Generator().manual_seed(1)))
-    short, data = (one if processes is None else Share.of(one, processes) for one in (short, data))
+    short, data = (one if processes is None else DataShare.of(one, processes) for one in (short, data))
     found: dict[str, dict[str, Tensor]] = {}
     for case, (make, method, how) in CASES.items():
         model, read = make(), short if case.startswith("written out") else data

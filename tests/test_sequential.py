@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 import pytest
 import torch
 
+from calprune.base.patterns import parse_removal
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.attention import AttentionConcentration
@@ -24,6 +25,7 @@ from calprune.methods.sparsegpt import SparseGPT
 from calprune.methods.wanda import Wanda
 from calprune.pattern import KeepNofM, Unstructured
 from calprune.pruning.job import Pruning
+from calprune.removal.job import removing
 from tests.families import FUSED_EXPERTS, VOCABULARY, tiny_model
 from tests.test_blocks import calibration
 from tests.test_experts import OWN, Separate
@@ -244,3 +246,8 @@ def test_saved_sums_are_refused_and_a_method_that_reads_nothing_needs_none():
         with pytest.raises(UserError, match="give it a calibration set, or leave propagate out"):
             Pruning(Wanda(), HALF, propagate="sequential").run(model, given)
     assert len(Pruning(Magnitude(), HALF, propagate="sequential").run(model).reports) == 14
+
+
+def test_what_takes_units_out_is_refused():
+    with pytest.raises(ConfigError, match=r'neurons:25% takes whole neurons out; write "pruned" or "dense"'):
+        removing("wanda", parse_removal("neurons:25%"), propagate="sequential", counting=Counting())

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from calprune.base.values import UserError
-from calprune.layers.together.processes import Processes, Share
+from calprune.layers.together.processes import DataShare, Processes
 from calprune.pruning.job import Pruning
 from calprune.pruning.shared import check_shared, share_of
 from calprune.removal.job import removing
@@ -48,14 +48,14 @@ def test_the_same_masks_as_one_process_and_sums_equal_to_rounding(alone, size, t
 
 
 def test_each_sequence_is_in_one_share_long_ones_and_short_ones_in_turn():
-    shares = [Share.of(calibration(), Processes(i, 3, torch.device("cpu"))) for i in range(3)]
+    shares = [DataShare.of(calibration(), Processes(i, 3, torch.device("cpu"))) for i in range(3)]
     assert sorted(int(n) for one in shares for n in one.lengths) == sorted(LENGTHS.tolist())
     assert [one.lengths.tolist() for one in shares] == [[24, 7], [24, 2], [13]]
 
 
 def test_more_processes_than_sequences_is_one_line():
     with pytest.raises(UserError, match=r"^6 processes share 5 sequences, .*--nproc-per-node 5"):
-        Share.of(calibration(), Processes(0, 6, torch.device("cpu")))
+        DataShare.of(calibration(), Processes(0, 6, torch.device("cpu")))
 
 
 def test_what_cannot_be_shared_is_one_line():

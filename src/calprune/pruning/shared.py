@@ -5,7 +5,7 @@ from typing import Any
 
 from calprune.base.values import UserError
 from calprune.layers.saved import Statistics
-from calprune.layers.together.processes import Processes, Share
+from calprune.layers.together.processes import DataShare, Processes
 from calprune.pruning.job import Pruning
 from calprune.refine import Refinement
 
@@ -25,9 +25,9 @@ def check_shared(job: Any, processes: Processes, resume: str | Path | None) -> N
         raise UserError(f"--resume keeps the blocks of one process, not of {processes.size}: leave it out")
 
 
-def share_of(data: Any, processes: Processes) -> Share:
+def share_of(data: Any, processes: Processes) -> DataShare:
     """This process's part of a calibration set. Raises UserError where it holds fewer sequences than processes."""
     if isinstance(data, Statistics):
         raise UserError(f"saved sums are collected already, so there is nothing for {processes.size} processes: start "
                         "it without torchrun")  # fmt: skip
-    return Share.of(data, processes)
+    return DataShare.of(data, processes)

@@ -94,7 +94,7 @@ def all_leaders(leaders: dict[str, str], processes: Processes | None) -> dict[st
 
 
 @dataclass(frozen=True)
-class Share:
+class DataShare:
     """A process's share of a calibration set, as `walk` reads a set. Its sums are those of the whole set."""
 
     tokens: Int[Tensor, "n T"]
@@ -105,7 +105,7 @@ class Share:
     processes: Processes
 
     @classmethod
-    def of(cls, data: Any, processes: Processes) -> "Share":
+    def of(cls, data: Any, processes: Processes) -> "DataShare":
         """Of a `CalibrationSet`: long sequences and short ones in turn. Raises UserError where there are too few."""
         n = len(data.lengths)
         if n < processes.size:
