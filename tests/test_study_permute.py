@@ -58,7 +58,7 @@ def test_one_pass_is_a_value_of_its_axis_and_refused_where_there_is_none(materia
     for change, line in (
         (
             {"methods": "[wanda, 'block_reconstruction(start=wanda)']"},
-            r"trains whole blocks.*; or put it into one of `grids`",
+            r"trains whole blocks.*one of `grids`",
         ),
         ({"methods": "[gblm]"}, r"gblm reads gradients.*one of `grids`"),
         ({"methods": "[wanda]", "patterns": "['neurons:25%']"}, r"neurons:25% takes whole units out.*one of `grids`"),
