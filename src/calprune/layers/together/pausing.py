@@ -50,9 +50,10 @@ class Pausing(Generic[T]):
 
     def pause(self) -> None:
         """Stop here until it is made to go on. To be called inside the call."""
-        self._paused = True
-        self._back.release()
-        self._go.acquire()
+        if not self._stopping:  # else it was ended before and did not take it
+            self._paused = True
+            self._back.release()
+            self._go.acquire()
         if self._stopping:
             raise _Stopped
 
