@@ -52,6 +52,21 @@ def test_they_name_a_trial_where_they_are_not_the_default(material):  # noqa: F8
     assert set(unsaid) < both and len(both) == 4 + 2 * 2, "50% has no order of channels, magnitude at 2:4 has"
 
 
+def test_one_pass_is_a_value_of_its_axis_and_refused_where_there_is_none(material):  # noqa: F811
+    one, both = (set(ids(study_text(material, **BOTH, propagate=how))) for how in ("dense", "[dense, sequential]"))
+    assert one < both and len(both) == 4 + 2, "what reads no data has no passes"
+    for change, line in (
+        (
+            {"methods": "[wanda, 'block_reconstruction(start=wanda)']"},
+            r"trains whole blocks.*one of `grids`",
+        ),
+        ({"methods": "[gblm]"}, r"gblm reads gradients.*one of `grids`"),
+        ({"methods": "[wanda]", "patterns": "['neurons:25%']"}, r"neurons:25% takes whole units out.*one of `grids`"),
+    ):
+        with pytest.raises(ConfigError, match=rf"propagate: .*{line}"):
+            parse_study(study_text(material, **BOTH | change, propagate="[dense, sequential]"), "study.yaml")
+
+
 def test_trials_that_were_planned_before_are_read_with_the_defaults(material):  # noqa: F811
     for trial in plan(parse_study(study_text(material, **BOTH), "study.yaml"), None).trials:
         before = {key: value for key, value in trial.to_json().items() if key not in DEFAULTS}

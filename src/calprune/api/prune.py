@@ -48,7 +48,7 @@ def prune(
     max_seq_length: Count | None = None,
     seed: int | None = None,
     ignore: Sequence[str] = (),
-    propagate: Literal["pruned", "dense"] = "pruned",
+    propagate: Literal["pruned", "dense", "sequential"] = "pruned",
     min_coverage: float = 0.5,
     refine_on: SetLike | None = None,
     resume: str | Path | None = None,
@@ -80,7 +80,8 @@ def prune(
     num_samples, max_seq_length, seed: sequences, tokens of a sequence, and the draw of a set that is built here; None:
         as its recipe says, else 128, 2048 and 0.
     ignore: linears left dense: "*.down_proj", "model.layers.0", "re:.*[qk]_proj".
-    propagate: blocks see what the pruned blocks before them give, or, in one pass, what the dense ones do.
+    propagate: blocks see what the pruned blocks before them give, or, in one pass, what the dense ones do; sequential:
+        in one pass, too, each linear sees what all before it give as pruned, those of its own block included.
     min_coverage: the share of a block's parameters that must be in linears, else the model is refused.
     refine_on: what a method that trains blocks trains on; None: `data`.
     resume: a folder that keeps the blocks that are done: the same call goes on where it was stopped.

@@ -39,6 +39,10 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Refuse numbers that nothing can hold, and a data root that is not there, before anything is done."""
         Command.running = ctx
+        if os.environ.get("WORLD_SIZE", "1") not in ("", "1") and "MASTER_ADDR" in os.environ and self.name != "prune":
+            raise UserError(
+                f"{ctx.command_path} is of one process: start it without torchrun; several share prune alone"
+            )
         if (root := ctx.params.get("data_root")) is not None and not os.path.isdir(root):
             raise UserError(f"the data root {root} is not a folder; give --data-root (or CALPRUNE_DATA) one that is")
         for param in self.get_params(ctx):

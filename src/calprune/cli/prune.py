@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +42,11 @@ def prune_command(
     seed: opt.Seed = None,
     ignore: opt.Ignore = None,
     propagate: Annotated[
-        str, opt.method_option(help="pruned: blocks see pruned outputs; dense: one pass, not two")
+        str,
+        opt.method_option(
+            help="pruned: blocks see pruned outputs; dense: one pass, not two; sequential: one pass, and a linear sees "
+            "what those before it in its block give as pruned, too"
+        ),
     ] = "pruned",
     refine_on: Annotated[
         str | None,
@@ -72,21 +76,23 @@ def prune_command(
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model and save it with a report of every matrix."""
-    how: Any = choice(propagate, ("pruned", "dense"), "--propagate")
+    how: Any = choice(propagate, ("pruned", "dense", "sequential"), "--propagate")
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
     from calprune.api.arguments import Sizes, open_job_data
     from calprune.base.output import check_apart, check_room, new_folder
     from calprune.base.pace import TimeLeft
-    from calprune.base.progress import whole
+    from calprune.base.progress import SILENT, showing, whole
     from calprune.calibration.advice import advise, widest_input
     from calprune.calibration.set import CalibrationSet
+    from calprune.layers.together.processes import joined
     from calprune.methods import parse_method
     from calprune.models.editor import WRITING
     from calprune.models.load import find_device, load
     from calprune.pruning.checkpoint import WRITTEN, PruneReport
     from calprune.pruning.job import Pruned, Pruning
+    from calprune.pruning.shared import check_shared, share_of
     from calprune.removal.job import Removing, removing
     from calprune.removal.report import RemovalReport
 
@@ -99,30 +105,40 @@ def prune_command(
         job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how, allocation=parse_allocation(allocation),
                       counting=counting, permute=order)  # fmt: skip
     check_apart(resume, out)
-    target = find_device(device)
     if calibration is None and job.reads != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f"{reader} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
                         "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
-    with new_folder(out):
+    with ExitStack() as stack:
+        several = stack.enter_context(joined(find_device(device)))
+        target, writes = several.device if several else find_device(device), several is None or several.first
+        if several:
+            check_shared(job, several, resume)
+        stack.enter_context(new_folder(out) if writes else showing(SILENT))
         loaded = load(model, dtype=dtype, dequantize=dequantize)
         job.plan(loaded.model)
         loaded.prove_origin()
         check_room(out, size := loaded.origin.checkpoint.size if loaded.origin else 0)
         read = calibration if job.reads != "nothing" else None
         given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
-        data, about = (given.data, given.about) if given else (None, None)
+        data: Any = given.data if given else None
         if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
+        if several:
+            data = share_of(data, several)
         own = ":" in method + allocation
-        keeping = _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own)
+        keeping = (
+            nullcontext() if several else _keeping(resume, job.named(loaded.model, loaded.id, data, trained), size, own)
+        )
         with (
             keeping if isinstance(job, Pruning) else nullcontext() as folder,
             whole(TimeLeft(job.phases(loaded.model, data) | {WRITING: WRITTEN})),
         ):
             done = job.run(loaded.model, data, refine_on=trained, resume=folder, device=target, batch_size=batch_size)
+            if not writes:
+                return
             made = PruneReport if isinstance(done, Pruned) else RemovalReport
-            report = made.of(loaded, done, about).save(out)  # type: ignore[arg-type]
+            report = made.of(loaded, done, given.about if given else None).save(out)  # type: ignore[arg-type]
     print(report.json() if as_json else report.text())
 
 

@@ -36,11 +36,12 @@ from calprune.layers.arguments import (
     masked_of,
     to_device,
 )
-from calprune.layers.collect import Collector, Counting, Enough
+from calprune.layers.collect import Collector, Counted, Counting, Enough
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
 from calprune.layers.products import faster_products
 from calprune.layers.readable import check_ids, check_length
+from calprune.layers.together.processes import Processes, processes_of
 
 Propagate = Literal["pruned", "dense"]
 
@@ -66,6 +67,11 @@ class Sequences(Protocol):
     def lengths(self) -> Int[Tensor, "n"]: ...
     @property
     def weights(self) -> Float[Tensor, "n T"] | None: ...
+
+
+def usual_batch_size(calibration: Sequences, device: torch.device) -> int:
+    """Sequences at a time where nobody says how many."""
+    return max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
 
 
 @dataclass
@@ -116,6 +122,7 @@ class Block:
     propagate: Propagate
     counting: Counting
     passed: bool = False  # the batches already hold what leaves the block
+    processes: Processes | None = None  # that share the data: sums are of all of them, batches of this one
 
     def linears(self, only: Container[str] | None = None) -> list[Linear]:
         """The block's linears; of those, where given, that `only` holds by full names."""
@@ -134,11 +141,11 @@ class Block:
         if not sites and not dense:
             return {}
         with faster_products(self.module):
-            weights = [self._weight(batch) for batch in self.batches]
-        watching = Collector(sites, needs, self.counting, stop_early=not dense)
+            weights = [self.weight_of(batch) for batch in self.batches]
+        watching = Collector(sites, needs, self.counting, stop_early=not dense, processes=self.processes)
         with watching as collector, faster_products(self.module):
             for batch, weight in zip(self.batches, weights, strict=True):
-                collector.start(batch.rows, weight, batch.shape)
+                collector.start(Counted(batch.rows, weight, batch.shape))
                 try:
                     output = self.forward(batch)
                 except Enough:
@@ -148,7 +155,7 @@ class Block:
         self.passed = dense
         return collector.stats
 
-    def _weight(self, batch: Batch) -> Float[Tensor, "counted"] | None:
+    def weight_of(self, batch: Batch) -> Float[Tensor, "counted"] | None:
         """How often each token that counts does so in this block; None: once."""
         weigh = self.counting.token_weights
         if weigh is None:
@@ -206,6 +213,7 @@ def walk(
                 for batch, given in zip(batches, arguments, strict=True):
                     batch.arguments = given[i]
                 block = Block(f"{name}.{i}", module, batches, target, home, propagate, counting)
+                block.processes = processes_of(calibration)
                 with _lent(block):
                     yield block
                     if not block.passed and i + 1 < len(modules):
@@ -244,7 +252,7 @@ def _enter(model, modules: nn.ModuleList, calibration: Sequences, batch_size: in
     check_length(model, int(calibration.lengths.max()))
     home = model.get_input_embeddings().weight.device
     order = calibration.lengths.argsort(descending=True, stable=True)  # like lengths together: little padding
-    size = batch_size or max(1, TOKENS_PER_BATCH.get(device.type, 16384) // calibration.tokens.shape[1])
+    size = batch_size or usual_batch_size(calibration, device)
     batches: list[Batch] = []
     arguments: list[list[tuple]] = []
     with handing_on(modules) as calls:

@@ -4,10 +4,13 @@ A linear that no token reaches (its matrix is read by other code, or it is not r
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calprune.base.checks import options
@@ -17,6 +20,7 @@ from calprune.layers.attention import TokenWeights
 from calprune.layers.experts import inner_inputs, layout, sent_to
 from calprune.layers.inputs import InputStats, Needs, StatsError
 from calprune.layers.linears import Linear
+from calprune.layers.together.processes import Processes, all_leaders, all_sums
 
 
 @options
@@ -43,6 +47,54 @@ class Counting:
         return {} if self == Counting() else {"counting": plain(self)}
 
 
+@dataclass(frozen=True)
+class Counted:
+    """The tokens of a batch that count."""
+
+    rows: Int[Tensor, "counted"] | None  # of b · T; None: all
+    weight: Float[Tensor, "counted"] | None  # how often each of them counts; None: once
+    shape: tuple[int, int]  # (b, T), padding included
+
+    @property
+    def tokens(self) -> int:
+        """b · T."""
+        return math.prod(self.shape)
+
+    def of(self, name: str, x: Tensor) -> Tensor:
+        """The rows of x, what the linear `name` reads, that belong to tokens that count."""
+        x = x.reshape(-1, x.shape[-1])  # (b, T, in), or (b·T, in) in OPT's feed-forward
+        if self.rows is None:
+            return x
+        if len(x) != self.tokens:
+            raise StatsError(
+                f"{name} sees {len(x)} rows where the batch has {self.tokens} tokens, so padding or weights cannot be "
+                "told apart; leave it out with --ignore"
+            )
+        return x[self.rows]
+
+    def with_weight(self, name: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What of x counts, (rows, in), and how often each row does. A token may have several rows: one for each head,
+        or for each of several streams of hidden states."""
+        by = by_token(x, self.shape)
+        if x.dim() < 4 or tuple(by.shape[:2]) != self.shape:
+            return self.of(name, x), self.weight
+        each = by.flatten(2, -2)  # (b, T, several, in)
+        several = each.shape[2]
+        counted = self.of(name, each.flatten(2)).reshape(-1, x.shape[-1])
+        return counted, None if self.weight is None else self.weight.repeat_interleave(several)
+
+    def is_input(self, module: nn.Module, x: Tensor) -> bool:
+        """Whether x is what a linear reads of the batch: an expert that no token was sent to sees nothing; a class of
+        its own that is given several rows for each token may give each to rows of its own (DeepSeek-V4's groups)."""
+        usual = type(module).forward is nn.Linear.forward
+        return x.numel() > 0 and (usual or x.numel() <= self.tokens * x.shape[-1])
+
+
+def place_of(x: Tensor) -> tuple:
+    """The same for two tensors that are one, as long as the first is held: its address may be another's later."""
+    return (x.data_ptr(), x.shape, x.stride(), x._version)
+
+
 class Enough(Exception):
     """Every linear has seen its input: the rest of the block need not run."""
 
@@ -50,12 +102,22 @@ class Enough(Exception):
 class Collector:
     """A context in which each linear's input is observed. Linears that read the same tensor share one InputStats."""
 
-    def __init__(self, sites: list[Linear], needs: Needs, counting: Counting, *, stop_early: bool):
+    def __init__(
+        self,
+        sites: list[Linear],
+        needs: Needs,
+        counting: Counting,
+        *,
+        stop_early: bool,
+        processes: Processes | None = None,
+    ):
+        """processes: those whose sums are added to these at the end."""
         self.sites, self.needs, self.counting, self.stop_early = sites, needs, counting, stop_early
+        self.processes = processes
         self.stats: dict[str, InputStats] = {}
         self._leader: dict[str, str] = {}  # linear -> the first linear that read the same tensor
         self._seen: dict[tuple, tuple[str, Tensor]] = {}  # a tensor of this batch -> who read it first, and itself
-        self._routed: list[_Routed] = []
+        self._routed: list[Routed] = []
 
     def __enter__(self) -> "Collector":
         self._hooks = ExitStack()
@@ -66,7 +128,7 @@ class Collector:
             else:
                 self._hooks.callback(site.module.register_forward_pre_hook(self._hook(site)).remove)
         for module, sites in fused.items():
-            self._routed.append(_Routed(sites, self.needs, self.counting))
+            self._routed.append(Routed(sites, self.needs, self.counting, self.processes))
             hook = self._routed_hook(self._routed[-1])
             self._hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         return self
@@ -75,39 +137,30 @@ class Collector:
         self._hooks.close()
         self._seen.clear()
         if exception[0] is None:
+            leaders = all_leaders(self._leader, self.processes)
+            sums = all_sums({name: s for name, s in self.stats.items() if self._leader[name] == name}, self.processes)
+            self.stats = {name: sums[leader] for name, leader in leaders.items()}
             for routed in self._routed:
                 self.stats |= routed.finish()
             self.stats = {site.name: self.stats[site.name] for site in self.sites if site.name in self.stats}
 
-    def start(self, rows: Tensor | None, weight: Tensor | None, shape: tuple[int, int]) -> None:
-        """Announce a batch of `shape` (b, T), padding included, of which the tokens `rows` count, `weight` often."""
-        self._rows, self._weight, self._shape, self._tokens = rows, weight, shape, math.prod(shape)
+    def start(self, counted: Counted) -> None:
+        """Announce a batch."""
+        self._counted = counted
         self._seen.clear()
         self._missing = {site.name for site in self.sites}
 
     def _hook(self, site: Linear):
-        usual = type(site.module).forward is nn.Linear.forward
-
         def observe(module, args) -> None:
-            x = args[0]
-            # an expert that no token was sent to sees an empty input; a class of its own that is given several rows
-            # for each token may give each to rows of its own (DeepSeek-V4's groups): no linear
-            if x.numel() and (usual or x.numel() <= self._tokens * x.shape[-1]):
-                self._observe(site.name, x)
+            if self._counted.is_input(module, args[0]):
+                self._observe(site.name, args[0])
             self._done(site.name)
 
         return observe
 
-    def _routed_hook(self, routed: "_Routed"):
+    def _routed_hook(self, routed: "Routed"):
         def observe(module, args, kwargs) -> None:
-            given = [*args, *kwargs.values()]
-            name, held = routed.sites[0].name, layout(module)
-            if held and held.dispatched:
-                each = given[0].reshape(len(module.get_parameter(held.down)), -1, given[0].shape[-1])
-                routed.observe_dispatched([self._counted(name, x) for x in each], self._weight)
-            else:
-                hidden, chosen = (self._counted(name, t) for t in given[:2])
-                routed.observe(hidden, chosen, self._weight)
+            routed.read(self._counted, args, kwargs)
             self._done(*(site.name for site in routed.sites))
 
         return observe
@@ -118,8 +171,7 @@ class Collector:
             raise Enough
 
     def _observe(self, name: str, x: Tensor) -> None:
-        # the tensor is held until the batch ends, so that its address cannot belong to another one meanwhile
-        key = (x.data_ptr(), x.shape, x.stride(), x._version)
+        key = place_of(x)  # x is held until the batch ends
         leader = self._seen.setdefault(key, (name, x))[0]
         if self._leader.setdefault(name, leader) != leader:
             raise StatsError(
@@ -128,44 +180,33 @@ class Collector:
         if leader != name:
             self.stats[name] = self.stats[leader]
             return
-        x, weight = self._rows_and_weight(name, x)
+        x, weight = self._counted.with_weight(name, x)
         stats = self.stats.get(name) or self.stats.setdefault(name, InputStats(x.shape[1], self.needs, x.device))
         stats.observe(x, weight)
 
-    def _rows_and_weight(self, name: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What of x counts, (rows, in), and how often each row does. A token may have several rows: one for each head,
-        or for each of several streams of hidden states."""
-        by = by_token(x, self._shape)
-        if x.dim() < 4 or tuple(by.shape[:2]) != self._shape:
-            return self._counted(name, x), self._weight
-        each = by.flatten(2, -2)  # (b, T, several, in)
-        several = each.shape[2]
-        counted = self._counted(name, each.flatten(2)).reshape(-1, x.shape[-1])
-        return counted, None if self._weight is None else self._weight.repeat_interleave(several)
 
-    def _counted(self, name: str, x: Tensor) -> Tensor:
-        """The rows of x that belong to tokens that count."""
-        x = x.reshape(-1, x.shape[-1])  # (b, T, in), or (b·T, in) in OPT's feed-forward
-        if self._rows is None:
-            return x
-        if len(x) != self._tokens:
-            raise StatsError(
-                f"{name} sees {len(x)} rows where the batch has {self._tokens} tokens, so padding or weights cannot be "
-                "told apart; leave it out with --ignore"
-            )
-        return x[self._rows]
-
-
-class _Routed:
+class Routed:
     """The sums of one fused module's experts. The batches' inputs are held on the CPU, for experts that see too few."""
 
-    def __init__(self, sites: list[Linear], needs: Needs, counting: Counting):
-        self.sites, self.needs, self.counting = sites, needs, counting
+    def __init__(self, sites: list[Linear], needs: Needs, counting: Counting, processes: Processes | None = None):
+        self.sites, self.needs, self.counting, self.processes = sites, needs, counting, processes
         self.module = sites[0].module
         self.wanted = {(site.part.expert, site.part.reads_inner) for site in sites if site.part}
         self.experts = sorted({expert for expert, _ in self.wanted})
         self._sums: dict[tuple[int, bool], InputStats] = {}  # expert, and whether of what its down_proj reads
+        self._sent = dict.fromkeys(self.experts, 0.0)  # tokens that were sent to each
         self._held: list[tuple[Tensor, Tensor | None]] = []
+
+    def read(self, counted: Counted, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """What the module is called with for a batch."""
+        given = [*args, *kwargs.values()]
+        name, held = self.sites[0].name, layout(self.module)
+        if held and held.dispatched:
+            each = given[0].reshape(len(self.module.get_parameter(held.down)), -1, given[0].shape[-1])
+            self.observe_dispatched([counted.of(name, x) for x in each], counted.weight)
+        else:
+            hidden, chosen = (counted.of(name, t) for t in given[:2])
+            self.observe(hidden, chosen, counted.weight)
 
     def observe(self, hidden: Tensor, chosen: Tensor, weight: Tensor | None) -> None:
         """hidden (tokens, width); chosen (tokens, k): the experts that each is sent to."""
@@ -190,9 +231,9 @@ class _Routed:
         """sent: the tokens that are sent to the expert."""
         if len(sent):
             count = None if weight is None else weight[sent]
-            self._add(expert, False, x[sent], count)
-            if (expert, True) in self.wanted:
-                self._add(expert, True, inner_inputs(self.module, expert, x[sent]), count)
+            self._sent[expert] += len(sent) if count is None else count.sum().item()
+            for inner in (inner for inner in (False, True) if (expert, inner) in self.wanted):
+                self._add(expert, inner, inner_inputs(self.module, expert, x[sent]) if inner else x[sent], count)
 
     def _add(self, expert: int, inner: bool, x: Tensor, weight: Tensor | None) -> None:
         if (expert, inner) not in self._sums:
@@ -201,17 +242,21 @@ class _Routed:
 
     def finish(self) -> dict[str, InputStats]:
         """The sums of each linear. Those that all tokens stand in for say how many were really sent."""
-        sent = {e: self._sums[e, False].tokens if (e, False) in self._sums else 0.0 for e in self.experts}
+        sent = self._sent_to_each()
+        self._sums = all_sums(self._sums, self.processes)
         few = {e for e in self.experts if self.counting.all_experts or sent[e] < self.counting.min_expert_tokens}
         for expert in few:
             self._sums.pop((expert, False), None)
             self._sums.pop((expert, True), None)
         device = next(self.module.parameters()).device
+        done, self._sums = self._sums, {}
         for held, count in self._held if few else ():
             x, weight = held.to(device), None if count is None else count.to(device)
-            self._add(-1, False, x, weight)  # no expert's own: shared by all that see too few
+            if any((expert, False) in self.wanted for expert in few):
+                self._add(-1, False, x, weight)  # no expert's own: shared by all that see too few
             for expert in (e for e in few if (e, True) in self.wanted):
                 self._add(expert, True, inner_inputs(self.module, expert, x), weight)
+        self._sums = done | all_sums(self._sums, self.processes)
         found = {}
         for site in self.sites:
             assert site.part
@@ -220,3 +265,10 @@ class _Routed:
                 stood_in = expert in few and not self.counting.all_experts
                 found[site.name] = sums.of_linear({}, sent[expert]) if stood_in else sums
         return found
+
+    def _sent_to_each(self) -> dict[int, float]:
+        """The tokens that were sent to each expert, in all processes."""
+        if self.processes is None:
+            return self._sent
+        each = self.processes.each(self._sent)
+        return {expert: sum(one[expert] for one in each) for expert in self.experts}

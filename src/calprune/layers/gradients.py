@@ -25,10 +25,11 @@ from torch import Tensor, nn
 
 from calprune.base.progress import followed
 from calprune.layers.arguments import mask_of
-from calprune.layers.blocks import TOKENS_PER_BATCH, Block, Sequences, Walking, walk
+from calprune.layers.blocks import Block, Sequences, Walking, usual_batch_size, walk
 from calprune.layers.experts import backward, sent_to
 from calprune.layers.inputs import LADDER, RUNG, GradientSums, InputStats, Needs, Of, StatsError
 from calprune.layers.linears import Linear, find_blocks, linears
+from calprune.layers.together.processes import Processes, processes_of
 
 ByLinear = dict[str, GradientSums]
 
@@ -74,7 +75,7 @@ def output_gradients(block: Block, only: Container[str] | None = None) -> ByLine
             norms = (squares * weight).sum(1)[counted].sqrt()
             watch.start(len(counted), int(counted.sum()))
             norms.sum().backward()
-    return watch.sums()
+    return watch.sums(block.processes)
 
 
 def loss_gradients(
@@ -95,7 +96,7 @@ def loss_gradients(
     home = next(modules.parameters()).device
     target = torch.device(device) if device else home
     tokens, lengths = calibration.tokens, calibration.lengths
-    size = batch_size or max(1, TOKENS_PER_BATCH.get(target.type, 16384) // tokens.shape[1])
+    size = batch_size or usual_batch_size(calibration, target)
     counts = (torch.arange(tokens.shape[1]) < lengths[:, None]).float()
     if calibration.weights is not None:
         counts = counts * calibration.weights
@@ -116,7 +117,7 @@ def loss_gradients(
                 losses.sum().backward()
     finally:
         model.to(home).train(training)
-    return watch.sums()
+    return watch.sums(processes_of(calibration))
 
 
 @contextmanager
@@ -232,10 +233,15 @@ class _Watch:
                 squares.addcmul_(g, g)
                 sizes.add_(g.abs_())
 
-    def sums(self) -> ByLinear:
-        """Of the linears that tokens reached. Raises StatsError where a gradient is not finite, or none reached one."""
+    def sums(self, processes: Processes | None = None) -> ByLinear:
+        """Of the linears that tokens reached. Raises StatsError where a gradient is not finite, or none reached one.
+
+        processes: those whose sums are added to these."""
         if unseen := [name for name in self.sites if name in self._reached and name not in self._sums]:
             raise StatsError(f"no gradient reached {unseen[0]}")
+        if processes:
+            self._sums = {n: (squares, sizes) for n, (squares, sizes) in processes.added(self._sums).items()}
+            self._sequences = sum(processes.each(self._sequences))
         for name, (squares, _) in self._sums.items():
             if not squares.isfinite().all():
                 raise StatsError(f"the gradients in {name} hold NaN or infinity")

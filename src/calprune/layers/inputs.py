@@ -154,23 +154,23 @@ class InputStats:
             raise StatsError(f"cannot add sums over {len(self.sum_x)} and {len(other.sum_x)} inputs")
         gram = None if self.gram is None or other.gram is None else self.gram + other.gram
         gradients = {of: g + other.gradients[of] for of, g in self.gradients.items() if of in other.gradients}
-        total = _sums(self.tokens + other.tokens, self.sum_x + other.sum_x, self.sum_xx + other.sum_xx, gram)
+        total = of_sums(self.tokens + other.tokens, self.sum_x + other.sum_x, self.sum_xx + other.sum_xx, gram)
         return total.of_linear(gradients)
 
     def __rmul__(self, share: float) -> "InputStats":
         gram = None if self.gram is None else share * self.gram
-        scaled = _sums(share * self.tokens, share * self.sum_x, share * self.sum_xx, gram)
+        scaled = of_sums(share * self.tokens, share * self.sum_x, share * self.sum_xx, gram)
         return scaled.of_linear({of: share * g for of, g in self.gradients.items()})
 
     def to(self, device: torch.device | str) -> "InputStats":
         gram = None if self.gram is None else self.gram.to(device)
-        moved = _sums(self.tokens, self.sum_x.to(device), self.sum_xx.to(device), gram)
+        moved = of_sums(self.tokens, self.sum_x.to(device), self.sum_xx.to(device), gram)
         return moved.of_linear({of: g.to(device) for of, g in self.gradients.items()})
 
     def reordered(self, order: Int[Tensor, "in"]) -> "InputStats":
         """The sums of the inputs in another order, for a method that takes the columns so; gradients are left out."""
         gram = None if self.gram is None else self.gram[order][:, order]
-        return _sums(self.tokens, self.sum_x[order], self.sum_xx[order], gram)
+        return of_sums(self.tokens, self.sum_x[order], self.sum_xx[order], gram)
 
     def check(self) -> None:
         """Raise StatsError where a sum is NaN or infinite."""
@@ -190,7 +190,8 @@ class InputStats:
         return self._factors[damping]
 
 
-def _sums(tokens: float, sum_x: Tensor, sum_xx: Tensor, gram: Tensor | None) -> InputStats:
+def of_sums(tokens: float, sum_x: Tensor, sum_xx: Tensor, gram: Tensor | None) -> InputStats:
+    """Sums that were made elsewhere."""
     made = InputStats(0, "moments")
     made.tokens, made.sum_x, made.sum_xx, made.gram = tokens, sum_x, sum_xx, gram
     return made

@@ -2,14 +2,15 @@
 
 A block's statistics come from what the blocks before it give: as already pruned (the default: errors made early are
 seen, and can be compensated, later), or dense, in one pass instead of two; or they were saved, and no pass is run.
+Sequential is one pass, too: each linear sees what all before it give as pruned, those of its own block included.
 """
 
 import time
 from collections.abc import Container, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -22,12 +23,13 @@ from calprune.base.output import filled_folder
 from calprune.base.pace import TimeLeft
 from calprune.base.progress import tracking, whole
 from calprune.base.values import ConfigError, UserError, identity, plain
-from calprune.layers.blocks import Propagate, Sequences, Walking
+from calprune.layers.blocks import Propagate, Sequences, Walking, walk
 from calprune.layers.collect import Counting
 from calprune.layers.gradients import walk_sums
 from calprune.layers.inputs import LADDER, InputStats, Needs, StatsError
 from calprune.layers.linears import Linear, ModelError, check_coverage, find_blocks, linears
 from calprune.layers.saved import BlockStats, Statistics
+from calprune.layers.together.sequential import few_batches, in_turn
 from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
@@ -75,7 +77,7 @@ class Pruning:
     method: Method
     pattern: Pattern
     ignore: tuple[str, ...] = ()  # linears left dense: "*.down_proj", a block "model.layers.0", "re:.*[qk]_proj"
-    propagate: Propagate = "pruned"
+    propagate: Propagate | Literal["sequential"] = "pruned"
     min_coverage: float = 0.5  # of each block's parameters, in linears; below it the job is refused
     allocation: Allocation = field(default_factory=Uniform)  # which linear gets how much of the pattern's sparsity
     counting: Counting = field(default_factory=Counting)  # which tokens count in an expert's statistics
@@ -99,6 +101,8 @@ class Pruning:
     def __post_init__(self) -> None:
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage is a share of a block's parameters, 0 to 1, got {self.min_coverage:g}")
+        if self.propagate == "sequential":
+            check_one_pass(self.method)
 
     @torch.no_grad()
     def run(
@@ -173,10 +177,8 @@ class Pruning:
         kept = KeptBlocks(resume, self._named(data, refine_on)) if resume else None
         training = model.training
         try:
-            for name, sites, stats in self._visits(model, data, self.method, self.propagate, knobs, patterns):
-                blind = self.method.needs == "nothing"
-                here = [s for s in sites if f"{name}.{s.name}" in patterns and (blind or s.name in stats)]
-                done = Outcome(here, stats, channels)
+            for name, done in self._outcomes(model, data, knobs, patterns, channels):
+                here = done.sites
                 changing = waiting.sites if waiting else []
                 if beside:
                     beside.enter(here)
@@ -232,6 +234,25 @@ class Pruning:
             given: Walking = {**knobs, "propagate": propagate, "counting": self.counting}
             for block, stats in walk_sums(model, data, reader.needs, only, **given):
                 yield block.name, block.linears(), stats
+
+    def _outcomes(
+        self, model: nn.Module, data: Any, knobs: Walking, patterns: dict[str, Pattern], channels: dict[str, str]
+    ) -> Iterator[tuple[str, Outcome]]:
+        """Each block's linears that will be pruned, as they still are, with what they are pruned by."""
+        blind = self.method.needs == "nothing"
+        if self.propagate != "sequential" or blind:
+            propagate: Propagate = "pruned" if self.propagate == "sequential" else self.propagate
+            for name, sites, stats in self._visits(model, data, self.method, propagate, knobs, patterns):
+                here = [s for s in sites if f"{name}.{s.name}" in patterns and (blind or s.name in stats)]
+                yield name, Outcome(here, stats, channels)
+            return
+        if data is None or isinstance(data, Statistics):
+            raise UserError("propagate sequential collects statistics while it prunes, so saved ones are no use to it: "
+                            "give it a calibration set, or leave propagate out")  # fmt: skip
+        device = torch.device(knobs["device"] or next(model.parameters()).device)
+        size = knobs["batch_size"] or few_batches(data, device)
+        for block in walk(model, data, batch_size=size, device=knobs["device"], counting=self.counting):
+            yield block.name, Outcome(block.linears(patterns), {}, channels, block)
 
     def _beside(self, model: nn.Module, data: Any, refine_on: Any, device: Any) -> Beside | None:
         method, on = self.method, data if refine_on is None else refine_on
@@ -294,9 +315,18 @@ class Pruning:
         return set(chosen)
 
     def _prune_block(self, name: str, block: Outcome, patterns: dict[str, Pattern], beside: Beside | None) -> None:
-        for site in block.sites:
-            full = f"{name}.{site.name}"
-            self._prune_linear(full, site, block.stats.get(site.name), patterns[full])
+        def prune(site: Linear, stats: InputStats | None) -> None:
+            self._prune_linear(f"{name}.{site.name}", site, stats, patterns[f"{name}.{site.name}"])
+
+        if block.running:
+            with closing(in_turn(block.running, self.method.needs, patterns)) as reached:
+                for site, stats in reached:
+                    prune(site, stats)
+                    block.stats[site.name] = stats
+            block.sites = [site for site in block.sites if site.name in block.stats]
+        else:
+            for site in block.sites:
+                prune(site, block.stats.get(site.name))
         if beside:
             beside.refine()
         block.report(name, patterns)
@@ -316,3 +346,13 @@ class Pruning:
             e.add_note(f"while pruning {name} {tuple(weight.shape)} to {pattern} with {self.method}")
             raise
         site.write(after)
+
+
+def check_one_pass(method: Method) -> None:
+    """Raise ConfigError for a method that needs more than the sums at a linear's input: `propagate` "sequential"."""
+    if isinstance(method, Refinement):
+        raise ConfigError(f"{METHODS.write(method)} trains whole blocks, and with propagate sequential the tokens are "
+                          'through when a block is whole; write propagate "pruned"')  # fmt: skip
+    if LADDER.index(method.needs) > LADDER.index("gram"):
+        raise ConfigError(f"{METHODS.write(method)} reads gradients, and propagate sequential has one pass, forward; "
+                          'write propagate "pruned"')  # fmt: skip

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from calprune.base.tensors import zeros
+from calprune.layers.blocks import Block
 from calprune.layers.inputs import InputStats, relative_error
 from calprune.layers.linears import Linear
 from calprune.pattern import Pattern
@@ -30,8 +31,15 @@ class LinearReport:
 class Outcome:
     """A block's linears as they were and as they now are."""
 
-    def __init__(self, sites: list[Linear], stats: dict[str, InputStats], channels: dict[str, str]):
-        self.sites, self.stats, self.channels = sites, stats, channels
+    def __init__(
+        self,
+        sites: list[Linear],
+        stats: dict[str, InputStats],
+        channels: dict[str, str],
+        running: Block | None = None,
+    ):
+        """running: the block, where the linears get their statistics only while it runs."""
+        self.sites, self.stats, self.channels, self.running = sites, stats, channels, running
         self.before = {site.name: site.weight.clone() for site in sites}
         self.reports: tuple[LinearReport, ...] = ()
 

@@ -18,7 +18,7 @@ from calprune.base.checks import options
 from calprune.base.pace import TimeLeft
 from calprune.base.patterns import Removal
 from calprune.base.progress import tracking, whole
-from calprune.base.values import UserError, identity, plain
+from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.evaluation.divergence import DenseReference
 from calprune.layers.blocks import Propagate, Sequences
 from calprune.layers.collect import Counting
@@ -378,7 +378,7 @@ def _as_it_was(sites: list[Linear]) -> Iterator[None]:
 
 
 def removing(
-    method: str | RemovalMethod, pattern: Removal, *, propagate: Propagate, counting: Counting, **unused: Any
+    method: str | RemovalMethod, pattern: Removal, *, propagate: str, counting: Counting, **unused: Any
 ) -> Removing:
     """The job of a method that is text or an object. unused: options of pruning to zeros, by names; raises UserError
     where one is given."""
@@ -387,9 +387,13 @@ def removing(
             raise UserError(
                 f"{name} is of zeros in a matrix, and {pattern} takes whole {pattern.kind} out: leave it out"
             )
+    if propagate == "sequential":
+        raise ConfigError(f"propagate sequential is of zeros, and {pattern} takes whole {pattern.kind} out; "
+                          'write "pruned" or "dense"')  # fmt: skip
     made = parse_removal_method(method, pattern) if isinstance(method, str) else check_method(method, pattern)
     whole_blocks = pattern.kind in ("blocks", "experts")  # chosen by what the dense model does
-    return Removing(made, pattern, "dense" if whole_blocks else propagate, counting)
+    seen: Propagate = "pruned" if propagate == "pruned" and not whole_blocks else "dense"
+    return Removing(made, pattern, seen, counting)
 
 
 def _marked(stay: Tensor, units: int) -> Tensor:

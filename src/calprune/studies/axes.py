@@ -140,7 +140,7 @@ def _pattern(text: str) -> Any:
 
 
 def _propagate(text: str) -> str:
-    return choice(text, ("dense", "pruned"), "propagate")
+    return choice(text, ("dense", "pruned", "sequential"), "propagate")
 
 
 def _token_weights(text: str) -> Any:

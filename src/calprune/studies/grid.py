@@ -13,7 +13,7 @@ from calprune.evaluation.contract import Evaluation
 from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.evaluation.metric import USUAL_INTEREST, Interest
 from calprune.layers.collect import Counting
-from calprune.studies.axes import AXES, NO_DATA, Setting, fits, reads_data
+from calprune.studies.axes import AXES, NO_DATA, Setting, fits, of_zeros, reads_data
 from calprune.studies.claims import Claim
 from calprune.studies.trial import Trial
 from calprune.text.find import find
@@ -79,6 +79,8 @@ class Grid:
             choice(self.dtype, DTYPES, "dtype")
         Counting(self.min_expert_tokens, self.all_experts)  # raises what is wrong
         self._check_fits()
+        if "sequential" in self.axes["propagate"]:
+            self._check_one_pass()
         if set(self.axes["permute"]) != {AXES["permute"].usual} and not any(map(_has_order, self.axes["pattern"])):
             raise ConfigError("permute: channels are permuted for a pattern like 2:4, not "
                               f"{', '.join(self.axes['pattern'])}")  # fmt: skip
@@ -92,6 +94,19 @@ class Grid:
         for pattern in patterns:
             if not any(fits(method, pattern) for method in methods):
                 raise ConfigError(f"patterns: none of the methods {', '.join(methods)} is for {pattern}")
+
+    def _check_one_pass(self) -> None:
+        """Raise ConfigError for a method or pattern that is not for `propagate: sequential`."""
+        from calprune.pruning.job import check_one_pass
+
+        try:
+            for pattern in self.axes["pattern"]:
+                if not of_zeros({"pattern": pattern}):
+                    raise ConfigError(f"sequential is of zeros in a matrix, and {pattern} takes whole units out")
+            for method in self.axes["method"]:
+                check_one_pass(AXES["method"].parse(method))
+        except ConfigError as e:
+            raise ConfigError(f"propagate: {e}; or put it into one of `grids`, beside one without sequential") from None
 
     @property
     def num_samples(self) -> tuple[int, ...]:

@@ -1,0 +1,1 @@
+"""All batches through one block side by side (pausing, sequential)."""
