@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 BEGIN, END = "<!-- claims: made by docs/claims_section.py -->\n", "<!-- claims: end -->\n"
 NOT_MEASURED, CANNOT = "not measured", "cannot be told here"
 ALONE = "by its own interval alone, uncorrected"
-OF_METHODS = ("methods", "dsnot")  # their claims stand in docs/methods.md
+OF_METHODS = ("methods", "dsnot", "propagate")  # their claims stand in docs/methods.md
 ORDER = ("held", "not held", CANNOT, f"held {ALONE}", f"not held {ALONE}", NOT_MEASURED)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(1)  # xdist's workers share two cores
+torch.set_num_threads(1)  # xdist's workers share two cores,
+os.environ["OMP_NUM_THREADS"] = "1"  # and so do the commands that tests start
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: a GPU's kernel is tested on a CPU
 # a shell's background job ignores Ctrl-C, one of nohup hangups too; commands that tests start would inherit that
