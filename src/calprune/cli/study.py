@@ -209,8 +209,8 @@ def report_command(
     "calprune study new --like mine.yaml --model my-model --pilot runs/pilot --out smaller.yaml",
 )
 def new_command(
-    like: Annotated[str, typer.Option(help="a paper's study by its name, or a study's file")],
-    model: Annotated[str, typer.Option(help="a folder, a .gguf file or a hub name")],
+    like: Annotated[str, opt.data_option(help="a paper's study by its name, or a study's file")],
+    model: Annotated[str, opt.data_option(help="a folder, a .gguf file or a hub name")],
     budget: Annotated[str, opt.run_option(help="the time it may take on this machine, such as 30m or 2h")] = "2h",
     pilot: Annotated[
         Path | None, opt.data_option(help="results of a small run on this model: what is at chance there is left out")
@@ -219,6 +219,7 @@ def new_command(
         Path | None, opt.output_option(help="the study's file", show_default="the name of --like, .yaml")
     ] = None,
     data_root: opt.DataRoot = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Write a study like another for your own model, cut to the time there is. What was cut stands in the file."""
     from calprune.base.output import check_new_file
@@ -234,6 +235,10 @@ def new_command(
         raise UserError(f"--out: {path} is there already; name a file that is not")
     found = study_like(like, model, seconds, data_root, _results(pilot) if pilot else None)
     write_whole(path, found.text)
+    if as_json:
+        print(json.dumps({"format": 1, "study": str(path), "trials": found.trials, "seconds": found.seconds,
+                          "cut": list(found.gone)}, indent=1))  # fmt: skip
+        return
     print(f"{path}: {counted(found.trials, 'trial')}, about {duration(found.seconds)} on this machine; "
           f"{counted(len(found.gone), 'thing')} cut, named in the file; run it: calprune study run {path}")  # fmt: skip
 

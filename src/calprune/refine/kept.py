@@ -119,7 +119,7 @@ def _to_memory(named: dict[str, Linear]) -> None:
 
 def _to_file(file: Path, named: dict[str, Linear]) -> None:
     """Afterwards the linears are in the file, and no longer in memory: the system reads what is used of it. So a model
-    takes the memory of the block at work."""
+    takes the memory of the block at work. We never write into such a file; who does changes the model."""
     weights = load_file(file)
     for key, held in _whole(named):
         if (weights[key].dtype, weights[key].shape) == (held.dtype, held.shape):
