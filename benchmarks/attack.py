@@ -416,16 +416,16 @@ def _settled(value: Any) -> Any:
     return [_settled(one) for one in value] if isinstance(value, list) else value
 
 
-def kills(score: Score, at: dict[str, str], here: Path, each: int, stream: random.Random) -> None:
-    """Kill every command that writes at random moments, go on, and compare with what nobody disturbed."""
-    for name in good(at, "x"):
+def kills(score: Score, at: dict[str, str], here: Path, each: int, stream: random.Random, of: list[str]) -> None:
+    """Kill every command that writes (those of `of`) at random moments, go on, and compare with what nobody disturbed."""
+    for name in of or good(at, "x"):
         whole = here / f"{name} whole".replace(" ", "-")
         began = time.monotonic()
         words = good(at, str(whole))[name]
         ended = start(words).communicate()
         result = Path(f"{whole}.jsonl") if name == "export" else whole
         if not result.exists():
-            score.add("kills", f"{name}: {ended[1][-200:]}")
+            score.add(f"kills of {name}", f"{name}: {ended[1][-200:]}")
             continue
         seconds, wanted = time.monotonic() - began, contents(result)
         for i in range(each):
@@ -451,8 +451,9 @@ def kills(score: Score, at: dict[str, str], here: Path, each: int, stream: rando
                 or (f"{name}: left {left}" if left else "")
                 or (("Traceback" in said and f"{name}: {said[-200:]}") or "")
             )
-            score.add("kills", problem)
+            score.add(f"kills of {name}", problem)
             shutil.rmtree(place)
+        print(score.text(), file=sys.stderr, flush=True)  # so far: a long run may be stopped
 
 
 def full_disks(score: Score, at: dict[str, str], here: Path) -> None:
@@ -513,7 +514,7 @@ def attack(given: argparse.Namespace) -> Score:
             "files": lambda: bad_files(score, at, work, given.calls // 4, stream),
             "checkpoints": lambda: hostile_checkpoints(score, at, work),
             "python": lambda: bad_python(score, at) if given.python else None,
-            "kills": lambda: kills(score, at, work, given.kills, stream) if given.kills else None,
+            "kills": lambda: kills(score, at, work, given.kills, stream, given.of) if given.kills else None,
             "disks": lambda: full_disks(score, at, work) if given.disks else None,
             "writers": lambda: two_writers(score, at, work, given.writers) if given.writers else None,
         }.items():
@@ -529,6 +530,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=1200, help="bad command lines and mutated files, about")
     parser.add_argument("--kills", type=int, default=4, help="of each command that writes")
+    parser.add_argument("--of", action="append", default=[], help="kill this command alone: prune, 'study run', ...")
     parser.add_argument("--writers", type=int, default=2, help="pairs of each command that writes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", help="words, files, checkpoints, python, kills, disks or writers")
