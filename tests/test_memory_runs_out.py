@@ -1,6 +1,6 @@
 """Where memory does not hold a batch, half of it goes on: nothing is counted twice, and nothing is left out."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import torch
@@ -48,11 +48,17 @@ def limit(module, most: int, after: bool = False):
         yield
 
 
-def walked(model, data, size: int, **options) -> tuple[dict, list]:
-    """The sums of every linear, and the hidden states of each sequence as they leave the last block."""
+def walked(model, data, size: int, *limits, **options) -> tuple[dict, list]:
+    """The sums of every linear, and the hidden states of each sequence as they leave the last block.
+
+    limits: of memory, once the model is entered, which runs a block of all sequences by itself.
+    """
     found, block = {}, None
-    with torch_products():
-        for block in walk(model, data, batch_size=size, **options):
+    with torch_products(), ExitStack() as stack:
+        blocks = walk(model, data, batch_size=size, **options)
+        for one in limits:
+            stack.enter_context(one)
+        for block in blocks:
             found |= {f"{block.name}.{name}": one for name, one in block.collect("gram").items()}
         if not block.passed:
             block.run()
@@ -90,8 +96,9 @@ def test_sums_are_those_of_the_smaller_batches_wherever_memory_runs_out(place, p
     after, exact = PLACES[place]
     model, data, said = tiny_model("llama"), calibration(weights=WEIGHTS), Said()
     expected = walked(model, data, 2, propagate=propagate)
-    with limit(find_blocks(model)[1][0].get_submodule(place), 3, after), showing(said):
-        check_equal(walked(model, data, 4, propagate=propagate), expected, exact)
+    limited = limit(find_blocks(model)[1][0].get_submodule(place), 3, after)
+    with showing(said):
+        check_equal(walked(model, data, 4, limited, propagate=propagate), expected, exact)
     assert said == [HALVED]
 
 
@@ -99,8 +106,9 @@ def test_memory_may_run_out_again_and_later():
     model, said = tiny_model("llama"), Said()
     first, second = find_blocks(model)[1]
     expected = walked(model, calibration(), 1)
-    with limit(first.mlp.gate_proj, 3), limit(first.mlp.down_proj, 1), limit(second, 1), showing(said):
-        check_equal(walked(model, calibration(), 5), expected, exact=False)
+    limits = limit(first.mlp.gate_proj, 3), limit(first.mlp.down_proj, 1), limit(second, 1)
+    with showing(said):
+        check_equal(walked(model, calibration(), 5, *limits), expected, exact=False)
     assert [line.partition("hold ")[2] for line in said] == [
         "5 sequences at once: 2 go on",
         "2 sequences at once: 1 go on",
@@ -141,8 +149,9 @@ def test_tokens_weighted_by_attention_are_weighted_in_parts():
     counting, said = Counting(token_weights=AttentionConcentration()), Said()
     model, data = tiny_model("llama"), calibration(weights=WEIGHTS)
     expected = walked(model, data, 2, counting=counting)
-    with limit(find_blocks(model)[1][0], 2), limit(find_blocks(model)[1][1].mlp, 1), showing(said):
-        check_equal(walked(model, data, 4, counting=counting), expected, exact=False)
+    limits = limit(find_blocks(model)[1][0], 2), limit(find_blocks(model)[1][1].mlp, 1)
+    with showing(said):
+        check_equal(walked(model, data, 4, *limits, counting=counting), expected, exact=False)
     assert len(said) == 2
 
 
@@ -151,9 +160,10 @@ def test_what_the_model_gives_its_blocks_is_that_of_the_part(family):
     """Positions, windows, alibi of (heads · sequences), states with streams first and a part of the input for each."""
     model, said = tiny_model(family), Said()
     expected = walked(model, calibration(), 2, propagate="dense")
-    last = [m for m in find_blocks(model)[1][0].modules() if isinstance(m, torch.nn.Linear) or "Conv1D" in str(type(m))]
-    with limit(last[0], 3), showing(said):
-        check_equal(walked(model, calibration(), 4, propagate="dense"), expected, exact=False)
+    inside = [m for m in find_blocks(model)[1][1].modules() if "Conv1D" in str(type(m)) or type(m) is torch.nn.Linear]
+    limited = limit(inside[1], 3)
+    with showing(said):
+        check_equal(walked(model, calibration(), 4, limited, propagate="dense"), expected, exact=False)
     assert said == [HALVED]
 
 
@@ -162,14 +172,13 @@ def test_masked_padding_is_masked_in_parts():
     data = CalibrationSet(tokens, torch.full((4,), 12), masked=torch.tensor([4, 0, 2, 6]))
     model = tiny_model("llama")
     expected = walked(model, data, 2)
-    with limit(find_blocks(model)[1][0].mlp, 2):
-        check_equal(walked(model, data, 4), expected, exact=False)
+    check_equal(walked(model, data, 4, limit(find_blocks(model)[1][0].mlp, 2)), expected, exact=False)
 
 
 def test_moments_of_each_sequence_are_put_where_it_belongs():
     model, rows = tiny_model("llama"), [row.tolist() for row in WINDOWS]
     expected = second_moments(model, rows, 8)
-    with limit(find_blocks(model)[1][0].mlp, 2):
+    with limit(find_blocks(model)[1][1].mlp, 2):
         torch.testing.assert_close(second_moments(model, rows, 8), expected, rtol=1e-4, atol=1e-5)
 
 
