@@ -15,7 +15,7 @@ from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.perplexity import perplexity
 from calprune.layers.attention import AttentionConcentration
 from calprune.layers.blocks import walk
-from calprune.layers.collect import Counting, Once
+from calprune.layers.collect import Collector, Counting, Once
 from calprune.layers.linears import find_blocks
 from calprune.layers.products import torch_products
 from calprune.methods.block_reconstruction import BlockReconstruction
@@ -251,3 +251,13 @@ def test_a_call_is_added_once_for_rows_that_were_begun_in_vain():
     once.start(slice(0, 2))
     once.add("a", lambda: added.append("new"))
     assert added[-1] == "new"
+
+
+def test_inputs_are_let_go_of_where_memory_ran_out():
+    block = next(walk(tiny_model("llama"), calibration(), batch_size=4))
+    held = []
+    start = Collector.start
+    with pytest.MonkeyPatch.context() as patch, limit(block.module.mlp.down_proj, 2):
+        patch.setattr(Collector, "start", lambda self, *given: (held.append(len(self._seen)), start(self, *given))[1])
+        block.collect("moments")
+    assert held == [0] * 4  # 4, 2, 2 and 1 sequences

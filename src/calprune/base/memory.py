@@ -38,8 +38,9 @@ class Fitting:
     row: what a row is, in the singular.
     """
 
-    def __init__(self, device: torch.device, row: str = "sequence", most: int | None = None) -> None:
-        self.device, self.row, self.most = device, row, most
+    def __init__(self, device: torch.device, row: str = "sequence") -> None:
+        self.device, self.row = device, row
+        self.most: int | None = None  # all, so far
 
     def each(self, lengths: Sequence[int], work: Callable[[slice], T]) -> Iterator[T]:
         """What the work gives for all rows, or in their order for parts of them that fit.

@@ -275,8 +275,7 @@ def walk(
         homes = [next(module.parameters()).device for module in modules]
         target = torch.device(device) if device else homes[0]
         entrance = _Entrance(model, modules, calibration, target)
-        batches, most = entrance.batches(batch_size)
-        fitting = Fitting(target, most=most)
+        batches, fitting = entrance.batches(batch_size), Fitting(target)
 
     def visit() -> Iterator[Block]:
         with _evaluating(model, training):
@@ -329,15 +328,15 @@ class _Entrance:
         self._caught: dict[tuple[int, int], tuple[Batch, list]] = {}  # by the first sequence, and how many
 
     @torch.no_grad()
-    def batches(self, batch_size: int | None) -> tuple[list[Batch], int | None]:
-        """The batches that reach the first block, and how many sequences they hold where memory held no more."""
+    def batches(self, batch_size: int | None) -> list[Batch]:
+        """The batches that reach the first block: smaller ones where memory does not hold so many sequences."""
         lengths = self.calibration.lengths
         order = lengths.argsort(descending=True, stable=True)  # like lengths together: little padding
         fitting, found = Fitting(self.home), list[Batch]()
         with handing_on(self.modules, returns=self.returns) as calls:
             for ids in order.split(batch_size or usual_batch_size(self.calibration, self.device)):
                 found += fitting.each(lengths[ids].tolist(), partial(self._catch, ids, calls))
-        return found, fitting.most
+        return found
 
     def arguments(self, sequences: Int[Tensor, "b"]) -> list[tuple[tuple, dict]]:
         """What each block is given besides the hidden states of these sequences."""
