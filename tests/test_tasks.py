@@ -10,10 +10,12 @@ import pytest
 import torch
 import transformers
 
+from calprune.base.progress import showing
 from calprune.base.values import UserError, rng
 from calprune.evaluation.capabilities import CAPABILITIES, capability_of
 from calprune.evaluation.tasks import TASKS, find_task
 from calprune.models.load import Model
+from tests.test_generate import Said
 from tests.tiny import toy_tokenizer
 
 pytest.importorskip("lm_eval", reason="needs calprune[tasks]")
@@ -298,6 +300,24 @@ def test_likelihoods_are_those_of_one_request_at_a_time(family, tokens, monkeypa
     assert widths == sorted(widths, reverse=True)
     assert all(shape.numel() <= tokens for shape in seen if shape[0] > 1)
     assert (max(shape[0] for shape in seen) > 1) == (tokens > 1)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_where_memory_runs_out_fewer_prompts_are_read_at_once(most):
+    from calprune.evaluation import harness_engine as engine
+
+    def run(module, given) -> None:
+        if len(given[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    toy, said = toy_model("llama"), Said()
+    requests = [(("", ""), list(range(3, 4 + 2 * n)), [9, 3 + n]) for n in range(8)]
+    expected = engine.Scorer(toy, 8, iter)._loglikelihood_tokens(requests)
+    with showing(said), toy.model.get_input_embeddings().register_forward_pre_hook(run):
+        found = engine.Scorer(toy, 8, iter)._loglikelihood_tokens(requests)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
+    assert torch.allclose(*(torch.tensor([p for p, _ in each]) for each in (found, expected)), rtol=1e-5, atol=1e-5)
+    assert said[0] == "note: the memory of cpu does not hold 8 prompts at once: 4 go on"
 
 
 @pytest.mark.parametrize("name", ["boolq", "lambada", "openbookqa", "winogrande"])

@@ -1,9 +1,15 @@
-"""How much memory is free, and what running out of it looks like."""
+"""How much memory is free, what running out of it looks like, and how work goes on where it ran out."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+from calprune.base.progress import current
+from calprune.base.values import UserError
+
+T = TypeVar("T")
 MEMORY_INFO = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")  # a container's own limit
 
@@ -24,6 +30,54 @@ def free_memory(device: torch.device) -> int | None:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch could not get the memory that it wanted: on a GPU a class of its own, on a CPU the text alone."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+class Fitting:
+    """How many rows of some work a device's memory holds at once: half as many from where it ran out.
+
+    row: what a row is, in the singular.
+    """
+
+    def __init__(self, device: torch.device, row: str = "sequence") -> None:
+        self.device, self.row = device, row
+        self.most: int | None = None  # all, so far
+
+    def each(self, lengths: Sequence[int], work: Callable[[slice], T]) -> Iterator[T]:
+        """What the work gives for all rows, or in their order for parts of them that fit.
+
+        lengths: each row's tokens. work: where memory runs out in it, it is done anew with fewer rows, so what it adds
+        to sums elsewhere it must not add twice. Raises UserError where one row does not fit.
+        """
+        waiting = [slice(0, len(lengths))]
+        while waiting:
+            rows = waiting.pop(0)
+            count, most = rows.stop - rows.start, self.most or len(lengths)
+            if count > most:
+                waiting[:0] = [slice(i, min(i + most, rows.stop)) for i in range(rows.start, rows.stop, most)]
+            elif done := _tried(work, rows):
+                yield from done
+            else:
+                self._halve(count, lengths[rows.start])
+                waiting.insert(0, rows)
+
+    def _halve(self, count: int, tokens: int) -> None:
+        if count < 2:
+            raise UserError(f"the memory of {self.device} does not hold one {self.row} of {tokens:,} tokens beside the "
+                            f"model: free some, take shorter {self.row}s, or another device (--device)")  # fmt: skip
+        self.most = count // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        current().note(f"the memory of {self.device} does not hold {count} {self.row}s at once: {self.most} go on")
+
+
+def _tried(work: Callable[[slice], T], rows: slice) -> list[T]:
+    """What the work gives; nothing where memory ran out. By then what the work held is free again."""
+    try:
+        return [work(rows)]
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            return []
+        raise
 
 
 def _room_of_group() -> int | None:

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from calprune.base.values import rng
 from calprune.calibration.set import CalibrationSet
-from calprune.layers.blocks import Block, walk
+from calprune.layers.blocks import Batch, Block, walk
 
 
 def mean_states(model: Any, sequences: Sequence[Sequence[int]], size: int) -> Float[Tensor, "n size"]:
@@ -78,12 +78,12 @@ def mixed_moments(model: Any, sets: Sequence[CalibrationSet], shares: Sequence[f
 def _of_each_sequence(block: Block, n: int) -> dict[str, Float[Tensor, "n in"]]:
     """For each input of the block's linears, named by the first that reads it, the mean of x² of each of n sequences
     (0 where none of its tokens counts). Carries the batches through the block."""
-    coming, found, seen = iter(block.batches), dict[str, Tensor](), list[Tensor]()
+    found, seen = dict[str, Tensor](), list[Tensor]()
     batch = block.batches[0]
 
-    def enter(*_: Any) -> None:
+    def begin(coming: Batch) -> None:
         nonlocal batch
-        batch = next(coming)
+        batch = coming
         seen.clear()
 
     def look(name: str, x: Float[Tensor, "..."]) -> None:
@@ -98,11 +98,10 @@ def _of_each_sequence(block: Block, n: int) -> dict[str, Float[Tensor, "n in"]]:
         means[batch.sequences] = torch.where(own > 0, squares / own, 0.0).cpu()
 
     with ExitStack() as stack:
-        stack.callback(block.module.register_forward_pre_hook(enter).remove)
         for linear in (one for one in block.linears() if not one.part):  # parts see what is routed to them
             hook = linear.module.register_forward_pre_hook(lambda _, args, name=linear.name: look(name, args[0]))
             stack.callback(hook.remove)
-        block.run()
+        block.run(begin)
     return found
 
 

@@ -13,12 +13,14 @@ divergence costs next to nothing.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from calprune.base.memory import Fitting
 from calprune.base.values import UserError
 from calprune.evaluation.perplexity import Perplexity, nats_of
 from calprune.layers.products import faster_products
@@ -48,6 +50,12 @@ class _Dense:
     normaliser: Float[Tensor, "n"]  # ln sum exp of the logits
     mean: Float[Tensor, "n hidden"] | None  # W' p; None: the logits are not linear in the hidden states
 
+    def of(self, rows: slice, positions: int) -> "_Dense":
+        """Of some windows, each of so many positions."""
+        at = slice(rows.start * positions, rows.stop * positions)
+        mean = None if self.mean is None else self.mean[at]
+        return _Dense(self.nats[at], self.hidden[at], self.normaliser[at], mean)
+
 
 class DenseReference:
     """What the dense model makes of the windows, kept for comparing many pruned models with it.
@@ -61,7 +69,12 @@ class DenseReference:
     ) -> None:
         self.head = Head(model)
         with faster_products(model):
-            self.batches = [(batch, self._dense(batch)) for batch in follow(windows.split(batch_size))]
+            fitting = Fitting(self.head.device, "window")
+            self.batches = [
+                part
+                for batch in follow(windows.split(batch_size))
+                for part in fitting.each([batch.shape[1]] * len(batch), partial(self._dense, batch))
+            ]
 
     def perplexity(self) -> Perplexity:
         """The dense model's own, from what was kept of it."""
@@ -81,10 +94,18 @@ class DenseReference:
         with faster_products(pruned), faster_products(self.head.embeddings):
             tokens = follow([tokens for tokens, _ in self.batches])
             pairs = zip(tokens, [dense for _, dense in self.batches], strict=True)
-            found = [self._compared(head, batch, dense, shared) for batch, dense in pairs]
+            fitting = Fitting(head.device, "window")
+            found = [
+                part
+                for batch, dense in pairs
+                for part in fitting.each(
+                    [batch.shape[1]] * len(batch), partial(self._compared, head, batch, dense, shared)
+                )
+            ]
         return Divergence(torch.cat([kl for kl, _ in found])), Perplexity(torch.cat([nats for _, nats in found]))
 
-    def _dense(self, batch: Int[Tensor, "b T"]) -> _Dense:
+    def _dense(self, windows: Int[Tensor, "_ T"], rows: slice) -> tuple[Int[Tensor, "b T"], _Dense]:
+        batch = windows[rows]
         hidden, targets = self.head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
         nats, normalisers, means = [], [], []
         for piece in self.head.pieces(len(targets)):
@@ -94,11 +115,12 @@ class DenseReference:
             if self.head.is_linear:
                 means.append(((logits - normalisers[-1][:, None]).exp() @ self.head.weight).cpu())
         mean = torch.cat(means) if means else None
-        return _Dense(torch.cat(nats), hidden.cpu(), torch.cat(normalisers).cpu(), mean)
+        return batch, _Dense(torch.cat(nats), hidden.cpu(), torch.cat(normalisers).cpu(), mean)
 
     def _compared(
-        self, head: Head, batch: Int[Tensor, "b T"], dense: _Dense, shared: bool
+        self, head: Head, windows: Int[Tensor, "_ T"], dense: _Dense, shared: bool, rows: slice
     ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        batch, dense = windows[rows], dense.of(rows, windows.shape[1] - 1)
         hidden, targets = head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
         kl, nats = [], []
         for piece in head.pieces(len(targets)):

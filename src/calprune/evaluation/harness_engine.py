@@ -14,13 +14,14 @@ from typing import Any
 import datasets
 import lm_eval
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from torch import Tensor
 
+from calprune.base.memory import Fitting
 from calprune.base.values import UserError, did_you_mean
 from calprune.evaluation.stock import STOCK, Record
 from calprune.layers.products import faster_products
@@ -113,7 +114,8 @@ class Scorer(HFLM):
 
     Only the scoring is ours: the head runs where a continuation is judged and not on the whole prompt (whose logits
     take 0.8 GB for 4 prompts of 1,000 tokens and 49,152 words), and choices that differ in their last token alone
-    share one pass, as they do in the harness. Inputs of like length are read together, as many as have `TOKENS`.
+    share one pass, as they do in the harness. Inputs of like length are read together, as many as have `TOKENS`; where
+    memory does not hold them, half as many go on, which is noted.
     """
 
     def __init__(self, model: Model, batch_size: int | None, follow: Follow) -> None:
@@ -136,9 +138,11 @@ class Scorer(HFLM):
             inputs.setdefault(tuple((context + continuation)[-(widest + 1) :][:-1]), []).append(i)
         batches = list(self._batches(sorted(inputs, key=len, reverse=True)))
         found: dict[int, tuple[float, bool]] = {}
+        fitting = Fitting(self.head.device, "prompt")
         for read, batch in zip(self.follow([_padded(batch) for batch in batches]), batches, strict=True):
-            rows = [row[: len(tokens)] for row, tokens in zip(self.head.hidden(read), batch, strict=True)]
-            found |= self._judged(rows, [{i: requests[i][2] for i in inputs[tokens]} for tokens in batch])
+            wanted = [{i: requests[i][2] for i in inputs[tokens]} for tokens in batch]
+            for judged in fitting.each([*map(len, batch)], partial(self._read, read, [*map(len, batch)], wanted)):
+                found |= judged
         return [found[i] for i in range(len(requests))]
 
     def _batches(self, falling: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
@@ -147,6 +151,13 @@ class Scorer(HFLM):
             rows = self.rows or max(1, self.tokens // len(falling[0]))
             yield falling[:rows]
             falling = falling[rows:]
+
+    def _read(
+        self, inputs: Int[Tensor, "b T"], lengths: Sequence[int], wanted: Sequence[dict[int, list[int]]], part: slice
+    ) -> dict[int, tuple[float, bool]]:
+        """What `_judged` says of some of a batch's inputs, of falling lengths."""
+        states = self.head.hidden(inputs[part, : lengths[part.start]])
+        return self._judged([row[:n] for row, n in zip(states, lengths[part], strict=True)], wanted[part])
 
     def _judged(
         self, rows: Sequence[Float[Tensor, "_ hidden"]], wanted: Sequence[dict[int, list[int]]]

@@ -9,12 +9,14 @@ Perplexities can be compared only when text, T and tokenizer are the same: print
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from calprune.base.memory import Fitting
 from calprune.layers.products import faster_products
 from calprune.models.head import Follow, Head, window_means
 from calprune.uncertainty.estimate import Estimate, exponential, mean_of
@@ -40,13 +42,22 @@ class Perplexity:
 def perplexity(
     model: PreTrainedModel, windows: Int[Tensor, "n T"], *, batch_size: int = 4, follow: Follow = iter
 ) -> Perplexity:
-    """The mean of -ln p of each window's tokens after its first. `batch_size` changes nothing but time and memory.
+    """The mean of -ln p of each window's tokens after its first. `batch_size` changes nothing but time and memory;
+    where memory does not hold so many windows, half as many go on, which is noted.
 
-    Raises UserError when a window is longer than the model's positions reach, or its logits are not numbers.
+    Raises UserError when a window is longer than the model's positions reach, its logits are not numbers, or memory
+    does not hold one.
     """
     head = Head(model)
+    fitting, found = Fitting(head.device, "window"), list[Tensor]()
     with faster_products(model):
-        return Perplexity(torch.cat([_nats(head, batch) for batch in follow(windows.split(batch_size))]))
+        for batch in follow(windows.split(batch_size)):
+            found += fitting.each([batch.shape[1]] * len(batch), partial(_nats_of_rows, head, batch))
+    return Perplexity(torch.cat(found))
+
+
+def _nats_of_rows(head: Head, batch: Int[Tensor, "b T"], rows: slice) -> Float[Tensor, "rows"]:
+    return _nats(head, batch[rows])
 
 
 def _nats(head: Head, batch: Int[Tensor, "b T"]) -> Float[Tensor, "b"]:

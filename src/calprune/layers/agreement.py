@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from calprune.base import __version__
+from calprune.base.memory import is_out_of_memory
 from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError
 from calprune.layers.arguments import by_token, first_argument, handing_on, hidden_of
@@ -196,6 +197,8 @@ def _called(model: nn.Module, tokens: Tensor, **more: Any) -> Any:
     except UserError:
         raise
     except Exception as e:
+        if isinstance(e, RuntimeError) and is_out_of_memory(e):
+            raise
         line = (str(e).strip().splitlines() or [""])[0]
         how = "with an attention mask" if more else "without an attention mask"
         raise ModelError(f"{_class(model)} cannot be run on a short batch of text {how}: {type(e).__name__}: {line}; "

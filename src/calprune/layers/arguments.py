@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from calprune.base.memory import is_out_of_memory
 from calprune.base.values import UserError
 
 
@@ -33,14 +34,18 @@ def by_token(given: Float[Tensor, "*_"], shape: tuple[int, int]) -> Float[Tensor
     return given
 
 
+Returns = dict[type, tuple | None]  # what a class of block returns after the hidden states; None: no tuple
+
+
 @contextmanager
-def handing_on(modules: nn.ModuleList, last: Tensor | None = None) -> Iterator[list]:
+def handing_on(modules: nn.ModuleList, last: Tensor | None = None, returns: Returns | None = None) -> Iterator[list]:
     """While open, each block appends (its input, other arguments, keywords) to the list and returns its input.
 
-    last: what the last block returns, so that the model's head runs on it; None: it raises Caught instead.
+    last: what the last block returns, so that the model's head runs on it; None: it raises Caught instead. returns:
+    as an earlier time found it, and what this one finds is put there; of classes that it holds no block is run.
     """
     calls: list[tuple] = []
-    returns: dict[type, tuple | None] = {}  # what a class of block returns after the hidden states; None: no tuple
+    returns = {} if returns is None else returns
 
     def catcher(module: nn.Module, original, is_last: bool):
         first = next(iter(inspect.signature(original).parameters))
@@ -129,6 +134,8 @@ def given_to_all(masking: dict[str, Tensor], calls: list[tuple]) -> Iterator[Non
         with suppress(Caught):
             yield
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
+        if isinstance(e, RuntimeError) and is_out_of_memory(e):
+            raise
         raise refused from e
     for _, args, kwargs in calls:
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]

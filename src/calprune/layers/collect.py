@@ -4,9 +4,11 @@ A linear that no token reaches (its matrix is read by other code, or it is not r
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -99,6 +101,33 @@ class Enough(Exception):
     """Every linear has seen its input: the rest of the block need not run."""
 
 
+class Once:
+    """Which sums hold a batch already. Where memory runs out within a batch, its parts go the same way from the
+    beginning, and are not added once more to sums that hold all of it."""
+
+    def __init__(self) -> None:
+        self.new_batch()
+
+    def new_batch(self) -> None:
+        self._begun: list[tuple[slice, Counter[Hashable]]] = []  # rows, and what was called how often with them
+        self.start(slice(0, 0))
+
+    def start(self, rows: slice) -> None:
+        """Announce some rows of the batch: those that were begun with others, in vain, are anew."""
+        self._calls: Counter[Hashable] = Counter()
+        self._before: Counter[Hashable] = Counter()
+        for over, calls in self._begun:
+            if over.start <= rows.start and rows.stop <= over.stop:
+                self._before |= calls
+        self._begun.append((rows, self._calls))
+
+    def add(self, key: Hashable, add: Callable[[], None]) -> None:
+        """These rows' next call of what `key` names: its sums are added to, unless they hold it."""
+        if self._calls[key] >= self._before[key]:
+            add()
+        self._calls[key] += 1
+
+
 class Collector:
     """A context in which each linear's input is observed. Linears that read the same tensor share one InputStats."""
 
@@ -118,6 +147,7 @@ class Collector:
         self._leader: dict[str, str] = {}  # linear -> the first linear that read the same tensor
         self._seen: dict[tuple, tuple[str, Tensor]] = {}  # a tensor of this batch -> who read it first, and itself
         self._routed: list[Routed] = []
+        self._once = Once()
 
     def __enter__(self) -> "Collector":
         self._hooks = ExitStack()
@@ -129,6 +159,7 @@ class Collector:
                 self._hooks.callback(site.module.register_forward_pre_hook(self._hook(site)).remove)
         for module, sites in fused.items():
             self._routed.append(Routed(sites, self.needs, self.counting, self.processes))
+            self._routed[-1].once = self._once
             hook = self._routed_hook(self._routed[-1])
             self._hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         return self
@@ -144,11 +175,19 @@ class Collector:
                 self.stats |= routed.finish()
             self.stats = {site.name: self.stats[site.name] for site in self.sites if site.name in self.stats}
 
-    def start(self, counted: Counted) -> None:
-        """Announce a batch."""
+    def new_batch(self) -> None:
+        """Announce a batch, whose rows are then announced by `start`."""
+        self._once.new_batch()
+
+    def start(self, counted: Counted, rows: slice) -> None:
+        """Announce these rows of the batch: all of them, or some where memory did not hold them all."""
         self._counted = counted
-        self._seen.clear()
+        self._once.start(rows)
         self._missing = {site.name for site in self.sites}
+
+    def end(self) -> None:
+        """The rows are through, or memory ran out."""
+        self._seen.clear()
 
     def _hook(self, site: Linear):
         def observe(module, args) -> None:
@@ -171,7 +210,7 @@ class Collector:
             raise Enough
 
     def _observe(self, name: str, x: Tensor) -> None:
-        key = place_of(x)  # x is held until the batch ends
+        key = place_of(x)  # x is held until `end`
         leader = self._seen.setdefault(key, (name, x))[0]
         if self._leader.setdefault(name, leader) != leader:
             raise StatsError(
@@ -180,6 +219,9 @@ class Collector:
         if leader != name:
             self.stats[name] = self.stats[leader]
             return
+        self._once.add(name, lambda: self._add(name, x))
+
+    def _add(self, name: str, x: Tensor) -> None:
         x, weight = self._counted.with_weight(name, x)
         stats = self.stats.get(name) or self.stats.setdefault(name, InputStats(x.shape[1], self.needs, x.device))
         stats.observe(x, weight)
@@ -196,6 +238,7 @@ class Routed:
         self._sums: dict[tuple[int, bool], InputStats] = {}  # expert, and whether of what its down_proj reads
         self._sent = dict.fromkeys(self.experts, 0.0)  # tokens that were sent to each
         self._held: list[tuple[Tensor, Tensor | None]] = []
+        self.once = Once()
 
     def read(self, counted: Counted, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """What the module is called with for a batch."""
@@ -210,7 +253,7 @@ class Routed:
 
     def observe(self, hidden: Tensor, chosen: Tensor, weight: Tensor | None) -> None:
         """hidden (tokens, width); chosen (tokens, k): the experts that each is sent to."""
-        self._held.append((hidden.cpu(), None if weight is None else weight.cpu()))
+        self._add_once("held", lambda: self._held.append((hidden.cpu(), None if weight is None else weight.cpu())))
         if self.counting.all_experts:
             return
         for expert in self.experts:
@@ -231,9 +274,19 @@ class Routed:
         """sent: the tokens that are sent to the expert."""
         if len(sent):
             count = None if weight is None else weight[sent]
-            self._sent[expert] += len(sent) if count is None else count.sum().item()
+            self._add_once(("sent", expert), lambda: self._add_count(expert, len(sent), count))
             for inner in (inner for inner in (False, True) if (expert, inner) in self.wanted):
-                self._add(expert, inner, inner_inputs(self.module, expert, x[sent]) if inner else x[sent], count)
+                self._add_once((expert, inner), partial(self._add_inputs, expert, inner, x[sent], count))
+
+    def _add_once(self, what: Hashable, add: Callable[[], None]) -> None:
+        self.once.add((self.sites[0].name, what), add)
+
+    def _add_count(self, expert: int, tokens: int, weight: Tensor | None) -> None:
+        self._sent[expert] += tokens if weight is None else weight.sum().item()
+
+    def _add_inputs(self, expert: int, inner: bool, x: Tensor, weight: Tensor | None) -> None:
+        """x: what the expert reads, whose sums are added to, or (inner) those of what its down_proj reads."""
+        self._add(expert, inner, inner_inputs(self.module, expert, x) if inner else x, weight)
 
     def _add(self, expert: int, inner: bool, x: Tensor, weight: Tensor | None) -> None:
         if (expert, inner) not in self._sums:

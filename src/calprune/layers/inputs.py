@@ -101,20 +101,25 @@ class InputStats:
         return self.gradients[of]
 
     def observe(self, x: Float[Tensor, "tokens in"], weight: Float[Tensor, "tokens"] | None = None) -> None:
-        """Add the tokens' sums. `weight`: how often each token counts; None counts each once."""
+        """Add the tokens' sums. `weight`: how often each token counts; None counts each once.
+
+        Where memory runs out on the way, nothing was added.
+        """
+        tokens: float = x.shape[0]
         if weight is not None:
             x = x.float()
-            self.tokens += weight.sum().item()
-            self.sum_x += weight @ x
+            tokens, sum_x = weight.sum().item(), weight @ x
             x = x * weight.sqrt()[:, None]  # the squares below then carry the weight itself
         else:
-            self.tokens += x.shape[0]
-            self.sum_x += x.sum(0, dtype=torch.float32)
+            sum_x = x.sum(0, dtype=torch.float32)
+        squares = x.float().square().sum(0) if self.gram is None else gram_product(x)
+        self.tokens += tokens  # from here on no memory is taken
+        self.sum_x += sum_x
         if self.gram is None:
-            self.sum_xx += x.float().square().sum(0)
+            self.sum_xx += squares
         else:
-            self.gram += gram_product(x)
-            self.sum_xx = self.gram.diagonal().clone()
+            self.gram += squares
+            self.sum_xx.copy_(self.gram.diagonal())
         self._factors.clear()
 
     @property

@@ -12,12 +12,15 @@ of p, as those of text that was trained on are.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from calprune.base.memory import Fitting
 from calprune.layers.products import faster_products
 from calprune.layers.readable import check_length, check_rows
 
@@ -36,11 +39,13 @@ def token_nats(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> li
 def per_token(model: PreTrainedModel, sequences: Sequence[Sequence[int]], measure: Measure) -> list[Tensor]:
     """What `measure` makes of each token of each sequence but the first; on the CPU.
 
-    Raises UserError for a sequence that the model cannot read (`layers.readable`)."""
+    Where memory runs out, half as many sequences go on, which is noted. Raises UserError for a sequence that the model
+    cannot read (`layers.readable`), and where memory does not hold one."""
     check_rows(model, sequences, "the text")
     check_length(model, max(map(len, sequences), default=0))
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     found: list[Tensor] = [torch.empty(0)] * len(sequences)
+    fitting = Fitting(model.device)
     with torch.inference_mode(), faster_products(model):
         while order:
             longest = len(sequences[order[-1]])
@@ -48,13 +53,16 @@ def per_token(model: PreTrainedModel, sequences: Sequence[Sequence[int]], measur
             while order and (len(batch) + 1) * longest <= max(_TOKENS, longest):
                 batch.append(order.pop())
             if longest > 1:
-                for i, made in zip(batch, _measured(model, [sequences[i] for i in batch], measure), strict=True):
+                rows = [sequences[i] for i in batch]
+                parts = fitting.each([*map(len, rows)], partial(_measured, model, rows, measure))
+                for i, made in zip(batch, chain.from_iterable(parts), strict=True):
                     found[i] = made
     return found
 
 
-def _measured(model: PreTrainedModel, rows: list[Sequence[int]], measure: Measure) -> list[Tensor]:
+def _measured(model: PreTrainedModel, batch: list[Sequence[int]], measure: Measure, part: slice) -> list[Tensor]:
     """Right padding: what follows a token does not reach it."""
+    rows = batch[part]
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *([row[0]] * (width - len(row)))] for row in rows], device=model.device)
     real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)

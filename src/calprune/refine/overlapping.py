@@ -68,7 +68,7 @@ class Overlapping(Beside):
         batches = [replace(batch, arguments=(each, {})) for batch, each in zip(self.block.batches, given, strict=True)]
         module = _Joined([turn.block.module for turn in turns]).to(self.block.device)
         try:
-            yield replace(turns[-1].block, module=module, batches=batches)
+            yield replace(turns[-1].block, module=module, batches=batches, fitting=None)  # all of a batch at once
         finally:
             for block in (turn.block for turn in turns if turn.block is not self.block):
                 block.module.to(block.home)  # its turn in the walk is over
