@@ -63,10 +63,10 @@ def decompose(
     pruned already: `compensate`.
 
     model: the dense one. data: a calibration set, as for `prune`; no saved sums. pattern: of the sparse matrices:
-    "2:4", "50%". rank: of each linear's adapter. propagate: "pruned": a block sees what the blocks before it give, with their
-    adapters; "dense": one pass, what the dense ones do. iterations: of the solver, at most. damping: a fraction of the
-    Gram matrix's mean diagonal. watch, watch_tokens: a text of another source that the divergence from the dense model
-    is said on, as for `recover`. ignore and the others are as for `prune`.
+    "2:4", "50%". rank: of each linear's adapter. propagate: "pruned": a block sees what the blocks before it give, with
+    their adapters; "dense": one pass, what the dense ones do. iterations: of the solver, at most. damping: a fraction
+    of the Gram matrix's mean diagonal. watch, watch_tokens: a text of another source that the divergence from the dense
+    model is given on, as for `recover`. ignore and the others are as for `prune`.
 
     Raises UserError, before a weight is changed, for data that cannot be read and a job that does not fit the model.
     """
