@@ -320,7 +320,7 @@ def test_saved_sums_and_fused_experts_are_refused(place, tmp_path):  # noqa: F81
     with pytest.raises(UserError, match="sums"):
         calprune.decompose(place / "dense", tmp_path / "sums", pattern="2:4")
     with pytest.raises(UserError, match="experts that are stored as one tensor"):
-        calprune.decompose(dense_model(tmp_path / "moe", "MOE_NAME"), place / "text.txt", pattern="2:4", **SIZES)
+        calprune.decompose(dense_model(tmp_path / "moe", "qwen3_moe"), place / "text.txt", pattern="2:4", **SIZES)
 
 
 def test_without_peft_it_says_how_to_get_it_before_any_work(place, monkeypatch):  # noqa: F811
