@@ -22,8 +22,8 @@ from calprune.pruning.checkpoint import REPORT
 from tests import bad_calls
 
 SIZES = {"num_samples": 8, "max_seq_length": 16}
-FUNCTIONS = ("accelerate", "build", "choose", "collect", "compensate", "evaluate", "load", "pack", "prune", "quantize",
-             "recover", "speed", "study", "unpack")  # fmt: skip
+FUNCTIONS = ("accelerate", "build", "choose", "collect", "compensate", "decompose", "evaluate", "load", "pack", "prune",
+             "quantize", "recover", "speed", "study", "unpack")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

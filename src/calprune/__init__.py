@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from calprune.api.models import load
     from calprune.api.prune import prune
     from calprune.api.pruned.compensate import compensate
+    from calprune.api.pruned.decompose import decompose
     from calprune.api.pruned.quantize import quantize
     from calprune.api.pruned.recover import recover
     from calprune.api.speed import speed
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from calprune.pruning.job import Pruning
     from calprune.quantisation.report import QuantisedReport
     from calprune.recovery.compensated import CompensationReport
+    from calprune.recovery.decomposed import DecompositionReport
     from calprune.recovery.report import RecoveryReport
 
 __all__ = [
@@ -91,6 +93,7 @@ __all__ = [
     "ChoiceReport",
     "CompensationReport",
     "DSnoT",
+    "DecompositionReport",
     "EvaluationResult",
     "FromFile",
     "KeepNofM",
@@ -123,6 +126,7 @@ __all__ = [
     "choose",
     "collect",
     "compensate",
+    "decompose",
     "evaluate",
     "load",
     "pack",
@@ -146,6 +150,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "CalibrationSet": "calibration.set",
     "ChoiceReport": "api.choose",
     "CompensationReport": "recovery.compensated",
+    "DecompositionReport": "recovery.decomposed",
     "DLP": "allocation.dlp",
     "DSnoT": "methods.dsnot",
     "EvaluationResult": "evaluation.result",
@@ -185,6 +190,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "choose": "api.choose",
     "collect": "api.collect",
     "compensate": "api.pruned.compensate",
+    "decompose": "api.pruned.decompose",
     "evaluate": "api.evaluate",
     "load": "api.models",
     "pack": "api.archive",

@@ -416,7 +416,8 @@ window.PAPERS = {
    "kind": "reconstruction",
    "link": "https://arxiv.org/abs/2603.01376",
    "here": [
-    "the method block_matching"
+    "the method block_matching",
+    "`calprune decompose`"
    ],
    "claims": []
   },

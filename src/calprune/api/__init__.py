@@ -8,6 +8,6 @@
 | `build` | build a calibration set |
 | `evaluate` | judge a model |
 | `study`, `choose` | run a study; choose calibration data |
-| `pruned` | `recover`, `compensate`, `quantize` |
+| `pruned` | `recover`, `compensate`, `decompose`, `quantize` |
 | `speed`, `archive`, `accelerate` | what a pruned model is worth where it runs |
 """

@@ -7,13 +7,14 @@ heavy imports are inside.
 from calprune.cli import choose, demo, evaluate, pack, prune, speed, start, study
 from calprune.cli.app import app, main
 from calprune.cli.data import calib, similar, sources, synth
-from calprune.cli.pruned import compensate, quantize, recover
+from calprune.cli.pruned import compensate, decompose, quantize, recover
 
 __all__ = [
     "app",
     "calib",
     "choose",
     "compensate",
+    "decompose",
     "demo",
     "evaluate",
     "main",

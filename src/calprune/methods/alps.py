@@ -61,7 +61,7 @@ class ALPS:
         H = H / n / n[:, None]
         dense = (weight.float() * n).T.contiguous()
         W = self._alternate(dense, H, pattern)
-        keep = _largest(W, pattern)
+        keep = largest(W, pattern)
         W = conjugate_gradients(H, matmul(H, dense), W * keep, keep, self.gradient_steps)
         return masked((W.T / n).to(weight.dtype), keep.T)
 
@@ -71,12 +71,12 @@ class ALPS:
         """W after ADMM."""
         values, vectors = (t.to(dense.dtype) for t in torch.linalg.eigh(H.double()))
         Hdense, rho, moved = matmul(H, dense), self.penalty, False
-        W, V, keep = dense, torch.zeros_like(dense), _largest(dense, pattern)
+        W, V, keep = dense, torch.zeros_like(dense), largest(dense, pattern)
         D, before = dense * keep, keep
         for t in range(1, self.iterations + 1):
             W = matmul(vectors, matmul(vectors.T, Hdense - V + rho * D) / (values + rho)[:, None])
             D = W + V / rho
-            keep = _largest(D, pattern)
+            keep = largest(D, pattern)
             D = D * keep
             V = V + rho * (W - D)
             if t % EVERY:
@@ -89,14 +89,14 @@ class ALPS:
             if share <= 0.005 and not moved:
                 rho /= 5
                 if changed:  # a change too small to begin with: from the start again
-                    W, V, D = dense, torch.zeros_like(dense), dense * _largest(dense, pattern)
+                    W, V, D = dense, torch.zeros_like(dense), dense * largest(dense, pattern)
             else:
                 rho *= 1.3 if share > 0.1 else 1.2 if share > 0.005 else 1.1
                 moved = True
         return W
 
 
-def _largest(V: Float[Tensor, "in out"], pattern: Pattern) -> Bool[Tensor, "in out"]:
+def largest(V: Float[Tensor, "in out"], pattern: Pattern) -> Bool[Tensor, "in out"]:
     return keep_mask(V.abs().T.contiguous(), pattern).T
 
 

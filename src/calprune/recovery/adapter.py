@@ -2,12 +2,13 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import safetensors.torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from calprune.base.store import whole_folder
 from calprune.base.values import UserError
@@ -37,17 +38,21 @@ def check_peft() -> None:
         raise UserError("an adapter is written by peft, which is not installed: pip install 'calprune[recover]'")
 
 
-def save_adapter(adapter: Adapter, model: Model, folder: str | Path, files: Mapping[str, str]) -> None:
-    """Write adapter_config.json, adapter_model.safetensors and `files`: whole or not at all."""
+def base_of(model: Model) -> str:
+    """How an adapter names the model that it is for: its folder, or its name on the hub."""
+    base = str(model.origin.checkpoint.folder.resolve()) if model.origin else model.name
+    return base if os.path.isdir(model.name) or model.name == "demo" else model.name
+
+
+def save_adapter(adapter: Adapter, base: str, folder: str | Path, files: Mapping[str, str]) -> None:
+    """Write adapter_config.json, adapter_model.safetensors and `files`: whole or not at all. base: what it is for."""
     check_peft()
     from peft import LoraConfig
 
     modules = sorted({key[: -len(".A")] for key in adapter.leaves if key.endswith(".A")})
-    base = str(model.origin.checkpoint.folder.resolve()) if model.origin else model.name
     config = LoraConfig(
         r=adapter.rank, lora_alpha=round(adapter.rank * adapter.scale), target_modules=modules, task_type="CAUSAL_LM",
-        base_model_name_or_path=base if os.path.isdir(model.name) or model.name == "demo" else model.name,
-        inference_mode=True, fan_in_fan_out=adapter.transposed,
+        base_model_name_or_path=base, inference_mode=True, fan_in_fan_out=adapter.transposed,
     )  # fmt: skip
     letters = {"A": "lora_A", "B": "lora_B"}
     tensors = {
@@ -59,3 +64,19 @@ def save_adapter(adapter: Adapter, model: Model, folder: str | Path, files: Mapp
         safetensors.torch.save_file(tensors, beside / "adapter_model.safetensors", {"format": "pt"})
         for name, text in files.items():
             (beside / name).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def added(adapter: Adapter, model: nn.Module) -> Iterator[None]:
+    """Inside the block the adapter's change is in the model's weights; afterwards they are what they were."""
+    modules, kept = dict(model.named_modules()), list[tuple[Tensor, Tensor]]()
+    try:
+        for name in (key[: -len(".A")] for key in adapter.leaves if key.endswith(".A")):
+            weight = modules[name].get_parameter("weight").data
+            kept.append((weight, weight.clone()))
+            change = adapter.scale * (adapter.leaves[f"{name}.B"] @ adapter.leaves[f"{name}.A"]).to(weight.device)
+            weight += (change.T if adapter.transposed else change).to(weight.dtype)
+        yield
+    finally:
+        for weight, was in kept:
+            weight.copy_(was)

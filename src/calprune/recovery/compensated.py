@@ -1,6 +1,6 @@
 """What compensation gave back, as a page, and the folder of its adapter."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table, Value
 from calprune.pruning.card import REPORT
 from calprune.pruning.checkpoint import environment
-from calprune.recovery.adapter import save_adapter
-from calprune.recovery.compensation import Compensation
+from calprune.recovery.adapter import base_of, save_adapter
+from calprune.recovery.compensation import Compensation, LinearCompensation
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +34,7 @@ class CompensationReport(HasPage):
         Gives the report that names the folder. Raises UserError where `folder` holds something, or the disk is full.
         """
         made = replace(self, out=str(folder))
-        save_adapter(self.done, self.model, folder, {REPORT: to_json(made.record())})
+        save_adapter(self.done, base_of(self.model), folder, {REPORT: to_json(made.record())})
         return made
 
     def record(self) -> dict[str, Any]:
@@ -57,22 +57,23 @@ class CompensationReport(HasPage):
             answer.append(f"The divergence from {self.dense} on {name} goes {moved}.")
         base = f'transformers.AutoModelForCausalLM.from_pretrained("{self.model.name}")'
         use = f'peft.PeftModel.from_pretrained({base}, "{self.out}")' if self.out else ""
-        sections = (Section("kinds", "Relative error of the linears", tables=(self._kinds(),)),
+        sections = (Section("kinds", "Relative error of the linears", tables=(kinds(self.done.linears),)),
                     Section("use", "Use", blocks=TextBlock.commands(use)))  # fmt: skip
         where = f"{self.out}: " if self.out else ""
         return Page(f"{where}{self.model.name} compensated", sections, "calprune compensate",
                     f"How much of what pruning cost {self.model.name} comes back without training?", size,
                     (" ".join(answer),))  # fmt: skip
 
-    def _kinds(self) -> Table:
-        kinds: dict[str, list[tuple[float, float]]] = {}
-        for one in self.done.linears:
-            kinds.setdefault(one.name.rpartition(".")[2], []).append((one.before, one.after))
-        heads = (Column("linears"), Column("how many", "number"), Column("pruned", "number"),
-                 Column("compensated", "number"))  # fmt: skip
-        rows: list[tuple[Value, ...]] = []
-        for kind, those in kinds.items():
-            before, after = (sum(one[i] for one in those) / len(those) for i in (0, 1))
-            rows.append((kind, len(those), before, after))
-        return Table("kinds", "‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs, means by the kind of linear", heads,
-                     tuple(rows))  # fmt: skip
+
+def kinds(linears: Sequence[LinearCompensation], heads: tuple[str, str] = ("pruned", "compensated")) -> Table:
+    """The linears' errors without and with an adapter, means by their kind."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for one in linears:
+        found.setdefault(one.name.rpartition(".")[2], []).append((one.before, one.after))
+    columns = (Column("linears"), Column("how many", "number"), *(Column(head, "number") for head in heads))
+    rows: list[tuple[Value, ...]] = []
+    for kind, those in found.items():
+        before, after = (sum(one[i] for one in those) / len(those) for i in (0, 1))
+        rows.append((kind, len(those), before, after))
+    return Table("kinds", "‖(W-Ŵ)X‖² / ‖WX‖² on the calibration inputs, means by the kind of linear", columns,
+                 tuple(rows))  # fmt: skip

@@ -15,7 +15,7 @@ from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.pruning.card import REPORT, card
 from calprune.pruning.checkpoint import environment, peak_bytes
-from calprune.recovery.adapter import save_adapter
+from calprune.recovery.adapter import base_of, save_adapter
 from calprune.recovery.job import Recovered
 from calprune.recovery.training import RunPoint
 from calprune.recovery.watched import SAME
@@ -54,7 +54,8 @@ class RecoveryReport(HasPage):
         """
         made = replace(self, out=str(folder))
         if self.done.adapter:
-            save_adapter(self.done.adapter, self.model, folder, {REPORT: to_json(made.record()), PAGE: made.html()})
+            files = {REPORT: to_json(made.record()), PAGE: made.html()}
+            save_adapter(self.done.adapter, base_of(self.model), folder, files)
             return made
         if self.model.origin is None:
             raise UserError(f"model {self.model.name} was not loaded from a checkpoint, so there is none to edit; save "

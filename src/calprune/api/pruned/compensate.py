@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from calprune.api.arguments import ModelLike, SetLike, Sizes
 from calprune.api.models import Dtype
@@ -12,7 +11,7 @@ from calprune.api.progress import ProgressLike, shown
 from calprune.api.pruned.pairs import open_pair
 from calprune.base.checks import Count, checked
 from calprune.models.load import Model, find_device
-from calprune.recovery.adapter import check_peft
+from calprune.recovery.adapter import added, check_peft
 from calprune.recovery.compensated import CompensationReport
 from calprune.recovery.compensation import Compensation
 from calprune.recovery.compensation import compensate as adapters
@@ -64,15 +63,6 @@ def compensate(
 def _judged(pruned: Model, dense: Model, done: Compensation, other: OtherText) -> dict[str, tuple[float, float]]:
     """The divergence from the dense model without and with the adapter; the model ends as it was."""
     watched = Watched.of(other.name, dense.model, [other.windows], BATCH)
-    before, modules = watched.kl(pruned.model), dict(pruned.model.named_modules())
-    kept: list[tuple[Tensor, Tensor]] = []
-    try:
-        for one in done.linears:
-            weight = modules[one.name].get_parameter("weight").data
-            kept.append((weight, weight.clone()))
-            change = (done.leaves[f"{one.name}.B"] @ done.leaves[f"{one.name}.A"]).to(weight.device)
-            weight += (change.T if done.transposed else change).to(weight.dtype)
+    before = watched.kl(pruned.model)
+    with added(done, pruned.model):
         return {other.name: (before, watched.kl(pruned.model))}
-    finally:
-        for weight, was in kept:
-            weight.copy_(was)

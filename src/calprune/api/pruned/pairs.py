@@ -32,29 +32,42 @@ class Pair:
 
     def other(self, watch: str | None, tokens: int) -> OtherText | None:
         """The text that is watched beside the set. Raises UserError where it is named and cannot be read."""
-        data, model = self.given.data, self.pruned
-        length = min(LENGTH, int(data.lengths.max()))
-        given = Given(model, model.tokenizer, self.root, current().say)
-
-        def opened(text: str) -> OtherText:
-            source = open_source(text, given, "evaluation")
-            return OtherText(text, windows_of(source.documents(), model.tokenizer, length, max(tokens, length)))
-
-        if watch is not None:
-            only_part(watch)
-            return opened(watch)
-        own = {part.source for part in data.drawn}
-        for text in (one for one in USUAL if one not in own):
-            try:
-                return opened(text)
-            except UserError:
-                continue
-        return None
+        return other_text(self.pruned, self.given.data, self.root, watch, tokens)
 
     @property
     def base(self) -> dict[str, Any] | None:
         """What calprune.json of the pruned checkpoint says; None: there is none."""
         return description_of(self.pruned)
+
+
+def other_text(
+    model: Model, data: CalibrationSet, root: Path | None, watch: str | None, tokens: int
+) -> OtherText | None:
+    """The text that a model is judged on beside the set. Raises UserError where it is named and cannot be read."""
+    length = min(LENGTH, int(data.lengths.max()))
+    given = Given(model, model.tokenizer, root, current().say)
+
+    def opened(text: str) -> OtherText:
+        source = open_source(text, given, "evaluation")
+        return OtherText(text, windows_of(source.documents(), model.tokenizer, length, max(tokens, length)))
+
+    if watch is not None:
+        only_part(watch)
+        return opened(watch)
+    own = {part.source for part in data.drawn}
+    for text in (one for one in USUAL if one not in own):
+        try:
+            return opened(text)
+        except UserError:
+            continue
+    return None
+
+
+def check_masked(data: CalibrationSet) -> None:
+    """Raise UserError for a set that quirks of another program made, with which no training is compared."""
+    if data.masked is not None:
+        raise UserError("data: the set has padding that counts and that no token attends to (count_padding: masked), "
+                        "which is for comparing with other programs; take a set without it")  # fmt: skip
 
 
 def open_pair(
@@ -68,9 +81,7 @@ def open_pair(
     check_pair(one, other)
     one.prove_origin()
     given = open_set(data, one, sizes, root)
-    if given.data.masked is not None:
-        raise UserError("data: the set has padding that counts and that no token attends to (count_padding: masked), "
-                        "which is for comparing with other programs; take a set without it")  # fmt: skip
+    check_masked(given.data)
     return Pair(one, other, given, root)
 
 
