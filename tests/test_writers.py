@@ -349,3 +349,31 @@ def test_a_disk_that_fails_while_a_library_writes_tensors_is_one_line(tmp_path, 
     ):
         save_tensors({}, m / "a.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+DEAF = """
+import os, signal, sys
+from calprune.base.signals import end_on_signals
+end_on_signals()
+class Deaf:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        for _ in range(1000): pass
+Deaf()
+for _ in range(10**8): pass
+print("went on")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_where_python_ignores_what_is_raised_ends_the_program_all_the_same(number):
+    """In a `__del__` or a callback of C an exception is printed and forgotten, and the program goes on."""
+    ended = subprocess.run([sys.executable, "-c", DEAF, str(int(number))], capture_output=True, text=True)
+    assert ended.returncode and "went on" not in ended.stdout and "KeyboardInterrupt" in ended.stderr
+
+
+def test_other_errors_that_python_ignores_are_said_as_ever():
+    program = DEAF.replace("os.kill(os.getpid(), int(sys.argv[1]))", "raise ValueError('of a finaliser')")
+    program = program.replace("10**8", "10")
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout == "went on\n" and "of a finaliser" in ended.stderr

@@ -1,7 +1,9 @@
 """What ends a process from outside ends it like Ctrl-C: with what it was making removed."""
 
+import _thread
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +15,12 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def end_on_signals() -> None:
     """From now on SIGTERM and SIGHUP raise KeyboardInterrupt; a second one ends the process at once. One that whoever
-    started the process has it ignore (nohup) stays ignored."""
+    started the process has it ignore (nohup) stays ignored. One that comes where Python ignores what is raised (a
+    `__del__`, a callback of C) is raised again afterwards."""
     if threading.current_thread() is not threading.main_thread():
         return
+    if sys.unraisablehook is not _raise_again:
+        sys.unraisablehook = _raise_again
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
@@ -24,6 +29,17 @@ def end_on_signals() -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt
+
+
+def _raise_again(ignored: Any) -> None:
+    """In place of `sys.unraisablehook`. What is raised in here is ignored too, so a thread does it a moment later."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        signal.signal(signal.SIGTERM, _end)  # SIGINT may be one that this process ignores
+        again = threading.Timer(0.01, _thread.interrupt_main, [signal.SIGTERM])
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 @contextmanager
