@@ -19,7 +19,7 @@ from calprune.pruning.job import Pruning
 from calprune.recovery.basil import Basil, _Fit
 from calprune.recovery.compensation import low_rank
 from calprune.recovery.decomposition import decompose
-from tests.families import CONFIGS, random_model
+from tests.families import CONFIGS, FUSED_EXPERTS, random_model
 from tests.test_cli import run  # noqa: F401
 from tests.test_compensate import adapted, error
 from tests.test_recover import SIZES, place  # noqa: F401
@@ -218,7 +218,7 @@ def test_a_width_that_the_pattern_does_not_divide_is_one_line():
 
 
 def dense_model(folder, family: str):
-    config = CONFIGS[family]()
+    config = (CONFIGS | FUSED_EXPERTS)[family]()
     config.vocab_size = len(toy_tokenizer())
     torch.manual_seed(1)
     save(random_model(config), toy_tokenizer(), folder)
