@@ -2,7 +2,9 @@
 folders give what the model in memory gives."""
 
 import json
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from tests.test_compensate import adapted, error
 from tests.test_recover import SIZES, place  # noqa: F401
 from tests.tiny import save, toy_tokenizer
 
+PAGE = Path(__file__).parents[1] / "docs" / "recover.md"
 PATTERNS = ("2:4", "60%", "50%/row")
 
 
@@ -245,6 +248,16 @@ def test_base_and_adapter_loaded_plainly_give_the_logits_of_the_model_in_memory(
         assert torch.allclose(model(tokens).logits, base, atol=1e-5)
     told = json.loads((out / "adapter/adapter_config.json").read_text())
     assert told["base_model_name_or_path"] == str((out / "base").resolve()) and told["r"] == 3
+
+
+def test_the_pages_lines_put_base_and_adapter_together(place, tmp_path, monkeypatch):  # noqa: F811
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    dense = dense_model(tmp_path / "dense", "llama")
+    calprune.decompose(dense, place / "text.txt", pattern="2:4", rank=2, iterations=5, **SIZES).save(tmp_path / "parts")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(f"import peft, transformers\n{code}", names)
+    assert names["model"](torch.arange(8).reshape(1, 8)).logits.isfinite().all()
 
 
 def test_only_pruned_tensors_change_and_the_errors_are_those_of_the_two_parts(place, tmp_path, run):  # noqa: F811

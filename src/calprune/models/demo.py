@@ -33,7 +33,7 @@ def _place() -> Path:
 
 
 def _write(folder: Path, gguf_file: Path) -> None:
-    current().say("calprune: making the demo model's checkpoint, once (about a minute)")
+    current().say("making the demo model's checkpoint, once (about a minute)")
     with whole_folder(folder) as beside:
         convert(gguf_file, beside, "demo")
 

@@ -57,7 +57,7 @@ def gguf_folder(file: Path, name: str) -> Path:
     place = cache_folder() / "gguf" / known_digest(file)[:16]
 
     def write(place: Path, types: dict[str, int]) -> None:
-        current().say(f"calprune: making a plain checkpoint of {name} in {place}, once")
+        current().say(f"making a plain checkpoint of {name} in {place}, once")
         with whole_folder(place) as beside:
             (beside / "model").mkdir()
             convert(file, beside / "model", name)

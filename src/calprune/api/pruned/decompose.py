@@ -66,7 +66,8 @@ def decompose(
     "2:4", "50%". rank: of each linear's adapter. propagate: "pruned": a block sees what the blocks before it give, with
     their adapters; "dense": one pass, what the dense ones do. iterations: of the solver, at most. damping: a fraction
     of the Gram matrix's mean diagonal. watch, watch_tokens: a text of another source that the divergence from the dense
-    model is given on, as for `recover`. ignore and the others are as for `prune`.
+    model is given on, as for `recover`. ignore, num_samples, max_seq_length, seed, data_root, device, dtype,
+    dequantize, batch_size, progress: as for `prune`.
 
     Raises UserError, before a weight is changed, for data that cannot be read and a job that does not fit the model.
     """
