@@ -100,7 +100,7 @@ def dequantised_folder(checkpoint: Checkpoint, found: Quantisation, name: str) -
 
     kept = [one for one in beside if one.name not in (*BESIDE, "config.json", INDEX) or len(one.parts) > 1]
     size = sum(one.size for one in tensors) / 1e9
-    current().say(f"calprune: {name} as bfloat16 is {folder} ({size:.1f} GB, written once)")
+    current().say(f"{name} as bfloat16 is {folder} ({size:.1f} GB, written once)")
     once(folder, lambda: kept, read=lambda folder: _whole(folder, kept), write=write, report=current().say)
     return folder
 

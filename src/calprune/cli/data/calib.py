@@ -285,7 +285,7 @@ def compare_command(
     comparison = SetComparison(job, sets, energy, halves)
     job.plan(loaded.model)
     wait = duration(_seconds(loaded.model, job, list(sets.values()), halves))
-    current().say(f"calprune: the comparison takes about {wait}")
+    current().say(f"the comparison takes about {wait}")
     found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
     summary = summarise(comparison, found)
     if html:
