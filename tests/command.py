@@ -31,4 +31,4 @@ def calprune(*words: str | Path, folder: Path | None = None) -> CompletedProcess
         os.chdir(here)
         for one, handler in zip(SIGNALS, handlers, strict=True):
             signal.signal(one, handler)
-    return CompletedProcess(sys.argv, status, *(stream.buffer.getvalue().decode() for stream in (out, err)))
+    return CompletedProcess(words, status, *(stream.buffer.getvalue().decode() for stream in (out, err)))

@@ -12,7 +12,7 @@ from calprune import report
 from calprune.base.values import UserError
 from calprune.evaluation.metric import Metric
 from calprune.report.kept import read_results, write_parquet
-from calprune.studies.results import STUDY, read
+from calprune.studies.results import COLUMNS, STUDY, read
 from tests.command import calprune
 from tests.made_up_study import made_up
 
@@ -21,6 +21,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "tests" / "run_of_format_1"
 RESULTS = ROOT / "docs" / "results"
+EMPTY = {name: [None] for name in COLUMNS}
 OWN = Metric("hits", "hits of a needle", "hits", of_interest=0.5)
 STUDIES = """\
 title: Which data?
@@ -82,6 +83,8 @@ def _other(path, kept=None, columns=None):
         (lambda path: path.write_text("trial,value\n"), "is no study's results: expected a folder"),
         (lambda path: _other(path), "is no study's results of format 1: its columns are trial"),
         (lambda path: _other(path, {"format": 2}), "of format 1"),
+        (lambda path: _other(path, {"format": 1}, EMPTY), "of format 1"),
+        (lambda path: _other(path, [1], EMPTY), "of format 1"),
         (lambda path: None, "holds no study's results (it has no FORMAT)"),
     ],
 )

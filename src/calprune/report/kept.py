@@ -18,6 +18,7 @@ from calprune.studies.axes import AXES, Setting
 from calprune.studies.results import COLUMNS, STUDY, Failure, LikenessRow, Result, Results, of_text, read
 
 FORMAT = 1
+HEAD = {"format", "title", "question", "missing", "failed", "similarity", "about", "stand_ins", "measures"}
 KEY = b"calprune study"  # of the metadata
 PLAIN = [name for name in COLUMNS if name not in ("trial", "metric", *AXES)]  # fields of a row that are as in the file
 
@@ -56,7 +57,7 @@ def _read_kept(path: Path) -> Results:
         raise UserError(f"{path} is no study's results: expected a folder of `calprune study run`, or a file of "
                         f"`calprune study report --parquet`; {str(e).splitlines()[0]}") from None  # fmt: skip
     kept = (table.schema.metadata or {}).get(KEY)
-    head = json.loads(kept) if kept else {}
+    head = _head(kept)
     if head.get("format") != FORMAT or table.column_names != list(COLUMNS):
         raise UserError(f"{path} is no study's results of format {FORMAT}: its columns are "
                         f"{', '.join(table.column_names[:5])}, ...; write it anew: calprune study report RUNS "
@@ -66,6 +67,15 @@ def _read_kept(path: Path) -> Results:
     return Results(head["title"], head["question"], rows, tuple(Failure(**one) for one in head["failed"]),
                    head["missing"], tuple(LikenessRow(**one) for one in head["similarity"]), head["about"],
                    head["stand_ins"], claims, interest)  # fmt: skip
+
+
+def _head(kept: bytes | None) -> dict[str, Any]:
+    """What is not of a row; {} where it is none, or damaged."""
+    try:
+        head = json.loads(kept or b"{}")
+    except ValueError:
+        return {}
+    return head if isinstance(head, dict) and head.keys() >= HEAD else {}
 
 
 def _row(cells: dict[str, Any], measures: dict[str, Any], path: Path) -> Result:

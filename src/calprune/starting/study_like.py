@@ -60,10 +60,14 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
     path = _found(like)
     parse_study(study_text(path), str(path))  # its mistakes are named before any is made of it
     written = parse_yaml(study_text(path), str(path)) | {"models": model}
-    whole = _with_pilot(Shorter(written | {"title": f"{written['title']}, on {model}"}), pilot)
+    whole, fewest = Shorter(written | {"title": f"{written['title']}, on {model}"}), FEWEST
+    if pilot is not None:
+        rows = power_table(Findings(pilot)).records()
+        fewest = max(FEWEST, _draws_needed(rows))
+        whole = _with_pilot(whole, rows, fewest)
     made = plan(_without_claims(whole.written, str(path)), data_root)
     second = seconds_of(1.0)
-    for cut in _cuts(whole, max(FEWEST, _draws_needed(pilot))):
+    for cut in _cuts(whole, fewest):
         seconds = second * _passes(cut.written, made, str(path))
         if seconds <= budget:
             break
@@ -87,31 +91,27 @@ def _found(like: str) -> Path:
     return PAPERS / f"{like}.yaml"
 
 
-def _with_pilot(cut: Shorter, pilot: Results | None) -> Shorter:
-    """Without the evaluations at which the pilot is at chance, and with as many draws as it says."""
-    if pilot is None:
-        return cut
-    rows = power_table(Findings(pilot)).records()
-    chance = {one["evaluation"] for one in rows} - {
-        one["evaluation"] for one in rows if one["can it tell"] != AT_CHANCE
-    }
+def _with_pilot(cut: Shorter, rows: Sequence[Mapping[str, Any]], draws: int) -> Shorter:
+    """Without the evaluations that are at chance in all rows of the pilot, and with `draws` at least."""
+    told = {one["evaluation"] for one in rows if one["can it tell"] != AT_CHANCE}
+    chance = {one["evaluation"] for one in rows} - told
     evaluations = _several(cut.written["evaluations"])
     kept = [one for one in evaluations if one not in chance]
     if not kept:
         raise UserError("every evaluation of the study is at chance in the pilot: no number of draws tells anything; "
                         "name others under evaluations")  # fmt: skip
-    draws = max(cut.written.get("draws", FEWEST), _draws_needed(pilot))
     gone = [f"{one}: at chance in the pilot" for one in evaluations if one in chance]
+    draws = max(cut.written.get("draws", FEWEST), draws)
     return Shorter(cut.written | {"evaluations": kept, "draws": draws}, (*cut.gone, *gone))
 
 
-def _draws_needed(pilot: Results | None) -> int:
+def _draws_needed(rows: Sequence[Mapping[str, Any]]) -> int:
     """The fewest draws with which one row of the pilot can tell the smallest difference of interest."""
-    rows = power_table(Findings(pilot)).records() if pilot else []
     needed = [one["draws needed"] for one in rows if one["draws needed"] is not None]
-    if pilot and not needed:
-        raise UserError("the pilot has no setting that can tell anything: calprune study power shows why")
-    return min(needed, default=FEWEST)
+    if not needed:
+        raise UserError("every evaluation of the study is at chance in the pilot, or it has no two sources: nothing "
+                        "can be told; calprune study power shows why")  # fmt: skip
+    return min(needed)
 
 
 def _cuts(cut: Shorter, fewest: int) -> Iterator[Shorter]:
