@@ -1,10 +1,15 @@
-"""How much memory is free, what running out of it looks like, and how work goes on where it ran out."""
+"""How much memory is free, what running out of it looks like, how work goes on where it ran out, what can leave it."""
 
-from collections.abc import Callable, Iterator, Sequence
+import ctypes
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from calprune.base.progress import current
 from calprune.base.values import UserError
@@ -12,6 +17,9 @@ from calprune.base.values import UserError
 T = TypeVar("T")
 MEMORY_INFO = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")  # a container's own limit
+PAGES = Path("/proc/self/pagemap")  # of Linux: eight bytes a page of this process
+OF_FILE, IN_MEMORY, SWAPPED = (np.uint64(1 << bit) for bit in (61, 63, 62))
+MADV_DONTNEED = 4
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -30,6 +38,27 @@ def free_memory(device: torch.device) -> int | None:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch could not get the memory that it wanted: on a GPU a class of its own, on a CPU the text alone."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def leave_to_file(tensors: Iterable[Tensor]) -> None:
+    """What of the tensors is a file's pages leaves the memory, and is read from the file again where it is used.
+
+    A tensor of which anything was written since it was mapped, or that is of no file, stays as it is; without Linux all
+    do. The system itself would let such pages go, but only when memory is short: until then they count as this
+    process's.
+    """
+    if not PAGES.exists():
+        return
+    with PAGES.open("rb", buffering=0) as pages:
+        for tensor in tensors:
+            size, start = mmap.PAGESIZE, tensor.data_ptr()
+            first, last = -(-start // size), (start + tensor.numel() * tensor.element_size()) // size
+            if tensor.device.type == "cpu" and tensor.is_contiguous() and last > first:
+                held = np.frombuffer(os.pread(pages.fileno(), 8 * (last - first), 8 * first), np.uint64)
+                there = held[(held & (IN_MEMORY | SWAPPED)) != 0]
+                if len(there) and (there & OF_FILE).all():
+                    ctypes.CDLL(None).madvise(ctypes.c_void_p(first * size), ctypes.c_size_t(len(held) * size),
+                                              MADV_DONTNEED)  # fmt: skip
 
 
 class Fitting:

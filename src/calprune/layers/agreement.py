@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from calprune.base import __version__
-from calprune.base.memory import is_out_of_memory
+from calprune.base.memory import is_out_of_memory, leave_to_file
 from calprune.base.store import cache_folder, write_whole
 from calprune.base.values import UserError
 from calprune.layers.arguments import by_token, first_argument, handing_on, hidden_of
@@ -58,6 +58,7 @@ def check_agreement(model: nn.Module, name: str, blocks: nn.ModuleList) -> None:
     file = _file(model, dtype)
     if file is None or not file.exists():
         measure(model, name, blocks)
+        leave_to_file(model.parameters())  # all of it was read
         if file is not None:
             with suppress(UserError):  # a cache that cannot be written costs time, nothing else
                 write_whole(file, "")

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from torch import Tensor
 
+from calprune.base.memory import leave_to_file
 from calprune.base.progress import tracking
 from calprune.base.store import force
 from calprune.base.tensors import zeros
@@ -83,6 +84,8 @@ class _Blocks:
             return None
         block = self._block_of[stored.name]
         if self._current is None or self._current[0] != block:
+            if self._current:
+                leave_to_file(self._current[1].values())
             self._current = None  # never two at once
             self._current = (block, self.origin.of(block))
         now = self._current[1][stored.name].cpu()

@@ -16,6 +16,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from calprune.base.memory import leave_to_file
 from calprune.layers.linears import ModelError, find_blocks
 from calprune.models.checkpoint import Checkpoint
 
@@ -105,6 +106,7 @@ class Origin:
     def _equal(self, block: str) -> Iterator[str]:
         for name, tensor in self.of(block).items():
             if self.checkpoint.tensors[name].holds(tensor):
+                leave_to_file([tensor])
                 yield name
             elif block:
                 raise ModelError(f"{name}: the model's weights are not those of {self.checkpoint.folder}, so they "

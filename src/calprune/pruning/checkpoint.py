@@ -15,6 +15,7 @@ import torch
 
 from calprune.allocation import ALLOCATIONS
 from calprune.base import __version__
+from calprune.base.memory import leave_to_file
 from calprune.base.store import to_json, whole_folder
 from calprune.base.tensors import zeros
 from calprune.base.values import UserError, plain
@@ -221,6 +222,7 @@ def _check_zeros(model: Model, description: Mapping[str, Any]) -> None:
         if zeros(weight) != (then := round(linear["sparsity"] * weight.numel())):
             raise UserError(f"{linear['name']} has {zeros(weight)} zeros, and had {then} when it was pruned: the model "
                             "was changed since; save it before")  # fmt: skip
+        leave_to_file([weight])
 
 
 def environment() -> dict[str, str]:

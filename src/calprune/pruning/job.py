@@ -19,6 +19,7 @@ from calprune.allocation import Allocation
 from calprune.allocation.budget import DenseBlock, DenseLinear
 from calprune.allocation.uniform import Uniform
 from calprune.base.checks import options
+from calprune.base.memory import leave_to_file
 from calprune.base.output import filled_folder
 from calprune.base.pace import TimeLeft
 from calprune.base.progress import tracking, whole
@@ -176,6 +177,7 @@ class Pruning:
         waiting: Outcome | None = None  # the block before, where its weights change with this one's
         kept = KeptBlocks(resume, self._named(data, refine_on)) if resume else None
         training = model.training
+        leave_to_file(model.parameters())  # what was read of them until now; each block is read when its turn comes
         try:
             for name, done in self._outcomes(model, data, knobs, patterns, channels):
                 here = done.sites

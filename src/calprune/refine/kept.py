@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from calprune.base.leftovers import sweep
+from calprune.base.memory import leave_to_file
 from calprune.base.progress import current
 from calprune.base.store import (
     DamagedError,
@@ -40,6 +41,7 @@ class KeptBlocks:
     def __init__(self, folder: str | Path, job: dict[str, Any]):
         """`job`: plain data, all that the weights depend on beside the model. Raises UserError for another job's."""
         self.folder = Path(folder)
+        self._read: list[Tensor] = []  # the linears of the block before, in its file
         path = self.folder / "job.json"
         sweep(self.folder)
         if not path.exists():
@@ -95,9 +97,10 @@ class KeptBlocks:
                 write_json(making / "block.json", about)
             current().note(f"done blocks are kept in {self.folder}: if this is stopped, the same command goes on")
 
+        leave_to_file(self._read)
         _to_memory(named)
         reports = once(self.folder / name, prune, read, write)
-        _to_file(self.folder / name / "weights.safetensors", named)
+        self._read = _to_file(self.folder / name / "weights.safetensors", named)
         return reports
 
 
@@ -114,16 +117,20 @@ def _to_memory(named: dict[str, Linear]) -> None:
     """Before the linears are changed: what is loaded is one mapping of the checkpoint's file, and a page of it that is
     written to stays in memory as long as the mapping does."""
     for _, held in _whole(named):
-        held.data = held.data.clone()
+        stored, held.data = held.data, held.data.clone()
+        leave_to_file([stored])
 
 
-def _to_file(file: Path, named: dict[str, Linear]) -> None:
-    """Afterwards the linears are in the file, and no longer in memory: the system reads what is used of it. So a model
-    takes the memory of the block at work. We never write into such a file; who does changes the model."""
-    weights = load_file(file)
+def _to_file(file: Path, named: dict[str, Linear]) -> list[Tensor]:
+    """Afterwards the linears that are given back are in the file, and no longer in memory: the system reads what is
+    used of it. So a model takes the memory of the block at work. We never write into such a file; who does changes the
+    model."""
+    weights, read = load_file(file), []
     for key, held in _whole(named):
         if (weights[key].dtype, weights[key].shape) == (held.dtype, held.shape):
             held.data = weights[key]
+            read.append(held.data)
+    return read
 
 
 def digest(sites: list[Linear]) -> str:
