@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from calprune.allocation import ALLOCATIONS
 from calprune.base import __version__
@@ -48,7 +49,7 @@ def describe(done: Pruned, model: Model) -> dict[str, Any]:
         "job": plain(job),
         "sparsity": {
             "pruned_linears": sum(r.zeros for r in reports) / pruned if pruned else None,
-            "whole_model": sum(map(zeros, parameters)) / sum(p.numel() for p in parameters),
+            "whole_model": sum(map(_zeros, parameters)) / sum(p.numel() for p in parameters),
             "share_of_parameters_pruned": pruned / sum(p.numel() for p in parameters),
         },
         "relative_error": sum(errors) / len(errors) if errors else None,  # mean over linears
@@ -219,10 +220,16 @@ def _check_zeros(model: Model, description: Mapping[str, Any]) -> None:
     sites = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
     for linear in description["linears"]:
         weight = sites[linear["name"]].weight
-        if zeros(weight) != (then := round(linear["sparsity"] * weight.numel())):
-            raise UserError(f"{linear['name']} has {zeros(weight)} zeros, and had {then} when it was pruned: the model "
+        if (now := _zeros(weight)) != (then := round(linear["sparsity"] * weight.numel())):
+            raise UserError(f"{linear['name']} has {now} zeros, and had {then} when it was pruned: the model "
                             "was changed since; save it before")  # fmt: skip
-        leave_to_file([weight])
+
+
+def _zeros(weight: Tensor) -> int:
+    """Then what was read for it leaves the memory, which may not hold the whole model."""
+    found = zeros(weight)
+    leave_to_file([weight])
+    return found
 
 
 def environment() -> dict[str, str]:
