@@ -141,8 +141,8 @@ def test_a_study_with_a_trial_that_failed_ends_in_three(material, tmp_path):  # 
     ("words", "said"),
     [
         (["study", "run", "missing.yaml"], "cannot read the study missing.yaml: No such file"),
-        (["study", "status", "nowhere"], "nowhere holds no study's results"),
-        (["study", "report", "nowhere", "--out", "x.html"], "nowhere holds no study's results"),
+        (["study", "status", "nowhere"], "nowhere is not there; give the folder of a study run"),
+        (["study", "report", "nowhere", "--out", "x.html"], "nowhere is not there; give the folder of a study run"),
         (["study", "report", "nowhere"], "say what to write"),
         (["study", "run", "STUDY", "--workers", "0"], "--workers: expected 1 to 256; got 0"),
         (["study", "run", "STUDY", "--track", "wandbb"], "unknown tracker 'wandbb'; did you mean 'wandb'?"),

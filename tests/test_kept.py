@@ -85,7 +85,7 @@ def _other(path, kept=None, columns=None):
         (lambda path: _other(path, {"format": 2}), "of format 1"),
         (lambda path: _other(path, {"format": 1}, EMPTY), "of format 1"),
         (lambda path: _other(path, [1], EMPTY), "of format 1"),
-        (lambda path: None, "holds no study's results (it has no FORMAT)"),
+        (lambda path: None, "is not there; give the folder of a study run"),
     ],
 )
 def test_what_is_no_kept_study_is_one_line(tmp_path, write, said):

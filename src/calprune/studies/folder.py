@@ -62,7 +62,8 @@ class Runs:
                 raise UserError(f"{self.path} is of format {found!r}, this calprune reads {FORMAT!r}: use the calprune "
                                 "that made it, or another folder (--runs)")  # fmt: skip
         elif not new:
-            raise UserError(f"{self.path} holds no study's results (it has no FORMAT); give the folder of a study run")
+            why = "holds no study's results (it has no FORMAT)" if self.path.exists() else "is not there"
+            raise UserError(f"{self.path} {why}; give the folder of a study run")
         elif not is_free(self.path):
             raise UserError(f"{self.path} holds something else; name a folder that is absent, empty or a study's")
 
