@@ -17,7 +17,7 @@ are the mask, and conjugate gradients on them alone, from W, minimise the error;
 released code, where Algorithm 2 has one length for all. All weights of the matrix compete.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,6 +32,7 @@ from calprune.pattern import Pattern, check_width, competing, keep_mask, masked
 
 EVERY = 3  # iterations between two looks at the mask
 SETTLING = 30  # iterations after which a mask that hardly moves is good enough
+GROWTH = (1.3, 1.2, 1.1)  # of ρ, the less of the mask moves
 
 
 @options
@@ -70,30 +71,47 @@ class ALPS:
     ) -> Float[Tensor, "in out"]:
         """W after ADMM."""
         values, vectors = (t.to(dense.dtype) for t in torch.linalg.eigh(H.double()))
-        Hdense, rho, moved = matmul(H, dense), self.penalty, False
-        W, V, keep = dense, torch.zeros_like(dense), largest(dense, pattern)
-        D, before = dense * keep, keep
+        W, V, keep, Hdense = dense, torch.zeros_like(dense), largest(dense, pattern), matmul(H, dense)
+        D, penalty = dense * keep, Penalty(self.penalty, keep, SETTLING, GROWTH)
         for t in range(1, self.iterations + 1):
+            rho = penalty.rho
             W = matmul(vectors, matmul(vectors.T, Hdense - V + rho * D) / (values + rho)[:, None])
             D = W + V / rho
             keep = largest(D, pattern)
             D = D * keep
             V = V + rho * (W - D)
-            if t % EVERY:
-                continue
-            changed = int((keep != before).sum())
-            share = changed / max(int(keep.sum()), 1)
-            before = keep
-            if (changed == 0 and moved) or (t > SETTLING and share < 0.0003):
-                break
-            if share <= 0.005 and not moved:
-                rho /= 5
-                if changed:  # a change too small to begin with: from the start again
+            if t % EVERY == 0:
+                found = penalty.look(t, keep)
+                if found == "end":
+                    break
+                if found == "again":
                     W, V, D = dense, torch.zeros_like(dense), dense * largest(dense, pattern)
-            else:
-                rho *= 1.3 if share > 0.1 else 1.2 if share > 0.005 else 1.1
-                moved = True
         return W
+
+
+class Penalty:
+    """ρ, higher as the mask settles, and when ADMM is to end: by how much of the mask changed since the last look."""
+
+    def __init__(self, first: float, keep: Tensor, settling: int, growth: tuple[float, float, float]) -> None:
+        """first: the first ρ. keep: the first mask. settling: iterations after which a mask that hardly moves is good
+        enough. growth: of ρ, where more than a tenth, more than a 200th, and less of the mask changed."""
+        self.rho, self._before, self._moved = first, keep, False
+        self._settling, self._growth = settling, growth
+
+    def look(self, iteration: int, keep: Tensor) -> Literal["go on", "again", "end"]:
+        """What is to be done after an iteration; "again": from the start, with a smaller ρ."""
+        changed = int((keep != self._before).sum())
+        share = changed / max(int(keep.sum()), 1)
+        self._before = keep
+        if (changed == 0 and self._moved) or (iteration > self._settling and share < 0.0003):
+            return "end"
+        if share <= 0.005 and not self._moved:  # too small to begin with
+            self.rho /= 5
+            return "again" if changed else "go on"
+        fast, medium, slow = self._growth
+        self.rho *= fast if share > 0.1 else medium if share > 0.005 else slow
+        self._moved = True
+        return "go on"
 
 
 def largest(V: Float[Tensor, "in out"], pattern: Pattern) -> Bool[Tensor, "in out"]:

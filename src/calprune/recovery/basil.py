@@ -33,13 +33,14 @@ from calprune.base.checks import options
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
-from calprune.methods.alps import conjugate_gradients, largest
+from calprune.methods.alps import Penalty, conjugate_gradients, largest
 from calprune.methods.contract import check_above_0, check_damping
 from calprune.pattern import Pattern, check_width, competing, masked
 from calprune.recovery.compensation import low_rank
 
 EVERY = 10  # iterations between two looks at the mask
 SETTLING = 100  # iterations after which a mask that hardly moves is good enough
+GROWTH = (1.1, 1.05, 1.02)  # of ρ, the less of the mask moves
 EXTRA = 8  # directions that are followed beside the r of L, so that these are found soon
 GRADIENT_STEPS = 3  # of a round after the last iteration
 
@@ -103,30 +104,23 @@ class Basil:
     ) -> Float[Tensor, "in out"]:
         """S after ADMM; `fit` then has the L beside it."""
         values, vectors = (t.to(W.dtype) for t in torch.linalg.eigh(H.double()))
-        HW, rho, moved = matmul(H, W), self.penalty, False
-        S, V, before = W, torch.zeros_like(W), largest(W, pattern)
-        D = start = W * before
+        S, V, keep, HW = W, torch.zeros_like(W), largest(W, pattern), matmul(H, W)
+        D = start = W * keep
+        penalty = Penalty(self.penalty, keep, SETTLING, GROWTH)
         for t in range(1, self.iterations + 1):
+            rho = penalty.rho
             S = matmul(vectors, matmul(vectors.T, HW - fit.HL - V + rho * D) / (values + rho)[:, None])
             D = S + V / rho
             keep = largest(D, pattern)
             D = D * keep
             V = V + rho * (S - D)
             fit.to(W - S)
-            if t % EVERY:
-                continue
-            changed = int((keep != before).sum())
-            share = changed / max(int(keep.sum()), 1)
-            before = keep
-            if (changed == 0 and moved) or (t > SETTLING and share < 0.0003):
-                break
-            if share <= 0.005 and not moved:
-                rho /= 5
-                if changed:  # a change too small to begin with: from the start again
+            if t % EVERY == 0:
+                found = penalty.look(t, keep)
+                if found == "end":
+                    break
+                if found == "again":
                     S, V, D = W, torch.zeros_like(W), start
-            else:
-                rho *= 1.1 if share > 0.1 else 1.05 if share > 0.005 else 1.02
-                moved = True
         return S
 
 
