@@ -14,9 +14,11 @@ import claims_section
 import data_folder_page
 import deploy_section
 import families_section
+import findings_page
 import house
 import known_names
 import literature_page
+import measured_section
 import methods_section
 import recover_section
 import sources_section
@@ -174,9 +176,9 @@ def parameter(param: Any) -> str:
 
 
 def choosing_page() -> str:
-    """Written by hand but for two sections."""
+    """Written by hand but for three sections."""
     page = (HERE / "choosing-calibration-data.md").read_text(encoding="utf-8")
-    return sources_section.current(claims_section.current(page))
+    return measured_section.current(sources_section.current(claims_section.current(page)))
 
 
 def design_page() -> str:
@@ -227,6 +229,8 @@ PAGES = {
     "cli.md": cli_page,
     "deploy.md": deploy_page,
     "data-folder.md": lambda: MADE + data_folder_page.page(),
+    "explanation/findings.md": lambda: MADE + findings_page.page(),
+    **findings_page.pictures(),
     "literature.md": lambda: MADE + literature_page.page(),
     "site/static/papers.js": literature_page.script,
     **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},

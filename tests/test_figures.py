@@ -1,8 +1,7 @@
 """Figures with intervals on hand-written pages are those of the results that the pages name, digit by digit."""
 
-import html
-import math
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,10 @@ from tests.figures import intervals, known, rests_on
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
+sys.path.insert(0, str(ROOT / "docs"))
+
+import measured_section  # noqa: E402
+
 PAGE = ROOT / "docs" / "choosing-calibration-data.md"
 CHOSEN = {"0.52 [0.44, 0.60]", "0.43 [0.40, 0.46]", "0.09 [0.00, 0.18]", "0.19 [0.01, 0.37]", "0.02 [−0.05, 0.09]",
           "0.17 [−0.06, 0.40]"}  # fmt: skip
@@ -58,18 +61,9 @@ def test_a_figure_that_is_a_digit_off_is_seen():
     assert unknown("CR another 0.13 [0.03, 0.23] nats", ["shin2024"]) == {"0.13 [0.03, 0.23]"}
 
 
-def costs_of_padding() -> list[float]:
-    """Nats a token that counting padding and attending to it costs each source, by the page of studies/sources.yaml."""
-    page = html.unescape((RESULTS / "sources.html").read_text(encoding="utf-8"))
-    row = r"<td[^>]*>perplexity\(wikitext2, length=256\)</td><td[^>]*>([^<]+)</td><td data-tsv=\"([\d.]+)\t"
-    found = {name: math.log(float(value)) for name, value in re.findall(row, page)}
-    pairs = [(nats, found[name.removesuffix(", padding counted")]) for name, nats in found.items() if "padding" in name]
-    return [padded - plain for padded, plain in pairs]
-
-
 @pytest.mark.parametrize("path", [ROOT / "README.md", PAGE], ids=["README", "choosing"])
 def test_what_padding_costs_is_said_for_one_source_and_not_as_a_ratio_of_ranges(path):
-    costs = costs_of_padding()
+    costs = list(measured_section.costs().values())
     assert len(costs) == 9
     page = " ".join(path.read_text(encoding="utf-8").split())
     said = f"{min(costs):.2f} to {max(costs):.2f} nats a token"

@@ -1,0 +1,162 @@
+"""docs/explanation/findings.md and its charts, from docs/findings.yaml and the results that it names.
+
+A figure of a chart is looked up by one of:
+
+    claim: [STUDY, WORDS]          what was measured for the claim of docs/results/STUDY.claims.json that is worded so
+    mean: [STUDY, {COLUMN: CELL}]  the mean in the row of docs/results/STUDY.csv that has these cells
+    set: LABEL                     the perplexity of a set of docs/results/sources.parquet
+    table: [PAGE, WORDS, CELLS, COLUMN]  a cell of the first table after these words: of the row that begins with the
+                                   cells, in the column of this number (from 0)
+
+A figure that has a `name` can stand in a finding's text as {name}; those under `also` are not drawn.
+"""
+
+import csv
+import itertools
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import measured_section
+import yaml
+from pictures.draw import BLUE, GREY, INK, PALE, picture, stroke, text
+
+from calprune.base.values import UserError
+from calprune.pages.numbers import with_interval
+from calprune.uncertainty.estimate import Estimate
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+INTEREST = 0.02  # nats a token: the smallest difference of interest, as in studies where none is set
+INTERVAL = re.compile(r"([−-]?[\d.,]+) \[([−-]?[\d.,]+), ([−-]?[\d.,]+)\]")
+LEFT, RIGHT, ROW = 330, 640, 24  # of the axis; a row's height
+
+
+@cache
+def findings() -> list[dict[str, Any]]:
+    return yaml.safe_load((HERE / "findings.yaml").read_text(encoding="utf-8"))["findings"]
+
+
+def figure(row: dict[str, Any]) -> Estimate:
+    """What a row of a chart shows. Raises UserError where the results do not hold it, or more than once."""
+    kinds = {"claim": _claim, "mean": _mean, "set": _set, "table": _table}
+    if len(named := [kind for kind in kinds if kind in row]) != 1:
+        raise UserError(f"docs/findings.yaml: {row.get('label')}: expected one of {', '.join(kinds)}")
+    found = list(kinds[named[0]](row[named[0]]))
+    if len(found) != 1:
+        raise UserError(
+            f"docs/findings.yaml: {row.get('label')}: {len(found)} results are {row[named[0]]}, expected one"
+        )
+    return found[0]
+
+
+def _claim(given: list[str]) -> Iterator[Estimate]:
+    study, words = given
+    for claim in json.loads((RESULTS / f"{study}.claims.json").read_text(encoding="utf-8"))["claims"]:
+        if claim["says"] == words and (found := claim["measured"]):
+            yield Estimate(**found)
+
+
+def _mean(given: list[Any]) -> Iterator[Estimate]:
+    study, cells = given
+    with (RESULTS / f"{study}.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if all(row[column] == str(cell) for column, cell in cells.items()):
+                low, high = (float(row[f"mean {end}"]) if row[f"mean {end}"] else None for end in ("low", "high"))
+                yield Estimate(float(row["mean"]), low, high, int(row["draws"]))
+
+
+def _set(label: str) -> Iterator[Estimate]:
+    if cell := measured_section.cells().get(label):
+        yield cell.spread.interval
+
+
+def _table(given: list[Any]) -> Iterator[Estimate]:
+    page, words, cells, column = given
+    _, _, rest = (HERE / page).read_text(encoding="utf-8").partition(words)
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), rest.splitlines())
+    rows = [line.strip("| ").split(" | ") for line in itertools.takewhile(lambda line: line[:1] == "|", lines)]
+    for row in rows:
+        if row[: len(cells)] == cells and (found := INTERVAL.search(row[column])):
+            value, low, high = (float(part.replace("−", "-").replace(",", "")) for part in found.groups())
+            yield Estimate(value, low, high, 3)
+
+
+def chart(finding: dict[str, Any]) -> str:
+    """Its figures, a row each, with their intervals; of differences, also 0 and the zone of no interest."""
+    rows = [(row["label"], figure(row)) for row in finding["rows"]]
+    difference = finding.get("difference", False)
+    ends = [end for _, one in rows for end in (one.value, one.low, one.high) if end is not None]
+    low, high = min([*ends, *([0.0] if difference else [])]), max([*ends, *([0.0] if difference else [])])
+    low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+    def at(value: float) -> float:
+        return LEFT + (RIGHT - LEFT) * (value - low) / (high - low)
+
+    foot = 30 + ROW * len(rows)
+    parts = []
+    if difference:
+        left, right = at(max(low, -INTEREST)), at(min(high, INTEREST))
+        parts += [f'<rect x="{left:g}" y="24" width="{right - left:g}" height="{foot - 24}" fill="{PALE}"/>',
+                  stroke(at(0), 24, at(0), foot, GREY)]  # fmt: skip
+    for i, (label, one) in enumerate(rows):
+        y = 30 + ROW * i + ROW / 2
+        parts += [text(LEFT - 14, y + 5, label, 14, INK, "end"), text(RIGHT + 14, y + 5, with_interval(one), 14, INK)]
+        if one.low is not None and one.high is not None:
+            parts.append(stroke(at(one.low), y, at(one.high), y, BLUE, 3))
+        parts.append(f'<circle cx="{at(one.value):g}" cy="{y:g}" r="5" fill="{BLUE}"/>')
+    parts.append(text((LEFT + RIGHT) / 2, foot + 22, finding["axis"], 13, GREY, "middle"))
+    return picture(880, foot + 36, finding["says"], parts)
+
+
+def picture_name(number: int) -> str:
+    return f"finding-{number}.svg"
+
+
+def pictures() -> dict[str, Any]:
+    """Path below docs -> what draws it."""
+    return {
+        f"pictures/{picture_name(number)}": lambda finding=finding: chart(finding)
+        for number, finding in enumerate(findings(), 1)
+    }
+
+
+def page() -> str:
+    lines = ["# Findings", "", INTRODUCTION]
+    for number, finding in enumerate(findings(), 1):
+        rows, title = [*finding["rows"], *finding.get("also", [])], finding["says"]
+        figures = {row["name"]: with_interval(figure(row)) for row in rows if "name" in row}
+        sure = f"*How sure*: {finding['sure'].strip()} *From*: {finding['study'].strip()}"
+        lines += ["", f"## {number}. {title}", "", _wrapped(finding["text"].format(**figures)), ""]
+        lines += [f"![{title}](../pictures/{picture_name(number)})", "", _wrapped(sure)]
+    return "\n".join([*lines, "", UNTOLD]) + "\n"
+
+
+def _wrapped(said: str) -> str:
+    return textwrap.fill(" ".join(said.split()), 118, break_on_hyphens=False, break_long_words=False)
+
+
+INTRODUCTION = """\
+What should you calibrate with, and what else matters? Ten findings, in the order in which you need them. All of them
+are of SmolLM2-135M, a small model, with small sets, judged by text. So take them as questions for your model, and ask
+it with [choose](../choose.md) or a [study](../tutorials/study.md).
+
+In a chart a point is a mean over draws, a line its interval (95 %). Where differences are drawn, the shaded zone is
+what is too small to matter (0.02 nats a token)."""
+UNTOLD = """\
+## What we could not tell
+
+- Whether any of this holds for a larger model, or by tasks: the demo model is at chance in most of them.
+- Most claims of the papers. The verdict on each stands in
+  [claims about data](../choosing-calibration-data.md#do-the-papers-claims-hold) and
+  [about methods](../methods.md#do-the-papers-orders-hold), and by paper on the
+  [map of the literature](../literature.md).
+- Whether a likeness of a text to the training data foretells how well it serves, and whether any selection of documents
+  beats a random draw.
+
+All tables, with the commands that made them:
+[choosing calibration data](../choosing-calibration-data.md#what-was-measured)."""

@@ -1,0 +1,78 @@
+"""docs/explanation/findings.md: ten findings whose figures are looked up in the results."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from calprune.base.values import UserError
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS))
+
+import findings_page  # noqa: E402
+
+NAMES = [finding["says"] for finding in findings_page.findings()]
+
+
+def test_there_are_ten_and_the_page_has_each_with_its_chart_its_certainty_and_its_study():
+    page = (DOCS / "explanation" / "findings.md").read_text(encoding="utf-8")
+    parts = re.split(r"\n## \d+\. ", page)[1:]
+    assert len(parts) == len(NAMES) == 10
+    for part, name in zip(parts, NAMES, strict=True):
+        assert part.startswith(f"{name}\n") and "*How sure*: " in part and "*From*: [" in " ".join(part.split())
+        (picture,) = re.findall(r"\]\(\.\./(pictures/finding-\d+\.svg)\)", part)
+        assert (DOCS / picture).is_file()
+        assert "{" not in part
+
+
+def test_a_figure_is_that_of_the_result_and_moves_with_it(tmp_path, monkeypatch):
+    shutil.copytree(DOCS / "results", tmp_path / "results")
+    monkeypatch.setattr(findings_page, "RESULTS", tmp_path / "results")
+    before = findings_page.page()
+    assert (DOCS / "explanation" / "findings.md").read_text(encoding="utf-8").endswith(before)
+    kept = tmp_path / "results" / "methods.claims.json"
+    judged = json.loads(kept.read_text())
+    (claim,) = [one for one in judged["claims"] if one["says"] == "ADMM is better than SparseGPT at 2:4"]
+    claim["measured"] |= {"value": 0.77, "low": 0.7, "high": 0.84}
+    kept.write_text(json.dumps(judged))
+    assert "0.77 [0.70, 0.84]" in findings_page.page() and "0.77 [0.70, 0.84]" not in before
+    (drawn,) = [finding for finding in findings_page.findings() if finding["says"].startswith("The method matters")]
+    assert "0.77 [0.70, 0.84]" in findings_page.chart(drawn)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"label": "x", "claim": ["padding", "nobody claims this"]}, "0 results are"),
+        ({"label": "x", "mean": ["structured", {"source": "c4"}]}, "results are"),
+        ({"label": "x", "set": "nowhere"}, "0 results are nowhere"),
+        ({"label": "x", "table": ["choose.md", "At 2:4 with SparseGPT", ["nobody"], 5]}, "0 results are"),
+        ({"label": "x"}, "x: expected one of claim, mean, set, table"),
+    ],
+)
+def test_a_figure_that_no_result_holds_is_one_line(row, said):
+    with pytest.raises(UserError) as refused:
+        findings_page.figure(row)
+    assert said in str(refused.value) and "docs/findings.yaml" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_an_interval_is_drawn_from_its_low_to_its_high_end():
+    finding = {"says": "s", "axis": "a", "rows": [
+        {"label": "b", "table": ["choose.md", "At 2:4 with SparseGPT", ["uniform mixture", "c4"], 5]},
+        {"label": "w", "table": ["choose.md", "At 2:4 with SparseGPT", ["weighted mean", "c4"], 5]},
+    ]}  # fmt: skip
+    drawn = findings_page.chart(finding)
+    ends = [
+        [float(end) for end in found] for found in re.findall(r'<line x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)"', drawn)
+    ]
+    points = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', drawn)]
+    assert [low < x < high for (low, high), x in zip(ends, points, strict=True)] == [True, True]
+    (first, second), (value_first, value_second) = ends, points
+    # −0.43 [−0.46, −0.40] and −0.52 [−0.60, −0.44]
+    per_nat = (value_first - value_second) / 0.09
+    assert first[1] - first[0] == pytest.approx(0.06 * per_nat, rel=0.02)
+    assert second[1] - second[0] == pytest.approx(0.16 * per_nat, rel=0.02)
