@@ -18,6 +18,7 @@ import house
 import known_names
 import literature_page
 import methods_section
+import paper_numbers_page
 import recover_section
 import sources_section
 import studies_section
@@ -228,6 +229,7 @@ PAGES = {
     "deploy.md": deploy_page,
     "data-folder.md": lambda: MADE + data_folder_page.page(),
     "literature.md": lambda: MADE + literature_page.page(),
+    "paper-numbers.md": lambda: MADE + paper_numbers_page.page(),
     "site/static/papers.js": literature_page.script,
     **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},
     "pictures/frontier.svg": frontier.frontier,
