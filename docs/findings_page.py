@@ -154,7 +154,7 @@ UNTOLD = """\
 - Most claims of the papers. The verdict on each stands in
   [claims about data](../choosing-calibration-data.md#do-the-papers-claims-hold) and
   [about methods](../methods.md#do-the-papers-orders-hold), and by paper on the
-  [map of the literature](../literature.md).
+  [map of the literature](../literature.md). Their figures beside ours: [the papers' numbers](../paper-numbers.md).
 - Whether a likeness of a text to the training data foretells how well it serves, and whether any selection of documents
   beats a random draw.
 

@@ -20,6 +20,7 @@ import known_names
 import literature_page
 import measured_section
 import methods_section
+import paper_numbers_page
 import recover_section
 import sources_section
 import studies_section
@@ -232,6 +233,7 @@ PAGES = {
     "explanation/findings.md": lambda: MADE + findings_page.page(),
     **findings_page.pictures(),
     "literature.md": lambda: MADE + literature_page.page(),
+    "paper-numbers.md": lambda: MADE + paper_numbers_page.page(),
     "site/static/papers.js": literature_page.script,
     **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},
     "pictures/frontier.svg": frontier.frontier,

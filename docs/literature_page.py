@@ -37,6 +37,7 @@ HEAD = """\
 
 The papers that calprune implements or judges, and what became of their claims on our demo model. *Builds on* is drawn
 where the paper, its code or its tables are known to use or to be compared with another. It is no list of references.
+Their figures, and ours beside them: [the papers' numbers](paper-numbers.md).
 
 - **Click** a paper, or go to it with Tab and press Enter, for its details. Escape closes them.
 - **Drag** a paper to move it, and the background to move all. Zoom with `+`, `-` and, in the map, the wheel.
