@@ -79,7 +79,7 @@ def judged(paper: dict[str, Any], results: Path = HERE / "results") -> list[dict
 
 def claims_of(study: str, results: Path) -> list[dict[str, str]]:
     """A study's claims, each with its verdict as docs/choosing-calibration-data.md and docs/methods.md have it."""
-    written = yaml.safe_load((STUDIES / f"{study}.yaml").read_text(encoding="utf-8"))["claims"]
+    written = claims_as_written(study)
     held = claims_section.verdicts_in(results / f"{study}.claims.json")
     found = {one["id"]: claims_section.corrected(one, held.get("format", 1)) for one in held["claims"]}
     page = f"results/{study}.html" if (results / f"{study}.html").is_file() else ""
@@ -88,6 +88,12 @@ def claims_of(study: str, results: Path) -> list[dict[str, str]]:
         verdict, (says, _, measured, _) = claims_section.row_of(claim, found.get(claim.id))
         rows.append({"says": says, "measured": measured, "verdict": verdict, "page": page})
     return rows
+
+
+@cache
+def claims_as_written(study: str) -> list[dict[str, Any]]:
+    """Those of its file, which a page asks for at every paper."""
+    return yaml.safe_load((STUDIES / f"{study}.yaml").read_text(encoding="utf-8"))["claims"]
 
 
 def word(verdict: str) -> str:

@@ -34,6 +34,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers have it from the process 
 
 
 @pytest.fixture(scope="session")
+def programs():
+    """Starts programs in processes of their own (tests/programs.py)."""
+    from tests.programs import Programs
+
+    with Programs() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of data sets on disk."""
     root = os.environ.get("CALPRUNE_DATA")

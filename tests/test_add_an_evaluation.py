@@ -20,6 +20,7 @@ from calprune.studies.records import EvaluationRecord, read_evaluation
 from calprune.studies.results import read
 from tests.families import tiny_model
 from tests.made_up_study import made_up
+from tests.programs import Programs
 from tests.tiny import save, toy_tokenizer
 
 PAGE = (Path(__file__).parents[1] / "docs" / "add-an-evaluation.md").read_text()
@@ -45,13 +46,14 @@ def folder(tmp_path_factory) -> Path:
     return made
 
 
-def follow(lines: str, folder: Path, *more: str) -> list[subprocess.CompletedProcess]:
-    """What the installed command does with the page's lines."""
+def follow(lines: str, folder: Path, programs: Programs | None, *more: str) -> list[subprocess.CompletedProcess]:
+    """What the page's lines do; where there are no `programs`, by the installed command."""
     done = []
     for line in lines.replace("MODEL", "model").splitlines():
         program, *words = shlex.split(line)
         assert program == "calprune"
-        done.append(subprocess.run([COMMAND, *words, *more], cwd=folder, capture_output=True, text=True))
+        done.append(programs.run("-m", program, *words, *more, folder=folder) if programs else
+                    subprocess.run([COMMAND, *words, *more], cwd=folder, capture_output=True, text=True))  # fmt: skip
         assert done[-1].returncode == 0, done[-1].stderr
     return done
 
@@ -65,21 +67,23 @@ def here(folder, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def runs(folder) -> Path:
-    follow(RUN, folder)
+def runs(folder, programs) -> Path:
+    follow(RUN, folder, programs)
     return folder / "runs"
 
 
-def test_the_command_judges_a_model_by_the_pages_evaluations(folder):
-    guesses, changed = (json.loads(done.stdout)["tasks"][0] for done in follow(EVAL, folder, "--json"))
+def test_the_command_judges_a_model_by_the_pages_evaluations(folder, programs):
+    first, second = EVAL.splitlines()
+    done = [*follow(first, folder, None, "--json"), *follow(second, folder, programs, "--json")]
+    guesses, changed = (json.loads(one.stdout)["tasks"][0] for one in done)
     assert guesses["name"] == "my_evaluations:FirstGuesses(of='lines.txt')"
     assert guesses["metric"] == "first_guesses" and guesses["items"] == 12 and 0 <= guesses["value"] <= 1
     assert changed["metric"] == "changed_guesses" and changed["value"] == 0  # the model beside itself
 
 
-def test_what_needs_the_dense_model_says_so_where_there_is_none(folder):
+def test_what_needs_the_dense_model_says_so_where_there_is_none(folder, programs):
     line = ["eval", "model", "--on", "my_evaluations:ChangedGuesses(lines.txt)"]
-    done = subprocess.run([COMMAND, *line], cwd=folder, capture_output=True, text=True)
+    done = programs.run("-m", "calprune", *line, folder=folder)
     assert done.returncode == 1 and "dense model" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -222,13 +220,18 @@ def test_with_all_experts_every_token_counts_in_each_and_saved_sums_say_so(run, 
     assert status == 1 and "saved statistics are counted already" in err and err.count("\n") == 1
 
 
-def test_a_prune_that_is_stopped_says_how_to_go_on_and_the_same_command_does(tiny_folder, text, tmp_path):  # noqa: F811
+def test_a_prune_that_is_stopped_says_how_to_go_on_and_the_same_command_does(
+    tiny_folder,  # noqa: F811
+    text,  # noqa: F811
+    tmp_path,
+    programs,
+    run,  # noqa: F811
+):
     """Done blocks lie in the cache until the job has ended."""
     cache = tmp_path / "cache"
     words = ["prune", tiny_folder, "--method", SLOW, "--pattern", "50%", "--calibration", text, *SHORT, "--out", "out"]
-    program = "import sys; from calprune.cli import main; main()"
-    command, given = [sys.executable, "-c", program, *map(str, words)], os.environ | {"CALPRUNE_CACHE": str(cache)}
-    running = subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True)
+    how = {"folder": tmp_path, "env": os.environ | {"CALPRUNE_CACHE": str(cache)}}
+    running = programs.start("-m", "calprune", *words, **how)
     while running.poll() is None and not list(cache.glob("blocks/*/model.layers.0")):
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
@@ -236,10 +239,9 @@ def test_a_prune_that_is_stopped_says_how_to_go_on_and_the_same_command_does(tin
     (kept,) = cache.glob("blocks/*")
     assert running.returncode == 130 and f"done blocks are kept in {kept}; to go on: calprune prune " in err
     assert err.strip().endswith("--out out") and not (tmp_path / "out").exists()
-    again = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
+    again = programs.run("-m", "calprune", *words, **how)
     assert again.returncode == 0 and "done blocks are kept in" in again.stderr, "the other block"
-    whole = subprocess.run([*command[:-1], "whole"], cwd=tmp_path, env=given, capture_output=True, text=True)
-    assert whole.returncode == 0
+    assert run(*words[:-1], "whole")[0] == 0
     assert weights(tmp_path / "out").keys() == weights(tmp_path / "whole").keys()
     assert all(torch.equal(weights(tmp_path / "whole")[n], w) for n, w in weights(tmp_path / "out").items())
     assert not list(cache.glob("blocks/*")), "what was kept is removed when the job has ended"

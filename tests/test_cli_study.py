@@ -4,8 +4,8 @@ import html
 import json
 import os
 import re
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,15 +53,17 @@ def blocks_of(page: str, section: str) -> list[str]:
     return [html.unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", inside, re.DOTALL)]
 
 
-def in_a_shell(commands: str, folder: Path) -> None:
-    """Run lines as they are printed, where `calprune` is a program."""
-    program = folder / "bin" / "calprune"
+def in_a_shell(commands: str, folder: Path) -> list[list[str]]:
+    """The words of each command, as a shell that is given the lines as printed hands them to a program `calprune`."""
+    program, seen = folder / "bin" / "calprune", folder / "seen"
     program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import torch; torch.set_num_threads(1); "
-                       "from calprune.cli import main; main()' \"$@\"\n")  # fmt: skip
+    program.write_text(
+        f"#!/bin/sh\nprintf '%s\\0' \"$@\" >> {shlex.quote(str(seen))}\necho >> {shlex.quote(str(seen))}\n"
+    )
     program.chmod(0o755)
     here = dict(os.environ) | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
     subprocess.run(["sh", "-e", "-c", commands], cwd=folder, env=here, check=True, capture_output=True)
+    return [line.split("\0")[:-1] for line in seen.read_text().splitlines()]
 
 
 def test_what_the_page_prints_to_reproduce_it_gives_the_same_page(runs, tmp_path):
@@ -72,7 +74,10 @@ def test_what_the_page_prints_to_reproduce_it_gives_the_same_page(runs, tmp_path
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     (fresh / "study.yaml").write_text(study)
-    in_a_shell(commands, fresh)
+    given = in_a_shell(commands, fresh)
+    assert [words[:2] for words in given] == [["study", "run"], ["study", "report"]]
+    for words in given:
+        assert (ended := calprune(*words, folder=fresh)).returncode == 0, ended.stderr
     before, after = (path.read_text().partition('<section id="results"')[2].partition("</section>")[0]
                      for path in (page, fresh / "report.html"))  # fmt: skip
     assert before and after == before

@@ -52,26 +52,28 @@ def test_the_example_of_the_first_page(tmp_path, demo_folder, data_root):
     assert "wikitext2" in said and (tmp_path / "pruned" / "calprune.json").is_file()
 
 
-@pytest.mark.demo
-@pytest.mark.data
-def test_the_example_of_the_page_on_structured_pruning(tmp_path, demo_folder, data_root):
+def test_the_example_of_the_page_on_structured_pruning_on_a_tiny_model(tmp_path, choice_folder):
     (code,) = examples(ROOT / "docs" / "structured.md")
-    run(smaller(code, {"num_samples=16, max_seq_length=256": "num_samples=4, max_seq_length=64"}), tmp_path)
-    dense, pruned = (AutoConfig.from_pretrained(folder) for folder in (demo_folder, tmp_path / "smaller"))
+    code = smaller(code, {'"demo"': repr(str(choice_folder / "model")),
+                          "num_samples=16, max_seq_length=256": "num_samples=4, max_seq_length=16"})  # fmt: skip
+    run(code, tmp_path, CALPRUNE_DATA=str(choice_folder / "data"))
+    dense, pruned = (AutoConfig.from_pretrained(folder) for folder in (choice_folder / "model", tmp_path / "smaller"))
     assert pruned.intermediate_size * 4 == dense.intermediate_size * 3
 
 
-@pytest.mark.demo
-def test_the_example_of_the_start(tmp_path, demo_folder):
+def test_the_example_of_the_start_on_a_tiny_model(tmp_path, choice_folder):
     (code,) = examples(ROOT / "docs" / "start.md")
-    run(smaller(code, {"num_samples=16, max_seq_length=256": "num_samples=4, max_seq_length=64"}), tmp_path)
+    code = smaller(code, {'"demo"': repr(str(choice_folder / "model")),
+                          "num_samples=16, max_seq_length=256": "num_samples=4, max_seq_length=16"})  # fmt: skip
+    run(code, tmp_path)
     assert (tmp_path / "pruned" / "model.safetensors").is_file()
 
 
-@pytest.mark.demo
-def test_the_first_example_of_the_page_about_python(tmp_path, demo_folder):
-    said = run(examples(ROOT / "docs" / "python.md")[0], tmp_path)
-    assert "demo pruned with sparsegpt(damping=0.1) to 2:4" in said and (tmp_path / "sets" / "mixed").is_dir()
+def test_the_first_example_of_the_page_about_python_on_a_tiny_model(tmp_path, choice_folder):
+    code, model = examples(ROOT / "docs" / "python.md")[0], str(choice_folder / "model")
+    assert code.count('"demo"') == 3
+    said = run(code.replace('"demo"', repr(model)), tmp_path)
+    assert f"{model} pruned with sparsegpt(damping=0.1) to 2:4" in said and (tmp_path / "sets" / "mixed").is_dir()
 
 
 def smaller(code: str, replaced: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from tests.hub_server import Hub, serving
+from tests.programs import Programs
 from tests.test_cli import tiny_folder  # noqa: F401  (a fixture)
 
 TEXT = b"".join(b'{"text": "%d quick brown foxes jump over lazy dogs"}\n' % i for i in range(300))
@@ -27,9 +28,11 @@ def hub():
         yield found
 
 
-@pytest.fixture
-def program(hub, tiny_folder, tmp_path):  # noqa: F811
-    """The program as a user runs it: words -> exit code, stdout, stderr; the commits of the model; the folder."""
+@pytest.fixture(scope="module")
+def program(hub, tiny_folder, tmp_path_factory):  # noqa: F811
+    """The program as a user runs it: words -> exit code, stdout, stderr; the commits of the model; the folder. Offline
+    it is started anew, for the hub's client reads as it is imported whether it is."""
+    folder = tmp_path_factory.mktemp("hub")
     files = {path.name: path.read_bytes() for path in Path(tiny_folder).iterdir() if path.is_file()}
     model = hub.repository("models", "owner/tiny")
     first = model.commit(files)
@@ -38,18 +41,22 @@ def program(hub, tiny_folder, tmp_path):  # noqa: F811
     notes = hub.repository("datasets", "owner/notes")
     pinned = notes.commit({"train.jsonl": TEXT, "held.jsonl": TEXT.replace(b"fox", b"hare"), "README.md": b""})
     notes.commit({"train.jsonl": TEXT.replace(b"fox", b"toad"), "held.jsonl": TEXT, "README.md": b""})
-    given = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hub"), "CALPRUNE_CACHE": str(tmp_path / "cache"),
+    given = {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "hub"), "CALPRUNE_CACHE": str(folder / "cache"),
              "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "CALPRUNE_"))} | given
+    (folder / "notes.yaml").write_text(OWN % pinned)
+    (folder / "words.txt").write_text(TEXT.decode())
+    with Programs(environment) as programs:
 
-    def run(*words, program=("-m", "calprune")):
-        left = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "CALPRUNE_"))}
-        done = subprocess.run([sys.executable, *program, *words], cwd=tmp_path, env=left | given,
-                              capture_output=True, text=True, timeout=300)  # fmt: skip
-        return done.returncode, done.stdout, done.stderr
+        def run(*words, program=("-m", "calprune")):
+            if "--offline" in words:
+                done = subprocess.run([sys.executable, *program, *words], cwd=folder, env=environment,
+                                      capture_output=True, text=True, timeout=300)  # fmt: skip
+            else:
+                done = programs.run(*program, *words, folder=folder, env=environment)
+            return done.returncode, done.stdout, done.stderr
 
-    (tmp_path / "notes.yaml").write_text(OWN % pinned)
-    (tmp_path / "words.txt").write_text(TEXT.decode())
-    return run, first, tmp_path
+        yield run, first, folder
 
 
 def test_a_model_of_the_hub_is_fetched_pruned_and_then_there_without_it(program, hub):
@@ -97,8 +104,9 @@ def test_the_lines_of_data_folder_md_lay_out_a_folder_that_a_source_is_read_from
     data = ("--data-root", "DATA")
     status, out, err = run("sources", "gsm8k", *data)
     assert status == 0 and re.search(r"^here +calibration$", out, re.MULTILINE), out + err
-    words = ("calib", "build", "gsm8k:icl", "--model", "owner/tiny", "--num-samples", "4", *data, "--max-seq-length",
-             "64", "--out", "set")  # fmt: skip
+    hub.repository("models", "owner/small").commit(hub.repository("models", "owner/tiny").commits[program[1]])
+    words = ("calib", "build", "gsm8k:icl", "--model", "owner/small", "--num-samples", "4", *data, "--max-seq-length",
+             "64", "--out", "examples")  # fmt: skip
     status, _, err = run("--offline", *words)
     assert status == 1 and "not in the hub's cache" in err  # the model was not fetched yet
     status, _, err = run(*words)

@@ -51,9 +51,9 @@ def test_the_pages_command_prunes_with_the_pages_method(folder, demo_folder):
     assert card["method"] == "my_methods.swing:Swing(power=0.5)" and card["pattern"] == "2:4"
 
 
-def test_the_pages_mistake_is_shown_by_the_command_as_on_the_page(folder):
+def test_the_pages_mistake_is_shown_by_the_command_as_on_the_page(folder, programs):
     mistaken = COMMAND.replace("power=0.5", "power=-1").replace("demo", "absent")  # the method is read first
-    ended = calprune(mistaken, folder)
+    ended = programs.run("-m", *shlex.split(mistaken), folder=folder)
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert line.removeprefix("calprune: ") in PAGE

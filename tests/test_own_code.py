@@ -2,13 +2,12 @@
 
 import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.families import tiny_model
+from tests.programs import Programs
 from tests.test_evaluate import word_tokenizer
 from tests.tiny import save
 
@@ -46,10 +45,9 @@ def edit(folder: Path, file: str, **changes) -> None:
     (folder / file).write_text(json.dumps(known | changes))
 
 
-def answered_yes(folder: Path, command: str) -> tuple[int, str, str]:
+def answered_yes(programs: Programs, folder: Path, command: str) -> tuple[int, str, str]:
     """The program in its own process, where every question is answered with y."""
-    program = [sys.executable, "-m", "calprune", *COMMANDS[command]]
-    ended = subprocess.run(program, input="y\n" * 9, cwd=folder.parent, capture_output=True, text=True, timeout=120)
+    ended = programs.run("-m", "calprune", *COMMANDS[command], folder=folder.parent, input="y\n" * 9)
     return ended.returncode, ended.stdout, ended.stderr
 
 
@@ -58,14 +56,14 @@ CASES = [("prune", "config.json"), ("eval", "config.json"), ("study run", "confi
 
 
 @pytest.mark.parametrize(("command", "file"), CASES)
-def test_nothing_is_run_and_nothing_is_asked(folder, tmp_path, command, file):
+def test_nothing_is_run_and_nothing_is_asked(programs, folder, tmp_path, command, file):
     if file == "config.json":
         classes = {"AutoConfig": "configuration_own.Own", "AutoModelForCausalLM": "modeling_own.Own"}
         edit(folder, file, model_type="own", auto_map=classes)
     else:
         edit(folder, file, tokenizer_class="Own", auto_map={"AutoTokenizer": ["tokenization_own.Own", None]})
         edit(folder, "config.json", auto_map={"AutoModelForCausalLM": "modeling_own.Own"})
-    status, out, err = answered_yes(folder, command)
+    status, out, err = answered_yes(programs, folder, command)
     assert not (tmp_path / "ran").exists()
     assert "custom code" not in out + err and "[y/N]" not in out + err
     if file == "config.json":

@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -240,21 +237,19 @@ def test_a_stopped_run_goes_on_to_the_same_bits(place, tmp_path, monkeypatch):
     assert [one.kl for one in again.done.run.looks] == [one.kl for one in whole.done.run.looks]
 
 
-def test_a_run_that_is_killed_goes_on_by_the_same_command_to_the_same_bits(place, tmp_path):
+def test_a_run_that_is_killed_goes_on_by_the_same_command_to_the_same_bits(place, tmp_path, programs):
     often = "import calprune.recovery.training as t; t.KEEP = 0.0; import calprune.cli as c; c.main()"
     given = {"--dense": place / "dense", "--calibration": place / "text.txt", "--num-samples": 16, "--batch": 4,
              "--max-seq-length": 24, "--watch": place / "other.txt", "--watch-tokens": 96, "--learning-rate": 3e-3,
              "--resume": tmp_path / "state", "--epochs": 30, "--out": tmp_path / "out"}  # fmt: skip
-    command = [sys.executable, "-c", often, "recover", str(place / "pruned")]
-    command += [str(word) for pair in given.items() for word in pair]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as going:
-        deadline = time.monotonic() + 300
-        while not (tmp_path / "state" / "state.safetensors").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.kill(going.pid, signal.SIGKILL)
+    command = ["-c", often, "recover", place / "pruned", *(word for pair in given.items() for word in pair)]
+    going = programs.start(*command)
+    while going.poll() is None and not (tmp_path / "state" / "state.safetensors").exists():
+        time.sleep(0.01)
+    going.send_signal(signal.SIGKILL)
+    assert going.wait() == -signal.SIGKILL
     assert not (tmp_path / "out").exists() and (tmp_path / "state" / "state.safetensors").exists()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = programs.run(*command)
     assert done.returncode == 0, done.stderr
     recovered(place, epochs=30.0).save(tmp_path / "whole")
     for name, tensor in stored(tmp_path / "whole").items():

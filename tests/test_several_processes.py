@@ -30,12 +30,11 @@ def alone() -> dict:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_the_same_masks_as_one_process_and_sums_equal_to_rounding(alone, size, tmp_path):
+def test_the_same_masks_as_one_process_and_sums_equal_to_rounding(alone, size, tmp_path, programs):
     """Five sequences of 2 to 24 tokens, so that shares are uneven; each token of its own weight; experts that some
     processes send no token to."""
-    command = [sys.executable, str(HOME / "tests/several_processes.py")]
-    started = [subprocess.Popen([*command, str(i), str(size), str(tmp_path)], env=ENVIRONMENT) for i in range(size)]
-    assert [process.wait(timeout=600) for process in started] == [0] * size
+    started = [programs.start("-m", "tests.several_processes", i, size, tmp_path, folder=HOME) for i in range(size)]
+    assert [process.wait() for process in started] == [0] * size, [process.communicate()[1] for process in started]
     first, *others = (torch.load(tmp_path / f"{i}.pt") for i in range(size))
     for case in (*CASES, "sums"):
         assert first[case].keys() == alone[case].keys()
@@ -96,7 +95,7 @@ def torchrun(*words: object, size: int = 2) -> list[str]:
     return [*launched, "-m", "calprune", *map(str, words)]
 
 
-def test_torchrun_prunes_as_one_process_does_and_one_of_them_prints(run, tiny_folder, text):  # noqa: F811
+def test_torchrun_prunes_as_one_process_does_and_one_of_them_prints(run, tiny_folder, text, monkeypatch):  # noqa: F811
     asked = ("prune", tiny_folder, "--pattern", "2:4", "--calibration", text, *SHORT, "--propagate", "sequential")
     assert run(*asked, "--out", "one")[0] == 0
     done = subprocess.run(
@@ -107,32 +106,33 @@ def test_torchrun_prunes_as_one_process_does_and_one_of_them_prints(run, tiny_fo
     one, two = (load_file(f"{folder}/model.safetensors") for folder in ("one", "two"))
     for name, tensor in one.items():
         assert torch.equal(tensor == 0, two[name] == 0), name
-    done = subprocess.run(torchrun("stats", tiny_folder, "--calibration", text, "--out", "sums"), env=ENVIRONMENT,
-                          capture_output=True, text=True, timeout=600)  # fmt: skip
-    assert done.returncode and "calprune stats is of one process: start it without torchrun" in done.stderr
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():  # as torchrun sets them
+        monkeypatch.setenv(name, value)
+    status, _, err = run("stats", tiny_folder, "--calibration", text, "--out", "sums")
+    assert status == 1 and "calprune stats is of one process: start it without torchrun" in err
     assert not Path("sums").exists()
 
 
-def test_a_process_that_dies_ends_the_others_with_one_line_and_nothing_half_written(run, tiny_folder, text, tmp_path):  # noqa: F811
+def test_a_process_that_dies_ends_the_others_with_one_line_and_nothing_half_written(
+    tiny_folder,  # noqa: F811
+    text,  # noqa: F811
+    tmp_path,
+    programs,
+):
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    asked = [sys.executable, "-m", "calprune", "prune", tiny_folder, "--pattern", "2:4", "--calibration", text, *SHORT,
-             "--out", tmp_path / "pruned"]  # fmt: skip
-    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    asked = ["prune", tiny_folder, "--pattern", "2:4", "--calibration", text, *SHORT, "--out", tmp_path / "pruned"]
+    where = ENVIRONMENT | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     # the second stops, and is killed, where it has met the first and its blocks begin
     dying = (
         "import os, signal; import calprune.layers.blocks as b; "
         "b.Block.collect = lambda *a: os.kill(os.getpid(), signal.SIGKILL); from calprune.cli import main; main()"
     )
-    first = subprocess.Popen(
-        [*map(str, asked)], env=ENVIRONMENT | where | {"RANK": "0"}, stderr=subprocess.PIPE, text=True
-    )
-    second = subprocess.Popen(
-        [sys.executable, "-c", dying, *map(str, asked[3:])], env=ENVIRONMENT | where | {"RANK": "1"}
-    )
-    assert second.wait(timeout=600) == -signal.SIGKILL
-    _, err = first.communicate(timeout=600)
+    first = programs.start("-m", "calprune", *asked, env=where | {"RANK": "0"})
+    second = programs.start("-c", dying, *asked, env=where | {"RANK": "1"})
+    assert second.wait() == -signal.SIGKILL
+    _, err = first.communicate()
     assert first.returncode == 1
     lines = [line for line in err.splitlines() if line.startswith("calprune:")]
     assert len(lines) == 1 and "process 0 of 2 cannot go on: another one has ended" in lines[0]

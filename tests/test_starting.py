@@ -6,8 +6,6 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -148,11 +146,15 @@ def test_five_lines_say_what_it_takes_and_nothing_is_done_without_a_yes(run, tin
     assert "60 texts, 48 to calibrate on, 12 to judge on" in err and "c4 is not to be had here" in err
 
 
-def test_a_start_that_is_stopped_says_how_to_go_on_and_the_same_command_does(tiny_folder, mine, tmp_path):  # noqa: F811
-    program = "import sys; from calprune.cli import main; main()"
+def test_a_start_that_is_stopped_says_how_to_go_on_and_the_same_command_does(
+    tiny_folder,  # noqa: F811
+    mine,
+    tmp_path,
+    programs,
+):
     words = ["start", str(tiny_folder), "--data", "mine.jsonl", "--out", "out", *SMALL]
-    command, given = [sys.executable, "-c", program, *words], os.environ | {"HF_HUB_OFFLINE": "1"}
-    running = subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True)
+    command, how = ["-m", "calprune", *words], {"folder": tmp_path, "env": os.environ | {"HF_HUB_OFFLINE": "1"}}
+    running = programs.start(*command, **how)
     there = tmp_path / "out" / "runs" / "trials"
     while running.poll() is None and not list(there.glob("*/eval/*.json")):
         time.sleep(0.01)
@@ -160,10 +162,10 @@ def test_a_start_that_is_stopped_says_how_to_go_on_and_the_same_command_does(tin
     _, err = running.communicate(timeout=60)
     before = {path: path.stat().st_mtime_ns for path in there.glob("*/eval/*.json")}
     assert running.returncode == 130 and f"to go on: calprune {shlex.join(words)}" in err and before
-    again = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
+    again = programs.run(*command, **how)
     assert again.returncode == 0 and "going on in out" in again.stderr, again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done is not done again"
-    other = subprocess.run([*command, "--pattern", "60%"], cwd=tmp_path, env=given, capture_output=True, text=True)
+    other = programs.run(*command, "--pattern", "60%", **how)
     assert other.returncode == 1 and "holds another start" in other.stderr
 
 

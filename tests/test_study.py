@@ -4,8 +4,7 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -190,16 +189,15 @@ def test_a_file_that_is_gone_is_made_again_with_the_same_contents(gone, undistur
     assert status(runs).done == 18
 
 
-def test_a_trial_that_fails_keeps_its_error_and_is_tried_again(material, tmp_path):
+def test_a_trial_that_fails_keeps_its_error_and_is_tried_again(material, tmp_path, monkeypatch):
     text = study_text(material, calibrations="[random_tokens]", methods="['tests.test_study:Failing()', wanda]",
                       patterns="50%", draws="1")  # fmt: skip
-    Failing.broken = True
     runs = run(text, tmp_path / "runs")
     results = read(runs.path)
     assert [f.label for f in results.failed] == ["random_tokens tests.test_study:Failing() 50% draw 0"]
     assert "no such luck" in results.failed[0].error and "while pruning" in results.failed[0].error
     assert status(runs).done == 1 and status(runs).failed == 1
-    Failing.broken = False
+    monkeypatch.setattr(Failing, "broken", False)
     run(text, runs.path)
     assert status(runs).done == 2 and not read(runs.path).failed
 
@@ -218,12 +216,11 @@ class Failing:
         return Wanda()(weight, stats, pattern)
 
 
-def test_two_runners_never_do_a_trial_twice(material, tmp_path):
+def test_two_runners_never_do_a_trial_twice(material, tmp_path, programs):
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
     plan(parse_study(text, "study.yaml"), None).write(runs, text)
-    did = [subprocess.Popen([sys.executable, "-c", COUNTING, str(runs.path)], stdout=subprocess.PIPE, text=True)
-           for _ in range(2)]  # fmt: skip
+    did = [programs.start("-c", COUNTING, runs.path) for _ in range(2)]
     done = [line for process in did for line in process.communicate()[0].split()]
     assert sorted(done) == sorted(runs.plan().trials)
 
@@ -241,23 +238,24 @@ for done in work(Runs(Path(sys.argv[1])), Knobs("cpu")):
 """
 
 
-def test_a_killed_runner_leaves_nothing_in_the_way(material, tmp_path, undisturbed):
+def test_a_killed_runner_leaves_nothing_in_the_way(material, tmp_path, undisturbed, programs):
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
     plan(parse_study(text, "study.yaml"), None).write(runs, text)
-    process = subprocess.Popen([sys.executable, "-c", COUNTING, str(runs.path)], stdout=subprocess.PIPE, text=True)
-    process.stdout.readline()  # a trial is done: another is under way
+    process = programs.start("-c", COUNTING, runs.path)
+    while process.poll() is None and not status(runs).done:
+        time.sleep(0.01)  # a trial is done: another is under way
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     run(text, runs.path)
     assert without_claims(runs.path) == without_claims(undisturbed.path)
 
 
-def test_a_claim_is_held_by_one_and_free_when_its_holder_ended(tmp_path):
+def test_a_claim_is_held_by_one_and_free_when_its_holder_ended(tmp_path, programs):
     runs = Runs(tmp_path)
     with runs.claim("a") as mine:
         assert mine and runs.claimed("a")
-        holder = subprocess.run([sys.executable, "-c", CLAIMING, str(tmp_path)], capture_output=True, text=True)
+        holder = programs.run("-c", CLAIMING, tmp_path)
         assert holder.stdout.strip() == "False"
     assert not runs.claimed("a") and not (runs.trial("a") / "claim").exists()
 
@@ -385,6 +383,8 @@ def test_ray_gives_the_same_files(material, tmp_path, undisturbed, monkeypatch):
     from calprune.studies.cluster import work_on_ray
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else they wait for whatever runs beside the tests
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 2}')  # of many cores each would load a model
     text = study_text(material)
     runs = Runs(tmp_path / "runs")
     plan(parse_study(text, "study.yaml"), None).write(runs, text)

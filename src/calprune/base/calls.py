@@ -20,6 +20,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -298,9 +299,14 @@ def _check_option(key: Any, kinds: Mapping[str, Any], where: str) -> None:
 
 def option_types(cls: type, name: str = "") -> dict[str, Any]:
     """The options of a dataclass, where it is called `name`, with their types."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     fields = [f.name for f in dataclasses.fields(cls) if f.init and f.name != getattr(cls, "named_by", None)]
     return {option: hints[option] for option in (cls.options_of(name) if hasattr(cls, "options_of") else fields)}
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _its_name(cls: type, name: str) -> dict[str, str]:

@@ -127,6 +127,16 @@ def _made_method(text: str) -> Any:
 
 
 def _allocation(text: str) -> Any:
+    """What is in a file, or a user wrote, is looked at each time."""
+    return _made_allocation(text) if ":" in text or "from_file" in text else _known_allocation(text)
+
+
+@lru_cache(maxsize=1024)
+def _known_allocation(text: str) -> Any:
+    return _made_allocation(text)
+
+
+def _made_allocation(text: str) -> Any:
     from calprune.allocation import parse_allocation
 
     return parse_allocation(text)

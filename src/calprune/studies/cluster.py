@@ -37,8 +37,9 @@ def _connect(address: str) -> Any:
         import ray
     except ImportError:
         raise UserError("--ray needs Ray: pip install 'calprune[ray]'") from None
+    dashboard = False if address == "local" else None  # nobody would be told where it is
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
     except (ConnectionError, ValueError, RuntimeError) as e:
         raise UserError(f"--ray {address}: {str(e).splitlines()[0]}; start one with ray start --head, or --ray local") \
             from None  # fmt: skip

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -126,14 +127,18 @@ class Grid:
     def trials(self) -> Iterator[Trial]:
         """A trial a setting and draw, each once, before its model and files are looked at."""
         sets = {one.label: one for one in self.sets()}
+        drawn: dict[tuple, tuple[Recipe | None, Recipe | None]] = {}  # thousands of trials share a set
         for setting, seed in self._settings(tuple(sets)):
             one = sets[setting["calibration"]] if setting.reads_data else None
-            amount = setting.value("num_samples")
-            of = one.refine_on if one else None
+            key = (setting["calibration"], setting["num_samples"], seed)
+            if one and key not in drawn:
+                sizes = (setting.value("num_samples"), self.max_seq_length, seed)
+                drawn[key] = (one.recipe(*sizes), one.refine_on.recipe(*sizes) if one.refine_on else None)
+            recipe, refine_on = drawn[key] if one else (None, None)
             yield Trial(
                 setting,
-                one.recipe(amount, self.max_seq_length, seed) if one else None,
-                of.recipe(amount, self.max_seq_length, seed) if of else None,
+                recipe,
+                refine_on,
                 ignore=self.ignore,
                 min_coverage=self.min_coverage,
                 dtype=self.dtype,
@@ -174,12 +179,16 @@ class Study:
 
     def trials(self) -> Iterator[Trial]:
         """The trials of every grid, each once, before models and files are looked at."""
-        seen = set()
+        yield from self._drafts
+
+    @cached_property
+    def _drafts(self) -> tuple[Trial, ...]:
+        """They are gone through again and again: to check them, to judge claims, to plan."""
+        found: dict[str, Trial] = {}
         for grid in self.grids:
             for trial in grid.trials():
-                if (key := trial.draft_id) not in seen:
-                    seen.add(key)
-                    yield trial
+                found.setdefault(trial.draft_id, trial)
+        return tuple(found.values())
 
     def settings(self) -> list[dict[str, str]]:
         """What results can be: each setting with each evaluation."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from calprune.base.values import UserError, identity, plain
 from calprune.calibration.build import check_sizes, identify
+from calprune.calibration.recipe import Recipe
 from calprune.evaluation.evaluation import EVALUATIONS, OnText, check_evaluation, evaluation_id
 from calprune.likeness.texts import Similarity
 from calprune.models.load import Model, outline
@@ -78,6 +79,7 @@ def plan(study: Study, data_root: Path | None) -> Plan:
     trials: dict[str, Trial] = {}
     looked_at: set[tuple[str, tuple[str, ...]]] = set()
     checked: set[tuple[str, str]] = set()
+    named: dict[tuple[str, int], str] = {}
     for draft in study.trials():
         if draft.model not in outlines:
             model = outline(draft.model)
@@ -85,7 +87,7 @@ def plan(study: Study, data_root: Path | None) -> Plan:
         if draft.ignore and (draft.model, draft.ignore) not in looked_at:
             looked_at.add((draft.model, draft.ignore))
             scope_of(outlines[draft.model][0].model, draft.ignore)  # raises what is wrong
-        trial = _identified(draft, *outlines[draft.model], data_root)
+        trial = _identified(draft, *outlines[draft.model], data_root, named)
         _check_removal(trial, outlines[draft.model][0], checked)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:
@@ -109,14 +111,23 @@ def _check_removal(trial: Trial, model: Model, checked: set[tuple[str, str]]) ->
         checked.add(key)
 
 
-def _identified(trial: Trial, model: Model, tokenizer: str, data_root: Path | None) -> Trial:
-    """The trial with the names of its model (its outline suffices, and its tokenizer's hash) and sets."""
-    try:
-        for recipe in filter(None, (trial.recipe, trial.refine_on)):
+def _identified(
+    trial: Trial, model: Model, tokenizer: str, data_root: Path | None, named: dict[tuple[str, int], str]
+) -> Trial:
+    """The trial with the names of its model (its outline suffices, and its tokenizer's hash) and sets. `named`: the
+    sets' by model and recipe; trials of one set share its recipe (`Grid.trials`)."""
+    given = Given(model, data_root=data_root)
+
+    def name_of(recipe: Recipe | None) -> str | None:
+        if recipe is None:
+            return None
+        if (key := (model.id, id(recipe))) not in named:
             check_sizes(recipe, model, "max_seq_length: ")
-        given = Given(model, data_root=data_root)
-        set_id, refine_id = (identify(recipe, tokenizer, given) if recipe else None
-                             for recipe in (trial.recipe, trial.refine_on))  # fmt: skip
+            named[key] = identify(recipe, tokenizer, given)
+        return named[key]
+
+    try:
+        set_id, refine_id = name_of(trial.recipe), name_of(trial.refine_on)
     except UserError as e:
         raise type(e)(f"calibration {trial.label}: {e}") from None
     return replace(trial, model_id=model.id, set_id=set_id, refine_id=refine_id)

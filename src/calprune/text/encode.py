@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -112,10 +113,18 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
     How it was last asked to cut or pad, and its chat template, are not part of it.
     """
+    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
-        contents = json.loads(backend.to_str())
-        contents |= {"truncation": None, "padding": None}
-    else:
-        contents = {"type": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
-    described = json.dumps([contents, tokenizer.bos_token_id, tokenizer.eos_token_id], sort_keys=True)
+        return _hash_of_backend(backend.to_str(), *ends)
+    return _hash_of({"type": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}, *ends)
+
+
+@lru_cache(maxsize=2)
+def _hash_of_backend(text: str, begin: int | None, end: int | None) -> str:
+    """By what the tokenizer says of itself: megabytes that take half a second to read, asked for at every set."""
+    return _hash_of(json.loads(text) | {"truncation": None, "padding": None}, begin, end)
+
+
+def _hash_of(contents: dict[str, Any], begin: int | None, end: int | None) -> str:
+    described = json.dumps([contents, begin, end], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]

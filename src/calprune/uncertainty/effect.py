@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import fdtrc, ncfdtr, stdtrit
-from scipy.stats import hmean, studentized_range
 
 from calprune.base.values import UserError
 from calprune.uncertainty.estimate import Estimate
@@ -60,6 +59,8 @@ def range_of(groups: Mapping[str, Sequence[float]], confidence: float = 0.95) ->
 @functools.lru_cache(maxsize=1024)
 def _studentized(level: float, groups: int, freedom: int) -> float:
     """The quantile of the studentized range; a tenth of a second each."""
+    from scipy.stats import studentized_range  # a second of imports
+
     return float(studentized_range.ppf(level, groups, freedom))
 
 
@@ -87,6 +88,8 @@ def effect_of_groups(groups: Mapping[str, Sequence[float]], confidence: float = 
     the noncentral F distribution, η² = λ / (λ + N) (Steiger, Psychological Methods 9, 2004); where there is no effect
     its lower end is 0 in 97.5 % of studies. One draw of each source: nothing but means and range can be told.
     """
+    from scipy.stats import hmean
+
     if not groups or not all(len(values) for values in groups.values()):
         raise UserError("wanted at least one draw of each source")
     if not all(math.isfinite(value) for values in groups.values() for value in values):

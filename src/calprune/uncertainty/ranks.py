@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import spearmanr
 
 from calprune.base.values import UserError
 from calprune.uncertainty.estimate import Estimate
@@ -25,6 +24,8 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
         raise UserError(f"wanted as many values of both, got {n} and {len(y)}")
     if n < 2 or not np.ptp(x) or not np.ptp(y):
         return None
+    from scipy.stats import spearmanr
+
     r = float(spearmanr(x, y).statistic)
     if n < FEWEST:
         return Estimate(r, None, None, n, confidence)
