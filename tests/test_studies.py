@@ -64,7 +64,6 @@ def test_a_papers_full_study_has_its_sizes_and_what_the_small_one_asks(name):
 
 
 WITHDRAWN = {  # claims that an old page judges by a name that was wrong: docs/results/README.md says so
-    "bandari2024": {"81d14eb3e9c343c2"},  # e-SNLI's padding was attended to, and is not as published
     "methods": {"93cc2c490a56050e"},  # DSnoT "as released" was by this project's rule
 }
 
