@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
-import calprune
-
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 HERE = {"README.md", "docs/start.md", "docs/python.md", "docs/choose.md", "docs/results/README.md",
