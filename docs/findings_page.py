@@ -11,9 +11,7 @@ A figure of a chart is looked up by one of:
 A figure that has a `name` can stand in a finding's text as {name}; those under `also` are not drawn.
 """
 
-import csv
 import itertools
-import json
 import re
 import textwrap
 from collections.abc import Iterator
@@ -21,17 +19,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import kept_results
 import measured_section
 import yaml
 from pictures.draw import BLUE, GREY, INK, PALE, picture, stroke, text
 
-from calprune.base.values import UserError
+from calprune.evaluation.metric import NATS_OF_INTEREST
 from calprune.pages.numbers import with_interval
 from calprune.uncertainty.estimate import Estimate
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-INTEREST = 0.02  # nats a token: the smallest difference of interest, as in studies where none is set
 INTERVAL = re.compile(r"([−-]?[\d.,]+) \[([−-]?[\d.,]+), ([−-]?[\d.,]+)\]")
 LEFT, RIGHT, ROW = 330, 640, 24  # of the axis; a row's height
 
@@ -42,13 +40,13 @@ def findings() -> list[dict[str, Any]]:
 
 
 def figure(row: dict[str, Any]) -> Estimate:
-    """What a row of a chart shows. Raises UserError where the results do not hold it, or more than once."""
+    """What a row of a chart shows. Raises ValueError where the results do not hold it, or more than once."""
     kinds = {"claim": _claim, "mean": _mean, "set": _set, "table": _table}
     if len(named := [kind for kind in kinds if kind in row]) != 1:
-        raise UserError(f"docs/findings.yaml: {row.get('label')}: expected one of {', '.join(kinds)}")
+        raise ValueError(f"docs/findings.yaml: {row.get('label')}: expected one of {', '.join(kinds)}")
     found = list(kinds[named[0]](row[named[0]]))
     if len(found) != 1:
-        raise UserError(
+        raise ValueError(
             f"docs/findings.yaml: {row.get('label')}: {len(found)} results are {row[named[0]]}, expected one"
         )
     return found[0]
@@ -56,18 +54,14 @@ def figure(row: dict[str, Any]) -> Estimate:
 
 def _claim(given: list[str]) -> Iterator[Estimate]:
     study, words = given
-    for claim in json.loads((RESULTS / f"{study}.claims.json").read_text(encoding="utf-8"))["claims"]:
-        if claim["says"] == words and (found := claim["measured"]):
-            yield Estimate(**found)
+    return (Estimate(**claim["measured"]) for claim in kept_results.claims(study, words, RESULTS))
 
 
 def _mean(given: list[Any]) -> Iterator[Estimate]:
     study, cells = given
-    with (RESULTS / f"{study}.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if all(row[column] == str(cell) for column, cell in cells.items()):
-                low, high = (float(row[f"mean {end}"]) if row[f"mean {end}"] else None for end in ("low", "high"))
-                yield Estimate(float(row["mean"]), low, high, int(row["draws"]))
+    for row in kept_results.rows(f"{study}.csv", cells, RESULTS):
+        low, high = (float(row[f"mean {end}"]) if row[f"mean {end}"] else None for end in ("low", "high"))
+        yield Estimate(float(row["mean"]), low, high, int(row["draws"]))
 
 
 def _set(label: str) -> Iterator[Estimate]:
@@ -100,7 +94,7 @@ def chart(finding: dict[str, Any]) -> str:
     foot = 30 + ROW * len(rows)
     parts = []
     if difference:
-        left, right = at(max(low, -INTEREST)), at(min(high, INTEREST))
+        left, right = at(max(low, -NATS_OF_INTEREST)), at(min(high, NATS_OF_INTEREST))
         parts += [f'<rect x="{left:g}" y="24" width="{right - left:g}" height="{foot - 24}" fill="{PALE}"/>',
                   stroke(at(0), 24, at(0), foot, GREY)]  # fmt: skip
     for i, (label, one) in enumerate(rows):
@@ -126,18 +120,34 @@ def pictures() -> dict[str, Any]:
 
 
 def page() -> str:
-    lines = ["# Findings", "", INTRODUCTION]
+    lines = ["# Findings", "", INTRODUCTION.format(interest=NATS_OF_INTEREST)]
     for number, finding in enumerate(findings(), 1):
         rows, title = [*finding["rows"], *finding.get("also", [])], finding["says"]
-        figures = {row["name"]: with_interval(figure(row)) for row in rows if "name" in row}
-        sure = f"*How sure*: {finding['sure'].strip()} *From*: {finding['study'].strip()}"
+        figures = shared() | {row["name"]: with_interval(figure(row)) for row in rows if "name" in row}
+        sure = f"*How sure*: {finding['sure'].strip()} {held(rows)}*From*: {finding['study'].strip()}"
         lines += ["", f"## {number}. {title}", "", _wrapped(finding["text"].format(**figures)), ""]
         lines += [f"![{title}](../pictures/{picture_name(number)})", "", _wrapped(sure)]
     return "\n".join([*lines, "", UNTOLD]) + "\n"
 
 
+def shared() -> dict[str, str]:
+    """Figures that any text can hold: how far real sources lie apart, where their padding is left out."""
+    lowest, highest = measured_section.span()
+    return {"span": f"{highest - lowest:.2f} nats a token"}
+
+
+def held(rows: list[dict[str, Any]]) -> str:
+    """Which of the claims are held after correction, in a sentence."""
+    claims = {row["label"]: kept_results.claims(*row["claim"], RESULTS) for row in rows if "claim" in row}
+    found = [label for label, (claim,) in claims.items() if claim["verdict"] == "held"]
+    if not claims:
+        return ""
+    return f"Held after correction over all claims of the study: {'; '.join(found) or 'none of them'}. "
+
+
 def _wrapped(said: str) -> str:
-    return textwrap.fill(" ".join(said.split()), 118, break_on_hyphens=False, break_long_words=False)
+    together = " ".join(said.split()).replace(" %", "\0%")  # a number and its sign stay on a line
+    return textwrap.fill(together, 118, break_on_hyphens=False, break_long_words=False).replace("\0", " ")
 
 
 INTRODUCTION = """\
@@ -146,7 +156,7 @@ are of SmolLM2-135M, a small model, with small sets, judged by text. So take the
 it with [choose](../choose.md) or a [study](../tutorials/study.md).
 
 In a chart a point is a mean over draws, a line its interval (95 %). Where differences are drawn, the shaded zone is
-what is too small to matter (0.02 nats a token)."""
+what is too small to matter ({interest:g} nats a token)."""
 UNTOLD = """\
 ## What we could not tell
 

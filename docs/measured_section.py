@@ -24,6 +24,12 @@ def costs(kept: Path = KEPT) -> dict[str, float]:
             for name, cell in found.items() if COUNTED in name}  # fmt: skip
 
 
+def span(kept: Path = KEPT) -> tuple[float, float]:
+    """The lowest and the highest mean of the real sources without counted padding, nats a token."""
+    means = [_mean(cell) for name, cell in cells(kept=kept).items() if COUNTED not in name and name not in CONTROLS]
+    return min(means), max(means)
+
+
 def section(kept: Path = KEPT) -> str:
     """A row a source, the best first, then the controls."""
     found = cells(kept=kept)

@@ -4,15 +4,14 @@ numbers.yaml has the papers' figures and says where ours are; no figure of ours 
 two perplexities is the logarithm of their ratio, in nats a token, so that a large and a small model have one unit.
 """
 
-import csv
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kept_results
 import yaml
 from literature_page import address, papers
 
@@ -189,16 +188,21 @@ def here(place: dict[str, Any], words: dict[str, str], where: str, results: Path
 
 def of_claim(name: str, says: str, where: str, results: Path) -> Ours:
     """The measured value of a claim of studies/NAME.yaml, as results/NAME.claims.json has it."""
-    path = results / f"{name}.claims.json"
-    if not path.is_file():
-        raise ValueError(f"{where}: there is no results/{path.name}")
-    found = [one for one in json.loads(path.read_text(encoding="utf-8"))["claims"] if one["says"] == says]
-    if len(found) != 1 or not found[0]["measured"]:
-        raise ValueError(f"{where}: results/{path.name} has no measured claim {says!r}")
+    found = looked_up(kept_results.claims, name, says, where, results)
+    if len(found) != 1:
+        raise ValueError(f"{where}: results/{name}.claims.json has no measured claim {says!r}")
     measured, what = Estimate(**found[0]["measured"]), found[0]["what"]
     unit = next((one for one in (NATS, FACTOR) if one in what), "")
     what = what.partition("; above")[0].replace(f", {NATS}", "")
     return Ours(f"{what}; {setting_of(name, says)}", kept(measured, unit))
+
+
+def looked_up(look: Callable[..., list[Any]], name: str, wanted: Any, where: str, results: Path) -> list[Any]:
+    """What is found, with the entry that asked for it where the file is not there."""
+    try:
+        return look(name, wanted, results)
+    except ValueError as e:
+        raise ValueError(f"{where}: {e}") from None
 
 
 def setting_of(name: str, says: str) -> str:
@@ -218,13 +222,8 @@ def study(name: str) -> str:
 
 def rows_of(name: str, wanted: dict[str, str], where: str, results: Path) -> dict[str, str]:
     """The one row of a table of results that has these values."""
-    path = results / name
-    if not path.is_file():
-        raise ValueError(f"{where}: there is no results/{name}")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [one for one in csv.DictReader(file) if one["evaluation"].startswith("perplexity")]
     wanted = {**USUAL, **wanted}
-    found = [one for one in rows if all(one.get(column) == value for column, value in wanted.items())]
+    found = looked_up(kept_results.rows, name, {"metric": "perplexity", **wanted}, where, results)
     if len(found) != 1:
         said = ", ".join(f"{column} {value}" for column, value in wanted.items())
         raise ValueError(f"{where}: results/{name}: expected one row with {said}; found {len(found)}")

@@ -1,5 +1,6 @@
 """Figures with intervals on hand-written pages are those of the results that the pages name, digit by digit."""
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -59,6 +60,14 @@ def test_every_interval_of_the_readme_is_in_a_result():
 def test_a_figure_that_is_a_digit_off_is_seen():
     assert unknown("CR another 0.12 [0.02, 0.22] nats", ["shin2024"]) == set()
     assert unknown("CR another 0.13 [0.03, 0.23] nats", ["shin2024"]) == {"0.13 [0.03, 0.23]"}
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", PAGE], ids=["README", "choosing"])
+def test_how_far_sources_lie_apart_is_said(path):
+    lowest, highest = measured_section.span()
+    page = " ".join(path.read_text(encoding="utf-8").split())
+    assert f"{math.exp(lowest):.0f}" in page and f"to {math.exp(highest):.0f}" in page
+    assert f"{highest - lowest:.2f} nats" in page
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", PAGE], ids=["README", "choosing"])

@@ -4,11 +4,10 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
-
-from calprune.base.values import UserError
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -44,6 +43,30 @@ def test_a_figure_is_that_of_the_result_and_moves_with_it(tmp_path, monkeypatch)
     assert "0.77 [0.70, 0.84]" in findings_page.chart(drawn)
 
 
+def test_what_is_called_held_is_what_the_study_judged(tmp_path, monkeypatch):
+    shutil.copytree(DOCS / "results", tmp_path / "results")
+    monkeypatch.setattr(findings_page, "RESULTS", tmp_path / "results")
+    (finding,) = [one for one in findings_page.findings() if "is a finding about padding" in one["says"]]
+    assert findings_page.held(finding["rows"]).endswith(": GSM8K, as published; e-SNLI, as published. ")
+    kept = tmp_path / "results" / "bandari2024.claims.json"
+    judged = json.loads(kept.read_text())
+    for claim in judged["claims"]:
+        claim["verdict"] = "not held"
+    kept.write_text(json.dumps(judged))
+    assert findings_page.held(finding["rows"]).endswith(": none of them. ")
+
+
+def test_a_dense_models_figure_on_an_axis_stands_on_the_page_that_the_finding_names():
+    said = {(dense, finding["study"]) for finding in findings_page.findings()
+            for dense in re.findall(r"\(dense ([\d.]+);", finding["axis"])}  # fmt: skip
+    assert {dense for dense, _ in said} == {"46.5", "38.1", "12.2"}
+    for dense, study in said:
+        (page,) = re.findall(r"\.\./results/(\w+\.html)", study)
+        text = (DOCS / "results" / page).read_text(encoding="utf-8")
+        cells = Counter(re.findall(r'<td data-tsv="([\d.]+)" class="number">', text))
+        assert dense in {f"{float(cell):.1f}" for cell, rows in cells.items() if rows >= 10}, "it stands in each row"
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
@@ -55,7 +78,7 @@ def test_a_figure_is_that_of_the_result_and_moves_with_it(tmp_path, monkeypatch)
     ],
 )
 def test_a_figure_that_no_result_holds_is_one_line(row, said):
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(ValueError) as refused:
         findings_page.figure(row)
     assert said in str(refused.value) and "docs/findings.yaml" in str(refused.value) and "\n" not in str(refused.value)
 

@@ -100,3 +100,12 @@ def test_what_is_read_of_a_file_leaves_the_memory_and_what_was_written_stays(tmp
     assert before - resident() > 0.9 * read.nbytes
     leave_to_file([written, own, torch.arange(3), torch.ones(4, 4).T[1:], torch.ones(2, device="meta")])
     assert written[size // 2] == -1 and torch.equal(read, own)
+    leave_to_file([torch.ones(3, 3).to_sparse(), torch.empty(0)])
+
+
+@pytest.mark.parametrize("what", ["absent", "unreadable"])
+def test_where_the_system_does_not_say_what_a_page_is_all_stays_as_it_is(tmp_path, monkeypatch, what):
+    monkeypatch.setattr("calprune.base.memory.PAGES", tmp_path / "absent" if what == "absent" else tmp_path)
+    own = torch.arange(1_000_000)
+    leave_to_file([own])
+    assert torch.equal(own, torch.arange(1_000_000))

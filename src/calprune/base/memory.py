@@ -4,6 +4,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 MEMORY_INFO = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")  # a container's own limit
 PAGES = Path("/proc/self/pagemap")  # of Linux: eight bytes a page of this process
-OF_FILE, IN_MEMORY, SWAPPED = (np.uint64(1 << bit) for bit in (61, 63, 62))
+OF_FILE, SWAPPED, IN_MEMORY = (np.uint64(1 << bit) for bit in (61, 62, 63))
 MADV_DONTNEED = 4
 
 
@@ -43,22 +44,26 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 def leave_to_file(tensors: Iterable[Tensor]) -> None:
     """What of the tensors is a file's pages leaves the memory, and is read from the file again where it is used.
 
-    A tensor of which anything was written since it was mapped, or that is of no file, stays as it is; without Linux all
-    do. The system itself would let such pages go, but only when memory is short: until then they count as this
-    process's.
+    A tensor of which anything was written since it was mapped, or that is of no file, stays as it is; where the system
+    does not say what a page is (all but Linux), all do. The system itself would let such pages go, but only when memory
+    is short: until then they count as this process's.
     """
-    if not PAGES.exists():
-        return
-    with PAGES.open("rb", buffering=0) as pages:
+    with suppress(OSError), PAGES.open("rb", buffering=0) as pages:
         for tensor in tensors:
-            size, start = mmap.PAGESIZE, tensor.data_ptr()
-            first, last = -(-start // size), (start + tensor.numel() * tensor.element_size()) // size
-            if tensor.device.type == "cpu" and tensor.is_contiguous() and last > first:
-                held = np.frombuffer(os.pread(pages.fileno(), 8 * (last - first), 8 * first), np.uint64)
-                there = held[(held & (IN_MEMORY | SWAPPED)) != 0]
-                if len(there) and (there & OF_FILE).all():
-                    ctypes.CDLL(None).madvise(ctypes.c_void_p(first * size), ctypes.c_size_t(len(held) * size),
-                                              MADV_DONTNEED)  # fmt: skip
+            if tensor.device.type == "cpu" and tensor.layout == torch.strided and tensor.is_contiguous():
+                _leave(tensor.data_ptr(), tensor.numel() * tensor.element_size(), pages.fileno())
+
+
+def _leave(start: int, length: int, pages: int) -> None:
+    """The whole pages within `length` bytes from `start`. pages: the open PAGES."""
+    first, last = -(-start // mmap.PAGESIZE), (start + length) // mmap.PAGESIZE
+    if last <= first:
+        return
+    held = np.frombuffer(os.pread(pages, 8 * (last - first), 8 * first), np.uint64)
+    there = held[(held & (IN_MEMORY | SWAPPED)) != 0]
+    if len(there) and (there & OF_FILE).all():
+        place, size = ctypes.c_void_p(first * mmap.PAGESIZE), ctypes.c_size_t(len(held) * mmap.PAGESIZE)
+        ctypes.CDLL(None).madvise(place, size, MADV_DONTNEED)
 
 
 class Fitting:
