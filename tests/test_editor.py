@@ -330,9 +330,11 @@ def test_a_disk_that_does_not_keep_what_is_written_is_noticed(folder, tmp_path, 
     real = editor._wrong
 
     def flip(before, file, done):
-        data = bytearray(file.read_bytes())
-        data[-1] ^= 1
-        file.write_bytes(data)
+        with file.open("r+b") as opened:
+            opened.seek(before[-1].end - 1)
+            last = opened.read(1)[0]
+            opened.seek(before[-1].end - 1)
+            opened.write(bytes([last ^ 1]))
         return real(before, file, done)
 
     monkeypatch.setattr(editor, "_wrong", flip)

@@ -1,14 +1,18 @@
 """Write a checkpoint that is another one with exactly the tensors of changed blocks changed.
 
 Every other stored tensor is copied byte for byte, with the header, its metadata, and the names and sizes of the files;
-what lies beside the weights (config, tokenizer, code, licence) is copied verbatim. A block at a time is in memory.
+what lies beside the weights (config, tokenizer, code, licence) is copied verbatim. Two blocks at a time are in memory.
 """
 
 import operator
 import shutil
 from collections.abc import Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path, PurePath
+from threading import Lock
 from typing import BinaryIO
 
 from torch import Tensor
@@ -26,7 +30,6 @@ from calprune.models.checkpoint import (
     bytes_of,
     header_length,
     open_checkpoint,
-    read_header,
 )
 from calprune.models.origin import REST, Origin
 
@@ -42,56 +45,69 @@ def edit(origin: Origin, folder: Path, files: Mapping[str, str]) -> Zeros:
     tensor that was changed. Raises UserError where what was written, read again, is not what should be there.
     """
     copy_beside(origin.checkpoint, folder, files)
-    blocks, done = _Blocks(origin), Zeros()
-    with ThreadPoolExecutor(2) as beside:  # a file goes to the disk, and is read again, while the next one is written
-        forced, checks = [], []
-        for file in tracking(origin.checkpoint.files, len(origin.checkpoint.files), WRITING):
-            _write(blocks, file, folder / file.name, done)
-            forced.append(beside.submit(force, folder / file.name))
-            checks.append(beside.submit(_wrong, origin.checkpoint.of_file(file), folder / file.name, done))
-    for one in forced:
-        one.result()  # an error of the disk is told once
-    if wrong := [name for check in checks for name in check.result()]:
+    blocks, done, checks = _Blocks(origin), Zeros(), []
+    with ExitStack() as ending:
+        pool = ThreadPoolExecutor(2)  # a block each; a file goes to the disk while they write the next
+        ending.callback(pool.shutdown, cancel_futures=True)  # after an error nothing more is written
+        new = {file: folder / file.name for file in origin.checkpoint.files}
+        parts = {file: blocks.parts(file, new[file]) for file in new}
+        writing = {file: [pool.submit(blocks.write, part, new[file]) for part in parts[file]] for file in new}
+        for file in tracking(new, len(new), WRITING):
+            for one in writing[file]:
+                done |= one.result()
+            checks += [pool.submit(_wrong, part, new[file], done) for part in parts[file]]
+            force(new[file])
+        wrong = [name for check in checks for name in check.result()]
+    if wrong:
         raise UserError(f"{len(wrong)} tensors on the disk are not what was written ({wrong[0]}): the disk or the "
                         "memory is at fault; nothing was left there")  # fmt: skip
     open_checkpoint(folder)
     return done
 
 
-def _write(blocks: "_Blocks", file: Path, target: Path, done: Zeros) -> None:
-    """One file, with the changed tensors in their places."""
-    with file.open("rb") as old, target.open("xb") as new:
-        _copy(old, new, 0, 8 + header_length(file))
-        for stored in blocks.origin.checkpoint.of_file(file):
-            if (tensor := blocks.changed(stored)) is None:
-                _copy(old, new, stored.begin, stored.end)
-            else:
-                done[stored.name] = zeros(tensor)
-                new.write(bytes_of(tensor))
-
-
 class _Blocks:
-    """The stored form of one block at a time."""
+    """The stored tensors of a changed model, by blocks."""
 
     def __init__(self, origin: Origin):
         self.origin, self.proved = origin, origin.prove()
         self._block_of = {name: block for block in (REST, *origin.blocks) for name in origin.of(block, "meta")}
-        self._current: tuple[str, dict[str, Tensor]] | None = None
+        self._one_at_a_time = Lock()  # transformers does not say that two threads may undo what it converted
 
-    def changed(self, stored: StoredTensor) -> Tensor | None:
-        """What the tensor now is, in its stored dtype; None: what it was, to the bit."""
-        if stored.name not in self.proved:
+    def parts(self, file: Path, target: Path) -> list[list[StoredTensor]]:
+        """The file's tensors, those of a block together. The new file is begun: its header is there, and its length."""
+        with target.open("xb") as new:
+            new.write(_header(file))
+            new.truncate(file.stat().st_size)
+        found = groupby(self.origin.checkpoint.of_file(file), lambda stored: self._block_of.get(stored.name))
+        return [list(tensors) for _, tensors in found]
+
+    def write(self, part: list[StoredTensor], target: Path) -> Zeros:
+        """Tensors of one block to their places, as they are now."""
+        now, done = self._now(part), Zeros()
+        with part[0].file.open("rb") as old, target.open("r+b") as new:
+            for stored in part:
+                new.seek(stored.begin)
+                if (tensor := self._changed(stored, now.get(stored.name))) is None:
+                    _copy(old, new, stored.begin, stored.end)
+                else:
+                    done[stored.name] = zeros(tensor)
+                    new.write(bytes_of(tensor))
+        leave_to_file(now.values())
+        return done
+
+    def _now(self, part: list[StoredTensor]) -> dict[str, Tensor]:
+        """Those that can be compared and written back, as they are in the model."""
+        if (block := self._block_of.get(part[0].name)) is None:
+            return {}
+        with self._one_at_a_time:
+            held = self.origin.of(block)
+        return {stored.name: held[stored.name] for stored in part if stored.name in self.proved}
+
+    def _changed(self, stored: StoredTensor, now: Tensor | None) -> Tensor | None:
+        """The tensor in its stored dtype; None: it is what it was, to the bit."""
+        if now is None or stored.holds(now := now.cpu()):
             return None
-        block = self._block_of[stored.name]
-        if self._current is None or self._current[0] != block:
-            if self._current:
-                leave_to_file(self._current[1].values())
-            self._current = None  # never two at once
-            self._current = (block, self.origin.of(block))
-        now = self._current[1][stored.name].cpu()
-        if stored.holds(now):
-            return None
-        if block == REST:
+        if self._block_of[stored.name] == REST:
             raise UserError(f"{stored.name} was changed since the model was loaded, and it is in no block: only what "
                             "pruning changes is written; save the model by save_pretrained")  # fmt: skip
         return now.to(TORCH[stored.dtype]).contiguous()
@@ -129,13 +145,17 @@ def _equal(a: StoredTensor, b: StoredTensor) -> bool:
 
 
 def _wrong(before: list[StoredTensor], file: Path, done: Zeros) -> list[str]:
-    """Read a file again: the tensors that are not there as they should be."""
-    after = {tensor.name: tensor for tensor in read_header(file)}
-    wrong = list(after.keys() ^ {old.name for old in before})
-    for old in before:
-        if (new := after.get(old.name)) is None:
-            continue
-        placed = (new.begin, new.end, new.dtype, new.shape) == (old.begin, old.end, old.dtype, old.shape)
-        if not placed or not (zeros(new.read()) == done[old.name] if old.name in done else _equal(new, old)):
-            wrong.append(old.name)
-    return wrong
+    """Read a part of a file again: the tensors that are not there as they should be."""
+    if _header(file) != _header(before[0].file):
+        return [old.name for old in before]
+    again = [(old, replace(old, file=file)) for old in before]
+    return [
+        old.name
+        for old, new in again
+        if not (zeros(new.read()) == done[old.name] if old.name in done else _equal(new, old))
+    ]
+
+
+def _header(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(8 + header_length(file))
