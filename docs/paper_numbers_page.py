@@ -245,7 +245,7 @@ def of_two_rows(name: str, place: dict[str, Any], where: str, results: Path) -> 
         rows_of(name, {**place.get("where", {}), **place.get(which, {})}, where, results) for which in ("first", "than")
     )
     nats = math.log(float(than["mean"]) / float(first["mean"]))
-    apart = [c for c in ("method", "pattern", "allocation") if first[c] != than[c]]
+    apart = [c for c in ("source", "method", "pattern", "allocation") if first[c] != than[c]]
     said = ", ".join(f"{first[c]} against {than[c]}" for c in apart)
     return Ours(f"{said}; {described(first, name)}", kept(Estimate(nats, None, None, 1), NATS))
 
