@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,29 @@ def test_a_record_of_a_set_that_is_damaged_is_named(tmp_path):
     (tmp_path / "eval.json").write_text('{"format": 1, "value": 1.0}')
     with pytest.raises(UserError, match="lacks 'evaluation'"):
         read_evaluation(tmp_path / "eval.json")
+
+
+KINDS = {"eval.json" if path.parent.name == "eval" else path.name: path.relative_to(FOLDER)
+         for path in sorted(FOLDER.rglob("*"))
+         if path.suffix in (".json", ".yaml") and "calibration" not in path.parts}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_is_no_text_is_named_in_one_line(kind, tmp_path):
+    """Bytes that no UTF-8 has, in each kind of file of a study's folder."""
+    shutil.copytree(FOLDER, tmp_path / "runs")
+    damaged = tmp_path / "runs" / KINDS[kind]
+    damaged.write_bytes(b"title: \xa2\xb3" + damaged.read_bytes())
+    with pytest.raises(UserError) as refused:
+        read(tmp_path / "runs")
+    assert str(KINDS[kind]) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_an_error_that_is_no_text_hides_no_results(tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "runs")
+    (tmp_path / "runs" / "trials" / TRIALS[0] / "error.txt").write_bytes(b"out of memory \xa2")
+    (failed,) = read(tmp_path / "runs").failed
+    assert failed.error.startswith("out of memory")
 
 
 def setting(**values: str) -> Setting:

@@ -113,7 +113,7 @@ class Runs:
     def error(self, trial: str) -> str | None:
         """What the trial's last failure said."""
         with suppress(FileNotFoundError):
-            return (self.trial(trial) / "error.txt").read_text(encoding="utf-8").strip()
+            return (self.trial(trial) / "error.txt").read_text(encoding="utf-8", errors="replace").strip()
         return None
 
     def fail(self, trial: str, error: str) -> None:

@@ -15,6 +15,7 @@ from calprune.evaluation.metric import USUAL_INTEREST, Interest, Metric, read_in
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims
 from calprune.studies.folder import Runs
+from calprune.studies.reading import study_text
 from calprune.studies.records import PlanRecord, PruneRecord, read_evaluation, read_pruned
 from calprune.studies.trial import Trial
 
@@ -249,7 +250,7 @@ def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[st
         "versions": [" ".join(f"{name} {v}" for name, v in one if name != "format") for one in versions],
         "commands": [f"calprune study run study.yaml --runs {runs.path.name}",
                      f"calprune study report {runs.path.name} --out report.html"],
-        STUDY: path.read_text(encoding="utf-8") if (path := runs.path / STUDY).is_file() else None,
+        STUDY: study_text(path) if (path := runs.path / STUDY).is_file() else None,
     }  # fmt: skip
 
 
