@@ -7,6 +7,7 @@ A figure of a chart is looked up by one of:
     set: LABEL                     the perplexity of a set of docs/results/sources.parquet
     table: [PAGE, WORDS, CELLS, COLUMN]  a cell of the first table after these words: of the row that begins with the
                                    cells, in the column of this number (from 0)
+    choice: [NAME, SET, AGAINST]   what docs/results/choose_NAME.json has for two sets, all capabilities together
 
 A figure that has a `name` can stand in a finding's text as {name}; those under `also` are not drawn.
 """
@@ -19,11 +20,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import choose_section
 import kept_results
 import measured_section
 import yaml
 from pictures.draw import BLUE, GREY, INK, PALE, picture, stroke, text
 
+from calprune.choosing.answer import OVERALL
 from calprune.evaluation.metric import NATS_OF_INTEREST
 from calprune.pages.numbers import with_interval
 from calprune.uncertainty.estimate import Estimate
@@ -41,7 +44,7 @@ def findings() -> list[dict[str, Any]]:
 
 def figure(row: dict[str, Any]) -> Estimate:
     """What a row of a chart shows. Raises ValueError where the results do not hold it, or more than once."""
-    kinds = {"claim": _claim, "mean": _mean, "set": _set, "table": _table}
+    kinds = {"claim": _claim, "mean": _mean, "set": _set, "table": _table, "choice": _choice}
     if len(named := [kind for kind in kinds if kind in row]) != 1:
         raise ValueError(f"docs/findings.yaml: {row.get('label')}: expected one of {', '.join(kinds)}")
     found = list(kinds[named[0]](row[named[0]]))
@@ -78,6 +81,11 @@ def _table(given: list[Any]) -> Iterator[Estimate]:
         if row[: len(cells)] == cells and (found := INTERVAL.search(row[column])):
             value, low, high = (float(part.replace("−", "-").replace(",", "")) for part in found.groups())
             yield Estimate(value, low, high, 3)
+
+
+def _choice(given: list[str]) -> Iterator[Estimate]:
+    name, candidate, against = given
+    return (one.difference for one in choose_section.contrasts(name, candidate, against) if one.capability == OVERALL)
 
 
 def chart(finding: dict[str, Any]) -> str:

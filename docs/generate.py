@@ -10,6 +10,7 @@ from typing import Any
 
 import checked_section
 import checkpoints_page
+import choose_section
 import claims_section
 import data_folder_page
 import deploy_section
@@ -240,6 +241,7 @@ PAGES = {
     "methods.md": methods_page,
     "models.md": families_section.page,
     "recover.md": recover_section.current,
+    "choose.md": lambda: choose_section.current((HERE / "choose.md").read_text(encoding="utf-8")),
     "structured.md": structured_page,
     "studies.md": studies_section.current,
     "words.md": words_page,

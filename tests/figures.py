@@ -3,7 +3,9 @@
 import html
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?"
 INTERVAL = re.compile(rf"({NUMBER})(?: %)? \[({NUMBER}), ({NUMBER})\]")
@@ -25,7 +27,7 @@ def intervals(page: str) -> list[tuple[str, ...]]:
 
 
 def known(results: Path, study: str = "*") -> list[Figure]:
-    """Every value with an interval in the cells of a study's page, its prose and the verdicts on its claims."""
+    """Every value with an interval in the cells of a study's page, its prose and its files of results."""
     found: list[Figure] = []
     for path in sorted(results.glob(f"{study}.html")):
         page = html.unescape(path.read_text(encoding="utf-8"))
@@ -34,12 +36,19 @@ def known(results: Path, study: str = "*") -> list[Figure]:
             if len(parts) == 3 and all(re.fullmatch(r"-?[\d.]+(?:e-?\d+)?", part) for part in parts):
                 found.append(tuple(map(float, parts)))  # type: ignore[arg-type]
         found += [tuple(map(number, one)) for one in intervals(page)]  # type: ignore[misc]
-    for path in sorted(results.glob(f"{study}.claims.json")):
-        for claim in json.loads(path.read_text(encoding="utf-8"))["claims"]:
-            given = claim["measured"]
-            if given and given["low"] is not None:
-                found.append((given["value"], given["low"], given["high"]))
+    for kind in ("claims.json", "json"):
+        for path in sorted(results.glob(f"{study}.{kind}")):
+            found += estimates(json.loads(path.read_text(encoding="utf-8")))
     return found
+
+
+def estimates(kept: Any) -> Iterator[Figure]:
+    """Every value with an interval in a file of results, however deep."""
+    if isinstance(kept, dict) and kept.get("low") is not None and "value" in kept:
+        yield kept["value"], kept["low"], kept["high"]
+    elif isinstance(kept, dict | list):
+        for one in kept.values() if isinstance(kept, dict) else kept:
+            yield from estimates(one)
 
 
 def rests_on(written: tuple[str, ...], figures: list[Figure]) -> bool:

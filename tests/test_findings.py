@@ -73,8 +73,9 @@ def test_a_dense_models_figure_on_an_axis_stands_on_the_page_that_the_finding_na
         ({"label": "x", "claim": ["padding", "nobody claims this"]}, "0 results are"),
         ({"label": "x", "mean": ["structured", {"source": "c4"}]}, "results are"),
         ({"label": "x", "set": "nowhere"}, "0 results are nowhere"),
-        ({"label": "x", "table": ["choose.md", "At 2:4 with SparseGPT", ["nobody"], 5]}, "0 results are"),
-        ({"label": "x"}, "x: expected one of claim, mean, set, table"),
+        ({"label": "x", "table": ["choosing-calibration-data.md", "Perplexity, means", ["nobody"], 6]}, "0 results"),
+        ({"label": "x", "choice": ["sparsegpt", "nobody", "c4"]}, "0 results are"),
+        ({"label": "x"}, "x: expected one of claim, mean, set, table, choice"),
     ],
 )
 def test_a_figure_that_no_result_holds_is_one_line(row, said):
@@ -85,8 +86,8 @@ def test_a_figure_that_no_result_holds_is_one_line(row, said):
 
 def test_an_interval_is_drawn_from_its_low_to_its_high_end():
     finding = {"says": "s", "axis": "a", "rows": [
-        {"label": "b", "table": ["choose.md", "At 2:4 with SparseGPT", ["uniform mixture", "c4"], 5]},
-        {"label": "w", "table": ["choose.md", "At 2:4 with SparseGPT", ["weighted mean", "c4"], 5]},
+        {"label": "b", "choice": ["sparsegpt", "uniform mixture", "c4"]},
+        {"label": "w", "choice": ["sparsegpt", "weighted mean", "c4"]},
     ]}  # fmt: skip
     drawn = findings_page.chart(finding)
     ends = [
