@@ -182,6 +182,7 @@ def test_a_start_that_is_stopped_says_how_to_go_on_and_the_same_command_does(
         (["--data", "empty.jsonl"], "none of its records holds text"),
         (["--data", "numbers.jsonl"], "has neither a field 'text' nor those of a conversation"),
         (["--data", "few.jsonl"], "it has 3 different records; 10 or more are needed"),
+        (["--data", "few.txt"], "it has 2 different passages of about 4,096 characters; 10 or more are needed"),
         (["--data", "short.jsonl"], "give a larger file"),
         (["--method", "magnitude"], "takes a method that reads data"),
         (["--minutes", "-1"], "--minutes: expected a number above 0"),
@@ -192,6 +193,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(run, tiny_folder, words, s
     for name, texts in (("empty", [" "] * 20), ("few", [WORDS * 30] * 9 + ["a", "b"]), ("short", map(str, range(20)))):
         Path(f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     Path("numbers.jsonl").write_text('{"n": 1}\n' * 20)
+    Path("few.txt").write_text("\n\n".join(f"{n} {WORDS * 10}" for n in range(30))[:8_000])
     before = sorted(Path().rglob("*"))
     status, out, err = run("start", tiny_folder, *SMALL, *words)
     assert status == 1 and out == "" and said in err.splitlines()[-1], err
@@ -221,9 +223,9 @@ def test_short_minutes_compare_less_and_too_few_are_named(tiny_folder, tmp_path)
 
     found = replace(look(str(tiny_folder)), parameters=10**12, of_blocks=10**12)
     enough, said = lines(1e9)
-    assert "nothing smaller" not in said and "3 times to compare, then one" in said and enough.judged == 4096
+    assert "no smaller" not in said and "3 times to compare, then one" in said and enough.judged == 4096
     short, said = lines(0.001)
-    assert f"more than --minutes 0.001: nothing smaller is compared, {short.memory / 1e9:.2f} GB" in said
+    assert f"more than --minutes 0.001 (no smaller comparison is made), {short.memory / 1e9:.2f} GB" in said
     assert short.size < enough.size and short.judged < enough.judged
     assert all(one.tokens <= short.judged and one.tokens >= 8 * one.length for one in short.texts.values())
 

@@ -12,7 +12,7 @@ from calprune.base.values import UserError
 from calprune.text.document import Given
 from calprune.text.encode import encode_text
 from calprune.text.formats import parse_format
-from calprune.text.read import read_records
+from calprune.text.read import PASSAGE_CHARACTERS, ending_of, read_records
 from calprune.text.source import FileSource
 
 EVERY = 5  # every fifth record is judged on
@@ -78,7 +78,8 @@ def open_own(path: Path, tokenizer: Any) -> OwnFile:
         raise UserError(f"--data {path}: none of its records holds text; expected a field text, or conversations")
     calibrate, judge = halves(path)
     if (records := len(calibrate) + len(judge)) < FEWEST:
-        raise UserError(f"--data {path}: it has {records} different records; {FEWEST} or more are needed, to calibrate "
+        what = f"passages of about {PASSAGE_CHARACTERS:,} characters" if ending_of(path) == "txt" else "records"
+        raise UserError(f"--data {path}: it has {records} different {what}; {FEWEST} or more are needed, to calibrate "
                         "on some and to judge on others")  # fmt: skip
     held_out = min(MOST_TOKENS, int(0.8 * tokens / EVERY))
     if held_out < FEWEST_WINDOWS * SHORT:

@@ -124,7 +124,7 @@ class Proposal:
         free = f" of the {gigabytes(self.free)} that are free" if self.free else ""
         most = max(one.tokens for one in self.texts.values())
         minutes = self.wanted.minutes
-        short = f", more than --minutes {minutes:g}: nothing smaller is compared" if self.is_too_long else ""
+        short = f", more than --minutes {minutes:g} (no smaller comparison is made)" if self.is_too_long else ""
         kept, draws = ("the better one", f"{DRAWS} draws of each") if len(self.sets) > 1 else ("one", f"{DRAWS} draws")
         where = f"{cores()} cores" if self.wanted.knobs.device in ("auto", "cpu") else self.wanted.knobs.device
         return [
