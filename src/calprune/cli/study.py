@@ -35,6 +35,7 @@ def plan_command(
     study: StudyFile, runs: RunsOption = None, data_root: opt.DataRoot = None, as_json: opt.Json = False
 ) -> None:
     """List the trials of a study, which of them are missing, and how long they may take. Loads no model."""
+    from calprune.pages.numbers import counted
     from calprune.pages.table import Column, Table
     from calprune.studies.folder import Runs
     from calprune.studies.plan import plan
@@ -57,11 +58,11 @@ def plan_command(
         return
     rows = tuple((t.id, "done" if t.id in there else "missing", t.model, t.label) for t in made.trials)
     print(Table("plan", "", tuple(map(Column, ("trial", "state", "model", "what"))), rows).text())
-    print(f"{len(made.trials)} trials, {len(missing)} missing; {len(made.evaluations)} evaluations of each: "
-          f"{', '.join(made.evaluations.values())}")  # fmt: skip
+    print(f"{counted(len(made.trials), 'trial')}, {len(missing)} missing; "
+          f"{counted(len(made.evaluations), 'evaluation')} of each: {', '.join(made.evaluations.values())}")  # fmt: skip
     if missing:
         seconds = estimate(missing, made.study.evaluations, made.sizes)
-        print(f"{passes} passes collect the sums of all that are missing; in all about {duration(seconds)} on this "
+        print(f"passes that collect the sums of what is missing: {passes:,}; in all about {duration(seconds)} on this "
               "machine, by its speed now; what models write comes on top")  # fmt: skip
 
 
