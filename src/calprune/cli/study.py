@@ -59,8 +59,8 @@ def plan_command(
     rows = tuple((t.id, "done" if t.id in there else "missing", t.model, t.label) for t in made.trials)
     print(Table("plan", "", tuple(map(Column, ("trial", "state", "model", "what"))), rows).text())
     judged = made.evaluations.values()
-    print(f"{counted(len(made.trials), 'trial')}, {len(missing)} missing; {counted(len(judged), 'evaluation')} of each: "
-          f"{', '.join(judged)}")  # fmt: skip
+    each = f"{counted(len(judged), 'evaluation')} of each: {', '.join(judged)}"
+    print(f"{counted(len(made.trials), 'trial')}, {len(missing)} missing; {each}")
     if missing:
         seconds = estimate(missing, made.study.evaluations, made.sizes)
         print(f"passes that collect the sums of what is missing: {passes:,}; in all about {duration(seconds)} on this "
