@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,33 @@ def test_folded_and_unfolded_it_fits_every_screen_is_legible_and_asks_for_nothin
             assert wide <= room, (width, unfolded)
         assert page.evaluate(CONTRASTS) == []
     assert said == []
+
+
+@in_chromium
+@every("light", names=("study",))
+def test_a_chart_is_drawn_once_when_all_is_unfolded_and_anew_where_its_names_no_longer_fit(opened):
+    page, _ = opened
+    page.get_by_role("button", name="Unfold all").click()
+    unfold(page)
+    page.wait_for_timeout(500)
+    drawings = "[...document.querySelectorAll('[data-spec]')].map((one) => one.querySelectorAll('svg').length)"
+    assert set(page.evaluate(drawings)) == {0, 1}  # 0: charts that are not chosen
+    for width, above in ((180, "true"), (1280, "false")):  # where it is narrow names stand above their rows
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(
+            f"""() => {{ const place = document.querySelector('[data-spec]');
+          return place.querySelector('svg') && Boolean(place.querySelector('.mark-text.role-mark')) === {above}; }}""",
+            timeout=30_000,
+        )
+    assert set(page.evaluate(drawings)) == {0, 1}
+
+
+@in_chromium
+@every("light")
+def test_no_label_of_a_chart_is_cut_short(opened):
+    page, _ = opened
+    unfold(page)
+    assert [text for text in page.locator("[data-spec] svg text").all_text_contents() if text.endswith("…")] == []
 
 
 @in_chromium
@@ -276,3 +304,20 @@ def test_every_source_at_every_amount_of_data_is_in_the_chart_under_the_answer(r
         assert '"format": ",~r"' in text and "e+" not in text
         rule = [layer["data"]["values"][0] for layer in chart["layer"] if layer.get("data", {}).get("values")]
         assert any("dense" in value for value in rule) and any("from" in value for value in rule)
+
+
+@in_chromium
+def test_the_legend_names_what_the_chosen_chart_shows_and_no_more(browser, tmp_path):  # noqa: F811
+    rows = made_up(patterns=("50%", "60%"), methods=("wanda", "ria"), draws=2)
+    kept = tuple(row for row in rows.rows if (row.method, row.pattern) != ("ria", "60%"))
+    write_whole(tmp_path / "page.html", study_page(Findings(replace(rows, rows=kept))).html())
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_selector("html[data-charts=drawn]", state="attached", timeout=90_000)
+    legend, found = page.locator("#results .panel > .legend li:visible:has(svg)"), {}
+    choose = page.locator("#results .choose select")
+    for i, name in enumerate(choose.locator("option").all_inner_texts()):
+        choose.select_option(str(i))
+        found[name.rpartition(" ")[2]] = legend.all_inner_texts()
+    page.close()
+    assert found == {"50%": ["wanda", "ria", "magnitude"], "60%": ["wanda", "magnitude"]}

@@ -56,7 +56,7 @@ html_theme_options = {
 }
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system has it
 highlight_language = "none"  # a block without a language is a command, not Python
-html_sidebars = {"docs/literature": [], "docs/index": []}  # nothing to navigate in
+html_sidebars = {"docs/literature": [], "docs/paper-numbers": [], "docs/index": []}  # nothing to navigate in
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False

@@ -238,8 +238,9 @@ class Heat(Chart):
     def spec(self) -> dict[str, Any]:
         alt = altair()
         lines = "split(datum.label, '\\n')"
-        head = alt.Axis(orient="top", labelAngle=0, labelLimit=WIDEST, labelPadding=20, labelExpr=lines, domain=False,
-                        ticks=False)  # fmt: skip
+        below = 13 * max(column.count("\n") for column in self.columns) + 7  # its first line stands so far above
+        head = alt.Axis(orient="top", labelAngle=0, labelLimit=WIDEST, labelPadding=below, labelExpr=lines,
+                        domain=False, ticks=False)  # fmt: skip
         side = alt.X("x:N", sort=list(self.columns), title=None, axis=head)
         rows = alt.Y("source:N", sort=list(self.order), title=None, axis=_row_axis(alt, grid=False))
         drawn = alt.Chart(alt.NamedData("points")).encode(x=side, y=rows)

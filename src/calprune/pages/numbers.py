@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+ROUNDING = 1e-6  # of the value: a half-width below it is float32's rounding
 FINE = 2.5  # the half-width of an interval is at least so many units of the last digit shown
 MISSING = "not measured"
 
@@ -58,7 +59,7 @@ def with_interval(estimate: Interval | None, as_percent: bool = False) -> str:
         return (number(value, 1) if as_percent else number(value)) + unit
     low, high = estimate.low * factor, estimate.high * factor
     half = (high - low) / 2
-    if not (math.isfinite(half) and half > 0):
+    if not (math.isfinite(half) and half > ROUNDING * abs(value)):
         return f"{number(value)}{unit} [{number(low)}, {number(high)}]"
     decimals = min(6, max(0, -math.floor(math.log10(half / FINE))))
     return f"{number(value, decimals)}{unit} [{number(low, decimals)}, {number(high, decimals)}]"

@@ -39,9 +39,9 @@ function library() {
 }
 
 // where a name would take more than a third of the width it stands above its row
+const crowded = (spec, width) => Boolean(spec.layer) && 6.6 * (spec.usermeta?.labels ?? 0) >= width * 0.35;
 function narrowed(spec, width) {
-  const labels = 6.6 * (spec.usermeta?.labels ?? 0);
-  if (!spec.layer || labels < width * 0.35) return spec;
+  if (!crowded(spec, width)) return spec;
   const narrow = structuredClone(spec), rows = narrow.layer.filter((one) => one.encoding.y);
   for (const one of rows) one.encoding.y.axis = null;
   const { y } = rows[0].encoding;
@@ -56,9 +56,11 @@ function narrowed(spec, width) {
 
 const seen = (place) => place.clientWidth && !place.closest("details:not([open])");
 async function draw() {
-  for (const place of all("[data-spec]").filter((one) => seen(one) && !views.has(one))) {
+  for (const place of all("[data-spec]").filter(seen)) {
+    if (views.has(place)) continue; // asked now, for another call may have begun it while this one waited
     views.set(place, null);
     await library();
+    place.dataset.crowded = crowded(specs[place.dataset.spec], place.clientWidth);
     const within = place.appendChild(document.createElement("div"));
     within.setAttribute("aria-hidden", "true"); // the place itself says what is drawn; vega-embed would say it anew
     const { view } = await vegaEmbed(within, narrowed(specs[place.dataset.spec], place.clientWidth),
@@ -67,6 +69,20 @@ async function draw() {
     await new Promise((resolve) => setTimeout(resolve));
   }
 }
+
+// a telephone that is turned, a window that is made narrow: names move above their rows or back
+const turned = new ResizeObserver((entries) => {
+  if (matchMedia("print").matches) return; // on paper a chart has a width of its own
+  const other = entries.map(({ target }) => target).filter((place) => views.get(place) && seen(place)
+    && place.dataset.crowded !== String(crowded(specs[place.dataset.spec], place.clientWidth)));
+  for (const place of other) {
+    views.get(place).finalize();
+    views.delete(place);
+    place.replaceChildren();
+  }
+  if (other.length) draw();
+});
+for (const place of all("[data-spec]")) turned.observe(place);
 
 // a picture for other programs: on white, with title and legend, of one width
 async function picture(place) {
@@ -237,14 +253,17 @@ for (const text of all(".text")) text.querySelector("pre").before(make("div", { 
 all("[data-choose]").forEach((charts, at) => {
   const figures = all("figure", charts), id = `choose-${at}`;
   const select = make("select", { id }, ...figures.map((one, i) => make("option", { value: i }, one.querySelector("figcaption").textContent)));
+  const legend = all(":scope > .legend li:has(svg)", charts.closest(".panel"));
   const show = () => {
     figures.forEach((one, i) => { one.hidden = i !== Number(select.value); });
-    draw();
+    const place = figures[select.value].querySelector("[data-spec]");
+    const shown = new Set(specs[place?.dataset.spec]?.datasets.points.map((one) => one.series));
+    for (const one of legend) one.hidden = shown.size > 0 && !shown.has(one.textContent);
   };
-  select.addEventListener("change", show);
+  select.addEventListener("change", () => { show(); draw(); });
   charts.before(make("p", { className: "choose" }, make("label", { htmlFor: id }, `${charts.dataset.choose} `), select));
   for (const one of figures) one.querySelector("figcaption").className = "unseen";
-  figures.forEach((one, i) => { one.hidden = i > 0; });
+  show();
 });
 
 // -- what is wider than its place says so, and can be scrolled by keys

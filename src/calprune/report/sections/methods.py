@@ -32,7 +32,7 @@ def _panels(findings: Findings) -> tuple[Panel, ...]:
         most = max(_lost(one, cell) for one, cell in cells) or 1.0
         points = tuple(
             Point(source_name(cell.of, cell.own), number(cell.spread.mean),
-                  f"{series_name(findings, cell.of)}\n{cell.of.pattern}", _shade(_lost(one, cell) / most), 0.0, 0.0,
+                  _head(findings, cell), _shade(_lost(one, cell) / most), 0.0, 0.0,
                   with_interval(cell.spread.interval), len(cell.rows))
             for one, cell in cells
         )  # fmt: skip
@@ -43,6 +43,11 @@ def _panels(findings: Findings) -> tuple[Panel, ...]:
             rows = [name for name in order(findings) if name in {point.source for point in points}]
             charts.append(Heat(title(of.evaluation, model_name(findings, of)), what, points, heads, rows))
     return (Panel(tuple(charts), wide=widest > 4),) if charts else ()
+
+
+def _head(findings: Findings, cell: Cell) -> str:
+    """A column's: what was done, on how much, to which pattern, a line each."""
+    return f"{series_name(findings, cell.of)}\n{cell.of.pattern}".replace(" on ", "\non ")
 
 
 def _lost(comparison: Comparison, cell: Cell) -> float:
