@@ -170,6 +170,20 @@ def test_parts_are_as_measured_where_one_of_the_kind_was_done_and_else_as_far_ou
     assert parts.of(["judge"], 4.0) == pytest.approx(12.0)
 
 
+def test_a_part_during_which_the_machine_slept_says_nothing_of_the_next():
+    parts = Parts()
+    for seconds in (20.0, 1200.0, 22.0, 21.0, 19.0):
+        parts.add([("prune", "wanda")], seconds, 10.0)
+    assert 19.0 <= parts.of([("prune", "wanda")], 10.0) <= 22.0
+
+
+def test_a_machine_that_became_slow_is_believed_after_a_few_parts():
+    parts = Parts()
+    for seconds in [20.0] * 50 + [60.0] * 5:
+        parts.add([("prune", "wanda")], seconds, 10.0)
+    assert parts.of([("prune", "wanda")], 10.0) == 60.0
+
+
 @pytest.mark.parametrize(
     "seconds, text",
     [(0.0, "0 s"), (45.4, "45 s"), (59.6, "1 min"), (120.0, "2 min"), (3599.0, "1 h 00 min"), (3900.0, "1 h 05 min"),

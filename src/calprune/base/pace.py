@@ -8,9 +8,11 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from statistics import median
 from typing import Protocol, runtime_checkable
 
 HORIZON = 300.0  # seconds: how fast work was done longer ago hardly counts; later, half the time that it has taken
+LATEST = 5  # parts of a kind: the next takes their median, so that one during which the machine slept says nothing
 CALM = 0.1  # what is shown is drawn to the newest estimate within this share of the time left
 
 
@@ -98,5 +100,5 @@ class Parts:
         """Seconds of one that is still to be done."""
         for kind in kinds:
             if seen := self._seen.get(kind):
-                return math.fsum(seen) / len(seen)
+                return median(seen[-LATEST:])
         return predicted * (self._took / self._predicted if self._took and self._predicted else 1.0)
