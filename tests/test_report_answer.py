@@ -51,6 +51,18 @@ def crossing() -> Results:
     return replace(made, rows=tuple(rows))
 
 
+def by_luck() -> Results:
+    """The last source is the last by two draws of three, and another is surely worse than the best."""
+    made = made_up(sources=SOURCES[:3], methods=("wanda",), patterns=("60%",), apart=0.0)
+    rows = []
+    for row in made.rows:
+        if row.metric == "kl" and row.calibration != "none":
+            lead = {"c4": 0.0, "wikitext2": 0.5, "gsm8k:icl": (0.4, 1.1, 0.9)[row.draw % 3]}.get(row.calibration, 0.2)
+            items = tuple(3 + lead + 0.0005 * math.cos(3 * i) + 0.001 * row.draw for i in range(40))
+            rows.append(replace(row, items=items, value=math.fsum(items) / 40, evaluation="kl(pile)"))
+    return replace(made, rows=tuple(rows))
+
+
 def claimed() -> Results:
     says = [f"{{says: so, better: {{first: {{calibration: {a}}}, than: {{calibration: {b}}}, "
             "where: {evaluation: kl(gsm8k)}}}"
@@ -79,6 +91,7 @@ MADE = {
     "one method": made_up(methods=("wanda",), patterns=("60%",)),
     "one source, one method": of(made_up(methods=("wanda",)), lambda row: row.calibration in ("c4", "none")),
     "crossing": crossing(),
+    "by luck": by_luck(),
     "claims": claimed(),
 }
 
@@ -112,6 +125,7 @@ class Anew:
         p_holm = dict(zip(told, holm([one[0] for one in told.values()]), strict=True))
         self.words = {key: self._word(self.groups[key], one, 0.05 / len(told)) for key, one in told.items()}
         self.records = defaultdict(lambda: {"win": 0, "tie": 0, "loss": 0})
+        self.worse = defaultdict(set)  # than the best of its setting
         places = defaultdict(list)
         for key, by in self.groups.items():
             fair = [name for name in by if not own_text(by[name][0])]
@@ -122,6 +136,8 @@ class Anew:
             for (a, b), p in zip(pairs, holm(found), strict=True):
                 shown = key in p_holm and p is not None and max(p, p_holm[key]) < 0.05
                 lead = np.mean([r.items for r in by[a]]) - np.mean([r.items for r in by[b]])
+                if a == order[0] and shown and lead:
+                    self.worse[key].add(b)
                 if a in fair and b in fair:
                     self.records[a, b]["win" if shown and lead else "tie"] += 1
                     self.records[b, a]["loss" if shown and lead else "tie"] += 1
@@ -261,9 +277,12 @@ def plain_number(text: str) -> float:
 
 
 def check_plain(said: str, anew: Anew, names: dict[str, str]) -> None:
-    """The one sentence of plain words: yes, no or not shown, in how many settings, and both ends."""
+    """The one sentence of plain words: whether the choice matters, in how many settings, the best and the last that is
+    shown to be worse."""
     counts = {word: list(anew.words.values()).count(word) for word in ("matters", "not shown", "immaterial")}
-    lead = {"Yes": "matters", "No:": "immaterial", "Not": "not shown", "Per": "not shown"}.get(said[:3])
+    begins = {"The choice matters": "matters", "The choice does not matter": "immaterial", "Not shown": "not shown",
+              "Perhaps": "not shown"}  # fmt: skip
+    lead = next((word for words, word in begins.items() if said.startswith(words)), None)
     if lead is None:
         assert not anew.words and said.startswith(("This study cannot tell", "With the same data", "One draw of")), said
         return
@@ -272,8 +291,8 @@ def check_plain(said: str, anew: Anew, names: dict[str, str]) -> None:
         assert (int(found[1]), int(found[2])) == (counts[lead], len(anew.words)) and found[1] != found[2]
     if lead == "matters":
         best, one, on, worst, other, dense = re.search(
-            r"pruned with (\S+|“.*?”) the model has an? .*? of (\S+) on (.*), with (\S+|“.*?”) (\S+); "
-            r"the dense model has (\S+)\.$", said).groups()  # fmt: skip
+            r"pruned with (\S+|“.*?”) the model has an? .*? of (\S+) on (.*), with (\S+|“.*?”) (\S+?)(?:; "
+            r"the dense model has (\S+))?\.$", said).groups()  # fmt: skip
         shown = [(best.strip("“”"), one), (worst.strip("“”"), other)]
         fits = []
         for key, by in anew.groups.items():
@@ -283,11 +302,15 @@ def check_plain(said: str, anew: Anew, names: dict[str, str]) -> None:
             }
             read_as = {shorten(name, names): one for name, one in read_as.items()}
             order = sorted(means, key=lambda name: sign(by[name][0]) * means[name], reverse=True)
-            ends = [shorten(name, names) for name in (order[0], order[-1])]
+            last = next((name for name in reversed(order) if name in anew.worse[key]), order[-1])
+            ends = [shorten(name, names) for name in (order[0], last)]
             near = [
                 math.isclose(read_as[name], plain_number(text), rel_tol=1e-3) for name, text in shown if name in ends
             ]
-            dense_too = math.isclose(by[order[0]][0].dense, plain_number(dense), rel_tol=1e-3, abs_tol=1e-9)
+            of = by[order[0]][0]
+            dense_too = (
+                (of.metric == "kl") if dense is None else math.isclose(of.dense, plain_number(dense), rel_tol=1e-3)
+            )
             fits.append(anew.words.get(key) == "matters" and on in key[-1] and ends == [name for name, _ in shown]
                         and all(near) and dense_too)  # fmt: skip
         assert any(fits), said

@@ -40,19 +40,20 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
     metric, where = widest.of.measures, "" if n == of else f" in {n} of {of} settings"
     if word == "immaterial":
         least = "" if widest.of_interest is None else f": by less than {metric.difference(widest.of_interest)}"
-        return f"No: whichever of the {len(widest.cells)} sources is taken, too little changes to act on{least}."
+        return f"The choice does not matter here: whichever of the {len(widest.cells)} sources is taken, too little changes to act on{least}."
     if word == "not shown" and widest.distinguished:
         return "Perhaps: the sources differ more than draws of one do, but not surely by enough to act on."
     if word == "not shown":
         seen = widest.effect.detectable
         missed = "" if seen is None else f"; a difference below {rough(seen)} {metric.unit} could have been missed"
         return f"Not shown: the {len(widest.cells)} sources are not distinguished from draws of one source{missed}."
-    best, worst = widest.cells[0], widest.cells[-1]
-    dense = "0" if metric.needs_dense else number(best.of.dense)
+    best, worst = widest.cells[0], widest.worst
+    dense = "" if metric.needs_dense else f"; the dense model has {number(best.of.dense)}"  # of a divergence it is 0
     kind, on = _measure(best.of)
-    return (f"Yes, the choice matters{where}: pruned with {_quoted(best.of.calibration)} the model has {kind} of "
-            f"{number(best.spread.mean)}{on}, with {_quoted(worst.of.calibration)} {number(worst.spread.mean)}; the "
-            f"dense model has {dense}.")  # fmt: skip
+    return (
+        f"The choice matters{where}: pruned with {_quoted(best.of.calibration)} the model has {kind} of "
+        f"{number(best.spread.mean)}{on}, with {_quoted(worst.of.calibration)} {number(worst.spread.mean)}{dense}."
+    )
 
 
 def _one_draw(findings: Findings) -> str:

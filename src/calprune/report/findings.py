@@ -101,6 +101,12 @@ class Comparison:
         return self.cells[0].of
 
     @property
+    def worst(self) -> Cell:
+        """The last source that is shown to be worse than the best; where none is, the last."""
+        worse = {one.second for one in self.contrasts if one.first == self.of.calibration and one.verdict == "win"}
+        return next((cell for cell in reversed(self.cells) if cell.of.calibration in worse), self.cells[-1])
+
+    @property
     def word(self) -> Word:
         """Whether the choice of source matters, by the range and the smallest difference of interest."""
         return word_of(self.apart, self.of_interest)
