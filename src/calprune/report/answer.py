@@ -40,7 +40,8 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
     metric, where = widest.of.measures, "" if n == of else f" in {n} of {of} settings"
     if word == "immaterial":
         least = "" if widest.of_interest is None else f": by less than {metric.difference(widest.of_interest)}"
-        return f"The choice does not matter here: whichever of the {len(widest.cells)} sources is taken, too little changes to act on{least}."
+        return (f"The choice does not matter here: whichever of the {len(widest.cells)} sources is taken, too little "
+                f"changes to act on{least}.")  # fmt: skip
     if word == "not shown" and widest.distinguished:
         return "Perhaps: the sources differ more than draws of one do, but not surely by enough to act on."
     if word == "not shown":
