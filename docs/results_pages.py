@@ -18,7 +18,7 @@ from calprune.studies.results import STUDY, Results
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-AS_ROWS = ("bandari2024", "methods", "sources", "structured")  # other pages or pictures of the docs are made from their rows
+AS_ROWS = ("bandari2024", "methods", "sources", "structured")  # the docs read their rows
 
 
 def write(kept: Path, folder: Path = RESULTS) -> Iterator[Path]:
