@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from calprune import report
-from calprune.studies.reading import parse_study, study_text
+from calprune.studies.folder import study_text
+from calprune.studies.reading import parse_study
 from calprune.studies.results import STUDY, Results
 
 HERE = Path(__file__).parent

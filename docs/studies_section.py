@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from calprune.evaluation.evaluation import OnText
+from calprune.studies.folder import study_text
 from calprune.studies.grid import Study
-from calprune.studies.reading import parse_study, study_text
+from calprune.studies.reading import parse_study
 
 HERE = Path(__file__).parent
 PAGE, FOLDER = HERE / "studies.md", HERE.parent / "studies"

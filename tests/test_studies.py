@@ -8,8 +8,9 @@ import pytest
 
 from calprune.evaluation.evaluation import OnText
 from calprune.studies.claims import KINDS, NotMeasured
+from calprune.studies.folder import study_text
 from calprune.studies.plan import plan
-from calprune.studies.reading import parse_study, study_text
+from calprune.studies.reading import parse_study
 
 FOLDER = Path(__file__).parents[1] / "studies"
 FILES = sorted(FOLDER.glob("*.yaml"))

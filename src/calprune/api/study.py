@@ -19,9 +19,9 @@ from calprune.report.kept import write_parquet
 from calprune.report.page import page
 from calprune.report.tracking import find_tracker, send
 from calprune.studies.bench import Knobs
-from calprune.studies.folder import Runs
+from calprune.studies.folder import Runs, study_text
 from calprune.studies.plan import plan
-from calprune.studies.reading import parse_study, study_text
+from calprune.studies.reading import parse_study
 from calprune.studies.results import Failure, Result, Results, Status, read, status
 from calprune.studies.runner import MOST_WORKERS, begin, work, work_in_processes
 from calprune.studies.similarity import measure_similarity

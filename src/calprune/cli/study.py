@@ -37,9 +37,9 @@ def plan_command(
     """List the trials of a study, which of them are missing, and how long they may take. Loads no model."""
     from calprune.pages.numbers import counted
     from calprune.pages.table import Column, Table
-    from calprune.studies.folder import Runs
+    from calprune.studies.folder import Runs, study_text
     from calprune.studies.plan import plan
-    from calprune.studies.reading import parse_study, study_text
+    from calprune.studies.reading import parse_study
     from calprune.studies.time_left import estimate
 
     made = plan(parse_study(study_text(study), study.name), data_root)
@@ -85,9 +85,9 @@ def run_command(
     """Run the missing trials of a study. What was interrupted goes on; a failed trial is tried again."""
     from calprune.report.tracking import find_tracker, send
     from calprune.studies.bench import Knobs
-    from calprune.studies.folder import Runs
+    from calprune.studies.folder import Runs, study_text
     from calprune.studies.plan import plan
-    from calprune.studies.reading import parse_study, study_text
+    from calprune.studies.reading import parse_study
     from calprune.studies.results import status
     from calprune.studies.runner import MOST_WORKERS, begin
     from calprune.studies.similarity import measure_similarity
@@ -190,7 +190,8 @@ def report_command(
         check_new_file(path, option)
     results = _results(runs)
     if study is not None:
-        from calprune.studies.reading import parse_study, study_text
+        from calprune.studies.folder import study_text
+        from calprune.studies.reading import parse_study
         from calprune.studies.results import STUDY
 
         text = study_text(study)

@@ -19,9 +19,10 @@ from calprune.pages.numbers import counted
 from calprune.report.findings import Findings
 from calprune.report.sections.power import AT_CHANCE, power_table
 from calprune.studies.claims import FIELDS, check_claims, matches, read_claims
+from calprune.studies.folder import study_text
 from calprune.studies.grid import Study
 from calprune.studies.plan import Plan, plan
-from calprune.studies.reading import parse_study, study_text
+from calprune.studies.reading import parse_study
 from calprune.studies.results import Results
 from calprune.studies.time_left import passes_of, seconds_of
 

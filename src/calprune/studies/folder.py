@@ -29,6 +29,14 @@ from calprune.studies.trial import Trial, read_model, read_trial
 FORMAT = "calprune 1"
 
 
+def study_text(path: Path) -> str:
+    """What a study's file says. Raises UserError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as e:
+        raise UserError(f"cannot read the study {path}: {getattr(e, 'strerror', None) or e}") from None
+
+
 @dataclass(frozen=True)
 class Runs:
     """A folder of results."""

@@ -39,14 +39,6 @@ OPTIONS = tuple(f.name for f in dataclasses.fields(Grid) if f.name not in ("axes
 OF_GRID = tuple(dict.fromkeys([*(axis.key for axis in AXES.values()), *OPTIONS]))
 
 
-def study_text(path: Path) -> str:
-    """What a study's file says. Raises ConfigError where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as e:
-        raise ConfigError(f"cannot read the study {path}: {getattr(e, 'strerror', None) or e}") from None
-
-
 def parse_study(text: str, where: str) -> Study:
     """The study that a YAML text writes; `where` begins what is said of a mistake."""
     data = parse_yaml(text, where)

@@ -14,8 +14,7 @@ from calprune.base.yamls import parse_yaml
 from calprune.evaluation.metric import USUAL_INTEREST, Interest, Metric, read_interest
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims
-from calprune.studies.folder import Runs
-from calprune.studies.reading import study_text
+from calprune.studies.folder import Runs, study_text
 from calprune.studies.records import PlanRecord, PruneRecord, read_evaluation, read_pruned
 from calprune.studies.trial import Trial
 
