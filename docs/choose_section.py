@@ -8,12 +8,13 @@ keeps the stages of the folder CHOSEN in one file, with where they were made.
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from calprune.base.values import read
-from calprune.choosing.answer import FinalVerdict, Gate, Halving, PrunedResult, Search, SetContrast
+from calprune.choosing.answer import FinalVerdict, Gate, Halving, PrunedResult, Search, SetContrast, read_stage
 from calprune.choosing.job import percent
 from calprune.pages.numbers import listed, number, with_interval
 
@@ -25,8 +26,8 @@ HOW = {"sparsegpt": "At 2:4 with SparseGPT", "wanda": "At 60 % with Wanda"}  # f
 
 def keep(folder: Path, target: Path, made: str) -> None:
     """The stages of a choice as one file. made: where and by what they were found."""
-    stages = {stage: json.loads((folder / f"{stage}.json").read_text(encoding="utf-8"))["found"] for stage in STAGES}
-    target.write_text(json.dumps({"format": 1, "made": made, **stages}, indent=1) + "\n", encoding="utf-8")
+    found = {stage: asdict(read_stage(folder / f"{stage}.json", kind)[0]) for stage, kind in STAGES.items()}
+    target.write_text(json.dumps({"format": 1, "made": made, **found}, indent=1) + "\n", encoding="utf-8")
 
 
 @cache
@@ -34,7 +35,6 @@ def stages(name: str) -> dict[str, Any]:
     """The stages as objects, and "made"."""
     path = RESULTS / f"choose_{name}.json"
     kept = json.loads(path.read_text(encoding="utf-8"))
-    kept["gate"]["effects"] = kept["gate"].pop("told", None) or kept["gate"]["effects"]  # as its file names them
     return {"made": kept["made"], **{stage: read(kind, kept[stage], str(path)) for stage, kind in STAGES.items()}}
 
 
