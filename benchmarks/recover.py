@@ -1,59 +1,114 @@
-"""What ten minutes of recovery on two cores give back at 2:4, on text of sources that nothing was trained on.
+"""What minutes of recovery give back of a pruned model, on text of sources that nothing was trained on: a row a run.
 
-    python benchmarks/recover.py PRUNED --out docs/results/recover.json --draw 1 [--minutes 10] [--cores 2]
+    python benchmarks/recover.py PRUNED --out benchmarks/recover.json --draw 1 [--minutes 10] [--cores 2]
+    python benchmarks/recover.py PRUNED --out benchmarks/recover.json --draw 1 --what compensate
 
-PRUNED: the demo model as `calprune prune demo --method sparsegpt --pattern 2:4 --calibration c4 --num-samples 64
---max-seq-length 512 --out PRUNED` makes it. It needs CALPRUNE_DATA. A minute is counted in the process's own seconds on
-its cores, divided by their number, so that other programs of the machine do not count; what they took is in the file.
+PRUNED: what `calprune prune demo --method sparsegpt --pattern 2:4 --calibration c4 --num-samples 64 --max-seq-length
+512 --out PRUNED` makes, or another pruned model with its `--dense`. It needs CALPRUNE_DATA. A minute is counted in the
+process's own seconds on its cores, divided by their number, so that other programs of the machine do not count; what
+they took is in the file. A row that is there already is not made again.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+
+import peft
 
 import calprune
 from calprune.recovery import training
 
 JUDGED = ("wikitext2", "mbpp", "gsm8k:icl_cot")  # nothing is trained on, or chosen by, text of these
-HEALED, WATCHED = "c4", "fineweb_edu"
+WATCHED = "fineweb_edu"
+HEALED = "c4 + redpajama_github + math_solutions:icl_cot"
+KEY = ("dense", "method", "pattern", "what", "healed_on", "minutes", "learning_rate", "batch", "draw")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("pruned")
+    parser.add_argument("--dense", default="demo")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--what", default="weights")
+    parser.add_argument("--what", default="weights", choices=["weights", "lora", "norms", "compensate"])
+    parser.add_argument("--healed", default=HEALED)
     parser.add_argument("--draw", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--cores", type=float, default=2.0)
     parser.add_argument("--learning-rate", type=float, default=None)
+    parser.add_argument("--batch", type=int, default=4)
     given = parser.parse_args()
+    made_by = json.loads((Path(given.pruned) / "calprune.json").read_text())
+    row = {
+        "dense": Path(given.dense).name, "method": made_by["method"], "pattern": made_by["pattern"],
+        "pruned_on": made_by["calibration"]["asked"], "what": given.what, "healed_on": given.healed,
+        "minutes": given.minutes, "learning_rate": given.learning_rate, "batch": given.batch, "draw": given.draw,
+        "cores": given.cores,
+    }  # fmt: skip
+    if any(same(row, other) for other in rows(given.out)):
+        return
     training.time = SimpleNamespace(monotonic=lambda: time.process_time() / given.cores)  # type: ignore[attr-defined]
     began, load = time.time(), os.getloadavg()
-    asked = [f"kl({text}, tokens=4096, length=512)" for text in JUDGED]
-    before = calprune.evaluate(given.pruned, asked, dense="demo")
-    report = calprune.recover(given.pruned, HEALED, dense="demo", what=given.what, minutes=given.minutes, epochs=100.0,
-                              learning_rate=given.learning_rate, batch=2, watch=WATCHED, num_samples=256,
-                              max_seq_length=512, seed=given.draw, watch_tokens=2048)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        report.save(Path(folder) / "recovered")
-        after = calprune.evaluate(Path(folder) / "recovered", asked, dense="demo")
-    found = {
-        "what": given.what, "draw": given.draw, "healed_on": HEALED, "minutes": given.minutes, "cores": given.cores,
-        "learning_rate": report.done.how.highest, "tokens": report.done.run.looks[-1].tokens,
-        "steps": report.done.run.step, "ended": report.done.run.ended,
-        "wall_minutes": (time.time() - began) / 60, "load": [load, os.getloadavg()],
-        "kl": {text: [a.kl.value, b.kl.value] for text, a, b in zip(JUDGED, before.texts, after.texts, strict=True)},
-        "watched": {name: [report.before[name], report.after[name]] for name in report.before},
-    }  # fmt: skip
-    rows = json.loads(given.out.read_text())["rows"] if given.out.exists() else []
-    rows = [row for row in rows if (row["what"], row["draw"]) != (given.what, given.draw)] + [found]
-    given.out.write_text(json.dumps({"format": 1, "rows": rows}, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+        row |= run(given, Path(folder))
+    row |= {"wall_minutes": (time.time() - began) / 60, "load": [load, os.getloadavg()]}
+    keep(given.out, row)
+    print(json.dumps(row, indent=1))
+
+
+def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The figures of one run."""
+    sizes = {"num_samples": 256, "max_seq_length": 256, "seed": given.draw, "watch": WATCHED, "watch_tokens": 2048}
+    if given.what == "compensate":
+        started = time.process_time()
+        report = calprune.compensate(given.pruned, given.healed, dense=given.dense, rank=64, **sizes)
+        took = (time.process_time() - started) / given.cores / 60
+        report.save(folder / "adapter")
+        merged = calprune.load(given.pruned)
+        merged.model = peft.PeftModel.from_pretrained(merged.model, folder / "adapter").merge_and_unload()
+        after = judge(merged, given.dense)
+        extra = {"took": took, "tokens": sizes["num_samples"] * sizes["max_seq_length"], "watched": dict(report.kl)}
+    else:
+        report = calprune.recover(given.pruned, given.healed, dense=given.dense, what=given.what, batch=given.batch,
+                                  minutes=given.minutes, epochs=100.0, learning_rate=given.learning_rate, **sizes)  # fmt: skip
+        report.save(folder / "recovered")
+        after = judge(folder / "recovered", given.dense)
+        run = report.done.run
+        extra = {"took": run.seconds / 60, "tokens": run.looks[-1].tokens, "steps": run.step, "ended": run.ended,
+                 "rate": report.done.how.highest, "watched": {name: [report.before[name], report.after[name]] for name in report.before}}  # fmt: skip
+    before = next((one["before"] for one in rows(given.out) if all(one[k] == v for k, v in about(given).items())), None)
+    return extra | about(given) | {"before": before or judge(given.pruned, given.dense), "after": after}
+
+
+def about(given: argparse.Namespace) -> dict[str, str]:
+    return {"pruned": calprune.load(given.pruned).id}
+
+
+def judge(model: Any, dense: str) -> dict[str, float]:
+    """KL to the dense model, nats a token, by the text."""
+    asked = [f"kl({text}, tokens=4096, length=256)" for text in JUDGED]
+    result = calprune.evaluate(model, asked, dense=dense)
+    return {text: one.kl.value for text, one in zip(JUDGED, result.texts, strict=True)}
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in KEY)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def keep(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to the file, which several runs may write."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path.write_text(json.dumps({"format": 2, "rows": [*rows(path), row]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

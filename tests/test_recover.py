@@ -89,7 +89,7 @@ def test_zeros_stay_zeros_to_the_bit_under_weight_decay_and_wild_gradients(place
     model = calprune.load(place / "pruned", dtype=dtype).model
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trained = trained_of(model, what, 2, False)
-    optimiser = torch.optim.AdamW(trained.leaves.values(), lr=0.1, weight_decay=0.5)
+    optimiser = torch.optim.AdamW(trained.leaves.values(), lr=0.1, weight_decay=0.5, fused=True)
     torch.manual_seed(0)
     for step in range(4):
         for p in trained.parameters:
@@ -302,9 +302,28 @@ def test_an_adapter_beside_the_pruned_weights_gives_the_trained_model(place, tmp
     assert torch.equal(report.model.model(tokens).logits, calprune.load(place / "pruned").model(tokens).logits)
 
 
+@pytest.mark.parametrize(("pattern", "method"), [("blocks:1", "block_influence"), ("neurons:25%", "flap")])
+def test_a_model_that_parts_were_taken_out_of_is_recovered_as_one_with_zeros_is(place, tmp_path, pattern, method):
+    text = place / "text.txt"
+    calprune.prune(place / "dense", text, method=method, pattern=pattern, **SIZES).save(tmp_path / "smaller")
+    report = calprune.recover(tmp_path / "smaller", text, dense=place / "dense", watch=str(place / "other.txt"),
+                              watch_tokens=96, **SIZES, **FAST | {"learning_rate": 5e-4})  # fmt: skip
+    assert all(after < report.before[name] for name, after in report.after.items()), (report.before, report.after)
+    report.save(tmp_path / "out")
+    before, after = stored(tmp_path / "smaller"), stored(tmp_path / "out")
+    assert {name: tensor.shape for name, tensor in before.items()} == {name: t.shape for name, t in after.items()}
+    judged = calprune.evaluate(tmp_path / "out", f"kl('{place / 'other.txt'}', tokens=96, length=24)",
+                               dense=place / "dense")  # fmt: skip
+    assert judged.texts[0].kl.value == pytest.approx(report.after[str(place / "other.txt")], rel=1e-5)
+    with pytest.raises(UserError, match=r"different shapes: .* wants the model that was pruned"):
+        calprune.compensate(tmp_path / "smaller", text, dense=place / "dense", **SIZES)
+    with pytest.raises(UserError, match=r"has more parameters than .* wants the model that was pruned"):
+        calprune.recover(place / "dense", text, dense=tmp_path / "smaller", **SIZES)
+
+
 def test_what_does_not_fit_is_one_line(place, tmp_path):
     config = CONFIGS["llama"]()
-    config.vocab_size, config.intermediate_size = len(toy_tokenizer()), 48
+    config.vocab_size, config.hidden_size = len(toy_tokenizer()), 2 * config.hidden_size
     save(random_model(config), toy_tokenizer(), tmp_path / "wide")
     save(calprune.load(place / "dense").model, toy_tokenizer(adds_begin=False), tmp_path / "words")
     with pytest.raises(UserError, match=r"different shapes: .* wants the model that was pruned"):

@@ -13,6 +13,7 @@ from calprune.base.memory import free_memory
 from calprune.base.progress import current, waiting
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
+from calprune.layers.linears import find_blocks
 from calprune.models.head import Head
 from calprune.models.load import Model
 from calprune.recovery.kept import KeptTraining
@@ -22,6 +23,7 @@ from calprune.recovery.training import TOKENS, Recovering, Trainer, TrainingRun,
 from calprune.recovery.watched import SAME, Watched, held_out, rows_of
 from calprune.text.encode import tokenizer_hash
 
+_Shapes = dict[str, tuple[int, ...]]
 BATCH = 4  # sequences of a watched text that are read at a time
 
 
@@ -94,17 +96,45 @@ def run_name(how: Recovering, models: tuple[Model, Model], data: CalibrationSet,
 
 
 def check_pair(pruned: Model, dense: Model) -> None:
-    """Raise UserError unless the two are of one shape and one tokenizer, and neither is the other."""
-    first, second = ({name: tuple(p.shape) for name, p in one.model.named_parameters()} for one in (pruned, dense))
+    """Raise UserError unless the first can be what pruning left of the second: of one class, one shape outside the
+    blocks and one tokenizer, with no more parameters. Blocks may be fewer and smaller: parts were taken out."""
+    if type(pruned.model) is not type(dense.model):
+        raise UserError(f"{pruned.name} is a {type(pruned.model).__name__} and {dense.name} a "
+                        f"{type(dense.model).__name__}; --dense wants the model that was pruned")  # fmt: skip
+    _refuse_differing(pruned, dense, *(_outside(one.model) for one in (pruned, dense)))
+    if pruned.model.num_parameters() > dense.model.num_parameters():
+        raise UserError(
+            f"{pruned.name} has more parameters than {dense.name} ({pruned.model.num_parameters():,} and "
+            f"{dense.model.num_parameters():,}); --dense wants the model that was pruned"
+        )
+    if tokenizer_hash(pruned.tokenizer) != tokenizer_hash(dense.tokenizer):
+        raise UserError(f"the tokenizer of {dense.name} is another than that of {pruned.name}; --dense wants the model "
+                        "that was pruned")  # fmt: skip
+
+
+def check_same_shapes(pruned: Model, dense: Model) -> None:
+    """Raise UserError where a parameter of one is not in the other, or of another shape."""
+    _refuse_differing(pruned, dense, *(_shapes(one.model) for one in (pruned, dense)))
+
+
+def _shapes(model: PreTrainedModel) -> _Shapes:
+    """The shape of each parameter, by its name."""
+    return {name: tuple(p.shape) for name, p in model.named_parameters()}
+
+
+def _outside(model: PreTrainedModel) -> _Shapes:
+    """The shapes of the parameters that are in no block."""
+    blocks = f"{find_blocks(model)[0]}."
+    return {name: shape for name, shape in _shapes(model).items() if not name.startswith(blocks)}
+
+
+def _refuse_differing(pruned: Model, dense: Model, first: _Shapes, second: _Shapes) -> None:
     if differing := [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]:
         name = min(differing)
         raise UserError(
             f"{pruned.name} and {dense.name} are of different shapes: {name} is {first.get(name)} in the "
             f"first and {second.get(name)} in the second; --dense wants the model that was pruned"
         )
-    if tokenizer_hash(pruned.tokenizer) != tokenizer_hash(dense.tokenizer):
-        raise UserError(f"the tokenizer of {dense.name} is another than that of {pruned.name}; --dense wants the model "
-                        "that was pruned")  # fmt: skip
 
 
 def check_masks(before: Mapping[str, Bool[Tensor, "out in"]], after: Mapping[str, Bool[Tensor, "out in"]]) -> int:

@@ -39,11 +39,11 @@ class Targets:
 
 def shortened(logits: Float[Tensor, "n vocabulary"], top: int | None) -> Targets:
     """The distributions of logits; `top`: tokens kept of each, None: all."""
-    log_p = logits.log_softmax(-1)
     if top is None:
-        return Targets(log_p)
-    kept = log_p.topk(min(top, logits.shape[1] - 1), sorted=False)
-    return Targets(kept.values, kept.indices, _others(log_p, kept.indices))
+        return Targets(logits.log_softmax(-1))
+    kept, normaliser = logits.topk(min(top, logits.shape[1] - 1), sorted=False), logits.logsumexp(-1)
+    others = logits.scatter(1, kept.indices, -torch.inf).logsumexp(-1)
+    return Targets(kept.values - normaliser[:, None], kept.indices, others - normaliser)
 
 
 def divergence(logits: Float[Tensor, "n vocabulary"], targets: Targets) -> Float[Tensor, "n"]:
@@ -71,11 +71,6 @@ class _Divergence(torch.autograd.Function):
     def backward(ctx: Any, *given: Tensor) -> Any:
         (gradient,) = ctx.saved_tensors
         return gradient * given[0][:, None], None, None, None
-
-
-def _others(log_p: Float[Tensor, "n vocabulary"], tokens: Int[Tensor, "n k"]) -> Float[Tensor, "n"]:
-    """The logarithm of the mass of all other tokens."""
-    return log_p.scatter(1, tokens, -torch.inf).logsumexp(-1)
 
 
 class Dense:

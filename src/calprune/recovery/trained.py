@@ -31,7 +31,7 @@ class Trained(Protocol):
     parameters: list[nn.Parameter]  # of the model, which hold what comes of them
 
     def gather(self) -> None:
-        """Add the gradients of the model's parameters to those of the leaves, and clear them."""
+        """Move the gradients of the model's parameters to the leaves, added to those that are there."""
         ...
 
     def write(self) -> None:
@@ -54,19 +54,24 @@ class Unpruned:
                 assert keep is not None
                 site.inside(keep).copy_(site.weight != 0)
         self.parameters = [p for p, _ in self._held.values()]
-        self.leaves = {name: p.detach().float().clone() for name, (p, _) in self._held.items()}
+        # float32 parameters are their own leaves, where nothing would be trained that must stay: no copy to and fro
+        self._own = {name for name, (p, keep) in self._held.items()
+                     if p.dtype == torch.float32 and (keep is None or not bool((p[~keep] != 0).any()))}  # fmt: skip
+        self.leaves = {name: p.detach() if name in self._own else p.detach().float().clone()
+                       for name, (p, _) in self._held.items()}  # fmt: skip
 
     def gather(self) -> None:
         for name, (p, keep) in self._held.items():
             if p.grad is not None:
-                grad = p.grad if keep is None else torch.where(keep, p.grad, 0.0)  # not a product: 0 · inf is NaN
+                grad = p.grad if keep is None else p.grad.masked_fill_(~keep, 0.0)  # not a product: 0 · inf is NaN
                 _add(self.leaves[name], grad)
                 p.grad = None
 
     @torch.no_grad()
     def write(self) -> None:
         for name, (p, keep) in self._held.items():
-            p.copy_(self.leaves[name] if keep is None else torch.where(keep, self.leaves[name], p.float()))
+            if name not in self._own:
+                p.copy_(self.leaves[name] if keep is None else torch.where(keep, self.leaves[name], p.float()))
 
 
 @dataclass(frozen=True)

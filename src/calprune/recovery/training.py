@@ -138,7 +138,7 @@ class Trainer:
             for decays in (True, False)
         ]  # fmt: skip
         groups = [group for group in groups if group["params"]]
-        self.optimiser = torch.optim.AdamW(groups, lr=self.how.highest, betas=(0.9, 0.95), eps=1e-8)
+        self.optimiser = torch.optim.AdamW(groups, lr=self.how.highest, betas=(0.9, 0.95), eps=1e-8, fused=True)
         self.state, self.best = TrainingRun(), self._copy()
         if kept and (found := kept.read(trained.leaves, self.optimiser)):
             about, self.best = found

@@ -15,7 +15,7 @@ from calprune.recovery.adapter import added, check_peft
 from calprune.recovery.compensated import CompensationReport
 from calprune.recovery.compensation import Compensation
 from calprune.recovery.compensation import compensate as adapters
-from calprune.recovery.job import BATCH, OtherText
+from calprune.recovery.job import BATCH, OtherText, check_same_shapes
 from calprune.recovery.watched import Watched
 
 
@@ -52,6 +52,7 @@ def compensate(
     started = time.perf_counter()
     with shown(progress):
         pair = open_pair(pruned, dense, data, Sizes(num_samples, max_seq_length, seed), data_root, None, dtype)
+        check_same_shapes(pair.pruned, pair.dense)
         other = pair.other(watch, watch_tokens)
         done = adapters((pair.pruned, pair.dense), pair.given.data, rank, find_device(device), batch_size)
         kl = _judged(pair.pruned, pair.dense, done, other) if other else {}

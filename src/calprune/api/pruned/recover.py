@@ -66,8 +66,8 @@ def recover(
     resume: a folder that keeps the state of the run: the same call goes on where it was stopped.
     data_root, device, dtype, progress: as for `prune`.
 
-    Raises UserError where the two models are of different shapes or tokenizers, the set is not the model's or has less
-    than four sequences, or the memory does not suffice.
+    Raises UserError where the first model cannot be what pruning left of the second (a tokenizer or a shape outside the
+    blocks is another), the set is not the model's or has less than four sequences, or the memory does not suffice.
     """
     how = Recovering(what, epochs, minutes, learning_rate, weight_decay=weight_decay, batch=batch, top=top, rank=rank,
                      keep_adapter=keep_adapter, seed=seed or 0)  # fmt: skip
