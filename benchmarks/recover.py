@@ -19,10 +19,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import peft
-
 import calprune
 from calprune.recovery import training
+from calprune.recovery.adapter import added
 
 JUDGED = ("wikitext2", "mbpp", "gsm8k:icl_cot")  # nothing is trained on, or chosen by, text of these
 WATCHED = "fineweb_edu"
@@ -68,25 +67,22 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         started = time.process_time()
         report = calprune.compensate(given.pruned, given.healed, dense=given.dense, rank=64, **sizes)
         took = (time.process_time() - started) / given.cores / 60
-        report.save(folder / "adapter")
-        merged = calprune.load(given.pruned)
-        merged.model = peft.PeftModel.from_pretrained(merged.model, folder / "adapter").merge_and_unload()
-        after = judge(merged, given.dense)
+        loaded = calprune.load(given.pruned)
+        with added(report.done, loaded.model):
+            after = judge(loaded, given.dense)
         extra = {"took": took, "tokens": sizes["num_samples"] * sizes["max_seq_length"], "watched": dict(report.kl)}
     else:
         report = calprune.recover(given.pruned, given.healed, dense=given.dense, what=given.what, batch=given.batch,
-                                  minutes=given.minutes, epochs=100.0, learning_rate=given.learning_rate, **sizes)  # fmt: skip
+                                  minutes=given.minutes, epochs=100.0, learning_rate=given.learning_rate,
+                                  **sizes)  # fmt: skip
         report.save(folder / "recovered")
-        after = judge(folder / "recovered", given.dense)
-        run = report.done.run
-        extra = {"took": run.seconds / 60, "tokens": run.looks[-1].tokens, "steps": run.step, "ended": run.ended,
-                 "rate": report.done.how.highest, "watched": {name: [report.before[name], report.after[name]] for name in report.before}}  # fmt: skip
-    before = next((one["before"] for one in rows(given.out) if all(one[k] == v for k, v in about(given).items())), None)
-    return extra | about(given) | {"before": before or judge(given.pruned, given.dense), "after": after}
-
-
-def about(given: argparse.Namespace) -> dict[str, str]:
-    return {"pruned": calprune.load(given.pruned).id}
+        after, done = judge(folder / "recovered", given.dense), report.done.run
+        watched = {name: [report.before[name], report.after[name]] for name in report.before}
+        extra = {"took": done.seconds / 60, "tokens": done.looks[-1].tokens, "steps": done.step, "ended": done.ended,
+                 "rate": report.done.how.highest, "watched": watched}  # fmt: skip
+    pruned = calprune.load(given.pruned).id
+    known = (one["before"] for one in rows(given.out) if one["pruned"] == pruned)
+    return extra | {"pruned": pruned, "before": next(known, None) or judge(given.pruned, given.dense), "after": after}
 
 
 def judge(model: Any, dense: str) -> dict[str, float]:

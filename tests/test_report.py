@@ -405,8 +405,8 @@ def test_reports_import_no_torch():
         (Estimate(12.345, None, None, 1), "12.35"),
         (Estimate(1234.5, 1200.0, 1269.0, 3), "1,234 [1,200, 1,269]"),
         (Estimate(-0.0123, -0.02, -0.005, 3), "−0.012 [−0.020, −0.005]"),
-        (Estimate(0.5, 0.5, 0.5, 3), "0.5000 [0.5000, 0.5000]"),
-        (Estimate(1.37744812, 1.37744809, 1.37744815, 3), "1.377 [1.377, 1.377]"),  # rounding says nothing
+        (Estimate(0.5, 0.5, 0.5, 3), "0.5000 [no spread]"),
+        (Estimate(1.37744812, 1.37744809, 1.37744815, 3), "1.377 [no spread]"),  # rounding says nothing
         (Estimate(-0.0001, -0.03, 0.03, 3), "0.00 [−0.03, 0.03]"),
         (None, "not measured"),
     ],

@@ -50,7 +50,8 @@ def percent(share: float | None, decimals: int = 1) -> str:
 
 
 def with_interval(estimate: Interval | None, as_percent: bool = False) -> str:
-    """ "12.3 [11.9, 12.8]": with decimals until the half-width is at least FINE units of the last."""
+    """ "12.3 [11.9, 12.8]": with decimals until the half-width is at least FINE units of the last;
+    "12.3 [no spread]" where all that it is made of is equal."""
     if estimate is None:
         return MISSING
     factor, unit = (100, " %") if as_percent else (1, "")
@@ -59,8 +60,10 @@ def with_interval(estimate: Interval | None, as_percent: bool = False) -> str:
         return (number(value, 1) if as_percent else number(value)) + unit
     low, high = estimate.low * factor, estimate.high * factor
     half = (high - low) / 2
-    if not (math.isfinite(half) and half > ROUNDING * abs(value)):
+    if not math.isfinite(half):
         return f"{number(value)}{unit} [{number(low)}, {number(high)}]"
+    if half <= ROUNDING * abs(value):
+        return f"{number(value)}{unit} [no spread]"
     decimals = min(6, max(0, -math.floor(math.log10(half / FINE))))
     return f"{number(value, decimals)}{unit} [{number(low, decimals)}, {number(high, decimals)}]"
 
