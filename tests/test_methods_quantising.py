@@ -166,11 +166,38 @@ def test_in_activation_order_columns_are_taken_by_the_size_of_their_inputs():
     assert not torch.equal(found, GPTQ(group_size=16)(weight, stats_of(x), DENSE))
 
 
+@pytest.mark.parametrize("group_size", [16, 20, None])
+@pytest.mark.parametrize("column_block", [5, 128])
+def test_with_static_groups_columns_go_by_their_inputs_and_scales_are_of_neighbours_as_they_came(
+    group_size, column_block
+):
+    weight, x = random_weight(12, 48), random_inputs(500, 48)
+    H = x.double().T @ x.double() / len(x)
+    H += 0.01 * H.diagonal().mean() * torch.eye(48, dtype=torch.float64)
+    order = x.square().sum(0).argsort(descending=True).tolist()
+    U = torch.linalg.cholesky(torch.linalg.inv(H[order][:, order]), upper=True)
+    size, W = group_size or 48, weight.double().clone()
+    levels = [[plain_levels(row[at : at + size], 4, False) for at in range(0, 48, size)] for row in W]
+    for j, input_ in enumerate(order):
+        came = W[:, input_].clone()
+        to = [plain_nearest(w, *of[input_ // size], 4) for w, of in zip(came.tolist(), levels, strict=True)]
+        error = (came - torch.tensor(to)) / U[j, j]
+        W[:, order[j:]] -= error[:, None] * U[j, j:]
+        W[:, input_] = torch.tensor(to, dtype=torch.float64)
+    method = GPTQ(group_size=group_size, activation_order="static", column_block=column_block)
+    found = method(weight, stats_of(x), DENSE)
+    assert ((found.double() - W).abs().amax(1) < 1e-3).float().mean() >= 0.75
+    assert not torch.equal(found, GPTQ(group_size=group_size, activation_order=True)(weight, stats_of(x), DENSE)) or (
+        group_size is None
+    )
+
+
 def test_gptq_gives_weights_of_dead_inputs_up_as_sparsegpt_does():
     x = random_inputs()
     x[:, 5] = 0
-    rounded = GPTQ()(random_weight(), stats_of(x), DENSE)
-    assert (rounded[:, 5] == 0).all() and rounded.isfinite().all()
+    for order in (False, True, "static"):
+        rounded = GPTQ(activation_order=order)(random_weight(), stats_of(x), DENSE)
+        assert (rounded[:, 5] == 0).all() and rounded.isfinite().all()
 
 
 @pytest.mark.parametrize("text, said", [
@@ -179,6 +206,7 @@ def test_gptq_gives_weights_of_dead_inputs_up_as_sparsegpt_does():
     ("gptq(group_size=0)", "None for the whole row"),
     ("gptq(damping=7)", "0 to 1"),
     ("gptq(column_block=0)", "at least 1"),
+    ("gptq(activation_order=dynamic)", "activation_order"),
 ])  # fmt: skip
 def test_options_out_of_range_are_named(text, said):
     with pytest.raises(ConfigError, match=said):

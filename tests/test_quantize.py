@@ -92,9 +92,12 @@ def test_the_mask_is_held_and_its_error_goes_on_to_what_is_kept(problem):
     masked_after = GPTQ(3, 16)(weight, stats, calprune.Unstructured(0.0)) * keep
     error = lambda after: relative_error(weight, after, stats)  # noqa: E731
     assert error(held) < 0.7 * error(rounded) and error(held) < 0.9 * error(masked_after)
+    ordered = GPTQ(3, 16, activation_order="static").quantised(weight, stats, keep).weight
+    assert bool((ordered[~keep] == 0).all()) and error(ordered) < 0.7 * error(rounded)
 
 
-@pytest.mark.parametrize("method", [GPTQ(4, 16), GPTQ(4, None, True), RoundToNearest(4, 16), RoundToNearest(4, None)])
+@pytest.mark.parametrize("method", [GPTQ(4, 16), GPTQ(4, None, True), GPTQ(4, 16, True, activation_order="static"),
+                                    RoundToNearest(4, 16), RoundToNearest(4, None)])  # fmt: skip
 def test_a_mask_that_keeps_all_changes_nothing_and_the_scales_make_the_weights(method, problem):
     weight, stats, _ = problem
     found = method.quantised(weight, stats, torch.ones_like(weight, dtype=torch.bool))

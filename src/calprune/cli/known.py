@@ -77,7 +77,7 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
          "linears": Literal["all", "attention"], "rule": Literal["shrinking", "released"]},
         "gblm": {"alpha": float, "norm": Literal["l1", "l2"]},
         "gptq": {"bits": int, "group_size": int | None, "symmetric": bool, "damping": float, "column_block": int,
-         "activation_order": bool},
+         "activation_order": bool | Literal["static"]},
         "magnitude": {},
         "pruner_zero": {},
         "refit": {"start": object, "damping": float},
