@@ -1,17 +1,20 @@
 """docs/recover.md: what recovery gave back, from benchmarks/recover.json."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from calprune.pages.numbers import counted, listed, number, with_interval
+from calprune.uncertainty.estimate import mean_of
 
 PAGE = Path(__file__).parent / "recover.md"
 RESULT = Path(__file__).parents[1] / "benchmarks" / "recover.json"
 BEGIN, END = "<!-- measured: made by docs/generate.py -->\n", "<!-- measured: end -->\n"
-ABOUT = """\
-The demo model, pruned by SparseGPT at 2:4 on c4 (64 x 512 tokens), trained on c4 (256 x 512), fineweb_edu watched; KL
-to the dense model, nats a token, on 4,096 tokens of texts that nothing was trained on or chosen by. `python
-benchmarks/recover.py PRUNED --out benchmarks/recover.json`: minutes are of {cores:g} cores, counted in the process's
-own seconds, since the machine was shared (load {low:.0f} to {high:.0f} on its 2 cores). One draw a row: no intervals.
-"""
+LONG = 10  # minutes of the runs that the first table is of
+
+Row = dict[str, Any]
 
 
 def current() -> str:
@@ -21,18 +24,54 @@ def current() -> str:
 
 
 def section() -> str:
-    """The table of what was measured."""
+    """The tables of what was measured."""
     if not RESULT.exists():
         return "Not measured yet.\n"
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"]
-    loads = [load[0] for row in rows for load in row["load"]]
-    lines = [ABOUT.format(cores=rows[0]["cores"], low=min(loads), high=max(loads))]
-    lines += ["| trained | draw | minutes | tokens | text | pruned | recovered | left |",
-              "|---|---:|---:|---:|---|---:|---:|---:|"]  # fmt: skip
-    for row in sorted(rows, key=lambda row: (row["what"], row["draw"])):
-        for text, (before, after) in row["kl"].items():
-            lines.append(
-                f"| {row['what']} | {row['draw']} | {row['minutes']:g} | {row['tokens']:,} | {text} | "
-                f"{before:.3f} | {after:.3f} | {after / before:.0%} |".replace("%", " %")
-            )
+    long, short = ([row for row in rows if (row["minutes"] >= LONG) is at_least] for at_least in (True, False))
+    texts = list(rows[0]["after"])
+    about = (
+        f"Each row is one run or the mean of several draws: `python benchmarks/recover.py PRUNED --out "
+        f"benchmarks/recover.json`. KL to the dense model, nats a token, on 4,096 tokens each of {listed(texts)}: nothing "
+        "was trained on, or chosen by, text of these sources. Trained on 256 sequences of 256 tokens, `fineweb_edu` "
+        f"watched. A minute is of {rows[0]['cores']:g} cores, counted in the process's own seconds.\n"
+    )
+    parts = [about, f"\n### {LONG} minutes\n", _table(long, texts)]
+    if short:
+        minutes = sorted({row["minutes"] for row in short})
+        parts += [f"\n### {listed([f'{each:g}' for each in minutes])} minutes\n", _table(short, texts)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
+    """A row for each way, with its draws."""
+    lines = [f"| pruned | trained | on | draws | tokens | {' | '.join(texts)} | left |",
+             f"|---|---|---|---:|---:|{'---:|' * len(texts)}---:|"]  # fmt: skip
+    ways: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        way = (row["dense"], row["method"], row["pattern"], row["pruned_on"], row["what"], row["healed_on"])
+        ways.setdefault(way, []).append(row)
+    for (dense, method, pattern, pruned_on, what, healed_on), runs in ways.items():
+        cells = [f"{number(before(runs, text))} → {_mean([run['after'][text] for run in runs])}" for text in texts]
+        left = _mean([share(run) for run in runs], percent=True)
+        tokens = round(math.fsum(run["tokens"] for run in runs) / len(runs), -3)
+        lines.append(f"| {dense}, {method} {pattern} on `{pruned_on}` | {what} | `{healed_on}` | {len(runs)} | "
+                     f"{tokens:,.0f} | {' | '.join(cells)} | {left} |")  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def before(runs: Sequence[Row], text: str) -> float:
+    """What pruning left, which is the same for all draws of training."""
+    (value,) = {run["before"][text] for run in runs}
+    return value
+
+
+def share(run: Row) -> float:
+    """Of the texts' divergence together, the part that is left."""
+    return math.fsum(run["after"].values()) / math.fsum(run["before"].values())
+
+
+def _mean(values: Sequence[float], percent: bool = False) -> str:
+    found = mean_of(values)
+    assert found is not None, counted(len(values), "run")
+    return with_interval(found, percent)

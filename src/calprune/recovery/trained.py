@@ -63,7 +63,7 @@ class Unpruned:
     def gather(self) -> None:
         for name, (p, keep) in self._held.items():
             if p.grad is not None:
-                grad = p.grad if keep is None else p.grad.masked_fill_(~keep, 0.0)  # not a product: 0 · inf is NaN
+                grad = p.grad if keep is None else torch.where(keep, p.grad, 0.0)  # not a product: 0 · inf is NaN
                 _add(self.leaves[name], grad)
                 p.grad = None
 
