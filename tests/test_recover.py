@@ -182,6 +182,13 @@ def gradients(made: Trainer) -> dict[str, torch.Tensor]:
     return {name: leaf.grad.clone() for name, leaf in made.trained.leaves.items()}
 
 
+@pytest.mark.parametrize(("length", "sequences"), [(256, 2), (2048, 1), (64, 8)])
+def test_a_step_has_some_tokens_whatever_the_length_of_a_sequence(length, sequences):
+    data = calprune.CalibrationSet.from_tokens([[7] * length] * 12)
+    assert Recovering().settled(data, torch.device("cpu")).batch == sequences
+    assert Recovering(batch=3).settled(data, torch.device("cpu")).batch == 3
+
+
 def test_padding_and_weights_count_as_they_say(place):
     """The loss of padded, weighted sequences is the weighted mean over what each token's own sequence gives."""
     rows = [[5, 9, 30, 41, 50, 61], [7, 8, 9], [20, 21, 22, 23]]

@@ -69,6 +69,7 @@ def recover(
     set is too small, or the memory does not suffice. The two models are a pair (`check_pair`).
     """
     pruned, dense = models
+    how = how.settled(data, Head(dense.model).device)
     sequences, watching = held_out(data)
     trained = trained_of(pruned.model, how.what, how.rank, how.keep_adapter)
     check_memory(trained, pruned.model, Head(dense.model).device)

@@ -8,7 +8,7 @@ are kept that were best on them (the mean of both), and the run ends when neithe
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -30,7 +30,8 @@ APART = 6.0  # times that a look takes, between two, where the run is limited by
 PATIENCE = 4  # looks without an improvement on either text
 KEEP = 60.0  # seconds between two times that the state is kept, and 20 times what keeping it takes
 TOKENS = {"cpu": 1024, "cuda": 8192}  # of sequences that go through the model together
-RATES: dict[What, float] = {"weights": 2e-4, "lora": 1e-3, "norms": 2e-3}  # the highest learning rate
+STEP = {"cpu": 512, "cuda": 8192}  # tokens of a step, where the user does not say: in few minutes many steps come first
+RATES: dict[What, float] = {"weights": 4e-4, "lora": 1e-3, "norms": 2e-3}  # the highest learning rate
 
 
 @options
@@ -46,7 +47,7 @@ class Recovering:
     learning_rate: float | None = None  # the highest; None: by what is trained
     warmup: float = 0.05  # share of the run in which the learning rate rises
     weight_decay: float = 0.0
-    batch: Count = 8  # sequences of a step
+    batch: Count | None = None  # sequences of a step; None: as many as have some tokens together (`settled`)
     clip: float = 1.0  # the largest norm of a step's gradient
     top: Count | None = TOP  # tokens of each dense distribution that are kept; None: all, worked out each time
     rank: Count = 16  # of lora
@@ -64,6 +65,13 @@ class Recovering:
             raise ConfigError(f"weight_decay: expected a number from 0 on; got {self.weight_decay:g}")
         if self.keep_adapter and self.what != "lora":
             raise ConfigError(f"keep_adapter goes with what 'lora'; got {self.what!r}")
+
+    def settled(self, data: CalibrationSet, device: torch.device) -> "Recovering":
+        """With the number of sequences of a step, by their mean length where none was given."""
+        if self.batch is not None:
+            return self
+        tokens = STEP.get(device.type, STEP["cuda"])
+        return replace(self, batch=max(1, round(tokens / data.lengths.float().mean().item())))
 
     @property
     def highest(self) -> float:
@@ -124,7 +132,9 @@ class Trainer:
     def __init__(self, how: Recovering, model: PreTrainedModel, data: CalibrationSet, sequences: list[int]) -> None:
         self.how, self.model, self.data, self.sequences = how, model, data, sequences
         self.head = Head(model)
-        self.per_epoch = len(sequences) / how.batch
+        assert how.batch is not None, "it was settled"
+        self.batch = how.batch
+        self.per_epoch = len(sequences) / self.batch
         self.steps = max(1, round(how.epochs * self.per_epoch))
         self.narrow = computes_in_bfloat16(self.head)
         self.look_takes = 0.0  # seconds
@@ -222,7 +232,7 @@ class Trainer:
 
     def _parts(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The sequences of a step, by as many as go through the model together, and how much each position counts."""
-        picked = [self._at(step * self.how.batch + i) for i in range(self.how.batch)]
+        picked = [self._at(step * self.batch + i) for i in range(self.batch)]
         order = sorted(picked, key=lambda i: -int(self.data.lengths[i]))
         while order:
             longest = int(self.data.lengths[order[0]])

@@ -41,8 +41,8 @@ def quantize(
         report.save("quantised")        # transformers.AutoModelForCausalLM.from_pretrained("quantised")
 
     bits: of a code, 2 to 8; zero is the middle code. group: inputs of a row that share a scale; 0: the whole row.
-    method: "gptq", from the inputs that the data give, the largest first, which `studies/gptq.yaml` found better; "rtn",
-        round to nearest, which reads none. damping: of gptq.
+    method: "gptq", from the inputs that the data give, the largest first (better, by `studies/gptq.yaml`); "rtn", round
+        to nearest, which reads none. damping: of gptq.
     data, num_samples, max_seq_length, seed, ignore, data_root, device, batch_size, progress: as for `prune`.
 
     Raises UserError where a group does not divide a linear's inputs, or its codes cannot be packed.

@@ -33,10 +33,12 @@ def recover_command(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        opt.method_option(help="the highest", show_default="weights 2e-4, lora 1e-3, norms 2e-3"),
+        opt.method_option(help="the highest", show_default="weights 4e-4, lora 1e-3, norms 2e-3"),
     ] = None,
     weight_decay: Annotated[float, opt.method_option(help="of AdamW; zeros stay zeros")] = 0.0,
-    batch: Annotated[int, opt.method_option(help="sequences of a step")] = 8,
+    batch: Annotated[
+        int | None, opt.method_option(help="sequences of a step", show_default="512 tokens; 8192 on a GPU")
+    ] = None,
     top: Annotated[
         int, opt.method_option(help="tokens kept of each dense distribution, the others as one; 0: all, each time")
     ] = 64,
