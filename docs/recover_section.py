@@ -33,8 +33,8 @@ def section() -> str:
     about = (
         f"Each row is one run or the mean of several draws: `python benchmarks/recover.py PRUNED --out "
         f"benchmarks/recover.json`. KL to the dense model, nats a token, on 4,096 tokens each of {listed(texts)}: "
-        "nothing was trained on, or chosen by, text of these sources. Trained on 256 sequences of 256 tokens, `fineweb_edu` "
-        f"watched. A minute is of {rows[0]['cores']:g} cores, counted in the process's own seconds.\n"
+        "nothing was trained on, or chosen by, text of these sources. Trained on 256 sequences of 256 tokens, "
+        f"`fineweb_edu` watched. A minute is of {rows[0]['cores']:g} cores, counted in the process's own seconds.\n"
     )
     parts = [about, f"\n### {LONG} minutes\n", _table(long, texts)]
     if short:
