@@ -176,3 +176,21 @@ def test_a_chart_without_points_is_not_drawn_and_a_section_of_nothing_else_is_em
     assert not Section("spread", "Draws", panels=(Panel((nothing,)),))
     both = Section("spread", "Draws", panels=(Panel((nothing, BARS)),))
     assert [chart.title for chart in both.charts] == [BARS.title]
+
+
+@pytest.mark.parametrize(("low", "high", "ticks"), [
+    (46.0, 9000.0, (100, 300, 1000, 3000)),
+    (46.0, 67.0, (50, 55, 60, 65)),
+    (0.2, 0.5, (0.2, 0.25, 0.3, 0.4, 0.5)),
+    (1e-3, 50.0, (0.001, 0.01, 0.1, 1, 10)),
+])  # fmt: skip
+def test_a_logarithmic_axis_has_plain_numbers_that_say_how_long_it_is(low, high, ticks):
+    point = Point("c4", "wanda", 1.0, (low * high) ** 0.5, low, high, "", 3)
+    assert ValueAxis("perplexity", log=True).over([point]).ticks == pytest.approx(ticks)
+    assert ValueAxis("KL").over([point]).ticks is None
+
+
+@pytest.mark.parametrize("value", [1e-9, 5.0, 7e11])
+def test_one_value_alone_is_drawn_on_a_logarithmic_axis(value):
+    ticks = ValueAxis("perplexity", log=True).over([Point("c4", "wanda", 1.0, value, value, value, "", 1)]).ticks
+    assert ticks is not None and len(ticks) < 10

@@ -30,7 +30,8 @@ OUTLINES = (
 WIDEST = 120  # px of a column's head
 ROOM = 360  # px of a row's name; in a narrow place the page puts it above its row
 PLAIN = ",~r"  # numbers of axes: no powers of ten, no thousandths of a letter
-TICKS = [float(f"{digit}e{power}") for power in range(-6, 12) for digit in (1, 1.5, 2, 3, 5, 7)]  # of logarithmic axes
+DIGITS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))  # of ticks
+LEAST_TICKS, MOST_TICKS = 4, 8  # of a logarithmic axis; of a curve, from which on they no more are its points
 PLACES = (("left", 9, 0), ("right", -9, 0), ("center", 0, -13), ("center", 0, 13), ("left", 9, -12), ("left", 9, 12),
           ("right", -9, -12), ("right", -9, 12))  # fmt: skip  # of a name beside its dot: align, dx, dy
 MOST_LINES = len(PALETTE)  # lines that can still be told apart
@@ -63,6 +64,13 @@ class ValueAxis:
     title: str
     log: bool = False
     percent: bool = False
+    ticks: tuple[float, ...] | None = None  # of a logarithmic axis; None: about five, by the library that draws
+
+    def over(self, points: Sequence[Point], rule: float | None = None) -> "ValueAxis":
+        """The axis with ticks where these points, and the reference's value, lie."""
+        ends = [end for p in points for end in (p.low, p.value, p.high)] + ([] if rule is None else [rule])
+        ends = [end for end in ends if 0 < end < math.inf]
+        return replace(self, ticks=_log_ticks(min(ends), max(ends))) if self.log and ends else self
 
 
 @dataclass(frozen=True)
@@ -171,9 +179,10 @@ class Dots(Chart):
         side_by_side, lanes = _lanes(self.points)
         apart = alt.YOffset("lane:Q", scale=alt.Scale(domain=[-lanes / 2 - 0.5, lanes / 2 + 0.5]))
         drawn = alt.Chart(alt.NamedData("points")).encode(y=rows, yOffset=apart, color=_colour(self.series))
-        span = drawn.mark_rule(strokeWidth=2, opacity=0.55).encode(x=_value_axis("X", self.axis, "low"), x2="high:Q")
+        axis = self.axis.over(self.points, self.rule)
+        span = drawn.mark_rule(strokeWidth=2, opacity=0.55).encode(x=_value_axis("X", axis, "low"), x2="high:Q")
         dot = drawn.mark_point(filled=True, size=64, opacity=1).encode(
-            x=_value_axis("X", self.axis), shape=_shape(self.series), tooltip=_tooltip(self.axis)
+            x=_value_axis("X", axis), shape=_shape(self.series), tooltip=_tooltip(self.axis)
         )
         layers = _with_rule(alt, [span, dot], self.rule, self.rule_name, "x")
         if self.zone is not None:
@@ -203,20 +212,20 @@ class Curve(Chart):
 
     def spec(self) -> dict[str, Any]:
         alt = altair()
-        log = self.along.log
+        log, along = self.along.log, sorted({float(p.x) for p in self.points})
+        ticks = {"tickCount": MOST_TICKS} if len(along) > MOST_TICKS and not log else {"values": along}
         at = alt.X(
             "x:Q",
             title=self.along.title,
-            scale=alt.Scale(type="log", base=2, nice=False, padding=14) if log else alt.Scale(zero=False, padding=14),
-            axis=alt.Axis(
-                values=sorted({float(p.x) for p in self.points}), grid=False, format=PLAIN, labelOverlap=True
-            ),
+            scale=alt.Scale(nice=False, padding=14, **({"type": "log", "base": 2} if log else {"zero": False})),
+            axis=alt.Axis(grid=False, format=PLAIN, labelOverlap=True, **ticks),
         )
         drawn = alt.Chart(alt.NamedData("points")).encode(x=at, color=_colour(self.series))
-        line = drawn.mark_line(strokeWidth=2).encode(y=_value_axis("Y", self.axis))
-        span = drawn.mark_rule(strokeWidth=1.5, opacity=0.55).encode(y=_value_axis("Y", self.axis, "low"), y2="high:Q")
+        axis = self.axis.over(self.points, self.rule)
+        line = drawn.mark_line(strokeWidth=2).encode(y=_value_axis("Y", axis))
+        span = drawn.mark_rule(strokeWidth=1.5, opacity=0.55).encode(y=_value_axis("Y", axis, "low"), y2="high:Q")
         dot = drawn.mark_point(filled=True, size=56, opacity=1).encode(
-            y=_value_axis("Y", self.axis), shape=_shape(self.series), tooltip=_tooltip(self.axis)
+            y=_value_axis("Y", axis), shape=_shape(self.series), tooltip=_tooltip(self.axis)
         )
         layers = _with_rule(alt, [line, span, dot], self.rule, "dense model", "y")
         return _finished(alt.layer(*layers), _values(self.points), 240)
@@ -272,18 +281,19 @@ class Scatter(Chart):
     def spec(self) -> dict[str, Any]:
         alt = altair()
         at = alt.X("x:Q", title=self.along.title, scale=alt.Scale(zero=False, padding=24))
+        axis = self.axis.over(self.points)
         drawn = alt.Chart(alt.NamedData("points")).encode(x=at)
         span = drawn.mark_rule(strokeWidth=2, opacity=0.55, color=PALETTE[0]).encode(
-            y=_value_axis("Y", self.axis, "low"), y2="high:Q"
+            y=_value_axis("Y", axis, "low"), y2="high:Q"
         )
         tips = [*_tooltip(self.axis), alt.Tooltip("x:Q", title=self.along.title, format=".4~g")]
         dot = drawn.mark_point(filled=True, size=64, opacity=1, color=PALETTE[0]).encode(
-            y=_value_axis("Y", self.axis), tooltip=tips
+            y=_value_axis("Y", axis), tooltip=tips
         )
         layers = [span, dot]
         for (align, dx, dy), points in _placed(self.points, self.axis.log).items():
             name = alt.Chart(alt.Data(values=_values(points))).mark_text(align=align, dx=dx, dy=dy, fontSize=11)
-            layers.append(name.encode(x=at, y=_value_axis("Y", self.axis), text="source:N"))
+            layers.append(name.encode(x=at, y=_value_axis("Y", axis), text="source:N"))
         return _finished(alt.layer(*layers), _values(self.points), 300)
 
 
@@ -379,10 +389,21 @@ def _shape(series: Sequence[str]) -> Any:
     return alt.Shape("series:N", scale=alt.Scale(domain=list(of), range=[s for _, s in of.values()]), legend=None)
 
 
+def _log_ticks(low: float, high: float) -> tuple[float, ...]:
+    """Plain numbers in a range, as few as still say how long it is: of powers of ten, of more digits, then evenly."""
+    for digits in DIGITS:
+        ticks = [float(f"{digit}e{power}") for power in range(-12, 13) for digit in digits]
+        if len(found := tuple(tick for tick in ticks if low <= tick <= high)) >= LEAST_TICKS:
+            return found
+    step = next(step for power in range(12, -13, -1) for digit in (5, 2, 1)
+                if (step := float(f"{digit}e{power}")) * (LEAST_TICKS - 1) <= high - low or power == -12)  # fmt: skip
+    return tuple(round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1))
+
+
 def _value_axis(channel: str, axis: ValueAxis, field: str = "value") -> Any:
     alt = altair()
     scale = alt.Scale(type="log", nice=False, padding=10) if axis.log else alt.Scale(zero=False, padding=10)
-    ticks = {"values": TICKS} if axis.log else {"tickCount": 5}
+    ticks = {"values": axis.ticks} if axis.ticks else {"tickCount": 5}
     look = alt.Axis(format=",~%" if axis.percent else PLAIN, labelOverlap=True, **ticks)
     return getattr(alt, channel)(f"{field}:Q", title=axis.title, scale=scale, axis=look)
 

@@ -10,6 +10,7 @@ from calprune.base.values import UserError, plain
 from calprune.models.editor import edit
 from calprune.models.load import Model
 from calprune.pages.chart import Curve, Panel, Point, ValueAxis
+from calprune.pages.names import short_names
 from calprune.pages.numbers import number, percent
 from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table
@@ -98,9 +99,11 @@ class RecoveryReport(HasPage):
         )  # fmt: skip
         size = f"{self.calibration['asked']}, {done.run.seconds / 60:.1f} min, {done.run.looks[-1].tokens:,} tokens"
         where = f"{self.out}: " if self.out else ""
-        return Page(f"{where}{self.model.name} recovered", sections, "calprune recover",
+        made = Page(f"{where}{self.model.name} recovered", sections, "calprune recover",
                     f"How much of what pruning cost {self.model.name} comes back?", size, (self._answer(),),
                     tuple(self._warnings()))  # fmt: skip
+        return made.read_as(short_names([self.out, self.model.name, self.dense, *self.before,
+                                         self.calibration["asked"]]))  # fmt: skip
 
     def _answer(self) -> str:
         if not self.done.run.best:
