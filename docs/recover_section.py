@@ -36,7 +36,7 @@ def section() -> str:
         "nothing was trained on, or chosen by, text of these sources. Trained on 256 sequences of 256 tokens, "
         f"`fineweb_edu` watched. A minute is of {rows[0]['cores']:g} cores, counted in the process's own seconds.\n"
     )
-    parts = [about, f"\n### {LONG} minutes\n", _table(long, texts)]
+    parts = [about, f"\n### {LONG} minutes\n", _table(long, texts), _beside_sparsegpt(long)]
     if short:
         minutes = sorted({row["minutes"] for row in short})
         parts += [f"\n### {listed([f'{each:g}' for each in minutes])} minutes\n", _table(short, texts)]
@@ -58,6 +58,17 @@ def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
         lines.append(f"| {dense}, {method} {pattern} on `{pruned_on}` | {what} | `{healed_on}` | {len(runs)} | "
                      f"{tokens:,.0f} | {' | '.join(cells)} | {left} |")  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _beside_sparsegpt(rows: Sequence[Row]) -> str:
+    """What is left after training, beside what SparseGPT on c4 alone leaves."""
+    (left,) = {math.fsum(row["before"].values()) for row in rows if row["method"] == "sparsegpt"}
+    ways: dict[str, list[float]] = {}
+    for row in rows:
+        ways.setdefault(row["method"], []).append(math.fsum(row["after"].values()) / left)
+    said = [f"{_mean(shares, percent=True)} where {method} pruned" for method, shares in ways.items()]
+    return (f"Of what SparseGPT calibrated on c4 leaves on the three texts together, {LONG} minutes of training leave "
+            f"{listed(said)}.\n")  # fmt: skip
 
 
 def before(runs: Sequence[Row], text: str) -> float:
