@@ -38,8 +38,10 @@ def section() -> str:
     )
     parts = [about, f"\n### {LONG} minutes\n", _table(long, texts), _beside_sparsegpt(long)]
     if compensated := [row["took"] for row in rows if row["what"] == "compensate"]:
-        parts[0] += ("`compensate` (rank 64) reads these sequences once and trains nothing; it took "
-                     f"{max(compensated):.1f} minutes, and its adapters add 18 % to the numbers of the linears.\n")  # fmt: skip
+        parts[0] += (
+            "`compensate` (rank 64) reads these sequences once and trains nothing; it took "
+            f"{max(compensated):.1f} minutes, and its adapters add 18 % to the numbers of the linears.\n"
+        )
     if short:
         minutes = sorted({row["minutes"] for row in short})
         parts += [f"\n### {listed([f'{each:g}' for each in minutes])} minutes\n", _table(short, texts)]
