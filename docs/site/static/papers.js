@@ -57,7 +57,32 @@ window.PAPERS = {
    "here": [
     "the method gptq"
    ],
-   "claims": []
+   "claims": [
+    {
+     "says": "GPTQ is better than rounding at 4 bits, groups of 64",
+     "measured": "0.03 [−0.02, 0.08] (gptq(group_size=64) 16 less round_to_nearest(group_size=64), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/gptq.html"
+    },
+    {
+     "says": "More calibration text makes GPTQ better",
+     "measured": "−0.027 [−0.042, −0.011] (64 less 16, nats a token; above 0: better)",
+     "verdict": "not held",
+     "page": "results/gptq.html"
+    },
+    {
+     "says": "GPTQ is better where the largest inputs are rounded first",
+     "measured": "0.10 [0.04, 0.17] (gptq(group_size=64, activation_order=static) less gptq(group_size=64) 16, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/gptq.html"
+    },
+    {
+     "says": "GPTQ with the largest inputs first is better than rounding",
+     "measured": "0.14 [0.11, 0.17] (gptq(group_size=64, activation_order=static) less round_to_nearest(group_size=64), nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/gptq.html"
+    }
+   ]
   },
   {
    "id": "sparsegpt",

@@ -231,8 +231,8 @@ class Registry(Mapping[str, type]):
             inside = text[1:-1] if text[:1] in CLOSES and text.endswith(CLOSES[text[0]]) else text
             return [self._value(one, of) for one in listed(inside)]
         kinds = _kinds(kind)
-        if text in ("true", "false") and bool in kinds:
-            return text == "true"
+        if text.lower() in ("true", "false") and bool in kinds:
+            return text.lower() == "true"
         if text in ("inf", "-inf") and float in kinds:
             return float(text)
         takes_text = any(one is str or get_origin(one) is Literal for one in kinds)
