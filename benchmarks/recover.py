@@ -26,7 +26,7 @@ from calprune.recovery.adapter import added
 JUDGED = ("wikitext2", "mbpp", "gsm8k:icl_cot")  # nothing is trained on, or chosen by, text of these
 WATCHED = "fineweb_edu"
 HEALED = "c4 + redpajama_github + math_solutions:icl_cot"
-KEY = ("dense", "method", "pattern", "what", "healed_on", "minutes", "learning_rate", "batch", "draw")
+KEY = ("dense", "method", "pattern", "pruned_on", "what", "healed_on", "minutes", "learning_rate", "batch", "draw")
 
 
 def main() -> None:
@@ -45,7 +45,8 @@ def main() -> None:
     made_by = json.loads((Path(given.pruned) / "calprune.json").read_text())
     row = {
         "dense": Path(given.dense).name, "method": made_by["method"], "pattern": made_by["pattern"],
-        "pruned_on": made_by["calibration"]["asked"], "what": given.what, "healed_on": given.healed,
+        "pruned_on": (made_by["calibration"] or {"asked": "no data"})["asked"],
+        "what": given.what, "healed_on": given.healed,
         "minutes": given.minutes, "learning_rate": given.learning_rate, "batch": given.batch, "draw": given.draw,
         "cores": given.cores,
     }  # fmt: skip

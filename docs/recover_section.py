@@ -40,7 +40,7 @@ def section() -> str:
     if compensated := [row["took"] for row in rows if row["what"] == "compensate"]:
         parts[0] += (
             "`compensate` (rank 64) reads these sequences once and trains nothing; it took "
-            f"{max(compensated):.1f} minutes, and its adapters add 18 % to the numbers of the linears.\n"
+            f"{max(compensated):.1f} minutes; its adapters come on top, 64 numbers for each input and output.\n"
         )
     if short:
         minutes = sorted({row["minutes"] for row in short})
@@ -67,7 +67,9 @@ def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
 
 def _beside_sparsegpt(rows: Sequence[Row]) -> str:
     """What is left after training, beside what SparseGPT on c4 alone leaves."""
-    (left,) = {math.fsum(row["before"].values()) for row in rows if row["method"] == "sparsegpt"}
+    (left,) = {
+        math.fsum(row["before"].values()) for row in rows if (row["method"], row["pruned_on"]) == ("sparsegpt", "c4")
+    }
     ways: dict[str, list[float]] = {}
     for row in rows:
         ways.setdefault(row["method"], []).append(math.fsum(row["after"].values()) / left)

@@ -91,15 +91,14 @@ class GPTQ:
         """Columns in the order that they have; a group's levels are of its weights when its turn comes."""
         factor = stats.factor(damping)
         U = factor.upper / factor.upper.diagonal()[:, None]
-        W = weight.T.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # (in, out)
+        W, held = _transposed(weight, keep)
         W[factor.dead] = 0
-        held = torch.ones_like(W) if keep is None else keep.T.to(W)
         levels: list[Levels] = []
         size = self.group_size or len(W)
         for start in range(0, len(W), size):
             end = min(start + size, len(W))
             levels.append(Levels.of(W[start:end] * held[start:end], self.bits, self.symmetric, dtype))
-            self._round(W, U, (start, end), _Goal(levels, torch.full((len(W),), len(levels) - 1), held))
+            self._round(W, U, (start, end), _Goal(levels, [len(levels) - 1] * len(W), held))
         return Quantised.of(W, levels)
 
     def _in_static_groups(
@@ -114,13 +113,12 @@ class GPTQ:
         order = _order(stats)
         factor = stats.reordered(order).factor(damping)
         U = factor.upper / factor.upper.diagonal()[:, None]
-        W = weight.T.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # (in, out)
+        W, held = _transposed(weight, keep)
         W[order[factor.dead]] = 0
-        held = torch.ones_like(W) if keep is None else keep.T.to(W)
         size = self.group_size or len(W)
         levels = [Levels.of(group, self.bits, self.symmetric, dtype) for group in (W * held).split(size)]
         ordered = W[order]
-        self._round(ordered, U, (0, len(W)), _Goal(levels, order // size, held[order]))
+        self._round(ordered, U, (0, len(W)), _Goal(levels, (order // size).tolist(), held[order]))
         W[order] = ordered
         return Quantised.of(W, levels)
 
@@ -141,12 +139,20 @@ class _Goal:
     """What columns are rounded to."""
 
     levels: list[Levels]
-    group: Int[Tensor, "columns"]  # of each column
+    group: list[int]  # of each column
     held: Float[Tensor, "columns out"]  # 0 where the rounded weight is zero
 
     def part(self, start: int, end: int) -> "_Goal":
         """Of some of the columns."""
         return replace(self, group=self.group[start:end], held=self.held[start:end])
+
+
+def _transposed(
+    weight: Float[Tensor, "out in"], keep: Bool[Tensor, "out in"] | None
+) -> tuple[Float[Tensor, "in out"], Float[Tensor, "in out"]]:
+    """A copy of the weights that is worked on, and 1 where one is kept."""
+    W = weight.T.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return W, torch.ones_like(W) if keep is None else keep.T.to(W)
 
 
 def _order(stats: InputStats) -> Int[Tensor, "in"]:
@@ -162,7 +168,7 @@ def _round_columns(W: Float[Tensor, "b out"], U: Float[Tensor, "b b"], E: Float[
         W[half:] -= matmul(U[:half, half:].T, E[:half])
         _round_columns(W[half:], U[half:, half:], E[half:], goal.part(half, len(W)))
         return
-    levels = [goal.levels[i] for i in goal.group.tolist()]
+    levels = [goal.levels[i] for i in goal.group]
 
     def round_column(j: int, column: Tensor, error: Tensor) -> None:
         rounded = levels[j].nearest(column).mul_(goal.held[j])

@@ -11,7 +11,7 @@ from calprune.models.editor import edit
 from calprune.models.load import Model
 from calprune.pages.chart import Curve, Panel, Point, ValueAxis
 from calprune.pages.names import short_names
-from calprune.pages.numbers import number, percent
+from calprune.pages.numbers import counted, number, percent
 from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.pruning.card import REPORT, card
@@ -85,8 +85,9 @@ class RecoveryReport(HasPage):
         done = self.done
         facts = [
             ("trained", f"{done.how.what}: {done.trained:,} numbers, learning rate {done.how.highest:g}"),
-            ("data", f"{self.calibration['asked']}: {done.run.looks[-1].tokens:,} tokens in {done.run.step:,} steps of "
-             f"{done.how.batch} sequences; {done.sequences} sequences of the set, the others are watched"),
+            ("data", f"{self.calibration['asked']}: {done.run.looks[-1].tokens:,} tokens in "
+             f"{counted(done.run.step, 'step')} of {done.how.batch} sequences; {done.sequences} sequences of the set, "
+             "the others are watched"),
             ("time", f"{done.run.seconds / 60:.1f} min{', products in bfloat16' if done.narrow else ''}"),
             ("mask", f"unchanged: {done.zeros:,} zeros of the linears are zero still"),
             *([("ended early", done.run.ended)] if done.run.ended else []),
