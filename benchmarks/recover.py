@@ -2,11 +2,13 @@
 
     python benchmarks/recover.py PRUNED --out benchmarks/recover.json --draw 1 [--minutes 10] [--cores 2]
     python benchmarks/recover.py PRUNED --out benchmarks/recover.json --draw 1 --what compensate
+    python benchmarks/recover.py PRUNED --out benchmarks/recover.json --what nothing
 
 PRUNED: what `calprune prune demo --method sparsegpt --pattern 2:4 --calibration c4 --num-samples 64 --max-seq-length
 512 --out PRUNED` makes, or another pruned model with its `--dense`. It needs CALPRUNE_DATA. A minute is counted in the
 process's own seconds on its cores, divided by their number, so that other programs of the machine do not count; what
-they took is in the file. A row that is there already is not made again.
+they took is in the file. A row that is there already is not made again. `nothing` is what pruning itself left; its draw
+is the seed that the model was pruned with.
 """
 
 import argparse
@@ -26,7 +28,8 @@ from calprune.recovery.adapter import added
 JUDGED = ("wikitext2", "mbpp", "gsm8k:icl_cot")  # nothing is trained on, or chosen by, text of these
 WATCHED = "fineweb_edu"
 HEALED = "c4 + redpajama_github + math_solutions:icl_cot"
-KEY = ("dense", "method", "pattern", "pruned_on", "what", "healed_on", "minutes", "learning_rate", "batch", "draw")
+KEY = ("dense", "method", "pattern", "pruned_on", "what", "healed_on", "minutes", "learning_rate", "batch", "sequences",
+       "draw")  # fmt: skip
 
 
 def main() -> None:
@@ -34,22 +37,26 @@ def main() -> None:
     parser.add_argument("pruned")
     parser.add_argument("--dense", default="demo")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--what", default="weights", choices=["weights", "lora", "norms", "compensate"])
+    parser.add_argument("--what", default="weights", choices=["weights", "lora", "norms", "compensate", "nothing"])
     parser.add_argument("--healed", default=HEALED)
     parser.add_argument("--draw", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--cores", type=float, default=2.0)
     parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--sequences", type=int, default=256)
     given = parser.parse_args()
     made_by = json.loads((Path(given.pruned) / "calprune.json").read_text())
     row = {
         "dense": Path(given.dense).name, "method": made_by["method"], "pattern": made_by["pattern"],
         "pruned_on": (made_by["calibration"] or {"asked": "no data"})["asked"],
         "what": given.what, "healed_on": given.healed,
-        "minutes": given.minutes, "learning_rate": given.learning_rate, "batch": given.batch, "draw": given.draw,
-        "cores": given.cores,
+        "minutes": given.minutes, "learning_rate": given.learning_rate, "batch": given.batch,
+        "sequences": given.sequences, "draw": given.draw, "cores": given.cores,
     }  # fmt: skip
+    if given.what == "nothing":
+        row |= {"healed_on": None, "minutes": 0.0, "batch": None, "sequences": None,
+                "draw": made_by["calibration"]["recipe"]["seed"]}  # fmt: skip
     if any(same(row, other) for other in rows(given.out)):
         return
     training.time = SimpleNamespace(monotonic=lambda: time.process_time() / given.cores)  # type: ignore[attr-defined]
@@ -63,7 +70,13 @@ def main() -> None:
 
 def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The figures of one run."""
-    sizes = {"num_samples": 256, "max_seq_length": 256, "seed": given.draw, "watch": WATCHED, "watch_tokens": 2048}
+    pruned = calprune.load(given.pruned).id
+    known = (one["before"] for one in rows(given.out) if one["pruned"] == pruned)
+    before = next(known, None) or judge(given.pruned, given.dense)
+    if given.what == "nothing":
+        return {"took": 0.0, "tokens": 0, "pruned": pruned, "before": before, "after": before}
+    sizes = {"num_samples": given.sequences, "max_seq_length": 256, "seed": given.draw,
+             "watch": WATCHED, "watch_tokens": 2048}  # fmt: skip
     if given.what == "compensate":
         started = time.process_time()
         report = calprune.compensate(given.pruned, given.healed, dense=given.dense, rank=64, **sizes)
@@ -81,9 +94,7 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         watched = {name: [report.before[name], report.after[name]] for name in report.before}
         extra = {"took": done.seconds / 60, "tokens": done.looks[-1].tokens, "steps": done.step, "ended": done.ended,
                  "rate": report.done.how.highest, "watched": watched}  # fmt: skip
-    pruned = calprune.load(given.pruned).id
-    known = (one["before"] for one in rows(given.out) if one["pruned"] == pruned)
-    return extra | {"pruned": pruned, "before": next(known, None) or judge(given.pruned, given.dense), "after": after}
+    return extra | {"pruned": pruned, "before": before, "after": after}
 
 
 def judge(model: Any, dense: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ import pytest
 
 from calprune.base.values import ConfigError
 from calprune.pages.chart import Bar, Bars, Curve, Dots, Heat, Panel, Point, Scatter, ValueAxis, altair
-from calprune.pages.numbers import counted, percent
+from calprune.pages.numbers import counted, number, percent
 from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings
@@ -148,10 +148,16 @@ def test_one_legend_serves_the_charts_of_a_panel_and_one_series_needs_none():
         (percent(0.123), "12.3 %"), (percent(None), "not measured"), (percent(-0.5, 0), "−50 %"),
         (counted(1, "trial"), "1 trial"),
         (counted(2000, "trial"), "2,000 trials"),
+        (number(-1e-9), "0"), (number(0.000012), "0.000012"),
     ],
 )  # fmt: skip
 def test_shares_times_and_counts_are_read(shown, wanted):
     assert shown == wanted
+
+
+def test_a_number_and_its_sign_and_the_ends_of_an_interval_stand_on_one_line():
+    page = Page("Loss", (), summary="It lost 61 % [46.7, 50.1] % of it, 1.2 [−0.3, 1,200.5] nats, in [a, b] %d.")
+    assert "61\xa0% [46.7,\xa050.1]\xa0% of it, 1.2 [−0.3,\xa01,200.5] nats, in [a, b]\xa0%d." in page.html()
 
 
 def test_the_example_of_a_section_gives_a_page_of_a_study():

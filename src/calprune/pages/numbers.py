@@ -33,7 +33,7 @@ def number(value: float | None, decimals: int | None = None) -> str:
     if not math.isfinite(value):
         return "not finite"
     if decimals is None:
-        decimals = 0 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
+        decimals = 0 if round(value, 6) == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
         decimals = min(decimals, 6)
     text = f"{value:,.{decimals}f}"
     return text.removeprefix("-") if text.strip("-0.,") == "" else text.replace("-", "−")  # no "−0.0"

@@ -51,6 +51,14 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(rf"(?<![\w:&-])(?:{'|'.join(map(re.escape, forms))})(?![\w:(-])", re.IGNORECASE)
 
 
+UNBROKEN = re.compile(r"(?<=[\d\]]) (?=%)|(?<=\[)([−\d.,]+,) (?=[−\d.,]+\])")
+
+
+def _together(text: str) -> str:
+    """A number and its "%", and the two ends of an interval, are not broken over lines."""
+    return UNBROKEN.sub(lambda found: f"{found[1] or ''}\xa0", text)
+
+
 class Explained:
     """The terms of a page: each is explained where it first stands in a section."""
 
@@ -80,7 +88,7 @@ class Explained:
             self.used.add(word)
             return f'<a class="term" href="#{word.id}" title="{escape(word.plain)}">{found[0]}</a>'
 
-        return Markup(_pattern().sub(link, str(escape(text))))
+        return Markup(_together(_pattern().sub(link, str(escape(text)))))
 
     def meaning(self, head: str) -> str:
         """What a column's head means, where the glossary has it as it stands; else nothing."""

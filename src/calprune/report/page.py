@@ -65,4 +65,4 @@ def _size(findings: Findings) -> str:
     }
     parts = (counted(n, word) for word, n in counts.items() if n)
     all_of_them = f"; each evaluation with {findings.protocol}" if findings.protocol else ""
-    return f"{listed(sorted({row.model for row in rows}))}: {', '.join(parts)}{all_of_them}"
+    return f"This study of {listed(sorted({row.model for row in rows}))}: {', '.join(parts)}{all_of_them}"
