@@ -2,17 +2,20 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from calprune.pages.numbers import counted, listed, number, with_interval
+from calprune.uncertainty.difference import holm, paired_by_draw
 from calprune.uncertainty.estimate import mean_of
+from calprune.uncertainty.power import SIGNIFICANCE
 
 PAGE = Path(__file__).parent / "recover.md"
 RESULT = Path(__file__).parents[1] / "benchmarks" / "recover.json"
 BEGIN, END = "<!-- measured: made by docs/generate.py -->\n", "<!-- measured: end -->\n"
 LONG = 10  # minutes of the runs that the first table is of
+COMPARED = 128  # sequences of the runs that compare texts
 
 Row = dict[str, Any]
 
@@ -28,7 +31,10 @@ def section() -> str:
     if not RESULT.exists():
         return "Not measured yet.\n"
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"]
-    long, short = ([row for row in rows if (row["minutes"] >= LONG) is at_least] for at_least in (True, False))
+    alone = [row for row in rows if row["what"] == "nothing"]
+    by_text = [row for row in rows if row["sequences"] == COMPARED]
+    others = [row for row in rows if row not in alone and row not in by_text]
+    long, short = ([row for row in others if (row["minutes"] >= LONG) is at_least] for at_least in (True, False))
     texts = list(rows[0]["after"])
     about = (
         f"Each row is one run or the mean of several draws: `python benchmarks/recover.py PRUNED --out "
@@ -45,7 +51,46 @@ def section() -> str:
     if short:
         minutes = sorted({row["minutes"] for row in short})
         parts += [f"\n### {listed([f'{each:g}' for each in minutes])} minutes\n", _table(short, texts)]
+    if alone and by_text:
+        parts += ["\n### Which text to prune with, and which to train on\n", _by_text(alone, by_text)]
     return "\n".join(parts) + "\n"
+
+
+def _by_text(alone: Sequence[Row], trained: Sequence[Row]) -> str:
+    """Each text as what the model was pruned with and as what it was trained on, and whether the same is best."""
+    pruned_with: dict[str, list[float]] = {}
+    trained_on: dict[str, list[float]] = {}
+    for row in alone:
+        pruned_with.setdefault(row["pruned_on"], []).append(_mean_of_texts(row))
+    for row in trained:
+        trained_on.setdefault(row["healed_on"], []).append(_mean_of_texts(row))
+    ((method, pattern, text, minutes),) = {
+        (row["method"], row["pattern"], row["pruned_on"], row["minutes"]) for row in trained
+    }
+    lines = ["| text | pruned with it | trained on it |", "|---|---:|---:|"]
+    lines += [f"| `{name}` | {_mean(pruned_with[name])} | {_mean(trained_on[name])} |" for name in trained_on]
+    draws = counted(len(next(iter(trained_on.values()))), "draw")
+    return (
+        f"KL to the dense model, the mean of the three texts, over {draws}. "
+        f"Left: {method} {pattern} with 32 sequences of 256 tokens of the text, and no training. Right: pruned with "
+        f"{text}, then {minutes:g} minutes on {COMPARED} sequences of 256 tokens of the text.\n\n"
+        + "\n".join(lines)
+        + f"\n\n{_best(pruned_with, 'To prune with')} {_best(trained_on, 'To train on')}\n"
+    )
+
+
+def _best(values: Mapping[str, Sequence[float]], doing: str) -> str:
+    """The text with the lowest mean, and which of the others are shown to be worse."""
+    best, *others = sorted(values, key=lambda name: math.fsum(values[name]))
+    differences = [paired_by_draw(values[name], values[best]) for name in others]
+    adjusted = holm([difference.p for difference in differences])
+    shown = [f"`{name}`" for name, p in zip(others, adjusted, strict=True) if p is not None and p < SIGNIFICANCE]
+    said = f"{listed(shown)} {'is' if len(shown) == 1 else 'are'} shown to be worse" if shown else "none is shown worse"
+    return f"{doing}, `{best}` has the best mean; of the others {said} (paired by draw, after Holm's correction)."
+
+
+def _mean_of_texts(row: Row) -> float:
+    return math.fsum(row["after"].values()) / len(row["after"])
 
 
 def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
