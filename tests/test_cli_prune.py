@@ -10,7 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from calprune.api.arguments import as_method_and_pattern
+from calprune.base.patterns import parse_any
+from calprune.pruning.default import OF_UNITS, default_method
 from calprune.pruning.kept_blocks import DAYS, kept_in_cache
+from calprune.removal import methods_for
 from tests.families import tiny_model
 from tests.test_cli import SHORT, WORDS, run, text, tiny_folder  # noqa: F401  fixtures
 from tests.tiny import save, toy_tokenizer
@@ -263,3 +267,23 @@ def test_what_is_kept_goes_after_a_week_and_is_nobody_elses(monkeypatch, tmp_pat
         assert (tmp_path / "blocks" / "one").is_dir() == there
     with kept_in_cache("three", 10**18) as folder:
         assert folder is None, "there is no room"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "method"),
+    [("2:4", "admm"), ("50%", "wanda"), ("neurons:25%", "flap"), ("heads:1", "flap"), ("blocks:1", "block_influence")],
+)
+def test_where_no_method_is_named_the_patterns_is_taken_and_said(run, tiny_folder, text, pattern, method):  # noqa: F811
+    asked = ("prune", tiny_folder, "--pattern", pattern, "--calibration", text, *SHORT)
+    status, _, err = run(*asked, "--out", "a")
+    assert status == 0 and f"note: the method is {method}, by the pattern; --method names another" in err, err
+    assert run(*asked, "--method", method, "--out", "b")[0] == 0
+    assert told("a")["method"] == told("b")["method"] == method
+    a, b = (load_file(f"{folder}/model.safetensors") for folder in ("a", "b"))
+    assert a.keys() == b.keys() and all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+
+
+def test_what_prunes_often_takes_a_method_that_is_solved_fast():
+    assert as_method_and_pattern(None, "2:4") == as_method_and_pattern("sparsegpt", "2:4")
+    assert default_method(parse_any("2:4")) == "admm"
+    assert all(default_method(parse_any(f"{kind}:1")) in methods_for(parse_any(f"{kind}:1")) for kind in OF_UNITS)

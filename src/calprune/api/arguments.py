@@ -19,6 +19,7 @@ from calprune.layers.saved import Statistics, is_saved
 from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
+from calprune.pruning.default import default_method
 from calprune.removal import check_method, parse_removal_method
 from calprune.removal.methods.contract import RemovalMethod
 
@@ -160,10 +161,12 @@ def as_any_pattern(given: AnyPatternLike) -> Pattern | Removal:
 
 
 def as_method_and_pattern(
-    method: str | Method | RemovalMethod, pattern: AnyPatternLike
+    method: str | Method | RemovalMethod | None, pattern: AnyPatternLike
 ) -> tuple[Method | RemovalMethod, Pattern | Removal]:
-    """Both, of zeros or of what is taken out. Raises UserError where the method is not for the pattern."""
+    """Both, of zeros or of what is taken out, for a model that is pruned often; None: the pattern's method. Raises
+    UserError where the method is not for the pattern."""
     wanted = as_any_pattern(pattern)
+    method = default_method(wanted, often=True) if method is None else method
     if not isinstance(wanted, Removal):
         return as_method(cast(MethodLike, method)), wanted
     if isinstance(method, str):

@@ -68,7 +68,7 @@ def choose(
     capabilities: Mapping[str, float | int] | str = EVERYTHING,
     judge: Mapping[str, str] = {},
     prompts: str | Path | None = None,
-    method: MethodLike = "wanda",
+    method: MethodLike | None = None,
     pattern: AnyPatternLike = "50%",
     num_samples: Count = 128,
     max_seq_length: Count = 2048,
@@ -96,7 +96,8 @@ def choose(
         "knowledge", "language", and the names of `judge`; as text: "general=1 mathematics=2".
     judge: the texts that capabilities are judged on, by name: {"chat": "held_out.jsonl:chat"}.
     prompts: a file of prompts for the model's own responses, where `sources` is None.
-    method, pattern: as for `prune`. num_samples, max_seq_length: of each set. draws: sets of each source and finalist.
+    method, pattern: as for `prune`, but no method is "sparsegpt" at n:m, which is solved faster. num_samples,
+        max_seq_length: of each set. draws: sets of each source and finalist.
     tokens: of each capability's text to search on, and as many for the verdict.
     default: what the winner is compared with, beside the uniform mixture; None: no such source.
     of_interest: the smallest difference of divergence, in nats a token, that you would act on.

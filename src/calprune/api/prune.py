@@ -30,6 +30,7 @@ from calprune.calibration.advice import advise, widest_input
 from calprune.calibration.set import CalibrationSet
 from calprune.models.load import find_device
 from calprune.pruning.checkpoint import PruneReport
+from calprune.pruning.default import default_method
 from calprune.pruning.job import Pruned, Pruning
 from calprune.removal.job import removing
 from calprune.removal.methods.contract import RemovalMethod
@@ -42,7 +43,7 @@ def prune(
     data: DataLike | None = None,
     *,
     pattern: AnyPatternLike,
-    method: MethodLike | RemovalMethod = "wanda",
+    method: MethodLike | RemovalMethod | None = None,
     allocation: AllocationLike = "uniform",
     num_samples: Count | None = None,
     max_seq_length: Count | None = None,
@@ -75,7 +76,8 @@ def prune(
         so that a smaller model is left and the dense one stays as it was: "neurons:25%", "heads:1", "blocks:4",
         "experts:25%" (docs/structured.md).
     method: "wanda", "sparsegpt(damping=0.1)", `calprune.SparseGPT(damping=0.1)`, "my_module:Mine(option=1)"; of what is
-        taken out "flap", "block_influence", ...
+        taken out "flap", "block_influence", ... None: by the pattern, "admm" at n:m, "wanda" at a share, "flap" for
+        neurons and heads, "block_influence" for blocks, "reap" for experts.
     allocation: which linear gets how much of the sparsity: "uniform", "owl(m=5)", `calprune.OWL(m=5)`.
     num_samples, max_seq_length, seed: sequences, tokens of a sequence, and the draw of a set that is built here; None:
         as its recipe says, else 128, 2048 and 0.
@@ -97,13 +99,15 @@ def prune(
     job that does not fit the model.
     """
     counting = as_counting(min_expert_tokens, all_experts, token_weights)
-    if isinstance(wanted := as_any_pattern(pattern), Removal):
+    wanted = as_any_pattern(pattern)
+    method = method or default_method(wanted)
+    if isinstance(wanted, Removal):
         job: Any = removing(cast(Any, method), wanted, propagate=propagate, counting=counting, ignore=ignore,
                             permute=permute, allocation=allocation != "uniform")  # fmt: skip
     else:
         job = Pruning(as_method(cast(MethodLike, method)), wanted, tuple(ignore), propagate, min_coverage,
                       as_allocation(allocation), counting, permute)  # fmt: skip
-    target, root = find_device(device), as_data_root(data_root)
+    target, root, sizes = find_device(device), as_data_root(data_root), Sizes(num_samples, max_seq_length, seed)
     if data is None and job.reads != "nothing":
         reader = method if job.method.needs != "nothing" else allocation
         raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
@@ -111,9 +115,7 @@ def prune(
         loaded = open_model(model, dtype, dequantize=dequantize)
         job.plan(loaded.model)
         loaded.prove_origin()
-        sizes = Sizes(num_samples, max_seq_length, seed)
-        read = data if job.reads != "nothing" else None
-        given, trained = open_job_data(read, refine_on, loaded, sizes, root)
+        given, trained = open_job_data(data if job.reads != "nothing" else None, refine_on, loaded, sizes, root)
         if given and isinstance(given.data, CalibrationSet) and isinstance(job, Pruning):
             advise(given.data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,

@@ -47,7 +47,7 @@ def choose_command(
         str | None,
         opt.data_option(help="a file of prompts for the model's own responses, where --sources is not given"),
     ] = None,
-    method: opt.Method = "wanda",
+    method: opt.MethodToCompare = None,
     pattern: opt.PatternOrRemoval = "50%",
     num_samples: Annotated[int, opt.data_option(help="sequences of each calibration set")] = 128,
     max_seq_length: Annotated[int, opt.data_option(help="tokens of a sequence")] = 2048,

@@ -45,12 +45,25 @@ Filters = Annotated[
         help="drop documents: min_words(50), language(en), near_duplicates, ...; repeatable, in this order",
     ),
 ]
+_HOW = '"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them'
 Method = Annotated[
-    str,
+    str | None,
     method_option(
         callback=check("method"),
         autocompletion=complete("method"),
-        help='"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them',
+        help=_HOW,
+        show_default="by the pattern: admm at n:m, wanda at a share, flap, block_influence or reap for what is "
+        "taken out",
+    ),
+]
+MethodToCompare = Annotated[
+    str | None,
+    method_option(
+        callback=check("method"),
+        autocompletion=complete("method"),
+        help=_HOW,
+        show_default="by the pattern: sparsegpt at n:m, wanda at a share, flap, block_influence or reap for what is "
+        "taken out",
     ),
 ]
 _pattern = method_option(callback=check("pattern"), help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"')

@@ -25,7 +25,7 @@ _CHECKPOINT = "`demo`, a folder, or a hub name like owner/name@revision"
 def prune_command(
     model: opt.Model,
     out: opt.Out,
-    method: opt.Method = "wanda",
+    method: opt.Method = None,
     pattern: opt.AnyPatternOrNone = None,
     sparsity: Annotated[float | None, opt.method_option(help="0.5 is the pattern 50%")] = None,
     allocation: Annotated[
@@ -83,7 +83,7 @@ def prune_command(
     from calprune.api.arguments import Sizes, open_job_data
     from calprune.base.output import check_apart, check_room, new_folder
     from calprune.base.pace import TimeLeft
-    from calprune.base.progress import SILENT, showing, whole
+    from calprune.base.progress import SILENT, current, showing, whole
     from calprune.calibration.advice import advise, widest_input
     from calprune.calibration.set import CalibrationSet
     from calprune.layers.together.processes import joined
@@ -91,12 +91,14 @@ def prune_command(
     from calprune.models.editor import WRITING
     from calprune.models.load import find_device, load
     from calprune.pruning.checkpoint import WRITTEN, PruneReport
+    from calprune.pruning.default import default_method
     from calprune.pruning.job import Pruned, Pruning
     from calprune.pruning.shared import check_shared, share_of
     from calprune.removal.job import Removing, removing
     from calprune.removal.report import RemovalReport
 
     counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
+    asked, method = method, method or default_method(wanted)
     job: Pruning | Removing
     if isinstance(wanted, Removal):
         job = removing(method, wanted, propagate=how, counting=counting, ignore=ignore, permute=order,
@@ -124,6 +126,8 @@ def prune_command(
         data: Any = given.data if given else None
         if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
+        if not asked:
+            current().say(f"note: the method is {method}, by the pattern; --method names another")
         if several:
             data = share_of(data, several)
         own = ":" in method + allocation

@@ -38,7 +38,7 @@ def start_command(
     ] = None,
     yes: Annotated[bool, opt.run_option("--yes", help="do not ask")] = False,
     minutes: Annotated[float, opt.run_option(help="how long it may take: the sets are as large as that allows")] = 15.0,
-    method: opt.Method = "wanda",
+    method: opt.MethodToCompare = None,
     pattern: opt.Pattern = "50%",
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -46,7 +46,9 @@ def start_command(
 ) -> None:
     """Prune a model with the usual text and with yours, compare them, and keep the better one: five lines say what will
     be done and what it takes, before anything is. Goes on where it was stopped."""
+    from calprune.base.patterns import parse_pattern
     from calprune.base.progress import current
+    from calprune.pruning.default import default_method
     from calprune.starting.look import look
     from calprune.starting.own_data import check_file
     from calprune.starting.proposal import Wanted, propose, same_run, sized
@@ -55,7 +57,8 @@ def start_command(
 
     folder = out or Path("runs") / f"start-{re.sub(r'[^A-Za-z0-9.-]+', '-', model.rstrip('/')).strip('-.') or 'model'}"
     names = [word for one in for_ or ["general"] for word in one.replace(",", " ").split()]
-    wanted = Wanted(model, folder, tuple(data or ()), tuple(dict.fromkeys(names)), method, pattern, minutes,
+    wanted = Wanted(model, folder, tuple(data or ()), tuple(dict.fromkeys(names)),
+                    method or default_method(parse_pattern(pattern), often=True), pattern, minutes,
                     Knobs(device, None, data_root))  # fmt: skip
     there = read_run(folder)
     for file in wanted.data:

@@ -221,7 +221,7 @@ def compare_command(
     a: Annotated[str, typer.Argument(help=_SET)],
     b: Annotated[str, typer.Argument(help=_SET)],
     model: opt.ForModel = "demo",
-    method: opt.Method = "wanda",
+    method: opt.MethodToCompare = None,
     pattern: opt.PatternOrRemoval = "50%",
     energy: Annotated[
         float, opt.method_option(help="the first set's top directions: those that hold this share")
