@@ -1,5 +1,6 @@
 """torchrun: processes that share the sequences make the same model as one."""
 
+import json
 import os
 import signal
 import socket
@@ -111,6 +112,29 @@ def test_torchrun_prunes_as_one_process_does_and_one_of_them_prints(run, tiny_fo
     status, _, err = run("stats", tiny_folder, "--calibration", text, "--out", "sums")
     assert status == 1 and "calprune stats is of one process: start it without torchrun" in err
     assert not Path("sums").exists()
+
+
+def test_torchrun_recovers_as_one_process_does(run, tiny_folder, text, monkeypatch):  # noqa: F811
+    assert run("prune", tiny_folder, "--method", "magnitude", "--pattern", "2:4", "--out", "pruned")[0] == 0
+    Path("other.txt").write_text("\n\n".join(f"{i} and {i} make {2 * i}" * 4 for i in range(40)))
+    asked = ("recover", "pruned", "--dense", tiny_folder, "--calibration", text, *SHORT, "--watch", "other.txt",
+             "--watch-tokens", "64", "--batch", "3", "--epochs", "4", "--learning-rate", "0.001", "--json")  # fmt: skip
+    status, alone, err = run(*asked, "--out", "one")
+    assert status == 0, err
+    done = subprocess.run(
+        torchrun(*asked, "--out", "two"), env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads(printed)["recovery"] for printed in (alone, done.stdout))
+    assert one["tokens"] == two["tokens"] and one["steps"] == two["steps"]
+    for name, after in one["kl_after"].items():
+        assert after < 0.99 * one["kl_before"][name] and two["kl_after"][name] == pytest.approx(after, rel=2e-3)
+    first, second = (load_file(f"{folder}/model.safetensors") for folder in ("one", "two"))
+    assert all(torch.equal(tensor == 0, second[name] == 0) for name, tensor in first.items())
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():  # as torchrun sets them
+        monkeypatch.setenv(name, value)
+    status, _, err = run(*asked, "--resume", "state", "--out", "three")
+    assert status == 1 and "--resume keeps the state of one process" in err and not Path("three").exists()
 
 
 def test_a_process_that_dies_ends_the_others_with_one_line_and_nothing_half_written(

@@ -22,10 +22,16 @@ PANELS = ("Arguments", "Data", "Method", "Run", "Output", "Options")  # of a com
 DONE, FAILED, MISUSED, SOME_FAILED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141  # exit codes
 OFFLINE = "HF_HUB_OFFLINE"  # the hub's client reads it when it is imported
 TRACEBACK = "CALPRUNE_TRACEBACK"  # the environment variable that shows all of an error
+SHARED = ("prune", "recover")  # commands that several processes, started by torchrun, can share
 LONGEST = 300  # characters of an error that is not ours
 
 # what typer raises for a mistake in the words of a command: its own copy of click's exception, or click's
 WordsError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")  # type: ignore[assignment]
+
+
+def is_one_of_several() -> bool:
+    """Whether torchrun started this process with others."""
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "1") and "MASTER_ADDR" in os.environ
 
 
 class Command(TyperCommand):
@@ -39,9 +45,9 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Refuse numbers that nothing can hold, and a data root that is not there, before anything is done."""
         Command.running = ctx
-        if os.environ.get("WORLD_SIZE", "1") not in ("", "1") and "MASTER_ADDR" in os.environ and self.name != "prune":
+        if is_one_of_several() and self.name not in SHARED:
             raise UserError(
-                f"{ctx.command_path} is of one process: start it without torchrun; several share prune alone"
+                f"{ctx.command_path} is of one process: start it without torchrun; several share {' and '.join(SHARED)}"
             )
         if (root := ctx.params.get("data_root")) is not None and not os.path.isdir(root):
             raise UserError(f"the data root {root} is not a folder; give --data-root (or CALPRUNE_DATA) one that is")

@@ -14,6 +14,7 @@ from calprune.base.progress import current, waiting
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.linears import find_blocks
+from calprune.layers.together.processes import Processes
 from calprune.models.head import Head
 from calprune.models.load import Model
 from calprune.recovery.kept import KeptTraining
@@ -60,13 +61,19 @@ class Recovered:
 
 
 def recover(
-    how: Recovering, models: tuple[Model, Model], data: CalibrationSet, other: OtherText | None, resume: Path | None
+    how: Recovering,
+    models: tuple[Model, Model],
+    data: CalibrationSet,
+    other: OtherText | None,
+    resume: Path | None,
+    processes: Processes | None = None,
 ) -> Recovered:
     """Train the first model towards the second, dense one; it ends with the best weights. With `keep_adapter` it ends
     with the weights that it had, and the adapter is in what comes back.
 
-    resume: a folder in which the state is kept, so that the same call goes on where it was. Raises UserError where the
-    set is too small, or the memory does not suffice. The two models are a pair (`check_pair`).
+    resume: a folder in which the state is kept, so that the same call goes on where it was. processes: those that share
+    each step; all of them make this call and end with the same weights. Raises UserError where the set is too small, or
+    the memory does not suffice. The two models are a pair (`check_pair`).
     """
     pruned, dense = models
     how = how.settled(data, Head(dense.model).device)
@@ -74,7 +81,7 @@ def recover(
     trained = trained_of(pruned.model, how.what, how.rank, how.keep_adapter)
     check_memory(trained, pruned.model, Head(dense.model).device)
     before = masks(pruned.model)
-    trainer = Trainer(how, pruned.model, data, sequences)
+    trainer = Trainer(how, pruned.model, data, sequences, processes)
     with waiting("asking the dense model about the watched texts"):
         watched = [Watched.of(SAME, dense.model, rows_of(data, watching), BATCH)]
         watched += [Watched.of(other.name, dense.model, [other.windows], BATCH)] if other else []

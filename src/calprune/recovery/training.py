@@ -2,14 +2,15 @@
 
 The learning rate rises over the first part of the run and falls by a cosine to 0 at its end. How far the run is, is the
 share of its steps or of its minutes, whichever is more. Ten times in a run the watched texts are judged; the weights
-are kept that were best on them (the mean of both), and the run ends when neither text improved for a while.
+are kept that were best on them (the mean of both), and the run ends when neither text improved for a while. Several
+processes share the sequences of each step and add their gradients up, so all of them make the same step.
 """
 
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from calprune.base.checks import Count, options
 from calprune.base.progress import Steps, current
 from calprune.base.values import ConfigError, identity, plain, rng
 from calprune.calibration.set import CalibrationSet
+from calprune.layers.together.processes import Processes
 from calprune.models.head import Head
 from calprune.recovery.kept import KeptTraining
 from calprune.recovery.targets import TOP, Dense, computes_in_bfloat16, divergence, joined, products
@@ -29,6 +31,7 @@ LOOKS = 10  # at the watched texts, in a run
 APART = 6.0  # times that a look takes, between two, where the run is limited by its minutes
 PATIENCE = 4  # looks without an improvement on either text
 KEEP = 60.0  # seconds between two times that the state is kept, and 20 times what keeping it takes
+T = TypeVar("T")
 TOKENS = {"cpu": 1024, "cuda": 8192}  # of sequences that go through the model together
 STEP = {"cpu": 512, "cuda": 8192}  # tokens of a step, where the user does not say: in few minutes many steps come first
 RATES: dict[What, float] = {"weights": 4e-4, "lora": 1e-3, "norms": 2e-3}  # the highest learning rate
@@ -129,8 +132,15 @@ class TrainingRun:
 class Trainer:
     """A run: the model, what is trained of it, the dense model's targets, the watched texts."""
 
-    def __init__(self, how: Recovering, model: PreTrainedModel, data: CalibrationSet, sequences: list[int]) -> None:
-        self.how, self.model, self.data, self.sequences = how, model, data, sequences
+    def __init__(
+        self,
+        how: Recovering,
+        model: PreTrainedModel,
+        data: CalibrationSet,
+        sequences: list[int],
+        processes: Processes | None = None,
+    ) -> None:
+        self.how, self.model, self.data, self.sequences, self.processes = how, model, data, sequences, processes
         self.head = Head(model)
         assert how.batch is not None, "it was settled"
         self.batch = how.batch
@@ -167,13 +177,13 @@ class Trainer:
         if not state.looks:
             self._look()
         while not state.ended:
-            state.seconds = time.monotonic() - began
+            state.seconds = self._agreed(time.monotonic() - began)
             if (share := self._share()) >= 1:
                 break
             loss = self._step(share)
             state.step += 1
             state.losses.append(loss)
-            state.seconds = time.monotonic() - began
+            state.seconds = self._agreed(time.monotonic() - began)
             while shown.done < int(100 * min(1.0, self._share())):
                 shown.advance(found=False)
             if not math.isfinite(loss):
@@ -206,11 +216,19 @@ class Trainer:
         state.losses = []
         mean = math.fsum(losses) / len(losses) if losses else None
         began = time.monotonic()
-        kl = {text.name: text.kl(self.model) for text in self.watched}
-        self.look_takes = time.monotonic() - began
+        kl = self._agreed({text.name: text.kl(self.model) for text in self.watched})
+        self.look_takes = self._agreed(time.monotonic() - began)
         state.looks.append(RunPoint(state.step, state.seconds, state.tokens, mean, kl))
         if state.looks[-1].mean < state.looks[state.best].mean:
             state.best, self.best = len(state.looks) - 1, self._copy()
+
+    def _agreed(self, value: T) -> T:
+        """Of several processes what the first has, so that all of them decide alike."""
+        return value if self.processes is None else self.processes.each(value)[0]
+
+    def _in_all(self, value: float) -> float:
+        """The sum of the processes' values."""
+        return value if self.processes is None else math.fsum(self.processes.each(value))
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: leaf.detach().clone() for name, leaf in self.trained.leaves.items()}
@@ -218,9 +236,13 @@ class Trainer:
     def _step(self, share: float) -> float:
         """One step of the optimiser; its loss, nats a token."""
         parts = list(self._parts(self.state.step))
-        whole = math.fsum(weight.sum().item() for _, weight in parts)
-        loss = math.fsum(self._backward(sequences, weight / whole) for sequences, weight in parts) if whole else 0.0
-        self.state.tokens += sum(int(self.data.lengths[sequences].sum()) for sequences, _ in parts)
+        whole = self._in_all(math.fsum(weight.sum().item() for _, weight in parts))
+        own = math.fsum(self._backward(sequences, weight / whole) for sequences, weight in parts) if whole else 0.0
+        loss = self._in_all(own)
+        self.state.tokens += round(
+            self._in_all(math.fsum(self.data.lengths[sequences].sum().item() for sequences, _ in parts))
+        )
+        self._add_gradients()
         for group in self.optimiser.param_groups:
             group["lr"] = self.how.rate(share)
         torch.nn.utils.clip_grad_norm_(list(self.trained.leaves.values()), self.how.clip)
@@ -230,9 +252,20 @@ class Trainer:
         self.trained.write()
         return loss
 
+    def _add_gradients(self) -> None:
+        """Of several processes the sum of their gradients, in each of them."""
+        if self.processes is None:
+            return
+        leaves = self.trained.leaves
+        own = {name: (leaf.grad,) for name, leaf in leaves.items() if leaf.grad is not None}
+        for name, (gradient,) in self.processes.added(own).items():
+            leaves[name].grad = gradient
+
     def _parts(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The sequences of a step, by as many as go through the model together, and how much each position counts."""
-        picked = [self._at(step * self.batch + i) for i in range(self.batch)]
+        """The sequences of a step, this process's share of them, by as many as go through the model together, and how
+        much each position counts."""
+        first, apart = (self.processes.rank, self.processes.size) if self.processes else (0, 1)
+        picked = [self._at(step * self.batch + i) for i in range(first, self.batch, apart)]
         order = sorted(picked, key=lambda i: -int(self.data.lengths[i]))
         while order:
             longest = int(self.data.lengths[order[0]])

@@ -11,6 +11,7 @@ from calprune.api.progress import ProgressLike, shown
 from calprune.api.pruned.pairs import Pair, open_pair
 from calprune.base.checks import Count, checked
 from calprune.base.output import filled_folder
+from calprune.layers.together.processes import Processes
 from calprune.pruning.kept_blocks import kept_in_cache
 from calprune.recovery.adapter import check_peft
 from calprune.recovery.job import OtherText, run_name
@@ -88,11 +89,13 @@ class RecoveryJob:
     how: Recovering
     pair: Pair
     other: OtherText | None
+    processes: Processes | None = None  # that share it, this one among them
 
     def run(self, resume: Path | None, command: str = "") -> RecoveryReport:
         """Train, and say what came of it. resume: where the state is kept; None: nowhere."""
         with filled_folder(resume, "--resume") if resume is not None else nullcontext():
-            done = train(self.how, (self.pair.pruned, self.pair.dense), self.pair.given.data, self.other, resume)
+            done = train(self.how, (self.pair.pruned, self.pair.dense), self.pair.given.data, self.other, resume,
+                         self.processes)  # fmt: skip
         return RecoveryReport(self.pair.pruned, self.pair.dense.name, done, self.pair.given.about, self.pair.base,
                               command=command)  # fmt: skip
 

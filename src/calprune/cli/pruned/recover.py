@@ -1,12 +1,12 @@
 """calprune recover: get back what pruning cost."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
-from calprune.base.values import choice
+from calprune.base.values import UserError, choice
 from calprune.cli import options as opt
-from calprune.cli.app import app, as_typed, goes_on
+from calprune.cli.app import app, as_typed, goes_on, is_one_of_several
 from calprune.cli.pruned import Dense, Pruned, Watch, WatchTokens
 
 
@@ -69,6 +69,9 @@ def recover_command(
     from calprune.api.pruned.pairs import open_pair
     from calprune.api.pruned.recover import RecoveryJob
     from calprune.base.output import check_apart, check_room, new_folder
+    from calprune.base.progress import SILENT, showing
+    from calprune.layers.together.processes import joined
+    from calprune.models.load import find_device
     from calprune.recovery.adapter import check_peft
     from calprune.recovery.training import Recovering
 
@@ -77,14 +80,23 @@ def recover_command(
     if keep_adapter:
         check_peft()
     check_apart(resume, out)
+    if resume is not None and is_one_of_several():
+        raise UserError("--resume keeps the state of one process, not of several: leave it out")
     kind: Any = dtype
-    with new_folder(out):
+    with ExitStack() as stack:
+        several = stack.enter_context(joined(find_device(device)))
+        writes = several is None or several.first
+        stack.enter_context(new_folder(out) if writes else showing(SILENT))
         sizes = Sizes(num_samples, max_seq_length, seed)
-        pair = open_pair(pruned, dense, calibration, sizes, data_root, device, kind)
+        where = str(several.device) if several else device
+        pair = open_pair(pruned, dense, calibration, sizes, data_root, where, kind)
         check_room(out, pair.pruned.origin.checkpoint.size if pair.pruned.origin else 0)
-        job = RecoveryJob(how, pair, pair.other(watch, watch_tokens))
-        with job.kept() if resume is None else nullcontext(resume) as folder:
+        job = RecoveryJob(how, pair, pair.other(watch, watch_tokens), several)
+        with job.kept() if resume is None and several is None else nullcontext(resume) as folder:
             if folder is not None:
                 goes_on("the run's state is kept", folder)
-            report = job.run(folder, as_typed()).save(out)
+            report = job.run(folder, as_typed())
+            if not writes:
+                return
+            report.save(out)
     print(report.json() if as_json else report.text())
