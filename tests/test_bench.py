@@ -132,6 +132,8 @@ def test_what_is_judged_is_what_the_library_measures(bench, data, evaluations, m
     assert found[0].value == pytest.approx(measured.estimate().value, rel=1e-6)
     assert found[0].items == pytest.approx(measured.nats.tolist(), rel=1e-6)
     assert found[1].value > 0 and [one.metric for one in found] == ["perplexity", "kl"]
+    assert not found[0].by_token and not dense[1].by_token
+    assert sum(times for times, _ in found[1].by_token.values()) <= 4 * 15 and len(found[1].by_token) > 1
 
 
 def test_a_trial_of_a_study_is_pruned_and_judged_as_on_a_bench_by_hand(material, tmp_path, bench, evaluations):  # noqa: F811

@@ -78,6 +78,21 @@ def test_divergence_is_the_sum_over_the_vocabulary(family, embeddings):
     assert found.estimate().value == pytest.approx(expected.mean().item(), rel=1e-5)
 
 
+def test_what_a_token_lost_is_the_mean_divergence_where_it_is_to_be_predicted():
+    dense, pruned = tiny_model("llama"), tiny_model("llama", seed=1)
+    windows = torch.randint(4, 20, (6, 16), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        log_p, log_q = (m(input_ids=windows).logits[:, :-1].double().log_softmax(-1) for m in (dense, pruned))
+    each = F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1)
+    found = DenseReference(dense, windows, batch_size=4).divergence(pruned).by_token()
+    counts = windows[:, 1:].flatten().bincount().tolist()
+    wanted = {token: n for token, n in enumerate(counts) if n >= 5}
+    assert {token: times for token, (times, _) in found.items()} == wanted and 0 < len(wanted) < 16
+    assert list(wanted.values()) != sorted(wanted.values(), reverse=True) == [times for times, _ in found.values()]
+    for token, (_, nats) in found.items():
+        assert nats == pytest.approx(each[windows[:, 1:] == token].mean().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_a_model_diverges_from_itself_by_nothing(family):
     model = tiny_model(family)

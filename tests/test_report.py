@@ -321,6 +321,28 @@ def test_a_source_judged_on_its_own_text_is_marked_and_does_not_count_for_best()
     assert sum(FINDINGS.record("wikitext2", "gsm8k:icl").values()) == 4  # of 12, the tasks only
 
 
+def test_the_tokens_that_lost_most_are_named_with_their_sources_and_their_text_is_kept_in_no_file(tmp_path):
+    nats = {
+        "c4": {"\n": 2.0, " the": 0.5},
+        "gsm8k:icl": {"\n": 4.0, " the": 0.1},
+        "random_tokens": {"\n": 99.0, " the": 99.0},
+    }
+
+    def lost(row: Result) -> dict[str, tuple[int, float]]:
+        return {token: (20 if token == "\n" else 10, n + 0.1 * row.draw) for token, n in nats[row.calibration].items()}
+
+    study = made_up(sources=("c4", "gsm8k:icl"), methods=("wanda",), patterns=("60%",))
+    rows = [replace(row, by_token=lost(row)) for row in study.rows if row.metric == "kl" and row.calibration in nats]
+    made = replace(RESULTS, rows=tuple(rows))
+    table = page(Findings(made)).table("tokens")
+    first, second = ([cell for cell in row if cell != ""][-6:] for row in table.rows)
+    assert first[:3] == ["“↵”", 20, pytest.approx(3.1)] and first[4:] == ["c4: 2.100", "gsm8k:icl: 4.100"]
+    assert first[3] == pytest.approx(3.1 * 20 / (3.1 * 20 + 0.4 * 10))
+    assert second[:3] == ["“ the”", 10, pytest.approx(0.4)] and second[4:] == ["gsm8k:icl: 0.2000", "c4: 0.6000"]
+    report.write_parquet(made, tmp_path / "kept.parquet")
+    assert "tokens" not in [one.id for one in page(Findings(report.read_results(tmp_path / "kept.parquet"))).sections]
+
+
 def test_files_hold_the_same_values(tmp_path):
     report.write_csv(RESULTS, tmp_path / "a.csv")
     report.write_json(RESULTS, tmp_path / "a.json")

@@ -19,7 +19,11 @@ from calprune.evaluation.metric import Metric
 from calprune.models.load import Model
 
 PAGE = "docs/add-an-evaluation.md"
+BY_TOKEN = "kl by token"  # what `compare` may give beside metrics, a `ByToken`
 TASK_TOKENS = 100  # of an item of a task, its choices together: a guess
+
+
+ByToken = Mapping[str, tuple[int, float]]  # a token's text -> how often it is in the evaluation's text, its mean KL
 
 
 @runtime_checkable
@@ -49,8 +53,9 @@ class AgainstDense(Evaluation, Protocol):
         """What is kept of the dense model."""
         ...
 
-    def compare(self, model: Model, reference: Any) -> Mapping[str, Sequence[float]]:
-        """The name of a metric -> one value an item. More than one metric where evaluations share the pass."""
+    def compare(self, model: Model, reference: Any) -> Mapping[str, Any]:
+        """The name of a metric -> one value an item. More than one metric where evaluations share the pass. And
+        `BY_TOKEN`, where it is known."""
         ...
 
 

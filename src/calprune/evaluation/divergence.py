@@ -13,7 +13,7 @@ divergence costs next to nothing.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float, Int
@@ -25,20 +25,47 @@ from calprune.base.values import UserError
 from calprune.evaluation.perplexity import Perplexity, nats_of
 from calprune.layers.products import faster_products
 from calprune.models.head import Follow, Head, window_means
+from calprune.models.load import Model
 from calprune.uncertainty.estimate import Estimate, mean_of
+
+FEWEST, MOST = 5, 500  # how often a token stands in a text whose loss is told, and of how many, at most
 
 
 @dataclass(frozen=True, eq=False)
 class Divergence:
-    """One value a window."""
+    """One value a position of each window."""
 
-    nats: Float[Tensor, "n"]  # a token, a window
+    positions: Float[Tensor, "n positions"]
+    following: Int[Tensor, "n positions"]  # the token that stands there next
+
+    @cached_property
+    def nats(self) -> Float[Tensor, "n"]:
+        """A token, of each window."""
+        return window_means([self.positions.flatten()], len(self.positions))
+
+    def by_token(self) -> dict[int, tuple[int, float]]:
+        """Token -> how often it stands in the text, and the mean where it is to be predicted, nats; the most frequent
+        first. Of rare tokens a mean says little, so they are left out."""
+        tokens, place, counts = self.following.flatten().unique(return_inverse=True, return_counts=True)
+        sums = torch.zeros(len(tokens), dtype=torch.float64).index_add_(0, place, self.positions.flatten().double())
+        rows = sorted(zip((-counts).tolist(), tokens.tolist(), sums.tolist(), strict=True))
+        return {token: (-count, total / -count) for count, token, total in rows[:MOST] if -count >= FEWEST}
 
     def estimate(self) -> Estimate:
         """The mean over windows with its interval."""
         found = mean_of(self.nats.tolist())
         assert found is not None, "windows_of gives one window at least"
         return found
+
+
+def as_text(found: dict[int, tuple[int, float]], model: Model) -> dict[str, tuple[int, float]]:
+    """By the tokens' text, those left out that are a part of a character."""
+
+    def decoded(token: int) -> str:
+        return str(model.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+    texts = {decoded(token): one for token, one in found.items()}
+    return {text: one for text, one in texts.items() if text and "\ufffd" not in text}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +129,9 @@ class DenseReference:
                     [batch.shape[1]] * len(batch), partial(self._compared, head, batch, dense, shared)
                 )
             ]
-        return Divergence(torch.cat([kl for kl, _ in found])), Perplexity(torch.cat([nats for _, nats in found]))
+        following = torch.cat([batch[:, 1:].cpu() for batch, _ in self.batches])
+        positions = torch.cat([kl for kl, _ in found])
+        return Divergence(positions, following), Perplexity(torch.cat([nats for _, nats in found]))
 
     def _dense(self, windows: Int[Tensor, "_ T"], rows: slice) -> tuple[Int[Tensor, "b T"], _Dense]:
         batch = windows[rows]
@@ -119,7 +148,7 @@ class DenseReference:
 
     def _compared(
         self, head: Head, windows: Int[Tensor, "_ T"], dense: _Dense, shared: bool, rows: slice
-    ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+    ) -> tuple[Float[Tensor, "b positions"], Float[Tensor, "b"]]:
         batch, dense = windows[rows], dense.of(rows, windows.shape[1] - 1)
         hidden, targets = head.hidden(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()
         kl, nats = [], []
@@ -135,4 +164,4 @@ class DenseReference:
                 log_p = self.head.log_probabilities(dense.hidden[piece])
                 log_q = logits.log_softmax(-1).to(log_p.device)
                 kl.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
-        return window_means(kl, len(batch)), window_means(nats, len(batch))
+        return torch.cat(kl).view(len(batch), -1), window_means(nats, len(batch))

@@ -10,6 +10,7 @@ from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.calibration.build import only_part, open_source
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.contract import (
+    BY_TOKEN,
     PAGE,
     AgainstDense,
     Direct,
@@ -18,7 +19,7 @@ from calprune.evaluation.contract import (
     check_evaluation_class,
     files_read,
 )
-from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.divergence import DenseReference, as_text
 from calprune.evaluation.items import Outcomes
 from calprune.evaluation.metric import KL, METRICS, PERPLEXITY, Metric
 from calprune.evaluation.tasks import TASKS
@@ -80,10 +81,14 @@ class OnText:
         windows = windows_of(text.documents(), model.tokenizer, self.length, self.tokens, self.skip)
         return DenseReference(model.model, windows)
 
-    def compare(self, model: Model, reference: DenseReference) -> Mapping[str, Sequence[float]]:
-        """Both metrics of each window, from one pass."""
+    def compare(self, model: Model, reference: DenseReference) -> Mapping[str, Any]:
+        """Both metrics of each window, from one pass, and what each token lost."""
         kl, perplexity = reference.compare(model.model)
-        return {PERPLEXITY.name: perplexity.nats.tolist(), KL.name: kl.nats.tolist()}
+        return {
+            PERPLEXITY.name: perplexity.nats.tolist(),
+            KL.name: kl.nats.tolist(),
+            BY_TOKEN: as_text(kl.by_token(), model),
+        }
 
     def of_dense(self, reference: DenseReference) -> Mapping[str, Sequence[float]]:
         """The dense model's own, from what was kept of it."""

@@ -17,6 +17,7 @@ from calprune.report.sections.overview import overview
 from calprune.report.sections.power import power
 from calprune.report.sections.retention import retention
 from calprune.report.sections.sparsity import sparsity
+from calprune.report.sections.tokens import tokens
 from calprune.report.settings import is_control
 
 SECTIONS: tuple[Callable[[Findings], Section], ...] = (
@@ -24,6 +25,7 @@ SECTIONS: tuple[Callable[[Findings], Section], ...] = (
     effects,
     differences,
     retention,
+    tokens,
     sparsity,
     amount,
     methods,

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from calprune.calibration.set import CalibrationSet
-from calprune.evaluation.contract import AgainstDense, Direct, Evaluation, as_outcomes, shared_by
+from calprune.evaluation.contract import BY_TOKEN, AgainstDense, Direct, Evaluation, as_outcomes, shared_by
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.evaluation import EVALUATIONS
+from calprune.evaluation.metric import KL
 from calprune.layers.collect import Counting
 from calprune.layers.inputs import LADDER, Needs
 from calprune.layers.linears import find_blocks
@@ -155,11 +156,12 @@ class Bench:
         return self._references[key]
 
     def _record(self, evaluation: Evaluation, found: Any, started: float | None = None) -> EvaluationRecord:
+        by_token = found.get(BY_TOKEN, {}) if isinstance(evaluation, AgainstDense) and evaluation.measures == KL else {}
         found = found[evaluation.measures.name] if isinstance(evaluation, AgainstDense) else found
         made = as_outcomes(evaluation, EVALUATIONS.write(evaluation), found)
         seconds = None if started is None else time.perf_counter() - started
         return EvaluationRecord(made.task, made.capability, made.measures, made.value, tuple(made.items), made.chance,
-                                seconds)  # fmt: skip
+                                seconds, by_token)  # fmt: skip
 
     def _check(self) -> None:
         if not self.usable:

@@ -4,6 +4,7 @@ Each is read and written here alone; the JSON is of format 1. No torch is import
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ class EvaluationRecord:
     items: tuple[float, ...]  # nats a token of each window; 1 or 0 of each question
     chance: float | None = None  # the value of guessing, of a task
     seconds: float | None = None  # None: of the dense model
+    by_token: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # of KL: a token's number and mean
 
     @property
     def metric(self) -> str:
@@ -78,7 +80,8 @@ class EvaluationRecord:
     def write(self, path: Path) -> None:
         """A value beyond what a number can hold is null. A metric of the user's own is described beside its name."""
         own = None if METRICS.get(self.metric) == self.measures else asdict(self.measures)
-        given = (("measures", own), ("chance", self.chance), ("seconds", self.seconds))
+        tokens = {token: [times, round(nats, 5)] for token, (times, nats) in self.by_token.items()} or None
+        given = (("measures", own), ("chance", self.chance), ("seconds", self.seconds), ("by_token", tokens))
         optional = {name: value for name, value in given if value is not None}
         value = self.value if math.isfinite(self.value) else None
         write_json(path, {"format": FORMAT, "evaluation": self.evaluation, "capability": self.capability,
@@ -97,9 +100,9 @@ def read_evaluation(path: Path) -> EvaluationRecord:
         measures = metric_of(metric, found.get("measures"))
     except ConfigError as e:
         raise UserError(f"{path}: {e}") from None
-    return EvaluationRecord(
-        evaluation, capability, measures, value, tuple(items), found.get("chance"), found.get("seconds")
-    )
+    by_token = {token: (times, nats) for token, (times, nats) in found.get("by_token", {}).items()}
+    return EvaluationRecord(evaluation, capability, measures, value, tuple(items), found.get("chance"),
+                            found.get("seconds"), by_token)  # fmt: skip
 
 
 def _wanted(found: dict[str, Any], name: str, path: Path) -> Any:

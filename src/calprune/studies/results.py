@@ -3,7 +3,7 @@ imported here."""
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Result:
     dense_items: tuple[float, ...]
     chance: float | None  # the value of guessing, for accuracies
     sources: tuple[str, ...] = ()  # of the calibration's text, by name; empty: as its label says
+    by_token: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # of KL: a token's number and mean
 
     def __getattr__(self, name: str) -> str:
         if name in AXES and (axes := self.__dict__.get("axes")) is not None:
@@ -70,7 +71,8 @@ class Result:
         return replace(self, axes=Setting(self.axes | axes))
 
 
-_FIELDS = [field.name for field in dataclasses.fields(Result) if field.name not in ("trial", "axes")]
+_APART = ("trial", "axes", "by_token")  # no column: its text is not kept beside figures
+_FIELDS = [field.name for field in dataclasses.fields(Result) if field.name not in _APART]
 COLUMNS = ("trial", *AXES, *("metric" if name == "measures" else name for name in _FIELDS))
 
 
@@ -193,7 +195,7 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
         tokens = one.pruned.tokens
         yield Result(one.id, trial.setting, None if tokens is None else round(tokens), trial.draw, found.evaluation,
                      found.measures, found.capability, found.value, found.items, dense.value, dense.items, found.chance,
-                     tuple(dict.fromkeys(part.source for part in parts)))  # fmt: skip
+                     tuple(dict.fromkeys(part.source for part in parts)), found.by_token)  # fmt: skip
 
 
 def of_text(study: str | None, where: str) -> tuple[tuple[Claim, ...], Interest]:
