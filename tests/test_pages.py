@@ -13,7 +13,7 @@ import pytest
 
 from calprune.base.values import ConfigError
 from calprune.pages.chart import Bar, Bars, Curve, Dots, Heat, Panel, Point, Scatter, ValueAxis, altair
-from calprune.pages.numbers import counted, number, percent
+from calprune.pages.numbers import alike, counted, number, percent
 from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings
@@ -153,6 +153,20 @@ def test_one_legend_serves_the_charts_of_a_panel_and_one_series_needs_none():
 )  # fmt: skip
 def test_shares_times_and_counts_are_read(shown, wanted):
     assert shown == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((98.0712, 183.44, 46.4879), ["98.1", "183.4", "46.5"]),
+        ((0.91321, 1.5238), ["0.913", "1.524"]),
+        ((0.0241, 1530.2), ["0.024", "1,530.200"]),
+        ((0.0, 2.5), ["0.000", "2.500"]),
+        ((0.0, 0.0), ["0", "0"]),
+    ],
+)
+def test_numbers_of_one_sentence_have_as_many_decimals(values, shown):
+    assert alike(*values) == shown
 
 
 def test_a_number_and_its_sign_and_the_ends_of_an_interval_stand_on_one_line():

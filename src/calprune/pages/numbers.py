@@ -33,10 +33,22 @@ def number(value: float | None, decimals: int | None = None) -> str:
     if not math.isfinite(value):
         return "not finite"
     if decimals is None:
-        decimals = 0 if round(value, 6) == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
-        decimals = min(decimals, 6)
+        decimals = _decimals(value, 4)
     text = f"{value:,.{decimals}f}"
     return text.removeprefix("-") if text.strip("-0.,") == "" else text.replace("-", "−")  # no "−0.0"
+
+
+def alike(*values: float) -> list[str]:
+    """Numbers of one sentence with as many decimals as each other: four significant digits of the largest, and two of
+    the smallest at least."""
+    seen = sorted(abs(value) for value in values if math.isfinite(value) and round(value, 6) != 0)
+    decimals = max(_decimals(seen[-1], 4), _decimals(seen[0], 2)) if seen else 0
+    return [number(value, decimals) for value in values]
+
+
+def _decimals(value: float, significant: int) -> int:
+    """That show so many significant digits, six at most."""
+    return 0 if round(value, 6) == 0 else min(6, max(0, significant - 1 - math.floor(math.log10(abs(value)))))
 
 
 def rough(value: float | None) -> str:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from calprune.base.calls import split
-from calprune.pages.numbers import counted, listed, number, percent, rough, with_interval
+from calprune.pages.numbers import alike, counted, listed, percent, rough, with_interval
 from calprune.report.claims import judge
 from calprune.report.claims.judged import Verdict as ClaimVerdict
 from calprune.report.findings import DEFAULT, WORDS, Comparison, Findings, MethodContrast
@@ -49,11 +49,12 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
         missed = "" if seen is None else f"; a difference below {rough(seen)} {metric.unit} could have been missed"
         return f"Not shown: the {len(widest.cells)} sources are not distinguished from draws of one source{missed}."
     best, worst = widest.cells[0], widest.worst
-    dense = "" if metric.needs_dense else f"; the dense model has {number(best.of.dense)}"  # of a divergence it is 0
+    least, most, of_dense = alike(best.spread.mean, worst.spread.mean, best.of.dense)
+    dense = "" if metric.needs_dense else f"; the dense model has {of_dense}"  # of a divergence it is 0
     kind, on = _measure(best.of)
     return (
-        f"The choice matters{where}: pruned with {_quoted(best.of.calibration)} the model has {kind} of "
-        f"{number(best.spread.mean)}{on}, with {_quoted(worst.of.calibration)} {number(worst.spread.mean)}{dense}."
+        f"The choice matters{where}: pruned with {_quoted(best.of.calibration)} the model has {kind} of {least}{on}, "
+        f"with {_quoted(worst.of.calibration)} {most}{dense}."
     )
 
 
@@ -63,11 +64,11 @@ def _one_draw(findings: Findings) -> str:
     cells = [cell for cell in findings.cells if (cell.of.evaluation, cell.of.model) == (of.evaluation, of.model)]
     best, *_, worst = sorted(cells, key=lambda cell: of.measures.oriented(cell.spread.mean), reverse=True)
     kind, on = _measure(of)
+    least, most, dense = alike(best.spread.mean, worst.spread.mean, of.dense)
     ends = [f"{findings.setting(one.of)} ({'no data' if one.of.calibration == NO_DATA else one.of.calibration})"
             for one in (best, worst)]  # fmt: skip
     return (f"One draw of each, which proves no difference: pruned with {ends[0]} the model has {kind} of "
-            f"{number(best.spread.mean)}{on}, with {ends[1]} {number(worst.spread.mean)}; the dense model has "
-            f"{number(of.dense)}.")  # fmt: skip
+            f"{least}{on}, with {ends[1]} {most}; the dense model has {dense}.")  # fmt: skip
 
 
 def _measure(row: Result) -> tuple[str, str]:
@@ -170,8 +171,9 @@ def _range(findings: Findings, one: Comparison, several: bool) -> str:
         if one.of_interest is None
         else f"; the smallest difference of interest is {metric.difference(one.of_interest)}"
     )
+    lowest, highest = alike(best.spread.mean, worst.spread.mean)
     return (f"{'most of all ' if several else ''}{one.of.evaluation} with {findings.setting(one.of)} goes from "
-            f"{number(best.spread.mean)} ({best.of.calibration}) to {number(worst.spread.mean)} "
+            f"{lowest} ({best.of.calibration}) to {highest} "
             f"({worst.of.calibration}), a range of {with_interval(one.apart)} {metric.unit}{cost}{least}")  # fmt: skip
 
 
