@@ -11,6 +11,7 @@ from calprune.pages.numbers import with_interval
 from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent / "results" / "methods.csv"
+BY_PATTERN = RESULTS.with_name("default_method.csv")  # of studies/default_method.yaml
 METRICS = ("perplexity", "KL")
 Row = dict[str, str]
 
@@ -41,6 +42,26 @@ def section() -> str:
         *_table("method", "method", [r for r in by_inputs if r["method"] in both], ("dense", "pruned"), "propagate"),
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def where_none_is_named() -> Iterator[str]:
+    """The methods that are taken by the pattern, beside each other on two models."""
+    if not BY_PATTERN.exists():
+        yield "Not measured yet."
+        return
+    with BY_PATTERN.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["evaluation"].startswith("kl")]
+    patterns = list(dict.fromkeys(row["pattern"] for row in rows))
+    for model in dict.fromkeys(row["model"] for row in rows):
+        of = [row for row in rows if row["model"] == model]
+        yield from (
+            f"| {model}, KL on WikiText-2 | {' | '.join(map(_said, patterns))} |",
+            "|---" + "|---:" * len(patterns) + "|",
+        )
+        for method in dict.fromkeys(row["method"] for row in of):
+            cells = (_cell([row for row in of if (row["method"], row["pattern"]) == (method, one)]) for one in patterns)
+            yield f"| `{method}` | {' | '.join(cells)} |"
+        yield ""
 
 
 def _table(head: str, by: str, rows: Sequence[Row], columns: Sequence[str], across: str) -> Iterator[str]:
