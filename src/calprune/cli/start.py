@@ -47,8 +47,12 @@ def start_command(
     """Prune a model with the usual text and with yours, compare them, and keep the better one: five lines say what will
     be done and what it takes, before anything is. Goes on where it was stopped."""
     from calprune.base.progress import current
-    from calprune.starting.look import look
     from calprune.starting.own_data import check_file
+
+    for file in data or ():
+        check_file(file)
+    current().say("looking at the model and the texts ...")  # what is imported next takes seconds
+    from calprune.starting.look import look
     from calprune.starting.proposal import Wanted, propose, same_run, sized
     from calprune.starting.run import carry_out, read_run
     from calprune.studies.bench import Knobs
@@ -58,9 +62,6 @@ def start_command(
     wanted = Wanted(model, folder, tuple(data or ()), tuple(dict.fromkeys(names)), method, pattern, minutes,
                     Knobs(device, None, data_root))  # fmt: skip
     there = read_run(folder)
-    for file in wanted.data:
-        check_file(file)
-    current().say("looking at the model and the texts ...")
     made = propose(wanted, look(model))
     made = sized(made, same_run(made, there) if there else None)
     for line in (*(f"note: {note}" for note in made.notes), *made.lines()):
