@@ -109,7 +109,8 @@ class RecoveryReport(HasPage):
     def _answer(self) -> str:
         if not self.done.run.best:
             return "Nothing came back: no look at the watched texts was better than the pruned model, which is kept."
-        parts = [f"from {number(self.before[name])} to {number(now)} nats a token on {name} "
+        digits = len(number(max(self.before.values())).partition(".")[2])  # as many for all of the sentence
+        parts = [f"from {number(self.before[name], digits)} to {number(now, digits)} nats a token on {name} "
                  f"({_less(self.before[name], now)})" for name, now in self.after.items()]  # fmt: skip
         return f"The divergence from {self.dense} fell {' and '.join(parts)}."
 
