@@ -412,7 +412,10 @@ def test_a_folder_of_another_question_or_of_something_else_is_refused(chosen, ch
 
 def test_a_budget_too_small_for_the_gate_says_what_it_takes_and_loses_nothing(choice_folder, tmp_path):
     said: list[str] = []
-    with pytest.raises(UserError, match=r"too small: the gate alone takes about .* here \(9 trials\); give .* or more"):
+    with pytest.raises(
+        UserError,
+        match=r"too small: comparing the sources, the first step, takes about .* here \(9 trials\); give .* or more",
+    ):
         answer_of(choice_folder, tmp_path / "out", said.append, budget=1e-9)
     assert said == [] and os.listdir(tmp_path / "out") == ["question.json"]
 

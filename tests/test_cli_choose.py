@@ -282,7 +282,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(line, said, asked):
 def test_a_budget_too_small_for_the_gate_is_one_line_and_what_it_names_is_larger(budget, asked):
     status, _, err = asked(f"model {TWO} {FOR} {JUDGED} --budget {budget} {SIZES}")
     assert status == 1 and err.count("\n") == 1
-    assert "is too small: the gate alone takes about" in err and "here (6 trials)" in err
+    assert "is too small: comparing the sources, the first step, takes about" in err and "here (6 trials)" in err
     give = parse_budget(err.partition("; give ")[2].partition(" or more")[0].replace(" min", "m"))
     assert give >= 1 > parse_budget(budget)
     assert sorted(path.name for path in Path("out").iterdir()) == ["question.json"]

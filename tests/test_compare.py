@@ -213,6 +213,7 @@ def test_the_command_prints_a_table_a_verdict_and_json(run, tiny_folder, text): 
     told = json.loads(out)
     assert status == 0 and told["format"] == 1 and told["method"] == "wanda" and told["pattern"] == "2:4"
     assert len(told["blocks"]) == 2 and 0.3 < told["kept_iou"] < 1 and told["sets"][0]["halves"] is None
+    assert "leave --no-halves out" in run(*asked, "--no-halves")[1] and "leave --no-halves" not in out
 
 
 def test_without_sizes_small_ones_are_taken_and_said_and_a_built_set_gives_its_own(run, tiny_folder, text):  # noqa: F811

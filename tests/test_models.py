@@ -119,6 +119,12 @@ def test_names_that_are_no_model_are_refused(tmp_path):
     assert "no such folder, and the hub" in refused("no-such-owner/no-such-model@main")
 
 
+def test_a_model_that_is_almost_called_so_is_named(folder, monkeypatch):
+    shutil.copytree(folder, folder.parent / "near" / "my-model")
+    monkeypatch.chdir(folder.parent / "near")
+    assert "(did you mean my-model?)" in refused("mymodel") and "did you mean" not in refused("another")
+
+
 def test_encoders_and_encoder_decoders_are_refused(tmp_path):
     bert = BertConfig(num_hidden_layers=1, hidden_size=16, num_attention_heads=2, intermediate_size=16)
     BertForMaskedLM(bert).save_pretrained(tmp_path / "bert")

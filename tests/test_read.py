@@ -12,7 +12,8 @@ import pytest
 import zstandard
 
 from calprune.base.values import UserError
-from calprune.text.read import LONGEST_CHARACTERS, PASSAGE_CHARACTERS, read_records
+from calprune.text.read import LONGEST_CHARACTERS, PASSAGE_CHARACTERS, no_such_file, read_records
+from calprune.text.source import FileSource
 
 ROWS = [
     {"text": 'first line\nand a second, with "quotes"', "lang": "en"},
@@ -111,6 +112,11 @@ def broken_gzip() -> bytes:
 
 BROKEN = {
     "json": ("a.jsonl", b'{"text": "a"}\n{"text": }\n', "a.jsonl:2: broken JSON"),
+    "json_cut": (
+        "a.jsonl",
+        b'{"text": "a"}\n{"text": "b\n',
+        "a.jsonl:2: broken JSON: Unterminated string starting at column 10; mend what is there, or delete it",
+    ),
     "json_in_gzip": ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n{"text": "b"\n'), "a.jsonl.gz:2: broken JSON"),
     "not_an_object": ("a.jsonl", b'{"text": "a"}\n["b"]\n', "a.jsonl:2: expected an object"),
     "gzip_cut": ("a.jsonl.gz", broken_gzip(), "broken compression"),
@@ -147,5 +153,20 @@ def test_a_gzip_that_breaks_off_is_told_at_the_line_that_was_reached(tmp_path):
 
 
 def test_an_absent_file_is_told_at_once(tmp_path):
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match=r"there is no such file$"):
         read_records(tmp_path / "a.jsonl")
+
+
+def test_an_absent_file_is_told_with_the_name_beside_it_that_is_near(tmp_path):
+    (tmp_path / "licences.txt").write_text("a")
+    for refused in (read_records, lambda path: FileSource(str(path)).rows_read("calibration")):
+        with pytest.raises(UserError, match=rf"no such file; did you mean {tmp_path / 'licences.txt'}\?$"):
+            refused(tmp_path / "licenses.txt")
+    assert no_such_file("nowhere/at/all.txt") == "nowhere/at/all.txt: there is no such file"
+
+
+def test_markdown_is_read_as_text(tmp_path):
+    for name in ("a.md", "a.txt"):
+        (tmp_path / name).write_text("# Head\n\n" + "one passage\n\n" * 1000)
+    records = list(read_records(tmp_path / "a.md"))
+    assert records == list(read_records(tmp_path / "a.txt")) and len(records) > 1

@@ -5,6 +5,7 @@ import math
 import signal
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from calprune.models.checkpoint import open_checkpoint
 from calprune.models.difference import compare
 from calprune.models.head import Head
 from calprune.recovery import training
+from calprune.recovery.report import RecoveryReport
 from calprune.recovery.targets import Dense, Targets, divergence, shortened
 from calprune.recovery.trained import LowRank, trained_of
 from calprune.recovery.training import Recovering, Trainer
@@ -378,3 +380,9 @@ def test_targets_are_shortened_by_position():
     whole = Targets(torch.zeros(6, 3), torch.zeros(6, 3, dtype=torch.long), torch.zeros(6))
     part = whole.part(slice(2, 5))
     assert (len(part.log_p), len(part.tokens), len(part.rest)) == (3, 3, 3)
+
+
+def test_the_numbers_of_the_answer_have_like_digits():
+    found = Mock(before={"a": 1.245, "b": 0.65561}, after={"a": 0.66789, "b": 0.63421}, dense="dense")
+    said = RecoveryReport._answer(found)
+    assert "from 1.245 to 0.668 nats a token on a" in said and "from 0.656 to 0.634 nats a token on b" in said

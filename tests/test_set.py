@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from calprune.base.values import UserError
-from calprune.calibration.build import build
+from calprune.calibration.build import build, check_part
 from calprune.calibration.describe import describe, stretches, texts
 from calprune.calibration.provenance import Piece
-from calprune.calibration.recipe import parse_spec
+from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.calibration.set import CalibrationSet
+from calprune.calibration.set_source import SetSource
 from calprune.cli import app
 from calprune.text.encode import tokenizer_hash
+from calprune.text.formats import parse_format
 from tests.tiny import toy_tokenizer
 
 TOKENIZER = toy_tokenizer()
@@ -157,6 +160,23 @@ def test_a_disk_that_fills_up_leaves_nothing(built, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="the disk is full"):
         built.save(tmp_path / "new" / "set")
     assert [path.name for path in (tmp_path / "new").iterdir()] == []
+
+
+@pytest.mark.parametrize(("ending", "name"), [(".txt", "my texts"), (".md", "notes"), (".jsonl", "chats")])
+def test_a_folder_of_texts_is_told_how_they_become_one_file(tmp_path, monkeypatch, ending, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    for i in range(3):
+        (Path(name) / f"{i}{ending}").write_text('{"text": "a"}\n')
+    for asked in (
+        lambda: CalibrationSet.load(name),
+        lambda: SetSource(name).documents(parse_format("plain")),
+        lambda: check_part(RecipePart(name)),
+    ):
+        with pytest.raises(UserError, match=f"is a folder of {ending} files, not a calibration set") as refused:
+            asked()
+    subprocess.run(str(refused.value).partition("which this makes: ")[2], shell=True, check=True)
+    assert Path(name + ending).read_text().count("text") == 3
 
 
 def cut(path: Path) -> None:

@@ -314,6 +314,18 @@ def verdict(*jaccards):
     return TextComparison("r", None, Similarity(), tuple(texts), ()).verdict
 
 
+def test_where_grams_tell_nothing_the_verdict_says_whether_words_are_used_alike():
+    grams, own, far, near = estimates((0.013, -0.005, 0.030), (0.66, 0.59, 0.72), (1.59, 1.49, 1.70), (0.7, 0.6, 0.8))
+
+    def of(kl):
+        measured = {"a": {"jaccard": grams, "unigram_kl": kl}, "r": {"jaccard": grams, "unigram_kl": own}}
+        texts = [TextFigures(name, name == "r", 1, 1, 1, one) for name, one in measured.items()]
+        return TextComparison("r", None, Similarity(), tuple(texts), ()).verdict
+
+    assert "KL of unigrams 1.59, between two parts of r 0.66 nats" in of(far)
+    assert "as many 3-grams" in of(near) and "KL" not in of(near)
+
+
 def test_the_verdict_names_the_nearest_and_what_it_cannot_be_told_from():
     near, far, own = estimates((0.020, 0.018, 0.022), (0.005, 0.004, 0.006), (0.040, 0.035, 0.045))
     assert "b is most like r, and is distinguished from the others: it shares 50 % of" in verdict(far, near, own)
@@ -321,4 +333,5 @@ def test_the_verdict_names_the_nearest_and_what_it_cannot_be_told_from():
     like = Estimate(0.019, 0.017, 0.021, 5)
     assert "not distinguished from b: " in verdict(near, like, own)
     assert "as many 3-grams" in verdict(far, own, own) and "a, beside r" in verdict(far, own)
+    assert "3-grams do not tell" not in verdict(far, own)
     assert verdict(None, None).startswith("No verdict") and verdict(near, None).startswith("No verdict")

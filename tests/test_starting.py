@@ -6,6 +6,8 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,6 +107,15 @@ def test_the_sentence_is_of_ones_own_data_and_has_an_interval(started):
     assert said.startswith(f"On your data, pruning with {nearer} keeps the model nearer")
 
 
+def test_where_the_model_that_is_kept_is_not_the_best_on_ones_own_data_the_sentence_says_why(started):
+    found, _ = started
+    nearer = re.search(r"pruning with (.+) keeps", found.sentence())[1]
+    other = next(one for one in found.made.sets if one != nearer)
+    said, why = replace(found, label=other).sentence(), "The model that is kept was pruned with"
+    assert f"{why} {other} all the same, for over all that was judged (general and your data, each" in said
+    assert why not in replace(found, label=nearer).sentence()
+
+
 def test_the_model_that_is_kept_is_the_first_trial_of_the_better_set(started):
     found, _ = started
     weights = load_file(found.model / "model.safetensors")
@@ -173,6 +184,7 @@ def test_a_start_that_is_stopped_says_how_to_go_on_and_the_same_command_does(
     ("words", "said"),
     [
         (["--for", "cooking"], "nobody knows the capability 'cooking'"),
+        (["--for", "maths"], "whatever it is called); did you mean 'mathematics'?"),
         (["--for", "code,chat"], "--for chat is judged on conversations of yours"),
         (["--for", "code"], "--for code is judged on mbpp, which is not to be had here"),
         (["--data", "absent.jsonl"], "absent.jsonl: there is no such file"),
@@ -198,6 +210,14 @@ def test_a_mistake_is_one_line_and_nothing_is_written(run, tiny_folder, words, s
     status, out, err = run("start", tiny_folder, *SMALL, *words)
     assert status == 1 and out == "" and said in err.splitlines()[-1], err
     assert [path for path in sorted(Path().rglob("*")) if "cache" not in path.parts] == before
+
+
+def test_the_first_line_comes_before_what_takes_seconds_to_import():
+    said = "import sys; from calprune.base import progress; "
+    said += "progress.Progress.say = lambda self, text: sys.exit(text + str('torch' in sys.modules)); "
+    said += "from calprune.cli.start import start_command; start_command('demo')"
+    ended = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True)
+    assert ended.stderr.strip() == "looking at the model and the texts ...False"
 
 
 def test_a_model_that_does_not_fit_is_refused_with_what_would(tiny_folder, tmp_path):  # noqa: F811

@@ -20,7 +20,7 @@ from calprune.calibration.layout import Concatenate, Crop, Layout, Making, Pad, 
 from calprune.calibration.provenance import Drawn
 from calprune.calibration.recipe import Recipe, RecipePart, parse_spec, write_recipe
 from calprune.calibration.selection import SELECTIONS, Choosing, Random, by_contents
-from calprune.calibration.set import CalibrationSet, is_set
+from calprune.calibration.set import CalibrationSet, is_set, refuse_texts
 from calprune.layers.readable import check_length
 from calprune.text.chat import DAY, chat_hash
 from calprune.text.document import Documents, Given
@@ -192,6 +192,7 @@ def check_part(part: RecipePart) -> None:
 def _in_recipe(part: RecipePart) -> Source:
     source = source_of(part)
     if source.made == "set":
+        refuse_texts(part.source)
         raise ConfigError(f"{part.source} is the folder of a built set: it is no part of a recipe, name it alone")
     return source
 

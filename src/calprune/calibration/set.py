@@ -6,6 +6,8 @@ The calibration set: sequences of tokens, where each came from, and the recipe t
 import hashlib
 import json
 import os
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,9 +242,20 @@ def is_set(folder: str | Path) -> bool:
     return os.path.isfile(Path(folder) / "counts.json")
 
 
+def refuse_texts(folder: str | Path) -> None:
+    """Raise UserError for a folder that is no set and holds texts, with how they become one file."""
+    endings = [] if is_set(folder) else [one.suffix for one in Path(folder).iterdir() if one.name not in FILES]
+    kinds = Counter(one for one in endings if one in (".txt", ".md", ".jsonl"))
+    for ending, _ in kinds.most_common(1):
+        texts, made = f"{shlex.quote(str(folder))}/*{ending}", shlex.quote(f"{Path(folder).resolve().name}{ending}")
+        raise UserError(f"{folder} is a folder of {ending} files, not a calibration set; text is read from one file, "
+                        f"which this makes: cat {texts} > {made}")  # fmt: skip
+
+
 def _head(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError(f"calibration set {folder}: there is no such folder; make one with: calprune calib build")
+    refuse_texts(folder)
     if not is_set(folder):
         raise UserError(f"calibration set {folder}: it has no counts.json, so it is not a set or not whole; build it")
     try:

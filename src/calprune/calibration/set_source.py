@@ -46,10 +46,11 @@ class SetSource(Source):
 
     def documents(self, format: Format, split: str = DOCUMENTS, given: Given = Given(), seed: int = 0) -> Documents:
         """Raises UserError where `given.tokenizer` is not the one that made the set."""
+        built = self.built  # a folder that holds no set is told of first
         if given.tokenizer is None:
             raise UserError(f"{self.name} is the folder of a built set, of tokens: say with --model whose, to have its "
                             "text")  # fmt: skip
-        self.built.check_tokenizer(given.tokenizer)
+        built.check_tokenizer(given.tokenizer)
         return Documents(self._sequences() if split == SEQUENCES else self._parts())
 
     def rows(self, split: str, given: Given, skipped: Counter[str]) -> Iterator[Row]:

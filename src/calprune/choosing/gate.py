@@ -35,8 +35,9 @@ def gate(job: Job) -> Gate:
         needed += job.clock.spent()  # a model is loaded for each run of the command
         written = ", and what the model writes on top" if any(part_of(one).source == "self" for one in sources) else ""
         given, alone, twice = (duration(one, up=True) for one in (job.clock.seconds or 0, needed, 2 * needed))
-        raise UserError(f"--budget {given} is too small: the gate alone takes about {alone} here ({missing} trials"
-                        f"{written}); give {twice} or more, or fewer sources, tokens or draws")  # fmt: skip
+        raise UserError(f"--budget {given} is too small: comparing the sources, the first step, takes about {alone} "
+                        f"here ({missing} trials{written}); give {twice} or more, or fewer sources, tokens or draws"
+                        )  # fmt: skip
     if missing:
         _advise(job, sources)
     failed = job.run(made, text, job.verdict_trials + RESULT_TRIALS)

@@ -48,9 +48,13 @@ def start_command(
     be done and what it takes, before anything is. Goes on where it was stopped."""
     from calprune.base.patterns import parse_pattern
     from calprune.base.progress import current
+    from calprune.starting.own_data import check_file
+
+    for file in data or ():
+        check_file(file)
+    current().say("looking at the model and the texts ...")  # what is imported next takes seconds
     from calprune.pruning.default import default_method
     from calprune.starting.look import look
-    from calprune.starting.own_data import check_file
     from calprune.starting.proposal import Wanted, propose, same_run, sized
     from calprune.starting.run import carry_out, read_run
     from calprune.studies.bench import Knobs
@@ -61,9 +65,6 @@ def start_command(
                     method or default_method(parse_pattern(pattern), often=True), pattern, minutes,
                     Knobs(device, None, data_root))  # fmt: skip
     there = read_run(folder)
-    for file in wanted.data:
-        check_file(file)
-    current().say("looking at the model and the texts ...")
     made = propose(wanted, look(model))
     made = sized(made, same_run(made, there) if there else None)
     for line in (*(f"note: {note}" for note in made.notes), *made.lines()):

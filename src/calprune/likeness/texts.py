@@ -21,7 +21,7 @@ from calprune.layers.readable import check_length
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
 from calprune.pages.chart import Dots, Panel, Point, ValueAxis
 from calprune.pages.names import short_names
-from calprune.pages.numbers import counted, listed, with_interval
+from calprune.pages.numbers import counted, listed, number, with_interval
 from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.text.document import Document
@@ -250,7 +250,13 @@ class TextComparison(HasPage):
         else:
             words = f"By its words {first.name}, beside {self.to}: "
         grams = f"{self.options.ngram}-grams"
-        if _overlap(first.measures["jaccard"], own):
+        kl, own_kl = first.measures.get("unigram_kl"), itself.measures.get("unigram_kl")
+        if _overlap(first.measures["jaccard"], own) and not _overlap(kl, own_kl) and kl and own_kl:
+            words += (
+                f"its {grams} do not tell it from a part of {self.to}, but how often it uses each word does: KL of "
+                f"unigrams {number(kl.value, 2)}, between two parts of {self.to} {number(own_kl.value, 2)} nats."
+            )
+        elif _overlap(first.measures["jaccard"], own):
             words += f"it shares as many {grams} with it as two parts of {self.to} do with each other."
         else:
             part = f"{_shared(first) / own.value:.0%}".replace("%", " %") if own.value else "none"

@@ -58,9 +58,9 @@ class SetFigures:
         assert self.halves is not None
         if self.enough is None:
             return (f"{self.name} is not large enough: at {self.halves[-1].sequences} sequences a doubling still adds "
-                    f"{FLAT:.0%} or more to the overlap of its halves")  # fmt: skip
+                    f"{percent(FLAT, 0)} or more to the overlap of its halves")  # fmt: skip
         return (f"{self.name} is large enough: {self.enough} sequences were, for doublings beyond them add less than "
-                f"{FLAT:.0%}")  # fmt: skip
+                f"{percent(FLAT, 0)}")  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,11 +105,12 @@ class ComparisonSummary(HasPage):
 
     @property
     def plain(self) -> str:
-        """The verdict in one sentence of plain words."""
+        """The verdict in plain words."""
         a, b = self.sets
         both = f"{a.name} and {b.name} agree on {percent(self.kept_iou)} of the {self.what} that either keeps"
         if a.halves is None or b.halves is None:
-            return f"{both}; by chance it would be {percent(self.kept_iou_by_chance)}."
+            return (f"{both}; by chance it would be {percent(self.kept_iou_by_chance)}. Whether that is much is not "
+                    "said without halves of each set: leave --no-halves out.")  # fmt: skip
         least = min(one.halves[-1].kept_iou for one in self.sets if one.halves)
         if self.kept_iou < least:
             return f"Yes, it matters to the mask: {both}, two halves of one set on {percent(least)} or more."
@@ -126,7 +127,7 @@ class ComparisonSummary(HasPage):
     def page(self) -> Page:
         first, second = self.sets
         covered = (f"Covered: of the energy of {second.name}, by the directions that hold "
-                   f"{self.share_of_energy:.0%} of that of {first.name}, beside the most that so many can. "
+                   f"{percent(self.share_of_energy, 0)} of that of {first.name}, beside the most that so many can. "
                    "Rank: effective.")  # fmt: skip
         common = (f"Kept in common: intersection over union of the {self.what} kept (by chance "
                   f"{percent(self.kept_iou_by_chance)}); of those pruned {percent(self.pruned_iou)}.")  # fmt: skip

@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,16 @@ def _fetch(name: str) -> Path:
                 raise UserError(f"model {name}: there is no such folder, and it is not in the hub's cache; the hub is "
                                 "not asked offline (--offline, HF_HUB_OFFLINE)") from e  # fmt: skip
             reason = "the hub cannot be reached or has no such model"
-            raise UserError(f"model {name}: there is no such folder, and {reason}; {EXPECTED}") from e
+            raise UserError(f"model {name}: there is no such folder, and {reason}{_near_folder(name)}; {EXPECTED}"
+                            ) from e  # fmt: skip
+
+
+def _near_folder(name: str) -> str:
+    """ "; did you mean my-model?" where a folder of a model beside it is called almost so."""
+    beside = [file.parent.name for file in Path(name).parent.glob("*/config.json")]
+    return "".join(
+        f" (did you mean {Path(name).parent / one}?)" for one in get_close_matches(Path(name).name, beside, n=1)
+    )
 
 
 def read_config(folder: Path, name: str) -> PreTrainedConfig:

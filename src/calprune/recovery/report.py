@@ -11,7 +11,7 @@ from calprune.models.editor import edit
 from calprune.models.load import Model
 from calprune.pages.chart import Curve, Panel, Point, ValueAxis
 from calprune.pages.names import short_names
-from calprune.pages.numbers import counted, number, percent
+from calprune.pages.numbers import alike, counted, number, percent
 from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table
 from calprune.pruning.card import REPORT, card
@@ -109,8 +109,10 @@ class RecoveryReport(HasPage):
     def _answer(self) -> str:
         if not self.done.run.best:
             return "Nothing came back: no look at the watched texts was better than the pruned model, which is kept."
-        parts = [f"from {number(self.before[name])} to {number(now)} nats a token on {name} "
-                 f"({_less(self.before[name], now)})" for name, now in self.after.items()]  # fmt: skip
+        shown = alike(*self.before.values(), *self.after.values())
+        count = len(self.before)
+        parts = [f"from {before} to {after} nats a token on {name} ({_less(self.before[name], self.after[name])})"
+                 for name, before, after in zip(self.before, shown[:count], shown[count:], strict=True)]  # fmt: skip
         return f"The divergence from {self.dense} fell {' and '.join(parts)}."
 
     def _warnings(self) -> Iterator[str]:

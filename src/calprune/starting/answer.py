@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calprune.evaluation.metric import KL, PERPLEXITY
-from calprune.pages.numbers import with_interval
+from calprune.pages.numbers import listed, number, with_interval
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Cell, Comparison, Findings, of_cell
 from calprune.starting.proposal import CHAT, DRAWS, OWN, Proposal
@@ -18,11 +18,17 @@ DEPLOY = "docs/deploy.md"
 
 def better_set(findings: Findings) -> str:
     """The set with the least KL, the mean over all that was judged."""
+    means = _mean_kl(findings)
+    return min(means, key=lambda label: means[label])
+
+
+def _mean_kl(findings: Findings) -> dict[str, float]:
+    """Of each set the mean of KL over all texts that were judged, each counting alike."""
     means: dict[str, list[float]] = {}
     for cell in findings.cells:
         if cell.of.metric == KL.name:
             means.setdefault(cell.of.calibration, []).append(math.fsum(cell.values) / len(cell.values))
-    return min(means, key=lambda label: math.fsum(means[label]) / len(means[label]))
+    return {label: math.fsum(values) / len(values) for label, values in means.items()}
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,16 @@ class Started:
         shown = "so the difference is shown" if held else "so no difference is shown"
         by = f"by {with_interval(nearer)} nats a token of KL (95 % interval)"
         return (f"{on}, pruning with {best} keeps the model nearer to the dense one than {other}, {by}, {shown}. "
-                f"With {self.label}, {kept}.")  # fmt: skip
+                f"{self._why_kept(best)}With {self.label}, {kept}.")  # fmt: skip
+
+    def _why_kept(self, best: str) -> str:
+        """Why the model is not that of the set which is best on the text that the sentence is of."""
+        if self.label == best:
+            return ""
+        means, texts = _mean_kl(self.findings), listed([*self.made.texts])
+        return (f"The model that is kept was pruned with {self.label} all the same, for over all that was judged "
+                f"({texts}, each counting alike) its mean KL is the least: {number(means[self.label], 4)} nats a "
+                f"token, with {best} {number(means[best], 4)}. ")  # fmt: skip
 
     def _compared(self, name: str) -> Comparison | None:
         written = str(self.made.evaluations(KL.name)[name])

@@ -1,6 +1,5 @@
 """A file of the user in two parts, a record in one of them: what is calibrated on, and what is judged on."""
 
-import difflib
 import json
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +11,7 @@ from calprune.base.values import UserError
 from calprune.text.document import Given
 from calprune.text.encode import encode_text
 from calprune.text.formats import parse_format
-from calprune.text.read import PASSAGE_CHARACTERS, ending_of, read_records
+from calprune.text.read import PASSAGE_CHARACTERS, ending_of, no_such_file, read_records
 from calprune.text.source import FileSource
 
 EVERY = 5  # every fifth record is judged on
@@ -78,7 +77,7 @@ def open_own(path: Path, tokenizer: Any) -> OwnFile:
         raise UserError(f"--data {path}: none of its records holds text; expected a field text, or conversations")
     calibrate, judge = halves(path)
     if (records := len(calibrate) + len(judge)) < FEWEST:
-        what = f"passages of about {PASSAGE_CHARACTERS:,} characters" if ending_of(path) == "txt" else "records"
+        what = f"passages of about {PASSAGE_CHARACTERS:,} characters" if ending_of(path) in ("txt", "md") else "records"
         raise UserError(f"--data {path}: it has {records} different {what}; {FEWEST} or more are needed, to calibrate "
                         "on some and to judge on others")  # fmt: skip
     held_out = min(MOST_TOKENS, int(0.8 * tokens / EVERY))
@@ -99,9 +98,7 @@ def check_file(path: Path) -> None:
     if colon and Path(file).is_file():
         raise UserError(f"--data {path}: give the file alone, --data {file}; conversations are known by their fields, "
                         f"so the format {format!r} is not written here")  # fmt: skip
-    beside = [one.name for one in path.parent.iterdir() if one.is_file()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    raise UserError(f"--data {path}: there is no such file" + "".join(f"; did you mean {one}?" for one in near))
+    raise UserError(f"--data {no_such_file(path)}")
 
 
 def halves(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -68,8 +68,8 @@ class Wanted:
         known = [*TEXTS, CHAT]
         for name in self.capabilities:
             if name not in known:
-                raise ConfigError(f"--for: nobody knows the capability {name!r}{did_you_mean(name, known)}; what is "
-                                  "yours is judged on --data, whatever it is called")  # fmt: skip
+                raise ConfigError(f"--for: nobody knows the capability {name!r} (what is yours is judged on --data, "
+                                  f"whatever it is called){did_you_mean(name, known)}")  # fmt: skip
         parse_pattern(self.pattern)
         method = parse_method(self.method)
         if method.needs == "nothing" or not getattr(method, "prunes", True) or isinstance(method, Refinement):

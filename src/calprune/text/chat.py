@@ -77,7 +77,7 @@ def messages_of(record: Mapping[str, Any], kind: str, where: str) -> Messages:
             got = f"role {role!r:.60}" if not known else f"content of type {type(content).__name__}"
             raise UserError(f"{where}: a turn has {got}; roles are {', '.join(ROLES)} and contents are text")
     if not turns:
-        raise UserError(f"{where}: a conversation without turns")
+        raise UserError(f"{where}: a conversation without turns; delete it, or give it some")
     return [{"role": ROLES[role], "content": content} for role, content in turns]
 
 

@@ -6,6 +6,7 @@ Whatever is wrong with a file is reported with its name and the line.
 """
 
 import csv
+import difflib
 import importlib
 import io
 import itertools
@@ -14,7 +15,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -46,22 +47,30 @@ class Reader(Protocol):
 def read_records(path: str | Path, reader: str = "") -> Iterator[Record]:
     """The records of a file with their numbers: the line of a `.jsonl`, the row of a `.csv` or `.parquet`, from 1.
 
-    `.txt` gives {"text": passage}: whole paragraphs, as many as make 4,096 characters, cut at a blank line (at a line
-    end where none comes within 16,384 characters), numbered by their first line. Only blank lines at a passage's ends
-    are lost. `.txt`, `.jsonl`, `.json`, `.csv` and `.tsv` may end in `.gz` or `.zst`. `reader`: a name of `READERS`
-    or a class of the user's own, whatever the file's ending.
+    `.txt` and `.md` give {"text": passage}: whole paragraphs, as many as make 4,096 characters, cut at a blank line (at
+    a line end where none comes within 16,384 characters), numbered by their first line. Only blank lines at a passage's
+    ends are lost. All but `.parquet` may end in `.gz` or `.zst`. `reader`: a name of `READERS` or a class of the user's
+    own, whatever the file's ending.
     Raises UserError, with file and line, for a file that is absent, of another kind, broken or not UTF-8.
     """
     path = Path(path)
     chosen = find_reader(reader or ending_of(path))
     if not is_there(path):
-        raise UserError(f"{path}: there is no such file")
+        raise UserError(no_such_file(path))
     return chosen.records(path)
 
 
 def is_there(path: str | Path) -> bool:
     """Whether there is such a file; a name that no file can have (too long, a zero byte) is none's."""
     return os.path.isfile(path)
+
+
+def no_such_file(path: str | Path) -> str:
+    """What is said of a file that is not there, with the name beside it that is nearest."""
+    folder, near = Path(path).parent, []
+    with suppress(OSError, ValueError):  # no folder, none that may be read, a name that none can have
+        near = difflib.get_close_matches(Path(path).name, [one.name for one in folder.iterdir() if one.is_file()], n=1)
+    return f"{path}: there is no such file" + "".join(f"; did you mean {folder / name}?" for name in near)
 
 
 def ending_of(path: str | Path) -> str:
@@ -115,7 +124,7 @@ class JsonLinesFile:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line.strip():
                     continue
-                record = _json(line, at)
+                record = _json(line.rstrip(), at)
                 if not isinstance(record, dict):
                     raise UserError(f'{at}: expected an object like {{"text": "..."}}; got {line[:60].decode()!r}')
                 yield at.line, record
@@ -232,6 +241,7 @@ READERS: dict[str, Callable[[], Reader]] = {  # by the file's ending
     "csv": CsvFile,
     "json": JsonFile,
     "jsonl": JsonLinesFile,
+    "md": TextFile,
     "parquet": ParquetFile,
     "tsv": TsvFile,
     "txt": TextFile,
@@ -243,7 +253,8 @@ def _json(text: str | bytes, at: "Position") -> Any:
         return parse_json(text)
     except json.JSONDecodeError as e:
         line = at.line + min(e.lineno - 1, e.doc.strip().count("\n"))
-        raise UserError(f"{at.path}:{line}: broken JSON: {e.msg} at column {e.colno}") from None
+        raise UserError(f"{at.path}:{line}: broken JSON: {e.msg.removesuffix(' at')} at column {e.colno}; mend what is "
+                        "there, or delete it") from None  # fmt: skip
     except UnicodeDecodeError:
         raise
     except ValueError as e:

@@ -20,7 +20,7 @@ from calprune.text.controls import MAKERS
 from calprune.text.document import Documents, Given
 from calprune.text.formats import Format, refuse
 from calprune.text.places import comparable, files_hash, local_files, parts, places
-from calprune.text.read import is_there, read_records
+from calprune.text.read import is_there, no_such_file, read_records
 from calprune.text.records import Place, Row, rows, wording
 from calprune.text.wording import Writer, letters
 
@@ -286,7 +286,7 @@ class FileSource(Source):
 
     def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:
         if not is_there(self.path):
-            raise UserError(f"{self.path}: there is no such file")
+            raise UserError(no_such_file(self.path))
         contents = files_hash([self.path])
         return RowsRead(contents, at=contents)
 

@@ -58,10 +58,12 @@ def build_command(
     from calprune.calibration.build import build, name_of
     from calprune.calibration.describe import describe
     from calprune.calibration.recipe import parse_spec
+    from calprune.calibration.set import refuse_texts
     from calprune.models.load import find_folder, load, load_tokenizer
     from calprune.text.find import catalogue, refuse_licences
 
     if os.path.isdir(spec) and spec not in catalogue():  # a folder that is called like a source is not meant
+        refuse_texts(spec)
         raise UserError(f"{spec} is a folder; give a recipe or sources, for a built set is built already")
     recipe = parse_spec(spec, num_samples=num_samples, max_seq_length=max_seq_length, seed=seed, layout=layout,
                         selection=selection, skip_first=skip_first, filters=filters or None,
