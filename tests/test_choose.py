@@ -414,7 +414,7 @@ def test_a_budget_too_small_for_the_gate_says_what_it_takes_and_loses_nothing(ch
     said: list[str] = []
     with pytest.raises(
         UserError,
-        match=r"too small: comparing the sources, the first step, takes about .* here \(9 trials\); give .* or more",
+        match=r"too small: comparing the sources, .* takes about .* here \(9 trials\); give --budget .* or more",
     ):
         answer_of(choice_folder, tmp_path / "out", said.append, budget=1e-9)
     assert said == [] and os.listdir(tmp_path / "out") == ["question.json"]

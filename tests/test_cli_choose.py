@@ -283,6 +283,6 @@ def test_a_budget_too_small_for_the_gate_is_one_line_and_what_it_names_is_larger
     status, _, err = asked(f"model {TWO} {FOR} {JUDGED} --budget {budget} {SIZES}")
     assert status == 1 and err.count("\n") == 1
     assert "is too small: comparing the sources, the first step, takes about" in err and "here (6 trials)" in err
-    give = parse_budget(err.partition("; give ")[2].partition(" or more")[0].replace(" min", "m"))
+    give = parse_budget(err.partition("; give --budget ")[2].partition(" or more")[0])
     assert give >= 1 > parse_budget(budget)
     assert sorted(path.name for path in Path("out").iterdir()) == ["question.json"]

@@ -211,7 +211,7 @@ def test_the_command_prints_a_table_a_verdict_and_json(run, tiny_folder, text): 
     assert "model.layers.1" in out and "kept in common" in out and "large enough" in out.splitlines()[-1]
     status, out, _ = run(*asked, "--no-halves", "--json")
     told = json.loads(out)
-    assert status == 0 and told["format"] == 1 and told["method"] == "wanda" and told["pattern"] == "2:4"
+    assert status == 0 and told["format"] == 1 and told["method"] == "sparsegpt" and told["pattern"] == "2:4"
     assert len(told["blocks"]) == 2 and 0.3 < told["kept_iou"] < 1 and told["sets"][0]["halves"] is None
     assert "leave --no-halves out" in run(*asked, "--no-halves")[1] and "leave --no-halves" not in out
 

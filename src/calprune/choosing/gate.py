@@ -1,5 +1,6 @@
 """The gate: how far do the sources lie apart, for this model, method and pattern, and is that of interest?"""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -34,10 +35,11 @@ def gate(job: Job) -> Gate:
     if needed > max(0.0, job.clock.left()):
         needed += job.clock.spent()  # a model is loaded for each run of the command
         written = ", and what the model writes on top" if any(part_of(one).source == "self" for one in sources) else ""
-        given, alone, twice = (duration(one, up=True) for one in (job.clock.seconds or 0, needed, 2 * needed))
+        given, alone = (duration(one, up=True) for one in (job.clock.seconds or 0, needed))
+        twice = f"{math.ceil(2 * needed / 60)}m" if needed > 30 else f"{math.ceil(2 * needed)}s"
         raise UserError(f"--budget {given} is too small: comparing the sources, the first step, takes about {alone} "
-                        f"here ({missing} trials{written}); give {twice} or more, or fewer sources, tokens or draws"
-                        )  # fmt: skip
+                        f"here ({missing} trials{written}); give --budget {twice} or more, or fewer sources, tokens or "
+                        "draws")  # fmt: skip
     if missing:
         _advise(job, sources)
     failed = job.run(made, text, job.verdict_trials + RESULT_TRIALS)

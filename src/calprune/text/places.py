@@ -153,7 +153,7 @@ def parts(source: Located, split: str, data_root: Path | None, joins: bool) -> I
     place = found[0]
     joined = _joined(source, place, split, data_root) if joins and place.join else None
     if place is not source.local:
-        read = hub_records(place, split, f"or {_bring(source, split)}")
+        read = hub_records(place, split, _bring(source, split))
         return (Part(name, records, place, joined) for name, records in read)
     names = place.files(split)
     paths = _files(source, names, data_root)
