@@ -6,6 +6,8 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
 TESTED := demo,fast,hub,language,parquet,quantize,ray,recover,report,tasks,test
 .DEFAULT_GOAL := demo
+# without what is kept of the modules that were compiled, each process of the suite compiles torch again: 6 s of a core
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test dev check docs docs-site figures bench clean
 

@@ -41,6 +41,16 @@ class Program:
             time.sleep(0.01)
         return ended
 
+    def wait_for(self, words: str, timeout: float = 600) -> None:
+        """Until it has printed these words on stdout."""
+        deadline = time.monotonic() + timeout
+        out, printed = self.place / "out", ""
+        while words not in printed:
+            ended = self.poll() is not None
+            printed = out.read_text(encoding="utf-8") if out.exists() else ""
+            assert words in printed or (not ended and time.monotonic() < deadline), printed
+            time.sleep(0.01)
+
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
@@ -80,13 +90,14 @@ class Programs:
         return json.loads(self._server.stdout.readline())
 
     def start(self, *words: object, folder: Path | None = None, input: str = "",
-              env: Mapping[str, str] | None = None) -> Program:  # fmt: skip
-        """Python with these words: -m MODULE, -c CODE or a file, with what these take. folder, env: this process's."""
+              env: Mapping[str, str] | None = None, anew: bool = False) -> Program:  # fmt: skip
+        """Python with these words: -m MODULE, -c CODE or a file, with what these take. folder, env: this process's.
+        anew: nothing of calprune is imported yet, only the libraries."""
         place = Path(self._places.name, str(len(self._started)))
         place.mkdir()
         (place / "in").write_text(input, encoding="utf-8")
         given = {"words": [*map(str, words)], "folder": str(folder or Path.cwd()), "env": dict(env or os.environ)}
-        self._started.append(Program(self, self.ask(given | {"place": str(place)}), place))
+        self._started.append(Program(self, self.ask(given | {"place": str(place), "anew": anew}), place))
         return self._started[-1]
 
     def run(self, *words: object, **how: Any) -> CompletedProcess:
@@ -121,6 +132,8 @@ def _become(wanted: dict[str, Any]) -> None:
     os.chdir(wanted["folder"])
     os.environ.clear()
     os.environ.update(wanted["env"])
+    for name in [name for name in sys.modules if wanted["anew"] and name.partition(".")[0] == "calprune"]:
+        del sys.modules[name]
     first, *more = wanted["words"]
     if first in ("-m", "-c"):
         sys.path.insert(0, "" if first == "-c" else os.getcwd())
@@ -137,10 +150,12 @@ def _become(wanted: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    import gc
     import importlib
 
     del sys.path[0]  # the folder of this file
     for _name in IMPORTED:
         importlib.import_module(_name)
+    gc.freeze()  # else each program would look through, and so copy, all that was imported
     if (_wanted := _serve()) is not None:
         _become(_wanted)

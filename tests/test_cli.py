@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -229,17 +227,16 @@ def test_nan_names_its_linear(run, tiny_folder, tmp_path):
     assert status == 1 and "model.layers.1.mlp.up_proj holds NaN" in err and not Path("out").exists()
 
 
-def test_ctrl_c_ends_with_130_and_leaves_nothing(tiny_folder, text, tmp_path):
+def test_ctrl_c_ends_with_130_and_leaves_nothing(tiny_folder, text, tmp_path, programs):
     text.write_text(WORDS * 40_000)  # minutes of work, were it not stopped
     program = "from calprune.cli import main; print('ready', flush=True); main()"
     words = ["prune", tiny_folder, "--pattern", "50%", "--calibration", text, "--num-samples", 5000]
-    command = [sys.executable, "-c", program, *map(str, words), "--max-seq-length", "512", "--out", "out"]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert running.stdout.readline() == b"ready\n"
-    time.sleep(5)
+    running = programs.start("-c", program, *words, "--max-seq-length", 512, "--out", "out", folder=tmp_path)
+    running.wait_for("ready\n")
+    time.sleep(1)
     assert running.poll() is None
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
-    assert running.returncode == 130, err.decode()
-    assert err.decode().strip().endswith("calprune: interrupted; nothing half-written was left")
+    assert running.returncode == 130, err
+    assert err.strip().endswith("calprune: interrupted; nothing half-written was left")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt"]

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -144,10 +142,10 @@ def test_a_value_that_is_no_text_is_refused_with_its_place(written):
         read_values(AXES["model"], written, "study.yaml")
 
 
-def test_a_new_axis_is_one_line_in_the_table():
+def test_a_new_axis_is_one_line_in_the_table(programs):
     """Studies read it, trials are named by it and only where it is not usual, results are grouped and worded by it, and
     claims select by it."""
-    found = subprocess.run([sys.executable, "-c", NEW_AXIS], capture_output=True, text=True)
+    found = programs.run("-c", NEW_AXIS, anew=True)
     assert found.returncode == 0, found.stderr
     before, *after = json.loads(found.stdout)
     assert [one["label"] for one in after] == ["c4 wanda 60% draw 0", "c4 wanda 60% rounded up draw 0"]

@@ -293,7 +293,7 @@ def test_nobody_who_reads_and_a_full_device_end_a_command_without_a_traceback():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_command_that_is_ended_from_outside_removes_what_it_was_making(number, tmp_path):
+def test_a_command_that_is_ended_from_outside_removes_what_it_was_making(number, tmp_path, programs):
     program = (
         "import sys, time\nfrom calprune.cli import main\nfrom calprune.base.store import whole_folder\n"
         "import calprune.methods.listing as listing\n"
@@ -301,9 +301,8 @@ def test_a_command_that_is_ended_from_outside_removes_what_it_was_making(number,
         "listing.described_methods = slow\nout = sys.argv.pop(); sys.argv = ['calprune', 'methods']\n"
         "slow.__globals__['sys'] = type('s', (), {'argv': [out]})\nmain()"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "out")], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
-    assert process.stdout.readline()
+    process = programs.start("-c", program, tmp_path / "out")
+    process.wait_for("making")
     process.send_signal(number)
     _, err = process.communicate()
     assert (process.returncode, err) == (130, "calprune: interrupted; nothing half-written was left\n")
