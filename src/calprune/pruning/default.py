@@ -11,7 +11,8 @@ def default_method(pattern: Pattern | Removal, often: bool = False) -> str:
     """The method for a pattern.
 
     At n:m admm loses least and takes some 30 times as long to solve a block as sparsegpt, which is next and taken where
-    a model is pruned `often`: to choose, to compare. Of a share wanda keeps as much as those that update weights.
+    a model is pruned `often`: to choose, to compare. Of a share wanda loses least on one model, is next to admm on the
+    other, and is solved at once.
     """
     if isinstance(pattern, Removal):
         return OF_UNITS[pattern.kind]
