@@ -24,7 +24,17 @@ def pruned(run, tiny_folder):  # noqa: F811
     Path("notes.txt").write_text(WORDS)
     sizes = ("--num-samples", 4, "--max-seq-length", 16)
     status, _, err = run(
-        "prune", tiny_folder, "--pattern", "2:4", "--calibration", "notes.txt", *sizes, "--out", "pruned"
+        "prune",
+        tiny_folder,
+        "--pattern",
+        "2:4",
+        "--method",
+        "wanda",
+        "--calibration",
+        "notes.txt",
+        *sizes,
+        "--out",
+        "pruned",
     )
     assert status == 0, err
     return Path("pruned"), json.loads(Path("pruned/calprune.json").read_text())
