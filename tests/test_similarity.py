@@ -229,6 +229,15 @@ def test_beside_itself_a_text_is_measured_on_different_draws():
     assert found["minhash"] is None and 0 < found["jaccard"].value < 1 and found["unigram_kl"].value > 0
 
 
+def test_no_interval_of_an_index_or_of_a_divergence_goes_beyond_what_it_can_be():
+    how = Similarity(ngram=2, words=60, draws=3)  # of so few words Student's interval goes below 0
+    one, other = (how.read(str(seed), own(made_up(seed, 60, vocabulary=40))) for seed in (0, 1))
+    for found in (how.of_words(one, one), how.of_words(one, other)):
+        assert 0 == found["jaccard"].low < found["jaccard"].value < found["jaccard"].high < 1
+        assert 0 < found["unigram_kl"].low < found["unigram_kl"].value
+    assert Estimate(0.9, 0.7, 1.1, 3).within(0.0, 1.0) == Estimate(0.9, 0.7, 1.0, 3)
+
+
 def test_a_set_is_compared_as_the_text_it_was_made_of(tmp_path):
     tokenizer, texts = toy_tokenizer(), ["Alpha beta.", "Gamma — delta"]
     rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]

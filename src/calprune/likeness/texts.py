@@ -132,10 +132,12 @@ class Similarity:
             turn = self.draws // 2  # the neighbour of a draw may share a document with it
             other = other[turn:] + other[:turn]
         pairs = list(zip(own, other, strict=True)) if not same or self.draws > 1 else []
+        shared = mean_of([jaccard(a, b, self.ngram) for a, b in pairs])
+        apart = mean_of([unigram_divergence(a, b, self.smoothing) for a, b in pairs])
         return {
-            "jaccard": mean_of([jaccard(a, b, self.ngram) for a, b in pairs]),
+            "jaccard": shared and shared.within(0.0, 1.0),
             "minhash": None if same else text.signature.jaccard(reference.signature),
-            "unigram_kl": mean_of([unigram_divergence(a, b, self.smoothing) for a, b in pairs]),
+            "unigram_kl": apart and apart.within(0.0, math.inf),
         }
 
     def check(self, model: Any) -> None:

@@ -20,6 +20,11 @@ class Estimate:
         low, high = (None if end is None else increasing(end) for end in (self.low, self.high))
         return replace(self, value=increasing(self.value), low=low, high=high)
 
+    def within(self, least: float, most: float) -> "Estimate":
+        """The same of a value that cannot lie outside: the interval ends there."""
+        low, high = (None if end is None else min(most, max(least, end)) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
+
     def __str__(self) -> str:
         return f"{self.value:.4g}" + (f" [{self.low:.4g}, {self.high:.4g}]" if self.low is not None else "")
 
