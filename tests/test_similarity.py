@@ -231,7 +231,7 @@ def test_beside_itself_a_text_is_measured_on_different_draws():
 
 def test_no_interval_of_an_index_or_of_a_divergence_goes_beyond_what_it_can_be():
     how = Similarity(ngram=2, words=60, draws=3)  # of so few words Student's interval goes below 0
-    one, other = (how.read(str(seed), own(made_up(seed, 60, vocabulary=40))) for seed in (0, 1))
+    one, other = (how.read(name, own(made_up(seed, 60, 40))) for seed, name in enumerate(("one", "other")))
     for found in (how.of_words(one, one), how.of_words(one, other)):
         assert 0 == found["jaccard"].low < found["jaccard"].value < found["jaccard"].high < 1
         assert 0 < found["unigram_kl"].low < found["unigram_kl"].value
