@@ -41,7 +41,7 @@ DEFAULT = """\
 `block_influence` for blocks, `reap` for experts. `choose`, `start` and `calib compare` prune often and take `sparsegpt`
 at n:m: it solves a block of the demo model in 0.100 s of a core, `admm` in 2.778
 ([benchmarks/methods.md](../benchmarks/methods.md)). Below is what the first two follow from: KL to the dense model,
-nats a token, 16 x 256 tokens of c4, 8,192 tokens of WikiText-2 ([page](results/default_method.html),
+nats a token, three draws of 16 x 256 tokens of c4, 8,192 tokens of WikiText-2 ([page](results/default_method.html),
 [studies/default_method.yaml](../studies/default_method.yaml)). The second model's weights are what a 4-bit file of
 Qwen2.5-Coder-0.5B-Instruct holds. Its widest matrix has 4,864 inputs, more than there are tokens: methods that
 need Gram matrices are short of data there, and more of it was not tried."""
