@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ PAGE = Path(__file__).parent / "recover.md"
 RESULT = Path(__file__).parents[1] / "benchmarks" / "recover.json"
 BEGIN, END = "<!-- measured: made by docs/generate.py -->\n", "<!-- measured: end -->\n"
 LONG = 10  # minutes of the runs that the first table is of
+DRAWS = 3  # of each text, before texts are compared
 COMPARED = 128  # sequences of the runs that compare texts
 
 Row = dict[str, Any]
@@ -51,7 +53,8 @@ def section() -> str:
     if short:
         minutes = sorted({row["minutes"] for row in short})
         parts += [f"\n### {listed([f'{each:g}' for each in minutes])} minutes\n", _table(short, texts)]
-    if alone and by_text:
+    pruned, trained = Counter(row["pruned_on"] for row in alone), Counter(row["healed_on"] for row in by_text)
+    if min((*pruned.values(), *trained.values()), default=0) >= DRAWS and pruned == trained:
         parts += ["\n### Which text to prune with, and which to train on\n", _by_text(alone, by_text)]
     return "\n".join(parts) + "\n"
 
