@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 DEFAULT = """\
 `calprune prune` takes the method of the pattern: `admm` at n:m, `wanda` of a share, `flap` for neurons and heads,
 `block_influence` for blocks, `reap` for experts. `choose`, `start` and `calib compare` prune often and take `sparsegpt`
-at n:m: it solves a block of the demo model in 0.100 s of a core, `admm` in 2.778
+at n:m: it solves a block of the demo model in {sparsegpt} s of a core, `admm` in {admm}
 ([benchmarks/methods.md](../benchmarks/methods.md)). Below is what the first two follow from: KL to the dense model,
 nats a token, three draws of 16 x 256 tokens of c4, 8,192 tokens of WikiText-2 ([page](results/default_method.html),
 [studies/default_method.yaml](../studies/default_method.yaml)). The second model's weights are what a 4-bit file of
@@ -148,7 +148,8 @@ def evidence() -> Iterator[str]:
     yield f"SmolLM2-135M, 16 x 256 tokens of c4, three draws, some methods one ({page}; {study} says what was cut):"
     command = "calprune study run studies/methods.yaml --runs runs/methods --data-root DATA --workers 2"
     yield from ["", "```", command, "```", ""]
-    yield from [methods_section.section(), "", "### Where no method is named", "", DEFAULT, ""]
+    yield from [methods_section.section(), "", "### Where no method is named", ""]
+    yield from [DEFAULT.format(**methods_section.seconds_a_block()), ""]
     yield from [*methods_section.where_none_is_named(), "### Do the papers' orders hold?", ""]
     yield from [READING, "", claims_section.section(of=claims_section.OF_METHODS), ""]
 

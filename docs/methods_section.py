@@ -4,6 +4,7 @@ The file is by `calprune study report RUNS --csv FILE`.
 """
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent / "results" / "methods.csv"
 BY_PATTERN = RESULTS.with_name("default_method.csv")  # of studies/default_method.yaml
+SECONDS = Path(__file__).parents[1] / "benchmarks" / "methods.md"
 METRICS = ("perplexity", "KL")
 Row = dict[str, str]
 
@@ -62,6 +64,12 @@ def where_none_is_named() -> Iterator[str]:
             cells = (_cell([row for row in of if (row["method"], row["pattern"]) == (method, one)]) for one in patterns)
             yield f"| `{method}` | {' | '.join(cells)} |"
         yield ""
+
+
+def seconds_a_block() -> dict[str, str]:
+    """By method, as benchmarks/methods.md has it."""
+    found = re.findall(r"^\| (\w+) \| ([\d.]+) \|", SECONDS.read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(found)
 
 
 def _table(head: str, by: str, rows: Sequence[Row], columns: Sequence[str], across: str) -> Iterator[str]:

@@ -4,8 +4,8 @@ import json
 import math
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -17,7 +17,6 @@ from calprune.models.checkpoint import open_checkpoint
 from calprune.models.difference import compare
 from calprune.models.head import Head
 from calprune.recovery import training
-from calprune.recovery.report import RecoveryReport
 from calprune.recovery.targets import Dense, Targets, divergence, shortened
 from calprune.recovery.trained import LowRank, trained_of
 from calprune.recovery.training import Recovering, Trainer
@@ -382,7 +381,11 @@ def test_targets_are_shortened_by_position():
     assert (len(part.log_p), len(part.tokens), len(part.rest)) == (3, 3, 3)
 
 
-def test_the_numbers_of_the_answer_have_like_digits():
-    found = Mock(before={"a": 1.245, "b": 0.65561}, after={"a": 0.66789, "b": 0.63421}, dense="dense")
-    said = RecoveryReport._answer(found)
-    assert "from 1.245 to 0.668 nats a token on a" in said and "from 0.656 to 0.634 nats a token on b" in said
+def test_the_numbers_of_the_answer_have_like_digits(place):
+    report = recovered(place)
+    sizes = report.done.run.looks
+    sizes[0] = replace(sizes[0], kl=dict(zip(sizes[0].kl, (1.245, 0.65561), strict=True)))
+    best = report.done.run.best
+    sizes[best] = replace(sizes[best], kl=dict(zip(sizes[best].kl, (0.66789, 0.63421), strict=True)))
+    (said,) = report.page().answer
+    assert "from 1.245 to 0.668 nats a token" in said and "from 0.656 to 0.634 nats a token" in said

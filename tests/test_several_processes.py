@@ -131,6 +131,10 @@ def test_torchrun_recovers_as_one_process_does(run, tiny_folder, text, monkeypat
         assert after < 0.99 * one["kl_before"][name] and two["kl_after"][name] == pytest.approx(after, rel=2e-3)
     first, second = (load_file(f"{folder}/model.safetensors") for folder in ("one", "two"))
     assert all(torch.equal(tensor == 0, second[name] == 0) for name, tensor in first.items())
+    few = ["1" if word == "3" else word for word in asked]
+    done = subprocess.run(torchrun(*few, "--out", "four"), env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    assert "--batch 1: 2 processes share the sequences of a step; give 2 or more" in done.stderr
+    assert done.returncode != 0 and not Path("four").exists()
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():  # as torchrun sets them
         monkeypatch.setenv(name, value)
     status, _, err = run(*asked, "--resume", "state", "--out", "three")

@@ -45,27 +45,21 @@ Filters = Annotated[
         help="drop documents: min_words(50), language(en), near_duplicates, ...; repeatable, in this order",
     ),
 ]
-_HOW = '"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them'
-Method = Annotated[
-    str | None,
-    method_option(
+
+
+def _method(at_n_m: str) -> Any:
+    """A method; where none is named, the pattern's, which at n:m is this one."""
+    return method_option(
         callback=check("method"),
         autocompletion=complete("method"),
-        help=_HOW,
-        show_default="by the pattern: admm at n:m, wanda at a share, flap, block_influence or reap for what is "
+        help='"wanda", "sparsegpt(damping=0.1)", ...; calprune methods lists them',
+        show_default=f"by the pattern: {at_n_m} at n:m, wanda at a share, flap, block_influence or reap for what is "
         "taken out",
-    ),
-]
-MethodToCompare = Annotated[
-    str | None,
-    method_option(
-        callback=check("method"),
-        autocompletion=complete("method"),
-        help=_HOW,
-        show_default="by the pattern: sparsegpt at n:m, wanda at a share, flap, block_influence or reap for what is "
-        "taken out",
-    ),
-]
+    )
+
+
+Method = Annotated[str | None, _method("admm")]
+MethodToCompare = Annotated[str | None, _method("sparsegpt")]
 _pattern = method_option(callback=check("pattern"), help='"50%", "50%/row", "50%/matrix", or n kept of m: "2:4"')
 Pattern = Annotated[str, _pattern]
 _any_pattern = method_option(

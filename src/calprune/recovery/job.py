@@ -1,7 +1,7 @@
 """Recover a pruned model, from two loaded models and a set to what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -76,7 +76,12 @@ def recover(
     the memory does not suffice. The two models are a pair (`check_pair`).
     """
     pruned, dense = models
-    how = how.settled(data, Head(dense.model).device)
+    given, how = how.batch, how.settled(data, Head(dense.model).device)
+    if processes and (how.batch or 0) < processes.size:
+        if given is not None:
+            raise UserError(f"--batch {given}: {processes.size} processes share the sequences of a step; give "
+                            f"{processes.size} or more, or start fewer")  # fmt: skip
+        how = replace(how, batch=processes.size)
     sequences, watching = held_out(data)
     trained = trained_of(pruned.model, how.what, how.rank, how.keep_adapter)
     check_memory(trained, pruned.model, Head(dense.model).device)
