@@ -277,7 +277,7 @@ def test_stopped_at_every_stage_and_started_again_it_ends_the_same(chosen, choic
         return said
 
     out = tmp_path / "chosen"
-    for words, nth in (("trials", 2), ("matters", 2), ("transfer", 2), ("256 tokens", 3), ("trials", 2)):
+    for words, nth in (("trials", 2), ("matters", 2), ("from sums", 2), ("256 tokens", 3), ("trials", 2)):
         with pytest.raises(Stopped):
             answer_of(choice_folder, out, stop_at(words, nth))
     save = final.save_pruned
@@ -403,7 +403,7 @@ def test_a_folder_of_another_question_or_of_something_else_is_refused(chosen, ch
     with pytest.raises(UserError, match="holds the answer to another question"):
         answer_of(choice_folder, chosen.folder, draws=4)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="it holds something else; name a folder that is absent or empty"):
+    with pytest.raises(UserError, match=r"it holds something else \(notes.txt\); name a folder"):
         answer_of(choice_folder, tmp_path)
     with pytest.raises(UserError, match=r"it holds something else|is no folder"):
         answer_of(choice_folder, tmp_path / "notes.txt")
@@ -418,6 +418,8 @@ def test_a_budget_too_small_for_the_gate_says_what_it_takes_and_loses_nothing(ch
     ):
         answer_of(choice_folder, tmp_path / "out", said.append, budget=1e-9)
     assert said == [] and os.listdir(tmp_path / "out") == ["question.json"]
+    with pytest.raises(UserError, match=r"too small: .* \(6 trials\)"):  # as it advises: fewer sources, in that folder
+        answer_of(choice_folder, tmp_path / "out", sources=("c4", str(choice_folder / "sums.jsonl")), budget=1e-9)
 
 
 def test_a_budget_that_ends_in_the_trials_keeps_what_was_done(chosen, choice_folder, tmp_path):

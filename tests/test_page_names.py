@@ -11,7 +11,8 @@ from calprune.pages.words import Explained, glossary
     ("written", "read"),
     [
         ("/home/me/data/my chat.jsonl:chat", "my chat.jsonl:chat"), ("~/texts/a.txt", "a.txt"), ("../a/b.txt*2", "b.txt*2"),
-        ("c4*2 + /data/a.jsonl", "c4*2 + a.jsonl"), ("kl(/x/held.jsonl)", "kl(held.jsonl)"),
+        ("c4*2 + /data/a.jsonl", "c4*2 + a.jsonl"), ("kl(/x/held.jsonl)", "kl(held.jsonl)"), ("a/b.txt", "b.txt"),
+        ("kl(runs/start-m/data/a.judge.jsonl, tokens=64)", "kl(a.judge.jsonl, tokens=64)"), ("a/b.csv.gz", "b.csv.gz"),
     ],
 )  # fmt: skip
 def test_a_local_path_is_read_as_its_files_name(written, read):
@@ -19,7 +20,17 @@ def test_a_local_path_is_read_as_its_files_name(written, read):
 
 
 @pytest.mark.parametrize(
-    "name", ["c4", "owner/model", "50%/matrix", "https://a.b/c/d", "a/b.txt", "1/2", "</script><b>"]
+    "name",
+    [
+        "c4",
+        "owner/model",
+        "50%/matrix",
+        "https://a.b/c/d",
+        "https://a.b/c/d.txt",
+        "owner/model-0.5b",
+        "1/2",
+        "</script><b>",
+    ],
 )
 def test_what_is_no_local_path_stays(name):
     assert short_names([name]) == {}

@@ -56,6 +56,22 @@ def test_a_wait_of_over_five_seconds_has_a_line_though_no_step_is_done(monkeypat
     assert shown.stream.getvalue() == "loading demo\n"
 
 
+def test_who_waits_before_anything_is_reported_reads_a_line(monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.05)
+
+    def said(work):
+        shown = ProgressBars(io.StringIO())
+        with shown.until_first("loading"):
+            work(shown)
+        time.sleep(0.2)
+        return shown.stream.getvalue()
+
+    assert said(lambda shown: time.sleep(0.2)) == "loading\n"
+    assert said(lambda shown: None) == ""
+    assert said(lambda shown: (shown.say("a"), time.sleep(0.2))) == "a\n"
+    assert said(lambda shown: (list(shown.track([1], 1, "quick")), time.sleep(0.2))) == ""
+
+
 def test_on_a_terminal_pieces_of_work_within_each_other_are_drawn_together():
     class Terminal(io.StringIO):
         def isatty(self):

@@ -143,6 +143,20 @@ def test_what_is_broken_is_said_in_one_line_with_file_and_line(tmp_path, case):
     assert expected in message and str(tmp_path) in message and "\n" not in message
 
 
+def test_a_broken_line_is_told_with_those_after_it(tmp_path):
+    path = tmp_path / "a.jsonl"
+    good, bad = b'{"text": "a"}\n', [b"x\n", b'["a"]\n', b'{"text": "\xff"}\n', b'{"text": \n']
+    path.write_bytes(good + bad[0] + good + bad[1] + b"\n" + bad[2])
+    with pytest.raises(UserError, match=r"a\.jsonl:2: broken JSON: .*\(broken, too: 4, 6\)$"):
+        list(read_records(path))
+    path.write_bytes(good + b"".join(bad) * 5)
+    with pytest.raises(UserError, match=r"a\.jsonl:2: .*\(broken, too: 3, 4, 5, 6, 7, 14 more\)$"):
+        list(read_records(path))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(good + bad[0] + good * 50_000)[:-100])
+    with pytest.raises(UserError, match=r"a\.jsonl\.gz:2: broken JSON: [^(]*$"):  # what breaks off is told later
+        list(read_records(tmp_path / "a.jsonl.gz"))
+
+
 def test_a_gzip_that_breaks_off_is_told_at_the_line_that_was_reached(tmp_path):
     (tmp_path / "a.jsonl.gz").write_bytes(broken_gzip())
     read = []

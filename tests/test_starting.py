@@ -1,5 +1,6 @@
 """calprune start: what it proposes, what it does, how it goes on, and one line for every mistake."""
 
+import html
 import json
 import os
 import re
@@ -89,7 +90,7 @@ def test_all_phases_are_one_bar_that_ends_where_it_said(started):
 def test_the_table_has_the_dense_model_and_both_sets_on_both_texts(started):
     found, _ = started
     rows = found.table().records()
-    assert [row["judged on"] for row in rows] == ["general", "", "", "your data", "", ""]
+    assert [row["judged on"] for row in rows] == ["your data", "", "", "general", "", ""]
     for perplexity, kl, left in (rows[:3], rows[3:]):
         for name in ("pydoc_topics", "your data"):
             assert kl[name]["value"] > kl["dense"]["value"] == 0
@@ -102,9 +103,24 @@ def test_the_sentence_is_of_ones_own_data_and_has_an_interval(started):
     found, _ = started
     said = found.sentence()
     assert said.startswith("On your data, ") and "95 % interval" in said and re.search(r"\[[-−\d., ]+\]", said)
-    kl = found.table().records()[4]
+    kl = found.table().records()[1]
     nearer = "your data" if kl["your data"]["value"] < kl["pydoc_topics"]["value"] else "pydoc_topics"
     assert said.startswith(f"On your data, pruning with {nearer} keeps the model nearer")
+
+
+def test_its_page_answers_with_the_same_sentence_and_names_files_alone(started):
+    found, _ = started
+    page = html.unescape(re.sub(r"<[^>]+>", "", found.page.read_text(encoding="utf-8")))
+    page = re.sub(r"[\s\u2060]+", " ", page)  # what is held on one line
+    before, sentence, _ = page.partition(found.sentence())
+    assert sentence and "Each mark is a mean" not in before
+    assert "kl(mine.judge.jsonl" in page
+
+
+def test_ones_own_data_are_judged_first(started):
+    found, _ = started
+    assert list(found.made.texts) == ["your data", "general"]
+    assert found.table().records()[0]["judged on"] == "your data"
 
 
 def test_where_the_model_that_is_kept_is_not_the_best_on_ones_own_data_the_sentence_says_why(started):
@@ -112,7 +128,7 @@ def test_where_the_model_that_is_kept_is_not_the_best_on_ones_own_data_the_sente
     nearer = re.search(r"pruning with (.+) keeps", found.sentence())[1]
     other = next(one for one in found.made.sets if one != nearer)
     said, why = replace(found, label=other).sentence(), "The model that is kept was pruned with"
-    assert f"{why} {other} all the same, for over all that was judged (general and your data, each" in said
+    assert f"{why} {other} all the same, for over all that was judged (your data and general, each" in said
     assert why not in replace(found, label=nearer).sentence()
 
 

@@ -167,9 +167,20 @@ class ProgressBars(Progress):
         self.stream: Any = stream
         self._live: Any = None  # the rich Progress, while any work is shown: one display for all
         self._open = 0
+        self._silence: threading.Timer | None = None  # runs until something is reported
+
+    @contextmanager
+    def until_first(self, line: str) -> Iterator[None]:
+        """Say `line` once the block has taken a while in which nothing was reported."""
+        self._silence = _after_a_while(lambda: self.say(line))
+        try:
+            yield
+        finally:
+            self._silence.cancel()
 
     @contextmanager
     def steps(self, doing: str, total: int, counted: str = "") -> Iterator[Steps]:
+        self._break_silence()
         if (console := self._console()) is None:
             lines = _Lines(self.say)
             steps = Steps(doing, total, counted, lines)
@@ -191,10 +202,15 @@ class ProgressBars(Progress):
                 self._live = None
 
     def say(self, line: str) -> None:
+        self._break_silence()
         if self._live is not None:
             self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             print(line, file=self.stream or sys.stderr, flush=True)
+
+    def _break_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
 
     def _console(self) -> Any:
         """Where bars are drawn; None where they cannot be."""
@@ -217,9 +233,7 @@ class _Lines:
     @contextmanager
     def begun(self, steps: Steps) -> Iterator[None]:
         """Say what is done while the block goes on, once it has taken a while."""
-        timer = threading.Timer(FIRST_LINE, lambda: self.say(str(steps)))
-        timer.daemon = True
-        timer.start()
+        timer = _after_a_while(lambda: self.say(str(steps)))
         try:
             yield
         finally:
@@ -230,6 +244,14 @@ class _Lines:
         if now - self.last >= BETWEEN_LINES and steps.done < steps.total:
             self.last = now
             self.say(str(steps))
+
+
+def _after_a_while(say: Callable[[], None]) -> threading.Timer:
+    """Calls it after FIRST_LINE seconds, unless it is cancelled before."""
+    timer = threading.Timer(FIRST_LINE, say)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _bars(console: Any) -> Any:

@@ -53,7 +53,15 @@ def is_free(folder: str | Path) -> bool:
 def refuse_occupied(folder: str | Path) -> None:
     """Raise UserError unless `folder` is absent or empty. Cheap: to be called before hours of work."""
     if not is_free(folder):
-        raise UserError(f"output folder {folder}: it holds something else; name a folder that is absent or empty")
+        raise UserError(f"output folder {folder}: it holds something else{_some_of(Path(folder))}; name a folder that "
+                        "is absent or empty")  # fmt: skip
+
+
+def _some_of(folder: Path) -> str:
+    """What is in a folder, by the first name: " (config.json and 6 more)"."""
+    names = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f" ({names[0]}{more})" if names else ""
 
 
 @contextmanager

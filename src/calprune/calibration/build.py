@@ -136,6 +136,18 @@ def open_part(part: RecipePart, recipe: Recipe, given: Given, purpose: Purpose =
     return OpenPart(part, source, split, given, recipe.seed, recipe.first, recipe.filters)
 
 
+def check_there(spec: str, given: Given, purpose: Purpose = "calibration") -> None:
+    """Read the first document of each part, but of what a model writes, before work is spent on the others. Raises
+    UserError where one cannot be read or holds nothing."""
+    for part in [only_part(spec)] if is_folder(spec) else parse_spec(spec).parts:
+        source = source_of(part)
+        if source.made == "self":
+            continue
+        opened = OpenPart(part, source, source.split_for(purpose, given), given)
+        if next(iter(opened.documents()), None) is None:
+            raise UserError(f"{part.source} is empty")
+
+
 def open_source(spec: str, given: Given, purpose: Purpose) -> OpenPart:
     """The one source that `spec` names, whole: a name of the catalogue (`name` or `name:format`), a file, the folder of
     a built set, or `self` (what `given.model` writes).

@@ -95,6 +95,9 @@ def _check_free(folder: Path) -> None:
 def _check_same(folder: Path, wanted: dict[str, Any]) -> None:
     if not (folder / "question.json").is_file():
         return
+    if [one.name for one in folder.iterdir() if not one.name.startswith(".")] == ["question.json"]:
+        (folder / "question.json").unlink()  # nothing was done for it: a budget was too small
+        return
     there = read_json(folder / "question.json", "a question")
     if there["id"] != wanted["id"]:
         other = "this question, before the model or a text changed" if _less_id(there) == _less_id(wanted) else \

@@ -8,7 +8,7 @@ from calprune.base.patterns import Removal
 from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.advice import advice, widest_input
-from calprune.calibration.build import source_of
+from calprune.calibration.build import check_there, source_of
 from calprune.calibration.describe import check_set
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
@@ -72,6 +72,8 @@ def _reachable(job: Job) -> tuple[list[str], dict[str, str]]:
     for source in job.question.sources:
         try:
             made, _ = job.trials.plan({source: source})
+            if job.trials.missing(made):
+                check_there(source, Given(job.model, data_root=job.knobs.data_root))
             if (other := found.setdefault(made.trials[0].set_id, source)) != source:
                 raise ConfigError(f"--sources: {other} and {source} are the same text: leave one out")
         except ConfigError:  # a mistake in the words, not a source that is away

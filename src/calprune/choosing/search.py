@@ -1,7 +1,7 @@
 """The search on sums alone: the transfer table, and shares for the weighted mean and for the largest regret."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from calprune.base.patterns import Removal
@@ -33,7 +33,7 @@ def search(job: Job, gate: Gate) -> Search:
     sources, (own, held) = sums
     transfer, blocks = Transfer(job.model, cast(Method, q.method), q.pattern, sources, held), block_names(job.model)
     started = time.perf_counter()
-    table = transfer_table(transfer, own, blocks, lambda name: job.report(f"transfer: {name}"))
+    table = transfer_table(transfer, own, blocks, _progress(job))
     few = spread(blocks)
     least = {name: transfer.loss({name: 1.0}, few, own)[name] for name in own.of}
     seen: dict[tuple, Mapping[str, float]] = {}
@@ -56,6 +56,10 @@ def search(job: Job, gate: Gate) -> Search:
     return Search(losses, dict(table.own), mixtures, proxy, len(few), transfer.evaluations, seconds, tokens)
 
 
+def _progress(job: Job) -> Callable[[str], None]:
+    return lambda name: job.report(f"from sums: what pruning with {name} would lose of each capability")
+
+
 def spread(blocks: list[str]) -> list[str]:
     """The blocks that a search looks at."""
     return blocks[:: max(1, len(blocks) // SEARCH_BLOCKS)]
@@ -66,7 +70,8 @@ def _found(job: Job, gate: Gate, regret, objective: Objective, name: str) -> dic
     best: dict[str, float] = {}
     for seen in exponentiated_gradient(gate.used, regret, objective):
         best = seen.shares
-        job.report(f"{name}: regret {seen.value:.4f} at {percent(best)}")
+        more = f"{100 * seen.value:.1f} % more lost than each capability's own text would (the regret)"
+        job.report(f"search for the {name}: {percent(best)}, {more}")
         if not job.has_time():
             job.left_out.append(f"rounds of the search for the {name}: no time")
             break

@@ -104,7 +104,8 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
             if len(found) >= FINALISTS and not job.has_time():
                 break
             found[name] = judged.divergence(search.mixtures[name], budget)
-            job.report(f"{budget} tokens: {name}, KL {math.fsum(weights[c] * kl for c, kl in found[name].items()):.4f}")
+            mean = math.fsum(weights[c] * kl for c, kl in found[name].items())
+            job.report(f"judged on {budget:,} tokens: {name}, KL {mean:.4f} nats a token")
         if len(found) < len(left):
             job.left_out.append(f"{len(left) - len(found)} candidates at {budget} tokens: no time")
         rounds.append(Round(budget, found))

@@ -188,7 +188,8 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's letters cannot write is written in escapes
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        with showing(ProgressBars()):
+        bars = ProgressBars()
+        with showing(bars), bars.until_first("loading torch, transformers and what the command names ..."):
             status = app(prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):

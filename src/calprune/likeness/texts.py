@@ -8,6 +8,7 @@ model are of each text by itself, to be read beside the reference's own.
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -263,8 +264,10 @@ class TextComparison(HasPage):
         else:
             part = f"{_shared(first) / own.value:.0%}".replace("%", " %") if own.value else "none"
             words += f"it shares {part} of the {grams} that two parts of {self.to} share with each other."
-        return (f"{words} Which prunes better is another question: calprune calib compare says whether two of them "
-                "lead to other weights, calprune choose prunes with each and judges.")  # fmt: skip
+        both = shlex.join([first.name, self.to])
+        return (f"{words} Which prunes better is another question: calprune calib compare {both} --model MODEL says "
+                f"whether the two lead to other weights; calprune choose MODEL --sources {both} --out DIR prunes with "
+                "each and judges.")  # fmt: skip
 
     def page(self) -> Page:
         how = self.options

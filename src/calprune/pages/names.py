@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from calprune.base.calls import split
 
-# the folders of a local path, at the beginning or after a sign: not of a URL, of "50%/matrix" or "owner/model"
-FOLDERS = re.compile(r"(?<![^\s(\"',+=])(?:~|\.{1,2})?/(?:[^\s/,;:()\"'+*<>]+/)*(?=[\w.-])")
+# the folders of a local path, at the beginning or after a sign: not of a URL, of "50%/matrix" or "owner/model"; a path
+# that begins with a name is known by the file's ending
+FOLDER = r"[^\s/,;:()\"'+*<>]+/"
+FILE = r"[^\s/,;:()\"'+*<>]*\.[a-z]{2,7}(?![\w./-])"
+FOLDERS = re.compile(rf"(?<![^\s(\"',+=])(?:(?:~|\.{{1,2}})?/(?:{FOLDER})*(?=[\w.-])|(?:{FOLDER})+(?={FILE}))")
 CALL = re.compile(r"([\w.:]+)\((.*)\)", re.DOTALL)
 
 

@@ -14,10 +14,11 @@ from calprune.report.sections.overview import results_table
 from calprune.studies.results import Results
 
 
-def write_html(results: Results, path: str | Path) -> None:
-    """One self-contained page that needs no network. Raises UserError where altair is not installed."""
+def write_html(results: Results, path: str | Path, lead: str = "") -> None:
+    """One self-contained page that needs no network; lead: the answer (`page`). Raises UserError where altair is not
+    installed."""
     altair()
-    write_whole(path, page(Findings(results)).html())
+    write_whole(path, page(Findings(results), lead).html())
 
 
 def write_csv(results: Results, path: str | Path) -> None:

@@ -11,7 +11,7 @@ from calprune.base.calls import quoted
 from calprune.base.memory import free_memory
 from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError, did_you_mean, identity
-from calprune.calibration.build import open_source
+from calprune.calibration.build import check_there
 from calprune.choosing.question import TEXTS
 from calprune.evaluation.evaluation import OnText
 from calprune.methods import METHODS, parse_method
@@ -174,9 +174,10 @@ def propose(wanted: Wanted, look: Look) -> Proposal:
     folder = wanted.out / "data"
     if own:
         sets[OWN] = " + ".join(quoted(str(one.parts(folder)[0])) for one in own)
-        for one in own:
-            name = OWN if len(own) == 1 else f"{OWN}, {one.path.name}"
-            texts[name] = OnText("perplexity", str(one.parts(folder)[1]), one.tokens, one.length)
+        names = [OWN if len(own) == 1 else f"{OWN}, {one.path.name}" for one in own]
+        judged = {name: OnText("perplexity", str(one.parts(folder)[1]), one.tokens, one.length)
+                  for name, one in zip(names, own, strict=True)}  # fmt: skip
+        texts = judged | texts  # first what the person came for
     elif mixed := [OF_CAPABILITY[name] for name in wanted.capabilities if name in OF_CAPABILITY]:
         first = next(iter(sets))
         sets[f"{first} with {', '.join(name for name in wanted.capabilities if name in OF_CAPABILITY)}"] = " + ".join(
@@ -208,10 +209,10 @@ def _text(capability: str, tokenizer: Any, root: Path | None) -> OnText:
 def _lacking(spec: str, purpose: Any, tokenizer: Any, root: Path | None) -> str:
     """Why a text cannot be read here; "" where it can."""
     try:
-        first = next(open_source(spec, Given(tokenizer=tokenizer, data_root=root), purpose).documents(), None)
+        check_there(spec, Given(tokenizer=tokenizer, data_root=root), purpose)
     except UserError as e:
         return str(e).partition(";")[0]
-    return "" if first is not None else f"{spec} is empty"
+    return ""
 
 
 def sized(made: Proposal, given: tuple[int, int, int] | None = None) -> Proposal:

@@ -65,10 +65,10 @@ def carry_out(made: Proposal) -> Started:
             label = better_set(findings)
             if not model.is_dir():
                 save_model(planned, runs, knobs, label, model)
-        page = out / "report.html" if can_draw() else None
-        if page:
-            write_html(findings.results, page)
-    return Started(made, findings, label, model, page)
+        started = Started(made, findings, label, model, out / "report.html" if can_draw() else None)
+        if started.page:
+            write_html(findings.results, started.page, started.sentence())
+    return started
 
 
 class OneBar(Progress):

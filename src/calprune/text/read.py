@@ -30,6 +30,7 @@ LONGEST_CHARACTERS = 16384  # where a text has no blank lines
 PACKED_BYTES = 1 << 16  # taken from the file at once
 UNPACKED_BYTES = 1 << 18  # made of them at once
 LARGEST = "CALPRUNE_RECORD_MIB"  # the environment variable that says how large a record may be
+LOOKED_ON = 10_000  # lines after a broken one in which more are looked for
 WHOLE = 16  # times the size of a record: a .json file
 BUFFER_BYTES = 1 << 20  # Python's own 8 KiB makes reading lines a third slower
 
@@ -119,15 +120,36 @@ class JsonLinesFile:
     def records(self, path: Path) -> Iterator[Record]:
         at = Position(path)
         with opened(path, at) as stream:
-            for at.line, line in _bounded(stream, path):
+            lines = _bounded(stream, path)
+            for at.line, line in lines:
                 if at.line == 1:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line.strip():
                     continue
-                record = _json(line.rstrip(), at)
-                if not isinstance(record, dict):
-                    raise UserError(f'{at}: expected an object like {{"text": "..."}}; got {line[:60].decode()!r}')
+                try:
+                    record = self._object(line, at)
+                except UserError as e:
+                    raise UserError(f"{e}{self._also_broken(lines, at)}") from None
                 yield at.line, record
+
+    def _object(self, line: bytes, at: "Position") -> dict[str, Any]:
+        record = _json(line.rstrip(), at)
+        if not isinstance(record, dict):
+            raise UserError(f'{at}: expected an object like {{"text": "..."}}; got {line[:60].decode()!r}')
+        return record
+
+    def _also_broken(self, lines: Iterator[tuple[int, bytes]], at: "Position") -> str:
+        """Which of the lines that follow are broken, too, so that a file is mended in one go."""
+        broken = []
+        with suppress(Exception):  # a file that cannot be read further is told when this is mended
+            for at.line, line in itertools.islice(lines, LOOKED_ON):
+                try:
+                    if line.strip():
+                        self._object(line, at)
+                except (UserError, UnicodeDecodeError):
+                    broken.append(f"{at.line:,}")
+        shown = broken if len(broken) <= 6 else [*broken[:5], f"{len(broken) - 5:,} more"]
+        return f" (broken, too: {', '.join(shown)})" if broken else ""
 
 
 @dataclass(frozen=True)
