@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--sequences", type=int, default=256)
+    parser.add_argument("--keep", type=Path, default=None, help="folder for the trained model")
     given = parser.parse_args()
     made_by = json.loads((Path(given.pruned) / "calprune.json").read_text())
     row = {
@@ -89,8 +90,8 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         report = calprune.recover(given.pruned, given.healed, dense=given.dense, what=given.what, batch=given.batch,
                                   minutes=given.minutes, epochs=100.0, learning_rate=given.learning_rate,
                                   **sizes)  # fmt: skip
-        report.save(folder / "recovered")
-        after, done = judge(folder / "recovered", given.dense), report.done.run
+        report.save(recovered := given.keep or folder / "recovered")
+        after, done = judge(recovered, given.dense), report.done.run
         watched = {name: [report.before[name], report.after[name]] for name in report.before}
         extra = {"took": done.seconds / 60, "tokens": done.looks[-1].tokens, "steps": done.step, "ended": done.ended,
                  "rate": report.done.how.highest, "watched": watched}  # fmt: skip

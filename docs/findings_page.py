@@ -164,7 +164,9 @@ are of SmolLM2-135M, a small model, with small sets, judged by text. So take the
 it with [choose](../choose.md) or a [study](../tutorials/study.md).
 
 In a chart a point is a mean over draws, a line its interval (95 %). Where differences are drawn, the shaded zone is
-what is too small to matter ({interest:g} nats a token)."""
+what is too small to matter ({interest:g} nats a token, which is 2 % of perplexity). "16 x 256 tokens" are 16 sequences
+of 256 tokens that the model was calibrated on. Compare perplexities within a chart only: charts are judged on texts of
+different lengths. "Shown" and "held" are meant after [Holm's correction](../words.md)."""
 UNTOLD = """\
 ## What we could not tell
 

@@ -63,9 +63,9 @@ def _by_text(alone: Sequence[Row], trained: Sequence[Row]) -> str:
     """Each text as what the model was pruned with and as what it was trained on, and whether the same is best."""
     pruned_with: dict[str, list[float]] = {}
     trained_on: dict[str, list[float]] = {}
-    for row in alone:
+    for row in sorted(alone, key=lambda row: row["draw"]):  # differences are of the same draw
         pruned_with.setdefault(row["pruned_on"], []).append(_mean_of_texts(row))
-    for row in trained:
+    for row in sorted(trained, key=lambda row: row["draw"]):
         trained_on.setdefault(row["healed_on"], []).append(_mean_of_texts(row))
     ((method, pattern, text, minutes),) = {
         (row["method"], row["pattern"], row["pruned_on"], row["minutes"]) for row in trained
@@ -78,8 +78,22 @@ def _by_text(alone: Sequence[Row], trained: Sequence[Row]) -> str:
         f"Left: {method} {pattern} with 32 sequences of 256 tokens of the text, and no training. Right: pruned with "
         f"{text}, then {minutes:g} minutes on {COMPARED} sequences of 256 tokens of the text.\n\n"
         + "\n".join(lines)
-        + f"\n\n{_best(pruned_with, 'To prune with')} {_best(trained_on, 'To train on')}\n"
+        + f"\n\n{_best(pruned_with, 'To prune with')} {_best(trained_on, 'To train on')} "
+        + _claim(pruned_with, trained_on)
+        + "\n"
     )
+
+
+def _claim(pruned_with: Mapping[str, Sequence[float]], trained_on: Mapping[str, Sequence[float]]) -> str:
+    """Whether the text that is best to prune with is best to train on: its verdict is by the one comparison that it
+    asks for, of that text with the best to train on."""
+    pruning, training = (min(values, key=lambda name: math.fsum(values[name])) for values in (pruned_with, trained_on))
+    if pruning == training:
+        return f"The claim that the best text to prune with is also the best to train on: held (`{pruning}` is both)."
+    apart = paired_by_draw(trained_on[pruning], trained_on[training])
+    verdict = "not held" if apart.p is not None and apart.p < SIGNIFICANCE else "cannot be told"
+    return (f"The claim that the best text to prune with is also the best to train on: {verdict} (trained on "
+            f"`{pruning}` {with_interval(apart.estimate)} nats more are left than on `{training}`).")  # fmt: skip
 
 
 def _best(values: Mapping[str, Sequence[float]], doing: str) -> str:
@@ -115,6 +129,7 @@ def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
 
 def _beside_sparsegpt(rows: Sequence[Row]) -> str:
     """What is left after training, beside what SparseGPT on c4 alone leaves."""
+    rows = [row for row in rows if (row["dense"], row["pattern"]) == ("demo", "2:4")]
     (left,) = {
         math.fsum(row["before"].values()) for row in rows if (row["method"], row["pruned_on"]) == ("sparsegpt", "c4")
     }
@@ -122,8 +137,8 @@ def _beside_sparsegpt(rows: Sequence[Row]) -> str:
     for row in rows:
         ways.setdefault(row["method"], []).append(math.fsum(row["after"].values()) / left)
     said = [f"{_mean(shares, percent=True)} where {method} pruned" for method, shares in ways.items()]
-    return (f"Of what SparseGPT calibrated on c4 leaves on the three texts together, {LONG} minutes of training leave "
-            f"{listed(said)}.\n")  # fmt: skip
+    return (f"Of what SparseGPT calibrated on c4 leaves of the demo model at 2:4, on the three texts together, {LONG} "
+            f"minutes of training leave {listed(said)}.\n")  # fmt: skip
 
 
 def before(runs: Sequence[Row], text: str) -> float:

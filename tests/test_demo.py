@@ -20,10 +20,10 @@ pytestmark = pytest.mark.demo
 def pruned(demo_folder, tmp_path_factory):
     """Perplexities on held-out text, dense and at 2:4 by three methods on real text, and the last one's checkpoint."""
     data = calprune.build("pydoc_topics", "demo", num_samples=8, max_seq_length=128)
-    text, found = "perplexity(pydoc_topics, tokens=512, length=128)", {}
+    text, found, dense = "perplexity(pydoc_topics, tokens=512, length=128)", {}, calprune.load("demo")
     for method in ("magnitude", "wanda", "sparsegpt"):
         report = calprune.prune("demo", data, method=method, pattern="2:4")
-        judged = calprune.evaluate(report.model, text, dense="demo")
+        judged = calprune.evaluate(report.model, text, dense=dense)
         found[method], found["dense"] = judged["perplexity"].value, judged.texts[0].dense.value
     folder = tmp_path_factory.mktemp("demo") / "pruned"
     report.save(folder)

@@ -24,7 +24,7 @@ from tests.test_blocks import calibration
 from tests.test_synthesise import PLAIN, Given, Said, toy
 from tests.tiny import toy_tokenizer
 
-PLACES = 60  # of each file, evenly over it; of a small one every byte
+PLACES = 24  # of each file, evenly over it; of a small one every byte
 NOT_READ = {"README.md"}  # for people
 JOB = Pruning(Wanda(), Unstructured(0.5))
 

@@ -27,10 +27,6 @@ def load_generator():
 GENERATE = load_generator()
 
 
-def test_generated_pages_are_current():
-    assert GENERATE.stale() == []
-
-
 def test_every_method_names_its_idea_and_its_paper():
     assert [entry.name for entry in described_methods()] == sorted(METHODS)
     for entry in described_methods():

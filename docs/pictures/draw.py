@@ -109,7 +109,10 @@ def two_of_four() -> str:
 
 def calibration() -> str:
     found = numbers()["calibration"]
-    weights, parts = found["weights"], [text(30, 38, "The same eight weights under two texts", 17, weight=600)]
+    weights, parts = (
+        found["weights"],
+        [text(30, 38, "The same eight weights under two texts: two of each four stay", 17, weight=600)],
+    )
     for k, (name, norms) in enumerate(found["norms"].items()):
         y = 66 + 172 * k
         scores = [abs(w) * n for w, n in zip(weights, norms, strict=True)]
@@ -119,7 +122,7 @@ def calibration() -> str:
         for i, (w, n, score, stays) in enumerate(zip(weights, norms, scores, kept, strict=True)):
             x = 170 + 84 * i + 14 * (i // 4)
             parts.append(box(x, y + 28, 78, 106, PALE if stays else "#ffffff", BLUE if stays else LINE, 6))
-            for j, value in enumerate((signed(w), f"{n:.3f}", f"{score:.4f}")):
+            for j, value in enumerate((signed(w), f"{n:.3f}", f"{score:.5f}")):
                 parts.append(
                     text(x + 39, y + 46 + 26 * j, value, 13, INK if stays else GREY, "middle", 600 if j == 2 else 400)
                 )
