@@ -85,22 +85,30 @@ def _by_text(alone: Sequence[Row], trained: Sequence[Row]) -> str:
 
 
 def _claim(pruned_with: Mapping[str, Sequence[float]], trained_on: Mapping[str, Sequence[float]]) -> str:
-    """Whether the text that is best to prune with is best to train on: its verdict is by the one comparison that it
-    asks for, of that text with the best to train on."""
+    """Whether the text that is best to prune with is best to train on, by what is shown of training."""
     pruning, training = (min(values, key=lambda name: math.fsum(values[name])) for values in (pruned_with, trained_on))
-    if pruning == training:
-        return f"The claim that the best text to prune with is also the best to train on: held (`{pruning}` is both)."
-    apart = paired_by_draw(trained_on[pruning], trained_on[training])
-    verdict = "not held" if apart.p is not None and apart.p < SIGNIFICANCE else "cannot be told"
-    return (f"The claim that the best text to prune with is also the best to train on: {verdict} (trained on "
-            f"`{pruning}` {with_interval(apart.estimate)} nats more are left than on `{training}`).")  # fmt: skip
+    claim = "The claim that the best text to prune with is also the best to train on"
+    if pruning != training:
+        (p,) = _worse(trained_on, training, [pruning])
+        return f"{claim}: {'cannot be told' if p is None or p >= SIGNIFICANCE else 'not held'}."
+    others = [name for name in trained_on if name != training]
+    open_ = [f"`{name}`" for name, p in zip(others, _worse(trained_on, training, others), strict=True)
+             if p is None or p >= SIGNIFICANCE]  # fmt: skip
+    if not open_:
+        return f"{claim}: held."
+    return (f"{claim}: cannot be told. One text has the best mean at both, but to train on {listed(open_)} "
+            f"{'is' if len(open_) == 1 else 'are'} not shown to be worse.")  # fmt: skip
+
+
+def _worse(values: Mapping[str, Sequence[float]], best: str, others: Sequence[str]) -> list[float | None]:
+    """How likely so large a difference from the best is by luck, after Holm's correction."""
+    return holm([paired_by_draw(values[name], values[best]).p for name in others])
 
 
 def _best(values: Mapping[str, Sequence[float]], doing: str) -> str:
     """The text with the lowest mean, and which of the others are shown to be worse."""
     best, *others = sorted(values, key=lambda name: math.fsum(values[name]))
-    differences = [paired_by_draw(values[name], values[best]) for name in others]
-    adjusted = holm([difference.p for difference in differences])
+    adjusted = _worse(values, best, others)
     shown = [f"`{name}`" for name, p in zip(others, adjusted, strict=True) if p is not None and p < SIGNIFICANCE]
     said = f"{listed(shown)} {'is' if len(shown) == 1 else 'are'} shown to be worse" if shown else "none is shown worse"
     return f"{doing}, `{best}` has the best mean; of the others {said} (paired by draw, after Holm's correction)."
