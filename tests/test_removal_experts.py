@@ -7,12 +7,15 @@ import calprune
 from calprune.base.patterns import Removal
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
-from calprune.layers.linears import find_blocks
+from calprune.layers.linears import ModelError, find_blocks
+from calprune.layers.saved import Statistics
 from calprune.models.load import load
 from calprune.removal.coverage import Coverage
+from calprune.removal.masked import ROUNDED, _apart, prove
 from calprune.removal.methods.experts import in_groups, super_experts
 from calprune.removal.outputs import expert_sums
-from calprune.removal.smaller import Outline
+from calprune.removal.smaller import Cut, Outline
+from calprune.removal.sums import add_units
 from tests.families import VOCABULARY
 from tests.removal_families import EXPERTS, tiny
 from tests.test_evaluate import word_tokenizer
@@ -343,3 +346,34 @@ def test_condensing_ranks_experts_by_what_constant_gates_lose():
         first, second = condensed_by_hand(model, sets, i, 2)
         assert list(choice.stay) == sorted((first, second))
         assert choice.scores[first] > choice.scores[second] > 0
+
+
+def test_in_half_precision_a_tie_of_two_experts_is_no_other_model():
+    """Scores that bfloat16 rounds to the same number fall either way; in float32 the two are one model again."""
+    torch.manual_seed(0)
+    dense = tiny("mixtral").to(torch.bfloat16)
+    for block in find_blocks(dense)[1]:
+        block.mlp.gate.weight.data.mul_(0.02).add_(1.0)  # scores of one size that differ in their last digits
+    removal = Removal("experts", share=0.25)
+    outline = Outline.of(dense, removal)
+    places = outline.places()
+    cut = Cut((0, 1), {name: torch.arange(one.stay) for name, one in places.items()})
+    smaller = outline.filled(cut)
+    off = {exact: _apart(dense, smaller, removal, cut, places, exact=exact) for exact in (False, True)}
+    assert off[False] > ROUNDED > 1e-3 > off[True]
+    before = {name: p.clone() for name, p in dense.named_parameters()}
+    assert prove(dense, smaller, removal, cut, places) == off[True]
+    assert all(torch.equal(p, before[name]) and p.dtype == torch.bfloat16 for name, p in dense.named_parameters())
+    wrong = Cut((0, 1), {name: torch.arange(one.units - one.stay, one.units) for name, one in places.items()})
+    with pytest.raises(ModelError, match="is not the smaller model of its config"):
+        prove(dense, smaller, removal, wrong, places)
+
+
+@pytest.mark.parametrize("units", ["blocks", "experts"])
+def test_sums_that_a_study_collects_hold_no_graph(units):
+    """Where a caller left gradients on, sums would keep every activation of the walk alive."""
+    model = tiny("mixtral")
+    assert all(p.requires_grad for p in model.parameters()) and torch.is_grad_enabled()
+    sums = Statistics.collect(model, data(), "nothing")
+    add_units(sums, model, data(), units)
+    assert sums.units and not any(one.requires_grad for one in sums.units.values())

@@ -14,7 +14,7 @@ from calprune.base.values import UserError
 
 
 class Caught(Exception):
-    """The last block's arguments are known: the model's head need not run."""
+    """What was looked for in the blocks is known: the model's head need not run."""
 
 
 def first_argument(forward: Callable, args: tuple, kwargs: dict) -> Any:
@@ -86,12 +86,22 @@ def held_once(new: Any, known: Any) -> Any:
 
 
 def to_device(value: Any, device: torch.device) -> Any:
+    return _each(value, lambda tensor: tensor.to(device))
+
+
+def to_float32(value: Any) -> Any:
+    """Numbers that are not whole, in float32."""
+    return _each(value, lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A value with each tensor in it changed."""
     if isinstance(value, Tensor):
-        return value.to(device)
+        return change(value)
     if isinstance(value, dict):
-        return {k: to_device(v, device) for k, v in value.items()}
+        return {k: _each(v, change) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(to_device(v, device) for v in value)
+        return type(value)(_each(v, change) for v in value)
     return value
 
 

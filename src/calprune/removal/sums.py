@@ -23,6 +23,7 @@ from calprune.removal.states import StateSums, state_sums
 STATES = ("tokens", "cosine", "sequences", "angle")
 
 
+@torch.no_grad()
 def add_units(sums: Statistics, model: nn.Module, data: Sequences, units: Reads, **knobs: Any) -> None:
     """Add to `sums` what "blocks" or "experts" are chosen by, where it is not there yet: one pass. Nothing for others.
 
