@@ -19,7 +19,7 @@ from calprune.studies.results import STUDY, Results
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-AS_ROWS = ("bandari2024", "default_method", "methods", "sources", "structured")  # the docs read their rows
+AS_ROWS = ("bandari2024", "default_method", "experts", "methods", "sources", "structured")  # the docs read their rows
 
 
 def write(kept: Path, folder: Path = RESULTS) -> Iterator[Path]:
