@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,6 +223,14 @@ def test_evaluations_take_texts_with_brackets_and_quotes():
 def test_a_pattern_without_its_sign_is_asked_back(text, meant):
     with pytest.raises(PatternError, match=f"did you mean '{meant}'"):
         parse_pattern(text)
+
+
+@pytest.mark.parametrize("meant", ["2:4", "4:8", "3:4"])
+def test_a_pattern_that_yaml_reads_as_a_time_is_asked_back(meant):
+    read = str(yaml.safe_load(f"patterns: {meant}")["patterns"])
+    assert read.isdigit()
+    with pytest.raises(PatternError, match=rf'did you mean "{meant}"\? without quotes YAML reads {meant} as {read}'):
+        parse_pattern(read)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ from calprune.base.pace import Parts, TimeLeft
 from calprune.base.progress import SILENT, ProgressBars, Steps, current, duration, showing, tracking, whole
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that a test sets: clock[0] seconds."""
@@ -59,24 +64,21 @@ def test_a_wait_of_over_five_seconds_has_a_line_though_no_step_is_done(monkeypat
 def test_who_waits_before_anything_is_reported_reads_a_line(monkeypatch):
     monkeypatch.setattr(progress, "FIRST_LINE", 0.05)
 
-    def said(work):
-        shown = ProgressBars(io.StringIO())
+    def said(work, stream=io.StringIO):
+        shown = ProgressBars(stream())
         with shown.until_first("loading"):
             work(shown)
         time.sleep(0.2)
         return shown.stream.getvalue()
 
-    assert said(lambda shown: time.sleep(0.2)) == "loading\n"
-    assert said(lambda shown: None) == ""
-    assert said(lambda shown: (shown.say("a"), time.sleep(0.2))) == "a\n"
-    assert said(lambda shown: (list(shown.track([1], 1, "quick")), time.sleep(0.2))) == ""
+    assert said(lambda shown: time.sleep(0.2), Terminal) == "loading\n"
+    assert said(lambda shown: time.sleep(0.2)) == "", "nobody waits before a file"
+    assert said(lambda shown: None, Terminal) == ""
+    assert said(lambda shown: (shown.say("a"), time.sleep(0.2)), Terminal) == "a\n"
+    assert "loading" not in said(lambda shown: (list(shown.track([1], 1, "quick")), time.sleep(0.2)), Terminal)
 
 
 def test_on_a_terminal_pieces_of_work_within_each_other_are_drawn_together():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
     shown = ProgressBars(Terminal())
     for _ in shown.track(range(2), 2, "outer"):
         with shown.steps("inner", 5, "tokens") as steps:

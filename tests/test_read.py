@@ -115,7 +115,7 @@ BROKEN = {
     "json_cut": (
         "a.jsonl",
         b'{"text": "a"}\n{"text": "b\n',
-        "a.jsonl:2: broken JSON: Unterminated string starting at column 10; mend what is there, or delete it",
+        "a.jsonl:2: broken JSON: Unterminated string starting at column 10; mend the line, or take it out",
     ),
     "json_in_gzip": ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n{"text": "b"\n'), "a.jsonl.gz:2: broken JSON"),
     "not_an_object": ("a.jsonl", b'{"text": "a"}\n["b"]\n', "a.jsonl:2: expected an object"),

@@ -299,6 +299,21 @@ def test_a_key_written_twice_is_a_mistake(material):
         parse_study(study_text(material) + "draws: 5\n", "study.yaml")
 
 
+def test_a_folder_of_another_study_is_left_alone(tmp_path, material):
+    text, runs = study_text(material), Runs(tmp_path / "runs")
+    with plan(parse_study(text, "study.yaml"), None).doing(runs, text):
+        pass
+    before = {path: path.read_bytes() for path in runs.path.rglob("*") if path.is_file()}
+    other = study_text(material, title="Another", methods="[ria]")
+    said = 'holds another study, "A tiny study", which shares no trial with this one; name another folder with --runs'
+    with pytest.raises(UserError, match=said), plan(parse_study(other, "other.yaml"), None).doing(runs, other):
+        pass
+    assert {path: path.read_bytes() for path in runs.path.rglob("*") if path.is_file()} == before
+    renamed = study_text(material, title="Its new name")
+    with plan(parse_study(renamed, "study.yaml"), None).doing(runs, renamed):
+        assert runs.plan().title == "Its new name"  # the same trials
+
+
 def test_a_folder_of_another_format_or_of_something_else_is_left_alone(tmp_path, material):
     (tmp_path / "FORMAT").write_text("calprune 9\n")
     with pytest.raises(UserError, match="format 'calprune 9'"):

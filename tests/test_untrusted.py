@@ -275,7 +275,9 @@ def test_whatever_is_raised_is_one_line_and_all_of_it_is_shown_on_demand(monkeyp
         with pytest.raises(SystemExit) as ended:
             main()
         err = capsys.readouterr().err
-        assert ended.value.code == 1 and err.startswith("calprune: unexpected LookupError: two lines (at prune.py:")
+        assert ended.value.code == 1 and err.startswith(
+            "calprune: unexpected LookupError: two lines (at test_untrusted.py:"
+        )
         assert (err.count("\n") > 1) == bool(shown)
     assert app
 

@@ -151,6 +151,9 @@ def _meant(text: str) -> str:
     """A question where the sign is missing (50, 0.5) or another (2-4)."""
     if (m := re.fullmatch(r"\d*\.?\d+", text)) and 0 < float(text) < 100:
         return f"did you mean '{float(text) * (100 if float(text) < 1 else 1):.10g}%'?"
+    if re.fullmatch(r"\d{1,6}", text) and 0 < int(text) // 60 < int(text) % 60:
+        n, m_of = divmod(int(text), 60)
+        return f'did you mean "{n}:{m_of}"? without quotes YAML reads {n}:{m_of} as {text} (minutes and seconds)'
     if (m := re.fullmatch(r"(\d+)\s*[-/;,]\s*(\d+)", text)) and 0 < int(m[1]) < int(m[2]):
         return f"did you mean '{m[1]}:{m[2]}'?"
     return ""

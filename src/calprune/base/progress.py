@@ -171,12 +171,14 @@ class ProgressBars(Progress):
 
     @contextmanager
     def until_first(self, line: str) -> Iterator[None]:
-        """Say `line` once the block has taken a while in which nothing was reported."""
-        self._silence = _after_a_while(lambda: self.say(line))
+        """Say `line` once the block has taken a while in which nothing was reported, where a person waits: in a
+        terminal."""
+        if (self.stream or sys.stderr).isatty():
+            self._silence = _after_a_while(lambda: self.say(line))
         try:
             yield
         finally:
-            self._silence.cancel()
+            self._break_silence()
 
     @contextmanager
     def steps(self, doing: str, total: int, counted: str = "") -> Iterator[Steps]:

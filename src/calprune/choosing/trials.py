@@ -19,7 +19,7 @@ from calprune.evaluation.evaluation import OnText
 from calprune.evaluation.metric import KL, PERPLEXITY, Interest
 from calprune.report.findings import Findings
 from calprune.studies.bench import Knobs
-from calprune.studies.folder import Runs
+from calprune.studies.folder import Runs, in_a_line
 from calprune.studies.plan import Plan, plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import Results, read
@@ -127,7 +127,7 @@ class Trials:
                             f"{self.runs.path}, or removed them; run this one again when it has ended")  # fmt: skip
         if done:
             self.seconds_each = (time.perf_counter() - started) / done
-        return {trial.calibration: error.splitlines()[-1] for trial, error in errors if error}
+        return {trial.calibration: in_a_line(error) for trial, error in errors if error}
 
     def results(self) -> Results:
         return read(self.runs.path)

@@ -231,13 +231,18 @@ def _unexpected(error: Exception) -> int:
         status = _say(f"it does not fit into memory: {error or 'none is left'}", FAILED)
     else:
         lines = traceback.extract_tb(error.__traceback__)
-        ours = [frame for frame in lines if "calprune" in frame.filename] or lines
+        ours = [frame for frame in lines if _is_ours(frame.filename)] or lines
         at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
-        text = " ".join(str(error).split())
+        text = " ".join("; ".join([str(error), *getattr(error, "__notes__", [])]).split())
         shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
         status = _say(f"unexpected {type(error).__name__}: {shown} (at {at}); {TRACEBACK}=1 shows all", FAILED)
     _show(error)
     return status
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file is calprune's or the user's own: of no library, nor of Python."""
+    return "calprune" in file or not file.startswith(("<", sys.prefix, sys.base_prefix))
 
 
 def _show(error: Exception) -> None:

@@ -85,7 +85,7 @@ def run_command(
     """Run the missing trials of a study. What was interrupted goes on; a failed trial is tried again."""
     from calprune.report.tracking import find_tracker, send
     from calprune.studies.bench import Knobs
-    from calprune.studies.folder import Runs, study_text
+    from calprune.studies.folder import Runs, in_a_line, study_text
     from calprune.studies.plan import plan
     from calprune.studies.reading import parse_study
     from calprune.studies.results import status
@@ -116,14 +116,14 @@ def run_command(
     if ended.failed:
         for trial in made.trials:
             if (error := folder.error(trial.id)) is not None:
-                print(f"failed: {trial.label}: {error.splitlines()[-1]}", file=sys.stderr)
+                print(f"failed: {trial.label}: {in_a_line(error)}", file=sys.stderr)
         raise typer.Exit(SOME_FAILED)
 
 
 @study_app.command("status", example="calprune study status runs/quick")
 def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
     """Show how far a study is, what failed, and what is best so far."""
-    from calprune.studies.folder import Runs
+    from calprune.studies.folder import Runs, in_a_line
     from calprune.studies.results import read, status
 
     folder = Runs(runs)
@@ -136,7 +136,7 @@ def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
     if (first := results.best()) is not None:
         print(f"best so far by {first.evaluation}: {_described(first)}")
     for failure in results.failed:
-        print(f"failed: {failure.label}: {failure.error.splitlines()[-1]}")
+        print(f"failed: {failure.label}: {in_a_line(failure.error)}")
 
 
 @study_app.command(

@@ -5,12 +5,13 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import LADDER, Needs
-from calprune.pattern import Pattern, PatternError
+from calprune.pattern import KeepNofM, Pattern, PatternError
 
 
 @runtime_checkable
@@ -26,6 +27,35 @@ class Method(Protocol):
         stats: the `InputStats` of what `needs` says; None where that is "nothing".
         """
         ...
+
+
+def check_given(method: Method, after: Any, before: Float[Tensor, "out in"], pattern: Pattern) -> None:
+    """Raise ConfigError unless what a method gave for `before` is a new weight in the pattern: of its shape and dtype,
+    finite, with no more than n of each m, or as many zeros as a share asks for. What a method declares that it does not
+    do (`prunes`, `exact_count`) is not asked of it."""
+    name = type(method).__name__
+    wanted = f"expected its new weight, {_described(before)}"
+    if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
+        came = _described(after) if isinstance(after, Tensor) else type(after).__name__
+        mask = isinstance(after, Tensor) and after.dtype == torch.bool
+        raise ConfigError(f"{name} gave {came}; {wanted}" + (": return masked(weight, keep)" if mask else ""))
+    if not after.isfinite().all():
+        raise ConfigError(f"{name} gave weights that hold NaN or infinity")
+    if not getattr(method, "prunes", True) or not getattr(method, "exact_count", True):
+        return
+    if isinstance(pattern, KeepNofM):
+        most = int(after.reshape(-1, pattern.of).count_nonzero(-1).max())
+        if most > pattern.keep:
+            raise ConfigError(f"{name} left {most} of {pattern.of} neighbours; {pattern} allows {pattern.keep}")
+        return
+    zeros = after.numel() - int(after.count_nonzero())
+    if zeros < pattern.sparsity * after.numel() - len(after):  # a row's count is rounded
+        raise ConfigError(f"{name} set {100 * zeros / after.numel():.3g} % to zero; {pattern} asks for more (a method "
+                          "that counts otherwise says exact_count = False)")  # fmt: skip
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def check_damping(damping: float) -> None:

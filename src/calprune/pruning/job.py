@@ -32,7 +32,7 @@ from calprune.layers.linears import Linear, ModelError, check_coverage, find_blo
 from calprune.layers.saved import BlockStats, Statistics
 from calprune.layers.together.sequential import few_batches, in_turn
 from calprune.methods import METHODS
-from calprune.methods.contract import Method
+from calprune.methods.contract import Method, check_given
 from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
 from calprune.pruning.permutation import How, permute
 from calprune.pruning.report import LinearReport, Outcome
@@ -342,8 +342,7 @@ class Pruning:
                     raise StatsError(f"the statistics are of {len(stats.sum_x)} inputs: of another model")
                 stats.check()
             after = self.method(weight, stats and stats.named(site.name), pattern)
-            if not after.isfinite().all():
-                raise StatsError("the pruned weights hold NaN or infinity")
+            check_given(self.method, after, weight, pattern)
         except Exception as e:
             e.add_note(f"while pruning {name} {tuple(weight.shape)} to {pattern} with {self.method}")
             raise

@@ -26,7 +26,7 @@ from calprune.report.findings import Findings
 from calprune.starting.answer import Started, better_set
 from calprune.starting.proposal import PASSES, Proposal
 from calprune.studies.bench import Knobs
-from calprune.studies.folder import Runs
+from calprune.studies.folder import Runs, in_a_line
 from calprune.studies.plan import Plan, plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import read
@@ -123,7 +123,7 @@ def run_study(made: Plan, text: str, runs: Runs, knobs: Knobs, bar: OneBar) -> N
             bar.judged(1 if i else 2)  # the dense model before the first
     errors = [error for trial in made.trials if (error := runs.error(trial.id)) is not None]
     if errors:
-        raise UserError(f"{len(errors)} of {len(made.trials)} trials failed: {errors[0].splitlines()[-1]}")
+        raise UserError(f"{len(errors)} of {len(made.trials)} trials failed: {in_a_line(errors[0])}")
     if not all(runs.whole(trial.id, names) for trial in made.trials):
         raise UserError(f"another command works on {runs.path} now: give this one again when it has ended")
 

@@ -61,7 +61,8 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
     path = _found(like)
     parse_study(study_text(path), str(path))  # its mistakes are named before any is made of it
     written = parse_yaml(study_text(path), str(path)) | {"models": model}
-    whole, fewest = Shorter(written | {"title": f"{written['title']}, on {model}"}), FEWEST
+    title = written["title"].replace(" on SmolLM2-135M", "")
+    whole, fewest = Shorter(written | {"title": f"{title}, on {model}"}), FEWEST
     if pilot is not None:
         rows = power_table(Findings(pilot)).records()
         fewest = max(FEWEST, _draws_needed(rows))

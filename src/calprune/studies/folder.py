@@ -14,6 +14,7 @@ kernel gives back when its holder ends, however it ends: so a killed runner leav
 never do a trial twice. On a shared file system locks must reach across machines (NFS 4 and Lustre's `flock` do).
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +36,17 @@ def study_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as e:
         raise UserError(f"cannot read the study {path}: {getattr(e, 'strerror', None) or e}") from None
+
+
+def in_a_line(error: str) -> str:
+    """What error.txt says, in a line: of a traceback the error itself, where it was raised, and what was being done."""
+    lines = error.splitlines()
+    at = max((i for i, line in enumerate(lines) if line.startswith("  ")), default=None)
+    if at is None or at + 1 == len(lines):
+        return lines[-1]
+    place = re.findall(r'^  File "(?:.*/)?([^"/]+)", line (\d+)', error, re.MULTILINE)
+    named = f" ({':'.join(place[-1])})" if place else ""
+    return ", ".join([lines[at + 1] + named, *lines[at + 2 :]])
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class Plan:
         runs.create()
         with runs.lasting() as (alone, settle):
             if alone:
+                self._refuse_another(runs)
                 for trial in self.trials:
                     runs.add(trial)
                 runs.give(study_text, self.record())
@@ -57,6 +58,14 @@ class Plan:
                 raise UserError(f"{runs.path}: another study is done there now; let it end, or name another folder "
                                 "with --runs")  # fmt: skip
             yield
+
+    def _refuse_another(self, runs: Runs) -> None:
+        """Raise UserError where the folder is of another study: its file there would be lost."""
+        if (runs.path / "plan.json").is_file():
+            there = runs.plan()
+            if there.title != self.study.title and not {trial.id for trial in self.trials} & set(there.trials):
+                raise UserError(f'{runs.path} holds another study, "{there.title}", which shares no trial with this '
+                                "one; name another folder with --runs")  # fmt: skip
 
     @property
     def likeness(self) -> Similarity:

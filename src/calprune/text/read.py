@@ -275,8 +275,8 @@ def _json(text: str | bytes, at: "Position") -> Any:
         return parse_json(text)
     except json.JSONDecodeError as e:
         line = at.line + min(e.lineno - 1, e.doc.strip().count("\n"))
-        raise UserError(f"{at.path}:{line}: broken JSON: {e.msg.removesuffix(' at')} at column {e.colno}; mend what is "
-                        "there, or delete it") from None  # fmt: skip
+        raise UserError(f"{at.path}:{line}: broken JSON: {e.msg.removesuffix(' at')} at column {e.colno}; mend the "
+                        "line, or take it out") from None  # fmt: skip
     except UnicodeDecodeError:
         raise
     except ValueError as e:

@@ -11,6 +11,7 @@ from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings
 from calprune.report.settings import in_order, is_control
 from calprune.studies.axes import NO_DATA
+from calprune.studies.folder import in_a_line
 from calprune.studies.results import STUDY
 from calprune.uncertainty.retention import AT_FEW_DRAWS
 
@@ -65,7 +66,7 @@ def made(findings: Findings) -> Section:
 
 def failures(findings: Findings) -> Section:
     """Trials that failed, and results that are not finite."""
-    rows = [(one.trial, one.label, one.error) for one in findings.results.failed]
+    rows = [(one.trial, one.label, in_a_line(one.error)) for one in findings.results.failed]
     for row in findings.not_finite:
         what = f"{row.calibration} {findings.setting(row)} draw {row.draw}: {row.evaluation}"
         rows.append((row.trial, what, "a value is not finite, so the result is in no mean"))

@@ -1,0 +1,86 @@
+"""A method of a user's own that gives no new weight in the pattern is told so in one line, and nothing is written."""
+
+import traceback
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from calprune.base.values import ConfigError
+from calprune.cli.app import _is_ours
+from calprune.methods.contract import check_given
+from calprune.pattern import keep_mask, masked, parse_pattern
+from calprune.pruning.job import Pruning
+from calprune.studies.folder import in_a_line
+from tests.families import tiny_model
+from tests.test_removal import data
+
+
+@dataclass(frozen=True)
+class Own:
+    """Gives what the test makes of the weight and the mask that the pattern asks for."""
+
+    gives: object = None
+
+    needs: ClassVar[str] = "nothing"
+    version: ClassVar[int] = 1
+
+    def __call__(self, weight, stats, pattern):
+        return self.gives(weight, keep_mask(weight.abs(), parse_pattern("2:4")))
+
+
+MISTAKES = {
+    "its mask": (lambda w, keep: keep, r"gave bool \(\d+, \d+\); expected .*, float32 .*masked\(weight, keep\)"),
+    "a column less": (lambda w, keep: masked(w, keep)[:, :-1], r"gave float32 \(\d+, \d+\); expected its new weight"),
+    "another dtype": (lambda w, keep: masked(w, keep).double(), r"gave float64 .*; expected its new weight, float32"),
+    "nothing": (lambda w, keep: None, r"gave NoneType; expected its new weight"),
+    "NaN": (lambda w, keep: w * torch.nan, "gave weights that hold NaN"),
+    "the dense weight": (lambda w, keep: w.clone(), "left 4 of 4 neighbours; 2:4 allows 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_is_no_new_weight_in_the_pattern_is_refused(mistake):
+    gives, said = MISTAKES[mistake]
+    model = tiny_model("llama")
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(ConfigError, match=f"^Own {said}") as caught:
+        Pruning(Own(gives), parse_pattern("2:4")).run(model, data())
+    assert "while pruning model.layers.0." in caught.value.__notes__[0]
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
+def test_a_share_is_asked_of_whom_does_not_say_that_he_counts_otherwise():
+    weight, half = torch.randn(8, 16), parse_pattern("50%")
+    few = masked(weight, torch.rand(8, 16) > 0.2)
+    with pytest.raises(ConfigError, match=r"Own set \d+(\.\d+)? % to zero; 50% asks for more"):
+        check_given(Own(), few, weight, half)
+    check_given(Counting(), few, weight, half)
+    check_given(Own(), masked(weight, keep_mask(weight.abs(), parse_pattern("50%/row"))), weight, half)
+
+
+class Counting(Own):
+    """One that says so."""
+
+    exact_count: ClassVar[bool] = False
+
+
+def test_a_failed_trial_is_told_by_its_error_its_place_and_what_was_done():
+    try:
+        try:
+            torch.zeros(2) @ torch.zeros(3)
+        except RuntimeError as e:
+            e.add_note("while pruning model.layers.0")
+            raise
+    except RuntimeError as e:
+        text = "".join(traceback.format_exception(e))
+        assert (
+            in_a_line(text) == f"RuntimeError: {e} (test_own_method.py:{e.__traceback__.tb_lineno}), {e.__notes__[0]}"
+        )
+    assert in_a_line("the source is empty; give another") == "the source is empty; give another"
+
+
+def test_an_error_is_placed_in_ones_own_file_and_in_no_library():
+    assert _is_ours(__file__) and _is_ours("/home/me/my_methods/swing.py")
+    assert not _is_ours(torch.__file__.replace("calprune", "x")) and not _is_ours("<frozen importlib>")
