@@ -45,6 +45,7 @@ def section() -> str:
         f"`fineweb_edu` watched. A minute is of {rows[0]['cores']:g} cores, counted in the process's own seconds.\n"
     )
     parts = [about, f"\n### {LONG} minutes\n", _table(long, texts), _beside_sparsegpt(long)]
+    parts.append(_unchanged(long))
     if compensated := [row["took"] for row in rows if row["what"] == "compensate"]:
         parts[0] += (
             "`compensate` (rank 64) reads these sequences once and trains nothing; it took "
@@ -133,6 +134,16 @@ def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
         lines.append(f"| {dense}, {method} {pattern} on `{pruned_on}` | {what} | `{healed_on}` | {len(runs)} | "
                      f"{tokens:,.0f} | {' | '.join(cells)} | {left} |")  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _unchanged(rows: Sequence[Row]) -> str:
+    """Which runs gave nothing back, and at which learning rate."""
+    rates = sorted({row["rate"] for row in rows if row["after"] == row["before"]})
+    if not rates:
+        return ""
+    tried = listed([f"{rate:g}" for rate in rates])
+    return ("Where 100.0 % is left neither watched text improved in four looks, so the model is as it was pruned. The "
+            f"highest learning rate was {tried}, which suits the demo model; a lower one was not tried.\n")  # fmt: skip
 
 
 def _beside_sparsegpt(rows: Sequence[Row]) -> str:
