@@ -300,13 +300,13 @@ def planned(choice_folder, title, method="wanda"):
 
 def test_workers_of_one_study_share_its_folder_and_another_study_is_refused_while_they_do(choice_folder, tmp_path):
     runs = Runs(tmp_path / "runs")
-    (one, text), (other, other_text) = planned(choice_folder, "one"), planned(choice_folder, "other", "magnitude")
+    (one, text), (other, other_text) = planned(choice_folder, "one"), planned(choice_folder, "one", "magnitude")
     with one.doing(runs, text), one.doing(runs, text):
         with pytest.raises(UserError, match="another study is done there now"), other.doing(runs, other_text):
             pass
         assert runs.plan() == one.record()
     with other.doing(runs, other_text):
-        assert runs.plan() == other.record()
+        assert runs.plan() == other.record(), "the same study, changed, is done there when the first has ended"
 
 
 def test_a_worker_whose_parent_has_died_ends_within_a_trial(choice_folder, tmp_path, monkeypatch):
