@@ -31,7 +31,7 @@ demo: .venv/demo-ready
 	$(BIN)/calprune demo --out runs/demo
 
 test: .venv/test-ready
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 dev: .venv/dev-ready
 
