@@ -56,6 +56,8 @@ def main() -> None:
 def split(model: Any, tokens: Tensor, experts: int, chosen: int) -> MixtralForCausalLM:
     """The Llama `model` with its feed-forwards cut, by what its neurons do on `tokens` (sequences, length)."""
     of = model.config
+    if of.intermediate_size % experts:
+        raise SystemExit(f"--experts: {of.intermediate_size} neurons are no multiple of {experts}")
     config = MixtralConfig(
         **{name: getattr(of, name) for name in SAME}, intermediate_size=of.intermediate_size // experts,
         num_local_experts=experts, num_experts_per_tok=chosen, sliding_window=None, head_dim=None,

@@ -137,13 +137,10 @@ def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
 
 
 def _unchanged(rows: Sequence[Row]) -> str:
-    """Which runs gave nothing back, and at which learning rate."""
-    rates = sorted({row["rate"] for row in rows if row["after"] == row["before"]})
-    if not rates:
-        return ""
-    tried = listed([f"{rate:g}" for rate in rates])
-    return ("Where 100.0 % is left neither watched text improved in four looks, so the model is as it was pruned. The "
-            f"highest learning rate was {tried}, which suits the demo model; a lower one was not tried.\n")  # fmt: skip
+    """Which runs gave nothing back, how they ended, and at which learning rate."""
+    ways = sorted({f"{row['ended']}, at a highest learning rate of {row['rate']:g}"
+                   for row in rows if row["after"] == row["before"]})  # fmt: skip
+    return f"Where 100.0 % is left the model is as it was pruned: {listed(ways)}.\n" if ways else ""
 
 
 def _beside_sparsegpt(rows: Sequence[Row]) -> str:

@@ -1,7 +1,7 @@
 """The search on sums alone: the transfer table, and shares for the weighted mean and for the largest regret."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 from calprune.base.patterns import Removal
@@ -33,7 +33,7 @@ def search(job: Job, gate: Gate) -> Search:
     sources, (own, held) = sums
     transfer, blocks = Transfer(job.model, cast(Method, q.method), q.pattern, sources, held), block_names(job.model)
     started = time.perf_counter()
-    table = transfer_table(transfer, own, blocks, _progress(job))
+    table = transfer_table(transfer, own, blocks, job.report)
     few = spread(blocks)
     least = {name: transfer.loss({name: 1.0}, few, own)[name] for name in own.of}
     seen: dict[tuple, Mapping[str, float]] = {}
@@ -54,10 +54,6 @@ def search(job: Job, gate: Gate) -> Search:
     losses = {source: dict(loss) for source, loss in table.loss.items()}
     tokens = {name: one.about["tokens"] for name, one in own.of.items()}
     return Search(losses, dict(table.own), mixtures, proxy, len(few), transfer.evaluations, seconds, tokens)
-
-
-def _progress(job: Job) -> Callable[[str], None]:
-    return lambda name: job.report(f"from sums: what pruning with {name} would lose of each capability")
 
 
 def spread(blocks: list[str]) -> list[str]:

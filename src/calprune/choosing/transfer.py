@@ -157,6 +157,6 @@ def transfer_table(
     losses = {}
     for source in transfer.sources.of:
         losses[source] = transfer.loss({source: 1.0}, blocks)
-        report(source)
+        report(f"from sums: what pruning with {source} would lose of each capability")
     best = {name: transfer.loss({name: 1.0}, blocks, own)[name] for name in own.of}
     return TransferTable(losses, best)

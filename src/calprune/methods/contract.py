@@ -41,12 +41,14 @@ def check_given(method: Method, after: Any, before: Float[Tensor, "out in"], pat
         raise ConfigError(f"{name} gave {came}; {wanted}" + (": return masked(weight, keep)" if mask else ""))
     if not after.isfinite().all():
         raise ConfigError(f"{name} gave weights that hold NaN or infinity")
-    if not getattr(method, "prunes", True) or not getattr(method, "exact_count", True):
+    if not getattr(method, "prunes", True):
         return
     if isinstance(pattern, KeepNofM):
         most = int(after.reshape(-1, pattern.of).count_nonzero(-1).max())
         if most > pattern.keep:
             raise ConfigError(f"{name} left {most} of {pattern.of} neighbours; {pattern} allows {pattern.keep}")
+        return
+    if not getattr(method, "exact_count", True):
         return
     zeros = after.numel() - int(after.count_nonzero())
     if zeros < pattern.sparsity * after.numel() - len(after):  # a row's count is rounded
