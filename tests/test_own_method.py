@@ -2,19 +2,28 @@
 
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
 
+from calprune.allocation import ALLOCATIONS
 from calprune.base.values import ConfigError
 from calprune.cli.app import _is_ours
+from calprune.methods import METHODS
 from calprune.methods.contract import check_given
 from calprune.pattern import keep_mask, masked, parse_pattern
 from calprune.pruning.job import Pruning
-from calprune.studies.folder import in_a_line
+from calprune.studies.bench import Knobs
+from calprune.studies.folder import Runs, in_a_line
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
+from calprune.studies.results import read
+from calprune.studies.runner import begin, work
 from tests.families import tiny_model
 from tests.test_removal import data
+from tests.test_study import material, study_text  # noqa: F401
 
 
 @dataclass(frozen=True)
@@ -84,3 +93,33 @@ def test_a_failed_trial_is_told_by_its_error_its_place_and_what_was_done():
 def test_an_error_is_placed_in_ones_own_file_and_in_no_library():
     assert _is_ours(__file__) and _is_ours("/home/me/my_methods/swing.py")
     assert not _is_ours(torch.__file__.replace("calprune", "x")) and not _is_ours("<frozen importlib>")
+
+
+def test_what_a_class_says_of_itself_is_one_of_the_words_of_the_contract():
+    with pytest.raises(ConfigError, match="its needs is 'grams'; expected one of nothing, moments, gram, regional"):
+        METHODS.make(f"{__name__}:Misspelt")
+    with pytest.raises(ConfigError, match="its needs is 'grams'; expected one of nothing, moments"):
+        ALLOCATIONS.make(f"{__name__}:Misspelt")
+
+
+@dataclass(frozen=True)
+class Misspelt(Own):
+    """A method and an allocation, if what it reads were a word that is known."""
+
+    needs: ClassVar[str] = "grams"
+
+
+def test_code_of_ones_own_that_changed_since_trials_were_done_is_named(material, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    code = "from calprune.methods.magnitude import Magnitude\nclass Mine(Magnitude):\n    pass\n"
+    Path("my_code_12.py").write_text(code)
+    text = study_text(material, methods='["my_code_12:Mine", wanda]', patterns="50%", calibrations="random_tokens")
+    made, runs = plan(parse_study(text, "study.yaml"), None), Runs(tmp_path / "runs")
+    with made.doing(runs, text):
+        begin(runs)
+        assert made.made_by_other_code(runs) == {}
+        assert all(one.error is None for one in work(runs, Knobs()))
+    assert made.made_by_other_code(runs) == {}, "and Wanda is none of the user's"
+    Path("my_code_12.py").write_text(code + "# another rule\n")
+    assert made.made_by_other_code(runs) == {"my_code_12": 1}
+    assert any("my_code_12" in one for one in read(runs.path).about["versions"]), "the page has both codes"

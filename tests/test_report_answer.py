@@ -18,13 +18,14 @@ import scipy.stats
 import yaml
 
 from calprune.pages.names import shorten
-from calprune.report.answer import answer
+from calprune.pages.numbers import number
+from calprune.report.answer import answer, plain, warnings
 from calprune.report.claims import judge
 from calprune.report.findings import Findings
 from calprune.report.page import page
 from calprune.report.settings import is_control, own_text
 from calprune.studies.claims import read_claims
-from calprune.studies.results import Results, read
+from calprune.studies.results import OVERLAPPING, Results, read
 from calprune.uncertainty.difference import holm, paired_by_draw, paired_by_item
 from tests.made_up_study import SOURCES, made_up
 
@@ -375,3 +376,38 @@ def test_a_source_that_loses_to_another_is_not_called_best():
 
 def test_the_claims_of_a_study_are_counted_in_its_answer_as_they_were_judged():
     assert check(claimed())[-1].startswith("Of the 4 claims, after Holm's correction: ")
+
+
+def test_where_pruning_costs_nothing_the_answer_is_not_that_the_choice_does_not_matter():
+    """A light pattern, or a dense model that guesses: no source could have saved anything."""
+    made = of(
+        made_up(sources=SOURCES[:3], methods=("wanda",), patterns=("60%",), apart=0.0),
+        lambda row: row.metric == "perplexity",
+    )
+
+    def with_nats(row, nats):
+        return replace(row, items=tuple(nats for _ in row.items), value=math.exp(nats))
+
+    rows = [replace(with_nats(row, 10.8 + 0.001 * (row.draw or 0)), dense=math.exp(10.8),
+                    dense_items=tuple(10.8 for _ in row.items)) for row in made.rows]  # fmt: skip
+    dense = replace(made, rows=tuple(rows))
+    said = plain(Findings(dense))
+    assert said.startswith("Pruning itself costs less than 0.02 nats a token") and "does not matter" not in said
+    assert f"perplexity of {number(math.exp(10.8))}" in said and "Pruning itself" in answer(Findings(dense))[0]
+    harder = replace(dense, rows=tuple(with_nats(row, 12.0 + 0.001 * (row.draw or 0)) for row in dense.rows))
+    assert plain(Findings(harder)).startswith("The choice does not matter here")
+
+
+def test_a_control_that_counts_as_a_source_is_called_a_control():
+    made = of(made_up(apart=0.0), lambda row: row.calibration in ("c4", "random_tokens"))
+    said = plain(Findings(made))
+    assert "2 sources" not in said and ("1 source and 1 control" in said or "The choice matters" in said), said
+
+
+def test_what_a_smaller_copy_lacks_and_draws_that_share_documents_are_said_above_the_page():
+    made = replace(made_up(), left_out=("methods: ria", "the grid {a: 1}", "2 of 5 draws", "patterns: 2:4"))
+    made = replace(made, about=made.about | {OVERLAPPING: ["gsm8k (documents for 2 of 3)"]})
+    said = warnings(Findings(made))
+    assert any(line.startswith("Left out, and so not measured: methods: ria; the grid {a: 1}; 2 of 5 draws and 1 thing "
+                               "more") for line in said)  # fmt: skip
+    assert any(line.startswith("Draws of gsm8k (documents for 2 of 3) have documents in common") for line in said)

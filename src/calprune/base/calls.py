@@ -11,6 +11,7 @@ with a colon is a class of the user's own. What is not understood is an error, n
 
 import ast
 import dataclasses
+import hashlib
 import importlib
 import inspect
 import json
@@ -29,6 +30,26 @@ from calprune.base.values import ConfigError, UserError, did_you_mean, read
 CLOSES = {"(": ")", "[": "]", "{": "}"}
 NAME = r"[\w./-]+(:\w+)?"
 OWN = "package.module:Mine(option=1)"
+
+
+def _constants(contract: type) -> dict[str, tuple[str, ...]]:
+    """What a contract's class attributes may be, of those that are one of several words."""
+    hints = {name: get_args(hint) for name, hint in typing.get_type_hints(contract).items()}  # of ClassVar[Literal]
+    return {name: get_args(inner[0]) for name, inner in hints.items() if inner and get_origin(inner[0]) is Literal}
+
+
+def own_code(*values: Any) -> dict[str, str]:
+    """The modules of the user's own classes among dataclasses and what they hold, each with its file's hash."""
+    found: dict[str, str] = {}
+    for value in values:
+        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            continue
+        module = type(value).__module__
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if module.partition(".")[0] != "calprune" and file:
+            found[module] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+        found |= own_code(*(getattr(value, field.name) for field in dataclasses.fields(value)))
+    return found
 
 
 def split(text: str, at: str) -> list[str]:
@@ -218,6 +239,10 @@ class Registry(Mapping[str, type]):
         has = {f.name for f in dataclasses.fields(cls)}.union(*(vars(base) for base in cls.__mro__))
         if missing := [member for member in members(self.contract) if member not in has]:
             raise ConfigError(f"{name!r} is no {self.kind}: it has no {missing[0]}{see}")
+        for member, allowed in _constants(self.contract).items():
+            if (given := getattr(cls, member, None)) not in allowed:
+                raise ConfigError(f"{name!r} is no {self.kind}: its {member} is {given!r}; "
+                                  f"expected one of {', '.join(allowed)}{see}")  # fmt: skip
         takes = list(inspect.signature(self.contract.__call__).parameters)
         try:
             inspect.signature(cls.__call__).bind(*takes)

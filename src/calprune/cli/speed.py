@@ -24,7 +24,8 @@ def speed_command(
     as_json: opt.Json = False,
 ) -> None:
     """Time models in turns, in transformers: prefill at 512 and 2,048 tokens, decoding at batch 1 and 8, with their
-    bytes on the disk and in memory, beside the first. All of them are loaded at once, each in a process of its own."""
+    bytes on the disk and in memory, beside the first. All of them are loaded at once, each in a process of its own.
+    A run that is interrupted keeps no round: times of two runs do not compare."""
     from calprune.api.speed import speed
     from calprune.base.output import check_new_file
     from calprune.base.store import write_whole

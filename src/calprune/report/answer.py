@@ -9,13 +9,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from calprune.base.calls import split
-from calprune.pages.numbers import alike, counted, listed, percent, rough, with_interval
+from calprune.pages.numbers import alike, counted, listed, number, percent, rough, with_interval
 from calprune.report.claims import judge
 from calprune.report.claims.judged import Verdict as ClaimVerdict
 from calprune.report.findings import DEFAULT, WORDS, Comparison, Findings, MethodContrast
-from calprune.report.settings import in_order
+from calprune.report.settings import in_order, is_control
 from calprune.studies.axes import NO_DATA
-from calprune.studies.results import Result
+from calprune.studies.results import OVERLAPPING, Result
 from calprune.uncertainty.difference import Verdict
 
 TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
@@ -40,14 +40,16 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
     metric, where = widest.of.measures, "" if n == of else f" in {n} of {of} settings"
     if word == "immaterial":
         least = "" if widest.of_interest is None else f": by less than {metric.difference(widest.of_interest)}"
-        return (f"The choice does not matter here: whichever of the {len(widest.cells)} sources is taken, too little "
+        if widest.costless:
+            return f"{_nothing_lost(widest)}, so this says nothing of the choice."
+        return (f"The choice does not matter here: whichever of the {_counted(widest)} is taken, too little "
                 f"changes to act on{least}.")  # fmt: skip
     if word == "not shown" and widest.distinguished:
         return "Perhaps: the sources differ more than draws of one do, but not surely by enough to act on."
     if word == "not shown":
         seen = widest.effect.detectable
         missed = "" if seen is None else f"; a difference below {rough(seen)} {metric.unit} could have been missed"
-        return f"Not shown: the {len(widest.cells)} sources are not distinguished from draws of one source{missed}."
+        return f"Not shown: the {_counted(widest)} are not distinguished from draws of one source{missed}."
     best, worst = widest.cells[0], widest.worst
     least, most, of_dense = alike(best.spread.mean, worst.spread.mean, best.of.dense)
     dense = "" if metric.needs_dense else f"; the dense model has {of_dense}"  # of a divergence it is 0
@@ -56,6 +58,22 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
         f"The choice matters{where}: pruned with {_quoted(best.of.calibration)} the model has {kind} of {least}{on}, "
         f"with {_quoted(worst.of.calibration)} {most}{dense}."
     )
+
+
+def _counted(one: Comparison) -> str:
+    """ "13 sources"; "source and control" where a control had to count as a source."""
+    controls = sum(is_control(cell.of) for cell in one.cells)
+    parts = [counted(n, word) for n, word in ((len(one.cells) - controls, "source"), (controls, "control")) if n]
+    return listed(parts)
+
+
+def _nothing_lost(one: Comparison) -> str:
+    """Where pruning costs nothing, no source can save anything: a light pattern, or a dense model that only guesses."""
+    metric, kind = one.of.measures, _measure(one.of)[0]
+    assert one.of_interest is not None
+    dense = "" if metric.needs_dense else f" (the dense model has {kind} of {number(one.of.dense)})"
+    return (f"Pruning itself costs less than {metric.difference(one.of_interest)} here{dense}: it takes a harder "
+            "pattern, or a text that the dense model can predict, to tell sources apart")  # fmt: skip
 
 
 def _one_draw(findings: Findings) -> str:
@@ -125,6 +143,13 @@ def warnings(findings: Findings) -> list[str]:
         )
     if gone := len(findings.not_finite):
         warnings.append(f"{gone:,} {_plural('result', gone)} {'is' if gone == 1 else 'are'} not finite and in no mean.")
+    if cut := findings.results.left_out:
+        rest = f" and {counted(len(cut) - 3, 'thing')} more, named in the study's file" if len(cut) > 3 else ""
+        warnings.append(f"Left out, and so not measured: {'; '.join(cut[:3])}{rest}.")
+    if overlapping := findings.results.about.get(OVERLAPPING):
+        warnings.append(
+            f"Draws of {listed(overlapping)} have documents in common: the spread between them looks small."
+        )
     warnings += [f"{name} stands in: {what}." for name, what in findings.results.stand_ins.items()]
     return warnings
 
@@ -148,6 +173,8 @@ def _matters(findings: Findings, measured: list[Comparison]) -> str:
     where = f" in {_of(counts[word], len(measured))} pairs of setting and evaluation" if several else ""
     if word == "not shown":
         where = f" in {_none_of(counts[word], len(measured))} pairs of setting and evaluation" if several else ""
+    if word == "immaterial" and widest.costless:
+        return f"{_nothing_lost(widest)}: {_range(findings, widest, several)}."
     lead = {
         "matters": f"The choice of calibration data matters here{where}{others}",
         "immaterial": f"The choice of calibration data is immaterial here{where}{others}",

@@ -8,17 +8,17 @@ from calprune.base.store import to_json, write_whole
 from calprune.base.values import identity
 from calprune.pages.chart import altair
 from calprune.report.claims import judge
-from calprune.report.findings import Findings
+from calprune.report.findings import Findings, Lead
 from calprune.report.page import page
 from calprune.report.sections.overview import results_table
 from calprune.studies.results import Results
 
 
-def write_html(results: Results, path: str | Path, lead: str = "") -> None:
-    """One self-contained page that needs no network; lead: the answer (`page`). Raises UserError where altair is not
-    installed."""
+def write_html(results: Results, path: str | Path, lead: Lead | None = None) -> None:
+    """One self-contained page that needs no network; lead: the answer, and what is shown first. Raises UserError where
+    altair is not installed."""
     altair()
-    write_whole(path, page(Findings(results), lead).html())
+    write_whole(path, page(Findings(results, lead)).html())
 
 
 def write_csv(results: Results, path: str | Path) -> None:

@@ -130,6 +130,11 @@ class Comparison:
         return self.effect.range / self.cost if self.cost > 0 else None
 
     @property
+    def costless(self) -> bool:
+        """Whether pruning itself costs less than is of interest, so that no source could save anything."""
+        return self.of_interest is not None and self.cost < self.of_interest
+
+    @property
     def sources(self) -> list[str]:
         """Best first, without controls."""
         return [cell.of.calibration for cell in self.cells]
@@ -212,11 +217,19 @@ class MethodContrast:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class Lead:
+    """The answer of a study that was made to answer something else than which of its sources differ most."""
+
+    sentence: str
+    evaluation: str  # that it speaks of
+
+
 class Findings:
     """What the page, the files and the sentences say; nothing is computed twice."""
 
-    def __init__(self, results: Results):
-        self.results = results
+    def __init__(self, results: Results, lead: Lead | None = None):
+        self.results, self.lead = results, lead
         self.rows = tuple(row for row in results.rows if _finite(row))
         self.not_finite = tuple(row for row in results.rows if not _finite(row))
         self.fields = set(varying(self.rows))

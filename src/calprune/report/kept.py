@@ -63,10 +63,10 @@ def _read_kept(path: Path) -> Results:
                         f"{', '.join(table.column_names[:5])}, ...; write it anew: calprune study report RUNS "
                         "--parquet FILE")  # fmt: skip
     rows = tuple(_row(one, head["measures"], path) for one in table.to_pylist())
-    claims, interest = of_text(head["about"].get(STUDY), f"{path}: its study")
+    written = of_text(head["about"].get(STUDY), f"{path}: its study")
     return Results(head["title"], head["question"], rows, tuple(Failure(**one) for one in head["failed"]),
                    head["missing"], tuple(LikenessRow(**one) for one in head["similarity"]), head["about"],
-                   head["stand_ins"], claims, interest)  # fmt: skip
+                   head["stand_ins"], *written)  # fmt: skip
 
 
 def _head(kept: bytes | None) -> dict[str, Any]:

@@ -39,12 +39,12 @@ SECTIONS: tuple[Callable[[Findings], Section], ...] = (
 )
 
 
-def page(findings: Findings, lead: str = "") -> Page:
-    """The page of a study; a section with nothing in it is left out. lead: the answer, where the study was made to
-    answer something else than which of its sources differ most."""
+def page(findings: Findings) -> Page:
+    """The page of a study; a section with nothing in it is left out."""
     results = findings.results
     sections = tuple(make(findings) for make in SECTIONS)
-    said = (lead or plain(findings), *answer(findings)) if findings.rows else ()
+    first = findings.lead.sentence if findings.lead else plain(findings)
+    said = (first, *answer(findings)) if findings.rows else ()
     made = Page(results.title, sections, "calprune study", results.question, _size(findings), said,
                 tuple(warnings(findings)))  # fmt: skip
     return made.read_as(findings.names)

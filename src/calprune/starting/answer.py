@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calprune.base.progress import duration
+from calprune.choosing.job import FINALISTS, RESULT_TRIALS
 from calprune.evaluation.metric import KL, PERPLEXITY
 from calprune.pages.numbers import listed, number, with_interval
 from calprune.pages.table import Column, Table
-from calprune.report.findings import Cell, Comparison, Findings, of_cell
+from calprune.report.findings import Cell, Comparison, Findings, Lead, of_cell
 from calprune.starting.proposal import CHAT, DRAWS, OWN, Proposal
 from calprune.uncertainty.estimate import Estimate
 
@@ -85,11 +87,16 @@ class Started:
         apart = contrast.difference.estimate
         low, high = (None if end is None else -end for end in (apart.high, apart.low))
         nearer = Estimate(-apart.value, low, high, apart.n)
-        held = low is not None and low > 0  # one question, so its own interval decides
-        shown = "so the difference is shown" if held else "so no difference is shown"
         by = f"by {with_interval(nearer)} nats a token of KL (95 % interval)"
-        return (f"{on}, pruning with {best} keeps the model nearer to the dense one than {other}, {by}, {shown}. "
-                f"{self._why_kept(best)}With {self.label}, {kept}.")  # fmt: skip
+        if low is not None and low > 0:  # one question, so its own interval decides
+            said = f"pruning with {best} is shown to keep the model nearer to the dense one than {other}, {by}"
+        else:
+            said = f"no difference is shown between {best} and {other} to prune with; {best} has the better mean {by}"
+        return f"{on}, {said}. {self._why_kept(best)}With {self.label}, {kept}."
+
+    def lead(self) -> Lead:
+        """The sentence, with what it is of."""
+        return Lead(self.sentence(), str(self.made.evaluations(KL.name)[self.main]))
 
     def _why_kept(self, best: str) -> str:
         """Why the model is not that of the set which is best on the text that the sentence is of."""
@@ -111,11 +118,19 @@ class Started:
         return [
             *lines,
             "next:  look at it     calprune diff " + shlex.join([self.made.wanted.model, str(self.model)]),
-            "       judge it surely, on fresh text, against mixtures:",
+            "       judge it surely, on fresh text, against mixtures (about "
+            f"{duration(self.choose_seconds(), up=True)}):",
             f"         {self.choose_command()}",
             f"       use it         AutoModelForCausalLM.from_pretrained({str(self.model)!r})",
             f"                      where a pruned model runs, and where zeros bring nothing: {DEPLOY}",
         ]
+
+    def choose_seconds(self) -> float:
+        """What that may take, by what the trials here took: draws of each source, of the finalists and of the default,
+        and the model that is kept."""
+        about = self.findings.results.about
+        sources = self.choose_command().count("--sources")
+        return about["seconds"] / about["trials"] * (DRAWS * (sources + FINALISTS + 1) + RESULT_TRIALS)
 
     def choose_command(self) -> str:
         """The whole command that judges these sources."""

@@ -67,7 +67,7 @@ def carry_out(made: Proposal) -> Started:
                 save_model(planned, runs, knobs, label, model)
         started = Started(made, findings, label, model, out / "report.html" if can_draw() else None)
         if started.page:
-            write_html(findings.results, started.page, started.sentence())
+            write_html(findings.results, started.page, started.lead())
     return started
 
 

@@ -15,7 +15,6 @@ import yaml
 from calprune.base.progress import duration
 from calprune.base.values import UserError, did_you_mean
 from calprune.base.yamls import parse_yaml
-from calprune.pages.numbers import counted
 from calprune.report.findings import Findings
 from calprune.report.sections.power import AT_CHANCE, power_table
 from calprune.studies.claims import FIELDS, check_claims, matches, read_claims
@@ -46,7 +45,7 @@ class Shorter:
 class StudyLike:
     """A study for another model, with what it takes."""
 
-    text: str  # its YAML, with what was cut as comments
+    text: str  # its YAML, which names what was left out
     trials: int
     seconds: float  # an estimate, by this machine's speed now
     gone: tuple[str, ...]
@@ -61,8 +60,7 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
     path = _found(like)
     parse_study(study_text(path), str(path))  # its mistakes are named before any is made of it
     written = parse_yaml(study_text(path), str(path)) | {"models": model}
-    title = written["title"].replace(" on SmolLM2-135M", "")
-    whole, fewest = Shorter(written | {"title": f"{title}, on {model}"}), FEWEST
+    whole, fewest = Shorter(written | {"title": f"Like {path.stem}, on {model}"}), FEWEST
     if pilot is not None:
         rows = power_table(Findings(pilot)).records()
         fewest = max(FEWEST, _draws_needed(rows))
@@ -80,7 +78,7 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
         )
     chosen = _with_claims(cut, str(path))
     trials = sum(1 for _ in _without_claims(chosen.written, str(path)).trials())
-    return StudyLike(_with_comments(chosen, path, seconds), trials, seconds, chosen.gone)
+    return StudyLike(_whole_text(chosen, path, seconds), trials, seconds, chosen.gone)
 
 
 def _found(like: str) -> Path:
@@ -180,10 +178,10 @@ def _narrowed(claim: Any, settings: Sequence[Mapping[str, str]]) -> Any:
     return narrow
 
 
-def _with_comments(cut: Shorter, path: Path, seconds: float) -> str:
+def _whole_text(cut: Shorter, path: Path, seconds: float) -> str:
     head = [f"# Like {path.name}; about {duration(seconds)} by the speed of the machine that made this file."]
-    head += [f"# Cut, and so not measured: {counted(len(cut.gone), 'thing')}."] if cut.gone else []
-    return "\n".join([*head, *(f"# - {' '.join(one.split())}" for one in cut.gone), _yaml(cut.written)])
+    left_out = {"left_out": [" ".join(one.split()) for one in cut.gone]} if cut.gone else {}
+    return "\n".join([*head, _yaml(cut.written | left_out)])
 
 
 def _several(value: Any) -> list[Any]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from calprune.base.calls import own_code
+from calprune.base.store import read_json
 from calprune.base.values import UserError, identity, plain
 from calprune.calibration.build import check_sizes, identify
 from calprune.calibration.recipe import Recipe
@@ -66,6 +68,17 @@ class Plan:
             if there.title != self.study.title and not {trial.id for trial in self.trials} & set(there.trials):
                 raise UserError(f'{runs.path} holds another study, "{there.title}", which shares no trial with this '
                                 "one; name another folder with --runs")  # fmt: skip
+
+    def made_by_other_code(self, runs: Runs) -> dict[str, int]:
+        """The modules of the user's own that changed since trials of the folder were done, with how many those are: a
+        trial's name has a class's version, and not its code."""
+        changed: dict[str, int] = {}
+        for trial in self.trials:
+            if (path := runs.trial(trial.id) / "environment.json").is_file():
+                made = read_json(path, "a trial")
+                for module, code in own_code(trial.job, *self.study.evaluations).items():
+                    changed[module] = changed.get(module, 0) + (made.get(module, code) != code)
+        return {module: n for module, n in changed.items() if n}
 
     @property
     def likeness(self) -> Similarity:

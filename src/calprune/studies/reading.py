@@ -32,7 +32,7 @@ from calprune.studies.axes import AXES, NO_DATA, read_values, reads_data
 from calprune.studies.claims import check_claims, read_claims
 from calprune.studies.grid import LARGEST, RECIPE_OPTIONS, Calibration, Grid, Study, Variant
 
-OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims", "of_interest")
+OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims", "of_interest", "left_out")
 
 OPTIONS = tuple(f.name for f in dataclasses.fields(Grid) if f.name not in ("axes", "calibrations"))
 
@@ -71,6 +71,8 @@ def parse_study(text: str, where: str) -> Study:
                 check_part(part)
     own = [metric.name for one in evaluations if isinstance(metric := getattr(one, "measures", None), Metric)]
     interest = read_interest(data.get("of_interest", {}), f"{where}: of_interest", own)
+    if not isinstance(gone := data.get("left_out", []), list) or not all(isinstance(one, str) for one in gone):
+        raise ConfigError(f"{where}: left_out: expected a list of texts, what the study does not have; got {gone!r}")
     study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims,
                   interest)  # fmt: skip
     _check_distinct(study, where)

@@ -107,5 +107,7 @@ def read_evaluation(path: Path) -> EvaluationRecord:
 
 def _wanted(found: dict[str, Any], name: str, path: Path) -> Any:
     if name not in found:
-        raise UserError(f"{path} lacks {name!r}: it is damaged, or another program's")
+        raise UserError(
+            f"{path} lacks {name!r}: it is damaged, or another program's; delete it and run the study again"
+        )
     return found[name]

@@ -19,6 +19,7 @@ from calprune.studies.records import PlanRecord, PruneRecord, read_evaluation, r
 from calprune.studies.trial import Trial
 
 STUDY = "study.yaml"  # the study's file, in its folder and on its page
+OVERLAPPING = "sources whose draws share documents"
 SHARED = ("load", "build", "collect", "dense")  # seconds that trials share: of a model, a set, its sums, the references
 
 
@@ -109,6 +110,7 @@ class Results:
     stand_ins: dict[str, str] = field(default_factory=dict)  # sources that are not the data set of their name: what is
     claims: tuple[Claim, ...] = ()  # of papers, to be judged
     interest: Interest = USUAL_INTEREST  # the smallest differences that the user would act on
+    left_out: tuple[str, ...] = ()  # of the study that this one is a smaller copy of
 
     def best(self) -> Result | None:
         """The row that is best by the study's first evaluation, so far."""
@@ -139,8 +141,8 @@ def read(folder: str | Path) -> Results:
     missing = len(trials) - whole - len(failed)
     about = _account(runs, plan, trials)
     similar, stand_ins = _similarity(runs, plan), _stand_ins(runs, plan)
-    claims, interest = of_text(about[STUDY], str(runs.path / STUDY))
-    return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, claims, interest)
+    written = of_text(about[STUDY], str(runs.path / STUDY))
+    return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, *written)
 
 
 @dataclass(frozen=True)
@@ -198,14 +200,14 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
                      tuple(dict.fromkeys(part.source for part in parts)), found.by_token)  # fmt: skip
 
 
-def of_text(study: str | None, where: str) -> tuple[tuple[Claim, ...], Interest]:
-    """The claims, and the smallest differences of interest, of a study's YAML as it was last run."""
+def of_text(study: str | None, where: str) -> tuple[tuple[Claim, ...], Interest, tuple[str, ...]]:
+    """The claims, the smallest differences of interest, and what was left out, of a study's YAML as it was last run."""
     written = {} if study is None else parse_yaml(study, where)
     if not isinstance(written, dict):
         raise UserError(f"{where} is no study: it is damaged or was edited; run the study again")
     least = written.get("of_interest", {})  # its names were looked at when the study was read
     interest = read_interest(least, f"{where}: of_interest", least)
-    return read_claims(written.get("claims", []), where), interest
+    return read_claims(written.get("claims", []), where), interest, tuple(written.get("left_out", ()))
 
 
 def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:
@@ -215,6 +217,20 @@ def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:
     named = [(part["source"], part["stand_in"]) for head in heads for part in head["drawn"]]
     named += [(one["reference"], one.get("stand_in")) for one in compared]
     return {source: what for source, what in named if what}
+
+
+def _overlapping(runs: Runs, trials: list[TrialRecord], draws: int) -> list[str]:
+    """The sources that have too few documents for the draws of the study, each with the draws that it has."""
+    fewest: dict[str, float] = {}
+    for one in trials:
+        if one.trial.recipe is None or one.trial.recipe.with_replacement or one.trial.set_id is None:
+            continue
+        if (path := runs.path / "calibration" / one.trial.set_id / "counts.json").is_file():
+            for part in read_json(path, "a calibration set")["drawn"]:
+                if part["pool"] is not None:
+                    apart = part["pool"] / max(part["read"], 1)
+                    fewest[part["source"]] = min(fewest.get(part["source"], apart), apart)
+    return [f"{source} (documents for {int(apart)} of {draws})" for source, apart in fewest.items() if apart < draws]
 
 
 def _similarity(runs: Runs, plan: PlanRecord) -> tuple[LikenessRow, ...]:
@@ -238,9 +254,12 @@ def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[st
     spent, alone = _seconds(runs, plan, there)
     versions = sorted({tuple(sorted(one.environment.items())) for one in there if one.environment})
     recipes = [one.trial.recipe for one in trials if one.trial.recipe]
+    draws = len({recipe.seed for recipe in recipes})
+    overlapping = _overlapping(runs, trials, draws)
     return {
         "trials": len(trials),
-        "draws": len({recipe.seed for recipe in recipes}),
+        "draws": draws,
+        **({OVERLAPPING: overlapping} if overlapping else {}),
         "sequences of a set": sorted({recipe.num_samples for recipe in recipes}),
         "tokens of a sequence": sorted({recipe.max_seq_length for recipe in recipes}),
         "evaluations": list(plan.evaluations.values()),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from calprune.base.calls import own_code
 from calprune.base.claims import DiskError
 from calprune.base.leftovers import sweep
 from calprune.base.signals import end_on_signals, is_orphan
@@ -83,7 +84,8 @@ class Session:
     def _write(self, trial: Trial, bench: Bench, pruned: Pruned | Removed) -> None:
         folder = self.runs.trial(trial.id)
         record = PruneRecord(pruned.tokens, bench.seconds | {"prune": pruned.seconds})
-        write_json(folder / "environment.json", {"format": 1} | environment())
+        code = own_code(trial.job, *self.evaluations.values())
+        write_json(folder / "environment.json", {"format": 1} | environment() | code)
         if isinstance(pruned, Removed):
             record.write(folder / "prune.json", describe_removed(pruned, bench.model))
         else:

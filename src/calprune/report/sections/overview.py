@@ -48,6 +48,8 @@ def overview(findings: Findings) -> Section:
 def _charts(findings: Findings) -> list[Chart]:
     groups = grouped(findings.cells, lambda cell: (cell.of.evaluation, cell.of.model, cell.of.pattern))
     first = findings.widest.of if findings.widest else max(groups, key=len)[0].of if groups else None
+    if findings.lead is not None:
+        first = next((cell.of for cell in findings.cells if cell.of.evaluation == findings.lead.evaluation), first)
     if first is not None:  # the chart of what the answer speaks of is seen first, else the one that shows most
         groups.sort(key=lambda group: (group[0].of.evaluation, group[0].of.model, group[0].of.pattern)
                     != (first.evaluation, first.model, first.pattern))  # fmt: skip
