@@ -6,7 +6,9 @@ import pytest
 import transformers as t
 
 from calprune.base.patterns import Removal
+from calprune.choosing.page import choice_page
 from calprune.removal import parse_removal_method
+from calprune.studies.results import read
 from tests.small_choice import answer_of
 
 
@@ -26,8 +28,18 @@ def test_the_answer_is_a_smaller_model_with_its_set(answered, choice_folder):
     assert answered.winner and (folder / "calibration").is_dir()
 
 
-def test_it_says_that_shares_were_not_searched(answered):
-    if answered.gate.worth_a_search:
-        assert any("the search for other shares" in line for line in answered.left_out)
-        assert set(answered.search.mixtures) >= {*answered.gate.used}
-        assert answered.halving.finalists
+def test_shares_are_searched_by_sums_as_for_zeros(answered):
+    assert answered.gate.worth_a_search, "letters and figures are loud in different channels"
+    assert answered.search.evaluations > len(answered.gate.used) and set(answered.search.loss) == {*answered.gate.used}
+    assert answered.halving.finalists and not answered.left_out
+    page = choice_page(answered, read(answered.folder / "runs")).html()
+    assert "Share of each capability" in page and "scores of all units" in page and "tr(ΔW" not in page
+
+
+def test_where_a_method_runs_the_model_it_says_that_shares_were_not_searched(choice_folder):
+    pattern = Removal("blocks", count=1)
+    found = answer_of(choice_folder, choice_folder / "blocks", method=parse_removal_method("kl(sequences=2)", pattern),
+                      pattern=pattern)  # fmt: skip
+    if found.gate.worth_a_search:
+        assert any("the search for other shares, which adds sums up" in line for line in found.left_out)
+        assert {*found.search.mixtures} >= {*found.gate.used} and found.halving.finalists

@@ -4,9 +4,9 @@
 |---|---|
 | `question` | the question: sources, capabilities with their weights and texts, sizes |
 | `choose` | the stages in turn, in a folder |
-| `job`, `clock`, `choice` | what the stages share; how long they may take; what each found, on the disk |
+| `job`, `answer` | what the stages share; what each found, on the disk |
 | `gate`, `trials` | do sources differ more than draws do? the trials behind that and behind the verdict |
-| `sums`, `transfer`, `mixture`, `search` | added sums; what a mixture costs; shares by exponentiated gradient |
-| `candidates`, `final` | candidates by KL at growing budgets, the verdict on fresh text, the pruned model |
+| `transfer`, `mixture`, `search` | added sums, and what a mixture costs by them; shares by exponentiated gradient |
+| `verdict` | candidates by KL at growing budgets, the verdict on fresh text, the pruned model |
 | `page` | the page |
 """

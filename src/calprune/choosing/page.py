@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from calprune.base.patterns import Removal
 from calprune.choosing.answer import OVERALL, UNIFORM, Choice, SetContrast
 from calprune.choosing.job import percent
 from calprune.evaluation.metric import KL
@@ -47,6 +48,17 @@ WORDS = {
 }
 
 
+TRANSFER_OF_UNITS = (
+    "Regret: by how much more of a capability's own scores go where a source decides what is taken out than where "
+    "other text of the capability's own kind does. From sums, without a forward pass; the darker, the worse of its "
+    "column."
+)
+REGRET_OF_UNITS = (
+    "L[λ → t] / L[t → t] - 1, L the share of a capability's scores of all units that those which go have, the mean "
+    "over places: a proxy. Its rank correlation with the divergence says how far to trust it here."
+)
+
+
 def choice_page(choice: Choice, results: Results, data_root: Path | None = None) -> Page:
     """The page of a choice; `results` are those of DIR/runs; `data_root`: what its commands name."""
     q = choice.question
@@ -77,15 +89,17 @@ def _warnings(choice: Choice, results: Results) -> Iterator[str]:
 def _sections(choice: Choice, findings: Findings, again: list[str]) -> tuple[Section, ...]:
     kept = retention(findings)
     size = (enough(choice),) if choice.judgement else ()
+    lead = ((TRANSFER_OF_UNITS if _of_units(choice) else TRANSFER),) if _has_table(choice) else ()
+    words = WORDS | ({"Regret": REGRET_OF_UNITS} if _of_units(choice) else {})
     return (
         overview(findings),
         Section("verdict", "The verdict", size, tables=(*_verdict(choice), _saved(choice))),
         Section("matters", "Does the choice matter?", tables=(_gate(choice), _wording(choice))),
         Section("retention", kept.title, (), kept.panels, kept.tables),
-        Section("transfer", "What each source costs each capability", (TRANSFER,) if _has_table(choice) else (),
+        Section("transfer", "What each source costs each capability", lead,
                 tuple(_heat(choice)), tuple(_transfer(choice))),
         Section("mixtures", "Mixtures", tables=tuple(_mixtures(choice))),
-        Section("made", "How each number was made", facts=tuple(WORDS.items())),
+        Section("made", "How each number was made", facts=tuple(words.items())),
         Section("again", "Reproduce", blocks=(TextBlock.of("Commands", "\n".join(again)),)),
         speed(findings),
     )  # fmt: skip
@@ -119,6 +133,10 @@ def _wording(choice: Choice) -> Table:
     heads = (Column("source"), *(Column(name, "number") for name in names))
     return Table("wording", f"Sequences, of {gate.looked_at}, that share wording with what is judged on", heads, rows,
                  ("It is not looked for where a text is made up or written by the model.",))  # fmt: skip
+
+
+def _of_units(choice: Choice) -> bool:
+    return isinstance(choice.question.pattern, Removal)
 
 
 def _has_table(choice: Choice) -> bool:
@@ -157,7 +175,9 @@ def _transfer(choice: Choice) -> Iterator[Table]:
     most = choice.question.num_samples * choice.question.max_seq_length
     notes = (f"Own text: {listed(read)} tokens, beside at most {most:,} of a source: where it is the shorter, regret "
              "can be too small, and below 0.",) if read else ()  # fmt: skip
-    yield Table("transfer", "Relative error of the layers on each capability's held-out text", heads, tuple(rows),
+    error = "Relative error of the layers on each capability's held-out text"
+    what = "Share of each capability's own scores that goes" if _of_units(choice) else error
+    yield Table("transfer", what, heads, tuple(rows),
                 notes)  # fmt: skip
 
 

@@ -9,9 +9,20 @@ from calprune.base.values import UserError, identity
 from calprune.choosing.answer import UNIFORM, Gate, Search
 from calprune.choosing.job import Job, percent, spec_of
 from calprune.choosing.mixture import Objective, evenly, exponentiated_gradient, largest, rounded, weighted_mean
-from calprune.choosing.transfer import Shares, Sums, Transfer, block_names, collected, in_turn, transfer_table
+from calprune.choosing.transfer import (
+    Shares,
+    Sums,
+    Transfer,
+    UnitTransfer,
+    block_names,
+    collected,
+    in_turn,
+    transfer_table,
+)  # fmt: skip
 from calprune.layers.saved import Statistics
 from calprune.methods.contract import Method
+from calprune.pattern import Pattern
+from calprune.removal.job import Removing
 
 MEAN, MINIMAX = "weighted mean", "minimax regret"  # names of the mixtures that are found
 SEARCH_BLOCKS = 8  # of the model at least, evenly spaced, that the search looks at; candidates are compared on all
@@ -22,16 +33,16 @@ def search(job: Job, gate: Gate) -> Search:
     q = job.question
     mixtures = {source: {source: 1.0} for source in gate.used}
     mixtures[UNIFORM] = evenly(gate.used)
-    if isinstance(q.pattern, Removal):
-        job.left_out.append(f"the search for other shares, which is for zeros: {q.pattern} was tried with each source "
-                            "and the uniform mixture")  # fmt: skip
+    if not by_sums(job):
+        job.left_out.append(f"the search for other shares, which adds sums up, and {q.method_text} reads none: "
+                            f"{q.pattern} was tried with each source and the uniform mixture")  # fmt: skip
         return Search({}, {}, _buildable(job, mixtures), {}, 0, 0, 0.0)
     sums = (source_sums(job, gate), capability_sums(job)) if job.has_time() else None
     if sums is None or not job.has_time():  # the sums are kept for a run that has more
         job.left_out.append("the transfer table and the search for mixtures: no time")
         return Search({}, {}, mixtures, {}, 0, 0, 0.0)
     sources, (own, held) = sums
-    transfer, blocks = Transfer(job.model, cast(Method, q.method), q.pattern, sources, held), block_names(job.model)
+    transfer, blocks = _transfer(job, sources, held), block_names(job.model)
     started = time.perf_counter()
     table = transfer_table(transfer, own, blocks, job.report)
     few = spread(blocks)
@@ -54,6 +65,19 @@ def search(job: Job, gate: Gate) -> Search:
     losses = {source: dict(loss) for source, loss in table.loss.items()}
     tokens = {name: one.about["tokens"] for name, one in own.of.items()}
     return Search(losses, dict(table.own), mixtures, proxy, len(few), transfer.evaluations, seconds, tokens)
+
+
+def by_sums(job: Job) -> bool:
+    """Whether what is done to the model is decided by sums, which mixtures add up."""
+    removing = job.question.job("dense")
+    return not isinstance(removing, Removing) or removing.by_sums
+
+
+def _transfer(job: Job, sources: Sums, held: Sums) -> Transfer | UnitTransfer:
+    q = job.question
+    if isinstance(removing := q.job("dense"), Removing):
+        return UnitTransfer(job.model, removing, sources, held)
+    return Transfer(job.model, cast(Method, q.method), cast(Pattern, q.pattern), sources, held)
 
 
 def spread(blocks: list[str]) -> list[str]:
@@ -88,7 +112,7 @@ def _buildable(job: Job, mixtures: Mapping[str, dict[str, float]]) -> dict[str, 
 
 def source_sums(job: Job, gate: Gate) -> Sums:
     """Sums of one draw of each source that no trial uses, so that the choice is judged on other draws."""
-    needs, found = cast(Method, job.question.method).needs, {}
+    needs, found = job.question.job("dense").reads, {}
     for source in gate.used:
         made = job.set_of(source, seed=job.question.draws)
         folder = job.folder / "statistics" / f"{made.id}-{needs}"
@@ -102,7 +126,9 @@ def capability_sums(job: Job) -> tuple[Sums, Sums]:
     held: dict[str, Statistics] = {}
     for name, windows in job.searched.items():
         parts = in_turn(windows)
-        for into, rows, needs in ((own, parts[0], cast(Method, job.question.method).needs), (held, parts[1], "gram")):
+        reads = job.question.job("dense").reads
+        judges = reads if isinstance(job.question.pattern, Removal) else "gram"
+        for into, rows, needs in ((own, parts[0], reads), (held, parts[1], judges)):
             folder = job.folder / "statistics" / f"{identity(rows.tokens.tolist())}-{needs}"
             into[name] = collected(folder, job.model, rows, needs, batch_size=job.knobs.batch_size)
     return Sums(own), Sums(held)

@@ -18,6 +18,7 @@ model (Shin et al., arXiv:2406.15524), so the best few are judged end to end.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Int
@@ -34,6 +35,9 @@ from calprune.methods.contract import Method
 from calprune.models.load import Model
 from calprune.pattern import Pattern
 from calprune.pruning.job import Pruning
+from calprune.removal.job import Removing, UnitChoice
+from calprune.removal.methods.contract import Reads
+from calprune.removal.sums import add_units
 
 Shares = Mapping[str, float]  # source -> its share of the tokens; they add up to 1
 
@@ -59,16 +63,24 @@ class Sums:
     def _block(self, name: str, block: str) -> Statistics:
         return Statistics(self.of[name].needs, {}, {block: self.of[name].of_block(block)})
 
-    def statistics(self, shares: Shares, needs: Needs) -> Statistics:
-        """The whole model's sums of a mixture, in memory."""
-        names = next(iter(self.of.values())).names()
-        return Statistics(needs, {"shares": dict(shares)}, {name: self.mixed(shares, name) for name in names})
+    def statistics(self, shares: Shares, needs: Needs, blocks: Sequence[str] | None = None) -> Statistics:
+        """The sums of a mixture in memory: of the whole model or of these blocks, and those that units are chosen by,
+        as of one token."""
+        names = next(iter(self.of.values())).names() if blocks is None else blocks
+        mixed = Statistics(needs, {"shares": dict(shares)}, {name: self.mixed(shares, name) for name in names})
+        for name, share in shares.items():
+            if share > 0:
+                part = share / self.of[name].about["tokens"] * Statistics(needs, {}, units=self.of[name].units)
+                mixed.units = (Statistics(needs, {}, units=mixed.units) + part).units if mixed.units else part.units
+        return mixed
 
 
 def collected(
-    folder: Path, model: Model, sequences: Sequences, needs: Needs, batch_size: int | None = None
+    folder: Path, model: Model, sequences: Sequences, reads: Reads | Needs, batch_size: int | None = None
 ) -> Statistics:
-    """The sums in `folder`; collected by one dense pass where they are not there yet, or are damaged."""
+    """The sums in `folder`; collected by one dense pass where they are not there yet, or are damaged. reads: those of
+    linears' inputs, or what blocks or experts are chosen by."""
+    needs: Needs = "nothing" if reads in ("blocks", "experts") else cast(Needs, reads)
     about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)},
              "tokens": int(sequences.lengths.sum())}  # fmt: skip
 
@@ -78,7 +90,12 @@ def collected(
         return there
 
     def write(folder: Path, made: Statistics) -> None:
-        save_statistics(folder, needs, about, made.collecting(model.model, sequences, batch_size=batch_size))
+        blocks = made.collecting(model.model, sequences, batch_size=batch_size) if needs != "nothing" else iter(())
+        save_statistics(folder, needs, about, blocks, lambda: units_of(made))
+
+    def units_of(made: Statistics) -> dict[str, Tensor]:
+        add_units(made, model.model, sequences, cast(Reads, reads), batch_size=batch_size)
+        return made.units
 
     once(folder, lambda: Statistics(needs, about), read, write)
     return Statistics.load(folder)
@@ -133,6 +150,45 @@ class Transfer:
         return self._dense[linear, capability]
 
 
+@dataclass
+class UnitTransfer:
+    """The same where units are taken out:
+
+        L[λ → t] = mean over places of Σ_u∈gone(λ) s_t(u) / Σ_u s_t(u)
+
+    s_t(u) is the score that the method gives unit u by the sums of capability t, the higher the more worth keeping. A
+    place: a feed-forward network, an attention, a bank of experts; all blocks are one.
+    """
+
+    model: Model
+    job: Removing
+    sources: Sums
+    held: Sums  # of capabilities
+    evaluations: int = 0  # mixtures that were decided
+    _scores: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # (capability, place) -> of each unit
+
+    def loss(self, shares: Shares, blocks: Sequence[str], sources: Sums | None = None) -> dict[str, float]:
+        """L[λ → t] of each capability, over the places of these blocks; where blocks go, over all of them."""
+        self.evaluations += 1
+        taken = self._decide(sources or self.sources, shares, blocks)
+        found: dict[str, list[float]] = {name: [] for name in self.held.of}
+        for name in found:
+            if any((name, one.place) not in self._scores for one in taken):
+                for own in self._decide(self.held, {name: 1.0}, blocks):
+                    scores = torch.tensor(own.scores, dtype=torch.double)
+                    self._scores[name, own.place] = scores.where(scores.isfinite(), 0).clamp_min(0)
+            for one in taken:
+                scores = self._scores[name, one.place]
+                whole = scores.sum().item()
+                found[name].append(scores[one.gone].sum().item() / whole if whole > 0 else 0.0)
+        return {name: sum(values) / len(values) for name, values in found.items()}
+
+    def _decide(self, sums: Sums, shares: Shares, blocks: Sequence[str]) -> list[UnitChoice]:
+        needs = self.job.needs
+        mixed = sums.statistics(shares, needs, blocks if needs != "nothing" else ())
+        return self.job.decide(self.model.model, mixed, blocks)
+
+
 def _energy(weight: Tensor, covariance: Tensor) -> float:
     """tr(W C Wᵀ)."""
     return (matmul(weight, covariance) * weight).sum().item()
@@ -151,7 +207,7 @@ class TransferTable:
 
 
 def transfer_table(
-    transfer: Transfer, own: Sums, blocks: Sequence[str], report: Callable[[str], None]
+    transfer: Transfer | UnitTransfer, own: Sums, blocks: Sequence[str], report: Callable[[str], None]
 ) -> TransferTable:
     """The loss of each source, and of each capability's own text."""
     losses = {}

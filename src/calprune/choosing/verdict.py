@@ -6,24 +6,22 @@ The end: candidates judged by KL at growing budgets, the finalists' verdict on f
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from calprune.base.patterns import Removal
 from calprune.base.progress import duration
 from calprune.base.store import replaced
 from calprune.base.values import UserError
 from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, Halving, PrunedResult, Search, SetContrast
 from calprune.choosing.job import FINALISTS, RESULT_TRIALS, Job, spec_of
-from calprune.choosing.search import source_sums
+from calprune.choosing.search import by_sums, source_sums
 from calprune.choosing.transfer import Shares
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
 from calprune.likeness.sets import AGAIN, agreement, enough
-from calprune.methods.contract import Method
 from calprune.pruning.checkpoint import describe, save_pruned
 from calprune.pruning.job import Pruning
 from calprune.removal.job import Removed, Removing
@@ -87,7 +85,7 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
     """Successive halving of the candidates, the best of the proxy first, as far as time allows (Jamieson and Talwalkar,
     "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016)."""
     weights = job.question.weights
-    if not (search.proxy or isinstance(job.question.pattern, Removal)) or not job.has_time():
+    if (by_sums(job) and not search.proxy) or not job.has_time():
         job.left_out.append("judging candidates end to end before the verdict: no time")
         return Halving((), (), dict.fromkeys(weights), (UNIFORM,))
     judged = Candidates(job.bench, job.question.job("dense"), _data_of(job, gate), job.searched)
@@ -122,12 +120,12 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
 
 
 def _data_of(job: Job, gate: Gate) -> Callable[[Shares], Any]:
-    """What a mixture is pruned with: the sum of its sources' sums; or, where units are taken out, a draw that no trial
+    """What a mixture is pruned with: the sum of its sources' sums; or, where sums decide nothing, a draw that no trial
     has."""
-    if isinstance(job.question.pattern, Removal):
+    if not by_sums(job):
         return lambda shares: job.set_of(spec_of(shares), seed=job.question.draws)
-    sums = source_sums(job, gate)
-    return lambda shares: sums.statistics(shares, cast(Method, job.question.method).needs)
+    sums, needs = source_sums(job, gate), job.question.job("dense").needs
+    return lambda shares: sums.statistics(shares, needs)
 
 
 def _correlation(search: Search, first: Round, capability: str):

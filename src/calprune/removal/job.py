@@ -5,7 +5,7 @@ change.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -132,13 +132,9 @@ class Removing:
         with whole(TimeLeft(self.phases(model, data))):
             outline = self._outline(model)
             places = outline.places()
+            choices, new = self._choices(model, data, knobs, places)
             if self.pattern.kind == "blocks":
-                choices, new = self._blocks(model, data, knobs), dict[str, KeptUnits]()
                 outline = self._outline(model, choices[0].stay)
-            elif self.pattern.kind == "experts":
-                choices, new = self._experts(model, data, knobs, places), {}
-            else:
-                choices, new = self._units(model, data, knobs, places)
         cut = _cut_of(choices, len(outline.blocks))
         same_kinds(outline, cut)
         smaller = outline.filled(cut)
@@ -147,6 +143,29 @@ class Removing:
         notes = [f"{lost} linears have no bias, so what went is not made up for there"] if lost else []
         notes += coverage_notes({one.place: one.coverage for one in choices if one.coverage}, self.counting)
         return Removed(self, smaller, outline, tuple(choices), time.perf_counter() - started, off, tuple(notes))
+
+    @property
+    def by_sums(self) -> bool:
+        """Whether sums of the dense model decide what goes, so that those of several sets can be added."""
+        return self.reads in ("blocks", "experts", "moments", "gram")
+
+    @torch.no_grad()
+    def decide(self, model: nn.Module, sums: Statistics, blocks: Collection[str] | None = None) -> list[UnitChoice]:
+        """What would go by these sums, with every unit's score; nothing is taken out. blocks: of these alone; None: of
+        all. Raises UserError where the job does not fit the model or the sums."""
+        inside = None if blocks is None else tuple(f"{name}." for name in blocks)
+        places = {name: one for name, one in self.plan(model).items() if inside is None or name.startswith(inside)}
+        return self._choices(model, sums, {}, places)[0]
+
+    def _choices(
+        self, model: nn.Module, data: Any, knobs: dict[str, Any], places: dict[str, UnitPlace]
+    ) -> tuple[list[UnitChoice], dict[str, KeptUnits]]:
+        """What goes at these places, and the new weights of what stays, where the method works them out."""
+        if self.pattern.kind == "blocks":
+            return self._blocks(model, data, knobs), {}
+        if self.pattern.kind == "experts":
+            return self._experts(model, data, knobs, places), {}
+        return self._units(model, data, knobs, places)
 
     def _refuse(self, data: Any, refine_on: Any, resume: Any) -> None:
         name = self.pattern.kind
