@@ -94,7 +94,7 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         after, done = judge(recovered, given.dense), report.done.run
         watched = {name: [report.before[name], report.after[name]] for name in report.before}
         extra = {"took": done.seconds / 60, "tokens": done.looks[-1].tokens, "steps": done.step, "ended": done.ended,
-                 "rate": report.done.how.highest, "watched": watched}  # fmt: skip
+                 "rate": done.highest(report.done.how), "lowered": done.lowered, "watched": watched}  # fmt: skip
     return extra | {"pruned": pruned, "before": before, "after": after}
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from calprune.base.values import UserError
 from calprune.calibration.build import make_set, open_source
 from calprune.choosing import verdict as candidates
 from calprune.choosing import verdict as final
@@ -22,6 +23,7 @@ from calprune.choosing.verdict import Candidates, budgets
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.evaluation import OnText, parse_evaluation
 from calprune.evaluation.windows import windows_of
+from calprune.layers.inputs import StatsError
 from calprune.likeness.sets import Rows, agreement, enough, halve
 from calprune.methods.wanda import Wanda
 from calprune.models.load import load
@@ -207,6 +209,23 @@ def test_each_round_keeps_the_better_half_by_the_weighted_mean(job, told):
     assert [name for budget, name in asked if budget == 256] == list("ac")
     assert found.tokens == (64, 128, 256) and found.finalists == ("a", "c") and not job.left_out
     assert found.divergence[2] == {name: {"prose": prose[name], "sums": sums[name]} for name in "ac"}
+
+
+def test_a_candidate_whose_sums_do_not_say_what_goes_is_left_aside_and_the_others_are_judged(job, told):
+    def divergence(name, budget):
+        if name == "a":
+            raise StatsError("no token reached 3 of its 8 experts")
+        return dict.fromkeys(("prose", "sums"), NAMES.index(name) / 10)
+
+    told(divergence)
+    said: list[str] = []
+    job.report = said.append
+    found = final.halving(job, gate_of(job), search_of(job, dict.fromkeys(NAMES, 1.0)))
+    assert found.finalists == ("b", "c") and not job.left_out and not any("a" in one for one in found.divergence)
+    assert said[0] == "going on without a: no token reached 3 of its 8 experts"
+    told(lambda name, budget: divergence("a", budget))
+    with pytest.raises(UserError, match=r"none of the candidates: take more data \(--num-samples\)"):
+        final.halving(job, gate_of(job), search_of(job, dict.fromkeys(NAMES, 1.0)))
 
 
 def test_the_last_round_has_the_last_word(job, told):

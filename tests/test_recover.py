@@ -289,6 +289,58 @@ def test_a_rate_that_diverges_leaves_the_best_so_far(place):
     assert any("ended early" in line for line in report.page().warnings)
 
 
+@pytest.fixture
+def too_high(monkeypatch):
+    """The learning rate that is taken where none is given."""
+    monkeypatch.setitem(training.RATES, "weights", 16 * 3e-2)
+
+
+def test_a_rate_that_nobody_gave_is_lowered_until_the_watched_texts_get_better(place, too_high):
+    report = recovered(place, learning_rate=None, epochs=12.0)
+    made = report.done.run
+    assert 1 <= made.lowered <= 4 and made.best > made.lowered and not made.ended.startswith("the loss")
+    assert made.highest(report.done.how) == 16 * 3e-2 / 4**made.lowered
+    assert all(after < report.before[name] for name, after in report.after.items())
+    assert any("it was lowered to" in line for line in report.page().warnings)
+    assert report.record()["recovery"]["learning_rate"] == made.highest(report.done.how)
+    start, worse = made.looks[0].mean, [look.mean for look in made.looks[1 : made.lowered + 1]]
+    assert all(mean >= start for mean in worse), "each look before a lower rate was worse than the pruned model"
+
+
+def test_a_rate_that_was_given_is_kept_and_a_lower_one_is_named(place, too_high):
+    report = recovered(place, learning_rate=16 * 3e-2, epochs=12.0)
+    made = report.done.run
+    assert made.lowered == 0 and made.best == 0 and made.ended.endswith("looks: try a lower learning rate")
+    assert report.after == report.before
+
+
+def test_a_run_that_was_stopped_after_its_rate_was_lowered_goes_on_to_the_same_bits(
+    place, tmp_path, monkeypatch, too_high
+):
+    whole = recovered(place, learning_rate=None, epochs=12.0)
+    monkeypatch.setattr(training, "KEEP", 0.0)
+    write, states = training.KeptTraining.write, []
+
+    def stopped(self, leaves, optimiser, best, about):
+        write(self, leaves, optimiser, best, about)
+        states.append(about["lowered"])
+        if states.count(max(states)) == 3 and states[-1]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as inside, pytest.raises(KeyboardInterrupt):
+        inside.setattr(training.KeptTraining, "write", stopped)
+        recovered(place, learning_rate=None, epochs=12.0, resume=tmp_path / "state")
+    again = recovered(place, learning_rate=None, epochs=12.0, resume=tmp_path / "state")
+    assert again.after == whole.after and again.done.run.lowered == whole.done.run.lowered > 0
+
+
+def test_the_rate_rises_and_falls_and_rises_again_where_training_begins_again():
+    how = Recovering(learning_rate=1.0, warmup=0.1)
+    assert [how.rate(share) for share in (0.0, 0.05, 0.1, 1.0)] == pytest.approx([0.0, 0.5, 1.0, 0.0])
+    assert how.rate(0.3, begun=0.3) == 0.0 and how.rate(0.35, begun=0.3) == pytest.approx(how.rate(0.35) / 2)
+    assert how.rate(0.4, begun=0.3) == how.rate(0.4) and Recovering(learning_rate=1.0, warmup=0.0).rate(0.0) == 1.0
+
+
 def test_minutes_end_a_run(place):
     report = recovered(place, epochs=1e6, minutes=0.02)
     assert report.done.run.seconds < 30 and report.done.run.step < 1e5

@@ -21,6 +21,7 @@ from calprune.choosing.search import by_sums, source_sums
 from calprune.choosing.transfer import Shares
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
+from calprune.layers.inputs import StatsError
 from calprune.likeness.sets import AGAIN, agreement, enough
 from calprune.pruning.checkpoint import describe, save_pruned
 from calprune.pruning.job import Pruning
@@ -97,15 +98,12 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
 
     left, rounds = sorted(search.mixtures, key=proxy), []
     for budget in budgets(job.question.tokens):
-        found: dict[str, dict[str, float]] = {}
-        for name in left:
-            if len(found) >= FINALISTS and not job.has_time():
-                break
-            found[name] = judged.divergence(search.mixtures[name], budget)
-            mean = math.fsum(weights[c] * kl for c, kl in found[name].items())
-            job.report(f"judged on {budget:,} tokens: {name}, KL {mean:.4f} nats a token")
+        found, unusable = _judged(job, judged, search, left, budget)
+        left = [name for name in left if name not in unusable]
         if len(found) < len(left):
             job.left_out.append(f"{len(left) - len(found)} candidates at {budget} tokens: no time")
+        if not found:
+            raise UserError("the model can be pruned with none of the candidates: take more data (--num-samples)")
         rounds.append(Round(budget, found))
         left = rounds[-1].order(weights)[: max(FINALISTS, math.ceil(len(found) / 2))]
         if budget < job.question.tokens and not job.has_time():
@@ -117,6 +115,26 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
         {c: _correlation(search, rounds[0], c) for c in weights},
         tuple(rounds[-1].order(weights)[:FINALISTS]),
     )
+
+
+def _judged(
+    job: Job, judged: Candidates, search: Search, names: Sequence[str], budget: int
+) -> tuple[dict[str, dict[str, float]], set[str]]:
+    """The divergence of the candidates that there is time for, and those by whose sums the model cannot be pruned."""
+    found: dict[str, dict[str, float]] = {}
+    unusable: set[str] = set()
+    for name in names:
+        if len(found) >= FINALISTS and not job.has_time():
+            break
+        try:
+            found[name] = judged.divergence(search.mixtures[name], budget)
+        except StatsError as e:
+            job.report(f"going on without {name}: {e}")
+            unusable.add(name)
+            continue
+        mean = math.fsum(job.question.weights[c] * kl for c, kl in found[name].items())
+        job.report(f"judged on {budget:,} tokens: {name}, KL {mean:.4f} nats a token")
+    return found, unusable
 
 
 def _data_of(job: Job, gate: Gate) -> Callable[[Shares], Any]:

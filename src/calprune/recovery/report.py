@@ -74,6 +74,7 @@ class RecoveryReport(HasPage):
             "model": {"name": self.model.name, "id": self.model.id}, "dense": self.dense, "how": plain(done.how),
             "calibration": dict(self.calibration), "kl_before": dict(self.before), "kl_after": dict(self.after),
             "steps": done.run.step, "tokens": last.tokens, "seconds": done.run.seconds, "trained": done.trained,
+            "learning_rate": done.run.highest(done.how),
             "ended": done.run.ended, "zeros": done.zeros, "bfloat16": done.narrow, "peak_bytes": peak_bytes(),
             "environment": environment(),
             "looks": [{"step": one.step, "seconds": one.seconds, "tokens": one.tokens, "loss": one.loss, "kl": one.kl}
@@ -84,7 +85,7 @@ class RecoveryReport(HasPage):
     def page(self) -> Page:
         done = self.done
         facts = [
-            ("trained", f"{done.how.what}: {done.trained:,} numbers, learning rate {done.how.highest:g}"),
+            ("trained", f"{done.how.what}: {done.trained:,} numbers, learning rate {done.run.highest(done.how):g}"),
             ("data", f"{self.calibration['asked']}: {done.run.looks[-1].tokens:,} tokens in "
              f"{counted(done.run.step, 'step')} of {done.how.batch} sequences; {done.sequences} sequences of the set, "
              "the others are watched"),
@@ -117,6 +118,9 @@ class RecoveryReport(HasPage):
 
     def _warnings(self) -> Iterator[str]:
         other, looks = self.done.other, self.done.run.looks
+        if self.done.run.lowered:
+            yield (f"At a learning rate of {self.done.how.highest:g} the watched texts got worse; it was lowered to "
+                   f"{self.done.run.highest(self.done.how):g}, and training began again.")  # fmt: skip
         if self.done.run.ended:
             yield f"The run ended early: {self.done.run.ended}; the best weights are kept."
         if not other:

@@ -2,7 +2,9 @@
 
 The learning rate rises over the first part of the run and falls by a cosine to 0 at its end. How far the run is, is the
 share of its steps or of its minutes, whichever is more. Ten times in a run the watched texts are judged; the weights
-are kept that were best on them (the mean of both), and the run ends when neither text improved for a while. Several
+are kept that were best on them (the mean of both), and the run ends when neither text improved for a while. Its size
+does not say which rate a model bears: where the user gives none and the texts are worse than before the run, it begins
+again from the pruned weights at a quarter of the rate, with the minutes that are left. Several
 processes share the sequences of each step and add their gradients up, so all of them make the same step.
 """
 
@@ -30,6 +32,7 @@ from calprune.recovery.watched import Watched
 LOOKS = 10  # at the watched texts, in a run
 APART = 6.0  # times that a look takes, between two, where the run is limited by its minutes
 PATIENCE = 4  # looks without an improvement on either text
+LOWER = 4.0  # what the learning rate is divided by, where the watched texts got worse
 KEEP = 60.0  # seconds between two times that the state is kept, and 20 times what keeping it takes
 T = TypeVar("T")
 TOKENS = {"cpu": 1024, "cuda": 8192}  # of sequences that go through the model together
@@ -42,12 +45,12 @@ class Recovering:
     """How a pruned model is trained."""
 
     tag: ClassVar[str] = "Recovering"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     what: What = "weights"
     epochs: float = 3.0  # passes over the set
     minutes: float | None = None  # the run ends by then, whatever it has done
-    learning_rate: float | None = None  # the highest; None: by what is trained
+    learning_rate: float | None = None  # the highest; None: by what is trained, and lowered where it is too high
     warmup: float = 0.05  # share of the run in which the learning rate rises
     weight_decay: float = 0.0
     batch: Count | None = None  # sequences of a step; None: as many as have some tokens together (`settled`)
@@ -81,11 +84,10 @@ class Recovering:
         """The highest learning rate."""
         return self.learning_rate or RATES[self.what]
 
-    def rate(self, share: float) -> float:
-        """The learning rate at this share of the run."""
-        if share < self.warmup:
-            return self.highest * share / self.warmup
-        return self.highest * 0.5 * (1 + math.cos(math.pi * (share - self.warmup) / (1 - self.warmup)))
+    def rate(self, share: float, begun: float = 0.0) -> float:
+        """The learning rate at this share of the run, before it is lowered. begun: at which share training began."""
+        risen = min(1.0, (share - begun) / self.warmup) if self.warmup else 1.0
+        return self.highest * risen * 0.5 * (1 + math.cos(math.pi * max(0.0, share - self.warmup) / (1 - self.warmup)))
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,17 @@ class TrainingRun:
     losses: list[float] = field(default_factory=list)  # since the last look
     best: int = 0  # of the looks
     ended: str = ""  # why, where it is before its end
+    lowered: int = 0  # how often the learning rate was
+    begun: float = 0.0  # at which share of the run training began at this rate
 
     @classmethod
     def read(cls, about: dict[str, Any]) -> "TrainingRun":
         """From plain data."""
         return cls(**about | {"looks": [RunPoint(**one) for one in about["looks"]]})
+
+    def highest(self, how: Recovering) -> float:
+        """The highest learning rate, as it was lowered."""
+        return how.highest / LOWER**self.lowered
 
     def stale(self) -> int:
         """Looks since either text was better than ever before."""
@@ -157,8 +165,8 @@ class Trainer:
              "weight_decay": self.how.weight_decay if decays else 0.0}
             for decays in (True, False)
         ]  # fmt: skip
-        groups = [group for group in groups if group["params"]]
-        self.optimiser = torch.optim.AdamW(groups, lr=self.how.highest, betas=(0.9, 0.95), eps=1e-8, fused=True)
+        self.groups = [group for group in groups if group["params"]]
+        self.optimiser = self._new_optimiser()
         self.state, self.best = TrainingRun(), self._copy()
         if kept and (found := kept.read(trained.leaves, self.optimiser)):
             about, self.best = found
@@ -166,9 +174,7 @@ class Trainer:
             trained.write()
         with _trainable(self.model, trained.parameters), current().steps("recovering", 100) as shown:
             self._train(kept, shown)
-        for name, leaf in trained.leaves.items():
-            leaf.copy_(self.best[name])
-        trained.write()
+        self._put_back()
         return self.state
 
     def _train(self, kept: KeptTraining | None, shown: Steps) -> None:
@@ -187,17 +193,41 @@ class Trainer:
             while shown.done < int(100 * min(1.0, self._share())):
                 shown.advance(found=False)
             if not math.isfinite(loss):
-                state.ended = f"the loss was no number at step {state.step}, at a learning rate of {how.highest:g}"
+                state.ended = (
+                    f"the loss was no number at step {state.step}, at a learning rate of {state.highest(how):g}"
+                )
             elif self._looks_now():
                 self._look()
                 if state.stale() >= PATIENCE:
-                    state.ended = f"neither text improved in {PATIENCE} looks"
+                    mend = "" if state.best else ": try a lower learning rate"
+                    state.ended = f"neither text improved in {PATIENCE} looks{mend}"
+                elif how.learning_rate is None and not state.best:
+                    self._begin_again()
             if kept and time.monotonic() >= keep_at and not state.ended:
                 at = time.monotonic()
                 state.seconds = at - began
                 kept.write(self.trained.leaves, self.optimiser, self.best, asdict(state))
                 keep_at = at + max(KEEP, 20 * (time.monotonic() - at))
         state.seconds = time.monotonic() - began
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        return torch.optim.AdamW(self.groups, lr=self.how.highest, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+    def _begin_again(self) -> None:
+        """From the pruned weights at a lower rate: all looks so far were worse than they."""
+        state = self.state
+        state.lowered, state.begun = state.lowered + 1, min(1.0, self._share())
+        self._put_back()
+        self.optimiser = self._new_optimiser()
+        current().say(
+            f"the watched texts got worse: training begins again at a learning rate of {state.highest(self.how):g}"
+        )
+
+    def _put_back(self) -> None:
+        """The best weights stand in the model."""
+        for name, leaf in self.trained.leaves.items():
+            leaf.copy_(self.best[name])
+        self.trained.write()
 
     def _share(self) -> float:
         """How far the run is, 0 to 1."""
@@ -244,7 +274,7 @@ class Trainer:
         )
         self._add_gradients()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.how.rate(share)
+            group["lr"] = self.how.rate(share, self.state.begun) / LOWER**self.state.lowered
         torch.nn.utils.clip_grad_norm_(list(self.trained.leaves.values()), self.how.clip)
         if math.isfinite(loss):
             self.optimiser.step()

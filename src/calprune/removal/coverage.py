@@ -61,9 +61,9 @@ class Coverage:
         return [i for i, count in enumerate(self.tokens) if count < least]
 
 
-def check_reached(name: str, sums: ExpertSums, place: UnitPlace, pattern: Removal) -> None:
+def check_reached(name: str, coverage: Coverage, place: UnitPlace, pattern: Removal) -> None:
     """Raise StatsError where more experts saw no token than go: which of them go would be chance."""
-    unseen = (sums.tokens <= 0).nonzero().flatten().tolist()
+    unseen = [i for i, tokens in enumerate(coverage.tokens) if tokens <= 0]
     if len(unseen) > place.units - place.stay:
         raise StatsError(f"{name}: no token reached {len(unseen)} of its {place.units} experts "
                          f"({first_of(unseen)}), and {pattern} takes {place.units - place.stay}: which of them, the "

@@ -133,6 +133,9 @@ class Removing:
             outline = self._outline(model)
             places = outline.places()
             choices, new = self._choices(model, data, knobs, places)
+            for one in choices:
+                if one.coverage is not None:
+                    check_reached(one.place, one.coverage, places[one.place], self.pattern)
             if self.pattern.kind == "blocks":
                 outline = self._outline(model, choices[0].stay)
         cut = _cut_of(choices, len(outline.blocks))
@@ -151,8 +154,9 @@ class Removing:
 
     @torch.no_grad()
     def decide(self, model: nn.Module, sums: Statistics, blocks: Collection[str] | None = None) -> list[UnitChoice]:
-        """What would go by these sums, with every unit's score; nothing is taken out. blocks: of these alone; None: of
-        all. Raises UserError where the job does not fit the model or the sums."""
+        """What would go by these sums, with every unit's score. Nothing is taken out, so that experts which no token
+        reached are the first to go, however many there are. blocks: of these alone; None: of all. Raises UserError
+        where the job does not fit the model or the sums."""
         inside = None if blocks is None else tuple(f"{name}." for name in blocks)
         places = {name: one for name, one in self.plan(model).items() if inside is None or name.startswith(inside)}
         return self._choices(model, sums, {}, places)[0]
@@ -261,7 +265,6 @@ class Removing:
     ) -> UnitChoice:
         """Of one bank, with whether each half of the data would have chosen the same."""
         total = halves[0] + halves[1]
-        check_reached(name, total, place, self.pattern)
         scores = [self.method(sums).double().masked_fill(protected, torch.inf) for sums in (total, *halves)]
         stay = [in_groups(one, place.stay, groups).tolist() for one in scores[1:]]
         coverage = Coverage.of(total, scores[1:], stay, min(float(half.tokens.sum()) for half in halves))

@@ -58,8 +58,8 @@ def recover(
     what: "weights", all numbers of the blocks that are not zero; "lora", a low-rank change under the mask; "norms",
         norms and biases alone.
     epochs: passes over the set. minutes: the run ends by then; it learns as slowly at its end as it would have.
-    learning_rate: the highest; None: by `what`. weight_decay: of AdamW. batch: sequences of a step;
-        None: as many as have about 512 tokens together, 8,192 on a GPU.
+    learning_rate: the highest; None: by `what`, and lowered to a quarter where the watched texts get worse at first.
+    weight_decay: of AdamW. batch: sequences of a step; None: as many as have about 512 tokens together, 8,192 on a GPU.
     top: tokens of each dense distribution that are kept, the others as one; None: all, worked out at each pass.
     rank: of "lora". keep_adapter: of "lora": it is saved as a PEFT adapter, and the pruned weights stay as they were.
     watch: a text of another source, as for `evaluate`; None: wikitext2, or c4 where that is the set's own source.

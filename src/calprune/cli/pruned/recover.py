@@ -33,7 +33,10 @@ def recover_command(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        opt.method_option(help="the highest", show_default="weights 4e-4, lora 1e-3, norms 2e-3"),
+        opt.method_option(
+            help="the highest",
+            show_default="weights 4e-4, lora 1e-3, norms 2e-3, lowered where the watched texts get worse",
+        ),
     ] = None,
     weight_decay: Annotated[float, opt.method_option(help="of AdamW; zeros stay zeros")] = 0.0,
     batch: Annotated[
