@@ -21,7 +21,12 @@ from calprune.pages.numbers import listed, number, with_interval
 RESULTS = Path(__file__).parent / "results"
 STAGES = {"gate": Gate, "search": Search, "halving": Halving, "judgement": FinalVerdict, "result": PrunedResult}
 BEGIN, END = "<!-- choose, {}: made by docs/choose_section.py -->\n", "<!-- choose, {}: end -->\n"
-HOW = {"sparsegpt": "At 2:4 with SparseGPT", "wanda": "At 60 % with Wanda"}  # file -> words on the page
+HOW = {  # file -> words on the page
+    "sparsegpt": "At 2:4 with SparseGPT",
+    "wanda": "At 60 % with Wanda",
+    "blocks": "A quarter of the blocks, by block influence",
+    "experts": "A quarter of the experts, by REAP",
+}
 
 
 def keep(folder: Path, target: Path, made: str) -> None:
@@ -68,7 +73,7 @@ def section(name: str) -> str:
             lines.append(f"- {candidate.capitalize()}: {percent({_short(s): share for s, share in shares.items()})}.")
     texts = [f"{number(pruned)} on {one} (dense {number(dense)})" for one, (dense, pruned) in result.perplexity.items()]
     lines.append(f"- The saved model, with pruned propagation, has perplexity {listed(texts)}.")
-    lines += [*_enough(judgement), f"- It took {result.seconds / 60:.0f} min: {found['made']}."]
+    lines += [*_enough(judgement), f"- Its last run took {result.seconds / 60:.0f} min: {found['made']}."]
     return "\n".join(lines) + "\n"
 
 

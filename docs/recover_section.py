@@ -42,7 +42,8 @@ def section() -> str:
         f"Each row is one run or the mean of several draws: `python benchmarks/recover.py PRUNED --out "
         f"benchmarks/recover.json`. KL to the dense model, nats a token, on 4,096 tokens each of {listed(texts)}: "
         "nothing was trained on, or chosen by, text of these sources. Trained on 256 sequences of 256 tokens, "
-        f"`fineweb_edu` watched. A minute is of {rows[0]['cores']:g} cores, counted in the process's own seconds.\n"
+        "`fineweb_edu` watched. Rate: the highest learning rate (found: none was given, and the usual one lowered). "
+        f"A minute is of {rows[0]['cores']:g} cores, counted in the process's own seconds.\n"
     )
     parts = [about, f"\n### {LONG} minutes\n", _table(long, texts), _beside_sparsegpt(long)]
     parts.append(_unchanged(long))
@@ -121,19 +122,27 @@ def _mean_of_texts(row: Row) -> float:
 
 def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
     """A row for each way, with its draws."""
-    lines = [f"| pruned | trained | on | draws | tokens | {' | '.join(texts)} | left |",
-             f"|---|---|---|---:|---:|{'---:|' * len(texts)}---:|"]  # fmt: skip
+    lines = [f"| pruned | trained | rate | on | draws | tokens | {' | '.join(texts)} | left |",
+             f"|---|---|---:|---|---:|---:|{'---:|' * len(texts)}---:|"]  # fmt: skip
     ways: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        way = (row["dense"], row["method"], row["pattern"], row["pruned_on"], row["what"], row["healed_on"])
+        way = (row["dense"], row["method"], row["pattern"], row["pruned_on"], row["what"], _rate(row),
+               row["healed_on"])  # fmt: skip
         ways.setdefault(way, []).append(row)
-    for (dense, method, pattern, pruned_on, what, healed_on), runs in ways.items():
+    for (dense, method, pattern, pruned_on, what, rate, healed_on), runs in ways.items():
         cells = [f"{number(before(runs, text))} → {_mean([run['after'][text] for run in runs])}" for text in texts]
         left = _mean([share(run) for run in runs], percent=True)
         tokens = round(math.fsum(run["tokens"] for run in runs) / len(runs), -3)
-        lines.append(f"| {dense}, {method} {pattern} on `{pruned_on}` | {what} | `{healed_on}` | {len(runs)} | "
-                     f"{tokens:,.0f} | {' | '.join(cells)} | {left} |")  # fmt: skip
+        lines.append(f"| {dense}, {method} {pattern} on `{pruned_on}` | {what} | {rate} | `{healed_on}` | "
+                     f"{len(runs)} | {tokens:,.0f} | {' | '.join(cells)} | {left} |")  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _rate(row: Row) -> str:
+    """The highest learning rate, and whether it is what was found where none was given."""
+    if "rate" not in row:
+        return ""
+    return f"{row['rate']:g}{', found' if row['learning_rate'] is None and row.get('lowered') else ''}"
 
 
 def _unchanged(rows: Sequence[Row]) -> str:

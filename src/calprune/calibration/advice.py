@@ -21,7 +21,7 @@ from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.text.formats import parse_format
 
-RESPONSES = ("{0} leaves the first token of each sequence out, which ruins SparseGPT (perplexity 3,899 against 704 on "
+RESPONSES = ("{0} leaves the first token of each sequence out, which ruins SparseGPT (perplexity 3,900 against 703 on "
              "the demo model); write {1}")  # fmt: skip
 FEW = ("{0:,} tokens are fewer than the {1:,} inputs of the widest linear, so its Gram matrix has not full rank; take "
        "--num-samples {2:,} or more")  # fmt: skip

@@ -25,7 +25,7 @@ from calprune.pattern import Pattern
 from calprune.removal.job import Removing
 
 MEAN, MINIMAX = "weighted mean", "minimax regret"  # names of the mixtures that are found
-SEARCH_BLOCKS = 8  # of the model at least, evenly spaced, that the search looks at; candidates are compared on all
+SEARCH_BLOCKS = 8  # of the model at least, evenly spaced, whose linears the search looks at; candidates: on all
 
 
 def search(job: Job, gate: Gate) -> Search:
@@ -45,7 +45,7 @@ def search(job: Job, gate: Gate) -> Search:
     transfer, blocks = _transfer(job, sources, held), block_names(job.model)
     started = time.perf_counter()
     table = transfer_table(transfer, own, blocks, job.report)
-    few = spread(blocks)
+    few = blocks if q.job("dense").needs == "nothing" else spread(blocks)  # sums over whole blocks are small
     least = {name: transfer.loss({name: 1.0}, few, own)[name] for name in own.of}
     seen: dict[tuple, Mapping[str, float]] = {}
 
