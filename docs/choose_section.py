@@ -72,7 +72,8 @@ def section(name: str) -> str:
         if candidate in found["search"].mixtures and len(shares := found["search"].shares(candidate)) > 1:
             lines.append(f"- {candidate.capitalize()}: {percent({_short(s): share for s, share in shares.items()})}.")
     texts = [f"{number(pruned)} on {one} (dense {number(dense)})" for one, (dense, pruned) in result.perplexity.items()]
-    lines.append(f"- The saved model, with pruned propagation, has perplexity {listed(texts)}.")
+    seen = "" if name in ("blocks", "experts") else ", with pruned propagation,"  # these are chosen by the dense model
+    lines.append(f"- The saved model{seen} has perplexity {listed(texts)}.")
     lines += [*_enough(judgement), f"- Its last run took {result.seconds / 60:.0f} min: {found['made']}."]
     return "\n".join(lines) + "\n"
 

@@ -10,9 +10,10 @@ from calprune.text.source import RecordSource
 LEAD = """\
 # A data folder of your own
 
-Without a network calprune reads the sources of its catalogue from one folder, the *data root*: `--data-root DATA`, or
+Calprune reads the sources of its catalogue from one folder, the *data root*: `--data-root DATA`, or
 `CALPRUNE_DATA=DATA` for all commands. `calprune sources --data-root DATA` says which sources are there (column *here*).
-You need only the files of the sources that you use; what is not there is read from the hub.
+You need only the files of the sources that you use. What is not there is read from the hub, which needs a network and
+`pip install 'calprune[hub]'`.
 
 For text of your own none of this is needed: give the file itself (`calprune prune MODEL --calibration notes.txt ...`),
 or write a YAML beside it ([add a source](add-a-source.md)).

@@ -74,7 +74,7 @@ def two_of_four() -> str:
     """2:4 on a GPU."""
     found = read("two_of_four")
     if found is None:
-        return "Not measured: no GPU was at hand. `python benchmarks/two_of_four.py` makes the table."
+        return "Not measured: `python benchmarks/two_of_four.py` makes the table, on a GPU."
     shapes = list(dict.fromkeys(tuple(one["shape"]) for one in found["times"]))
     cells = {(tuple(one["shape"]), one["rows"]): one for one in found["times"]}
     rows = [["rows", *(f"{a:,} x {b:,}: dense, µs | 2:4, µs | times as fast" for a, b in shapes)],

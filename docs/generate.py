@@ -225,7 +225,7 @@ def words_page() -> str:
         MADE,
         "# Glossary",
         "",
-        "In alphabetical order. *Also*: what papers and other tools call the same thing. A page",
+        "What the words on these pages mean. *Also*: what papers and other tools call the same thing. A page",
     ]
     lines += ["of results explains these terms where they stand."]
     for word in glossary():

@@ -122,7 +122,7 @@ def _mean_of_texts(row: Row) -> float:
 
 def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
     """A row for each way, with its draws."""
-    lines = [f"| pruned | trained | rate | on | draws | tokens | {' | '.join(texts)} | left |",
+    lines = [f"| pruned | trained | rate | on | draws | tokens | {' | '.join(texts)} | divergence that remains |",
              f"|---|---|---:|---|---:|---:|{'---:|' * len(texts)}---:|"]  # fmt: skip
     ways: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
@@ -149,11 +149,11 @@ def _unchanged(rows: Sequence[Row]) -> str:
     """Which runs gave nothing back, how they ended, and at which learning rate."""
     ways = sorted({f"{row['ended']}, at a highest learning rate of {row['rate']:g}"
                    for row in rows if row["after"] == row["before"]})  # fmt: skip
-    return f"Where 100.0 % is left the model is as it was pruned: {listed(ways)}.\n" if ways else ""
+    return f"Where 100.0 % remains the model is as it was pruned: {listed(ways)}.\n" if ways else ""
 
 
 def _beside_sparsegpt(rows: Sequence[Row]) -> str:
-    """What is left after training, beside what SparseGPT on c4 alone leaves."""
+    """What remains after training, beside what SparseGPT on c4 alone leaves."""
     rows = [row for row in rows if (row["dense"], row["pattern"]) == ("demo", "2:4")]
     (left,) = {
         math.fsum(row["before"].values()) for row in rows if (row["method"], row["pruned_on"]) == ("sparsegpt", "c4")
@@ -162,8 +162,8 @@ def _beside_sparsegpt(rows: Sequence[Row]) -> str:
     for row in rows:
         ways.setdefault(row["method"], []).append(math.fsum(row["after"].values()) / left)
     said = [f"{_mean(shares, percent=True)} where {method} pruned" for method, shares in ways.items()]
-    return (f"Of what SparseGPT calibrated on c4 leaves of the demo model at 2:4, on the three texts together, {LONG} "
-            f"minutes of training leave {listed(said)}.\n")  # fmt: skip
+    return ("Beside the divergence of the demo model that SparseGPT pruned to 2:4 with c4, of the texts together, "
+            f"what remains after {LONG} minutes of training is {listed(said)}.\n")  # fmt: skip
 
 
 def before(runs: Sequence[Row], text: str) -> float:

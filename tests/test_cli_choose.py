@@ -109,7 +109,9 @@ def test_without_sources_it_is_the_models_own_text_web_text_code_and_mathematics
     assert asked.sources == ("self:prefixes(of=c4)", "c4", "redpajama_github", "gsm8k:icl_cot")
     assert how["budget"] is None and [one.text for one in asked.capabilities] == ["mbpp"]
     asked, _, _ = heard(f"model --prompts sums.jsonl {SIZES}")
-    assert asked.sources == ("self:respond(sums.jsonl)", *question.default_sources("model", None, print)[1:])
+    own, *others = asked.sources
+    assert own == "self:respond(sums.jsonl, prompt_weight=0.1)"
+    assert tuple(others) == question.default_sources("model", None, print)[1:]
     assert list(asked.weights) == ["general", "mathematics", "code"]
     said: list[str] = []
     assert question.default_sources("no_chat", "sums.jsonl", said.append)[0] == "self:prefixes(of=c4)"

@@ -202,7 +202,7 @@ def default_sources(model: str, prompts: str | None, report: Callable[[str], Non
         if is_file(prompts) and not Path(prompts).is_file():
             raise UserError(f"--prompts {prompts}: there is no such file")
         if load_tokenizer(model).chat_template:
-            own = f"self:respond({prompts})"
+            own = f"self:respond({prompts}, prompt_weight=0.1)"  # with 0 SparseGPT is ruined (LOG.md)
         else:
             report(f"--prompts {prompts} is not used: {model} has no chat template to respond by; it goes on from the "
                  "openings of documents")  # fmt: skip

@@ -159,7 +159,8 @@ def stats_command(
         str,
         opt.method_option(
             help="moments: enough for wanda and ria; gram: for most methods; regional: with gradients of each block's "
-            "output, for wanda_plus_plus; gradients: of the loss too, for gblm and pruner_zero: 16 bytes a weight"
+            "output, for wanda_plus_plus; gradients: of the loss too, for gblm and pruner_zero: 16 bytes a weight; "
+            "nothing: what --units asks for alone"
         ),
     ] = "gram",
     units: Annotated[
