@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from calprune.choosing.transfer import Sums, UnitTransfer, block_names, collected
+from calprune.choosing.transfer import LEAST_SHARE, Sums, UnitTransfer, block_names, collected
 from calprune.layers.saved import Statistics
 from calprune.models.load import Model
 from tests.families import tiny_model
@@ -48,7 +48,7 @@ def test_a_source_costs_the_share_of_a_capabilitys_scores_that_goes(transfer):
 def test_the_sums_of_a_mixture_decide_as_those_of_all_its_text_together(transfer):
     even = transfer._decide(transfer.sources, {"a": 0.5, "b": 0.5}, block_names(transfer.model))
     together = transfer.sources.of["a"] + transfer.sources.of["b"]
-    for one, other in zip(even, transfer.job.decide(transfer.model.model, together), strict=True):
+    for one, other in zip(even, transfer.job.decide(transfer.model.model, together, transfer.places), strict=True):
         assert (one.place, one.stay) == (other.place, other.stay)
         assert one.scores == pytest.approx(other.scores, rel=1e-4)
 
@@ -66,3 +66,24 @@ def test_they_are_collected_once_and_kept(transfer, tmp_path, monkeypatch):
     assert again.units.keys() == transfer.sources.of["a"].units.keys()
     monkeypatch.setattr("calprune.choosing.transfer.add_units", lambda *a, **k: pytest.fail("a second pass was run"))
     collected(tmp_path / "a", transfer.model, data(0), transfer.job.reads)
+
+
+@pytest.mark.parametrize("method", ["reap(protect_super=true)", "mc_suite(criterion=usage, drop=highest)"])
+def test_scores_below_zero_and_units_that_must_stay_have_a_share_as_others_have(method, tmp_path):
+    model, removing = Model(tiny_model("olmoe"), toy_tokenizer(), "olmoe", "tiny"), job(method, "experts:2")
+    made = {name: collected(tmp_path / name, model, data(seed), removing.reads) for seed, name in enumerate("at")}
+    transfer = UnitTransfer(model, removing, Sums({"a": made["a"]}), Sums({"t": made["t"]}))
+    names = block_names(model)
+    assert LEAST_SHARE <= transfer.loss({"a": 1.0}, names)["t"] < 1
+    for scores in transfer._scores("t", tuple(names)).values():
+        assert scores.isfinite().all() and scores.min() >= 0 and scores.max() > 0
+
+
+def test_blocks_without_a_place_are_not_looked_at_and_where_there_is_none_all_places_are(transfer):
+    names = block_names(transfer.model)
+    assert transfer.loss({"a": 1.0}, ["model.layers.99"]) == transfer.loss({"a": 1.0}, names)
+
+
+def test_what_decides_by_more_than_each_units_own_score_is_not_searched_by_shares_of_scores():
+    assert not job("obs", "neurons:25%").by_sums and not job("angular", "blocks:1").by_sums
+    assert job("wanda", "neurons:25%").by_sums and job("block_influence", "blocks:1").by_sums

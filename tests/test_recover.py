@@ -334,6 +334,17 @@ def test_a_run_that_was_stopped_after_its_rate_was_lowered_goes_on_to_the_same_b
     assert again.after == whole.after and again.done.run.lowered == whole.done.run.lowered > 0
 
 
+def test_a_run_of_few_steps_trains_at_the_rate_that_nobody_gave(place, monkeypatch):
+    monkeypatch.setitem(training.RATES, "weights", 3e-3)
+    run_of_six = recovered(place, learning_rate=None, epochs=1.75).done.run
+    assert run_of_six.step == 6 and run_of_six.lowered == 0 and run_of_six.best > 0
+
+
+def test_at_the_end_of_a_run_no_rate_is_announced_that_nothing_is_trained_at(place, too_high):
+    few = recovered(place, learning_rate=None, epochs=0.6).done.run  # two steps, and a look at each
+    assert few.step == 2 and few.lowered <= 1 and few.looks[-1].step == few.step
+
+
 def test_the_rate_rises_and_falls_and_rises_again_where_training_begins_again():
     how = Recovering(learning_rate=1.0, warmup=0.1)
     assert [how.rate(share) for share in (0.0, 0.05, 0.1, 1.0)] == pytest.approx([0.0, 0.5, 1.0, 0.0])

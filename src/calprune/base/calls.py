@@ -42,6 +42,8 @@ def own_code(*values: Any) -> dict[str, str]:
     """The modules of the user's own classes among dataclasses and what they hold, each with its file's hash."""
     found: dict[str, str] = {}
     for value in values:
+        if isinstance(value, (tuple, list)):
+            found |= own_code(*value)
         if not dataclasses.is_dataclass(value) or isinstance(value, type):
             continue
         module = type(value).__module__
@@ -240,7 +242,8 @@ class Registry(Mapping[str, type]):
         if missing := [member for member in members(self.contract) if member not in has]:
             raise ConfigError(f"{name!r} is no {self.kind}: it has no {missing[0]}{see}")
         for member, allowed in _constants(self.contract).items():
-            if (given := getattr(cls, member, None)) not in allowed:
+            given = getattr(cls, member, None)
+            if not isinstance(given, property) and given not in allowed:  # a property's value depends on the options
                 raise ConfigError(f"{name!r} is no {self.kind}: its {member} is {given!r}; "
                                   f"expected one of {', '.join(allowed)}{see}")  # fmt: skip
         takes = list(inspect.signature(self.contract.__call__).parameters)

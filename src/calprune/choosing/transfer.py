@@ -15,7 +15,7 @@ what calibrating on another part of t's own text costs t. A proxy: a lower error
 model (Shin et al., arXiv:2406.15524), so the best few are judged end to end.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -39,6 +39,7 @@ from calprune.removal.job import Removing, UnitChoice
 from calprune.removal.methods.contract import Reads
 from calprune.removal.sums import add_units
 
+LEAST_SHARE = 1e-3  # of scores: less is as good as nothing, and regret divides by it
 Shares = Mapping[str, float]  # source -> its share of the tokens; they add up to 1
 
 
@@ -165,28 +166,50 @@ class UnitTransfer:
     sources: Sums
     held: Sums  # of capabilities
     evaluations: int = 0  # mixtures that were decided
-    _scores: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # (capability, place) -> of each unit
+    _known: dict[tuple[str, tuple[str, ...]], dict[str, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.places = self.job.plan(self.model.model)
 
     def loss(self, shares: Shares, blocks: Sequence[str], sources: Sums | None = None) -> dict[str, float]:
-        """L[λ → t] of each capability, over the places of these blocks; where blocks go, over all of them."""
+        """L[λ → t] of each capability, LEAST_SHARE at least, over the places of these blocks; where none is in them, as
+        where blocks go, over all places."""
         self.evaluations += 1
-        taken = self._decide(sources or self.sources, shares, blocks)
-        found: dict[str, list[float]] = {name: [] for name in self.held.of}
-        for name in found:
-            if any((name, one.place) not in self._scores for one in taken):
-                for own in self._decide(self.held, {name: 1.0}, blocks):
-                    scores = torch.tensor(own.scores, dtype=torch.double)
-                    self._scores[name, own.place] = scores.where(scores.isfinite(), 0).clamp_min(0)
-            for one in taken:
-                scores = self._scores[name, one.place]
-                whole = scores.sum().item()
-                found[name].append(scores[one.gone].sum().item() / whole if whole > 0 else 0.0)
-        return {name: sum(values) / len(values) for name, values in found.items()}
+        taken, found = self._decide(sources or self.sources, shares, blocks), dict[str, float]()
+        for name in self.held.of:
+            scores = self._scores(name, tuple(blocks))
+            gone = [(scores[one.place][one.gone].sum() / scores[one.place].sum()).item()
+                    for one in taken if one.place in scores and scores[one.place].sum() > 0]  # fmt: skip
+            found[name] = max(LEAST_SHARE, sum(gone) / len(gone) if gone else 0.0)
+        return found
+
+    def _scores(self, name: str, blocks: tuple[str, ...]) -> dict[str, Tensor]:
+        """Of each unit by a capability's own sums, 0 at least; one that must stay counts as the best of its place."""
+        if (name, blocks) not in self._known:
+            found = {}
+            for one in self._decide(self.held, {name: 1.0}, blocks):
+                scores = torch.tensor(one.scores, dtype=torch.double)
+                finite = scores[scores.isfinite()]
+                least, most = (finite.min().clamp_max(0), finite.max()) if len(finite) else (0.0, 0.0)
+                found[one.place] = scores.where(scores.isfinite(), most) - least
+            self._known[name, blocks] = found
+        return self._known[name, blocks]
 
     def _decide(self, sums: Sums, shares: Shares, blocks: Sequence[str]) -> list[UnitChoice]:
-        needs = self.job.needs
-        mixed = sums.statistics(shares, needs, blocks if needs != "nothing" else ())
-        return self.job.decide(self.model.model, mixed, blocks)
+        inside = {block: [name for name in self.places if name.startswith(f"{block}.")] for block in blocks}
+        inside = {block: names for block, names in inside.items() if names} or _by_block(self.model, self.places)
+        needs, names = self.job.needs, [name for names in inside.values() for name in names]
+        mixed = sums.statistics(shares, needs, [*inside] if needs != "nothing" else ())
+        if needs != "nothing":  # a linear that no token of these reached says nothing
+            names = [name for block, there in inside.items() for name in there
+                     if name.removeprefix(f"{block}.") in mixed.blocks[block]]  # fmt: skip
+        return self.job.decide(self.model.model, mixed, {name: self.places[name] for name in names})
+
+
+def _by_block(model: Model, places: Iterable[str]) -> dict[str, list[str]]:
+    """The places of each block that has some."""
+    found = {block: [name for name in places if name.startswith(f"{block}.")] for block in block_names(model)}
+    return {block: names for block, names in found.items() if names}
 
 
 def _energy(weight: Tensor, covariance: Tensor) -> float:

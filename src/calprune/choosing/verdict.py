@@ -103,7 +103,7 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
         if len(found) < len(left):
             job.left_out.append(f"{len(left) - len(found)} candidates at {budget} tokens: no time")
         if not found:
-            raise UserError("the model can be pruned with none of the candidates: take more data (--num-samples)")
+            raise UserError(f"the model can be pruned with none of the candidates: {'; '.join(unusable.values())}")
         rounds.append(Round(budget, found))
         left = rounds[-1].order(weights)[: max(FINALISTS, math.ceil(len(found) / 2))]
         if budget < job.question.tokens and not job.has_time():
@@ -119,10 +119,10 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
 
 def _judged(
     job: Job, judged: Candidates, search: Search, names: Sequence[str], budget: int
-) -> tuple[dict[str, dict[str, float]], set[str]]:
-    """The divergence of the candidates that there is time for, and those by whose sums the model cannot be pruned."""
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """The divergence of the candidates that there is time for, and why others' sums cannot prune the model."""
     found: dict[str, dict[str, float]] = {}
-    unusable: set[str] = set()
+    unusable: dict[str, str] = {}
     for name in names:
         if len(found) >= FINALISTS and not job.has_time():
             break
@@ -130,7 +130,7 @@ def _judged(
             found[name] = judged.divergence(search.mixtures[name], budget)
         except StatsError as e:
             job.report(f"going on without {name}: {e}")
-            unusable.add(name)
+            unusable[name] = str(e)
             continue
         mean = math.fsum(job.question.weights[c] * kl for c, kl in found[name].items())
         job.report(f"judged on {budget:,} tokens: {name}, KL {mean:.4f} nats a token")

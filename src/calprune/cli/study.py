@@ -83,7 +83,6 @@ def run_command(
     as_json: opt.Json = False,
 ) -> None:
     """Run the missing trials of a study. What was interrupted goes on; a failed trial is tried again."""
-    from calprune.pages.numbers import counted
     from calprune.report.tracking import find_tracker, send
     from calprune.studies.bench import Knobs
     from calprune.studies.folder import Runs, in_a_line, study_text
@@ -102,9 +101,6 @@ def run_command(
     folder = Runs(_folder(study, runs))
     with made.doing(folder, text):
         begin(folder)
-        for module, n in made.made_by_other_code(folder).items():
-            current().say(f"note: {module} has changed since {counted(n, 'trial')} of {folder.path} were done; they "
-                          "are kept as they are, and to do them again raise the version of its class")  # fmt: skip
         goes_on("trials that are done are kept", folder.path)
         knobs = Knobs(device, batch_size, data_root)
         for _ in _running(folder, made, knobs, workers, ray):

@@ -119,7 +119,7 @@ class RecoveryReport(HasPage):
     def _warnings(self) -> Iterator[str]:
         other, looks = self.done.other, self.done.run.looks
         if self.done.run.lowered:
-            yield (f"At a learning rate of {self.done.how.highest:g} the watched texts got worse; it was lowered to "
+            yield (f"A learning rate of {self.done.how.highest:g} was too high for this model; it was lowered to "
                    f"{self.done.run.highest(self.done.how):g}, and training began again.")  # fmt: skip
         if self.done.run.ended:
             yield f"The run ended early: {self.done.run.ended}; the best weights are kept."

@@ -33,6 +33,7 @@ LOOKS = 10  # at the watched texts, in a run
 APART = 6.0  # times that a look takes, between two, where the run is limited by its minutes
 PATIENCE = 4  # looks without an improvement on either text
 LOWER = 4.0  # what the learning rate is divided by, where the watched texts got worse
+LOWERED = 4  # times, at most
 KEEP = 60.0  # seconds between two times that the state is kept, and 20 times what keeping it takes
 T = TypeVar("T")
 TOKENS = {"cpu": 1024, "cuda": 8192}  # of sequences that go through the model together
@@ -119,6 +120,7 @@ class TrainingRun:
     ended: str = ""  # why, where it is before its end
     lowered: int = 0  # how often the learning rate was
     begun: float = 0.0  # at which share of the run training began at this rate
+    since: int = 0  # after which look
 
     @classmethod
     def read(cls, about: dict[str, Any]) -> "TrainingRun":
@@ -130,11 +132,11 @@ class TrainingRun:
         return how.highest / LOWER**self.lowered
 
     def stale(self) -> int:
-        """Looks since either text was better than ever before."""
+        """Looks at this rate since either text was better than ever before."""
         if not self.looks:
             return 0
         last = max(min(range(len(self.looks)), key=lambda i: self.looks[i].kl[name]) for name in self.looks[0].kl)
-        return len(self.looks) - 1 - last
+        return len(self.looks) - 1 - max(last, self.since)
 
 
 class Trainer:
@@ -192,7 +194,9 @@ class Trainer:
             state.seconds = self._agreed(time.monotonic() - began)
             while shown.done < int(100 * min(1.0, self._share())):
                 shown.advance(found=False)
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) and self._may_lower():
+                self._begin_again("the loss was no number")
+            elif not math.isfinite(loss):
                 state.ended = (
                     f"the loss was no number at step {state.step}, at a learning rate of {state.highest(how):g}"
                 )
@@ -201,8 +205,8 @@ class Trainer:
                 if state.stale() >= PATIENCE:
                     mend = "" if state.best else ": try a lower learning rate"
                     state.ended = f"neither text improved in {PATIENCE} looks{mend}"
-                elif how.learning_rate is None and not state.best:
-                    self._begin_again()
+                elif not state.looks[-1].mean <= state.looks[0].mean and self._may_lower():
+                    self._begin_again("the watched texts got worse")
             if kept and time.monotonic() >= keep_at and not state.ended:
                 at = time.monotonic()
                 state.seconds = at - began
@@ -213,15 +217,18 @@ class Trainer:
     def _new_optimiser(self) -> torch.optim.AdamW:
         return torch.optim.AdamW(self.groups, lr=self.how.highest, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
-    def _begin_again(self) -> None:
-        """From the pruned weights at a lower rate: all looks so far were worse than they."""
+    def _may_lower(self) -> bool:
+        """Whether nobody gave a rate, nothing was gained by it, and there is time for a lower one."""
         state = self.state
-        state.lowered, state.begun = state.lowered + 1, min(1.0, self._share())
+        return self.how.learning_rate is None and not state.best and state.lowered < LOWERED and self._share() < 1
+
+    def _begin_again(self, why: str) -> None:
+        """From the pruned weights, at a lower rate."""
+        state = self.state
+        state.lowered, state.begun, state.since = state.lowered + 1, self._share(), len(state.looks) - 1
         self._put_back()
         self.optimiser = self._new_optimiser()
-        current().say(
-            f"the watched texts got worse: training begins again at a learning rate of {state.highest(self.how):g}"
-        )
+        current().say(f"{why}: training begins again at a learning rate of {state.highest(self.how):g}")
 
     def _put_back(self) -> None:
         """The best weights stand in the model."""

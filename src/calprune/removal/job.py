@@ -5,7 +5,7 @@ change.
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,9 +31,9 @@ from calprune.removal.condensing import CONDENSING, condensed_ranks
 from calprune.removal.config import GROUPS, first_number
 from calprune.removal.coverage import Coverage, check_reached, coverage_notes
 from calprune.removal.masked import prove, skipping
-from calprune.removal.methods.channels import channels
+from calprune.removal.methods.channels import OBS, channels
 from calprune.removal.methods.contract import KeptUnits, Reads, RemovalMethod, highest
-from calprune.removal.methods.depth import Loss, RandomUnits
+from calprune.removal.methods.depth import Angular, Loss, RandomUnits
 from calprune.removal.methods.experts import in_groups, super_experts
 from calprune.removal.methods.suite import ExpertWeights
 from calprune.removal.outputs import WATCHING, ExpertSums, expert_sums
@@ -133,9 +133,7 @@ class Removing:
             outline = self._outline(model)
             places = outline.places()
             choices, new = self._choices(model, data, knobs, places)
-            for one in choices:
-                if one.coverage is not None:
-                    check_reached(one.place, one.coverage, places[one.place], self.pattern)
+            self._check_reached(choices, places)
             if self.pattern.kind == "blocks":
                 outline = self._outline(model, choices[0].stay)
         cut = _cut_of(choices, len(outline.blocks))
@@ -149,17 +147,16 @@ class Removing:
 
     @property
     def by_sums(self) -> bool:
-        """Whether sums of the dense model decide what goes, so that those of several sets can be added."""
-        return self.reads in ("blocks", "experts", "moments", "gram")
+        """Whether each unit's score by sums of the dense model decides what goes, so that those of several sets can be
+        added and compared."""
+        return self.reads in ("blocks", "experts", "moments", "gram") and not isinstance(self.method, (Angular, OBS))
 
     @torch.no_grad()
-    def decide(self, model: nn.Module, sums: Statistics, blocks: Collection[str] | None = None) -> list[UnitChoice]:
+    def decide(self, model: nn.Module, sums: Statistics, places: Mapping[str, UnitPlace]) -> list[UnitChoice]:
         """What would go by these sums, with every unit's score. Nothing is taken out, so that experts which no token
-        reached are the first to go, however many there are. blocks: of these alone; None: of all. Raises UserError
-        where the job does not fit the model or the sums."""
-        inside = None if blocks is None else tuple(f"{name}." for name in blocks)
-        places = {name: one for name, one in self.plan(model).items() if inside is None or name.startswith(inside)}
-        return self._choices(model, sums, {}, places)[0]
+        reached are the first to go, however many there are. places: of what `plan` gives. Raises UserError where the
+        sums do not fit the model."""
+        return self._choices(model, sums, {}, dict(places))[0]
 
     def _choices(
         self, model: nn.Module, data: Any, knobs: dict[str, Any], places: dict[str, UnitPlace]
@@ -170,6 +167,11 @@ class Removing:
         if self.pattern.kind == "experts":
             return self._experts(model, data, knobs, places), {}
         return self._units(model, data, knobs, places)
+
+    def _check_reached(self, choices: Iterable[UnitChoice], places: Mapping[str, UnitPlace]) -> None:
+        for one in choices:
+            if one.coverage is not None:
+                check_reached(one.place, one.coverage, places[one.place], self.pattern)
 
     def _refuse(self, data: Any, refine_on: Any, resume: Any) -> None:
         name = self.pattern.kind
@@ -346,6 +348,7 @@ class Removing:
         here = {name: place for name, place in places.items() if name.startswith(f"{block}.")}
         if self.pattern.kind == "experts":
             choices = self._experts(model, sums, {}, here)
+            self._check_reached(choices, here)
             return {one.place: _marked(torch.tensor(one.stay), one.units) for one in choices}
         stats, found = sums.of_block(block), {}
         for site in linears(model.get_submodule(block)):

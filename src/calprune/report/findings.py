@@ -261,10 +261,11 @@ class Findings:
     @property
     def widest(self) -> Comparison | None:
         """The comparison that leads the answer: of the first of WORDS that there is, the widest range, in smallest
-        differences of interest, so that metrics can be compared. None: nothing can be told."""
+        differences of interest, so that metrics can be compared; where pruning costs something, if it does anywhere.
+        None: nothing can be told."""
         word = next((one for one in WORDS if self.words().get(one)), None)
         found = [one for one in self.comparisons if one.word == word]
-        return max(found, key=lambda one: one.effect.range / (one.of_interest or 1.0), default=None)
+        return max(found, key=lambda one: (not one.costless, one.effect.range / (one.of_interest or 1.0)), default=None)
 
     @cached_property
     def ranking(self) -> list[tuple[str, float]]:

@@ -180,7 +180,8 @@ def _narrowed(claim: Any, settings: Sequence[Mapping[str, str]]) -> Any:
 
 def _whole_text(cut: Shorter, path: Path, seconds: float) -> str:
     head = [f"# Like {path.name}; about {duration(seconds)} by the speed of the machine that made this file."]
-    left_out = {"left_out": [" ".join(one.split()) for one in cut.gone]} if cut.gone else {}
+    gone = [*cut.written.get("left_out", ()), *(" ".join(one.split()) for one in cut.gone)]
+    left_out = {"left_out": gone} if gone else {}
     return "\n".join([*head, _yaml(cut.written | left_out)])
 
 

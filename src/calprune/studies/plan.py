@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calprune.base.calls import own_code
+from calprune.base.progress import current
 from calprune.base.store import read_json
 from calprune.base.values import UserError, identity, plain
 from calprune.calibration.build import check_sizes, identify
@@ -56,6 +57,9 @@ class Plan:
                     runs.add(trial)
                 runs.give(study_text, self.record())
                 settle()
+                for module, n in self.made_by_other_code(runs).items():
+                    current().say(f"note: {module} has changed since {n} of the trials of {runs.path} were done; they "
+                                  "are kept, and to do them again raise the version of its class")  # fmt: skip
             elif runs.plan() != self.record():
                 raise UserError(f"{runs.path}: another study is done there now; let it end, or name another folder "
                                 "with --runs")  # fmt: skip
@@ -74,9 +78,10 @@ class Plan:
         trial's name has a class's version, and not its code."""
         changed: dict[str, int] = {}
         for trial in self.trials:
-            if (path := runs.trial(trial.id) / "environment.json").is_file():
+            path = runs.trial(trial.id) / "environment.json"
+            if path.is_file() and runs.whole(trial.id, list(self.evaluations)):
                 made = read_json(path, "a trial")
-                for module, code in own_code(trial.job, *self.study.evaluations).items():
+                for module, code in own_code(trial.job, trial.recipe, trial.refine_on, *self.study.evaluations).items():
                     changed[module] = changed.get(module, 0) + (made.get(module, code) != code)
         return {module: n for module, n in changed.items() if n}
 

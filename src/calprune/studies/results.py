@@ -3,6 +3,7 @@ imported here."""
 
 import dataclasses
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -219,18 +220,21 @@ def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:
     return {source: what for source, what in named if what}
 
 
-def _overlapping(runs: Runs, trials: list[TrialRecord], draws: int) -> list[str]:
-    """The sources that have too few documents for the draws of the study, each with the draws that it has."""
+def _overlapping(runs: Runs, trials: list[TrialRecord]) -> list[str]:
+    """The sources that have too few documents for their draws, each with the draws that it has documents for."""
     fewest: dict[str, float] = {}
+    seeds: dict[str, set[int | None]] = defaultdict(set)
     for one in trials:
         if one.trial.recipe is None or one.trial.recipe.with_replacement or one.trial.set_id is None:
             continue
         if (path := runs.path / "calibration" / one.trial.set_id / "counts.json").is_file():
             for part in read_json(path, "a calibration set")["drawn"]:
                 if part["pool"] is not None:
-                    apart = part["pool"] / max(part["read"], 1)
-                    fewest[part["source"]] = min(fewest.get(part["source"], apart), apart)
-    return [f"{source} (documents for {int(apart)} of {draws})" for source, apart in fewest.items() if apart < draws]
+                    apart, source = part["pool"] / max(part["read"], 1), part["source"]
+                    fewest[source] = min(fewest.get(source, apart), apart)
+                    seeds[source].add(one.trial.draw)
+    return [f"{source} (documents for {int(apart)} of {len(seeds[source])})" for source, apart in fewest.items()
+            if apart < len(seeds[source])]  # fmt: skip
 
 
 def _similarity(runs: Runs, plan: PlanRecord) -> tuple[LikenessRow, ...]:
@@ -254,11 +258,10 @@ def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[st
     spent, alone = _seconds(runs, plan, there)
     versions = sorted({tuple(sorted(one.environment.items())) for one in there if one.environment})
     recipes = [one.trial.recipe for one in trials if one.trial.recipe]
-    draws = len({recipe.seed for recipe in recipes})
-    overlapping = _overlapping(runs, trials, draws)
+    overlapping = _overlapping(runs, trials)
     return {
         "trials": len(trials),
-        "draws": draws,
+        "draws": len({recipe.seed for recipe in recipes}),
         **({OVERLAPPING: overlapping} if overlapping else {}),
         "sequences of a set": sorted({recipe.num_samples for recipe in recipes}),
         "tokens of a sequence": sorted({recipe.max_seq_length for recipe in recipes}),

@@ -84,7 +84,7 @@ class Session:
     def _write(self, trial: Trial, bench: Bench, pruned: Pruned | Removed) -> None:
         folder = self.runs.trial(trial.id)
         record = PruneRecord(pruned.tokens, bench.seconds | {"prune": pruned.seconds})
-        code = own_code(trial.job, *self.evaluations.values())
+        code = own_code(trial.job, trial.recipe, trial.refine_on, *self.evaluations.values())
         write_json(folder / "environment.json", {"format": 1} | environment() | code)
         if isinstance(pruned, Removed):
             record.write(folder / "prune.json", describe_removed(pruned, bench.model))
