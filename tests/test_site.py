@@ -160,6 +160,8 @@ def test_every_option_that_another_programs_is_translated_to_is_there(page):
         words = shlex.split(code)
         if words[0] == "calprune":
             assert not unknown(code), code
+            seen += 1
+            continue
         for option, value in itertools.pairwise(words):
             if option.startswith("--"):
                 assert option in options, code
