@@ -2,18 +2,22 @@
 
 import io
 import json
+import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from calprune.base.progress import ProgressBars, showing
-from calprune.calibration.advice import advice, advise, widest_input, widest_of
+from calprune.calibration.advice import RESPONSES, advice, advise, widest_input, widest_of
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet
 from calprune.methods import parse_method
+from calprune.report import read_results
 from tests.families import tiny_model
 
+ROOT = Path(__file__).parents[1]
 TEMPLATE = "{{ messages }}<|turn|>"
 PLAIN, CHAT = (SimpleNamespace(chat_template=TEMPLATE, eos_token=end) for end in ("<|text|>", "<|turn|>"))
 SPARSEGPT, WANDA = parse_method("sparsegpt"), parse_method("wanda")
@@ -73,3 +77,11 @@ def test_the_widest_input_is_that_of_the_model_and_a_config_says_the_same(tmp_pa
     (tmp_path / "config.json").write_text(json.dumps(model.config.to_dict()))
     assert widest_input(model) == max(model.config.intermediate_size, model.config.hidden_size)
     assert widest_of(tmp_path / "config.json") == widest_input(model)
+
+
+def test_the_figures_of_the_trap_are_those_of_the_study():
+    rows = [row for row in read_results(ROOT / "docs/results/first_token.parquet").rows if row.metric == "perplexity"]
+    nats = {name: [math.log(row.value) for row in rows if row.calibration == name] for name in (
+        "alpaca, responses", "alpaca, prompts weigh 0.1")}  # fmt: skip
+    ruined, mended = (math.exp(math.fsum(values) / len(values)) for values in nats.values())
+    assert f"(perplexity {round(ruined):,} against {round(mended):,} on the demo model)" in RESPONSES

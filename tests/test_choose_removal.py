@@ -36,11 +36,10 @@ def test_shares_are_searched_by_sums_as_for_zeros(answered):
     assert "Share of each capability" in page and "scores of all units" in page and "tr(ΔW" not in page
 
 
-def test_where_a_method_runs_the_model_it_says_that_shares_were_not_searched(choice_folder):
-    pattern = Removal("blocks", count=1)
-    found = answer_of(choice_folder, choice_folder / "blocks", method=parse_removal_method("kl(sequences=2)", pattern),
+def test_where_a_method_does_not_decide_by_added_scores_it_says_that_shares_were_not_searched(choice_folder):
+    pattern = Removal("neurons", share=0.5)
+    found = answer_of(choice_folder, choice_folder / "obs", method=parse_removal_method("obs", pattern),
                       pattern=pattern)  # fmt: skip
-    assert found.gate.worth_a_search or not found.left_out
-    if found.gate.worth_a_search:
-        assert any("the search for other shares, which adds sums up" in line for line in found.left_out)
-        assert {*found.search.mixtures} >= {*found.gate.used} and found.halving.finalists
+    assert found.gate.worth_a_search, "else nothing is searched for"
+    assert any("the search for other shares, which adds scores up, and obs" in line for line in found.left_out)
+    assert {*found.search.mixtures} >= {*found.gate.used} and found.halving.finalists

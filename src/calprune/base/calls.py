@@ -11,7 +11,6 @@ with a colon is a class of the user's own. What is not understood is an error, n
 
 import ast
 import dataclasses
-import hashlib
 import importlib
 import inspect
 import json
@@ -25,6 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from calprune.base.store import file_digest
 from calprune.base.values import ConfigError, UserError, did_you_mean, read
 
 CLOSES = {"(": ")", "[": "]", "{": "}"}
@@ -49,7 +49,7 @@ def own_code(*values: Any) -> dict[str, str]:
         module = type(value).__module__
         file = getattr(sys.modules.get(module), "__file__", None)
         if module.partition(".")[0] != "calprune" and file:
-            found[module] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+            found[module] = file_digest(Path(file))[:16]
         found |= own_code(*(getattr(value, field.name) for field in dataclasses.fields(value)))
     return found
 

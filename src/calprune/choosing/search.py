@@ -18,7 +18,7 @@ from calprune.choosing.transfer import (
     collected,
     in_turn,
     transfer_table,
-)  # fmt: skip
+)
 from calprune.layers.saved import Statistics
 from calprune.methods.contract import Method
 from calprune.pattern import Pattern
@@ -34,8 +34,8 @@ def search(job: Job, gate: Gate) -> Search:
     mixtures = {source: {source: 1.0} for source in gate.used}
     mixtures[UNIFORM] = evenly(gate.used)
     if not by_sums(job):
-        job.left_out.append(f"the search for other shares, which adds sums up, and {q.method_text} reads none: "
-                            f"{q.pattern} was tried with each source and the uniform mixture")  # fmt: skip
+        job.left_out.append(f"the search for other shares, which adds scores up, and {q.method_text} does not decide "
+                            f"by such: {q.pattern} was tried with each source and the uniform mixture")  # fmt: skip
         return Search({}, {}, _buildable(job, mixtures), {}, 0, 0, 0.0)
     sums = (source_sums(job, gate), capability_sums(job)) if job.has_time() else None
     if sums is None or not job.has_time():  # the sums are kept for a run that has more
@@ -68,7 +68,7 @@ def search(job: Job, gate: Gate) -> Search:
 
 
 def by_sums(job: Job) -> bool:
-    """Whether what is done to the model is decided by sums, which mixtures add up."""
+    """Whether what is done to the model is decided by sums that can be added up for a mixture."""
     removing = job.question.job("dense")
     return not isinstance(removing, Removing) or removing.by_sums
 

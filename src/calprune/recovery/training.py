@@ -4,8 +4,8 @@ The learning rate rises over the first part of the run and falls by a cosine to 
 share of its steps or of its minutes, whichever is more. Ten times in a run the watched texts are judged; the weights
 are kept that were best on them (the mean of both), and the run ends when neither text improved for a while. Its size
 does not say which rate a model bears: where the user gives none and the texts are worse than before the run, it begins
-again from the pruned weights at a quarter of the rate, with the minutes that are left. Several
-processes share the sequences of each step and add their gradients up, so all of them make the same step.
+again from the pruned weights at a quarter of the rate, with the minutes that are left. Several processes share the
+sequences of each step and add their gradients up, so all of them make the same step.
 """
 
 import math

@@ -129,16 +129,20 @@ class Started:
         """What that may take, by what the trials here took: draws of each source, of the finalists and of the default,
         and the model that is kept."""
         about = self.findings.results.about
-        sources = self.choose_command().count("--sources")
-        return about["seconds"] / about["trials"] * (DRAWS * (sources + FINALISTS + 1) + RESULT_TRIALS)
+        trials = DRAWS * (len(self._sources()) + FINALISTS + 1) + RESULT_TRIALS
+        return about["seconds"] / about["trials"] * trials
+
+    def _sources(self) -> list[str]:
+        """What `choose` is to choose among: two at least."""
+        made = self.made
+        sources = [spec for label, spec in made.sets.items() if label != OWN and "+" not in spec]
+        sources += [str(one.parts(made.data_folder)[0]) for one in made.own]
+        return sources if len(sources) > 1 else [*sources, "self:bos(documents=200)"]
 
     def choose_command(self) -> str:
         """The whole command that judges these sources."""
         made, wanted = self.made, self.made.wanted
-        sources = [spec for label, spec in made.sets.items() if label != OWN and "+" not in spec]
-        sources += [str(one.parts(made.data_folder)[0]) for one in made.own]
-        sources += [] if len(sources) > 1 else ["self:bos(documents=200)"]
-        words = ["calprune", "choose", wanted.model, *(w for one in sources for w in ("--sources", one))]
+        words = ["calprune", "choose", wanted.model, *(w for one in self._sources() for w in ("--sources", one))]
         for name, text in made.texts.items():
             short = "yours" if name.startswith(OWN) else name
             short += str([*made.texts].index(name)) if short == "yours" and len(made.own) > 1 else ""

@@ -78,12 +78,12 @@ class Plan:
         trial's name has a class's version, and not its code."""
         changed: dict[str, int] = {}
         for trial in self.trials:
-            path = runs.trial(trial.id) / "environment.json"
-            if path.is_file() and runs.whole(trial.id, list(self.evaluations)):
-                made = read_json(path, "a trial")
-                for module, code in own_code(trial.job, trial.recipe, trial.refine_on, *self.study.evaluations).items():
-                    changed[module] = changed.get(module, 0) + (made.get(module, code) != code)
-        return {module: n for module, n in changed.items() if n}
+            now = own_code(trial.job, trial.recipe, trial.refine_on, *self.study.evaluations)
+            if now and runs.whole(trial.id, list(self.evaluations)):
+                made = read_json(runs.trial(trial.id) / "environment.json", "a trial")
+                for module in (name for name, code in now.items() if made.get(name, code) != code):
+                    changed[module] = changed.get(module, 0) + 1
+        return changed
 
     @property
     def likeness(self) -> Similarity:

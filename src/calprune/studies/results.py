@@ -12,6 +12,7 @@ from typing import Any
 from calprune.base.store import read_json
 from calprune.base.values import UserError
 from calprune.base.yamls import parse_yaml
+from calprune.calibration.provenance import Drawn
 from calprune.evaluation.metric import USUAL_INTEREST, Interest, Metric, read_interest
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.claims import Claim, read_claims
@@ -229,10 +230,9 @@ def _overlapping(runs: Runs, trials: list[TrialRecord]) -> list[str]:
             continue
         if (path := runs.path / "calibration" / one.trial.set_id / "counts.json").is_file():
             for part in read_json(path, "a calibration set")["drawn"]:
-                if part["pool"] is not None:
-                    apart, source = part["pool"] / max(part["read"], 1), part["source"]
-                    fewest[source] = min(fewest.get(source, apart), apart)
-                    seeds[source].add(one.trial.draw)
+                if (apart := Drawn(**part).draws) is not None:
+                    fewest[part["source"]] = min(fewest.get(part["source"], apart), apart)
+                    seeds[part["source"]].add(one.trial.draw)
     return [f"{source} (documents for {int(apart)} of {len(seeds[source])})" for source, apart in fewest.items()
             if apart < len(seeds[source])]  # fmt: skip
 
