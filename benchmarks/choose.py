@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 from prune import processor
 
-from calprune.calibration.build import make_set, open_source
+from calprune.calibration.build import make_set
+from calprune.calibration.part import open_source
 from calprune.choosing.job import spec_of
 from calprune.choosing.mixture import exponentiated_gradient, largest, rounded, weighted_mean
 from calprune.choosing.search import spread

@@ -22,7 +22,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from calprune.calibration.build import make_set, open_source
+from calprune.calibration.build import make_set
+from calprune.calibration.part import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.choosing.transfer import block_names
 from calprune.evaluation.windows import windows_of

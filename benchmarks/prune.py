@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from calprune.calibration.build import make_set, open_source
+from calprune.calibration.build import make_set
+from calprune.calibration.part import open_source
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.windows import windows_of
 from calprune.layers.linears import find_blocks, linears

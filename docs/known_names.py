@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from calprune.allocation import ALLOCATIONS
 from calprune.calibration.layout import LAYOUTS
-from calprune.calibration.selection import SELECTIONS
+from calprune.calibration.selections import SELECTIONS
 from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.evaluation.metric import METRICS
 from calprune.layers.attention import TOKEN_WEIGHTS

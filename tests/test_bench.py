@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from calprune.calibration.build import make_set, open_source
+from calprune.calibration.build import make_set
+from calprune.calibration.part import open_source
 from calprune.evaluation.evaluation import parse_evaluation
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.windows import windows_of

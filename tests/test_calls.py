@@ -17,7 +17,7 @@ from calprune.base.calls import Registry, listed, members, quoted, split, unquot
 from calprune.base.values import ConfigError, did_you_mean
 from calprune.calibration.layout import LAYOUTS
 from calprune.calibration.recipe import RecipePart, parse_spec
-from calprune.calibration.selection import SELECTIONS
+from calprune.calibration.selections import SELECTIONS
 from calprune.evaluation.contract import PAGE
 from calprune.evaluation.evaluation import EVALUATIONS, OnText, parse_evaluation
 from calprune.evaluation.tasks import TASKS, find_task

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from calprune.base.values import UserError
-from calprune.calibration.build import make_set, open_source
+from calprune.calibration.build import make_set
+from calprune.calibration.part import open_source
 from calprune.choosing import verdict as candidates
 from calprune.choosing import verdict as final
 from calprune.choosing.answer import UNIFORM, Gate, Search

@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-from calprune.calibration.selection import SELECTIONS
+from calprune.calibration.selections import SELECTIONS
 from calprune.text.find import catalogue
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 import calprune.cli.evaluate
 import calprune.cli.prune  # noqa: F401 (a program of one command takes no command's name)
 from calprune.base.values import UserError
-from calprune.calibration.build import open_source
+from calprune.calibration.part import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.cli.app import main
 from calprune.evaluation.divergence import DenseReference

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from calprune.base.values import ConfigError, UserError
-from calprune.calibration.build import OpenPart, open_part, open_source
+from calprune.calibration.part import OpenPart, open_part, open_source
 from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.calibration.set import CalibrationSet
 from calprune.text import KINDS, SourceKind, register

@@ -10,7 +10,7 @@ from calprune.allocation import ALLOCATIONS
 from calprune.base.values import identity, plain, tag_of
 from calprune.calibration.layout import LAYOUTS
 from calprune.calibration.recipe import Recipe, parse_spec
-from calprune.calibration.selection import SELECTIONS
+from calprune.calibration.selections import SELECTIONS
 from calprune.choosing.answer import FinalVerdict, Gate, Halving, PrunedResult, Search
 from calprune.choosing.question import Question
 from calprune.evaluation.evaluation import OnText

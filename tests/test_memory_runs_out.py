@@ -9,7 +9,7 @@ import calprune.layers.inputs as sums
 from calprune.base.memory import Fitting
 from calprune.base.progress import Progress, showing
 from calprune.base.values import UserError
-from calprune.calibration.activations import second_moments
+from calprune.calibration.selections.activations import second_moments
 from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.perplexity import perplexity

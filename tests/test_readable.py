@@ -12,13 +12,14 @@ from transformers import AutoModelForCausalLM
 from calprune.api.arguments import Sizes, open_set
 from calprune.base.progress import showing
 from calprune.base.values import UserError
-from calprune.calibration import build as building
 from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.perplexity import perplexity
 from calprune.layers.blocks import walk
 from calprune.layers.readable import Positions, check_length, positions_of
 from calprune.models.likelihood import token_nats
 from calprune.models.load import load
+from calprune.text.document import Given
+from calprune.text.source import FileSource
 from calprune.writing.generate import generate
 from calprune.writing.strategies import RandomToken
 from tests.families import CONFIGS, FUSED_EXPERTS, VOCABULARY, random_model, tiny_model
@@ -136,7 +137,7 @@ def test_a_token_without_an_embedding_is_named_with_its_text(read, toy_folder):
 
 def test_no_text_begins_with_a_token_that_has_no_embedding(toy_folder):
     model = load(toy_folder("llama", 4))
-    opened = RandomToken(language=None).open(streams(20), building.Given(model), GREEDY, batch_size=20)
+    opened = RandomToken(language=None).open(streams(20), Given(model), GREEDY, batch_size=20)
     assert len(opened) == 20 and all(max(prompt.tokens) < 4 for prompt in opened)
 
 
@@ -158,7 +159,7 @@ def unread(monkeypatch):
     def documents(*_):
         raise AssertionError("a document was read")
 
-    monkeypatch.setattr(building.FileSource, "documents", documents)
+    monkeypatch.setattr(FileSource, "documents", documents)
 
 
 LONG = ("--num-samples", "2")  # and 2,048 tokens, the usual

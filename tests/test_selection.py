@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calprune.base.values import UserError, rng
-from calprune.calibration.activations import _projection, mean_states, mixed_moments, second_moments
 from calprune.calibration.build import build
-from calprune.calibration.clusters import herd, k_center, k_means
 from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
-from calprune.calibration.selection import SELECTIONS, Choosing, Herding, UniqueTokens, Zipf
+from calprune.calibration.selections import SELECTIONS
+from calprune.calibration.selections.activations import _projection, mean_states, mixed_moments, second_moments
+from calprune.calibration.selections.clusters import herd, k_center, k_means
+from calprune.calibration.selections.contract import Choosing
+from calprune.calibration.selections.states import Herding
+from calprune.calibration.selections.words import UniqueTokens, Zipf
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
 from calprune.text.document import Given

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from calprune.base.values import UserError
-from calprune.calibration.build import build, check_part
+from calprune.calibration.build import build
 from calprune.calibration.describe import describe, stretches, texts
+from calprune.calibration.part import check_part
 from calprune.calibration.provenance import Piece
 from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.calibration.set import CalibrationSet

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from calprune.base.values import UserError
-from calprune.calibration.build import open_source
+from calprune.calibration.part import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.likeness.overlap import KEPT, LONGEST, Signature, Words, jaccard, unigram_divergence
 from calprune.likeness.texts import (

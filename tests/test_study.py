@@ -120,7 +120,8 @@ def test_grids_are_joined_each_trial_once(material):
 
 
 def test_every_result_is_there_and_is_what_the_library_gives(undisturbed, material):
-    from calprune.calibration.build import make_set, open_source
+    from calprune.calibration.build import make_set
+    from calprune.calibration.part import open_source
     from calprune.evaluation.divergence import DenseReference
     from calprune.evaluation.windows import windows_of
     from calprune.methods import parse_method

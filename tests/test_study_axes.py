@@ -6,7 +6,8 @@ import time
 import pytest
 
 from calprune.base.values import ConfigError
-from calprune.calibration.build import make_set, open_source
+from calprune.calibration.build import make_set
+from calprune.calibration.part import open_source
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.metric import KL
 from calprune.evaluation.windows import windows_of

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from calprune.calibration.build import open_source
+from calprune.calibration.part import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.windows import windows_of

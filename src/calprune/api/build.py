@@ -9,7 +9,7 @@ from calprune.base.checks import Count, checked
 from calprune.base.values import UserError
 from calprune.calibration.advice import advise, widest_input
 from calprune.calibration.build import build as build_set
-from calprune.calibration.build import name_of
+from calprune.calibration.part import name_of
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set
 from calprune.models.load import Model, load_tokenizer

@@ -13,7 +13,7 @@ from calprune.base.checks import Count, checked
 from calprune.base.pace import TimeLeft
 from calprune.base.progress import current, followed, waiting, whole
 from calprune.base.values import UserError
-from calprune.calibration.build import open_source
+from calprune.calibration.part import open_source
 from calprune.calibration.set import tokenizer_hash
 from calprune.evaluation.contract import AgainstDense, Evaluation, files_read, tokens_read
 from calprune.evaluation.divergence import DenseReference

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from calprune.base.progress import current
-from calprune.calibration.build import source_of
+from calprune.calibration.part import source_of
 from calprune.calibration.recipe import Recipe, RecipePart, read_recipe
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.inputs import LADDER

@@ -15,7 +15,8 @@ from calprune.base.calls import split, unquoted
 from calprune.base.values import ConfigError, UserError, plain, read
 from calprune.base.yamls import read_yaml
 from calprune.calibration.layout import LAYOUTS, Concatenate, Layout, Pairs
-from calprune.calibration.selection import SELECTIONS, Random, Selection
+from calprune.calibration.selections import SELECTIONS
+from calprune.calibration.selections.contract import Random, Selection
 from calprune.text.encode import BeginOfText
 from calprune.text.filters import FILTERS, read_filters, use_model
 from calprune.text.filters.contract import Filter

@@ -8,8 +8,8 @@ from calprune.base.patterns import Removal
 from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.advice import advice, widest_input
-from calprune.calibration.build import check_there, source_of
 from calprune.calibration.describe import check_set
+from calprune.calibration.part import check_there, source_of
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
 from calprune.choosing.answer import Gate, GateRow

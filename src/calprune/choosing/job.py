@@ -10,7 +10,8 @@ from torch import Tensor
 
 from calprune.base.store import once
 from calprune.base.values import UserError, identity, tag_of
-from calprune.calibration.build import build, identify, open_source
+from calprune.calibration.build import build, identify
+from calprune.calibration.part import open_source
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set
 from calprune.choosing.answer import read_stage, write_stage

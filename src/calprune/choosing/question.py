@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 from calprune.base.checks import options
 from calprune.base.patterns import Removal
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
-from calprune.calibration.build import check_part, only_part, source_of
+from calprune.calibration.part import check_part, only_part, source_of
 from calprune.calibration.recipe import RecipePart, parse_spec
 from calprune.evaluation.metric import NATS_OF_INTEREST
 from calprune.layers.blocks import Propagate

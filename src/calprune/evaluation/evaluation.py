@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from calprune.base.calls import Registry, quoted, written
 from calprune.base.values import ConfigError, UserError, identity, plain
-from calprune.calibration.build import only_part, open_source
+from calprune.calibration.part import only_part, open_source
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.contract import (
     BY_TOKEN,

@@ -15,9 +15,9 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from calprune.base.values import ConfigError, UserError, rng
-from calprune.calibration.build import OpenPart
 from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Concatenate, Making
+from calprune.calibration.part import OpenPart
 from calprune.layers.readable import check_length
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
 from calprune.pages.chart import Dots, Panel, Point, ValueAxis

@@ -11,7 +11,7 @@ from calprune.base.calls import quoted
 from calprune.base.memory import free_memory
 from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError, did_you_mean, identity
-from calprune.calibration.build import check_there
+from calprune.calibration.part import check_there
 from calprune.choosing.question import TEXTS
 from calprune.evaluation.evaluation import OnText
 from calprune.methods import METHODS, parse_method

@@ -22,7 +22,7 @@ from typing import Any
 
 from calprune.base.values import ConfigError, UserError, did_you_mean, read
 from calprune.base.yamls import parse_yaml
-from calprune.calibration.build import check_part
+from calprune.calibration.part import check_part
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import is_set
 from calprune.evaluation.evaluation import parse_evaluation

@@ -3,7 +3,7 @@
 from typing import Any
 
 from calprune.base.store import write_json
-from calprune.calibration.build import open_source
+from calprune.calibration.part import open_source
 from calprune.calibration.recipe import parse_spec
 from calprune.likeness.texts import MEASURES, Corpus, Similarity, compare_texts, texts_of
 from calprune.models.load import load

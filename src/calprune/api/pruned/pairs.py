@@ -9,7 +9,7 @@ from calprune.api.models import Dtype
 from calprune.base.progress import current
 from calprune.base.store import read_json
 from calprune.base.values import UserError
-from calprune.calibration.build import only_part, open_source
+from calprune.calibration.part import only_part, open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.windows import windows_of
 from calprune.models.load import Model

@@ -55,8 +55,9 @@ def build_command(
     """Build a calibration set from sources of the catalogue or from your own files."""
     from calprune.base.output import filled_folder, new_folder
     from calprune.calibration.advice import advise, widest_input, widest_of
-    from calprune.calibration.build import build, name_of
+    from calprune.calibration.build import build
     from calprune.calibration.describe import describe
+    from calprune.calibration.part import name_of
     from calprune.calibration.recipe import parse_spec
     from calprune.calibration.set import refuse_texts
     from calprune.models.load import find_folder, load, load_tokenizer

@@ -51,7 +51,7 @@ def similar_command(
     from calprune.base.output import check_new_file
     from calprune.base.progress import tracking
     from calprune.base.store import write_whole
-    from calprune.calibration.build import open_source
+    from calprune.calibration.part import open_source
     from calprune.likeness.texts import Similarity, compare_texts, texts_of
     from calprune.models.load import load
     from calprune.text.document import Given

@@ -1,0 +1,70 @@
+"""What a selection is and what it may look at; and no selection, which is the usual one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+from calprune.base.values import ConfigError
+from calprune.text.document import Given
+from calprune.text.encode import Encoded
+
+DIMENSIONS = 64  # that hidden states are projected to, to be told apart by their distance
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """What a selection may look at beside the candidates."""
+
+    given: Given  # with a loaded model, where the selection uses one
+    length: int  # tokens that a sequence holds
+    sequences: int  # of the set
+    seed: int
+
+    def texts(self, candidates: Sequence[Encoded]) -> list[str]:
+        """What a sequence would hold of each candidate."""
+        return self.given.tokenizer.batch_decode(self.cut(candidates), clean_up_tokenization_spaces=False)
+
+    def cut(self, candidates: Sequence[Encoded]) -> list[list[int]]:
+        return [list(candidate.tokens[: self.length]) for candidate in candidates]
+
+
+@runtime_checkable
+class Selection(Protocol):
+    """A frozen dataclass of its options."""
+
+    @property
+    def pool(self) -> int:
+        """How many candidates it wants to see."""
+        ...
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether it looks at the model, and not only at its tokenizer."""
+        ...
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        """The candidates' numbers, the best first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Random:
+    """No choice: the documents of the draw as they come."""
+
+    tag: ClassVar[str] = "Random"
+    uses_model: ClassVar[bool] = False
+    pool: ClassVar[int] = 0  # no candidates are collected
+
+    def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
+        return [*range(len(candidates))]
+
+
+@dataclass(frozen=True)
+class Among:
+    """A selection among `pool` candidates."""
+
+    pool: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.pool < 2:
+            raise ConfigError(f"pool must be at least 2 documents; got {self.pool}")
