@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from calprune.base.values import ConfigError
-from calprune.pages.chart import Bar, Bars, Curve, Dots, Heat, Panel, Point, Scatter, ValueAxis, altair
+from calprune.pages.chart import Bar, Bars, Curve, Dots, Heat, Panel, Scatter
+from calprune.pages.drawing import Point, ValueAxis, altair
 from calprune.pages.numbers import alike, counted, number, percent
 from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table

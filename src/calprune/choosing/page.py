@@ -11,7 +11,8 @@ from calprune.base.patterns import Removal
 from calprune.choosing.answer import OVERALL, UNIFORM, Choice, SetContrast
 from calprune.choosing.job import percent
 from calprune.evaluation.metric import KL
-from calprune.pages.chart import Heat, Panel, Point
+from calprune.pages.chart import Heat, Panel
+from calprune.pages.drawing import Point
 from calprune.pages.names import short_names
 from calprune.pages.numbers import listed, number, with_interval
 from calprune.pages.numbers import percent as percentage

@@ -82,7 +82,7 @@ def choose_command(
     from calprune.choosing.question import Question, default_sources, parse_capabilities
     from calprune.choosing.trials import parse_budget
     from calprune.evaluation.metric import KL, NATS_OF_INTEREST, read_interest
-    from calprune.pages.chart import altair
+    from calprune.pages.drawing import altair
     from calprune.report.files import write_html
     from calprune.studies.bench import Knobs
     from calprune.studies.results import read

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from calprune.deployment.machine import NOISY
 from calprune.deployment.rounds import Timed
 from calprune.deployment.worker import Work
-from calprune.pages.chart import Dots, Panel, Point, ValueAxis
+from calprune.pages.chart import Dots, Panel
+from calprune.pages.drawing import Point, ValueAxis
 from calprune.pages.names import short_names
 from calprune.pages.numbers import counted, listed, percent, with_interval
 from calprune.pages.page import HasPage, Page, Section, TextBlock

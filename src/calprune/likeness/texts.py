@@ -20,7 +20,8 @@ from calprune.calibration.layout import Concatenate, Making
 from calprune.calibration.part import OpenPart
 from calprune.layers.readable import check_length
 from calprune.likeness.overlap import UNEQUAL, Signature, Words, jaccard, unigram_divergence
-from calprune.pages.chart import Dots, Panel, Point, ValueAxis
+from calprune.pages.chart import Dots, Panel
+from calprune.pages.drawing import Point, ValueAxis
 from calprune.pages.names import short_names
 from calprune.pages.numbers import counted, listed, number, with_interval
 from calprune.pages.page import HasPage, Page, Section, TextBlock

@@ -6,7 +6,8 @@ from typing import Any
 
 from calprune.base.patterns import Removal
 from calprune.likeness.sets import FLAT, BlockComparison, InputComparison, Overlap, SetComparison, enough
-from calprune.pages.chart import Dots, Panel, Point, ValueAxis
+from calprune.pages.chart import Dots, Panel
+from calprune.pages.drawing import Point, ValueAxis
 from calprune.pages.names import short_names
 from calprune.pages.numbers import percent
 from calprune.pages.page import HasPage, Page, Section, TextBlock

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from calprune.base.values import choice
-from calprune.pages.chart import Bars, Chart, Panel, can_draw
+from calprune.pages.chart import Bars, Chart, Panel
+from calprune.pages.drawing import can_draw
 from calprune.pages.html import document, fragment
 from calprune.pages.names import shorten
 from calprune.pages.table import Table, one_line

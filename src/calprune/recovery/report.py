@@ -9,7 +9,8 @@ from calprune.base.store import to_json, whole_folder
 from calprune.base.values import UserError, plain
 from calprune.models.editor import edit
 from calprune.models.load import Model
-from calprune.pages.chart import Curve, Panel, Point, ValueAxis
+from calprune.pages.chart import Curve, Panel
+from calprune.pages.drawing import Point, ValueAxis
 from calprune.pages.names import short_names
 from calprune.pages.numbers import alike, counted, number, percent
 from calprune.pages.page import HasPage, Page, Section, TextBlock

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calprune.base.store import to_json, write_whole
 from calprune.base.values import identity
-from calprune.pages.chart import altair
+from calprune.pages.drawing import altair
 from calprune.report.claims import judge
 from calprune.report.findings import Findings, Lead
 from calprune.report.page import page

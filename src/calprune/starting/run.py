@@ -17,7 +17,7 @@ from calprune.base.store import is_free, read_json, write_json
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
 from calprune.models.load import load
-from calprune.pages.chart import can_draw
+from calprune.pages.drawing import can_draw
 from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.job import Pruned
 from calprune.pruning.kept_blocks import kept_in_cache

@@ -1,6 +1,6 @@
 """Each evaluation against the amount of calibration data."""
 
-from calprune.pages.chart import ValueAxis
+from calprune.pages.drawing import ValueAxis
 from calprune.pages.page import Section
 from calprune.report.findings import Findings
 from calprune.report.sections.points import lines

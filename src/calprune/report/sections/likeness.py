@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 
-from calprune.pages.chart import Panel, Scatter, ValueAxis
+from calprune.pages.chart import Panel, Scatter
+from calprune.pages.drawing import ValueAxis
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table, Value
 from calprune.report.findings import Findings, setting

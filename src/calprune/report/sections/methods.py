@@ -1,6 +1,7 @@
 """Sources and methods beside each other."""
 
-from calprune.pages.chart import Heat, Panel, Point
+from calprune.pages.chart import Heat, Panel
+from calprune.pages.drawing import Point
 from calprune.pages.numbers import number, with_interval
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table

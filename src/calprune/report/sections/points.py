@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from calprune.pages.chart import MOST_LINES, Chart, Curve, Dots, Panel, Point, ValueAxis
+from calprune.pages.chart import Chart, Curve, Dots, Panel
+from calprune.pages.drawing import MOST_LINES, Point, ValueAxis
 from calprune.pages.numbers import with_interval
 from calprune.report.findings import Cell, Findings
 from calprune.report.settings import OWN, setting_name

@@ -1,6 +1,7 @@
 """What is left of the dense model, by capability."""
 
-from calprune.pages.chart import Panel, ValueAxis
+from calprune.pages.chart import Panel
+from calprune.pages.drawing import ValueAxis
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table
 from calprune.report.findings import Findings, columns, retained, setting
