@@ -1,5 +1,6 @@
 """A method of a user's own that gives no new weight in the pattern is told so in one line, and nothing is written."""
 
+import json
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,3 +124,28 @@ def test_code_of_ones_own_that_changed_since_trials_were_done_is_named(material,
     Path("my_code_12.py").write_text(code + "# another rule\n")
     assert made.made_by_other_code(runs) == {"my_code_12": 1}
     assert any("my_code_12" in one for one in read(runs.path).about["versions"]), "the page has both codes"
+
+
+def test_a_trial_that_is_judged_anew_keeps_the_code_that_its_first_result_was_made_by(
+    material, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    code = "from calprune.methods.magnitude import Magnitude\nclass Mine(Magnitude):\n    pass\n"
+    runs = Runs(tmp_path / "runs")
+
+    def done(module_text, *evaluations):
+        Path("my_code_13.py").write_text(module_text)
+        judged = [f"{one}({material['text']}, tokens=64, length=16)" for one in evaluations]
+        text = study_text(material, methods='["my_code_13:Mine"]', patterns="50%", calibrations="random_tokens",
+                          evaluations=json.dumps(judged))  # fmt: skip
+        made = plan(parse_study(text, "study.yaml"), None)
+        with made.doing(runs, text):
+            begin(runs)
+            assert all(one.error is None for one in work(runs, Knobs()))
+        (trial,) = made.trials
+        return made, json.loads((runs.trial(trial.id) / "environment.json").read_text())["my_code_13"]
+
+    _, first = done(code, "perplexity")
+    made, both = done(code + "# another rule\n", "perplexity", "kl")
+    assert both.startswith(f"{first}, ") and both != f"{first}, {first}"
+    assert made.made_by_other_code(runs) == {"my_code_13": 1}, "the perplexity is still that of the first code"

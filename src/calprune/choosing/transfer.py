@@ -35,7 +35,8 @@ from calprune.methods.contract import Method
 from calprune.models.load import Model
 from calprune.pattern import Pattern
 from calprune.pruning.job import Pruning
-from calprune.removal.job import Removing, UnitChoice
+from calprune.removal.choices.choice import UnitChoice
+from calprune.removal.job import Removing
 from calprune.removal.methods.contract import Reads
 from calprune.removal.sums import add_units
 

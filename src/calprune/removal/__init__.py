@@ -10,6 +10,7 @@ experts     experts: frequency, reap, aimer and their kin
 states      sums over the hidden states before and after blocks
 outputs     sums over what experts give
 coverage    how many tokens experts saw, and whether half the data chooses the same
+choices     which units go, by a method and what it reads
 job         all together: what `calprune prune --pattern neurons:25%` does
 report      what became of the model, and its checkpoint
 """

@@ -15,8 +15,9 @@ from calprune.pages.table import Column, Table
 from calprune.pruning.card import REPORT, card
 from calprune.pruning.checkpoint import environment, peak_bytes
 from calprune.removal import REMOVALS
+from calprune.removal.choices.choice import UnitChoice
 from calprune.removal.coverage import first_of
-from calprune.removal.job import Removed, UnitChoice
+from calprune.removal.job import Removed
 from calprune.removal.write import left_out, write_smaller
 
 

@@ -22,7 +22,7 @@ from calprune.base.calls import own_code
 from calprune.base.claims import DiskError
 from calprune.base.leftovers import sweep
 from calprune.base.signals import end_on_signals, is_orphan
-from calprune.base.store import write_json
+from calprune.base.store import read_json, write_json
 from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.recipe import Recipe
@@ -84,12 +84,23 @@ class Session:
     def _write(self, trial: Trial, bench: Bench, pruned: Pruned | Removed) -> None:
         folder = self.runs.trial(trial.id)
         record = PruneRecord(pruned.tokens, bench.seconds | {"prune": pruned.seconds})
-        code = own_code(trial.job, trial.recipe, trial.refine_on, *self.evaluations.values())
-        write_json(folder / "environment.json", {"format": 1} | environment() | code)
+        write_json(folder / "environment.json", {"format": 1} | self._made_with(trial))
         if isinstance(pruned, Removed):
             record.write(folder / "prune.json", describe_removed(pruned, bench.model))
         else:
             record.write(folder / "prune.json", describe(pruned.as_needed(), bench.model))
+
+    def _made_with(self, trial: Trial) -> dict[str, str]:
+        """The versions of packages and of the user's code, where one changed since the trial's other results were made
+        the earlier ones too: "2.12.0, 2.13.0"."""
+        now = environment() | own_code(trial.job, trial.recipe, trial.refine_on, *self.evaluations.values())
+        path = self.runs.trial(trial.id) / "environment.json"
+        kept = any(self.runs.result(trial.id, name).is_file() for name in self.evaluations)
+        before = read_json(path, "a trial") if kept and path.is_file() else {}
+        earlier = {name: str(versions).split(", ") for name, versions in before.items() if name != "format"}
+        names = dict.fromkeys([*now, *earlier])
+        return {name: ", ".join(dict.fromkeys([*earlier.get(name, []), *([now[name]] if name in now else [])]))
+                for name in names}  # fmt: skip
 
     def _judge_dense(self, trial: Trial, bench: Bench, names: list[str]) -> None:
         """Read what pruned models will be compared with; the dense model's results are computed once a model."""
