@@ -3,7 +3,7 @@
     CALPRUNE_DATA=... make bench        (or: python benchmarks/prune.py [--pattern 2:4] [--repeats 3])
 
 The demo model in float32, 32 sequences x 512 tokens of wikipedia, two threads. The clock runs round the prune call
-alone: loading, tokenising and evaluating are outside. Writes benchmarks/results.md.
+alone: loading, tokenising and evaluating are outside. Writes benchmarks/results.md, anew after each round.
 """
 
 import argparse
@@ -31,11 +31,12 @@ from calprune.text.document import Given
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".venv-bench/bin/python"
-METHODS, MODES = ("wanda", "sparsegpt"), ("peer", "pruned", "dense", "saved", "limit")
+METHODS, MODES = ("wanda", "sparsegpt"), ("peer", "pruned", "sequential", "dense", "saved", "limit")
 ONCE = ("saved", "limit")  # one process each: saved sums are pruned from three times in it
 NAMES = {
     "peer": "llm-compressor",
     "pruned": "calprune, `propagate=pruned`",
+    "sequential": "calprune, `propagate=sequential`",
     "dense": "calprune, `propagate=dense`",
     "saved": "calprune, saved sums",
     "limit": "the limit: one dense pass (sparsegpt: and one Gram and factor a distinct input)",
@@ -58,15 +59,12 @@ def main() -> None:
                 if repeat == 0 or mode not in ONCE:
                     runs[method, mode].append(run(method, mode, asked.pattern, tokens, Path(scratch)))
                     print(repeat, method, mode, runs[method, mode][-1], file=sys.stderr)
-        text = windows_of(
-            open_source("wikitext2", Given(tokenizer=demo.tokenizer, data_root=data_root), "evaluation").documents(),
-            demo.tokenizer,
-            512,
-            16 * 512,
-        )
-        ppl = {cell: judged(demo.model, Path(scratch) / f"{'-'.join(cell)}.safetensors", text) for cell in runs}
-        agreed = {m: agreement(m, tokens, Path(scratch) / f"{m}-pruned.safetensors") for m in METHODS}
-        Path(HERE / "results.md").write_text(report(asked, runs, ppl, agreed))
+            if repeat == 0:
+                opened = open_source("wikitext2", Given(tokenizer=demo.tokenizer, data_root=data_root), "evaluation")
+                text = windows_of(opened.documents(), demo.tokenizer, 512, 16 * 512)
+                ppl = {cell: judged(demo.model, Path(scratch) / f"{'-'.join(cell)}.safetensors", text) for cell in runs}
+                agreed = {m: agreement(m, tokens, Path(scratch) / f"{m}-pruned.safetensors") for m in METHODS}
+            Path(HERE / "results.md").write_text(report(asked, runs, ppl, agreed))  # so far: n says how many rounds
 
 
 def run(method: str, mode: str, pattern: str, tokens: Path, scratch: Path) -> dict:
