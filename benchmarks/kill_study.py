@@ -1,6 +1,7 @@
 """Kill a study's runner, its workers and its Ray nodes at random moments, and see whether the folder ends the same.
 
     python benchmarks/kill_study.py --kills 30
+    python benchmarks/kill_study.py --kills 3 --only machine    # as root: a machine is a network namespace of its own
 
 A tiny random model and an invented text; each mode begins in an empty folder, is killed (SIGKILL) and started again
 until it has been killed often enough, then left to end. At the end every file's bytes are compared with those of a run
@@ -8,6 +9,7 @@ that nobody disturbed, but for times, sizes of memory and claims.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -30,7 +32,7 @@ max_seq_length: 64
 draws: 3
 evaluations: ["perplexity({text}, tokens=512, length=64)", "kl({text}, tokens=512, length=64)"]
 """
-UNSETTLED = ("seconds", "peak_bytes")
+UNSETTLED = ("seconds", "peak_bytes", "digest")  # a digest is of a file, times and all
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
 
@@ -39,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=30, help="in all: four tenths the runner, four workers, two nodes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("machine",), help="kill the second of two machines, so often")
     given = parser.parse_args()
     moments = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as scratch:
@@ -51,8 +54,9 @@ def main() -> None:
         print(f"undisturbed: {len(wanted)} files in {whole:.0f} s")
         nodes = max(1, given.kills // 5)
         workers = (given.kills - nodes) // 2
-        for name, kills, kill in (("runner", given.kills - nodes - workers, kill_runner),
-                                  ("worker", workers, kill_worker), ("ray node", nodes, kill_node)):  # fmt: skip
+        modes = [("runner", given.kills - nodes - workers, kill_runner), ("worker", workers, kill_worker),
+                 ("ray node", nodes, kill_node)]  # fmt: skip
+        for name, kills, kill in [("machine", given.kills, kill_machine)] if given.only else modes:
             started = time.perf_counter()
             runs = folder / name.replace(" ", "-")
             kill(study, runs, kills, whole, moments)
@@ -151,6 +155,69 @@ def kill_node(study: Path, runs: Path, kills: int, whole: float, moments: random
                 spoil(runs, moments)
     finally:
         cluster.shutdown()
+
+
+def kill_machine(study: Path, runs: Path, kills: int, whole: float, moments: random.Random) -> None:
+    """Two machines, each a network namespace, joined by a cable: Ray's head and the runner on one, of which the other
+    is killed with all that runs there, and joins again."""
+    address = f"{MACHINES['calprune-a']}:6379"
+    try:
+        cable()
+        ray_start("calprune-a", "--head", "--port", "6379", "--include-dashboard", "false")
+        ray_start("calprune-b", "--address", address)
+        done = 0
+        while True:
+            process = subprocess.Popen([*inside("calprune-a"), *command(study, runs, "--ray", address)],
+                                       env=ENVIRONMENT, **QUIET)  # fmt: skip
+            while done < kills and process.poll() is None:
+                time.sleep(moments.uniform(0, 2 * whole))
+                if process.poll() is None:
+                    kill_all("calprune-b")
+                    ray_start("calprune-b", "--address", address)
+                    done += 1
+            if process.wait() == 0 and done >= kills:
+                return
+            if done < kills:
+                spoil(runs, moments)
+    finally:
+        for machine in MACHINES:
+            kill_all(machine)
+            subprocess.run(["ip", "netns", "del", machine], check=False, **QUIET)
+
+
+MACHINES = {"calprune-a": "10.77.0.1", "calprune-b": "10.77.0.2"}  # by their namespaces
+
+
+def cable() -> None:
+    """Two namespaces that reach each other and nothing else."""
+    ends = dict(zip(MACHINES, ("calprune-e0", "calprune-e1"), strict=True))
+    run = lambda text: subprocess.run(text.split(), check=True, capture_output=True)  # noqa: E731
+    run("ip link add calprune-e0 type veth peer name calprune-e1")
+    for machine, address in MACHINES.items():
+        run(f"ip netns add {machine}")
+        run(f"ip link set {ends[machine]} netns {machine}")
+        for step in (f"ip addr add {address}/24 dev {ends[machine]}", f"ip link set {ends[machine]} up",
+                     "ip link set lo up"):  # fmt: skip
+            run(f"ip netns exec {machine} {step}")
+
+
+def inside(machine: str) -> list[str]:
+    return ["ip", "netns", "exec", machine]
+
+
+def ray_start(machine: str, *how: str) -> None:
+    """A node of one core on a machine."""
+    ray = str(Path(sys.executable).parent / "ray")
+    subprocess.run([*inside(machine), ray, "start", *how, "--node-ip-address", MACHINES[machine], "--num-cpus", "1",
+                    "--disable-usage-stats"], env=ENVIRONMENT, check=True, **QUIET)  # fmt: skip
+
+
+def kill_all(machine: str) -> None:
+    """SIGKILL for whatever runs on a machine."""
+    found = subprocess.run(["ip", "netns", "pids", machine], capture_output=True, text=True).stdout.split()
+    for pid in map(int, found):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def spoil(runs: Path, moments: random.Random) -> None:

@@ -23,6 +23,7 @@ import measured_section
 import methods_section
 import paper_numbers_page
 import recover_section
+import scale_section
 import sources_section
 import studies_section
 import typer.main
@@ -244,6 +245,7 @@ PAGES = {
     "data-folder.md": lambda: MADE + data_folder_page.page(),
     "explanation/findings.md": lambda: MADE + findings_page.page(),
     **findings_page.pictures(),
+    "explanation/scale.md": scale_section.current,
     "literature.md": lambda: MADE + literature_page.page(),
     "paper-numbers.md": lambda: MADE + paper_numbers_page.page(),
     "site/static/papers.js": literature_page.script,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from calprune.base.store import DiskError
 from calprune.base.values import ConfigError, UserError
 from calprune.methods.wanda import Wanda
 from calprune.studies.bench import Knobs
+from calprune.studies.cluster import work_anywhere
 from calprune.studies.folder import Runs
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
@@ -406,6 +408,39 @@ def test_ray_gives_the_same_files(material, tmp_path, undisturbed, monkeypatch):
     plan(parse_study(text, "study.yaml"), None).write(runs, text)
     assert len(list(work_on_ray(runs, Knobs("cpu"), "local"))) > 0
     assert without_claims(runs.path) == without_claims(undisturbed.path)
+
+
+def test_two_trials_share_a_gpu_of_a_ray_cluster(material, tmp_path, undisturbed, monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    from calprune.studies.cluster import work_on_ray
+
+    under_way, wait = [], ray.wait
+    monkeypatch.setattr(ray, "wait", lambda tasks: under_way.append(len(tasks)) or wait(tasks))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 4, "GPU": 1}')  # Ray counts them and asks no driver
+    text = study_text(material)
+    for share, at_once in ((0.5, 2), (None, 1)):
+        runs = Runs(tmp_path / str(share))
+        plan(parse_study(text, "study.yaml"), None).write(runs, text)
+        under_way.clear()
+        list(work_on_ray(runs, Knobs("cpu", gpus_per_trial=share), "local"))
+        assert max(under_way) == at_once
+        assert without_claims(runs.path) == without_claims(undisturbed.path)
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 4}')
+    with pytest.raises(UserError, match="the Ray cluster has no GPU"):
+        next(work_on_ray(runs, Knobs("cpu", gpus_per_trial=0.5), "local"))
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5, math.nan])
+def test_a_trial_takes_a_share_of_one_gpu(share):
+    with pytest.raises(ConfigError, match="above 0 and at most 1"):
+        Knobs(gpus_per_trial=share)
+
+
+def test_a_share_of_gpus_is_of_a_cluster(tmp_path):
+    with pytest.raises(UserError, match="give --ray too"):
+        work_anywhere(Runs(tmp_path), Knobs(gpus_per_trial=0.5))
 
 
 def without_claims(folder: Path) -> dict[str, object]:

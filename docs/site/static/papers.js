@@ -864,7 +864,7 @@ window.PAPERS = {
     {
      "says": "Which source is calibrated on changes a pruned model",
      "measured": "0.08 [0.00, 0.15] (the SD between sources, nats a token; c4, redpajama and wikipedia, 6 draws each)",
-     "verdict": "held, uncorrected",
+     "verdict": "undecided",
      "page": "results/williams2024.html"
     },
     {
@@ -876,7 +876,7 @@ window.PAPERS = {
     {
      "says": "Draws of one source change a pruned model more than a quantised one",
      "measured": "4.1 [2.4, 7.0] (SD of a draw, wanda and sparsegpt 2:4 ÷ gptq 0%; c4, redpajama and wikipedia, 6 draws each)",
-     "verdict": "held, uncorrected",
+     "verdict": "held",
      "page": "results/williams2024.html"
     },
     {

@@ -1,6 +1,6 @@
 """Run a study: a grid of models, calibration data, methods and draws, judged."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,11 +19,12 @@ from calprune.report.kept import write_parquet
 from calprune.report.page import page
 from calprune.report.tracking import find_tracker, send
 from calprune.studies.bench import Knobs
+from calprune.studies.cluster import work_anywhere
 from calprune.studies.folder import Runs, study_text
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
 from calprune.studies.results import Failure, Result, Results, Status, read, status
-from calprune.studies.runner import MOST_WORKERS, begin, work, work_in_processes
+from calprune.studies.runner import MOST_WORKERS, begin
 from calprune.studies.similarity import measure_similarity
 from calprune.studies.time_left import StudyLeft
 
@@ -80,6 +81,7 @@ def study(
     runs: str | Path | None = None,
     workers: Workers = 1,
     ray: str | None = None,
+    gpus_per_trial: float | None = None,
     track: Literal["mlflow", "trackio", "wandb"] | None = None,
     data_root: str | Path | None = None,
     device: str | None = "auto",
@@ -96,7 +98,8 @@ def study(
         calprune.study({"title": "c4 or gsm8k?", "models": "demo", "calibrations": ["c4", "gsm8k:icl"],
                         "methods": "wanda", "patterns": "2:4", "evaluations": ["kl(wikitext2)"]}, runs="runs/mine")
     runs: the folder of results; None: runs/ and the file's name, in the current folder.
-    workers: processes on this machine. ray: a Ray cluster instead: "auto", "local" or its address.
+    workers: processes on this machine. ray: a Ray cluster instead: "auto", "local" or its address. gpus_per_trial: of a
+        task there; 0.5: two trials share a GPU; None: 1 where there are any.
     track: also send the results to this tracker. data_root: the folder of data sets on disk; None: CALPRUNE_DATA.
     device, batch_size: how to run, which changes no result. progress: lines on stderr; None: in a terminal and a
         notebook.
@@ -107,7 +110,7 @@ def study(
     if track:  # so that a mistake shows before hours of work
         find_tracker(track)
     text, name = _written(study)
-    knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root))
+    knobs = Knobs(device or "cpu", batch_size, as_data_root(data_root), gpus_per_trial)
     folder = Runs(_folder(study, runs))
     with shown(progress):
         made = plan(parse_study(text, name), knobs.data_root)
@@ -115,7 +118,7 @@ def study(
             begin(folder)
             said, left = "", StudyLeft(folder, made, workers)
             with whole(left):
-                for _ in _steps(folder, knobs, workers, ray):
+                for _ in work_anywhere(folder, knobs, workers, ray):
                     now = status(folder)
                     if str(now) != said:
                         said = str(now)
@@ -124,14 +127,6 @@ def study(
     if track:
         send(folder, track)
     return StudyReport.open(folder.path)
-
-
-def _steps(folder: Runs, knobs: Knobs, workers: int, ray: str | None) -> Iterable[object]:
-    if ray is not None:
-        from calprune.studies.cluster import work_on_ray
-
-        return work_on_ray(folder, knobs, ray)
-    return work(folder, knobs) if workers == 1 else work_in_processes(folder, knobs, workers)
 
 
 def _written(study: str | Path | Mapping[str, Any]) -> tuple[str, str]:

@@ -76,6 +76,12 @@ def run_command(
     runs: RunsOption = None,
     workers: Annotated[int, opt.run_option(help="processes on this machine")] = 1,
     ray: Annotated[str | None, opt.run_option(help="a Ray cluster instead: auto, local or its address")] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        opt.run_option(
+            help="of a task on a Ray cluster; 0.5: two trials share a GPU", show_default="1, where there are any"
+        ),
+    ] = None,
     track: Annotated[str | None, opt.output_option(help="also send the results to trackio, mlflow or wandb")] = None,
     data_root: opt.DataRoot = None,
     device: opt.Device = "auto",
@@ -85,6 +91,7 @@ def run_command(
     """Run the missing trials of a study. What was interrupted goes on; a failed trial is tried again."""
     from calprune.report.tracking import find_tracker, send
     from calprune.studies.bench import Knobs
+    from calprune.studies.cluster import work_anywhere
     from calprune.studies.folder import Runs, in_a_line, study_text
     from calprune.studies.plan import plan
     from calprune.studies.reading import parse_study
@@ -102,8 +109,8 @@ def run_command(
     with made.doing(folder, text):
         begin(folder)
         goes_on("trials that are done are kept", folder.path)
-        knobs = Knobs(device, batch_size, data_root)
-        for _ in _running(folder, made, knobs, workers, ray):
+        knobs = Knobs(device, batch_size, data_root, gpus_per_trial)
+        for _ in _running(folder, made, work_anywhere(folder, knobs, workers, ray), workers):
             pass
         measure_similarity(folder, made, knobs)
     if track:
@@ -309,23 +316,15 @@ def _with_interest(results: "Results", of_interest: list[str] | None) -> "Result
     return dataclasses.replace(results, interest=least)
 
 
-def _running(folder: "Runs", made: "Plan", knobs, workers: int, ray: str | None) -> Iterator[None]:
+def _running(folder: "Runs", made: "Plan", steps: Iterator[object], workers: int) -> Iterator[None]:
     """Run to the end and report each finished trial on stderr, with what all that are left may take."""
     from calprune.studies.results import read, status
-    from calprune.studies.runner import work, work_in_processes
     from calprune.studies.time_left import StudyLeft
 
     left = StudyLeft(folder, made, workers)
     if (now := status(folder)).left:
         current().say(f"{now}; about {duration(left.seconds())} left, by this machine's speed now")
 
-    steps: Iterator
-    if ray is not None:
-        from calprune.studies.cluster import work_on_ray
-
-        steps = work_on_ray(folder, knobs, ray)
-    else:
-        steps = work(folder, knobs) if workers == 1 else work_in_processes(folder, knobs, workers)
     said = (now.done, now.failed)
     with whole(left):
         for _ in steps:

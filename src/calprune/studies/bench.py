@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calprune.base.values import ConfigError
 from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.contract import BY_TOKEN, AgainstDense, Direct, Evaluation, as_outcomes, shared_by
 from calprune.evaluation.divergence import DenseReference
@@ -41,6 +42,12 @@ class Knobs:
     device: str = "auto"
     batch_size: int | None = None
     data_root: Path | None = None
+    gpus_per_trial: float | None = None  # on a Ray cluster; None: 1 where there are any
+
+    def __post_init__(self) -> None:
+        if self.gpus_per_trial is not None and not 0 < self.gpus_per_trial <= 1:
+            raise ConfigError("gpus-per-trial: expected a share of one GPU, above 0 and at most 1, for a trial uses no "
+                              f"second; got {self.gpus_per_trial:g}")  # fmt: skip
 
 
 class BenchError(RuntimeError):

@@ -1,5 +1,6 @@
-"""Do a study's trials on a Ray cluster: one trial a task, a GPU each where there are any, one shared folder.
+"""Do a study's trials: in this process, in several, or on a Ray cluster.
 
+On a cluster a trial is a task, which takes a GPU or a share of one where there are any.
 The folder must be seen under the same path by all machines. Trials claim themselves there as everywhere, so a task that
 Ray starts again after its worker or node died does its trial once, and whatever else works on the folder is no danger.
 """
@@ -14,19 +15,29 @@ from calprune.base.values import UserError
 from calprune.layers.inputs import Needs
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.runner import Queue, Session, attempt
+from calprune.studies.runner import Queue, Session, attempt, work, work_in_processes
 
 TRIES = 3  # of a task whose worker died
 
 _sessions: dict[tuple, Session] = {}  # of this worker process: Ray gives a process one task after another
 
 
+def work_anywhere(runs: Runs, knobs: Knobs, workers: int = 1, ray: str | None = None) -> Iterator[object]:
+    """Do the trials that are missing and free: in this process, in so many, or on the Ray cluster of this address.
+    Yields as they end, and meanwhile. Raises UserError for a share of GPUs without a cluster."""
+    if ray is not None:
+        return work_on_ray(runs, knobs, ray)
+    if knobs.gpus_per_trial is not None:
+        raise UserError("--gpus-per-trial is what a task on a Ray cluster takes: give --ray too, or leave it out")
+    return work(runs, knobs) if workers == 1 else work_in_processes(runs, knobs, workers)
+
+
 def work_on_ray(runs: Runs, knobs: Knobs, address: str) -> Iterator[None]:
     """Run the missing trials; yields as they end. `address`: "local" starts Ray here, "auto" joins a cluster, or where
-    one is. Raises UserError when Ray is not installed or not to be reached."""
+    one is. Raises UserError when Ray is not installed or not to be reached, or has not the GPUs that are asked for."""
     ray = _connect(address)
     try:
-        yield from _drive(ray, Runs(runs.path.resolve()), knobs)
+        yield from _drive(ray, Runs(runs.path.resolve()), knobs, _gpus(ray, knobs.gpus_per_trial))
     finally:
         ray.shutdown()
         sweep(runs.path)
@@ -46,12 +57,22 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _drive(ray: Any, runs: Runs, knobs: Knobs) -> Iterator[None]:
+def _gpus(ray: Any, wanted: float | None) -> float:
+    """How much of a GPU a task takes; 0: the cluster has none."""
+    there = ray.cluster_resources().get("GPU", 0)
+    if wanted is None:
+        return 1.0 if there else 0.0
+    if not there:
+        raise UserError("--gpus-per-trial: the Ray cluster has no GPU; leave it out, and each trial takes a core")
+    return wanted
+
+
+def _drive(ray: Any, runs: Runs, knobs: Knobs, gpus: float) -> Iterator[None]:
     """Keep as many tasks under way as there are places, each time one that shares most with the one that ended."""
     queue = Queue(runs, knobs)
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    places = gpus or int(ray.cluster_resources()["CPU"])
-    task = ray.remote(_do).options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=TRIES)
+    there = ray.cluster_resources()
+    places = min(int(there["CPU"]), int(there["GPU"] / gpus + 1e-6)) if gpus else int(there["CPU"])
+    task = ray.remote(_do).options(num_cpus=1, num_gpus=gpus, max_retries=TRIES)
     under_way: dict[Any, Any] = {}
     while True:
         while len(under_way) < places and (trial := queue.next()) is not None:
