@@ -84,7 +84,7 @@ def prune(model: Path, out: Path, asked: argparse.Namespace, limit: int) -> dict
         GROUP.mkdir(exist_ok=True)
         (GROUP / "memory.limit_in_bytes").write_text(str(limit))
     started, cache = time.perf_counter(), out.parent / "cache"
-    process = subprocess.Popen(command, env=os.environ | {"XDG_CACHE_HOME": str(cache)}, stdout=subprocess.DEVNULL,
+    process = subprocess.Popen(command, env=os.environ | {"CALPRUNE_CACHE": str(cache)}, stdout=subprocess.DEVNULL,
                                preexec_fn=join if limit else None)  # fmt: skip
     own = most(process.pid, lambda: process.poll() is None)
     if process.wait():

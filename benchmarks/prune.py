@@ -3,7 +3,8 @@
     CALPRUNE_DATA=... make bench        (or: python benchmarks/prune.py [--pattern 2:4] [--repeats 3])
 
 The demo model in float32, 32 sequences x 512 tokens of wikipedia, two threads. The clock runs round the prune call
-alone: loading, tokenising and evaluating are outside. Writes benchmarks/results.md, anew after each round.
+alone: loading, tokenising and evaluating are outside. Writes benchmarks/results.md and
+results.json, anew after each round.
 """
 
 import argparse
@@ -64,7 +65,10 @@ def main() -> None:
                 text = windows_of(opened.documents(), demo.tokenizer, 512, 16 * 512)
                 ppl = {cell: judged(demo.model, Path(scratch) / f"{'-'.join(cell)}.safetensors", text) for cell in runs}
                 agreed = {m: agreement(m, tokens, Path(scratch) / f"{m}-pruned.safetensors") for m in METHODS}
-            Path(HERE / "results.md").write_text(report(asked, runs, ppl, agreed))  # so far: n says how many rounds
+            (HERE / "results.md").write_text(report(asked, runs, ppl, agreed))  # so far: n says how many rounds
+            record = {"date": str(datetime.date.today()), "processor": processor(), "rounds": repeat + 1,
+                      "runs": {f"{method} {mode}": found for (method, mode), found in runs.items()}}  # fmt: skip
+            (HERE / "results.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def run(method: str, mode: str, pattern: str, tokens: Path, scratch: Path) -> dict:

@@ -18,7 +18,9 @@ from transformers import AutoModelForCausalLM
 import calprune
 from calprune.base.progress import Progress
 from calprune.evaluation.evaluation import OnText
+from calprune.evaluation.result import EvaluationResult, ModelName, TextResult
 from calprune.pruning.checkpoint import REPORT
+from calprune.uncertainty.estimate import Estimate
 from tests import bad_calls
 
 SIZES = {"num_samples": 8, "max_seq_length": 16}
@@ -293,3 +295,30 @@ def test_progress_is_reported_to_whom_it_is_given_and_silent_where_nobody_watche
     assert heard.done == ["pruning model.layers of 2"] * 2
     calprune.prune(here["model"], here["set"], pattern="2:4")
     assert capfd.readouterr() == ("", "")
+
+
+def test_sums_of_another_model_are_refused_after_they_were_mixed_too(here):
+    sums = calprune.collect(here["model"], here["set"])
+    other = calprune.load(here["model"])
+    with torch.no_grad():
+        other.model.get_input_embeddings().weight.mul_(2)
+    other = dataclasses.replace(other, id="0" * 16)  # as it would be from another checkpoint
+    for mixed in (sums, 0.5 * sums, sums.per_token(), sums + sums, 0.3 * sums.per_token() + 0.7 * sums.per_token()):
+        with pytest.raises(calprune.UserError, match="collect them"):
+            calprune.prune(other, mixed, method="wanda", pattern="2:4", progress=False)
+    theirs = dataclasses.replace(sums, about={"model": {"name": "other", "id": other.id}})
+    with pytest.raises(calprune.UserError, match="two different models"):
+        sums + theirs
+
+
+def test_sums_without_inputs_of_linears_say_how_to_collect_them(here):
+    sums = calprune.collect(here["model"], here["set"], needs="nothing")
+    with pytest.raises(calprune.UserError, match="--needs moments"):
+        calprune.prune(here["model"], sums, method="wanda", pattern="2:4", progress=False)
+
+
+def test_an_evaluation_whose_text_has_options_is_found_as_it_is_written():
+    one = TextResult("gsm8k:icl(pairs=5)", "file", 4, 16, Estimate(2.0, None, None, 4), None, None)
+    result = EvaluationResult(ModelName("m", "0"), None, (one,), (), 0.0)
+    for asked in ("perplexity(gsm8k:icl(pairs=5))", "perplexity(gsm8k:icl(pairs=5), tokens=512)", "perplexity"):
+        assert result[asked].value == 2.0

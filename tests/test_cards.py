@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard, EvalResult, ModelCard
 import calprune
 from calprune.calibration.card import set_card
 from calprune.calibration.provenance import Drawn
-from calprune.pruning.card import card
+from calprune.pruning.card import card, carried_on
 from tests.test_cli import run, tiny_folder  # noqa: F401  (fixtures)
 
 WORDS = " ".join(f"{i} quick brown foxes jump over lazy dogs" for i in range(400))
@@ -111,3 +111,23 @@ def test_a_sets_lines_of_use_run(run, tiny_folder):  # noqa: F811
     (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(lines.replace("THIS_FOLDER", "set").replace("MODEL", str(tiny_folder)), {})
     assert transformers.AutoModelForCausalLM.from_pretrained("pruned") and calprune.load("pruned")
+
+
+def test_what_is_made_of_a_pruned_model_does_not_carry_its_figures(pruned):
+    _, about = pruned
+    about |= {"evaluations": [{"evaluation": "general", "dense": 20.5, "pruned": 41.25, "kl": 0.5}]}
+    kept = carried_on(about)
+    assert "41.25" in card(about) and "41.25" not in card(kept)
+    assert ModelCard(card(kept)).data.eval_results is None and kept["pattern"] == about["pattern"]
+    assert carried_on(None) == {}
+
+
+def test_the_card_of_a_smaller_model_says_what_was_done_to_it_afterwards(pruned):
+    _, about = pruned
+    about |= {"removed": {"what": "8 of 32 neurons"}, "parameters": {"dense": 100, "smaller": 80}}
+    recovery = {"how": {"what": "lora"}, "calibration": {"asked": "c4"}, "dense": "demo"}
+    healed = card(about | {"recovery": recovery})
+    assert "trained afterwards (lora) towards demo on `c4`\n" in healed and "in any runtime" in healed
+    packed = card(about | {"quantisation": {"method": "gptq", "bits_a_weight": 4.2}})
+    assert "quantised afterwards: `gptq`, 4.2 bits" in packed
+    assert "compressed-tensors" in packed and "ordinary model" not in packed

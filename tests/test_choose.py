@@ -24,6 +24,7 @@ from calprune.choosing import verdict as final
 from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, GateRow, Halving, SetContrast
 from calprune.choosing.job import Job
 from calprune.choosing.page import answer, commands, headline
+from calprune.choosing.question import parse_capabilities
 from calprune.choosing.trials import Clock
 from calprune.pages.numbers import number, with_interval
 from calprune.studies.bench import Knobs
@@ -540,3 +541,10 @@ def test_a_text_too_short_to_search_and_to_judge_on_is_refused(choice_folder, tm
     capabilities = parse_capabilities("x", [f"x={tmp_path / 'short.jsonl'}"])
     with pytest.raises(UserError, match="windows of 16 tokens, too few to search and to judge on: 8 or more"):
         answer_of(choice_folder, tmp_path / "out", capabilities=capabilities)
+
+
+def test_a_text_to_judge_on_that_nothing_is_kept_by_is_named():
+    with pytest.raises(ConfigError, match="name it by --for chat too"):
+        parse_capabilities("general=1", ["chat=held.jsonl"])
+    with pytest.raises(ConfigError, match=r"chat is there twice, as a\.txt and b\.txt"):
+        parse_capabilities("chat=1", ["chat=a.txt", "chat=b.txt"])

@@ -148,3 +148,12 @@ def test_a_nan_in_a_kept_block_without_digests_is_noticed(tmp_path):
     save_file(weights, path / "weights.safetensors")
     with pytest.raises(NoticedError):
         prune_resumed(tmp_path)
+
+
+def test_kept_blocks_of_a_model_with_other_norms_or_embeddings_are_refused(tmp_path):
+    prune_resumed(tmp_path / "kept")
+    for name in ("model.embed_tokens.weight", "model.layers.1.input_layernorm.weight"):
+        other = tiny_model("llama")
+        other.get_parameter(name).data += 1
+        with pytest.raises(UserError, match="holds the blocks of another job"):
+            list(JOB.blocks(other, calibration(), resume=tmp_path / "kept"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from calprune.base.values import ConfigError
+from calprune.cli.choose import _nats_of
 from calprune.evaluation.metric import ACCURACY, EXACT_MATCH, KL, PERPLEXITY, Interest, Metric, read_interest
 from calprune.studies.reading import parse_study
 from calprune.studies.results import of_text
@@ -72,3 +73,14 @@ def test_a_question_with_the_usual_difference_keeps_its_name():
     assert "of_interest" not in usual.written() and other.written()["of_interest"] == 0.1
     with pytest.raises(ConfigError, match="--of-interest: expected nats a token above 0"):
         small_question(Path("x"), of_interest=-1.0)
+
+
+def test_what_the_command_names_is_put_into_what_the_study_names():
+    both = Interest({"points": 5.0, "nats": 0.02}).but(Interest({"nats": 0.05}))
+    assert both.least == {"points": 5.0, "nats": 0.05}
+
+
+def test_choose_judges_in_nats_and_takes_no_other():
+    assert _nats_of(["nats=0.05"]) == 0.05 and _nats_of([]) == 0.02
+    with pytest.raises(ConfigError, match="judges by divergence, in nats a token; got points"):
+        _nats_of(["points=2"])

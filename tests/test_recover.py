@@ -275,6 +275,16 @@ def test_the_state_of_another_run_is_refused(place, tmp_path, monkeypatch):
         recovered(place, epochs=2.0, resume=tmp_path / "state")
 
 
+def test_a_run_that_watched_another_text_is_another_run(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "KEEP", 0.0)
+    watched = tmp_path / "watched.txt"
+    watched.write_text((place / "other.txt").read_text())
+    recovered(place, epochs=1.0, watch=str(watched), resume=tmp_path / "state")
+    watched.write_text(watched.read_text()[::-1])
+    with pytest.raises(UserError, match="holds the state of another run"):
+        recovered(place, epochs=1.0, watch=str(watched), resume=tmp_path / "state")
+
+
 def test_a_damaged_state_is_begun_again(place, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "KEEP", 0.0)
     whole = recovered(place, resume=tmp_path / "state")

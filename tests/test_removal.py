@@ -456,3 +456,23 @@ def test_a_checkpoint_of_the_bare_decoder_keeps_its_names(tmp_path):
     assert "layers.0.mlp.down_proj.weight" in names and "layers.0.mlp.down_proj.bias" in names
     model, info = t.AutoModelForCausalLM.from_pretrained(tmp_path / "smaller", output_loading_info=True)
     assert not info["missing_keys"] and same(logits(model.float().eval()), logits(report.model.model))
+
+
+def test_later_blocks_are_chosen_by_what_the_smaller_model_gives_its_biases_included():
+    torch.manual_seed(0)
+    dense = tiny("llama")
+    with torch.no_grad():
+        for one in dense.parameters():
+            if one.dim() == 2:
+                one.mul_(5)  # else what goes changes little
+    given = CalibrationSet.from_tokens(torch.randint(3, VOCABULARY, (16, 32)))
+    done = job("flap", "neurons:50%", propagate="pruned").run(dense, given)
+    last, read = find_blocks(done.smaller)[1][-1].mlp.down_proj, []
+    handle = last.register_forward_pre_hook(lambda module, args: read.append(args[0].flatten(0, 1)))
+    assert find_blocks(done.smaller)[1][0].mlp.down_proj.bias.norm() > 0
+    with torch.no_grad():
+        done.smaller(input_ids=given.tokens)
+    handle.remove()
+    choice = done.choices[-1]
+    scores = last.weight.square().sum(0) * torch.cat(read).var(0, correction=0)  # FLAP's, of the neurons that stay
+    torch.testing.assert_close(torch.tensor(choice.scores)[list(choice.stay)].float(), scores, rtol=1e-3, atol=1e-6)

@@ -412,3 +412,46 @@ def test_what_a_smaller_copy_lacks_and_draws_that_share_documents_are_said_above
     assert any(line.startswith("Left out, and so not measured: methods: ria; the grid {a: 1}; 2 of 5 draws and 1 thing "
                                "more") for line in said)  # fmt: skip
     assert any(line.startswith("Draws of gsm8k (documents for 2 of 3) have documents in common") for line in said)
+
+
+def _accuracies(shares: dict, **axes) -> Results:
+    """Accuracies of 50 questions: by (source or method) the right answers of each draw."""
+    made = made_up(sources=SOURCES[:2], methods=("wanda",), patterns=("60%",))
+    (kind,) = {row for row in made.rows if row.metric == "accuracy" and row.calibration == "c4" and row.draw == 0}
+    rows = []
+    for name, right in shares.items():
+        for draw, count in enumerate(right):
+            items = (1.0,) * count + (0.0,) * (50 - count)
+            rows.append(replace(kind.but(**{axes["axis"]: name}), draw=draw, items=items, value=count / 50))
+    return replace(made, rows=tuple(rows), failed=(), missing=0)
+
+
+def test_accuracies_whose_draws_happen_to_tie_do_not_matter():
+    findings = Findings(_accuracies({"c4": (35, 35), "gsm8k:icl": (34, 34)}, axis="calibration"))
+    assert [one.word for one in findings.comparisons] == ["cannot be told"]
+    assert "cannot tell" in plain(findings)
+    moved = Findings(_accuracies({"c4": (35, 36, 35), "gsm8k:icl": (20, 19, 20)}, axis="calibration"))
+    assert [one.word for one in moved.comparisons] == ["matters"]
+
+
+def test_a_method_is_shown_to_be_best_where_it_beats_every_other():
+    shares = {"wanda": (40, 41, 40), "ria": (20, 19, 20), "sparsegpt": (40, 40, 41)}
+    assert "no method is shown to be better than all others" in plain(Findings(_accuracies(shares, axis="method")))
+    shares["sparsegpt"] = (30, 29, 30)
+    assert "wanda is shown to be best" in plain(Findings(_accuracies(shares, axis="method")))
+
+
+def test_one_result_of_the_first_model_so_far_is_no_crash():
+    one = _accuracies({"wanda": (40,)}, axis="method")
+    two = _accuracies({"wanda": (30,), "ria": (20,)}, axis="method")
+    rows = (*(row.but(model="a") for row in one.rows), *(row.but(model="b") for row in two.rows))
+    assert "One draw of each" in plain(Findings(replace(one, rows=rows)))
+
+
+def test_a_claim_over_models_whose_texts_have_other_items_cannot_be_told():
+    made = _accuracies({"c4": (35, 36, 35), "gsm8k:icl": (20, 19, 20)}, axis="calibration")
+    other = tuple(replace(row.but(model="b"), items=row.items[:-1]) for row in made.rows)
+    text = "[{says: so, better: {first: {calibration: c4}, than: {calibration: gsm8k:icl}}}]"
+    claims = read_claims(yaml.safe_load(text), "claims")
+    (judged,) = judge(Findings(replace(made, rows=made.rows + other, claims=claims)))
+    assert judged.judgement.verdict == "cannot be told here" and "other items from one model" in judged.judgement.why

@@ -1,6 +1,8 @@
 """What docs/explanation/scale.md says on paper: the sizes of models as transformers has them, the rates as measured."""
 
+import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -47,3 +49,35 @@ def test_a_model_s_experts_see_their_share_of_the_tokens():
     dense, routed = scale.feed_forward(64, 96), scale.feed_forward(64, 96, experts=8, chosen=2)
     assert routed.forward == 2 * dense.forward and routed.gram == 2 * dense.gram
     assert routed.parameters == 8 * dense.parameters and routed.gram_bytes == 8 * dense.gram_bytes
+
+
+def test_the_figures_of_the_run_in_little_memory_are_those_of_its_file():
+    found = json.loads((ROOT / "benchmarks" / "large.json").read_text())
+    page = " ".join((ROOT / "docs" / "explanation" / "scale.md").read_text().split())
+    limited, free = found["runs"]["limited"], found["runs"]["free"]
+    assert f"a checkpoint of {found['checkpoint_bytes'] / 2**30:.1f} GiB" in page and found["same_bytes"]
+    assert f"allows {found['limit_bytes'] / 2**30:g} GiB it took {limited['seconds']:.0f} s" in page
+    assert f"without a limit {free['seconds']:.0f} s" in page
+    assert f"The memory of its own is {max(limited['own_bytes'], free['own_bytes']) / 2**30:.1f} GiB" in page
+
+
+def test_the_table_of_scale_is_made_of_its_files():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import scale as table
+
+    assert (ROOT / "benchmarks" / "scale.md").read_text() == table.page(), "run python benchmarks/scale.py"
+
+
+def test_the_times_that_pages_tell_are_the_medians_of_the_last_timing():
+    runs = json.loads((ROOT / "benchmarks" / "results.json").read_text())["runs"]
+    middle = {cell: statistics.median(s for one in found for s in one["seconds"]) for cell, found in runs.items()}
+    seconds = {cell: f"{value:.0f} s" for cell, value in middle.items()}
+    readme, page = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/explanation/scale.md"))
+    for method, said in (("wanda", "Wanda"), ("sparsegpt", "SparseGPT")):
+        both = f"{seconds[f'{method} pruned']} against {seconds[f'{method} peer']}"
+        assert f"{said} {both}" in readme and both in page
+        share = middle[f"{method} sequential"] / middle[f"{method} pruned"]
+        assert f"{share:.2f} ({said})" in page
+    for mode in ("sequential", "saved"):
+        pair = f"{seconds[f'wanda {mode}']} and {seconds[f'sparsegpt {mode}']}"
+        assert pair in readme and pair in page

@@ -347,6 +347,12 @@ def test_a_file_of_texts_and_a_file_of_conversations_are_sources(tmp_path):
     documents = source.documents(parse_format("plain"))
     assert [(d.id, d.text) for d in documents] == [("a.jsonl:1", "one"), ("a.jsonl:3", "two")]
     assert documents.skipped == {"empty text": 1} and source.default_format == "plain"
+    (same := tmp_path / "a.txt").write_bytes((tmp_path / "a.jsonl").read_bytes())
+    assert (
+        FileSource(str(same)).rows_read("calibration", Given()).revision
+        == source.rows_read("calibration", Given()).revision
+    )
+    assert FileSource(str(same)).identity() != source.identity(), "the same bytes, read otherwise"
     chat = FileSource(str(lines(tmp_path / "b.jsonl", {"prompt": "hi", "response": "yo"})))
     [d] = chat.documents(parse_format("chat(responses)"), given=Given(tokenizer=tokenizer(CHATML)))
     assert chat.formats == ("chat",) and outside(d.text, d.spans) == ["yo"]

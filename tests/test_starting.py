@@ -20,11 +20,11 @@ import transformers
 from safetensors.torch import load_file
 
 from calprune.base.progress import Progress, Steps, showing
-from calprune.base.values import UserError
+from calprune.base.values import ConfigError, UserError
 from calprune.choosing.question import parse_capabilities
 from calprune.cli.app import app
 from calprune.starting.look import look
-from calprune.starting.own_data import EVERY, halves
+from calprune.starting.own_data import EVERY, halves, stem_of
 from calprune.starting.proposal import SIZES, Wanted, propose, sized
 from calprune.starting.run import carry_out
 from tests.test_cli import WORDS, run, tiny_folder  # noqa: F401  fixtures
@@ -276,3 +276,12 @@ def test_a_model_is_looked_at_without_its_weights(tiny_folder):  # noqa: F811
     assert found.parameters == sum(w.numel() for w in weights.values()) and found.stored == 4 * found.parameters
     assert found.pruned == sum(w.numel() for name, w in weights.items() if "proj" in name)
     assert all(p.device == torch.device("meta") for p in found.model.model.parameters())
+
+
+def test_files_whose_names_differ_after_a_dot_are_two(tmp_path):
+    names = ("chat.2024.jsonl", "chat.2025.jsonl", "Chat.2025.JSONL.gz", "notes.txt")
+    assert [stem_of(Path(name)) for name in names] == ["chat.2024", "chat.2025", "Chat.2025", "notes"]
+    for name in ("a.csv", "a.jsonl"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(ConfigError, match="two files are called a"):
+        Wanted("demo", tmp_path / "out", (tmp_path / "a.csv", tmp_path / "a.jsonl"))

@@ -506,3 +506,22 @@ def test_likeness_to_a_reference_is_measured_once_and_read_back(material, tmp_pa
     found = {(one.calibration, one.measure): one for one in read(runs.path).similarity}
     likeness = {c: one.value for (c, measure), one in found.items() if measure.startswith("Jaccard of 3-grams")}
     assert likeness[material["text"]] > likeness["random_tokens"] and (material["text"], "perplexity") in found
+
+
+def test_a_calibration_that_gets_another_label_is_called_so(material, tmp_path):
+    runs = Runs(tmp_path / "runs")
+    calibrations = "[{{spec: random_tokens, label: {}}}, {{spec: ellipses, label: {}}}]"
+    for labels in (("web", "dots"), ("dots", "web")):
+        text = study_text(material, methods="[wanda]", patterns='"2:4"', calibrations=calibrations.format(*labels))
+        plan(parse_study(text, "study.yaml"), None).write(runs, text)
+        begin(runs)
+        list(work(runs, Knobs("cpu")))
+        found = read(runs.path)
+        assert {row.sources: row.calibration for row in found.rows} == {
+            ("random_tokens",): labels[0], ("ellipses",): labels[1]}  # fmt: skip
+
+
+def test_one_set_under_two_labels_is_refused(material):
+    text = study_text(material, calibrations="[random_tokens, {spec: random_tokens, label: again}]")
+    with pytest.raises(ConfigError, match="'again' and 'random_tokens' are the same set; leave one out"):
+        parse_study(text, "study.yaml")

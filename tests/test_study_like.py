@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from calprune.base.values import UserError
+from calprune.base.yamls import parse_yaml
 from calprune.report.kept import write_parquet
-from calprune.starting.study_like import PAPERS, Shorter, _cuts, study_like
+from calprune.starting.study_like import PAPERS, Shorter, _cuts, _found, _judged_on, _of_model, study_like
+from calprune.studies.folder import study_text
 from calprune.studies.reading import parse_study
 from tests.command import calprune
 from tests.made_up_study import made_up
@@ -137,3 +139,15 @@ def test_the_command_writes_a_file_that_study_plan_takes_and_overwrites_none(wri
     unknown = calprune("study", "new", "--like", "bandari2042", "--model", "demo", folder=tmp_path)
     assert unknown.returncode == 1 and "did you mean 'bandari2024'?" in unknown.stderr
     assert unknown.stderr.count("\n") == 1 and not (tmp_path / "bandari2042.yaml").exists()
+
+
+def test_no_grid_keeps_a_model_of_its_own():
+    for like in ("ji2025_full", "ji2025", "bandari2024_full"):
+        made = _of_model(parse_yaml(study_text(_found(like)), like), "my-model")
+        assert made["models"] == "my-model"
+        assert not any("models" in grid for grid in made.get("grids", []))
+
+
+def test_a_pilot_of_few_items_speaks_of_the_same_evaluation():
+    assert _judged_on("boolq(examples=50)") == _judged_on("boolq(examples=200)") != _judged_on("arc_easy")
+    assert _judged_on("kl(c4, tokens=512)") == _judged_on("kl(c4, length=512)") != _judged_on("kl(wikitext2)")

@@ -6,6 +6,7 @@ import random
 import pytest
 import scipy.stats
 
+from calprune.uncertainty.difference import paired_by_draw, verdict
 from calprune.uncertainty.estimate import Estimate, mean_of
 
 
@@ -40,3 +41,12 @@ def test_a_function_moves_the_value_and_both_ends():
     found = Estimate(1.0, 0.5, 2.0, 7).map(math.exp)
     assert found == Estimate(math.e, math.exp(0.5), math.exp(2.0), 7)
     assert Estimate(1.0, None, None, 1).map(math.exp).low is None
+
+
+def test_shares_that_differ_by_the_same_at_few_draws_prove_nothing():
+    found = paired_by_draw([0.70, 0.68], [0.62, 0.60], most=1.0)
+    assert found.p is None and (found.estimate.low, found.estimate.high) == (None, None)
+    assert verdict(found, None) == "tie" and found.estimate.value == pytest.approx(0.08)
+    assert paired_by_draw([0.3, 0.1 + 0.2], [0.1, 0.1], most=1.0).p is None, "the same up to rounding"
+    assert paired_by_draw([0.70, 0.66, 0.70], [0.62, 0.60, 0.61], most=1.0).p < 0.05
+    assert paired_by_draw([2.5, 2.5], [1.5, 1.5]).p == 0, "nats have no steps: draws that change nothing are certain"

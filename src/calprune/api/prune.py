@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from calprune.allocation.uniform import Uniform
 from calprune.api.arguments import (
     AllocationLike,
     AnyPatternLike,
@@ -103,7 +104,7 @@ def prune(
     method = method or default_method(wanted)
     if isinstance(wanted, Removal):
         job: Any = removing(cast(Any, method), wanted, propagate=propagate, counting=counting, ignore=ignore,
-                            permute=permute, allocation=allocation != "uniform")  # fmt: skip
+                            permute=permute, allocation=as_allocation(allocation) != Uniform())  # fmt: skip
     else:
         job = Pruning(as_method(cast(MethodLike, method)), wanted, tuple(ignore), propagate, min_coverage,
                       as_allocation(allocation), counting, permute)  # fmt: skip

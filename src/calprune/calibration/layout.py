@@ -4,7 +4,7 @@
     crop          a random window of each document that is at least as long as the sequence; the others are dropped
     pad           one document a sequence, at its natural length, cut where the sequence ends
 
-Formats of question-answer pairs have a packing of their own (`pairs.py`).
+Formats of question-answer pairs have a packing of their own (`Pairs`).
 
 Bandari et al. (EMNLP 2024, arXiv:2410.07461) and most papers before crop, and so keep only long documents without
 saying so: here that is a named choice, and what it drops is counted.

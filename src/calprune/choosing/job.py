@@ -1,6 +1,7 @@
 """A question being answered in a folder: what its stages share."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 from calprune.base.store import once
 from calprune.base.values import UserError, identity, tag_of
 from calprune.calibration.build import build, identify
-from calprune.calibration.part import open_source
+from calprune.calibration.part import only_part, open_source, source_of
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set
 from calprune.choosing.answer import read_stage, write_stage
@@ -78,9 +79,18 @@ class Job:
         q = self.question
         texts = {name: rows.tolist() for name, rows in self.windows.items()}
         given = Given(data_root=self.knobs.data_root)
-        read = [rows_of(source, "calibration", given) for source in q.sources]
-        files = [rows.contents or None if rows else None for rows in read]
+        files = [self._contents(source, given) for source in q.sources]
         return identity([q.written(), self.model.id, files, texts])
+
+    def _contents(self, source: str, given: Given) -> str | None:
+        """What a source's files hold; of what the model writes, what it begins with. None: they are not on the disk."""
+        if source_of(only_part(source)).made == "self":
+            with suppress(UserError):  # what cannot be read is said where it is built
+                opened = open_source(source, Given(self.model, data_root=self.knobs.data_root), "calibration")
+                return opened.rows.revision
+            return None
+        rows = rows_of(source, "calibration", given)
+        return rows.contents or None if rows else None
 
     def _windows(self, text: str) -> Int[Tensor, "n T"]:
         q = self.question

@@ -25,6 +25,7 @@ from calprune.report.sections.retention import retention
 from calprune.studies.results import Results
 from calprune.uncertainty.effect import RULE
 from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.power import SIGNIFICANCE
 
 OWN = "own text"  # the row of what a capability's own text would give
 TRANSFER = (
@@ -253,7 +254,8 @@ def plain(choice: Choice) -> str:
         if {one.shown for one in choice.gate.effects.values()} == {"immaterial"}:
             return f"Whichever of the {many} is taken, too little changes to act on; {_the(choice.winner)} is used."
         share = ": an equal share of each" if choice.winner == UNIFORM else ""
-        return f"None of the {many} is shown to be better than another, so {_the(choice.winner)} is used{share}."
+        return (f"None of the {many} is shown to be better than another by as much as is of interest, so "
+                f"{_the(choice.winner)} is used{share}.")  # fmt: skip
     if "win" not in choice.judgement.overall(choice.winner):
         return f"Prune with {_the(choice.winner)}: nothing else that was tried is shown to be better."
     ahead = [one for one in choice.judgement.of(choice.winner) if one.verdict == "win"
@@ -302,9 +304,15 @@ def _gated(choice: Choice) -> str:
         seen = f", minimum detectable difference {number(one.detectable)}" if one.detectable else ""
         ranges.append(f"on {name} they range over {apart} nats a token{part}{seen}")
     least = {one.of_interest for one in gate.effects.values() if one.of_interest is not None}
-    all_less = all(one.shown == "immaterial" for one in gate.effects.values())
-    head = f"{len(gate.used)} sources "
-    head += "differ by less than is of interest" if all_less else "are not distinguished from draws of one source"
+    less = [name for name, one in gate.effects.items() if one.shown == "immaterial"]
+    others = [name for name in gate.effects if name not in less]
+    surely = any(one.adjusted_p is not None and one.adjusted_p < SIGNIFICANCE for one in gate.effects.values())
+    unseen = (
+        "are not shown to differ by as much" if less or surely else "are not distinguished from draws of one source"
+    )
+    parts = ["differ by less than is of interest" + (f" on {listed(less)}" if others else "")] if less else []
+    parts += [unseen + (f" on {listed(others)}" if less else "")] if others else []
+    head = f"{len(gate.used)} sources {' and '.join(parts)}"
     told = f"; the smallest difference of interest is {KL.difference(least.pop())}" if least else ""
     return f"{head} ({'; '.join(ranges)}{told})"
 

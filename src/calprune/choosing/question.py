@@ -49,7 +49,7 @@ class Capability:
 
     name: str
     weight: float  # beside the other capabilities' weights
-    text: str  # as `calibration.build.open_source` takes it
+    text: str  # as `calibration.part.open_source` takes it
 
 
 @options
@@ -139,13 +139,15 @@ def parse_capabilities(weights: str | Mapping[str, float | int], judged: Sequenc
 
     Raises ConfigError for one that no text covers, and for a weight that is no number above 0.
     """
-    texts = dict(TEXTS)
+    texts, named = dict(TEXTS), dict[str, str]()
     for one in judged:
         name, equals, text = (piece.strip() for piece in one.partition("="))
         if not (name and equals and text):
             raise ConfigError(f"--judge: cannot read {one!r}; {HOW_JUDGED}")
         only_part(text)
-        texts[name] = text
+        if name in named:
+            raise ConfigError(f"--judge: {name} is there twice, as {named[name]} and {text}")
+        texts[name] = named[name] = text
     pairs = _pairs(weights) if isinstance(weights, str) else dict(weights)
     if not pairs:
         raise ConfigError(f"--for names no capability; {HOW}")
@@ -155,6 +157,8 @@ def parse_capabilities(weights: str | Mapping[str, float | int], judged: Sequenc
                               f"{HOW_JUDGED}")  # fmt: skip
         if not 0 < weight < float("inf"):
             raise ConfigError(f"--for: the weight of {name} must be a number above 0; got {weight:g}")
+    if unused := [name for name in named if name not in pairs]:
+        raise ConfigError(f"--judge: {unused[0]} is no capability to be kept: name it by --for {unused[0]} too")
     return tuple(Capability(name, float(weight), texts[name]) for name, weight in pairs.items())
 
 

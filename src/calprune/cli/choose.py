@@ -81,7 +81,6 @@ def choose_command(
     from calprune.choosing.page import choice_page, headline
     from calprune.choosing.question import Question, default_sources, parse_capabilities
     from calprune.choosing.trials import parse_budget
-    from calprune.evaluation.metric import KL, NATS_OF_INTEREST, read_interest
     from calprune.pages.drawing import altair
     from calprune.report.files import write_html
     from calprune.studies.bench import Knobs
@@ -93,7 +92,7 @@ def choose_command(
     question = Question(
         model, tuple(sources or default_sources(model, prompts, report)), parse_capabilities(weights, judge or ()),
         *as_method_and_pattern(method, pattern), num_samples, max_seq_length, draws, tokens,
-        of_interest=read_interest(of_interest or [], "--of-interest").of(KL) or NATS_OF_INTEREST,
+        of_interest=_nats_of(of_interest or []),
     )  # fmt: skip
     goes_on("what was done is kept", out)
     try:
@@ -109,3 +108,15 @@ def choose_command(
     brief = {"format": 1, "winner": choice.winner, "calibration": choice.result.spec, "answer": lines[:2],
              "left_out": choice.left_out, "out": str(out)}  # fmt: skip
     print(json.dumps(brief, indent=1) if as_json else "\n".join(lines))
+
+
+def _nats_of(of_interest: list[str]) -> float:
+    """The smallest divergence that the user would act on."""
+    from calprune.evaluation.metric import KL, NATS_OF_INTEREST, read_interest
+
+    asked = read_interest(of_interest, "--of-interest")
+    if others := [name for name in asked.least if name not in ("nats", KL.name)]:
+        raise ConfigError(
+            f"--of-interest: choose judges by divergence, in nats a token; got {others[0]}; write nats=0.02"
+        )
+    return asked.of(KL) or NATS_OF_INTEREST

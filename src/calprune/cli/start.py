@@ -77,11 +77,12 @@ def start_command(
     found = carry_out(made)
     if as_json:
         table = found.table().records()
-        print(json.dumps({"format": 1, "table": table, "sentence": found.sentence(), "calibration": found.label,
+        print(json.dumps({"format": 1, "table": table, "sentence": found.sentence(), "warnings": found.cautions(),
+                          "calibration": found.label,
                           "model": str(found.model), "page": str(found.page) if found.page else None,
                           "next": found.choose_command()}, indent=1))  # fmt: skip
     else:
-        print(found.table().text(), "", found.sentence(), "", *found.following(), sep="\n")
+        print(found.table().text(), "", found.sentence(), *found.cautions(), "", *found.following(), sep="\n")
 
 
 def _confirm(yes: bool) -> None:

@@ -67,9 +67,6 @@ def plan_command(
               "machine, by its speed now; what models write comes on top")  # fmt: skip
 
 
-MOST_WORKERS = 256  # of one machine: each holds a model
-
-
 @study_app.command("run", example="calprune study run studies/quickstart.yaml --runs runs/quick")
 def run_command(
     study: StudyFile,
@@ -312,8 +309,8 @@ def _with_interest(results: "Results", of_interest: list[str] | None) -> "Result
 
     if not of_interest:
         return results
-    least = read_interest(of_interest, "--of-interest", {row.metric for row in results.rows})
-    return dataclasses.replace(results, interest=least)
+    named = read_interest(of_interest, "--of-interest", {row.metric for row in results.rows})
+    return dataclasses.replace(results, interest=results.interest.but(named))
 
 
 def _running(folder: "Runs", made: "Plan", steps: Iterator[object], workers: int) -> Iterator[None]:

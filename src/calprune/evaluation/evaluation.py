@@ -36,7 +36,7 @@ class OnText:
     """Perplexity on held-out text, or KL to the dense model there."""
 
     metric: Literal["perplexity", "kl"]
-    of: str  # a text as `calibration.build.open_source` takes it
+    of: str  # a text as `calibration.part.open_source` takes it
     tokens: int = 8192  # of the text, at most
     length: int = 512  # of a window
     skip: int = 0  # tokens at the text's beginning: they are another evaluation's

@@ -138,6 +138,10 @@ class Interest:
             return self.least["nats"]
         return metric.of_interest
 
+    def but(self, other: "Interest") -> "Interest":
+        """With what the other names in place of its own."""
+        return Interest({**self.least, **other.least})
+
 
 USUAL_INTEREST = Interest()
 HOW = "write nats=0.02 (of perplexity 2 %), points=1 (of accuracy), or a metric's name and a number in its unit"

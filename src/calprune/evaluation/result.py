@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from calprune.base.calls import split
 from calprune.base.progress import duration
 from calprune.base.values import UserError
 from calprune.evaluation.items import Outcomes
@@ -81,7 +82,8 @@ class EvaluationResult(HasPage):
 
         Raises UserError where there is none of it, or more than one."""
         metric, _, rest = evaluation.partition("(")
-        texts = [one for one in self.texts if not rest or one.name == rest.partition(",")[0].removesuffix(")").strip()]
+        text = split(rest.strip().removesuffix(")"), ",")[0]  # the others are sizes
+        texts = [one for one in self.texts if not rest or one.name == text]
         values = [getattr(one, metric) for one in texts if metric in ON_TEXT]
         values += [
             one.measures.estimate(one.items)

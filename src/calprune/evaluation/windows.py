@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from calprune.base.progress import current
 from calprune.base.values import UserError
 from calprune.text.document import Document
 from calprune.text.encode import encode_text, find_marks
@@ -17,7 +18,7 @@ PROTOCOL = (
     "after another; no special tokens are added, except that every window begins with the "
     "begin-of-text token where the tokenizer begins a text with it; windows do not overlap and the rest is left out; "
     "each token of a window after its first is predicted from those before it in the window; natural logarithms; "
-    "the mean over windows"
+    "the mean over windows; all tokens count alike, prompts as responses"
 )
 
 
@@ -60,6 +61,9 @@ def windows_of(
 
 def _tokens(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
     for document in documents:
+        if document.spans or document.token_weights is not None:
+            current().note("a text is judged on all its tokens alike, where pruning would count some more than others "
+                           "(responses more than prompts)")  # fmt: skip
         if document.tokens is not None:
             yield from document.tokens
         elif document.text.strip():

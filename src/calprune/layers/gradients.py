@@ -1,6 +1,6 @@
 """Gradients in the weights, sequence by sequence: Σ g² and Σ |g| for the methods that score by them.
 
-Two kinds (`stats.Of`): of the norm of a block's output, taken while the model is walked, one block at a time; and of a
+Two kinds (`inputs.Of`): of the norm of a block's output, taken while the model is walked, one block at a time; and of a
 sequence's loss, a backward pass of the whole dense model before the walk. The gradient of each sequence is needed by
 itself, for its square; one backward pass gives those of a whole batch, because a linear's is a sum over tokens,
 

@@ -94,6 +94,9 @@ class Statistics:
 
     def of_block(self, name: str, device: torch.device | str = "cpu") -> BlockStats:
         """The sums at the inputs of block `name`'s linears."""
+        if not self.names():
+            raise StatsError("the statistics hold no sums at the inputs of linears: collect them with --needs moments "
+                             "or gram")  # fmt: skip
         if name not in self.names():
             raise StatsError(
                 f"the statistics hold no block {name}; they hold {len(self.names())} blocks, {self.names()[0]} first"
@@ -118,24 +121,33 @@ class Statistics:
         for name in left:
             del self.files[name]
 
+    @property
+    def model(self) -> dict[str, Any]:
+        """Which model they were collected from, by name and id; {}: not known."""
+        return self.about.get("model") or {}
+
     def __add__(self, other: "Statistics") -> "Statistics":
         if self.names() != other.names():
             raise StatsError("cannot add the statistics of two different models: their blocks differ")
+        of, and_of = self.model, other.model
+        if of and and_of and of.get("id") != and_of.get("id"):
+            raise StatsError(f"cannot add the statistics of two different models: {of.get('name')} ({of.get('id')}), "
+                             f"{and_of.get('name')} ({and_of.get('id')})")  # fmt: skip
         sums = {b: _combine(self.of_block(b), other.of_block(b)) for b in self.names()}
         units = {name: _sum_of(name, tensor, other.units[name]) for name, tensor in self.units.items()
                  if name in other.units}  # fmt: skip
         needs = min(self.needs, other.needs, key=LADDER.index)
-        return Statistics(needs, {"sum of": [self.about, other.about]}, sums, units=units)
+        return Statistics(needs, {"sum of": [self.about, other.about]} | _of(of or and_of), sums, units=units)
 
     def __rmul__(self, share: float) -> "Statistics":
         scaled = {b: _scaled(self.of_block(b), lambda s: share) for b in self.names()}
         units = {name: tensor if is_largest(name) else share * tensor for name, tensor in self.units.items()}
-        return Statistics(self.needs, {"times": share, "of": self.about}, scaled, units=units)
+        return Statistics(self.needs, {"times": share, "of": self.about} | _of(self.model), scaled, units=units)
 
     def per_token(self) -> "Statistics":
         """As of one average token, so that `0.3 * a.per_token() + 0.7 * b.per_token()` mixes by shares of tokens."""
         averaged = {b: _scaled(self.of_block(b), lambda s: 1 / s.counted) for b in self.names()}
-        return Statistics(self.needs, {"per token of": self.about}, averaged)
+        return Statistics(self.needs, {"per token of": self.about} | _of(self.model), averaged)
 
     @checked
     def save(self, folder: str | Path) -> None:
@@ -154,6 +166,10 @@ class Statistics:
             made.check(UNITS)
             made.units = load_file(Path(folder) / UNITS)
         return made
+
+
+def _of(model: dict[str, Any]) -> dict[str, Any]:
+    return {"model": model} if model else {}
 
 
 def is_saved(folder: str | Path) -> bool:

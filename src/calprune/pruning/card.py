@@ -26,7 +26,14 @@ print(tokenizer.decode(model.generate(**tokens, max_new_tokens=20)[0]))
 
 ZEROS = "The zeros are stored as zeros: the file is as large as before, and an ordinary runtime is no faster with it."
 QUANTISED = "The zeros are codes like any other: quantising alone makes the file smaller. It needs compressed-tensors."
+PACKED = "It needs compressed-tensors; its config is smaller, which any runtime that reads that format takes."
 SMALLER = "It is an ordinary model with a smaller config: no code of calprune is needed to load it, in any runtime."
+
+
+def carried_on(base: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What of a pruned model's report is true of what is made of it: all but the figures, which are of the pruned
+    one."""
+    return {key: value for key, value in (base or {}).items() if key != "evaluations"}
 
 
 def card(description: Mapping[str, Any], base: Path | None = None) -> str:
@@ -115,7 +122,8 @@ def _done(description: Mapping[str, Any]) -> str:
     notes = "".join(f"- {note}\n" for note in description["model"].get("notes", ()))
     if "removed" in description:
         before, after = (description["parameters"][when] for when in ("dense", "smaller"))
-        return f"- removed: {description['removed']['what']}; {before:,} parameters became {after:,}\n{notes}"
+        removed = f"- removed: {description['removed']['what']}; {before:,} parameters became {after:,}\n"
+        return f"{removed}{_afterwards(description)}{notes}"
     sparsity = description["sparsity"]
     return (f"- sparsity of the pruned linears: {sparsity['pruned_linears']:.4%}; of the whole model: "
             f"{sparsity['whole_model']:.4%}\n{_more(description)}{notes}")  # fmt: skip
@@ -126,19 +134,26 @@ def _more(description: Mapping[str, Any]) -> str:
     shared = "" if allocation == "uniform" else f"- linears are not equally sparse: the allocation is `{allocation}`\n"
     if channels := permuted(description):
         shared += f"- {channels}; the dense model stays the same\n"
+    return shared + _afterwards(description)
+
+
+def _afterwards(description: Mapping[str, Any]) -> str:
+    """What was done to the pruned model."""
+    made = ""
     if recovery := description.get("recovery"):
         what, of = recovery["how"].get("what", "weights"), one_line(recovery["calibration"]["asked"])
-        shared += f"- trained afterwards ({what}) towards {one_line(recovery['dense'])} on `{of}`; the zeros stayed\n"
+        stayed = "" if "removed" in description else "; the zeros stayed"
+        made += f"- trained afterwards ({what}) towards {one_line(recovery['dense'])} on `{of}`{stayed}\n"
     if quantised := description.get("quantisation"):
-        shared += f"- quantised afterwards: `{quantised['method']}`, {quantised['bits_a_weight']:.3g} bits a weight\n"
-    return shared
+        made += f"- quantised afterwards: `{quantised['method']}`, {quantised['bits_a_weight']:.3g} bits a weight\n"
+    return made
 
 
 def _size(description: Mapping[str, Any]) -> str:
     """What the file's size says of what was pruned."""
-    if "removed" in description:
-        return SMALLER
-    return QUANTISED if "quantisation" in description else ZEROS
+    if "quantisation" in description:
+        return PACKED if "removed" in description else QUANTISED
+    return SMALLER if "removed" in description else ZEROS
 
 
 def one_line(name: str) -> str:

@@ -39,9 +39,10 @@ from calprune.pruning.report import LinearReport, Outcome
 from calprune.pruning.scope import UNREACHED, scope_of
 from calprune.refine import Refinement
 from calprune.refine.beside import Beside
-from calprune.refine.kept import KeptBlocks
+from calprune.refine.kept import KeptBlocks, digest_beside
 from calprune.refine.overlapping import Overlapping
 
+KEPT = 2  # in the name of a job: raise it when blocks that were kept no longer serve
 SOLVED = 4096  # tokens whose forward pass takes as long as solving by the Gram matrices of all linears; measured on the
 # demo model (LOG.md)
 
@@ -175,7 +176,8 @@ class Pruning:
         patterns = self.allocate(model, data, batch_size=batch_size, device=device)
         beside = self._beside(model, data, refine_on, device)
         waiting: Outcome | None = None  # the block before, where its weights change with this one's
-        kept = KeptBlocks(resume, self._named(data, refine_on)) if resume else None
+        about = self._named(data, refine_on) | {"beside the linears": digest_beside(model, patterns)} if resume else {}
+        kept = KeptBlocks(resume, about) if resume else None
         training = model.training
         leave_to_file(model.parameters())  # what was read of them until now; each block is read when its turn comes
         try:
@@ -273,7 +275,7 @@ class Pruning:
 
     def named(self, model: nn.Module, model_id: str, data: Any, refine_on: Any = None) -> str:
         """16 characters for all that the pruned weights depend on. `model_id`: of the dense weights as stored."""
-        return identity([model_id, str(next(model.parameters()).dtype), self._named(data, refine_on)])
+        return identity([KEPT, model_id, str(next(model.parameters()).dtype), self._named(data, refine_on)])
 
     def allocate(
         self,

@@ -11,7 +11,7 @@ from calprune.models.load import Model
 from calprune.pages.numbers import number
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
-from calprune.pruning.card import REPORT, card
+from calprune.pruning.card import REPORT, card, carried_on
 from calprune.pruning.checkpoint import environment
 from calprune.quantisation.job import QuantisedModel
 from calprune.quantisation.packed import save_packed
@@ -59,7 +59,7 @@ class QuantisedReport(HasPage):
             "environment": environment(),
             "linears": [{"name": one.name, "relative_error": one.relative_error} for one in done.done.reports],
         }  # fmt: skip
-        return {"format": 1, **(self.base or {}), "quantisation": about}
+        return {"format": 1, **carried_on(self.base), "quantisation": about}
 
     def page(self) -> Page:
         done = self.done

@@ -103,7 +103,7 @@ def recover(
 def run_name(how: Recovering, models: tuple[Model, Model], data: CalibrationSet, other: OtherText | None) -> str:
     """16 characters for all that a run's numbers depend on."""
     pruned, dense = models
-    watched = {"other": [other.name, *other.windows.shape]} if other else {}
+    watched = {"other": [other.name, other.windows.tolist()]} if other else {}
     ids = {"pruned": pruned.id, "dense": dense.id, "data": data.id, "watched": str(watched)}
     return named(how, ids | {"dtype": str(next(pruned.model.parameters()).dtype)})
 

@@ -15,7 +15,7 @@ from calprune.pages.names import short_names
 from calprune.pages.numbers import alike, counted, number, percent
 from calprune.pages.page import HasPage, Page, Section, TextBlock
 from calprune.pages.table import Column, Table
-from calprune.pruning.card import REPORT, card
+from calprune.pruning.card import REPORT, card, carried_on
 from calprune.pruning.checkpoint import environment, peak_bytes
 from calprune.recovery.adapter import base_of, save_adapter
 from calprune.recovery.job import Recovered
@@ -81,7 +81,7 @@ class RecoveryReport(HasPage):
             "looks": [{"step": one.step, "seconds": one.seconds, "tokens": one.tokens, "loss": one.loss, "kl": one.kl}
                       for one in done.run.looks],
         }  # fmt: skip
-        return {"format": 1, **(self.base or {}), "recovery": about}
+        return {"format": 1, **carried_on(self.base), "recovery": about}
 
     def page(self) -> Page:
         done = self.done

@@ -85,7 +85,7 @@ class _Adapted:
 
 
 class LowRank:
-    """A low-rank change of each linear that holds zeros, or of every linear where none does."""
+    """A low-rank change of every linear, under the mask of those that hold zeros."""
 
     def __init__(self, model: nn.Module, rank: int, scale: float, free: bool = False) -> None:
         self.rank, self.scale = rank, scale

@@ -6,7 +6,7 @@ folder/
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from calprune.base.store import (
 )
 from calprune.base.tensors import save_tensors
 from calprune.base.values import UserError
-from calprune.layers.linears import Linear
+from calprune.layers.linears import Linear, find_blocks, linears
 
 Reports = list[dict[str, Any]]
 
@@ -138,4 +138,18 @@ def digest(sites: list[Linear]) -> str:
     found = hashlib.sha256()
     for site in sites:
         found.update(site.weight.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def digest_beside(model: nn.Module, pruned: Container[str]) -> str:
+    """16 characters that name all parameters but the weights of these linears, by full names: embeddings, norms, what
+    stays dense."""
+    name, modules = find_blocks(model)
+    left_out = {id(site.module.get_parameter(site.stored.weight)) for i, block in enumerate(modules)
+                for site in linears(block) if f"{name}.{i}.{site.name}" in pruned}  # fmt: skip
+    found = hashlib.sha256()
+    for key, parameter in model.named_parameters():
+        if id(parameter) not in left_out:
+            found.update(key.encode())
+            found.update(parameter.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]

@@ -98,6 +98,8 @@ class _OneBank:
 
     @classmethod
     def of(cls, module: Any, states: list[tuple[Tensor, Tensor]], seen: list[tuple[Tensor, ...]]) -> "_OneBank":
+        states = [(state.to(one[0].device), counted.to(one[0].device)) for one, (state, counted)
+                  in zip(seen, states, strict=True)]  # fmt: skip
         x, chosen, share, routed = (
             torch.cat([one[i][counted] for one, (_, counted) in zip(seen, states, strict=True)]) for i in range(4)
         )

@@ -71,6 +71,11 @@ class Removing:
         check_method(self.method, self.pattern)
 
     @property
+    def version(self) -> int | None:
+        """In its identity. 2: later blocks see the bias that makes up for what went."""
+        return 2 if self.propagate == "pruned" and getattr(self.method, "bias", False) else None
+
+    @property
     def reads(self) -> Reads:
         """What the method reads of the data."""
         return self.method.needs

@@ -35,6 +35,7 @@ class UnitPlace:
     name: str  # within the block: "mlp.down_proj", "self_attn.o_proj", "mlp.experts"
     units: int  # how many there are
     stay: int  # how many stay
+    biased: bool = False  # whether the linear has a bias in the smaller model
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Outline:
             width, narrow = before.weight.shape[1], after.weight.shape[1]
             if width != narrow:
                 units = width if self.removal.kind == "neurons" else (heads or width)
-                yield UnitPlace(before.name, units, narrow * units // width)
+                biased = after.part is None and after.bias is not None
+                yield UnitPlace(before.name, units, narrow * units // width, biased)
 
     def filled(self, cut: Cut) -> Any:
         """The smaller model with its weights: in the dense one's precision and where it is. The outline is used up."""

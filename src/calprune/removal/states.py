@@ -54,7 +54,6 @@ class StateWatch:
         self.cosine = torch.zeros(blocks, dtype=torch.double)
         self.tokens = 0.0
         self.last: list[Float[Tensor, "n hidden"]] = []  # the last token's state at each depth so far
-        self.counted: Float[Tensor, n] | None = None  # how often each sequence counts: once, or not at all
 
     @torch.no_grad()
     def observe(self, block: Block) -> None:

@@ -49,7 +49,7 @@ def _plainly(findings: Findings, widest: Comparison) -> str:
     if word == "not shown":
         seen = widest.effect.detectable
         missed = "" if seen is None else f"; a difference below {rough(seen)} {metric.unit} could have been missed"
-        return f"Not shown: the {_counted(widest)} are not distinguished from draws of one source{missed}."
+        return f"Not shown: the {_counted(widest)} are not distinguished from draws of one source{where}{missed}."
     best, worst = widest.cells[0], widest.worst
     least, most, of_dense = alike(best.spread.mean, worst.spread.mean, best.of.dense)
     dense = "" if metric.needs_dense else f"; the dense model has {of_dense}"  # of a divergence it is 0
@@ -78,7 +78,7 @@ def _nothing_lost(one: Comparison) -> str:
 
 def _one_draw(findings: Findings) -> str:
     """The ends of what was seen once, by the first evaluation."""
-    of = findings.cells[0].of
+    of = findings.methods[0].first
     cells = [cell for cell in findings.cells if (cell.of.evaluation, cell.of.model) == (of.evaluation, of.model)]
     best, *_, worst = sorted(cells, key=lambda cell: of.measures.oriented(cell.spread.mean), reverse=True)
     kind, on = _measure(of)
@@ -107,7 +107,7 @@ def _plainly_methods(findings: Findings) -> str:
     leads: dict[str, list[str]] = defaultdict(list)
     for pattern in in_order(one.first.pattern for one in findings.methods):
         lead = _lead(findings, [one for one in findings.methods if one.first.pattern == pattern])
-        best = lead.name if lead.record["win"] and not lead.lost else ""
+        best = lead.name if lead.beats_all else ""
         leads[best].append(pattern)
     parts = [f"{name or 'no method'} is shown to be best at {listed(patterns)}" for name, patterns in leads.items()]
     if list(leads) == [""]:
@@ -273,6 +273,7 @@ class _Lead:
     following: str
     record: dict[Verdict, int]  # against the next
     lost: list[str]  # methods that are shown to be better somewhere
+    beats_all: bool  # whether it is shown to be better than every other somewhere, and worse nowhere
 
 
 def _best_method(findings: Findings, found: list[MethodContrast]) -> str:
@@ -300,7 +301,8 @@ def _lead(findings: Findings, found: list[MethodContrast]) -> _Lead:
     best = ranked[0]
     following = next(name for name in ranked[1:] if name in record[best])
     lost = [other for other, counts in record[best].items() if counts["loss"]]
-    return _Lead(best, following, record[best][following], lost)
+    beats_all = not lost and all(record[best][other]["win"] for other in ranked[1:])
+    return _Lead(best, following, record[best][following], lost, beats_all)
 
 
 def _claims(findings: Findings) -> str:

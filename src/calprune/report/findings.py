@@ -177,12 +177,15 @@ def comparisons_of(cells: Iterable[Cell], interest: Interest = Interest()) -> li
         texts, controls = (texts, best_first) if len(texts) > 1 else (best_first, [])
         if len(texts) > 1:
             effect = effect_of_groups({cell.of.calibration: cell.values for cell in texts})
+            if effect.sd == 0 and texts[0].of.measures.retention == "above chance":  # a step is an item: chance
+                effect = replace(effect, sd=None, eta_squared=None, share=None, p=None, detectable=None)
             controls = [cell for cell in controls if cell not in texts]
             least = interest.of(texts[0].of.measures)
             found.append(Comparison(tuple(texts), tuple(controls), effect, None, least, None))
     adjusted = holm([comparison.effect.p for comparison in found])
     together = 1 - SIGNIFICANCE / max(1, sum(p is not None for p in adjusted))
-    ranges = [range_of({cell.of.calibration: cell.values for cell in one.cells}, together) for one in found]
+    ranges = [range_of({cell.of.calibration: cell.values for cell in one.cells}, together)
+              if one.effect.sd is not None else None for one in found]  # fmt: skip
     return [_contrasted(replace(one, adjusted_p=p, apart=apart))
             for one, p, apart in zip(found, adjusted, ranges, strict=True)]  # fmt: skip
 

@@ -11,6 +11,7 @@ from calprune.choosing.job import FINALISTS, RESULT_TRIALS
 from calprune.evaluation.metric import KL, PERPLEXITY
 from calprune.pages.numbers import listed, number, with_interval
 from calprune.pages.table import Column, Table
+from calprune.report.answer import warnings
 from calprune.report.findings import Cell, Comparison, Findings, Lead, of_cell
 from calprune.starting.proposal import CHAT, DRAWS, OWN, Proposal
 from calprune.uncertainty.estimate import Estimate
@@ -93,6 +94,10 @@ class Started:
         else:
             said = f"no difference is shown between {best} and {other} to prune with; {best} has the better mean {by}"
         return f"{on}, {said}. {self._why_kept(best)}With {self.label}, {kept}."
+
+    def cautions(self) -> list[str]:
+        """What to know before the sentence is believed: draws that share documents, texts that stand in."""
+        return warnings(self.findings)
 
     def lead(self) -> Lead:
         """The sentence, with what it is of."""

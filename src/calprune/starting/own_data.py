@@ -54,7 +54,7 @@ class OwnFile:
 
     def parts(self, folder: Path) -> tuple[Path, Path]:
         """Where `divide` writes what is calibrated on, and what is judged on."""
-        stem = self.path.name.partition(".")[0]
+        stem = stem_of(self.path)
         return folder / f"{stem}.calibrate.jsonl", folder / f"{stem}.judge.jsonl"
 
     def divide(self, folder: Path) -> None:
@@ -63,6 +63,11 @@ class OwnFile:
         if not all(file.is_file() for file in files):
             for file, records in zip(files, halves(self.path), strict=True):
                 write_whole(file, "".join(json.dumps(one, ensure_ascii=False, default=str) + "\n" for one in records))
+
+
+def stem_of(path: Path) -> str:
+    """Its name without what says how it is read: "chat.2024" of "chat.2024.jsonl.gz"."""
+    return path.name[: path.name.lower().rindex(f".{ending_of(path)}")]
 
 
 def open_own(path: Path, tokenizer: Any) -> OwnFile:

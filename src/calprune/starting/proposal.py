@@ -20,7 +20,7 @@ from calprune.models.load import find_device
 from calprune.pattern import parse_pattern
 from calprune.refine import Refinement
 from calprune.starting.look import PROGRAM, Look, cores, gigabytes
-from calprune.starting.own_data import LONG, MOST_TOKENS, OwnFile, open_own
+from calprune.starting.own_data import LONG, MOST_TOKENS, OwnFile, open_own, stem_of
 from calprune.studies.bench import Knobs
 from calprune.studies.time_left import seconds_of
 from calprune.text.document import Given
@@ -75,8 +75,9 @@ class Wanted:
         if method.needs == "nothing" or not getattr(method, "prunes", True) or isinstance(method, Refinement):
             raise ConfigError(f"--method {self.method}: start compares sets of text, so it takes a method that reads "
                               "data and trains nothing, such as wanda or sparsegpt")  # fmt: skip
-        if twice := [path for i, path in enumerate(self.data) if path.name in [p.name for p in self.data[:i]]]:
-            raise ConfigError(f"--data: two files are called {twice[0].name}; give one of them another name")
+        there = [path for path in self.data if path.is_file()]  # what is not there has a line of its own
+        if twice := [path for i, path in enumerate(there) if stem_of(path) in [stem_of(p) for p in there[:i]]]:
+            raise ConfigError(f"--data: two files are called {stem_of(twice[0])}; give one of them another name")
         if not 0 < self.minutes < math.inf:
             raise ConfigError(f"--minutes: expected a number above 0; got {self.minutes:g}")
 

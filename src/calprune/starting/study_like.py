@@ -15,6 +15,7 @@ import yaml
 from calprune.base.progress import duration
 from calprune.base.values import UserError, did_you_mean
 from calprune.base.yamls import parse_yaml
+from calprune.evaluation.evaluation import EVALUATIONS, OnText
 from calprune.report.findings import Findings
 from calprune.report.sections.power import AT_CHANCE, power_table
 from calprune.studies.claims import FIELDS, check_claims, matches, read_claims
@@ -59,7 +60,7 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
     """
     path = _found(like)
     parse_study(study_text(path), str(path))  # its mistakes are named before any is made of it
-    written = parse_yaml(study_text(path), str(path)) | {"models": model}
+    written = _of_model(parse_yaml(study_text(path), str(path)), model)
     whole, fewest = Shorter(written | {"title": f"Like {path.stem}, on {model}"}), FEWEST
     if pilot is not None:
         rows = power_table(Findings(pilot)).records()
@@ -81,6 +82,13 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
     return StudyLike(_whole_text(chosen, path, seconds), trials, seconds, chosen.gone)
 
 
+def _of_model(written: Written, model: str) -> Written:
+    """With one model in place of all that are named, by grids too; grids that are then alike are one."""
+    grids = [{key: value for key, value in grid.items() if key != "models"} for grid in written.get("grids", [])]
+    alone = [grid for i, grid in enumerate(grids) if grid not in grids[:i]]
+    return {**written, "models": model, **({"grids": alone} if alone else {})}
+
+
 def _found(like: str) -> Path:
     if Path(like).is_file():
         return Path(like)
@@ -93,16 +101,22 @@ def _found(like: str) -> Path:
 
 def _with_pilot(cut: Shorter, rows: Sequence[Mapping[str, Any]], draws: int) -> Shorter:
     """Without the evaluations that are at chance in all rows of the pilot, and with `draws` at least."""
-    told = {one["evaluation"] for one in rows if one["can it tell"] != AT_CHANCE}
-    chance = {one["evaluation"] for one in rows} - told
+    told = {_judged_on(one["evaluation"]) for one in rows if one["can it tell"] != AT_CHANCE}
+    chance = {_judged_on(one["evaluation"]) for one in rows} - told
     evaluations = _several(cut.written["evaluations"])
-    kept = [one for one in evaluations if one not in chance]
+    kept = [one for one in evaluations if _judged_on(one) not in chance]
     if not kept:
         raise UserError("every evaluation of the study is at chance in the pilot: no number of draws tells anything; "
                         "name others under evaluations")  # fmt: skip
-    gone = [f"{one}: at chance in the pilot" for one in evaluations if one in chance]
+    gone = [f"{one}: at chance in the pilot" for one in evaluations if _judged_on(one) in chance]
     draws = max(cut.written.get("draws", FEWEST), draws)
     return Shorter(cut.written | {"evaluations": kept, "draws": draws}, (*cut.gone, *gone))
+
+
+def _judged_on(evaluation: Any) -> tuple[str, ...]:
+    """An evaluation without its sizes: a pilot has few items."""
+    made = EVALUATIONS.read(evaluation, "evaluations")
+    return (made.metric, made.of) if isinstance(made, OnText) else (EVALUATIONS.write(made).partition("(")[0],)
 
 
 def _draws_needed(rows: Sequence[Mapping[str, Any]]) -> int:

@@ -112,6 +112,10 @@ def _read_grid(data: dict[str, Any], where: str) -> Grid:
     for one in sets:  # so that a mistake shows before a model is looked at
         with _at(f"{where}: calibrations: {one.label}"):
             _check_sets(one, grid)
+    recipes = [(one.recipe(1, grid.max_seq_length, 0), one.refine_on) for one in sets]
+    if same := [i for i, recipe in enumerate(recipes) if recipe in recipes[:i]]:
+        raise ConfigError(f"{where}: calibrations: {labels[same[0]]!r} and {labels[recipes.index(recipes[same[0]])]!r} "
+                          "are the same set; leave one out")  # fmt: skip
     if not calibrations and any(reads_data({"method": m, "allocation": a})
                                 for m in axes["method"] for a in axes["allocation"]):  # fmt: skip
         methods = ", ".join(axes["method"])

@@ -3,13 +3,13 @@
 from typing import Any
 
 from calprune.base.store import write_json
-from calprune.calibration.part import open_source
+from calprune.calibration.part import OpenPart, is_folder, open_part, open_source
 from calprune.calibration.recipe import parse_spec
-from calprune.likeness.texts import MEASURES, Corpus, Similarity, compare_texts, texts_of
+from calprune.likeness.texts import MEASURES, compare_texts, texts_of
 from calprune.models.load import load
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
-from calprune.studies.grid import Calibration
+from calprune.studies.grid import Calibration, Grid
 from calprune.studies.plan import Plan
 from calprune.text.document import Given
 
@@ -23,19 +23,23 @@ def measure_similarity(runs: Runs, plan: Plan, knobs: Knobs) -> None:
     if not missing:
         return
     model = load(plan.trials[0].model, device=knobs.device)
-    calibrations = {one.label: one for grid in plan.study.grids for one in grid.calibrations}
     given = Given(model, data_root=knobs.data_root)
-    texts = [_read(how, one, given) for one in calibrations.values()
-             if len(parse_spec(one.spec).parts) == 1]  # fmt: skip
+    opened = {one.label: _open(one, grid, given) for grid in plan.study.grids for one in grid.sets()
+              if len(parse_spec(one.spec).parts) == 1}  # fmt: skip
+    texts = [how.read(label, texts_of(part)) for label, part in opened.items()]
     for reference, path in missing.items():
-        opened = open_source(reference, given, "reference")
-        found = compare_texts(how, texts, how.read(f"to {reference}", texts_of(opened)), model).record()
+        other = open_source(reference, given, "reference")
+        found = compare_texts(how, texts, how.read(f"to {reference}", texts_of(other)), model).record()
         measured = list(_measured(found, reference))
-        write_json(path, found | {"reference": reference, "stand_in": opened.stand_in, "measured": measured})
+        write_json(path, found | {"reference": reference, "stand_in": other.stand_in, "measured": measured})
 
 
-def _read(how: Similarity, one: Calibration, given: Given) -> Corpus:
-    return how.read(one.label, texts_of(open_source(one.spec, given, "calibration")))
+def _open(one: Calibration, grid: Grid, given: Given) -> OpenPart:
+    """The text of a calibration in its format, as its filters leave it."""
+    if is_folder(one.spec):
+        return open_source(one.spec, given, "calibration")
+    recipe = one.recipe(1, grid.max_seq_length, 0)
+    return open_part(recipe.parts[0], recipe, given)
 
 
 def _measured(found: dict[str, Any], reference: str) -> Any:

@@ -14,6 +14,7 @@ from calprune.uncertainty.power import SIGNIFICANCE, detectable
 from calprune.uncertainty.share import difference_of_shares, is_shares, near_an_end
 
 Verdict = Literal["win", "tie", "loss"]
+ROUNDING = 1e-13  # of a number: differences that are equal up to it are the same
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def paired_by_draw(a: Sequence[float], b: Sequence[float], most: float = math.in
     """The mean difference of two methods on the same draws of one source: the paired t test.
 
     The interval is about other draws with the same evaluation items. `most`: what no difference exceeds, 1 of shares;
-    the interval is cut there.
+    the interval is cut there. Shares move in steps of one item, so a few draws of them often differ by the same: that
+    says nothing of the next draw, and cannot be told.
     """
     from scipy.stats import ttest_rel
 
@@ -105,8 +107,11 @@ def paired_by_draw(a: Sequence[float], b: Sequence[float], most: float = math.in
     method = "paired by draw; Student's t"
     if len(a) == 1:
         return Difference(estimate, None, method, "one draw: cannot be told")
-    if np.ptp(differences) == 0:  # t is x / 0
-        return Difference(estimate, float(estimate.value == 0), method, "all draws differ by the same")
+    if np.ptp(differences) <= ROUNDING * max(1.0, *map(abs, (*a, *b))):  # t is x / 0
+        note = "all draws differ by the same"
+        if most < math.inf:
+            return Difference(replace(estimate, low=None, high=None), None, method, note)
+        return Difference(estimate, float(estimate.value == 0), method, note)
     return Difference(estimate, float(ttest_rel(a, b).pvalue), method, "")
 
 

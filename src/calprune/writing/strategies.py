@@ -11,7 +11,7 @@ How a model is set to write: what each document begins with. `usual` are a strat
     prefixes(of=wikipedia, tokens=8)    the first tokens of real documents, which the model continues (Ji et al.)
     bos                                 a start token alone (Williams, Chrysostomou, Aletras)
     random_token                        a random token, then up to five greedy ones in the wanted language (Shin et al.)
-    respond(my_prompts.jsonl)           prompts through the chat template (RAC; in `respond.py`)
+    respond(my_prompts.jsonl)           prompts through the chat template (RAC)
 
 Brackets take the options of the strategy, of `Sampling`, of `Screen`, and `documents`.
 """
@@ -311,7 +311,9 @@ class WritingPlan:
             own = {
                 name: getattr(config, name, None) for name in ("temperature", "top_k", "top_p", "repetition_penalty")
             }
-            usual |= {name: value for name, value in own.items() if value}
+            usual |= {name: value for name, value in own.items() if value is not None}
+            if usual.get("top_k") == 0:  # transformers' way to say all tokens
+                usual["top_k"] = None
         sampling = read(Sampling, usual | self.options, "sampling")
         return dataclasses.replace(sampling, stop=_stops(self.strategy, given))
 

@@ -1,7 +1,7 @@
 """Which neurons and heads stay: of each linear that reads them, block by block."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import torch
@@ -27,7 +27,7 @@ def choose_channels(
     """Which units of a kind stay at each place, and the new weights of what stays where the method works them out."""
     choices: list[UnitChoice] = []
     new: dict[str, KeptUnits] = {}
-    for name, sites, stats in _visits(method, kind, look, places, propagate):
+    for name, sites, stats, undo in _visits(method, kind, look, places, propagate):
         for site in sites:
             full, sums = f"{name}.{site.name}", stats.get(site.name)
             kept = keep_units(method, kind, full, site, sums, places[full])
@@ -37,6 +37,8 @@ def choose_channels(
                                       tuple(kept.scores.tolist()), tokens))  # fmt: skip
             if propagate == "pruned":  # later blocks see what a smaller one gives; then it is as it was
                 site.write(_masked_weight(site.weight, kept, places[full].units))
+                if kept.bias is not None and places[full].biased:
+                    undo.enter_context(_with_bias(site, kept.bias))
     return choices, new
 
 
@@ -66,22 +68,23 @@ def phase_of(kind: str, model: str) -> str:
 
 def _visits(
     method: RemovalMethod, kind: str, look: Looking, places: Places, propagate: Propagate
-) -> Iterator[tuple[str, list[Linear], Mapping[str, InputStats]]]:
-    """Each block with its places' linears and their sums: none, saved, or collected on the way."""
+) -> Iterator[tuple[str, list[Linear], Mapping[str, InputStats], ExitStack]]:
+    """Each block with its places' linears and their sums: none, saved, or collected on the way; and what is undone when
+    the block has run."""
     name, modules = find_blocks(look.model)
     saved = look.saved if method.needs != "nothing" else None
     if method.needs == "nothing" or saved is not None:
         for i, module in enumerate(modules):
             sites = [s for s in linears(module) if f"{name}.{i}.{s.name}" in places]
-            with _as_it_was(sites):
-                yield f"{name}.{i}", sites, saved.of_block(f"{name}.{i}") if saved and sites else {}
+            with ExitStack() as undo, _as_it_was(sites):
+                yield f"{name}.{i}", sites, saved.of_block(f"{name}.{i}") if saved and sites else {}, undo
         return
     needs = cast(Needs, method.needs)
     walked = walk_sums(look.model, look.sequences, needs, places, propagate=propagate, **look.knobs)
     for block, stats in tracking(walked, len(modules), phase_of(kind, name)):
         sites = [s for s in block.linears() if f"{block.name}.{s.name}" in places]
-        with _as_it_was(sites):
-            yield block.name, sites, stats
+        with ExitStack() as undo, _as_it_was(sites):
+            yield block.name, sites, stats, undo
             if propagate == "pruned":
                 block.run()
 
@@ -95,6 +98,16 @@ def _as_it_was(sites: list[Linear]) -> Iterator[None]:
     finally:
         for site, weight in zip(sites, dense, strict=True):
             site.write(weight)
+
+
+@contextmanager
+def _with_bias(site: Linear, bias: Tensor) -> Iterator[None]:
+    """Inside, the linear gives what it will with this bias added to its own."""
+    handle = site.module.register_forward_hook(lambda module, args, out: out + bias.to(out))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _masked_weight(weight: Tensor, chosen: KeptUnits, units: int) -> Tensor:

@@ -84,6 +84,12 @@ def _difference(selected: Selected, first: str, than: str, confidence: float) ->
     weights = [(cell, sign / len(strata) / len(cells)) for side, sign in ((first, 1.0), (than, -1.0))
                for strata in [selected.sides[side]] for cells in strata.values() for cell in cells]  # fmt: skip
     shared = _shared_draws([cell for cell, _ in weights])
+    counts: dict[str, set[int]] = defaultdict(set)
+    for cell, _ in weights:
+        counts[cell.of.evaluation].add(len(cell.of.items))
+    if uneven := [name for name, found in counts.items() if len(found) > 1]:
+        raise Undecided(f"not measured: {uneven[0]} has other items from one model to the next, so a mean over them is "
+                        "not paired by item; let the claim name a model")  # fmt: skip
     return weighed_sum([_weighed(cell, weight, shared[_draws(cell)]) for cell, weight in weights], confidence)
 
 

@@ -18,7 +18,7 @@ from calprune.uncertainty.power import MOST_DRAWS, draws_needed, items_needed
 
 NOTE = (
     "Can it tell: whether 80 % of such studies find the smallest difference of interest between two sources, by their "
-    "draws. At chance: the interval of the dense model, or of the pruned ones' mean, reaches the value of guessing, so "
+    "draws. At chance: the interval of the dense model reaches the value of guessing, or the pruned ones' does, so "
     "there is nothing to lose and no number of draws tells. Draws needed: of each source, for these items. Items "
     "needed: so that the difference holds for other items of the kind too, by the SD of the differences of an item."
 )
@@ -51,7 +51,7 @@ def _row(one: Comparison) -> tuple[Value, ...]:
     pruned = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
     sd, item_sd = one.effect.sd, _item_sd(one.cells)
     needed = _at_most(draws_needed, sd, least)
-    guessing = one.of.chance is not None and (_reaches(dense, one.of.chance) or pruned <= one.of.chance)
+    guessing = one.of.chance is not None and any(_reaches(each, one.of.chance) for each in (dense, _together(one)))
     can = AT_CHANCE if guessing else CAN if needed is not None and draws >= needed else CANNOT
     items = None if guessing else _at_most(items_needed, item_sd, least)
     return (
@@ -67,6 +67,12 @@ def in_words(table: Table) -> str:
     parts += [f"{words.count(CANNOT)} need more draws"] if CANNOT in words else []
     parts += [f"{words.count(AT_CHANCE)} at chance, where nothing can be told"] if AT_CHANCE in words else []
     return "; ".join(parts)
+
+
+def _together(one: Comparison) -> Estimate | None:
+    """The pruned models' value with its interval over items: of each item the mean over sources and draws."""
+    rows = [row.items for cell in one.cells for row in cell.rows if row.items]
+    return one.of.measures.estimate([math.fsum(each) / len(rows) for each in zip(*rows, strict=True)]) if rows else None
 
 
 def _reaches(dense: Estimate | None, chance: float) -> bool:
