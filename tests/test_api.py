@@ -312,7 +312,7 @@ def test_sums_of_another_model_are_refused_after_they_were_mixed_too(here):
 
 
 def test_sums_without_inputs_of_linears_say_how_to_collect_them(here):
-    sums = calprune.collect(here["model"], here["set"], needs="nothing")
+    sums = calprune.collect(here["model"], here["set"], needs="nothing", units=["blocks"])
     with pytest.raises(calprune.UserError, match="--needs moments"):
         calprune.prune(here["model"], sums, method="wanda", pattern="2:4", progress=False)
 
