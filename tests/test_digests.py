@@ -155,5 +155,5 @@ def test_kept_blocks_of_a_model_with_other_norms_or_embeddings_are_refused(tmp_p
     for name in ("model.embed_tokens.weight", "model.layers.1.input_layernorm.weight"):
         other = tiny_model("llama")
         other.get_parameter(name).data += 1
-        with pytest.raises(UserError, match="holds the blocks of another job"):
+        with pytest.raises(UserError, match="holds the blocks of another job or model"):
             list(JOB.blocks(other, calibration(), resume=tmp_path / "kept"))

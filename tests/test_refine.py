@@ -183,9 +183,9 @@ def test_a_job_that_was_stopped_goes_on_to_the_same_bytes(method, tmp_path):
 
 def test_a_folder_of_another_job_or_another_model_is_refused(tmp_path):
     list(Pruning(Wanda(), TWO_FOUR).blocks(tiny_model("llama"), calibration(), resume=tmp_path / "kept"))
-    with pytest.raises(UserError, match="the blocks of another job"):
+    with pytest.raises(UserError, match="the blocks of another job or model"):
         list(Pruning(Wanda(), HALF).blocks(tiny_model("llama"), calibration(), resume=tmp_path / "kept"))
-    with pytest.raises(UserError, match=r"other weights of model\.layers\.0"):
+    with pytest.raises(UserError, match="the blocks of another job or model"):
         list(Pruning(Wanda(), TWO_FOUR).blocks(tiny_model("llama", 1), calibration(), resume=tmp_path / "kept"))
 
 

@@ -97,6 +97,30 @@ window.PAPERS = {
    ],
    "claims": [
     {
+     "says": "With Wanda, one pass is as good as two, within 0.05 nats",
+     "measured": "0.00 [−0.06, 0.05] (sequential less pruned, mean of 2 settings, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/propagate.html"
+    },
+    {
+     "says": "With SparseGPT, one pass is as good as two, within 0.05 nats",
+     "measured": "0.00 [−0.07, 0.07] (sequential less pruned, mean of 2 settings, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/propagate.html"
+    },
+    {
+     "says": "With Wanda, the inputs of pruned linears are better than those of the dense model",
+     "measured": "−0.01 [−0.07, 0.06] (sequential less dense, mean of 2 settings, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/propagate.html"
+    },
+    {
+     "says": "With SparseGPT, the inputs of pruned linears are better than those of the dense model",
+     "measured": "0.11 [−0.06, 0.27] (sequential less dense, mean of 2 settings, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/propagate.html"
+    },
+    {
      "says": "SparseGPT is better than Wanda at 60 %",
      "measured": "−0.17 [−0.27, −0.07] (sparsegpt less wanda, nats a token; above 0: better)",
      "verdict": "undecided",

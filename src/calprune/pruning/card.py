@@ -30,7 +30,7 @@ PACKED = "It needs compressed-tensors; its config is smaller, which any runtime 
 SMALLER = "It is an ordinary model with a smaller config: no code of calprune is needed to load it, in any runtime."
 
 
-def carried_on(base: Mapping[str, Any] | None) -> dict[str, Any]:
+def carried_on(base: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """What of a pruned model's report is true of what is made of it: all but the figures, which are of the pruned
     one."""
     return {key: value for key, value in (base or {}).items() if key != "evaluations"}

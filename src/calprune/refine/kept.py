@@ -50,7 +50,7 @@ class KeptBlocks:
                                 "--resume filled")  # fmt: skip
             write_json(path, {"format": 1, "job": job})
         elif read_json(path, "the blocks of a job that was stopped")["job"] != job:
-            raise UserError(f"{folder} holds the blocks of another job; name a folder that is absent or empty")
+            raise UserError(f"{folder} holds the blocks of another job or model; name a folder that is absent or empty")
 
     def block(
         self,
@@ -145,7 +145,8 @@ def digest_beside(model: nn.Module, pruned: Container[str]) -> str:
     """16 characters that name all parameters but the weights of these linears, by full names: embeddings, norms, what
     stays dense."""
     name, modules = find_blocks(model)
-    left_out = {id(site.module.get_parameter(site.stored.weight)) for i, block in enumerate(modules)
+    left_out = {id(own[site.parameter]) for i, block in enumerate(modules)
+                for own in [dict(block.named_parameters())]
                 for site in linears(block) if f"{name}.{i}.{site.name}" in pruned}  # fmt: skip
     found = hashlib.sha256()
     for key, parameter in model.named_parameters():
