@@ -120,9 +120,11 @@ class Rates:
         text = (HERE.parent / "benchmarks" / "gpu.md").read_text(encoding="utf-8")
         found = re.search(r"alone takes ([\d.]+) s; .*?Gram matrix ([\d.]+) s", text)
         solve = re.search(r"^\| sparsegpt \| [\d.]+ \| ([\d.]+) \|", text, re.M)
-        jobs = dict(re.findall(r"^\| (?:wanda|sparsegpt) \| (.*?) \| ([\d.]+) \|$", text, re.M)[2:])
+        jobs = dict(
+            re.findall(r"^\| sparsegpt \| (on|in memory)[^,|]*(?:, a block[^,|]*)? \| ([\d.]+) \|$", text, re.M)
+        )
         assert found and solve and len(jobs) == 2, "benchmarks/gpu.md is not as it was"
-        tokens, (there, visiting) = SEQUENCES * LENGTH, map(float, jobs.values())
+        tokens, there, visiting = SEQUENCES * LENGTH, float(jobs["on"]), float(jobs["in memory"])
         forward, gram = map(float, found.groups())
         return cls(tokens * LLAMA.forward / forward, tokens * LLAMA.gram / (gram - forward),
                    LLAMA.solve / float(solve[1]), (visiting - there) / 2 / tokens / 4096)  # fmt: skip

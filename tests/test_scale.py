@@ -1,5 +1,6 @@
 """What docs/explanation/scale.md says on paper: the sizes of models as transformers has them, the rates as measured."""
 
+import argparse
 import json
 import re
 import statistics
@@ -81,3 +82,13 @@ def test_the_times_that_pages_tell_are_the_medians_of_the_last_timing():
     for mode in ("sequential", "saved"):
         pair = f"{seconds[f'wanda {mode}']} and {seconds[f'sparsegpt {mode}']}"
         assert pair in readme and pair in page
+
+
+def test_the_jobs_that_a_gpu_is_timed_with_run_here_too(monkeypatch):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import gpu
+
+    monkeypatch.setattr(gpu, "DEVICE", "cpu")
+    small = argparse.Namespace(hidden=256, intermediate=256, sequences=2, length=16, pattern="2:4")
+    rows = [line for line in gpu.whole_jobs(small, 1) if line.startswith(("| wanda |", "| sparsegpt |"))]
+    assert len(rows) == 8 and sum(", one pass" in row for row in rows) == 4
