@@ -311,6 +311,14 @@ def test_without_time_the_search_and_the_halving_are_left_out_and_said(chosen, c
     assert halved.finalists == (UNIFORM,) and not halved.tokens  # the gate's text is the verdict's: it may choose none
 
 
+def test_without_time_a_uniform_mixture_that_cannot_be_built_is_no_finalist(chosen, job, tmp_path):
+    few = Job(replace(job.question, num_samples=2), tmp_path, job.knobs, Clock(1000.0), job.report)  # of three sources
+    few.trials.seconds_each = 1e6
+    found = search(few, chosen.gate)
+    assert UNIFORM not in found.mixtures and set(found.mixtures) == {*chosen.gate.used}
+    assert final.halving(few, chosen.gate, found).finalists == (chosen.gate.used[0],)
+
+
 def test_time_that_ends_while_sums_are_collected_leaves_the_search_out(chosen, job, monkeypatch):
     hurried = replace_clock(job, 1000.0)
 

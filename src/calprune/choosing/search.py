@@ -40,7 +40,8 @@ def search(job: Job, gate: Gate) -> Search:
     sums = (source_sums(job, gate), capability_sums(job)) if job.has_time() else None
     if sums is None or not job.has_time():  # the sums are kept for a run that has more
         job.left_out.append("the transfer table and the search for mixtures: no time")
-        return Search({}, {}, mixtures, {}, 0, 0, 0.0)
+        together = {UNIFORM: mixtures.pop(UNIFORM)}  # the only one that nobody has built yet
+        return Search({}, {}, mixtures | _buildable(job, together), {}, 0, 0, 0.0)
     sources, (own, held) = sums
     transfer, blocks = _transfer(job, sources, held), block_names(job.model)
     started = time.perf_counter()
@@ -99,8 +100,8 @@ def _found(job: Job, gate: Gate, regret, objective: Objective, name: str) -> dic
 
 
 def _buildable(job: Job, mixtures: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Those that are sets of their own: a set is of whole sequences, so that shares that are near are one set, and one
-    of a long source can be less than a sequence."""
+    """Those that are sets, each once: a set is of whole sequences, and a share of a long source may be less than
+    one."""
     found: dict[str, tuple[str, dict[str, float]]] = {}
     for name, shares in mixtures.items():
         try:

@@ -88,7 +88,8 @@ def halving(job: Job, gate: Gate, search: Search) -> Halving:
     weights = job.question.weights
     if (by_sums(job) and not search.proxy) or not job.has_time():
         job.left_out.append("judging candidates end to end before the verdict: no time")
-        return Halving((), (), dict.fromkeys(weights), (UNIFORM,))
+        best = UNIFORM if UNIFORM in search.mixtures else next(iter(search.mixtures))
+        return Halving((), (), dict.fromkeys(weights), (best,))
     judged = Candidates(job.bench, job.question.job("dense"), _data_of(job, gate), job.searched)
 
     def proxy(name: str) -> float:
