@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 STUDY = """
@@ -33,6 +33,7 @@ draws: 3
 evaluations: ["perplexity({text}, tokens=512, length=64)", "kl({text}, tokens=512, length=64)"]
 """
 UNSETTLED = ("seconds", "peak_bytes", "digest")  # a digest is of a file, times and all
+MACHINES = {"calprune-a": "10.77.0.1", "calprune-b": "10.77.0.2"}  # by their namespaces
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
 
@@ -138,54 +139,54 @@ def kill_node(study: Path, runs: Path, kills: int, whole: float, moments: random
     os.environ["RAY_AUTH_MODE"] = "disabled"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    done = 0
+
+    def kill() -> None:
+        cluster.remove_node(nodes.pop(0), allow_graceful=False)
+        nodes.append(cluster.add_node(num_cpus=1))
+
     try:
-        while True:
-            process = subprocess.Popen(command(study, runs, "--ray", cluster.address), env=ENVIRONMENT,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-            while done < kills and process.poll() is None:
-                time.sleep(moments.uniform(0, 2 * whole))
-                if process.poll() is None:
-                    cluster.remove_node(nodes.pop(0), allow_graceful=False)
-                    nodes.append(cluster.add_node(num_cpus=1))
-                    done += 1
-            if process.wait() == 0 and done >= kills:
-                return
-            if done < kills:
-                spoil(runs, moments)
+        run_and_kill(command(study, runs, "--ray", cluster.address), runs, kills, whole, moments, kill)
     finally:
         cluster.shutdown()
+
+
+def run_and_kill(
+    program: list[str], runs: Path, kills: int, whole: float, moments: random.Random, kill: Callable[[], None]
+) -> None:
+    """Run the study on a cluster again and again, `kill` a part of the cluster at random moments, and let it end."""
+    done = 0
+    while True:
+        process = subprocess.Popen(program, env=ENVIRONMENT, **QUIET)
+        while done < kills and process.poll() is None:
+            time.sleep(moments.uniform(0, 2 * whole))
+            if process.poll() is None:
+                kill()
+                done += 1
+        if process.wait() == 0 and done >= kills:
+            return
+        if done < kills:
+            spoil(runs, moments)
 
 
 def kill_machine(study: Path, runs: Path, kills: int, whole: float, moments: random.Random) -> None:
     """Two machines, each a network namespace, joined by a cable: Ray's head and the runner on one, of which the other
     is killed with all that runs there, and joins again."""
     address = f"{MACHINES['calprune-a']}:6379"
+
+    def kill() -> None:
+        kill_all("calprune-b")
+        ray_start("calprune-b", "--address", address)
+
     try:
         cable()
         ray_start("calprune-a", "--head", "--port", "6379", "--include-dashboard", "false")
         ray_start("calprune-b", "--address", address)
-        done = 0
-        while True:
-            process = subprocess.Popen([*inside("calprune-a"), *command(study, runs, "--ray", address)],
-                                       env=ENVIRONMENT, **QUIET)  # fmt: skip
-            while done < kills and process.poll() is None:
-                time.sleep(moments.uniform(0, 2 * whole))
-                if process.poll() is None:
-                    kill_all("calprune-b")
-                    ray_start("calprune-b", "--address", address)
-                    done += 1
-            if process.wait() == 0 and done >= kills:
-                return
-            if done < kills:
-                spoil(runs, moments)
+        program = [*inside("calprune-a"), *command(study, runs, "--ray", address)]
+        run_and_kill(program, runs, kills, whole, moments, kill)
     finally:
         for machine in MACHINES:
             kill_all(machine)
             subprocess.run(["ip", "netns", "del", machine], check=False, **QUIET)
-
-
-MACHINES = {"calprune-a": "10.77.0.1", "calprune-b": "10.77.0.2"}  # by their namespaces
 
 
 def cable() -> None:

@@ -90,6 +90,8 @@ def prune(model: Path, out: Path, asked: argparse.Namespace, limit: int) -> dict
     if process.wait():
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     seconds = time.perf_counter() - started
+    if limit:
+        GROUP.rmdir()
     peaks = json.loads((out / "calprune.json").read_text())["peak_bytes"]
     files = {path.name: file_digest(path) for path in sorted(out.iterdir()) if path.suffix == ".safetensors"}
     shutil.rmtree(out)

@@ -136,13 +136,9 @@ def answers() -> Iterator[tuple[str, str, str, bool | None, str]]:
 
 
 def chosen() -> Iterator[tuple[str, str, str, bool | None, str]]:
-    what = "`choose` over three sources of 8 x 256 tokens with a budget of ten minutes"
-    if not (HERE / "scale.json").is_file():
-        yield what, "a verdict", "not measured", None, "`python benchmarks/scale.py --choose DATA`"
-        return
     found = read(HERE / "scale.json")
     told = "a verdict" if found["verdict"] else f"no verdict: {found['last']}"
-    yield (what, "a verdict",
+    yield ("`choose` over three sources of 8 x 256 tokens with a budget of ten minutes", "a verdict",
            f"{found['seconds'] / 60:.1f} min, {told}", found["verdict"],
            f"`python benchmarks/scale.py --choose DATA`, {found['processor']}, {found['date']}, beside: "
            f"{found['beside']}")  # fmt: skip

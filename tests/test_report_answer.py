@@ -415,7 +415,7 @@ def test_what_a_smaller_copy_lacks_and_draws_that_share_documents_are_said_above
     assert any(line.startswith("Draws of gsm8k (documents for 2 of 3) have documents in common") for line in said)
 
 
-def _accuracies(shares: dict, **axes) -> Results:
+def _accuracies(shares: dict, axis: str) -> Results:
     """Accuracies of 50 questions: by (source or method) the right answers of each draw."""
     made = made_up(sources=SOURCES[:2], methods=("wanda",), patterns=("60%",))
     kind = next(row for row in made.rows if row.metric == "accuracy" and row.calibration == "c4" and row.draw == 0)
@@ -423,7 +423,7 @@ def _accuracies(shares: dict, **axes) -> Results:
     for name, right in shares.items():
         for draw, count in enumerate(right):
             items = (1.0,) * count + (0.0,) * (50 - count)
-            rows.append(replace(kind.but(**{axes["axis"]: name}), draw=draw, items=items, value=count / 50))
+            rows.append(replace(kind.but(**{axis: name}), draw=draw, items=items, value=count / 50))
     return replace(made, rows=tuple(rows), failed=(), missing=0)
 
 

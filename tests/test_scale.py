@@ -13,18 +13,16 @@ import transformers as t
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import gpu  # noqa: E402
+import large  # noqa: E402
+import scale as table  # noqa: E402
 import scale_section as scale  # noqa: E402
 
-LLAMA = {"num_hidden_layers": 1, "vocab_size": 64}
-CONFIGS = {
-    "Llama-2-13B": t.LlamaConfig(hidden_size=5120, intermediate_size=13824, num_attention_heads=40, **LLAMA),
-    "Llama-3-70B": t.LlamaConfig(hidden_size=8192, intermediate_size=28672, num_attention_heads=64,
-                                 num_key_value_heads=8, **LLAMA),
-    "Qwen3-235B-A22B": t.Qwen3MoeConfig(hidden_size=4096, moe_intermediate_size=1536, num_experts=128, head_dim=128,
-                                        num_experts_per_tok=8, num_attention_heads=64, num_key_value_heads=4, **LLAMA),
-    "DeepSeek-V3": t.DeepseekV3Config(hidden_size=7168, moe_intermediate_size=2048, n_routed_experts=256,
-                                      first_k_dense_replace=0, **LLAMA),
-}  # fmt: skip
+ONE = {"num_hidden_layers": 1, "vocab_size": 64}
+CONFIGS = {name: kind(**sizes, **ONE) for name, (kind, _, sizes) in large.SHAPES.items() if name != "toy"}
+CONFIGS["deepseek-v3"] = t.DeepseekV3Config(hidden_size=7168, moe_intermediate_size=2048, n_routed_experts=256,
+                                            first_k_dense_replace=0, **ONE)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -33,7 +31,7 @@ def test_a_block_on_paper_has_the_matrices_of_the_model_s(name):
         (block,) = t.AutoModelForCausalLM.from_config(CONFIGS[name]).model.layers
     routers = ("mlp.gate.weight", "mlp.gate.e_score_correction_bias")  # are not pruned
     there = sum(p.numel() for key, p in block.named_parameters() if p.dim() > 1 and key not in routers)
-    shape = next(one for one in scale.SHAPES if one.name == name)
+    shape = next(one for one in scale.SHAPES if one.name.lower() == name)
     assert shape.blocks[-1][1].parameters == there
 
 
@@ -63,9 +61,6 @@ def test_the_figures_of_the_run_in_little_memory_are_those_of_its_file():
 
 
 def test_the_table_of_scale_is_made_of_its_files():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    import scale as table
-
     assert (ROOT / "benchmarks" / "scale.md").read_text() == table.page(), "run python benchmarks/scale.py"
 
 
@@ -85,9 +80,6 @@ def test_the_times_that_pages_tell_are_the_medians_of_the_last_timing():
 
 
 def test_the_jobs_that_a_gpu_is_timed_with_run_here_too(monkeypatch):
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    import gpu
-
     monkeypatch.setattr(gpu, "DEVICE", "cpu")
     small = argparse.Namespace(hidden=256, intermediate=256, sequences=2, length=16, pattern="2:4")
     rows = [line for line in gpu.whole_jobs(small, 1) if line.startswith(("| wanda |", "| sparsegpt |"))]

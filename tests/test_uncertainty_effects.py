@@ -204,3 +204,12 @@ def test_a_perfect_order_of_few_pairs_is_not_certain():
     assert lows[0] < 0 and lows == sorted(lows) and lows[-1] < 1
     assert rank_correlation([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).low is None
     assert rank_correlation([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0]) is None
+
+
+def test_shares_of_items_that_no_draw_moves_say_nothing_of_the_luck_of_the_next():
+    groups = {"a": [0.70, 0.70], "b": [0.68, 0.68]}
+    told = effect_of_groups(groups, counted=True)
+    assert (told.sd, told.share, told.p) == (None, None, None) and range_of(groups, counted=True) is None
+    assert told.range == pytest.approx(0.02) and effect_of_groups(groups).p == 0, "nats have no steps"
+    moved = groups | {"b": [0.66, 0.68]}
+    assert effect_of_groups(moved, counted=True) == effect_of_groups(moved)

@@ -45,12 +45,14 @@ class Cell:
         return [row.measures.compared(row.value) for row in self.rows]
 
     @cached_property
+    def counted(self) -> bool:
+        """Whether its values are shares of items that are right."""
+        return all(self.of.measures.counts(row.items) for row in self.rows)
+
+    @cached_property
     def spread(self) -> Spread:
         """Mean and interval as the metric is read, so that no interval of perplexity ends below 1; SD as `values`."""
-        if all(self.of.measures.counts(row.items) for row in self.rows):
-            spread = shares_over_draws(self.values, len(self.of.items))
-        else:
-            spread = over_draws(self.values)
+        spread = shares_over_draws(self.values, len(self.of.items)) if self.counted else over_draws(self.values)
         assert spread is not None
         if not self.of.measures.log:
             return spread
@@ -176,16 +178,15 @@ def comparisons_of(cells: Iterable[Cell], interest: Interest = Interest()) -> li
         texts = [cell for cell in best_first if not is_control(cell.of)]
         texts, controls = (texts, best_first) if len(texts) > 1 else (best_first, [])
         if len(texts) > 1:
-            effect = effect_of_groups({cell.of.calibration: cell.values for cell in texts})
-            if effect.sd == 0 and texts[0].of.measures.retention == "above chance":  # a step is an item: chance
-                effect = replace(effect, sd=None, eta_squared=None, share=None, p=None, detectable=None)
+            values = {cell.of.calibration: cell.values for cell in texts}
+            effect = effect_of_groups(values, counted=texts[0].counted)
             controls = [cell for cell in controls if cell not in texts]
             least = interest.of(texts[0].of.measures)
             found.append(Comparison(tuple(texts), tuple(controls), effect, None, least, None))
     adjusted = holm([comparison.effect.p for comparison in found])
     together = 1 - SIGNIFICANCE / max(1, sum(p is not None for p in adjusted))
-    ranges = [range_of({cell.of.calibration: cell.values for cell in one.cells}, together)
-              if one.effect.sd is not None else None for one in found]  # fmt: skip
+    ranges = [range_of({cell.of.calibration: cell.values for cell in one.cells}, together, counted=one.cells[0].counted)
+              for one in found]  # fmt: skip
     return [_contrasted(replace(one, adjusted_p=p, apart=apart))
             for one, p, apart in zip(found, adjusted, ranges, strict=True)]  # fmt: skip
 

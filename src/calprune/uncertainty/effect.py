@@ -34,9 +34,11 @@ def word_of(apart: Estimate | None, of_interest: float | None) -> Word:
     return "matters" if apart.low > least else "immaterial" if apart.high < least else "not shown"
 
 
-def range_of(groups: Mapping[str, Sequence[float]], confidence: float = 0.95) -> Estimate | None:
+def range_of(
+    groups: Mapping[str, Sequence[float]], confidence: float = 0.95, *, counted: bool = False
+) -> Estimate | None:
     """The largest difference of two sources' true means, with its interval; None: no source has two draws, or there is
-    one source.
+    one source, or `counted` values that do not differ between draws.
 
     Draws of all sources are taken to have one SD. Upper end: of all pairs the largest upper end of Student's one-sided
     interval, uncorrected: it holds the range whenever that of the pair farthest apart holds its difference (Berger and
@@ -44,7 +46,7 @@ def range_of(groups: Mapping[str, Sequence[float]], confidence: float = 0.95) ->
     1996). Lower end: of all pairs the largest lower end of Tukey's and Kramer's intervals, which hold together. Each
     end errs in at most (1 - confidence) / 2 of studies. It is about other draws with the same items.
     """
-    effect = effect_of_groups(groups)
+    effect = effect_of_groups(groups, counted=counted)
     if effect.sd is None:
         return None
     n, level, freedom = len(groups), (1 + confidence) / 2, effect.draws - len(groups)
@@ -73,20 +75,24 @@ class Effect:
     range: float  # from the lowest to the highest mean of a source
     lowest: str
     highest: str
-    sd: float | None  # of draws within a source, pooled; None: no source has two draws
+    sd: float | None  # of draws within a source, pooled; None: no source has two draws, or it cannot be told
     eta_squared: float | None  # share of the variance seen that lies between sources; too high at few draws
     share: Estimate | None  # the same, corrected (ω²), with the interval of the population's η²
     p: float | None  # F test
     detectable: float | None  # the smallest difference of two sources that is found in 80 % of such studies
 
 
-def effect_of_groups(groups: Mapping[str, Sequence[float]], confidence: float = 0.95) -> Effect:
+def effect_of_groups(
+    groups: Mapping[str, Sequence[float]], confidence: float = 0.95, *, counted: bool = False
+) -> Effect:
     """The one-way effect of the groups' names (sources) on values (one a draw).
 
     Draws of all groups are taken to have one SD. ω² = (SS_between - (G - 1) MS_within) / (SS_total + MS_within), not
     below 0 (Hays 1963): at 3 draws of 4 sources without any effect η² is .27 on average, ω² .09. The interval inverts
     the noncentral F distribution, η² = λ / (λ + N) (Steiger, Psychological Methods 9, 2004); where there is no effect
-    its lower end is 0 in 97.5 % of studies. One draw of each source: nothing but means and range can be told.
+    its lower end is 0 in 97.5 % of studies. One draw of each source: nothing but means and range can be told. Nor
+    can it where values are `counted`, shares of items that are right, and no draw differs: they move in steps of an
+    item, so that a few draws often tie by chance.
     """
     from scipy.stats import hmean
 
@@ -107,6 +113,8 @@ def effect_of_groups(groups: Mapping[str, Sequence[float]], confidence: float = 
     ss_within = math.fsum((v - means[name]) ** 2 for name, values in groups.items() for v in values)
     rounding = total * (1e-14 * float(np.abs(everything).max())) ** 2
     ss_between, ss_within = (0.0 if ss <= rounding else ss for ss in (ss_between, ss_within))
+    if counted and ss_within == 0:
+        return Effect(*seen, None, None, None, None, None)
     sd = math.sqrt(ss_within / within)
     eta, share, p = _shares(ss_between, ss_within, between, within, confidence)
     seeable = detectable(sd, float(hmean(sizes)), within)

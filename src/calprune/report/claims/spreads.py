@@ -31,7 +31,8 @@ def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected, confi
     first, than = _groups(selected)
     if test.measure == "share":
         what, unit = "the share of variance between sources", "1 is all"
-        a, b = (effect_of_groups(groups, confidence).share for groups in (first, than))
+        counted = all(cell.counted for side in selected.sides.values() for cells in side.values() for cell in cells)
+        a, b = (effect_of_groups(groups, confidence, counted=counted).share for groups in (first, than))
     else:
         what, unit = "the SD between sources", selected.unit
         a, b = spread_between(first, confidence), spread_between(than, confidence)
