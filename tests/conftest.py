@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -9,7 +10,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from beartype import BeartypeConf
+from beartype.claw import beartype_package
+from jaxtyping import install_import_hook
 
+CALPRUNE = Path(__file__).parents[1] / "src" / "calprune"
+
+
+def check_types() -> None:
+    """Every call of the package's functions is checked by its annotations. Shapes, and names that are there for type
+    checkers alone, are jaxtyping's, which takes several times as long for a call: only the modules that have some."""
+    modules = {file: ".".join(("calprune", *file.relative_to(CALPRUNE).with_suffix("").parts))
+               for file in CALPRUNE.rglob("*.py")}  # fmt: skip
+    shaped = [name.removesuffix(".__init__") for file, name in modules.items()
+              if re.search(r"^from jaxtyping|^if TYPE_CHECKING", file.read_text(encoding="utf-8"), re.M)]  # fmt: skip
+    beartype_package("calprune", conf=BeartypeConf(claw_is_pep526=False))
+    install_import_hook([name for name in shaped if name != "calprune"], "beartype.beartype")
+
+
+check_types()  # before anything of the package is imported
 torch.set_num_threads(1)  # xdist's workers share two cores,
 os.environ["OMP_NUM_THREADS"] = "1"  # and so do the commands that tests start
 if not torch.cuda.is_available():

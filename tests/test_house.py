@@ -166,3 +166,15 @@ def test_the_words_never_said_are_read_from_the_table_and_found_in_names_of_ever
 def test_a_name_is_allowed_only_where_there_is_one():
     names = {one for name in FILES for one in named(tree(name)) | set(name.split("."))}
     assert set(ALLOWED) <= {one.strip("_") for one in names}
+
+
+def test_a_call_with_another_type_or_shape_than_is_written_fails_in_the_tests():
+    import torch
+
+    from calprune.layers.arguments import by_token
+    from calprune.report.findings import comparisons_of
+
+    with pytest.raises(Exception, match=r"comparisons_of.*cells"):  # beartype
+        comparisons_of(3)
+    with pytest.raises(Exception, match=r"(?s)by_token.*given"):  # jaxtyping
+        by_token(torch.zeros(4, dtype=torch.int64), (2, 2))

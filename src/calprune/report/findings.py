@@ -105,8 +105,7 @@ class Comparison:
     @property
     def worst(self) -> Cell:
         """The last source that is shown to be worse than the best; where none is, the last."""
-        worse = {one.second for one in self.contrasts if one.first == self.of.calibration and one.verdict == "win"}
-        return next((cell for cell in reversed(self.cells) if cell.of.calibration in worse), self.cells[-1])
+        return next((cell for cell in reversed(self.cells) if cell.of.calibration in self.beaten), self.cells[-1])
 
     @property
     def word(self) -> Word:
@@ -141,10 +140,15 @@ class Comparison:
         """Best first, without controls."""
         return [cell.of.calibration for cell in self.cells]
 
-    @property
+    @cached_property
     def of_best(self) -> list[Contrast]:
         """The best less every other, controls too."""
-        return [one for one in self.contrasts if one.first == self.sources[0]] + list(self.against_controls)
+        return [one for one in self.contrasts if one.first == self.of.calibration] + list(self.against_controls)
+
+    @cached_property
+    def beaten(self) -> set[str]:
+        """The sources and controls that are shown to be worse than the best."""
+        return {one.second for one in self.of_best if one.verdict == "win"}
 
     @property
     def fair(self) -> list[str]:

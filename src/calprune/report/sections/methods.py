@@ -55,7 +55,7 @@ def _lost(comparison: Comparison, cell: Cell) -> float:
     """How much worse than the comparison's best: of perplexity and KL a share of it, else the difference; 0 where it
     is not shown to be worse."""
     best, value = comparison.cells[0].spread.mean, cell.spread.mean
-    if cell.of.calibration not in {one.second for one in comparison.of_best if one.verdict == "win"}:
+    if cell.of.calibration not in comparison.beaten:
         return 0.0
     return value / best - 1 if comparison.of.measures.lower_is_better and best > 0 else abs(best - value)
 

@@ -125,7 +125,7 @@ def results_table(findings: Findings) -> Table:
 def _pooled(findings: Findings) -> tuple[str, ...]:
     """Why the choice may matter where no row of the table is worse than the best."""
     widest = findings.widest
-    if widest is None or widest.word != "matters" or any(one.verdict == "win" for one in widest.of_best):
+    if widest is None or widest.word != "matters" or widest.beaten:
         return ()
     return ("The answer is of the range from best to worst, for which the draws of all sources count together. Of two "
             "sources alone none is shown to differ there: more draws may tell which do.",)  # fmt: skip
