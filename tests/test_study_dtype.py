@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
 from calprune.studies.results import read
 from tests.test_study import contents, material, run, study_text  # noqa: F401 (a fixture)
 
@@ -35,3 +37,14 @@ def test_a_folder_in_which_no_dtype_is_named_is_still_read_and_nothing_is_made_a
     assert read(runs.path).missing == 0 and len(read(runs.path).rows) == 2
     run(text, runs.path)
     assert contents(runs.path) == before
+
+
+@pytest.mark.parametrize(("dtype", "same"), [("float32", True), ("bfloat16", False)])  # it is stored in float32
+def test_what_a_model_writes_in_another_dtype_is_another_text_and_the_plan_names_it(material, tmp_path, dtype, same):  # noqa: F811
+    writing = f"self:prefixes(of='{material['text']}', tokens=4, documents=12, max_new_tokens=24, drop_perplexity=0)"
+    how = {"calibrations": f'["{writing}"]', "methods": "wanda", "patterns": "50%", "num_samples": "2", "draws": "1"}
+    stored = plan(parse_study(study_text(material, **how), "study.yaml"), None)
+    runs = run(study_text(material, **how, dtype=dtype), tmp_path / "runs")
+    [trial] = runs.plan().trials
+    assert (runs.record(trial).set_id == stored.trials[0].set_id) == same
+    assert [path.name for path in (runs.path / "calibration").iterdir()] == [runs.record(trial).set_id]

@@ -235,7 +235,7 @@ def _identity(recipe: Recipe, parts: list[OpenPart], tokenizer: str) -> str:
     """The hash of all that decides the tokens: sources count by their contents, wherever they lie."""
     recipe = replace(recipe, selection=by_contents(recipe.selection))
     described = plain(recipe) | {"parts": [opened.identity for opened in parts]}
-    looked = {"model": parts[0].given.model.id} if recipe.selection.uses_model else {}
+    looked = {"model": parts[0].given.model.computing} if recipe.selection.uses_model else {}
     return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked)
 
 

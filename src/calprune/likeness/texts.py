@@ -149,7 +149,7 @@ class Similarity:
     def under(self, text: Corpus, model: Any) -> Measured:
         """The measures under a `models.Model`: one pass over `windows` windows, of documents joined as the layout
         concatenate joins them. Raises UserError where the text does not fill one or the model cannot read it."""
-        key = (self.share, self.window, self.windows, self.seed, model.id)
+        key = (self.share, self.window, self.windows, self.seed, model.computing)
         if key not in text.known:
             text.known[key] = self._under(text, model)
         return text.known[key]

@@ -47,6 +47,12 @@ class Model:
     id: str  # the hash of its config and weights: the same for a copy under another name
     origin: Origin | None = None  # where its parameters are stored; None: it was not loaded from a checkpoint
     notes: tuple[str, ...] = ()  # what is to be said where its weights come from something that was not plain
+    dtype: str | None = None  # that was asked for, where its weights are stored in another
+
+    @property
+    def computing(self) -> str:
+        """Names what it computes, and so what it writes: `id`, with the dtype where that is not the stored one."""
+        return f"{self.id}-{self.dtype}" if self.dtype else self.id
 
     def prove_origin(self) -> None:
         """Before the work: raise ModelError where a changed model could not be written back to its checkpoint."""
@@ -79,10 +85,9 @@ def _loaded(
     name: str, checkpoint: Checkpoint, classes: Any, notes: tuple[str, ...], dtype: str | None, device: str | None
 ) -> Model:
     _check_sizes(checkpoint, name)
-    if dtype is not None and dtype not in DTYPES:
-        raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
+    other = _other_dtype(dtype, checkpoint)
     tokenizer = load_tokenizer(name)
-    kind = DTYPES[dtype] if dtype else _stored_dtype(checkpoint)
+    kind = DTYPES[other] if other else _stored_dtype(checkpoint)
     with quiet_transformers():
         try:
             model, report = classes.from_pretrained(checkpoint.folder, dtype=kind, output_loading_info=True,
@@ -97,7 +102,7 @@ def _loaded(
     model = model.eval().to(find_device(device))
     named = _identity(checkpoint)
     remember(model, named)
-    return Model(model, tokenizer, name, named, Origin(model, checkpoint), notes)
+    return Model(model, tokenizer, name, named, Origin(model, checkpoint), notes, other)
 
 
 def _mark_missing_head(model: transformers.PreTrainedModel, missing: Iterable[str]) -> set[str]:
@@ -113,7 +118,7 @@ def _mark_missing_head(model: transformers.PreTrainedModel, missing: Iterable[st
     return found
 
 
-def outline(name: str) -> Model:
+def outline(name: str, dtype: str | None = None) -> Model:
     """The model without its weights: enough to name it, and to open what it would calibrate on. A quantised one is
     refused as in `load`."""
     checkpoint = open_checkpoint(find_folder(name), name)
@@ -131,7 +136,8 @@ def outline(name: str) -> Model:
             raise
         except Exception as e:  # of as many kinds as there are families
             raise UserError(f"model {name}: no model can be made of its config.json: {_first_line(e)}") from e
-    return Model(model, tokenizer, name, _identity(checkpoint), notes=notes)
+    other = _other_dtype(dtype, plain.checkpoint)
+    return Model(model, tokenizer, name, _identity(checkpoint), notes=notes, dtype=other)
 
 
 def _check_sizes(checkpoint: Checkpoint, name: str) -> None:
@@ -278,6 +284,13 @@ def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
         if tensor.dtype in ("F32", "BF16", "F16"):
             sizes[TORCH[tensor.dtype]] += tensor.size
     return max(sizes, key=lambda kind: sizes[kind], default=torch.float32)
+
+
+def _other_dtype(asked: str | None, checkpoint: Checkpoint) -> str | None:
+    """The dtype that is asked for, where the weights are stored in another. Raises UserError for an unknown one."""
+    if asked is not None and asked not in DTYPES:
+        raise UserError(f"unknown dtype {asked!r}{did_you_mean(asked, DTYPES)}")
+    return asked if asked and DTYPES[asked] != _stored_dtype(checkpoint) else None
 
 
 def _identity(checkpoint: Checkpoint) -> str:

@@ -102,20 +102,21 @@ class Plan:
 
 def plan(study: Study, data_root: Path | None) -> Plan:
     """Look at the study's models and files. Raises UserError where one cannot be found."""
-    outlines: dict[str, tuple[Model, str]] = {}
+    outlines: dict[tuple[str, str | None], tuple[Model, str]] = {}
     trials: dict[str, Trial] = {}
     looked_at: set[tuple[str, tuple[str, ...]]] = set()
     checked: set[tuple[str, str]] = set()
     named: dict[tuple[str, int], str] = {}
     for draft in study.trials():
-        if draft.model not in outlines:
-            model = outline(draft.model)
-            outlines[draft.model] = (model, tokenizer_hash(model.tokenizer))
+        if (key := (draft.model, draft.dtype)) not in outlines:
+            found = outline(*key)
+            outlines[key] = (found, tokenizer_hash(found.tokenizer))
+        model, tokenizer = outlines[key]
         if draft.ignore and (draft.model, draft.ignore) not in looked_at:
             looked_at.add((draft.model, draft.ignore))
-            scope_of(outlines[draft.model][0].model, draft.ignore)  # raises what is wrong
-        trial = _identified(draft, *outlines[draft.model], data_root, named)
-        _check_removal(trial, outlines[draft.model][0], checked)
+            scope_of(model.model, draft.ignore)  # raises what is wrong
+        trial = _identified(draft, model, tokenizer, data_root, named)
+        _check_removal(trial, model, checked)
         trials.setdefault(trial.id, trial)
     for evaluation in study.evaluations:
         if isinstance(evaluation, OnText):
@@ -125,8 +126,9 @@ def plan(study: Study, data_root: Path | None) -> Plan:
             check_evaluation(evaluation, model.tokenizer, data_root)
     first = {trial.group: i for i, trial in reversed(list(enumerate(trials.values())))}
     together = sorted(trials.values(), key=lambda trial: first[trial.group])  # else as the study has them
-    evaluations = {evaluation_id(one, data_root, outlines): EVALUATIONS.write(one) for one in study.evaluations}
-    sizes = {name: sum(p.numel() for p in model.model.parameters()) for name, (model, _) in outlines.items()}
+    names = {name for name, _ in outlines}
+    evaluations = {evaluation_id(one, data_root, names): EVALUATIONS.write(one) for one in study.evaluations}
+    sizes = {name: sum(p.numel() for p in model.model.parameters()) for (name, _), (model, _) in outlines.items()}
     return Plan(study, tuple(together), evaluations, sizes)
 
 
@@ -148,7 +150,7 @@ def _identified(
     def name_of(recipe: Recipe | None) -> str | None:
         if recipe is None:
             return None
-        if (key := (model.id, id(recipe))) not in named:
+        if (key := (model.computing, id(recipe))) not in named:
             check_sizes(recipe, model, "max_seq_length: ")
             named[key] = identify(recipe, tokenizer, given)
         return named[key]

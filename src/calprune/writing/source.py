@@ -75,7 +75,7 @@ class SelfSource(Source):
         """The hash of who writes and of the plan. Sources and files that begin the texts count by `rows_read`."""
         given = _of_model(given)
         writing = [plain(self.plan.strategy), plain(self.plan.screen), self.plan.documents]
-        return identity([writing, plain(self.plan.sampling(given)), given.model.id, *_engine(self.plan)])
+        return identity([writing, plain(self.plan.sampling(given)), given.model.computing, *_engine(self.plan)])
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """The split "evaluation" holds other texts of the same kind: a model is judged on those."""
@@ -95,7 +95,7 @@ class SelfSource(Source):
 
     def _session(self, seed: int, given: Given, split: str) -> "_Session":
         given = _of_model(given)
-        key = (seed, given.data_root, split, given.model.id)
+        key = (seed, given.data_root, split, given.model.computing)
         if key not in self._sessions:
             purpose = "" if split == "calibration" else f"/{split}"
             self._sessions[key] = _Session(self, given, seed, purpose)
@@ -116,7 +116,8 @@ class _Session:
         if isinstance(self.plan.strategy, Respond):
             count = min(self.plan.documents or len(self.prompts), len(self.prompts))
         self.count = count
-        named = [plain(self.plan.strategy), plain(self.sampling), given.model.id, tokenizer_hash(given.tokenizer)]
+        who = [given.model.computing, tokenizer_hash(given.tokenizer)]
+        named = [plain(self.plan.strategy), plain(self.sampling), *who]
         if isinstance(self.plan.strategy, RandomToken) and self.plan.strategy.language:
             named.append(identifier_version())
         named += _engine(self.plan)
