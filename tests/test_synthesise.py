@@ -166,6 +166,17 @@ def test_a_set_of_the_models_own_texts_has_the_same_bytes_twice(tmp_path, monkey
     assert (tmp_path / "a/tokens.safetensors").read_bytes() == (tmp_path / "b/tokens.safetensors").read_bytes()
 
 
+def test_every_seed_has_texts_of_its_own_and_no_set_says_that_they_are_shared(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path / "cache"))
+    model = toy()
+    spec, size = "self:bos(documents=12, max_new_tokens=20)", {"num_samples": 9, "max_seq_length": 16}
+    sets = [make_set(spec, model.tokenizer, model=model, **size, seed=seed) for seed in (0, 1)]
+    first, second = ({tuple(row.tolist()) for row in made.tokens} for made in sets)
+    assert not first & second
+    assert all(2 * part.read > part.pool for made in sets for part in made.drawn)  # of one pool they would share some
+    assert not any("share documents" in note for made in sets for note in made.notes)
+
+
 # -- strategies ----------------------------------------------------------------------------------
 
 

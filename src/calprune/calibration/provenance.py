@@ -46,7 +46,8 @@ class Drawn:
     @property
     def draws(self) -> float | None:
         """How many draws like this one the pool holds with no document in two of them; None: any number."""
-        return None if self.pool is None else self.pool / max(self.read, 1)
+        written = self.source == "self" and self.format == "plain"  # anew for each seed; responses share their prompts
+        return None if self.pool is None or written else self.pool / max(self.read, 1)
 
 
 def sources_table(drawn: Sequence[Drawn], tokens: int) -> Table:
