@@ -59,6 +59,12 @@ def test_the_longest_name_is_replaced_first():
     assert shorten("/a/b.txt and kl(/a/b.txt)", {"/a/b.txt": "b.txt", "kl(/a/b.txt)": "kl"}) == "b.txt and kl"
 
 
+def test_a_name_is_replaced_where_it_is_whole_and_once():
+    names = {"wanda": "activations", "refit(start=wanda)": "refit of wanda", "2:4": "two of four"}
+    said = "wanda 2:4, wanda_plus_plus, wanda(a=1) and refit(start=wanda)"
+    assert shorten(said, names) == "activations two of four, wanda_plus_plus, wanda(a=1) and refit of wanda"
+
+
 def test_a_term_is_explained_where_it_first_stands_in_a_section_and_never_within_a_name():
     explained = Explained()
     text = str(explained.mark("<b> draws of a draw: perplexity(c4), random-draw, drawn"))

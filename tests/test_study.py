@@ -288,6 +288,11 @@ with Runs(Path(sys.argv[1])).claim("a") as mine:
         ({"propagate": "[prunned]"}, "propagate"),
         ({"allocations": "[owll]"}, "allocations.0: unknown allocation 'owll'; did you mean 'owl'?"),
         ({"grids": "[{}, {pattern: 50%}]"}, "grids.1: unknown option 'pattern'; did you mean 'patterns'?"),
+        ({"labels": "[wanda]"}, "labels: expected names by what the study writes"),
+        ({"labels": "{wanda: 3}"}, "labels: expected names by what the study writes"),
+        ({"labels": "{wonda: ours}"}, "labels: no grid has 'wonda'; did you mean 'wanda'?"),
+        ({"labels": "{wanda: sparsegpt}"}, "labels: 'sparsegpt' is the name of something else too"),
+        ({"labels": "{wanda: ours, sparsegpt: ours}"}, "labels: 'ours' is the name of something else too"),
         ({"calibrations": "[c4, c4]"}, "two calibrations are called 'c4'"),
     ],
 )  # fmt: skip
@@ -525,3 +530,19 @@ def test_one_set_under_two_labels_is_refused(material):
     text = study_text(material, calibrations="[random_tokens, {spec: random_tokens, label: again}]")
     with pytest.raises(ConfigError, match="'again' and 'random_tokens' are the same set; leave one out"):
         parse_study(text, "study.yaml")
+
+
+def test_labels_are_what_a_page_calls_a_method_or_pattern_and_files_keep_what_the_study_writes(undisturbed, tmp_path):
+    from calprune.report.files import write_csv
+    from calprune.report.findings import Findings
+    from calprune.report.page import page
+
+    text = (undisturbed.path / "study.yaml").read_text() + 'labels: {wanda: by activations, "2:4": two of four}\n'
+    runs = run(text, tmp_path / "labelled")
+    shown = page(Findings(read(runs.path)))
+    said = "\n".join([*shown.answer, *(section.text() for section in shown.sections if section.title != "Reproduce")])
+    assert "by activations" in said and "two of four" in said and "wanda" not in said
+    write_csv(read(runs.path), tmp_path / "rows.csv")
+    written = (tmp_path / "rows.csv").read_text()
+    assert "wanda" in written and "by activations" not in written
+    assert set(runs.plan().trials) == set(undisturbed.plan().trials)

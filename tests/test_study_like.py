@@ -87,6 +87,16 @@ def test_a_claim_is_kept_about_what_is_left_and_goes_with_what_is_gone(written, 
     assert claim["sources_differ"]["where"]["method"] == ["wanda"]
 
 
+def test_a_label_stays_with_what_it_names(written, material):  # noqa: F811
+    path, study = written
+    grids = {"grids": [{"methods": "wanda"}, {"methods": "magnitude"}]}
+    path.write_text(yaml.safe_dump(study | grids | {"claims": [], "labels": {"wanda": "one", "magnitude": "other"}}))
+    whole = study_like(str(path), material["model"], 1e12, None)
+    small = study_like(str(path), material["model"], whole.seconds * 0.3, None)
+    assert yaml.safe_load(whole.text)["labels"] == {"wanda": "one", "magnitude": "other"}
+    assert yaml.safe_load(small.text)["labels"] == {"wanda": "one"}
+
+
 def test_a_time_in_which_nothing_can_be_told_is_refused_with_what_it_takes(written, material):  # noqa: F811
     path, _ = written
     with pytest.raises(UserError) as refused:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from calprune.base.calls import split
 
@@ -63,7 +64,19 @@ def _parts(options: str) -> list[str]:
 
 
 def shorten(text: str, names: Mapping[str, str]) -> str:
-    """A sentence in which the names stand as they are read."""
-    for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name, names[name])
-    return text
+    """A sentence in which the names stand as they are read: whole ones, not as a part of another."""
+    return (
+        _any_of(tuple(sorted(names, key=len, reverse=True))).sub(lambda name: names[name[0]], text) if names else text
+    )
+
+
+@lru_cache(maxsize=64)
+def _any_of(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(_whole, names)))
+
+
+def _whole(name: str) -> str:
+    """The pattern of a name that is no part of a longer one, nor called with options."""
+    before = r"(?<!\w)" if name[0].isalnum() else ""
+    after = r"(?![\w(])" if name[-1].isalnum() else ""
+    return before + re.escape(name) + after

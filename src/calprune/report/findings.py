@@ -241,7 +241,8 @@ class Findings:
         self.rows = tuple(row for row in results.rows if _finite(row))
         self.not_finite = tuple(row for row in results.rows if not _finite(row))
         self.fields = set(varying(self.rows))
-        self.names, self.protocol = _names(self.rows)
+        names, self.protocol = _names(self.rows)
+        self.names = names | results.labels
         self.cells = _cells(self.rows)
         self.comparisons = comparisons_of(self.cells, results.interest)
         self.methods = _methods(self.cells)

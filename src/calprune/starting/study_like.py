@@ -31,6 +31,7 @@ FEWEST = 3  # draws: an interval over fewer says nothing
 # axes and lists of a grid; the last is cut first, calibrations last
 LISTS = ("calibrations", "formats", "variants", "allocations", "num_samples", "methods", "patterns", "propagate",
          "token_weights", "permute")  # fmt: skip
+OF_SETTINGS = ("claims", "labels")  # what speaks of settings that must be there
 Written = dict[str, Any]  # a study as its YAML has it
 
 
@@ -66,7 +67,7 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
         rows = power_table(Findings(pilot)).records()
         fewest = max(FEWEST, _draws_needed(rows))
         whole = _with_pilot(whole, rows, fewest)
-    made = plan(_without_claims(whole.written, str(path)), data_root)
+    made = plan(_of_settings(whole.written, str(path)), data_root)
     second = seconds_of(1.0)
     for cut in _cuts(whole, fewest):
         seconds = second * _passes(cut.written, made, str(path))
@@ -78,7 +79,7 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
             f"takes about {duration(seconds)} here; give --budget {math.ceil(seconds / 50)}m"
         )
     chosen = _with_claims(cut, str(path))
-    trials = sum(1 for _ in _without_claims(chosen.written, str(path)).trials())
+    trials = sum(1 for _ in _of_settings(chosen.written, str(path)).trials())
     return StudyLike(_whole_text(chosen, path, seconds), trials, seconds, chosen.gone)
 
 
@@ -154,15 +155,15 @@ def _cuts(cut: Shorter, fewest: int) -> Iterator[Shorter]:
 
 def _passes(written: Written, made: Plan, where: str) -> float:
     """What a part of a planned study takes, in parameters times tokens."""
-    left = _without_claims(written, where)
+    left = _of_settings(written, where)
     keys = {(*trial.setting.values(), trial.draw) for trial in left.trials()}
     trials = [trial for trial in made.trials if (*trial.setting.values(), trial.draw) in keys]
     return passes_of(trials, left.evaluations, made.sizes)
 
 
 def _with_claims(cut: Shorter, where: str) -> Shorter:
-    """Without the claims about what is gone."""
-    settings = _without_claims(cut.written, where).settings()
+    """With the claims about what is left, and its labels."""
+    settings = _of_settings(cut.written, where).settings()
     kept, gone = [], []
     for one in cut.written.get("claims", []):
         narrow = _narrowed(one, settings)
@@ -171,12 +172,15 @@ def _with_claims(cut: Shorter, where: str) -> Shorter:
             kept.append(narrow)
         except UserError:
             gone.append(f"the claim: {one['says']}")
-    written = {key: value for key, value in cut.written.items() if key != "claims"}
-    return Shorter(written | ({"claims": kept} if kept else {}), (*cut.gone, *gone))
+    values = {value for setting in settings for value in setting.values()}
+    labels = {name: label for name, label in cut.written.get("labels", {}).items() if str(name) in values}
+    written = {key: value for key, value in cut.written.items() if key not in OF_SETTINGS}
+    kept_too = ({"labels": labels} if labels else {}) | ({"claims": kept} if kept else {})
+    return Shorter(written | kept_too, (*cut.gone, *gone))
 
 
-def _without_claims(written: Written, where: str) -> Study:
-    return parse_study(_yaml({key: value for key, value in written.items() if key != "claims"}), where)
+def _of_settings(written: Written, where: str) -> Study:
+    return parse_study(_yaml({key: value for key, value in written.items() if key not in OF_SETTINGS}), where)
 
 
 def _narrowed(claim: Any, settings: Sequence[Mapping[str, str]]) -> Any:

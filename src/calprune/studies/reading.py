@@ -32,7 +32,8 @@ from calprune.studies.axes import AXES, NO_DATA, read_values, reads_data
 from calprune.studies.claims import check_claims, read_claims
 from calprune.studies.grid import LARGEST, RECIPE_OPTIONS, Calibration, Grid, Study, Variant
 
-OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims", "of_interest", "left_out")
+OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims", "of_interest", "left_out",
+            "labels")  # fmt: skip
 
 OPTIONS = tuple(f.name for f in dataclasses.fields(Grid) if f.name not in ("axes", "calibrations"))
 
@@ -73,12 +74,26 @@ def parse_study(text: str, where: str) -> Study:
     interest = read_interest(data.get("of_interest", {}), f"{where}: of_interest", own)
     if not isinstance(gone := data.get("left_out", []), list) or not all(isinstance(one, str) for one in gone):
         raise ConfigError(f"{where}: left_out: expected a list of texts, what the study does not have; got {gone!r}")
+    _check_labels(data.get("labels", {}), grids, where)
     study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims,
                   interest)  # fmt: skip
     _check_distinct(study, where)
     if claims:
         check_claims(claims, study.settings(), where)
     return study
+
+
+def _check_labels(labels: Any, grids: Iterable[Grid], where: str) -> None:
+    """Raise ConfigError unless they are names of methods, patterns, ... of the study: other ones, and each once."""
+    if not isinstance(labels, Mapping) or not all(isinstance(one, str) and one.strip() for one in labels.values()):
+        raise ConfigError(f"{where}: labels: expected names by what the study writes, like sparsegpt(damping=0.1): "
+                          f"more damping; got {labels!r}")  # fmt: skip
+    values = {value for grid in grids for axis in grid.axes.values() for value in axis}
+    for written, label in labels.items():
+        if str(written) not in values:
+            raise ConfigError(f"{where}: labels: no grid has {written!r}{did_you_mean(str(written), values)}")
+        if label in values or list(labels.values()).count(label) > 1:
+            raise ConfigError(f"{where}: labels: {label!r} is the name of something else too; give {written} another")
 
 
 def _check_distinct(study: Study, where: str) -> None:

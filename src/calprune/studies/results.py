@@ -113,6 +113,7 @@ class Results:
     claims: tuple[Claim, ...] = ()  # of papers, to be judged
     interest: Interest = USUAL_INTEREST  # the smallest differences that the user would act on
     left_out: tuple[str, ...] = ()  # of the study that this one is a smaller copy of
+    labels: dict[str, str] = field(default_factory=dict)  # what is read for a method, a pattern, ...
 
     def best(self) -> Result | None:
         """The row that is best by the study's first evaluation, so far."""
@@ -202,14 +203,16 @@ def _rows(runs: Runs, one: TrialRecord, plan: PlanRecord) -> Iterator[Result]:
                      tuple(dict.fromkeys(part.source for part in parts)), found.by_token)  # fmt: skip
 
 
-def of_text(study: str | None, where: str) -> tuple[tuple[Claim, ...], Interest, tuple[str, ...]]:
-    """The claims, the smallest differences of interest, and what was left out, of a study's YAML as it was last run."""
+def of_text(study: str | None, where: str) -> tuple[tuple[Claim, ...], Interest, tuple[str, ...], dict[str, str]]:
+    """The claims, the smallest differences of interest, what was left out and the labels of a study's YAML as it was
+    last run."""
     written = {} if study is None else parse_yaml(study, where)
     if not isinstance(written, dict):
         raise UserError(f"{where} is no study: it is damaged or was edited; run the study again")
     least = written.get("of_interest", {})  # its names were looked at when the study was read
     interest = read_interest(least, f"{where}: of_interest", least)
-    return read_claims(written.get("claims", []), where), interest, tuple(written.get("left_out", ()))
+    labels = {str(name): label for name, label in written.get("labels", {}).items()}
+    return read_claims(written.get("claims", []), where), interest, tuple(written.get("left_out", ())), labels
 
 
 def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:
