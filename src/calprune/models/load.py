@@ -286,11 +286,11 @@ def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
     return max(sizes, key=lambda kind: sizes[kind], default=torch.float32)
 
 
-def _other_dtype(asked: str | None, checkpoint: Checkpoint) -> str | None:
+def _other_dtype(dtype: str | None, checkpoint: Checkpoint) -> str | None:
     """The dtype that is asked for, where the weights are stored in another. Raises UserError for an unknown one."""
-    if asked is not None and asked not in DTYPES:
-        raise UserError(f"unknown dtype {asked!r}{did_you_mean(asked, DTYPES)}")
-    return asked if asked and DTYPES[asked] != _stored_dtype(checkpoint) else None
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
+    return dtype if dtype and DTYPES[dtype] != _stored_dtype(checkpoint) else None
 
 
 def _identity(checkpoint: Checkpoint) -> str:
