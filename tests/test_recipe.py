@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 
 from calprune.base.values import ConfigError, UserError
-from calprune.calibration.build import build, make_set
+from calprune.calibration.build import build, identify, make_set
 from calprune.calibration.draw import read_pool
 from calprune.calibration.layout import Crop, Pad, Pairs
 from calprune.calibration.recipe import Recipe, RecipePart, parse_spec, read_recipe, write_recipe
 from calprune.calibration.set import CalibrationSet
 from calprune.cli.app import main
-from calprune.text.document import Document
+from calprune.text.document import Document, Given
+from calprune.text.encode import tokenizer_hash
 from calprune.text.find import is_file
 from tests.tiny import toy_tokenizer
 
@@ -207,6 +208,41 @@ def test_with_replacement_a_document_may_come_again(tmp_path):
     path = write(tmp_path / "a.jsonl", 3)
     found = made(path, num_samples=40, with_replacement=True)
     assert len(found.tokens) == 40 and found.drawn[0].used == 3
+
+
+def test_a_document_that_comes_again_gives_another_window(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": " ".join(map(str, range(i, i + 900)))}) + "\n" for i in range(2)))
+    found = made(str(path), num_samples=40, layout="crop", with_replacement=True)
+    assert len({tuple(row.tolist()) for row in found.tokens}) > 35  # of 40 random starts among thousands
+
+
+@pytest.mark.parametrize(("first", "second"), [("pydoc_topics", "pydoc_topics:plain"), ("{0}", "{1}")])
+def test_one_source_written_in_two_ways_is_refused(tmp_path, monkeypatch, first, second):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.jsonl", 40)
+    spec = " + ".join((first, second)).format("a.jsonl", "./a.jsonl")
+    with pytest.raises(ConfigError, match="the same source in one format"):
+        made(spec)
+    with pytest.raises(ConfigError, match="the same source in one format"):
+        identify(parse_spec(spec), tokenizer_hash(TOKENIZER))
+
+
+def test_padding_that_counts_is_part_of_what_the_set_is(tmp_path):
+    path, other = write(tmp_path / "a.jsonl", 10, 9), toy_tokenizer()
+    other.pad_token = other.eos_token if other.pad_token != other.eos_token else other.bos_token
+    assert tokenizer_hash(other) == tokenizer_hash(TOKENIZER) and other.pad_token_id != TOKENIZER.pad_token_id
+    for counted in (True, False):
+        recipe = parse_spec(path, num_samples=4, max_seq_length=31, layout="pad", count_padding=counted)
+        one, two = (build(recipe, tokenizer) for tokenizer in (TOKENIZER, other))
+        assert (one.id == two.id) != counted
+        assert one.id == identify(recipe, tokenizer_hash(TOKENIZER), Given(tokenizer=TOKENIZER))
+
+
+def test_the_first_tokens_that_do_not_count_are_those_after_the_padding(tmp_path):
+    found = made(write(tmp_path / "a.jsonl", 10, 9), count_padding=True, skip_first=3, max_seq_length=20)
+    for weights in found.weights:  # ten of padding, begin-of-text and nine letters
+        assert weights.nonzero().flatten().tolist() == [*range(10), *range(13, 20)]
 
 
 def test_an_edited_file_is_another_set_and_a_copy_elsewhere_is_the_same(tmp_path):

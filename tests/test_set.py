@@ -208,6 +208,27 @@ def test_a_damaged_folder_is_one_line(built, tmp_path, case):
     assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("case", ["no tokens", "tokens cut", "pieces edited", "recipe edited"])
+def test_a_damaged_set_is_mended_when_it_is_saved_again(built, tmp_path, case):
+    damage, _ = DAMAGE[case]
+    built.save(tmp_path / "set")
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
+    damage(tmp_path / "set")
+    built.save(tmp_path / "set")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()} == whole
+
+
+def test_another_set_is_not_written_over_be_it_whole_or_damaged(built, tmp_path):
+    other = CalibrationSet.from_tokens([[1, 2, 3]])
+    other.save(tmp_path / "set")
+    for damage in (lambda folder: None, DAMAGE["tokens cut"][0], DAMAGE["counts cut"][0]):
+        damage(tmp_path / "set")
+        before = {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
+        with pytest.raises(UserError):
+            built.save(tmp_path / "set")
+        assert {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()} == before
+
+
 # what is shown --------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -546,3 +547,15 @@ def test_labels_are_what_a_page_calls_a_method_or_pattern_and_files_keep_what_th
     written = (tmp_path / "rows.csv").read_text()
     assert "wanda" in written and "by activations" not in written
     assert set(runs.plan().trials) == set(undisturbed.plan().trials)
+
+
+def test_a_damaged_set_is_built_again_by_the_same_command(material, tmp_path):
+    text = study_text(material, methods="wanda", patterns="50%", draws="1")
+    runs = run(text, tmp_path / "runs")
+    before = contents(runs.path)
+    for folder in (runs.path / "calibration").iterdir():
+        (folder / "tokens.safetensors").write_bytes((folder / "tokens.safetensors").read_bytes()[:-3])
+    for trial in runs.plan().trials:
+        shutil.rmtree(runs.trial(trial))
+    run(text, runs.path)
+    assert contents(runs.path) == before

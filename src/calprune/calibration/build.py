@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from calprune.base.progress import waiting
-from calprune.base.values import UserError, identity, plain
+from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.calibration.draw import HELD, Chosen, Draws, Pool, Run, read_pool
 from calprune.calibration.layout import Crop, Making, Row, allocate
 from calprune.calibration.part import OpenPart, is_folder, open_part
@@ -84,7 +84,15 @@ def identify(recipe: Recipe, tokenizer: str, given: Given = Given()) -> str:
 
 
 def _open(recipe: Recipe, given: Given) -> list[OpenPart]:
-    return [open_part(part, recipe, given) for part in recipe.parts]
+    parts = [open_part(part, recipe, given) for part in recipe.parts]
+    seen: dict[tuple[str, str, str], str] = {}  # by what is read: a file may be written in several ways, a format left out
+    for part, opened in zip(recipe.parts, parts, strict=True):
+        key = (opened.stream, part.strategy or "", str(opened.format))
+        if key in seen:
+            raise ConfigError(f"{seen[key]} and {part.source} are the same source in one format: the set would hold "
+                              "each document twice; give it once, with a share")  # fmt: skip
+        seen[key] = part.source
+    return parts
 
 
 def _sequences(recipe: Recipe, parts: list["_Making"]) -> list[int]:
@@ -218,7 +226,7 @@ def _assemble(
         if weights is not None:
             if row.weights is not None:
                 weights[i, first : first + len(row)] = torch.tensor(row.weights)
-            weights[i, : recipe.skip_first] = 0.0
+            weights[i, first : first + recipe.skip_first] = 0.0
             weights[i, first + len(row) :] = 0.0
         pieces.append(tuple(replace(p, first=p.first + first, last=p.last + first) for p in row.pieces))
     tokenizer = tokenizer_hash(parts[0].given.tokenizer)
@@ -235,8 +243,10 @@ def _identity(recipe: Recipe, parts: list[OpenPart], tokenizer: str) -> str:
     """The hash of all that decides the tokens: sources count by their contents, wherever they lie."""
     recipe = replace(recipe, selection=by_contents(recipe.selection))
     described = plain(recipe) | {"parts": [opened.identity for opened in parts]}
-    looked = {"model": parts[0].given.model.computing} if recipe.selection.uses_model else {}
-    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked)
+    given = parts[0].given
+    looked = {"model": given.model.computing} if recipe.selection.uses_model else {}
+    padded = {"padding": find_marks(given.tokenizer).pad} if recipe.count_padding else {}  # it is of the tokens then
+    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked | padded)
 
 
 def _counts(drawn: tuple[Drawn, ...], tokens: int, places: int) -> dict[str, int]:

@@ -83,6 +83,7 @@ class Making:
     marks: Marks
     seed: int
     dropped: Counter[str] = field(default_factory=Counter)
+    _windows: Counter[str] = field(default_factory=Counter)  # how many each document gave
 
     def begin(self, tokens: Sequence[int]) -> Row:
         """A row with its begin-of-text, unless the tokens that will follow bring one."""
@@ -96,8 +97,11 @@ class Making:
         return length - (not self.marks.starts(given.tokens))
 
     def window(self, document: str, last_start: int) -> int:
-        """A random start from 0 to `last_start`, the same for this document and seed whatever else is drawn."""
-        return rng(self.seed, f"window/{self.stream}/{document.rpartition(':')[2]}").randint(0, last_start)
+        """A random start from 0 to `last_start`, the same for this document and seed whatever else is drawn; another
+        each time that the document is drawn again."""
+        again = f"/{self._windows[document]}" if self._windows[document] else ""
+        self._windows[document] += 1
+        return rng(self.seed, f"window/{self.stream}/{document.rpartition(':')[2]}{again}").randint(0, last_start)
 
 
 @runtime_checkable

@@ -92,6 +92,11 @@ class Recipe:
             raise ConfigError("a recipe names the same source and format twice; give it once, with a share")
 
     @property
+    def version(self) -> int | None:
+        """In identities: higher where the same recipe gives other tokens than it did."""
+        return 2 if self.with_replacement else None  # a document that comes again gives another window
+
+    @property
     def uses_model(self) -> bool:
         """Whether building takes a model, not only its tokenizer."""
         looks = self.selection.uses_model or use_model(self.filters)

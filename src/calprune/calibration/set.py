@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from calprune.base.checks import check, checked
-from calprune.base.store import DamagedError, read_json, whole_folder, write_json
+from calprune.base.store import DamagedError, read_json, replaced, whole_folder, write_json
 from calprune.base.values import UserError, identity, read
 from calprune.calibration.card import hub_names, set_card
 from calprune.calibration.provenance import Drawn, Piece, sources_table
@@ -160,12 +160,24 @@ class CalibrationSet(HasPage):
 
     @checked
     def save(self, folder: str | Path) -> None:
-        """Write the set's folder, whole or not at all. A folder that holds this very set already is left as it is.
+        """Write the set's folder, whole or not at all. A folder that holds this very set already is left as it is; one
+        in which it is damaged is replaced.
 
         Raises UserError when `folder` holds something else or the disk is full.
         """
-        if is_set(folder) and _head(Path(folder)).get("id") == self.id:
-            return
+        folder = Path(folder)
+        if is_set(folder):
+            try:
+                if CalibrationSet.load(folder).id == self.id:
+                    return
+            except DamagedError:
+                if _head(folder).get("id") == self.id:
+                    with replaced(folder):
+                        self._write(folder)
+                    return
+        self._write(folder)
+
+    def _write(self, folder: Path) -> None:
         with whole_folder(folder) as beside:
             tensors = {"tokens": self.tokens.int(), "lengths": self.lengths.int()}
             if self.weights is not None:
@@ -214,7 +226,7 @@ class CalibrationSet(HasPage):
         try:
             for name in FILES[:3]:
                 if _sha256(folder / name) != head["sha256"][name]:
-                    raise UserError(f"calibration set {folder}: {name} is damaged or was edited; build the set again")
+                    raise DamagedError(f"calibration set {folder}: {name} is damaged or was edited; build it again")
             tensors = safetensors.torch.load_file(folder / "tokens.safetensors")
             rows = (folder / "pieces.jsonl").read_text(encoding="utf-8").split("\n")[:-1]  # a name may hold U+2028
             return cls(
@@ -234,7 +246,7 @@ class CalibrationSet(HasPage):
         except UserError:
             raise
         except (OSError, KeyError, TypeError, SafetensorError, yaml.YAMLError, ValueError) as e:
-            raise UserError(f"calibration set {folder}: incomplete or damaged ({e}); build the set again") from e
+            raise DamagedError(f"calibration set {folder}: incomplete or damaged ({e}); build the set again") from e
 
 
 def is_set(folder: str | Path) -> bool:

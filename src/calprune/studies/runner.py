@@ -21,12 +21,13 @@ import torch
 from calprune.base.calls import own_code
 from calprune.base.claims import DiskError
 from calprune.base.leftovers import sweep
+from calprune.base.progress import current
 from calprune.base.signals import end_on_signals, is_orphan
-from calprune.base.store import read_json, write_json
+from calprune.base.store import once, read_json, write_json
 from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.recipe import Recipe
-from calprune.calibration.set import CalibrationSet, is_set
+from calprune.calibration.set import CalibrationSet
 from calprune.evaluation.contract import Evaluation
 from calprune.evaluation.evaluation import evaluation_id, parse_evaluation
 from calprune.layers.inputs import LADDER, Needs
@@ -138,18 +139,15 @@ class Session:
 
     def _build(self, name: str, recipe: Recipe, model: Model) -> CalibrationSet:
         folder = self.runs.path / "calibration" / name
-        if is_set(folder):
-            return CalibrationSet.load(folder)
-        made = build(recipe, model.tokenizer, data_root=self.knobs.data_root, model=model)
-        if made.id != name:
-            raise UserError("a file that its calibration set is drawn from changed since the study was planned: "
-                            "run it again")  # fmt: skip
-        try:
-            made.save(folder)
-        except UserError:
-            if not is_set(folder):  # else another worker wrote the same set meanwhile
-                raise
-        return made
+
+        def make() -> CalibrationSet:
+            made = build(recipe, model.tokenizer, data_root=self.knobs.data_root, model=model)
+            if made.id != name:
+                raise UserError("a file that its calibration set is drawn from changed since the study was planned: "
+                                "run it again")  # fmt: skip
+            return made
+
+        return once(folder, make, CalibrationSet.load, lambda folder, made: made.save(folder), current().say)
 
 
 def begin(runs: Runs) -> None:
