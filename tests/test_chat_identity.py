@@ -18,6 +18,7 @@ from calprune.studies.reading import parse_study
 from calprune.text.chat import DAY, chat_hash, rendered
 from calprune.text.document import Given
 from calprune.text.encode import tokenizer_hash
+from calprune.text.find import find
 from tests.test_synthesise import network, prompts_file, toy
 from tests.tiny import CHAT_TEMPLATE, toy_tokenizer
 
@@ -190,3 +191,23 @@ def test_responses_to_prompts_are_named_by_the_template_and_by_no_day(tmp_path, 
     another_day(monkeypatch)
     assert before == named(DATED)
     assert network().config.vocab_size == 260  # the model is the same one throughout
+
+
+def test_an_evaluation_on_what_a_model_writes_is_named_by_what_the_text_begins_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    judged = parse_evaluation("perplexity('self:prefixes(of=seed.jsonl)')")
+    names = []
+    for text in ("one text", "another text", "one text"):
+        (tmp_path / "seed.jsonl").write_text(json.dumps({"text": text}) + "\n")
+        names.append(evaluation_id(judged, None))
+    assert names[0] == names[2] != names[1]
+
+
+def test_a_text_that_begins_in_a_language_is_named_by_what_tells_languages(monkeypatch):
+    model = toy()
+    given = Given(model)
+    before = find("self:random_token(language=en)").identity(given)
+    other = find("self:random_token(language=None)").identity(given)
+    monkeypatch.setattr("calprune.writing.source.identifier_version", lambda: "another")
+    assert find("self:random_token(language=en)").identity(given) != before
+    assert find("self:random_token(language=None)").identity(given) == other

@@ -1,6 +1,7 @@
 """A method of a user's own that gives no new weight in the pattern is told so in one line, and nothing is written."""
 
 import json
+import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,35 @@ def test_code_of_ones_own_that_changed_since_trials_were_done_is_named(material,
     Path("my_code_12.py").write_text(code + "# another rule\n")
     assert made.made_by_other_code(runs) == {"my_code_12": 1}
     assert any("my_code_12" in one for one in read(runs.path).about["versions"]), "the page has both codes"
+
+
+def test_a_format_of_ones_own_names_a_set_by_its_version_and_its_code_is_noticed(material, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_format_12", raising=False)
+    code = """from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Upper:
+    packing: ClassVar[str] = "text"
+    version: ClassVar[int] = 1
+
+    def document(self, record):
+        return record["text"].upper()
+"""
+    Path("my_format_12.py").write_text(code)
+    text = study_text(material, methods="wanda", patterns="50%",
+                      calibrations=f"""['{material["text"]}:my_format_12:Upper']""")  # fmt: skip
+    made, runs = plan(parse_study(text, "study.yaml"), None), Runs(tmp_path / "runs")
+    with made.doing(runs, text):
+        begin(runs)
+        assert all(one.error is None for one in work(runs, Knobs()))
+    assert made.made_by_other_code(runs) == {}
+    Path("my_format_12.py").write_text(code.replace("upper()", "lower()"))
+    assert made.made_by_other_code(runs) == {"my_format_12": 2}
+    first = {trial.set_id for trial in made.trials}
+    monkeypatch.setattr(sys.modules["my_format_12"].Upper, "version", 2)
+    assert not first & {trial.set_id for trial in plan(parse_study(text, "study.yaml"), None).trials}
 
 
 def test_a_trial_that_is_judged_anew_keeps_the_code_that_its_first_result_was_made_by(

@@ -21,6 +21,7 @@ from calprune.calibration.selections.states import Herding
 from calprune.calibration.selections.words import UniqueTokens, Zipf
 from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
+from calprune.models.load import Model
 from calprune.text.document import Given
 from calprune.text.encode import Encoded
 from tests.families import tiny_model
@@ -226,14 +227,14 @@ def test_spread_puts_the_farthest_apart_of_the_best_by_words_first():
     ["unique_tokens(pool=10)", "zipf(pool=10)", "zipf(pool=10, spread=2)", "cluster(pool=10)", "herding(pool=10)"],
 )
 def test_a_selection_is_in_the_set_its_name_and_its_recipe(trees, selection):
-    model = SimpleNamespace(model=_bytes_model(), id="a model", tokenizer=TOKENIZER)
+    model = Model(_bytes_model(), TOKENIZER, "a model", "a model")
     asked = parse_spec(trees, num_samples=3, max_seq_length=24, layout="pad", selection=selection)
     assert read_recipe(write_recipe(asked), "written") == asked
     built = build(asked, TOKENIZER, model=model)
     plain = build(parse_spec(trees, num_samples=3, max_seq_length=24, layout="pad"), TOKENIZER)
     assert built.id != plain.id and built.drawn[0].read == 10 and plain.drawn[0].read == 3
     assert build(asked, TOKENIZER, model=model).tokens.equal(built.tokens)
-    other = build(asked, TOKENIZER, model=SimpleNamespace(model=_bytes_model(), id="another", tokenizer=TOKENIZER))
+    other = build(asked, TOKENIZER, model=Model(_bytes_model(), TOKENIZER, "another", "another"))
     assert (other.id != built.id) == asked.selection.uses_model
 
 
@@ -244,7 +245,7 @@ def _bytes_model():
 
 
 def test_capabilities_are_in_the_name_by_their_contents_wherever_they_lie(trees, tmp_path):
-    model = SimpleNamespace(model=_bytes_model(), id="a model", tokenizer=TOKENIZER)
+    model = Model(_bytes_model(), TOKENIZER, "a model", "a model")
     for seed, folder in enumerate(["maths", "chat"]):
         asked = parse_spec(trees, num_samples=4, max_seq_length=24, layout="pad", seed=seed)
         build(asked, TOKENIZER).save(tmp_path / folder)

@@ -4,9 +4,10 @@ import gzip
 import json
 import os
 import socket
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import ClassVar, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -256,6 +257,25 @@ def test_calibration_rows_that_repeat_in_the_evaluation_split_are_left_out(tmp_p
     assert documents.skipped == {"prompt is also in the evaluation split": 1}
     files = [path.name for path in local_files(find_source("mmlu"), "calibration", tmp_path)]
     assert files == ["validation.jsonl.gz", "test.jsonl.gz"]  # so a change of either renames the set
+
+
+def test_rows_that_repeat_in_the_evaluation_split_are_left_out_in_a_format_of_ones_own(tmp_path):
+    asked = [{"question": q, "subject": "s", "choices": ["1", "2"], "answer": 0} for q in ("One?", "one !", "Two?")]
+    put(tmp_path, "mmlu/validation.jsonl.gz", *asked[1:])
+    put(tmp_path, "mmlu/test.jsonl.gz", asked[0])
+    documents = find_source("mmlu").documents(parse_format(f"{__name__}:Question"), given=Given(data_root=tmp_path))
+    assert [document.text for document in documents] == ["Two?"]
+    assert documents.skipped == {"prompt is also in the evaluation split": 1}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A format of one's own."""
+
+    packing: ClassVar[str] = "text"
+
+    def document(self, record):
+        return record["question"]
 
 
 def test_the_help_texts_of_python_are_split_by_topic():

@@ -156,6 +156,8 @@ def test_after_reasoning_stands_what_the_answer_is_said_to_be(text, answer):
         ("neutral", "neutral", True),
         ("Neutral", "neutral", False),
         ("B", "A", False),
+        ("1000000", "1000001", False),
+        ("2,400,000", "2400000.0", True),
     ],
 )
 def test_an_answer_is_right_as_the_same_text_or_the_same_number(answer, expected, right):

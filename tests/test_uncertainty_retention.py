@@ -85,3 +85,11 @@ def test_of_one_model_the_interval_is_over_its_items_and_holds_what_the_ratio_of
     again = [(kept[i].mean() - 0.25) / (right[i].mean() - 0.25) for i in picks]
     assert [found.low, found.high] == pytest.approx(np.quantile(again, [0.025, 0.975]).tolist(), abs=0.015)
     assert retention_of_one([0.0, 1.0], [1.0, 0.0], 0.5) is None
+
+
+def test_of_a_ruined_model_nothing_is_left_and_no_number_overflows():
+    for pruned in ([800.0, 801.0], [900.0, 2000.0], [800.0]):
+        found = retention_of_one(pruned, [3.0, 3.1][: len(pruned)], None)
+        assert found.value == pytest.approx(0.0, abs=1e-300)
+    found = retention_of_perplexity([[10.0, 10.2], [900.0, 2000.0]], [3.0, 3.1])
+    assert found.value == pytest.approx(0.0, abs=1e-80) and found.low <= found.value <= found.high

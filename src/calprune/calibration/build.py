@@ -85,7 +85,7 @@ def identify(recipe: Recipe, tokenizer: str, given: Given = Given()) -> str:
 
 def _open(recipe: Recipe, given: Given) -> list[OpenPart]:
     parts = [open_part(part, recipe, given) for part in recipe.parts]
-    seen: dict[tuple[str, str, str], str] = {}  # by what is read: a file may be written in several ways, a format left out
+    seen: dict[tuple[str, str, str], str] = {}  # by what is read: a file has several paths, a format may be left out
     for part, opened in zip(recipe.parts, parts, strict=True):
         key = (opened.stream, part.strategy or "", str(opened.format))
         if key in seen:
@@ -246,7 +246,8 @@ def _identity(recipe: Recipe, parts: list[OpenPart], tokenizer: str) -> str:
     given = parts[0].given
     looked = {"model": given.model.computing} if recipe.selection.uses_model else {}
     padded = {"padding": find_marks(given.tokenizer).pad} if recipe.count_padding else {}  # it is of the tokens then
-    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked | padded)
+    again = {"windows": 2} if recipe.with_replacement else {}  # of 1 a document that came again gave the same window
+    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked | padded | again)
 
 
 def _counts(drawn: tuple[Drawn, ...], tokens: int, places: int) -> dict[str, int]:

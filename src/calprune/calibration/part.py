@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from calprune.base.values import ConfigError, UserError
+from calprune.base.values import ConfigError, UserError, plain
 from calprune.calibration.layout import Concatenate, Layout, Pad
 from calprune.calibration.recipe import Recipe, RecipePart, parse_spec
 from calprune.calibration.set import is_set, refuse_texts
@@ -14,7 +14,7 @@ from calprune.text.document import Documents, Given
 from calprune.text.filters import depends, filtered
 from calprune.text.filters.contract import Filter
 from calprune.text.find import catalogue, find
-from calprune.text.formats import Format, parse_format, refuse
+from calprune.text.formats import Format, OwnFormat, parse_format, refuse
 from calprune.text.source import FileSource, Purpose, RowsRead, Source
 
 HUB_DOCUMENTS = 20_000  # a source on the hub may be terabytes: choose among so many at its beginning
@@ -78,7 +78,7 @@ class OpenPart:
         name. What a model writes is named by the tokens that the template made of its prompts, already."""
         source = self.source.identity(self.given)
         name = source if self.source.named_by == "contents" else [self.source.name, source]
-        described = [name, self.rows.revision, self.split, str(self.format), self.part.share, self.first]
+        described = [name, self.rows.revision, self.split, str(self.format), self.part.share, self.first, *self.own]
         found = [] if self.source.endless else depends(self.filters, self.given)
         through = [{"chat": self.chat}] if self.source.made != "self" and self.chat else []
         return described + ([found] if found else []) + through
@@ -86,12 +86,19 @@ class OpenPart:
     @property
     def text_identity(self) -> list[Any]:
         """What the whole text depends on, for whoever only reads it: contents, not places. What a model writes is
-        named by its strategy alone, for the model is named beside it."""
+        named by its strategy and what that begins with: the model is named beside it."""
         if self.source.made == "self":
-            return ["self", self.part.strategy]
+            given, names = replace(self.given, model=None), self.source.begins_with
+            begun = [open_source(name, given, "calibration").text_identity for name in names]
+            return ["self", self.part.strategy, *begun]
         if self.source.made == "set":
             return ["set", self.source.identity(self.given)]
-        return [self.source.identity(self.given), self.part.format, self.rows.pinned]
+        return [self.source.identity(self.given), self.part.format, self.rows.pinned, *self.own]
+
+    @property
+    def own(self) -> list[Any]:
+        """A format that is the user's own class, with its options and its version."""
+        return [plain(self.format.own)] if isinstance(self.format, OwnFormat) else []
 
     def documents(self) -> Documents:
         """All documents that its filters keep, in the source's order. One that never ends is not filtered."""

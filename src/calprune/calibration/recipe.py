@@ -20,7 +20,7 @@ from calprune.calibration.selections.contract import Random, Selection
 from calprune.text.encode import BeginOfText
 from calprune.text.filters import FILTERS, read_filters, use_model
 from calprune.text.filters.contract import Filter
-from calprune.text.formats import parse_format
+from calprune.text.formats import OwnFormat, parse_format
 
 HOW = 'write it like "c4*2 + gsm8k:icl + my_chat.jsonl:chat"'
 
@@ -92,9 +92,10 @@ class Recipe:
             raise ConfigError("a recipe names the same source and format twice; give it once, with a share")
 
     @property
-    def version(self) -> int | None:
-        """In identities: higher where the same recipe gives other tokens than it did."""
-        return 2 if self.with_replacement else None  # a document that comes again gives another window
+    def own_formats(self) -> tuple[Any, ...]:
+        """The formats of its parts that are the user's own code."""
+        formats = [parse_format(part.format) for part in self.parts if part.format]
+        return tuple(one.own for one in formats if isinstance(one, OwnFormat))
 
     @property
     def uses_model(self) -> bool:

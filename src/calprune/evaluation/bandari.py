@@ -71,7 +71,7 @@ class BandariTask:
 
     tag: ClassVar[str] = "BandariTask"
     named_by: ClassVar[str] = "name"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     measures: ClassVar[Metric] = EXACT_MATCH
 
     def __post_init__(self) -> None:
@@ -185,7 +185,8 @@ def same(answer: str, expected: str) -> bool:
     found, wanted = as_number(answer), as_number(expected)
     if found is None or wanted is None:
         return answer == expected
-    return math.isclose(found, wanted, rel_tol=1e-6)
+    whole = found.is_integer() and wanted.is_integer()
+    return found == wanted if whole else math.isclose(found, wanted, rel_tol=1e-6)
 
 
 def as_number(text: str) -> float | None:

@@ -143,7 +143,7 @@ class EvaluationResult(HasPage):
         assert self.dense is not None and least.left is not None
         share = f"{100 * least.left.value:.0f} %"
         words = f"What it means: of what {self.dense.name} can do, {share} is left on {least.name}"
-        if least.kl is not None:
+        if least.kl is not None and least.left.value > 0:
             words += f", where its perplexity is {1 / least.left.value:.3g} times the dense model's"
         more = "; the others have more left" if len(rows) > 1 else ""
         return (f"{words}{more}. KL says how far its predictions moved: 0 is the dense model.", LEFT)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calprune.base.calls import own_code
 from calprune.base.progress import current
 from calprune.base.store import read_json
 from calprune.base.values import UserError, identity, plain
@@ -78,7 +77,7 @@ class Plan:
         trial's name has a class's version, and not its code."""
         changed: dict[str, int] = {}
         for trial in self.trials:
-            now = own_code(trial.job, trial.recipe, trial.refine_on, *self.study.evaluations)
+            now = trial.own_code(self.study.evaluations)
             if now and runs.whole(trial.id, list(self.evaluations)):
                 made = read_json(runs.trial(trial.id) / "environment.json", "a trial")
                 for module in (name for name, code in now.items() if made.get(name, code) != code):

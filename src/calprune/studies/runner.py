@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-from calprune.base.calls import own_code
 from calprune.base.claims import DiskError
 from calprune.base.leftovers import sweep
 from calprune.base.progress import current
@@ -94,7 +93,7 @@ class Session:
     def _made_with(self, trial: Trial) -> dict[str, str]:
         """The versions of packages and of the user's code, where one changed since the trial's other results were made
         the earlier ones too: "2.12.0, 2.13.0"."""
-        now = environment() | own_code(trial.job, trial.recipe, trial.refine_on, *self.evaluations.values())
+        now = environment() | trial.own_code(self.evaluations.values())
         path = self.runs.trial(trial.id) / "environment.json"
         kept = any(self.runs.result(trial.id, name).is_file() for name in self.evaluations)
         before = read_json(path, "a trial") if kept and path.is_file() else {}

@@ -4,12 +4,15 @@
 values are parsed.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from calprune.base.calls import own_code
 from calprune.base.values import UserError, identity, plain
 from calprune.calibration.recipe import Recipe, read_recipe, write_recipe
+from calprune.evaluation.contract import Evaluation
 from calprune.studies.axes import AXES, Setting, of_zeros
 
 if TYPE_CHECKING:
@@ -61,6 +64,11 @@ class Trial:
                  if name not in BY_MEANING and value != AXES[name].usual]  # fmt: skip
         how = [parts, self.setting["propagate"], list(self.ignore), self.dtype]
         return identity([VERSION, model, data, *how, *more])
+
+    def own_code(self, evaluations: Iterable[Evaluation]) -> dict[str, str]:
+        """The modules of the user's own code that it is made and judged by, each with its file's hash."""
+        recipes = [one for one in (self.recipe, self.refine_on) if one]
+        return own_code(self.job, *recipes, *(one.own_formats for one in recipes), *evaluations)
 
     @property
     def model(self) -> str:

@@ -11,6 +11,7 @@ from calprune.text.document import Document
 from calprune.text.formats import Format, OwnFormat
 from calprune.text.records import Row, wording
 
+ALSO_EVALUATES = "prompt is also in the evaluation split"
 Written = tuple[str, chat.Spans] | str  # a text and its spans, or the reason why there is none
 
 
@@ -54,6 +55,8 @@ class Writer:
     def write(self, record: dict[str, Any], at: str) -> Written:
         """One record's text and spans, or the reason why it gives none."""
         if isinstance(self.format, OwnFormat):
+            if self.source.prompt and letters(wording(self.source.prompt)(record, at)) in self.seen:
+                return ALSO_EVALUATES
             return (text, ()) if (text := self.format.own.document(record)).strip() else "empty text"
         if self.format.name == "plain":
             text = wording(self.source.text)(record, at)
@@ -64,7 +67,7 @@ class Writer:
         source, format = self.source, self.format
         prompt, answer = wording(source.prompt)(record, at), wording(source.answer)(record, at)
         if letters(prompt) in self.seen:
-            return "prompt is also in the evaluation split"
+            return ALSO_EVALUATES
         if format.name == "zero":
             return prompt, ()
         if format.name == "chat":

@@ -1,16 +1,17 @@
 """Words of a text, and words and n-grams of words as numbers: what filters count, compare and look up."""
 
 import re
+import sys
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
-# A run of letters and digits; a Thai, Japanese or Chinese character alone, for no spaces tell their words apart.
-_UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # Thai, Japanese and Chinese
 
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_UNSEEN = re.compile("[\u00ad\u061c\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")  # soft hyphens, joiners, directions
 
 _ASCII = bytes(i if chr(i).isalnum() or chr(i) == "_" else ord(" ") for i in range(128)) + bytes(128)
 
@@ -57,7 +58,16 @@ def _spaced(text: str) -> bytes:
     """The words of a text in UTF-8, between spaces."""
     if text.isascii():  # the same words, ten times as fast
         return text.lower().encode().translate(_ASCII)
-    return " ".join(_WORD.findall(text.lower())).encode("utf-8", "surrogatepass")
+    plain = _UNSEEN.sub("", unicodedata.normalize("NFKC", text)).lower()  # one way to write a letter
+    return " ".join(_word().findall(plain)).encode("utf-8", "surrogatepass")
+
+
+@lru_cache(maxsize=1)
+def _word() -> re.Pattern[str]:
+    """A run of letters, digits and the marks on them (Hindi's vowels); a Thai, Japanese or Chinese character alone, for
+    no spaces tell their words apart."""
+    marks = "".join(letter for letter in map(chr, range(128, sys.maxunicode)) if unicodedata.category(letter)[0] == "M")
+    return re.compile(rf"[{_UNSPACED}]|(?:[^\W{_UNSPACED}]|(?![{_UNSPACED}])[{marks}])+")
 
 
 def _cuts(given: bytes) -> list[int]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from calprune.base.values import UserError
 from calprune.uncertainty.crossed import Rows, Weighed, table_of, variance_of
-from calprune.uncertainty.estimate import Estimate, mean_of
+from calprune.uncertainty.estimate import Estimate, exponential, mean_of
 
 # The draws of one source alone have few degrees of freedom, and where they differ more than items do Satterthwaite's
 # approximation is then too sure: benchmarks/intervals.md.
@@ -45,21 +45,30 @@ def retention_of_perplexity(pruned: Rows, dense: Sequence[float]) -> Estimate:
     """
     table, reference = _same_items(Kept(pruned, dense, None))
     nats = reference - table
-    return _estimate([_Linear(float(nats.mean()), nats)]).map(math.exp)
+    return _estimate([_Linear(float(nats.mean()), nats)]).map(exponential)
 
 
 def retention_of_one(pruned: Sequence[float], dense: Sequence[float], chance: float | None) -> Estimate | None:
     """What one model has left, with the interval over its items alone: of this model, not of another draw's. One value
     an item; `chance` and None as in `Kept` and `retention`."""
+    if chance is None:
+        return _retention_of_nats(pruned, dense)
     if (linear := _linear(Kept([pruned], dense, chance))) is None:
         return None
     found = mean_of(linear.table[0].tolist())
     if found is None or found.low is None or found.high is None:
         return Estimate(linear.value, None, None, len(pruned))
     low, high = found.low - found.value, found.high - found.value
-    if chance is None:  # the table is the value times nats; their mean's interval goes through the exponential
-        low, high = (linear.value * math.expm1(end / linear.value) for end in (low, high))
     return Estimate(linear.value, linear.value + low, linear.value + high, len(pruned))
+
+
+def _retention_of_nats(pruned: Sequence[float], dense: Sequence[float]) -> Estimate:
+    """The ratio of one model's perplexities; their mean's interval goes through the exponential."""
+    table, reference = _same_items(Kept([pruned], dense, None))
+    nats = reference - table[0]
+    found = mean_of(nats.tolist())
+    assert found is not None, "an evaluation has items"
+    return found.map(exponential)
 
 
 def mean_retention(evaluations: Sequence[Kept]) -> Estimate | None:
@@ -85,7 +94,7 @@ class _Linear:
 def _linear(kept: Kept) -> _Linear | None:
     table, reference = _same_items(kept)
     if kept.chance is None:
-        value = math.exp(float((reference - table).mean()))
+        value = exponential(float((reference - table).mean()))
         return _Linear(value, value * (reference - table))
     dense = mean_of(reference.tolist())
     if dense is None or dense.low is None or dense.low <= kept.chance:

@@ -75,7 +75,7 @@ class SelfSource(Source):
         """The hash of who writes and of the plan. Sources and files that begin the texts count by `rows_read`."""
         given = _of_model(given)
         writing = [plain(self.plan.strategy), plain(self.plan.screen), self.plan.documents]
-        return identity([writing, plain(self.plan.sampling(given)), given.model.computing, *_engine(self.plan)])
+        return identity([writing, plain(self.plan.sampling(given)), given.model.computing, *_others(self.plan)])
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """The split "evaluation" holds other texts of the same kind: a model is judged on those."""
@@ -118,9 +118,7 @@ class _Session:
         self.count = count
         who = [given.model.computing, tokenizer_hash(given.tokenizer)]
         named = [plain(self.plan.strategy), plain(self.sampling), *who]
-        if isinstance(self.plan.strategy, RandomToken) and self.plan.strategy.language:
-            named.append(identifier_version())
-        named += _engine(self.plan)
+        named += _others(self.plan)
         self.begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
         asked = identity([named, self.begins, seed, purpose, source.shard])
         self.folder = (source.work or cache_folder() / "self") / asked
@@ -220,9 +218,10 @@ class _Session:
         return Document(written, name, tokens=tuple(tokens), token_weights=tuple(weights) if weights else None)
 
 
-def _engine(plan: WritingPlan) -> list[str]:
-    """What the tokens depend on beside the model, where another engine than our own runs it."""
-    return [version()] if plan.engine == "vllm" else []
+def _others(plan: WritingPlan) -> list[str]:
+    """What the tokens depend on beside the model: what tells languages, and another engine than our own."""
+    tells = isinstance(plan.strategy, RandomToken) and plan.strategy.language
+    return [*([identifier_version()] if tells else []), *([version()] if plan.engine == "vllm" else [])]
 
 
 def find_self(name: str) -> Source:

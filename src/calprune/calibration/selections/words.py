@@ -1,6 +1,5 @@
 """ZipCal: documents by their words, and of the best ones those that are far apart."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import ClassVar
 from calprune.base.values import ConfigError
 from calprune.calibration.selections.contract import DIMENSIONS, Among, Choosing
 from calprune.text.encode import Encoded
+from calprune.text.words import words as words_of
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,14 @@ class _ByWords(Among):
 class UniqueTokens(_ByWords):
     """ZipCal's `unique_tokens`: greedily the text with the most words not seen yet; of equals the one of most tokens.
 
-    The paper's exact rule of what a word is was not available: here runs of letters, digits and underscores, in lower
-    case. Nor was it said which of equals goes first."""
+    The paper's exact rule of what a word is was not available: here those of text/words.py. Nor was it said which of
+    equals goes first."""
 
     tag: ClassVar[str] = "UniqueTokens"
+    version: ClassVar[int] = 2  # words are those of text/words.py
 
     def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
-        words = [set(_words(text)) for text in choosing.texts(candidates)]
+        words = [set(words_of(text)) for text in choosing.texts(candidates)]
         heap = [(-len(own), -len(candidates[i].tokens), i) for i, own in enumerate(words)]
         heapify(heap)
         seen, order = set[str](), list[int]()
@@ -78,14 +79,11 @@ class Zipf(_ByWords):
     The paper's exact freq was not available: here a word's occurrences in the candidates."""
 
     tag: ClassVar[str] = "Zipf"
+    version: ClassVar[int] = 2  # words are those of text/words.py
 
     def __call__(self, candidates: Sequence[Encoded], choosing: Choosing) -> list[int]:
-        words = [_words(text) for text in choosing.texts(candidates)]
+        words = [words_of(text) for text in choosing.texts(candidates)]
         frequency = Counter(word for own in words for word in own)
         scores = [sum(1 / frequency[word] for word in sorted(set(own))) for own in words]
         order = sorted(range(len(words)), key=lambda i: -scores[i])
         return self.spread_out(order, candidates, choosing)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())

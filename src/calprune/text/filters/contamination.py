@@ -19,7 +19,7 @@ class Contamination:
     in its evaluation split, or files. `short`: for evaluation texts of fewer than `ngram` words."""
 
     tag: ClassVar[str] = "Contamination"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     against: tuple[str, ...]
     ngram: int = 13  # words
     short: int = 8  # words

@@ -19,7 +19,7 @@ class Repetition:
     rep_n = 1 - |unique n-grams| / |n-grams| (Welleck et al. 2020, arXiv:1908.04319)."""
 
     tag: ClassVar[str] = "Repetition"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     most: float
     ngram: int = 4  # words
 

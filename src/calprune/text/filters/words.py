@@ -14,7 +14,7 @@ class MinWords:
     """Drop documents of fewer words."""
 
     tag: ClassVar[str] = "MinWords"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     words: int
 
     def open(self, given: Given) -> Judge:
@@ -27,7 +27,7 @@ class MaxWords:
     """Drop documents of more words."""
 
     tag: ClassVar[str] = "MaxWords"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     words: int
 
     def open(self, given: Given) -> Judge:
@@ -40,7 +40,7 @@ class BlockedWords:
     """Drop documents that have one of these words or phrases, whatever its case, as whole words."""
 
     tag: ClassVar[str] = "BlockedWords"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     words: tuple[str, ...]
 
     def __post_init__(self) -> None:
