@@ -85,3 +85,13 @@ def test_a_file_under_another_ending_is_read_by_a_reader_that_is_there(tmp_path)
     (tmp_path / "rows.log").write_text(json.dumps({"text": "a"}) + "\n")
     assert list(read_records(tmp_path / "notes.md", "txt")) == [(1, {"text": "one passage"})]
     assert list(read_records(tmp_path / "rows.log", "jsonl")) == [(1, {"text": "a"})]
+
+
+def test_a_reader_that_raises_its_version_gives_another_set(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    ids = []
+    for version in (None, 1, 2):
+        if version:
+            monkeypatch.setattr(type(find_reader("my_readers:Subtitles")), "version", version, raising=False)
+        ids.append(find("talk.yaml").identity())
+    assert len(set(ids)) == 3

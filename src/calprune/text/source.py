@@ -20,7 +20,7 @@ from calprune.text.controls import MAKERS
 from calprune.text.document import Documents, Given
 from calprune.text.formats import Format, refuse
 from calprune.text.places import comparable, files_hash, local_files, parts, places
-from calprune.text.read import ending_of, is_there, no_such_file, read_records
+from calprune.text.read import ending_of, find_reader, is_there, no_such_file, read_records
 from calprune.text.records import Place, Row, rows, wording
 from calprune.text.wording import Writer, letters
 
@@ -174,7 +174,9 @@ class RecordSource(Source):
         """The hash of places and wordings."""
         names = ("name", "made", "text", "prompt", "answer", "rationale", "cot", "user", "carry", "distinct")
         where = [dataclasses.replace(p, tried=False) if p else None for p in (self.local, self.hub)]
-        return identity([where, [getattr(self, name) for name in names]])
+        own = [p.reader for p in where if p and ":" in p.reader]  # classes of the user's own, by their versions too
+        versions = [v for name in own if (v := getattr(find_reader(name), "version", None)) is not None]
+        return identity([where, [getattr(self, name) for name in names], *versions])
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """evaluation: always its evaluation split. calibration: the split of that name; with `allow_evaluation_split`
