@@ -519,3 +519,14 @@ def test_what_the_model_writes_is_mixed_with_a_file_by_the_command_that_builds_s
     asked = ["calib", "build", mixed, "--model", str(tmp_path / "model"), *size]
     told = json.loads(CliRunner().invoke(app, asked, catch_exceptions=False).stdout)
     assert {source["name"] for source in told["sources"]} == {str(own), "self"}
+
+
+def test_beginnings_are_read_once_for_all_draws_and_anew_when_the_file_changed(tmp_path, monkeypatch):
+    own = texts_file(tmp_path, ["a first text that is long", "a second text that is long"])
+    strategy, given = parse_strategy(f"prefixes({own}, tokens=6)").strategy, Given(toy())
+    real, reads = type(strategy)._read, []
+    monkeypatch.setattr(type(strategy), "_read", lambda self, *rest: reads.append(1) or real(self, *rest))
+    drawn = [{prompt.tokens for prompt in strategy.prompts(given, seed)} for seed in range(3)]
+    assert drawn[0] == drawn[1] == drawn[2] and len(reads) == 1
+    texts_file(tmp_path, ["another text that is long", "and yet another that is long"])
+    assert {prompt.tokens for prompt in strategy.prompts(given, 0)}.isdisjoint(drawn[0]) and len(reads) == 2

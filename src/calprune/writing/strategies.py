@@ -28,7 +28,7 @@ from calprune.base.values import ConfigError, UserError, choice, read, rng
 from calprune.layers.readable import embeddings_count, positions_of
 from calprune.text import chat
 from calprune.text.document import Given
-from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
+from calprune.text.encode import END_OF_TEXT, encode_text, find_marks, tokenizer_hash
 from calprune.text.filters.language import identifier
 from calprune.text.find import find
 from calprune.text.formats import Format
@@ -41,6 +41,8 @@ from calprune.writing.vllm import refuse_unequal
 
 _PREFIX_POOL = 5000  # documents of the source whose beginnings are used, as Ji et al. took
 
+
+_READ: dict[Any, tuple["Prompt", ...]] = {}  # beginnings of the last few sources, in their order
 
 _CHARACTERS = 60  # of text a token is taken to need at most; a document is read again in full where that was too few
 
@@ -85,8 +87,20 @@ class Prefixes:
     def prompts(self, given: Given, seed: int) -> list[Prompt]:
         """Beginnings of up to 5,000 documents, in random order; documents shorter than that are passed over."""
         source = find_texts(self.of)
+        split = source.split_for("calibration", given)
+        rows = source.rows_read(split, given, seed)
+        key = (self, source.identity(given), rows.revision, given.data_root, tokenizer_hash(given.tokenizer))
+        if source.made or key not in _READ:  # a study asks for the same beginnings once a draw
+            while len(_READ) >= 8:
+                _READ.pop(next(iter(_READ)))
+            _READ[key] = tuple(self._read(source, split, given, seed))
+        found = list(_READ[key])
+        rng(seed, f"prefixes/{self.of}").shuffle(found)
+        return found
+
+    def _read(self, source: Source, split: str, given: Given, seed: int) -> list[Prompt]:
         format = Format("plain" if "plain" in source.formats else "single")
-        documents = source.documents(format, source.split_for("calibration", given), given, seed)
+        documents = source.documents(format, split, given, seed)
         begin = find_marks(given.tokenizer).begin
         lead = () if begin is None else (begin,)
         found = []
@@ -96,7 +110,6 @@ class Prefixes:
                 found.append(Prompt((*lead, *tokens[: self.tokens]), len(lead), document.id))
         if not found:
             raise UserError(f"prefixes of {self.of}: it has no document of {self.tokens} tokens; take shorter prefixes")
-        rng(seed, f"prefixes/{self.of}").shuffle(found)
         return found
 
     def _beginning(self, tokenizer: Any, text: str) -> list[int]:
