@@ -840,7 +840,7 @@ window.PAPERS = {
     {
      "says": "More data makes draws differ less",
      "measured": "0.5 [0.3, 0.9] (factor of the SD of a draw when the data doubles, 16 and 64 sequences; c4)",
-     "verdict": "held, uncorrected",
+     "verdict": "undecided",
      "page": "results/ji2025.html"
     },
     {
@@ -851,7 +851,7 @@ window.PAPERS = {
     },
     {
      "says": "Text that the model wrote itself is better than the real text that its beginnings are of",
-     "measured": "−0.02 [−0.08, 0.03] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
+     "measured": "−0.02 [−0.08, 0.04] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
      "verdict": "undecided",
      "page": "results/ji2025.html"
     },
