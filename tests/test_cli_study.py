@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -118,6 +119,32 @@ def test_claims_written_after_the_run_are_judged_and_a_mistake_in_one_is_named(s
     assert "claims.0: than.0: no method of this study is 'magnitud'; did you mean 'magnitude'?" in wrong.stderr
 
 
+def test_what_a_studys_file_says_after_the_run_is_what_the_page_says(study, runs, tmp_path):
+    written = tmp_path / "renamed.yaml"
+    more = "question: Another question?\nleft_out: [the night]\nlabels: {wanda: by activations}\n"
+    written.write_text(study.read_text().replace("title: A tiny study", "title: Another title") + more)
+    ended = calprune("study", "report", str(runs), "--study", str(written), "--markdown", str(tmp_path / "a.md"))
+    assert ended.returncode == 0, ended.stderr
+    page = (tmp_path / "a.md").read_text()
+    assert all(one in page for one in ("# Another title", "Another question?", "the night", "by activations"))
+
+
+def test_two_outputs_to_one_file_are_refused(runs, tmp_path):
+    same, also = tmp_path / "same.html", tmp_path / "." / "same.html"
+    ended = calprune("study", "report", str(runs), "--out", str(same), "--csv", str(also))
+    assert ended.returncode == 1 and "--out and --csv name one file" in ended.stderr and not same.exists()
+
+
+def test_what_is_printed_to_be_copied_is_quoted(study, runs, tmp_path):
+    pytest.importorskip("altair", reason="altair is not installed")
+    folder = tmp_path / "my runs"
+    shutil.copytree(runs, folder)
+    ended = calprune("study", "run", str(study), "--runs", str(folder))
+    assert f"calprune study report '{folder}' --out" in ended.stdout, ended.stderr
+    calprune("study", "report", str(folder), "--markdown", str(tmp_path / "page.md"))
+    assert "--runs 'my runs'" in (tmp_path / "page.md").read_text().replace("\\", "")
+
+
 def test_a_query_is_sql_over_the_results(runs):
     pytest.importorskip("duckdb", reason="DuckDB is not installed")
     sql = "select method, count(*) n, avg(value) v from results where metric = 'kl' group by all order by method"
@@ -142,6 +169,19 @@ def test_a_study_with_a_trial_that_failed_ends_in_three(material, tmp_path):  # 
     again = calprune("study", "run", str(study), "--runs", str(tmp_path / "runs"), "--json")
     told = json.loads(again.stdout)
     assert again.returncode == 3 and (told["done"], told["failed"], told["missing"]) == (1, 1, 0)
+    status = json.loads(calprune("study", "status", str(tmp_path / "runs"), "--json").stdout)
+    assert (status["format"], status["title"], status["best"]["method"]) == (1, "A tiny study", "wanda")
+
+
+def test_a_study_of_which_all_failed_has_a_page_that_says_so(material, tmp_path):  # noqa: F811
+    study, runs = tmp_path / "failing.yaml", tmp_path / "runs"
+    study.write_text(study_text(material, calibrations="[random_tokens]", draws="1", patterns="50%",
+                                methods="['tests.test_study:Failing()']"))  # fmt: skip
+    assert calprune("study", "run", str(study), "--runs", str(runs)).returncode == 3
+    ended = calprune("study", "report", str(runs), "--markdown", str(tmp_path / "page.md"))
+    assert ended.returncode == 0 and "no such luck" in (tmp_path / "page.md").read_text()
+    power = calprune("study", "power", str(runs))
+    assert power.returncode == 1 and "1 trial failed, the first by" in power.stderr
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,12 @@ def test_the_files_beside_a_kept_study_are_made_of_it(tmp_path, path):
             assert made.read_text() == path.with_name(made.name).read_text(), f"{made.name}: run `make figures`"
         else:
             assert (words := results_pages.answer(made)) and words == results_pages.answer(path.with_name(made.name))
+
+
+def test_a_file_that_was_kept_before_there_was_an_axis_is_read_with_its_usual_value(tmp_path):
+    import pyarrow.parquet as pq
+
+    kept = RESULTS / "structured.parquet"
+    table = pq.read_table(kept)
+    pq.write_table(table.drop_columns(["permute"]), tmp_path / "older.parquet")
+    assert read_results(tmp_path / "older.parquet").rows == read_results(kept).rows

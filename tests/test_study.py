@@ -289,6 +289,19 @@ with Runs(Path(sys.argv[1])).claim("a") as mine:
         ({"propagate": "[prunned]"}, "propagate"),
         ({"allocations": "[owll]"}, "allocations.0: unknown allocation 'owll'; did you mean 'owl'?"),
         ({"grids": "[{}, {pattern: 50%}]"}, "grids.1: unknown option 'pattern'; did you mean 'patterns'?"),
+        ({"title": "yes"}, "title: expected text; got True, which stands for something else"),
+        ({"question": "yes"}, "question: expected text; got True"),
+        ({"num_samples": "016"}, "016 would be read as the number 14"),
+        ({"patterns": "2:4"}, "2:4 would be read as the number 124"),
+        ({"calibrations": "[{spec: random_tokens, label: no}]"}, "label: expected text; got False"),
+        ({"calibrations": "gsm8k", "formats": "[icl, sinlge]"}, "formats: no calibration of the grid has 'sinlge'"),
+        ({"claims": "[{says: a, best: {calibration: random_tokens, of: []}}]"}, "of: expected calibrations, others"),
+        ({"claims": "[{says: a, order: {calibrations: [random_tokens]}}]"}, "calibrations: expected two or more"),
+        ({"claims": "[{says: a, better: {first: {method: wanda}, than: []}}]"}, "than: expected one selection"),
+        ({"claims": "[{says: a, better: {first: {method: []}, than: {}}}]"}, "method: expected one value or more"),
+        ({"claims": "[{says: a, sources_differ: {by: -1}}]"}, "by: expected a number of 0 or more; got -1"),
+        ({"claims": "[{says: a, sources_alike: {margin: .inf}}]"}, "margin: expected a number above 0; got inf"),
+        ({"claims": "[{says: a, alike: {first: {}, than: {}, margin: -1}}]"}, "margin: expected a number above 0"),
         ({"labels": "[wanda]"}, "labels: expected names by what the study writes"),
         ({"labels": "{wanda: 3}"}, "labels: expected names by what the study writes"),
         ({"labels": "{wonda: ours}"}, "labels: no grid has 'wonda'; did you mean 'wanda'?"),
@@ -559,3 +572,30 @@ def test_a_damaged_set_is_built_again_by_the_same_command(material, tmp_path):
         shutil.rmtree(runs.trial(trial))
     run(text, runs.path)
     assert contents(runs.path) == before
+
+
+def test_a_study_goes_on_where_its_model_and_its_files_were_moved_to(material, tmp_path):
+    for name in ("model", "text.jsonl"):
+        source = Path(material[Path(name).stem])
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    how = {"methods": "wanda", "patterns": "50%", "draws": "1"}
+
+    def text(model: str, file: str) -> str:
+        return study_text(material, **how, models=str(tmp_path / model),
+                          calibrations=f"[{{spec: {tmp_path / file}, label: mine}}]")  # fmt: skip
+
+    runs = run(text("model", "text.jsonl"), tmp_path / "runs")
+    [trial] = runs.plan().trials
+    shutil.rmtree(runs.trial(trial) / "eval")
+    shutil.rmtree(runs.path / "calibration")
+    for before, after in (("model", "moved"), ("text.jsonl", "moved.jsonl")):
+        (tmp_path / before).rename(tmp_path / after)
+    run(text("moved", "moved.jsonl"), runs.path)
+    assert runs.error(trial) is None and runs.whole(trial, list(runs.plan().evaluations))
+
+
+def test_the_best_so_far_is_the_best_of_what_is_there(undisturbed):
+    from calprune.studies.results import BestSoFar
+
+    best = BestSoFar(undisturbed)
+    assert best.look() == read(undisturbed.path).best() == best.look()

@@ -92,6 +92,10 @@ def _mapping(loader: _Plain, node: yaml.MappingNode) -> dict[Any, Any]:
 def _number(loader: _Plain, node: yaml.ScalarNode) -> int:
     if len(node.value) > 40:
         raise yaml.YAMLError(f"a number of {len(node.value)} digits, in line {node.start_mark.line + 1}")
+    if ":" in node.value or re.match(r"[-+]?0[0-7_]", node.value):  # of YAML 1.1: minutes, octal numbers
+        raise yaml.YAMLError(f"{node.value} would be read as the number {loader.construct_yaml_int(node)}, in line "
+                             f'{node.start_mark.line + 1}; write a text in quotes ("{node.value}"), and a number '
+                             "without leading zeros")  # fmt: skip
     return loader.construct_yaml_int(node)
 
 

@@ -234,7 +234,7 @@ def commands(choice: Choice, data_root: Path | None = None) -> list[str]:
     return [
         f"calprune choose {shlex.quote(q.model)} {sources} {weights} {judged} "
         f"--method {method} --pattern {q.pattern} {sizes} --draws {q.draws} --tokens {q.tokens} "
-        f"{of_interest}--out {choice.folder.name}{root}",
+        f"{of_interest}--out {shlex.quote(choice.folder.resolve().name)}{root}",
         f"calprune calib build {winner} --model {shlex.quote(q.model)} {sizes} --out calibration{root}",
         f"calprune prune {shlex.quote(q.model)} --method {method} --pattern {q.pattern} --calibration calibration "
         "--out model",

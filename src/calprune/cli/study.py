@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +18,7 @@ from calprune.cli.app import SOME_FAILED, Commands, app, goes_on, note
 if TYPE_CHECKING:
     from calprune.studies.folder import Runs
     from calprune.studies.plan import Plan
-    from calprune.studies.results import Results
+    from calprune.studies.results import Result, Results
 
 study_app = Commands(help="Grids of models, calibration sets, methods and draws.")
 app.add_typer(study_app, name="study")
@@ -116,7 +117,8 @@ def run_command(
     if as_json:
         print(json.dumps({"format": 1, "runs": str(folder.path)} | dataclasses.asdict(ended), indent=1))
     else:
-        print(f"{folder.path}: {ended}; see it: calprune study report {folder.path} --out report.html")
+        see = shlex.join(["calprune", "study", "report", str(folder.path), "--out", "report.html"])
+        print(f"{folder.path}: {ended}; see it: {see}")
     if ended.failed:
         for trial in made.trials:
             if (error := folder.error(trial.id)) is not None:
@@ -134,7 +136,9 @@ def status_command(runs: RunsFolder, as_json: opt.Json = False) -> None:
     now, results = status(folder), read(runs)
     if as_json:
         failed = [dataclasses.asdict(failure) for failure in results.failed]
-        print(json.dumps(dataclasses.asdict(now) | {"failures": failed}, indent=1))
+        best = None if (first := results.best()) is None else _best(first)
+        about = {"format": 1, "title": results.title, "best": best}
+        print(json.dumps(about | dataclasses.asdict(now) | {"failures": failed}, indent=1))
         return
     print(f"{results.title}: {now}")
     if (first := results.best()) is not None:
@@ -189,20 +193,13 @@ def report_command(
         )
     from calprune.base.output import check_new_file
 
+    named: dict[Path, str] = {}
     for option, path in (("--out", out), ("--csv", csv), ("--json-file", json_file), ("--markdown", markdown),
                          ("--claims", claims), ("--parquet", parquet)):  # fmt: skip
         check_new_file(path, option)
-    results = _results(runs)
-    if study is not None:
-        from calprune.studies.folder import study_text
-        from calprune.studies.reading import parse_study
-        from calprune.studies.results import STUDY
-
-        text = study_text(study)
-        written = parse_study(text, study.name)
-        results = dataclasses.replace(results, claims=written.claims, interest=written.interest,
-                                      about=results.about | {STUDY: text})  # fmt: skip
-    results = _with_interest(results, of_interest)
+        if path is not None and (first := named.setdefault(path.resolve(), option)) != option:
+            raise UserError(f"{first} and {option} name one file, {path}: give each its own")
+    results = _with_interest(_as_written(_results(runs, failed=True), study), of_interest)
     for write, path in wanted.items():
         if path is not None:
             write(results, path)
@@ -247,7 +244,8 @@ def new_command(
                           "cut": list(found.gone)}, indent=1))  # fmt: skip
         return
     print(f"{path}: {counted(found.trials, 'trial')}, about {duration(found.seconds)} on this machine; "
-          f"{counted(len(found.gone), 'thing')} cut, named in the file; run it: calprune study run {path}")  # fmt: skip
+          f"{counted(len(found.gone), 'thing')} cut, named in the file; run it: "
+          f"{shlex.join(['calprune', 'study', 'run', str(path)])}")  # fmt: skip
 
 
 @study_app.command(
@@ -294,13 +292,35 @@ def query_command(
     print(Table("query", "", tuple(map(Column, columns)), cells).text())
 
 
-def _results(runs: Path) -> "Results":
-    """Of a folder or file, which must hold some."""
+def _results(runs: Path, failed: bool = False) -> "Results":
+    """Of a folder or file, which must hold some; failed: or trials that failed."""
+    from calprune.pages.numbers import counted
     from calprune.report import read_results
+    from calprune.studies.folder import in_a_line
 
-    if not (results := read_results(runs)).rows:
+    results = read_results(runs)
+    if results.failed and not results.rows and not failed:
+        raise UserError(f"{runs} holds no result: {counted(len(results.failed), 'trial')} failed, the first by "
+                        f"{in_a_line(results.failed[0].error)}")  # fmt: skip
+    if not results.rows and not results.failed:
         raise UserError(f"{runs} holds no result yet: calprune study run makes them")
     return results
+
+
+def _as_written(results: "Results", study: Path | None) -> "Results":
+    """With what a study's file says of results that are there: all but its settings."""
+    from calprune.studies.folder import study_text
+    from calprune.studies.reading import parse_study
+    from calprune.studies.results import STUDY, of_text
+
+    if study is None:
+        return results
+    text = study_text(study)
+    written = parse_study(text, study.name)
+    claims, interest, left_out, labels = of_text(text, study.name)
+    return dataclasses.replace(results, title=written.title, question=written.question, claims=claims,
+                               interest=interest, left_out=left_out, labels=labels,
+                               about=results.about | {STUDY: text})  # fmt: skip
 
 
 def _with_interest(results: "Results", of_interest: list[str] | None) -> "Results":
@@ -315,9 +335,10 @@ def _with_interest(results: "Results", of_interest: list[str] | None) -> "Result
 
 def _running(folder: "Runs", made: "Plan", steps: Iterator[object], workers: int) -> Iterator[None]:
     """Run to the end and report each finished trial on stderr, with what all that are left may take."""
-    from calprune.studies.results import read, status
+    from calprune.studies.results import BestSoFar, status
     from calprune.studies.time_left import StudyLeft
 
+    best = BestSoFar(folder)
     left = StudyLeft(folder, made, workers)
     if (now := status(folder)).left:
         current().say(f"{now}; about {duration(left.seconds())} left, by this machine's speed now")
@@ -329,13 +350,17 @@ def _running(folder: "Runs", made: "Plan", steps: Iterator[object], workers: int
             now = status(folder)
             if (now.done, now.failed) != said:
                 said = (now.done, now.failed)
-                rest, first = left.look(), read(folder.path).best()
+                rest, first = left.look(), best.look()
                 parts = [str(now), *([f"about {duration(rest)} left"] if now.left else [])]
                 parts += [f"best by {first.evaluation}: {_described(first)}"] if first else []
                 current().say("; ".join(parts))
 
 
-def _described(row) -> str:
+def _best(row: "Result") -> dict[str, Any]:
+    return {"trial": row.trial, "evaluation": row.evaluation, "value": row.value, "draw": row.draw} | dict(row.axes)
+
+
+def _described(row: "Result") -> str:
     named = [row.calibration, row.method, row.pattern] + ([row.allocation] if row.allocation != "uniform" else [])
     return f"{' '.join(named)}{f' draw {row.draw}' if row.draw is not None else ''} {row.value:.4g}"
 

@@ -56,7 +56,9 @@ class Cell:
         assert spread is not None
         if not self.of.measures.log:
             return spread
-        return replace(spread, mean=exponential(spread.mean), interval=spread.interval.map(exponential))
+        least = 0.0 if self.of.metric == "perplexity" else -math.inf  # nats
+        interval = spread.interval.map(lambda nats: exponential(max(nats, least)))
+        return replace(spread, mean=exponential(spread.mean), interval=interval)
 
     @property
     def items(self) -> list[tuple[float, ...]]:

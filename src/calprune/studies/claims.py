@@ -10,6 +10,7 @@ evaluation may be written without its options. Kinds of claims, each a dataclass
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,11 @@ def _short(evaluation: str) -> str:
     return re.sub(r",?\s*\w+=[^,()]+", "", evaluation).replace("()", "")
 
 
+def _check_margin(margin: float) -> None:
+    if not 0 < margin < math.inf:
+        raise ConfigError(f"margin: expected a number above 0; got {margin}")
+
+
 Sides = dict[str, Where]  # by their place in the claim
 
 
@@ -76,6 +82,12 @@ class Better:
     than: tuple[Where, ...]
     by: float = 0.0
     where: Where = Where()
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.by):  # below 0: no worse than by so much
+            raise ConfigError(f"by: expected a number; got {self.by}")
+        if not self.than:
+            raise ConfigError("than: expected one selection or more; got none")
 
     def sides(self) -> Sides:
         others = {f"than.{i}": self.where.but(one) for i, one in enumerate(self.than)}
@@ -93,6 +105,9 @@ class Alike:
     margin: float
     where: Where = Where()
 
+    def __post_init__(self) -> None:
+        _check_margin(self.margin)
+
     def sides(self) -> Sides:
         return {"first": self.where.but(self.first), "than": self.where.but(self.than)}
 
@@ -106,6 +121,10 @@ class Best:
     calibration: str
     of: tuple[str, ...]
     where: Where = Where()
+
+    def __post_init__(self) -> None:
+        if not self.of or self.calibration in self.of:
+            raise ConfigError(f"of: expected calibrations, others than {self.calibration}; got {list(self.of)}")
 
     def sides(self) -> Sides:
         return {one: self.where.but(Where({"calibration": (one,)})) for one in (self.calibration, *self.of)}
@@ -127,6 +146,10 @@ class Order:
     calibrations: tuple[str, ...]
     where: Where = Where()
 
+    def __post_init__(self) -> None:
+        if len(set(self.calibrations)) < max(2, len(self.calibrations)):
+            raise ConfigError(f"calibrations: expected two or more, each once; got {list(self.calibrations)}")
+
     def sides(self) -> Sides:
         return {one: self.where.but(Where({"calibration": (one,)})) for one in self.calibrations}
 
@@ -140,6 +163,10 @@ class SourcesDiffer:
     by: float = 0.0
     where: Where = Where()
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.by < math.inf:
+            raise ConfigError(f"by: expected a number of 0 or more; got {self.by}")
+
     def sides(self) -> Sides:
         return {"where": self.where}
 
@@ -152,6 +179,9 @@ class SourcesAlike:
 
     margin: float
     where: Where = Where()
+
+    def __post_init__(self) -> None:
+        _check_margin(self.margin)
 
     def sides(self) -> Sides:
         return {"where": self.where}
@@ -310,6 +340,8 @@ def _where(data: Any, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}: expected a mapping of {', '.join(FIELDS)}; got {data!r}")
     if unknown := [key for key in data if key not in FIELDS]:
         raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), FIELDS)}")
+    if empty := [key for key, at in data.items() if at == [] or at is None]:
+        raise ConfigError(f"{where}: {empty[0]}: expected one value or more; leave it out to take all")
     wanted = {key: [str(one) for one in (at if isinstance(at, list) else [at])] for key, at in data.items()}
     return {"wanted": wanted}
 

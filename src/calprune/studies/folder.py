@@ -115,9 +115,10 @@ class Runs:
         return read_trial(read_json(self.trial(trial) / "trial.json", "a trial"), f"trials/{trial}/trial.json")
 
     def add(self, trial: Trial) -> None:
-        """Write trial.json, where it is not there yet, or says other labels: those count for nothing in the name."""
+        """Write trial.json, where it is not there yet, or says other labels or paths: those count for nothing in the
+        name, and by the paths its model and files are found."""
         path = self.trial(trial.id) / "trial.json"
-        if not path.is_file() or self.record(trial.id).label != trial.label:
+        if not path.is_file() or self.record(trial.id).to_json() != trial.to_json():
             write_json(path, {"format": 1} | trial.to_json())
 
     def whole(self, trial: str, evaluations: list[str]) -> bool:

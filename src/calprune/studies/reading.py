@@ -31,6 +31,7 @@ from calprune.refine import Refinement
 from calprune.studies.axes import AXES, NO_DATA, read_values, reads_data
 from calprune.studies.claims import check_claims, read_claims
 from calprune.studies.grid import LARGEST, RECIPE_OPTIONS, Calibration, Grid, Study, Variant
+from calprune.text.formats import OPTIONS as OPTIONS_OF
 
 OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims", "of_interest", "left_out",
             "labels")  # fmt: skip
@@ -75,8 +76,8 @@ def parse_study(text: str, where: str) -> Study:
     if not isinstance(gone := data.get("left_out", []), list) or not all(isinstance(one, str) for one in gone):
         raise ConfigError(f"{where}: left_out: expected a list of texts, what the study does not have; got {gone!r}")
     _check_labels(data.get("labels", {}), grids, where)
-    study = Study(str(data["title"]), grids, tuple(evaluations), str(data.get("question", "")), similarity, claims,
-                  interest)  # fmt: skip
+    title, question = _text(data, "title", where), _text(data, "question", where)
+    study = Study(title, grids, tuple(evaluations), question, similarity, claims, interest)
     _check_distinct(study, where)
     if claims:
         check_claims(claims, study.settings(), where)
@@ -119,6 +120,7 @@ def _read_grid(data: dict[str, Any], where: str) -> Grid:
     grid = dataclasses.replace(grid, calibrations=calibrations, variants=variants or (Variant(),))
     with _at(f"{where}: calibrations"):
         sets = grid.sets()
+    _check_formats(grid, where)
     labels = [one.label for one in sets]
     if twice := [label for i, label in enumerate(labels) if label in labels[:i]]:
         raise ConfigError(f"{where}: two calibrations are called {twice[0]!r}: give one another label")
@@ -146,9 +148,28 @@ def _values(data: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
     return read_values(axis, data.get(axis.key, axis.usual), where)
 
 
+def _text(data: Mapping, key: str, where: str) -> str:
+    """A text that may be left out. Raises ConfigError for what YAML takes for something else: no, 010, 2024."""
+    found = "" if data.get(key) is None else data[key]
+    if isinstance(found, bool) or not isinstance(found, (str, int)):
+        raise ConfigError(f"{where}: {key}: expected text; got {found!r}, which stands for something else: write it in "
+                          f'quotes ("{data[key]}")')  # fmt: skip
+    return str(found)
+
+
 def _check_known(data: Mapping, known: Iterable[str], where: str) -> None:
     if unknown := [key for key in data if key not in known]:
         raise ConfigError(f"{where}: unknown option {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}")
+
+
+def _check_formats(grid: Grid, where: str) -> None:
+    """Raise ConfigError for a format that no calibration of the grid is drawn in."""
+    drawn = {part.format for one in grid.sets() for part in parse_spec(one.spec).parts}
+    for one in grid.formats:
+        if one not in drawn:
+            raise ConfigError(
+                f"{where}: formats: no calibration of the grid has {one!r}{did_you_mean(one, OPTIONS_OF)}"
+            )
 
 
 def _check_sets(calibration: Calibration, grid: Grid) -> None:
@@ -167,7 +188,7 @@ def _read_variant(entry: Any, where: str) -> Variant:
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}: expected a mapping with label and options of a recipe; got {entry!r}")
     options = _recipe_options(entry, ["label"], where)
-    return Variant(str(entry.get("label", _called(options))), options)
+    return Variant(_text(entry, "label", where) or _called(options), options)
 
 
 def _read_calibration(entry: Any, where: str, sized: bool = False) -> Calibration:
@@ -187,7 +208,7 @@ def _read_calibration(entry: Any, where: str, sized: bool = False) -> Calibratio
         refine_on = _read_calibration(entry["refine_on"], f"{where}: refine_on", sized=True)
     trained = f"trained on {refine_on.label}" if refine_on else ""
     called = ", ".join(filter(None, (" ".join([str(entry["spec"]), _called(options)]).strip(), trained)))
-    return Calibration(str(entry["spec"]), str(entry.get("label", called)), options, refine_on)
+    return Calibration(str(entry["spec"]), _text(entry, "label", where) or called, options, refine_on)
 
 
 def _recipe_options(entry: Mapping, beside: list[str], where: str, more: Iterable[str] = ()) -> dict[str, Any]:

@@ -3,6 +3,7 @@ imported here."""
 
 import dataclasses
 import math
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -148,6 +149,30 @@ def read(folder: str | Path) -> Results:
     return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, *written)
 
 
+class BestSoFar:
+    """The best row of a study that goes on; each trial is read once, when it is there."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs, self._read = runs, set[str]()
+        self._best: Result | None = None
+
+    def look(self) -> Result | None:
+        """By the study's first evaluation."""
+        plan = self.runs.plan()
+        first = next(iter(plan.evaluations))
+        for name in plan.trials:
+            if name not in self._read and self.runs.whole(name, [first]):
+                self._read.add(name)
+                for row in _rows(self.runs, _trial_record(self.runs, name), plan):
+                    if row.evaluation == plan.evaluations[first] and self._is_better(row):
+                        self._best = row
+        return self._best
+
+    def _is_better(self, row: Result) -> bool:
+        oriented = row.measures.oriented
+        return self._best is None or oriented(row.value) > oriented(self._best.value)
+
+
 @dataclass(frozen=True)
 class Status:
     """Trials, counted."""
@@ -262,6 +287,7 @@ def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[st
     versions = sorted({tuple(sorted(one.environment.items())) for one in there if one.environment})
     recipes = [one.trial.recipe for one in trials if one.trial.recipe]
     overlapping = _overlapping(runs, trials)
+    folder = shlex.quote(runs.path.resolve().name)
     return {
         "trials": len(trials),
         "draws": len({recipe.seed for recipe in recipes}),
@@ -274,8 +300,8 @@ def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[st
         "seconds": round(spent),
         "seconds if each trial ran alone": round(alone),
         "versions": [" ".join(f"{name} {v}" for name, v in one if name != "format") for one in versions],
-        "commands": [f"calprune study run study.yaml --runs {runs.path.name}",
-                     f"calprune study report {runs.path.name} --out report.html"],
+        "commands": [f"calprune study run study.yaml --runs {folder}",
+                     f"calprune study report {folder} --out report.html"],
         STUDY: study_text(path) if (path := runs.path / STUDY).is_file() else None,
     }  # fmt: skip
 

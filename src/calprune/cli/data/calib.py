@@ -85,7 +85,10 @@ def build_command(
 @calib.command("show", example="calprune calib show sets/mixed --texts 3")
 def show_command(
     folder: Folder,
-    texts: Annotated[int, opt.output_option(min=0, help="print so many sequences as text")] = 0,
+    texts: Annotated[
+        int | None,
+        opt.output_option(min=0, help="print so many sequences as text", show_default="0; of a page 5"),
+    ] = None,
     model: opt.OfSet = None,
     html: Annotated[Path | None, opt.output_option(help="write a page to this file instead")] = None,
     as_json: opt.Json = False,
@@ -98,8 +101,8 @@ def show_command(
 
     check_new_file(html, "--html")
     given = CalibrationSet.load(folder)
-    tokenizer = set_tokenizer(given, model, needed=texts > 0)
-    shown = 5 if html and not texts and tokenizer is not None else texts
+    tokenizer = set_tokenizer(given, model, needed=bool(texts))
+    shown = 5 if html and texts is None and tokenizer is not None else texts or 0
     summary = describe(given, tokenizer, shown)
     if html:
         write_whole(html, summary.html())
