@@ -6,9 +6,10 @@ Two kinds are elsewhere: the folder of a built set (calibration) and what a mode
 """
 
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from calprune.text import chat
 from calprune.text.controls import MAKERS
 from calprune.text.document import Documents, Given
 from calprune.text.formats import Format, refuse
-from calprune.text.places import comparable, files_hash, local_files, parts, places
+from calprune.text.places import comparable, files_hash, local_files, parts, places, split_files
 from calprune.text.read import ending_of, is_there, no_such_file, read_records
 from calprune.text.records import Place, Row, rows, wording
 from calprune.text.wording import Writer, letters
@@ -42,14 +43,18 @@ class Example:
     record: dict[str, Any]
 
 
+_ONE_VALUE = re.compile(r"\s*([\w.]+)\s*==\s*'([^'\\]*)'\s*")  # a condition: a field is this text
+
+
 @dataclass(frozen=True)
 class RowsRead:
     """Which rows a split of a source reads: their contents where they are here, else their place on the hub."""
 
     contents: str = ""  # the hash of the local files; of a model's own texts, of what they begin with
     hub: Place | None = None  # where they are read from without local files
-    at: Any = None  # what two splits that read one place have in common; None: there is nothing to read
-    where: str = ""  # the rows of that place, as a condition; "": all
+    at: tuple[Hashable, ...] = ()  # each file that is read, by its contents or its place on the hub
+    where: str = ""  # the rows of those files, as a condition; "": all
+    parted: tuple[tuple[str, str], ...] = ()  # the conditions that part those files between the source's splits
 
     @property
     def revision(self) -> str:
@@ -62,9 +67,17 @@ class RowsRead:
         return self.contents or (self.hub.revision if self.hub else None)
 
     def overlaps(self, other: "RowsRead") -> bool:
-        """Whether both read the same rows, as far as their conditions say."""
-        here = self.at is not None and self.at == other.at
-        return here and (self.where == other.where or not (self.where and other.where))
+        """Whether both may read a row: they have a file in common, and their conditions are not known to be apart.
+        Known are those of two splits of one source, and two values of one field."""
+        return bool(set(self.at) & set(other.at)) and not self._apart(other)
+
+    def _apart(self, other: "RowsRead") -> bool:
+        if self.where == other.where or not (self.where and other.where):
+            return False
+        if self.parted and self.parted == other.parted:
+            return True
+        mine, theirs = (_ONE_VALUE.fullmatch(one.where) for one in (self, other))
+        return bool(mine and theirs and mine[1] == theirs[1] and mine[2] != theirs[2])
 
 
 Domain = Literal["general", "commonsense", "mathematics", "code", "knowledge", "language"]
@@ -203,14 +216,17 @@ class RecordSource(Source):
         contents = files_hash(files) if files else ""
         hub = None if files or self.made else self.hub
         if self.made:
-            return RowsRead(contents, at=(self.made, split))  # each split is made of other pieces
+            return RowsRead(contents, at=((self.made, split),))  # each split is made of other pieces
         found = places(self, split, given.data_root)
         if not found:
             return RowsRead(contents, hub)
         place = found[0]
-        where = place.where.get(split, "") if isinstance(place.where, dict) else place.where
-        at = contents if place is self.local else (place.path, place.config, place.revision, place.files(split))
-        return RowsRead(contents, hub, at, where)
+        parting = place.where if isinstance(place.where, dict) else {}
+        where = parting.get(split, "") if isinstance(place.where, dict) else place.where
+        at: tuple[Hashable, ...] = tuple((place.path, place.config, name) for name in place.files(split))
+        if place is self.local:
+            at = tuple(files_hash([path]) for path in split_files(self, split, given.data_root))
+        return RowsRead(contents, hub, at, where, tuple(sorted(parting.items())))
 
     def documents(self, format: Format, split: str = "calibration", given: Given = Given(), seed: int = 0) -> Documents:
         """`given.tokenizer` is needed by the format chat and by random_tokens. Ids are "file:record" or
@@ -289,7 +305,7 @@ class FileSource(Source):
         if not is_there(self.path):
             raise UserError(no_such_file(self.path))
         contents = files_hash([self.path])
-        return RowsRead(contents, at=contents)
+        return RowsRead(contents, at=(contents,))
 
     def documents(self, format: Format, split: str = "calibration", given: Given = Given(), seed: int = 0) -> Documents:
         return self.records.documents(format, split, given, seed)
