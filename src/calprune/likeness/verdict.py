@@ -108,7 +108,8 @@ class ComparisonSummary(HasPage):
                 "so they differ no more than two draws of one may")  # fmt: skip
         shares = " and ".join(percent(one.within(self.across.sequences)) for one in self.sets)
         return (f"{first}, halves of {self.across.sequences} sequences, one of each, to "
-                f"{percent(self.across.kept_iou)} at most, two halves of each to {shares}, {more}; {a.size}; {b.size}")  # fmt: skip
+                f"{percent(self.across.kept_iou)} at most, two halves of each to {shares}, {more}; "
+                f"{a.size}; {b.size}")  # fmt: skip
 
     @property
     def matters(self) -> bool:
