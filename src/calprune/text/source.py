@@ -9,9 +9,10 @@ import dataclasses
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -187,7 +188,10 @@ class RecordSource(Source):
         """The hash of places and wordings."""
         names = ("name", "made", "text", "prompt", "answer", "rationale", "cot", "user", "carry", "distinct")
         where = [dataclasses.replace(p, tried=False) if p else None for p in (self.local, self.hub)]
-        return identity([where, [getattr(self, name) for name in names]])
+        described = [where, [getattr(self, name) for name in names]]
+        files = local_files(self, "calibration", given.data_root) if self.kind == "chat" and not self.prompt else []
+        more = bool(files and self.local and _holds_more(files, self.local.reader))
+        return identity([*described, _MORE] if more else described)
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """evaluation: always its evaluation split. calibration: the split of that name; with `allow_evaluation_split`
@@ -259,6 +263,25 @@ class RecordSource(Source):
         return _joined(parts(self, split, given.data_root, joins=rationales), split, skipped)
 
 
+_MORE = "tools, system, history"  # in the identity of conversations that have these fields, which once were left out
+
+
+def _holds_more(files: Sequence[Path], reader: str) -> bool:
+    """Whether a file holds conversations with fields that once were left out. Reads to the first such record."""
+    return any(_file_holds_more(path, path.stat().st_size, path.stat().st_mtime_ns, reader) for path in files)
+
+
+@lru_cache(maxsize=1024)
+def _file_holds_more(path: Path, size: int, changed: int, reader: str) -> bool:
+    with suppress(UserError):  # a record that cannot be read is named when it is reached
+        for number, (_, record) in enumerate(read_records(path, reader)):
+            if chat.kind_of(record) is None and number == 0:
+                return False
+            if chat.holds_more(record):
+                return True
+    return False
+
+
 def _joined(found: Iterator, split: str, skipped: Counter[str]) -> Iterator[Row]:
     for part in found:
         for at, record in rows(part.records, part.name, part.place, split, skipped):
@@ -295,7 +318,8 @@ class FileSource(Source):
     def identity(self, given: Given = Given()) -> str:
         """How its bytes are read; the rows count by `rows_read`. JSON lines, the usual, go without a word."""
         ending = ending_of(self.path)
-        return "file" if ending == "jsonl" else f"file/{'txt' if ending == 'md' else ending}"
+        named = "file" if ending == "jsonl" else f"file/{'txt' if ending == 'md' else ending}"
+        return f"{named}/{_MORE}" if is_there(self.path) and _holds_more([self.path], "") else named
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """A file has one split, whatever it is for."""
