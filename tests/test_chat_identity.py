@@ -211,3 +211,24 @@ def test_a_text_that_begins_in_a_language_is_named_by_what_tells_languages(monke
     monkeypatch.setattr("calprune.writing.source.identifier_version", lambda: "another")
     assert find("self:random_token(language=en)").identity(given) != before
     assert find("self:random_token(language=None)").identity(given) == other
+
+
+def test_a_window_of_conversations_begins_once_and_its_begin_of_text_is_not_predicted():
+    from calprune.evaluation.windows import begins_itself, windows_of
+    from calprune.text.document import Document
+    from calprune.text.encode import find_marks
+
+    given = tokenizer("{{ bos_token }}" + CHAT_TEMPLATE)
+    begin = find_marks(given).begin
+    assert begin is not None and rendered(TALK, given).startswith("<s>")
+    documents = [Document(rendered(TALK, given), str(i)) for i in range(4)]
+    windows = windows_of(documents, given, 16)
+    assert (windows[:, 0] == begin).all() and not (windows[:, 1:] == begin).any()
+    bare = [Document(rendered(TALK, tokenizer()), str(i)) for i in range(4)]
+    assert windows.tolist() == windows_of(bare, given, 16).tolist()
+    assert begins_itself(given) and not begins_itself(tokenizer())
+
+
+def test_always_a_begin_of_text_is_answered_by_a_note_where_a_template_writes_the_beginning(chats):
+    made = build(parse_spec(str(chats), num_samples=2, max_seq_length=128, begin_of_text="always"), tokenizer())
+    assert any("begin_of_text: always puts nothing before a conversation" in note for note in made.notes)

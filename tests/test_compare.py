@@ -16,7 +16,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.layers.inputs import InputStats
 from calprune.likeness.distance import Energy, bures, coverage, frobenius
 from calprune.likeness.sets import Overlap, SetComparison, compare_input, enough, halve
-from calprune.likeness.verdict import summarise
+from calprune.likeness.verdict import ComparisonSummary, summarise
 from calprune.methods import parse_method
 from calprune.methods.contract import Method
 from calprune.pattern import parse_pattern
@@ -36,9 +36,9 @@ def stats_of(x: torch.Tensor) -> InputStats:
     return stats
 
 
-def sequences(n: int, seed: int, length: int = 24) -> CalibrationSet:
+def sequences(n: int, seed: int, length: int = 24, kinds: int = VOCABULARY) -> CalibrationSet:
     stream = torch.Generator().manual_seed(seed)
-    return CalibrationSet.from_tokens(torch.randint(3, VOCABULARY, (n, length), generator=stream))
+    return CalibrationSet.from_tokens(torch.randint(3, kinds, (n, length), generator=stream))
 
 
 def job(method: str = "wanda", pattern: str = "60%") -> Pruning:
@@ -164,6 +164,30 @@ def test_the_overlap_of_halves_grows_with_the_budget():
     for one in told["sets"]:
         grown = [step["kept_iou"] for step in one["halves"]]
         assert [step["sequences"] for step in one["halves"]] == [2, 4, 8, 16, 32] and grown == sorted(grown)
+
+
+def summary_of(a: CalibrationSet, b: CalibrationSet) -> ComparisonSummary:
+    comparison = SetComparison(job(), {"a": a, "b": b})
+    return summarise(comparison, list(comparison.blocks(tiny_model("llama"))))
+
+
+def test_a_true_difference_smaller_than_what_a_doubling_adds_is_found_and_two_draws_of_one_kind_do_not_differ():
+    wide = [sequences(64, seed) for seed in range(4)]
+    found = [summary_of(one, sequences(64, 50 + i, kinds=57)) for i, one in enumerate(wide)]
+    assert all(one.plain.startswith("Yes") and "makes a difference" in one.verdict for one in found)
+    # the overlap of the whole sets is above that of halves, which are noisier: it shows nothing
+    assert sum(one.kept_iou >= min(x.within(32) for x in one.sets) for one in found) >= 3
+    alike = [summary_of(one, sequences(64, 50 + i)) for i, one in enumerate(wide)]
+    assert sum(one.plain.startswith("Yes") for one in alike) <= 1, "by chance one in 15"
+
+
+@given(st.integers(4, 300), st.integers(4, 300))
+def test_two_sets_of_any_sizes_have_halves_of_one_size(m, n):
+    sets = {name: CalibrationSet.from_tokens(torch.arange(k)[:, None]) for name, k in (("a", m), ("b", n))}
+    comparison = SetComparison(job(), sets)
+    assert all(comparison.shared in halving.budgets for halving in comparison.halvings)
+    assert comparison.shared > min(m, n) // 4
+    assert [halving.budgets[-1] > k // 4 for halving, k in zip(comparison.halvings, (m, n), strict=True)] == [True] * 2
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,17 @@ def test_plain_text_holds_each_sequence_without_begin_of_text(given, tokenizer, 
     assert len(lost) == 1 and "boundaries of sequences" in lost[0]
 
 
+@pytest.mark.parametrize("mark", ["pad_token", "bos_token"])
+def test_plain_text_keeps_documents_apart_where_their_end_is_also_padding_or_begin_of_text(tokenizer, tmp_path, mark):
+    setattr(tokenizer, mark, "<|endoftext|>")
+    end, first = tokenizer.convert_tokens_to_ids("<|endoftext|>"), getattr(tokenizer, f"{mark}_id")
+    one, other = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS)
+    made = CalibrationSet.from_tokens([[first, first, *one, end, *other]])  # as counted padding stands
+    lost = export(made, tokenizer, "txt", tmp_path / "set.txt")
+    assert (tmp_path / "set.txt").read_text() == "<|endoftext|>".join(TEXTS) + "\n"
+    assert any("--parse-special" in note for note in lost)
+
+
 def test_plain_text_of_a_chat_keeps_its_special_tokens_and_says_how_they_are_read(tokenizer, tmp_path):
     turn = "<s>[user] Name a river.<|end|>\n"
     made = CalibrationSet.from_tokens([tokenizer(turn, add_special_tokens=False)["input_ids"]])

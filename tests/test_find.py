@@ -179,10 +179,32 @@ def test_what_a_model_writes_has_the_licence_of_what_it_begins_with():
             refuse_licences(["c4", name], ["nc"])
 
 
-def test_rows_overlap_where_one_place_is_read_by_conditions_that_do_not_part_it():
+def test_rows_overlap_where_a_file_is_read_by_both_and_no_condition_is_known_to_part_them():
     from calprune.text.source import RowsRead
 
-    everything, one, other = (RowsRead(at="file", where=where) for where in ("", "a", "b"))
+    everything, one, other = (RowsRead(at=("file",), where=where) for where in ("", "row <= 300", "row <= 290"))
     assert everything.overlaps(one) and one.overlaps(everything) and one.overlaps(one)
-    assert not one.overlaps(other) and not RowsRead().overlaps(RowsRead())
-    assert not one.overlaps(RowsRead(at="another file", where="a"))
+    assert one.overlaps(other) and other.overlaps(one), "290 rows are in both"
+    assert not RowsRead().overlaps(RowsRead()) and not one.overlaps(RowsRead(at=("another",), where="row <= 300"))
+    assert RowsRead(at=("a", "b")).overlaps(RowsRead(at=("b", "c"))), "b is in both"
+    law, code = (RowsRead(at=("file",), where=f"meta.kind == '{kind}'") for kind in ("law", "code"))
+    assert not law.overlaps(code), "a field has one value"
+
+
+def test_a_source_of_several_files_overlaps_each_of_them_and_no_other(tmp_path):
+    a, b, c = (lines(tmp_path / f"{name}.jsonl", [name]) for name in "abc")
+    (tmp_path / "both.yaml").write_text("kind: text\nlocal: {calibration: [a.jsonl, b.jsonl]}\n")
+    both = find(str(tmp_path / "both.yaml")).rows_read("calibration")
+    assert [both.overlaps(find(one).rows_read("calibration")) for one in (a, b, c)] == [True, True, False]
+
+
+def test_splits_of_one_file_by_one_mapping_are_apart_and_of_two_sources_are_not(tmp_path):
+    lines(tmp_path / "a.jsonl", ["x", "y"])
+    place = "calibration: a.jsonl, evaluation: a.jsonl"
+    for name, last in (("own", 1), ("other", 2)):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"kind: text\nlocal: {{{place}, where: {{calibration: row <= {last}, evaluation: row > {last}}}}}\n"
+        )
+    own, other = (find(str(tmp_path / f"{name}.yaml")) for name in ("own", "other"))
+    assert not own.rows_read("calibration").overlaps(own.rows_read("evaluation"))
+    assert other.rows_read("calibration").overlaps(own.rows_read("evaluation")), "row 2 is in both"

@@ -1,5 +1,7 @@
 """Formats: what their texts mean, and which characters of a conversation are the responses."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,9 @@ from transformers import PreTrainedTokenizerFast
 from calprune.base.values import ConfigError, UserError
 from calprune.text.chat import SHAPES, kind_of, messages_of, through_template
 from calprune.text.formats import OPTIONS, Format, parse_format
+from calprune.text.records import Place
+from calprune.text.source import FileSource, RecordSource
+from calprune.text.wording import Writer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -175,6 +180,59 @@ def test_the_four_kinds_of_conversation_say_the_same(kind):
 def test_an_alpaca_input_follows_its_instruction():
     record = {"instruction": "Translate.", "input": "Guten Tag", "output": "Good day"}
     assert messages_of(record, "instruction", "here")[0]["content"] == "Translate.\n\nGuten Tag"
+
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+CALL = {"type": "function", "function": {"name": "weather", "arguments": '{"city": "Bonn"}'}}
+CALLS = "{% for c in m.tool_calls %}<call>{{ c.function.name }} {{ c.function.arguments | tojson }}</call>{% endfor %}"
+WITH_TOOLS = "{% if tools %}<tools>{{ tools | tojson }}</tools>{% endif %}" + CHATML.replace(
+    "{{ m['content'] }}", "{{ m['content'] }}" + CALLS
+)
+CALLED = [{"role": "user", "content": "Rain?"}, {"role": "assistant", "content": None, "tool_calls": [CALL]},
+          {"role": "tool", "name": "weather", "content": "no"}, {"role": "assistant", "content": "No."}]  # fmt: skip
+
+
+def written(record, template, format="chat"):
+    source = Writer(RecordSource("own", "chat", local=Place("a")), parse_format(format), tokenizer(template), set())
+    return source.write(record, "f:2")[0]
+
+
+@pytest.mark.parametrize("tools", [TOOLS, json.dumps(TOOLS)])
+def test_tools_and_their_calls_are_in_the_text_as_the_template_writes_them(tools):
+    text = written({"messages": CALLED, "tools": tools}, WITH_TOOLS)
+    assert '"name": "weather"' in text.split("</tools>")[0] and '<call>weather {"city": "Bonn"}</call>' in text
+
+
+@pytest.mark.parametrize("record", [{"messages": CALLED}, {**SAME["messages"], "tools": TOOLS}])
+def test_a_template_that_passes_tools_over_is_refused(record):
+    with pytest.raises(UserError, match="f:2: the chat template does not write tool"):
+        written(record, CHATML)
+    if "tools" not in record:
+        with pytest.raises(UserError, match=r'f:2: a response calls tools, .*; use the format "chat"'):
+            written(record, WITH_TOOLS, "chat(responses)")
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_the_system_of_a_record_is_its_first_turn(kind):
+    wanted = [{"role": "system", "content": "Be brief."}, *talk("Name a river.", "Elbe")]
+    assert messages_of(SAME[kind] | {"system": "Be brief."}, kind, "here") == wanted
+    assert messages_of({"messages": wanted, "system": "Be brief."}, "messages", "here") == wanted
+    with pytest.raises(UserError, match="system and its first turn differ"):
+        messages_of({"messages": wanted, "system": "Be long."}, "messages", "here")
+
+
+def test_the_history_of_an_alpaca_record_is_its_first_turns():
+    record = SAME["instruction"] | {"history": [["Hi.", "Hello."], ["You?", "Well."]]}
+    assert messages_of(record, "instruction", "f:2") == talk("Hi.", "Hello.", "You?", "Well.", "Name a river.", "Elbe")
+    with pytest.raises(UserError, match=r"f:2: .* has a history that is no list of pairs"):
+        messages_of(record | {"history": [["Hi."]]}, "instruction", "f:2")
+
+
+@pytest.mark.parametrize("more", [{"system": "Be brief."}, {"tools": TOOLS}, {"history": [["a", "b"]]}, {}])
+def test_a_file_is_named_anew_where_such_fields_occur_and_only_there(tmp_path, more):
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in (SAME["instruction"], SAME["instruction"] | more)))
+    assert (FileSource(str(path)).identity() == "file") == (not more)
 
 
 @pytest.mark.parametrize("record, said", [

@@ -230,6 +230,18 @@ def test_beside_itself_a_text_is_measured_on_different_draws():
     assert found["minhash"] is None and 0 < found["jaccard"].value < 1 and found["unigram_kl"].value > 0
 
 
+@pytest.mark.parametrize(("draws", "pairs"), [(2, 1), (3, 3), (4, 2), (5, 5), (6, 3)])
+def test_beside_itself_a_text_counts_no_pair_of_draws_twice(draws, pairs):
+    how = Similarity(ngram=1, words=100, draws=draws)
+    text = how.read("one", own(made_up(0, 60)))
+    for name in ("jaccard", "unigram_kl"):
+        found = how.of_words(text, text)[name]
+        assert found.n == pairs
+        assert found.low is None if pairs == 1 else found.low < found.value < found.high
+    table = compare_texts(how, [how.read("two", own(made_up(1, 60)))], text)
+    assert ("No verdict" in table.verdict) == (pairs == 1)
+
+
 def test_no_interval_of_an_index_or_of_a_divergence_goes_beyond_what_it_can_be():
     how = Similarity(ngram=2, words=60, draws=3)  # of so few words Student's interval goes below 0
     one, other = (how.read(name, own(made_up(seed, 60, 40))) for seed, name in enumerate(("one", "other")))

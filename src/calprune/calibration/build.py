@@ -268,6 +268,9 @@ def _notes(recipe: Recipe, drawn: tuple[Drawn, ...], parts: list[_Making]) -> It
     """What whoever reads the set's figures should know."""
     for making in parts:
         yield from making.read.notes
+        if recipe.begin_of_text == "always" and making.opened.format.name == "chat":
+            yield (f"{making.opened.part.source}: begin_of_text: always puts nothing before a conversation, which "
+                   "begins as the chat template writes it")  # fmt: skip
     for part in drawn:
         if part.split == "evaluation":
             yield f"{part.source}: drawn from its evaluation split: results on that benchmark do not count"

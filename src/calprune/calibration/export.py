@@ -12,6 +12,7 @@ where a format has no place for them; `export` says so.
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from calprune.base.output import check_new_file, check_new_folder
 from calprune.base.store import is_special, whole_folder, write_whole
 from calprune.base.values import ConfigError, UserError, did_you_mean
 from calprune.calibration.set import CalibrationSet
+from calprune.text.encode import find_marks
 
 MASKED = "padding that counts here has an attention_mask of 0, and tools that leave such tokens out do not count it"
 WEIGHTS_LOST = "token weights are left out: the tools that read this count each token once"
@@ -75,14 +77,19 @@ def _hf(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
 
 
 def _txt(given: CalibrationSet, tokenizer: Any, path: Path) -> list[str]:
-    marks = {tokenizer.bos_token_id, tokenizer.pad_token_id} - {None}
     chat = any(part.format.startswith("chat") for part in given.drawn)  # where <|im_start|> is begin-of-text too
-    texts = [_text(tokenizer, ids if chat else [i for i in ids if i not in marks]) for ids in _rows(given)]
+    texts = [_text(tokenizer, ids if chat else _bare(tokenizer, ids)) for ids in _rows(given)]
     write_whole(path, "\n\n".join(texts) + "\n")
     lost = ["the boundaries of sequences are lost: imatrix cuts the text anew, every -c tokens"]
     if any(token in text for token in tokenizer.all_special_tokens for text in texts):
         lost.append("the text holds special tokens: give llama-imatrix --parse-special")
     return lost + ([WEIGHTS_LOST] if given.weights is not None else [])
+
+
+def _bare(tokenizer: Any, ids: list[int]) -> list[int]:
+    """Without padding and begin-of-text; but where one of them is also what ends a document, it stays between two."""
+    marks, end = {tokenizer.bos_token_id, tokenizer.pad_token_id} - {None}, find_marks(tokenizer).end
+    return [i for i in dropwhile(marks.__contains__, ids) if i not in marks or i == end]
 
 
 def _rows(given: CalibrationSet) -> Iterator[list[int]]:

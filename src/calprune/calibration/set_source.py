@@ -42,7 +42,7 @@ class SetSource(Source):
         return SEQUENCES if purpose == "evaluation" else DOCUMENTS
 
     def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:
-        return RowsRead(self.built.id, at=("set", self.built.id))
+        return RowsRead(self.built.id, at=(("set", self.built.id),))
 
     def documents(self, format: Format, split: str = DOCUMENTS, given: Given = Given(), seed: int = 0) -> Documents:
         """Raises UserError where `given.tokenizer` is not the one that made the set."""

@@ -23,7 +23,7 @@ from calprune.evaluation.divergence import DenseReference, as_text
 from calprune.evaluation.items import Outcomes
 from calprune.evaluation.metric import KL, METRICS, PERPLEXITY, Metric
 from calprune.evaluation.tasks import TASKS
-from calprune.evaluation.windows import windows_of
+from calprune.evaluation.windows import begins_itself, windows_of
 from calprune.layers.readable import check_length
 from calprune.models.load import Model, load_tokenizer
 from calprune.text.chat import chat_hash
@@ -121,7 +121,10 @@ def evaluation_id(evaluation: Evaluation, data_root: Path | None, models: Iterab
         opened = open_source(evaluation.of, Given(data_root=data_root), "evaluation")
         named = {"evaluation": plain(evaluation), "text": opened.text_identity}
         if opened.format.name == "chat":
-            named["chat"] = sorted({chat_hash(load_tokenizer(name)) for name in models})
+            tokenizers = [load_tokenizer(name) for name in models]
+            named["chat"] = sorted({chat_hash(one) for one in tokenizers})
+            if any(begins_itself(one) for one in tokenizers):
+                named["windows"] = 2  # in those of 1 the template's own begin-of-text was predicted
         return identity(named)
     return identity({"evaluation": plain(evaluation), "files": files_hash(files_read(evaluation, data_root))})
 

@@ -10,13 +10,15 @@ from transformers import PreTrainedTokenizerBase
 
 from calprune.base.progress import current
 from calprune.base.values import UserError
+from calprune.text.chat import rendered
 from calprune.text.document import Document
 from calprune.text.encode import encode_text, find_marks
 
 PROTOCOL = (
     "documents that hold text, in their order, each tokenised by itself with a blank line after it; their tokens one "
     "after another; no special tokens are added, except that every window begins with the "
-    "begin-of-text token where the tokenizer begins a text with it; windows do not overlap and the rest is left out; "
+    "begin-of-text token where the tokenizer begins a text with it (one that a chat template writes is left out); "
+    "windows do not overlap and the rest is left out; "
     "each token of a window after its first is predicted from those before it in the window; natural logarithms; "
     "the mean over windows; all tokens count alike, prompts as responses"
 )
@@ -49,7 +51,7 @@ def windows_of(
     take = length - len(start)
     left_out = skip_tokens // length * take
     wanted = None if limit_tokens is None else left_out + limit_tokens // length * take
-    stream = list(islice(_tokens(documents, tokenizer), left_out, wanted))
+    stream = list(islice(_tokens(documents, tokenizer, begin), left_out, wanted))
     if len(stream) < take:
         beyond = f" beyond the {skip_tokens:,} that are skipped" if skip_tokens else ""
         raise UserError(
@@ -59,7 +61,20 @@ def windows_of(
     return torch.cat([torch.tensor(start, dtype=torch.long).expand(len(rows), -1), rows], dim=1)
 
 
-def _tokens(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
+def begins_itself(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template writes the begin-of-text that every window has already. Such windows were of other
+    tokens in earlier versions, so their evaluations have another name."""
+    begin = find_marks(tokenizer).begin
+    if begin is None or not tokenizer.chat_template:
+        return False
+    try:
+        text = rendered([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], tokenizer)
+    except Exception:  # templates raise what they like; of this one no conversation is known
+        return False
+    return encode_text(tokenizer, text)[:1] == [begin]
+
+
+def _tokens(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, begin: int | None) -> Iterator[int]:
     for document in documents:
         if document.spans or document.token_weights is not None:
             current().note("a text is judged on all its tokens alike, where pruning would count some more than others "
@@ -67,4 +82,5 @@ def _tokens(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -
         if document.tokens is not None:
             yield from document.tokens
         elif document.text.strip():
-            yield from encode_text(tokenizer, document.text + "\n\n")
+            ids = encode_text(tokenizer, document.text + "\n\n")
+            yield from ids[1:] if begin is not None and ids[:1] == [begin] else ids

@@ -13,7 +13,7 @@ change them either.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import torch
@@ -81,22 +81,32 @@ class GrowingHalves:
     rest: Rows | None  # in neither half
 
 
-def halve(given: Any, name: str) -> GrowingHalves:
-    """Raises UserError where `given` has too few sequences."""
+def halve(given: Any, name: str, beside: int | None = None) -> GrowingHalves:
+    """`beside`: sequences of a smaller set that it is compared with, whose largest budget it is to have too. Raises
+    UserError where `given` has too few sequences."""
     n = len(given.tokens)
     if n < FEWEST:
         raise UserError(f"{name}: {n} sequence{'s' * (n > 1)} cannot be halved and doubled; give {FEWEST} or more "
                         "(better 32), or leave the halves out with --no-halves")  # fmt: skip
-    smallest = max(1, n // 2 >> DOUBLINGS)
-    budgets = [smallest]
-    while budgets[-1] * 2 <= n // 2:
-        budgets.append(budgets[-1] * 2)
+    budgets = _budgets(n, beside)
     order = list(range(n))
     rng(0, "compare/halves").shuffle(order)  # a mixture's sequences stand source by source
     half = budgets[-1]
     steps = list(pairwise([0, *budgets]))
     first, second = (tuple(Rows.of(given, order[start + a : start + b]) for a, b in steps) for start in (0, half))
     return GrowingHalves(tuple(budgets), first, second, Rows.of(given, order[2 * half :]) if n > 2 * half else None)
+
+
+def _budgets(n: int, beside: int | None = None) -> list[int]:
+    """Doublings up to half of `n`. Those of a larger set pass through the largest of a smaller one (`beside`)."""
+    smallest = max(1, n // 2 >> DOUBLINGS)
+    if beside is not None and FEWEST <= beside < n:
+        own = _budgets(beside)
+        smallest = max((one for one in own if one <= smallest), default=own[0])
+    found = [smallest]
+    while found[-1] * 2 <= n // 2:
+        found.append(found[-1] * 2)
+    return found
 
 
 def enough(budgets: Sequence[int], overlaps: Sequence[float]) -> int | None:
@@ -135,6 +145,7 @@ class BlockComparison:
     pruned: Overlap
     inputs: tuple[InputComparison, ...]
     halves: tuple[tuple[Overlap, ...], ...]  # for each set and budget, of what its halves keep; () if not asked for
+    across: tuple[Overlap, ...] = ()  # of each half of the first with each of the second, at the budget of both
 
 
 @dataclass
@@ -156,7 +167,13 @@ class SetComparison:
                             "does, such as wanda")  # fmt: skip
         if not 0 < self.share <= 1:
             raise UserError(f"the share of the energy is above 0 and at most 1; got {self.share:g}")
-        self.halvings = [halve(given, name) for name, given in self.sets.items()] if self.halves else []
+        fewest = min(len(given.tokens) for given in self.sets.values())
+        self.halvings = [halve(given, name, fewest) for name, given in self.sets.items()] if self.halves else []
+
+    @property
+    def shared(self) -> int | None:
+        """The largest budget, in sequences, that halves of both sets have; None without halves."""
+        return min(halving.budgets[-1] for halving in self.halvings) if self.halvings else None
 
     def blocks(self, model: nn.Module, batch_size: int | None = None) -> Iterator[BlockComparison]:
         """Each block's comparison as it is known. Raises UserError where the job does not fit the model."""
@@ -164,7 +181,7 @@ class SetComparison:
         needs = max("gram", self.job.needs, key=LADDER.index)
         collect = partial(_collected, self.job, model, needs, batch_size)
         training = model.training
-        halved = [_Halves(halving, collect) for halving in self.halvings]
+        halved = [_Halves(halving, collect, self.shared) for halving in self.halvings]
         whole = [] if halved else [collect(given) for given in self.sets.values()]
         name, modules = find_blocks(model)
         try:
@@ -175,7 +192,9 @@ class SetComparison:
                 a, b = (sums for sums, _ in met)
                 kept, pruned = _overlaps(keep(a), keep(b))
                 inputs = tuple(_compare_inputs(a.of_block(block), b.of_block(block), self.share))
-                yield BlockComparison(block, kept, pruned, inputs, tuple(tuple(found) for _, found in met if found))
+                pairs = product(*(one.kept for one in halved)) if halved else ()
+                yield BlockComparison(block, kept, pruned, inputs, tuple(tuple(found) for _, found in met if found),
+                                      tuple(_overlaps(*pair)[0] for pair in pairs))  # fmt: skip
         finally:
             model.train(training)
 
@@ -233,7 +252,12 @@ def agreement(
 class _Halves:
     """The sums of a set's growing halves, block by block."""
 
-    def __init__(self, halving: GrowingHalves, collect: Callable[[Rows], Iterator[Statistics]]) -> None:
+    def __init__(
+        self, halving: GrowingHalves, collect: Callable[[Rows], Iterator[Statistics]], remember: int | None = None
+    ) -> None:
+        """`remember`: the budget at which what the halves keep is held until the next block."""
+        self.budgets, self.remember = halving.budgets, remember
+        self.kept: list[Keep] = []  # of the last block that was met, the first half's and the second's
         self.steps = [(collect(a), collect(b)) for a, b in zip(halving.first, halving.second, strict=True)]
         self.rest = collect(halving.rest) if halving.rest is not None else None
 
@@ -241,10 +265,13 @@ class _Halves:
         """The next block: the sums of the whole set, and how far the halves agree at each budget."""
         halves: list[Statistics] = []
         found = []
-        for step in self.steps:
+        for budget, step in zip(self.budgets, self.steps, strict=True):
             added = [next(sums) for sums in step]
             halves = [sums + more for sums, more in zip(halves, added, strict=True)] if halves else added
-            found.append(_overlaps(*map(keep, halves))[0])
+            kept = [keep(one) for one in halves]
+            found.append(_overlaps(*kept)[0])
+            if budget == self.remember:
+                self.kept = kept
         total = halves[0] + halves[1]
         return (total + next(self.rest) if self.rest else total), found
 

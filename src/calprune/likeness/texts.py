@@ -130,10 +130,7 @@ class Similarity:
         size = self.fitted((text, reference)).words
         own, other = (corpus.words.draws(size, self.draws) for corpus in (text, reference))
         same = text is reference
-        if same:
-            turn = self.draws // 2  # the neighbour of a draw may share a document with it
-            other = other[turn:] + other[:turn]
-        pairs = list(zip(own, other, strict=True)) if not same or self.draws > 1 else []
+        pairs = _within(own) if same else list(zip(own, other, strict=True))
         shared = mean_of([jaccard(a, b, self.ngram) for a, b in pairs])
         apart = mean_of([unigram_divergence(a, b, self.smoothing) for a, b in pairs])
         return {
@@ -244,9 +241,11 @@ class TextComparison(HasPage):
         reference share. Two are told apart where their intervals do not overlap."""
         *texts, itself = self.texts
         found = sorted((one for one in texts if one.measures["jaccard"]), key=_shared, reverse=True)
-        if not found or itself.measures["jaccard"] is None:
-            return "No verdict: one draw of each text says nothing of chance; take more (--draws)."
-        first, own = found[0], itself.measures["jaccard"]
+        own = itself.measures["jaccard"]
+        if not found or own is None or own.low is None:
+            few = "one draw" if self.options.draws == 1 else "one pair of draws"
+            return f"No verdict: {few} of the reference says nothing of chance; take three or more (--draws)."
+        first = found[0]
         ties = [one.name for one in found[1:] if _overlap(one.measures["jaccard"], first.measures["jaccard"])]
         if len(found) > 1:
             apart = f"not distinguished from {listed(ties)}" if ties else "and is distinguished from the others"
@@ -355,6 +354,14 @@ def _notes(texts: Sequence[Corpus], reference: Corpus) -> Iterator[str]:
         yield (f"sizes differ: MinHash reads all of each text, so its index cannot be above {', '.join(unequal)}, "
                f"whatever the words ({reference.name} has about {reference.signature.distinct:,} distinct n-grams); "
                "the index of draws has no such limit, for they are of one size")  # fmt: skip
+
+
+def _within(draws: Sequence[Words]) -> list[tuple[Words, Words]]:
+    """Each draw with another one, no pair twice: halves of them where their number is even. Not with its neighbour,
+    which may share a document with it, where there are more than three."""
+    turn = len(draws) // 2
+    pairs = len(draws) if len(draws) % 2 else turn  # by half of an even number, (i, j) comes again as (j, i)
+    return [(draws[i], draws[(i + turn) % len(draws)]) for i in range(pairs)] if turn else []
 
 
 def _signed(documents: Iterable[Document], signature: Signature) -> Iterator[Document]:

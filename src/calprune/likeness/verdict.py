@@ -53,6 +53,11 @@ class SetFigures:
     halves: tuple[HalvesOverlap, ...] | None  # None: not asked for
     enough: int | None  # sequences from which on doubling adds less than 1 %; None: still rising, or not measured
 
+    def within(self, sequences: int) -> float:
+        """How far two halves of so many sequences agree. It was measured."""
+        assert self.halves is not None
+        return next(step.kept_iou for step in self.halves if step.sequences == sequences)
+
     @property
     def size(self) -> str:
         """Whether it is large enough, in words."""
@@ -79,6 +84,7 @@ class ComparisonSummary(HasPage):
     blocks: tuple[BlockComparison, ...]
     command: str = ""  # that made it, to be copied
     what: str = "weights"  # that are kept: "neurons" where these are taken out
+    across: HalvesOverlap | None = None  # a half of one set and a half of the other: the most alike of the four pairs
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -96,32 +102,42 @@ class ComparisonSummary(HasPage):
         first = (f"{a.name} and {b.name} lead {self.method} at {self.pattern} to an overlap of "
                  f"{percent(self.kept_iou)} of the {self.what} kept (chance: "
                  f"{percent(self.kept_iou_by_chance)})")  # fmt: skip
-        if a.halves is None or b.halves is None:
+        if self.across is None:
             return first
-        within = [one.halves[-1].kept_iou for one in self.sets if one.halves]
-        more = ("so which of them is taken makes a difference to the mask" if self.kept_iou < min(within) else
+        more = ("so which of them is taken makes a difference to the mask" if self.matters else
                 "so they differ no more than two draws of one may")  # fmt: skip
-        shares = " and ".join(map(percent, within))
-        return f"{first}, two halves of each to {shares}, {more}; {a.size}; {b.size}"
+        shares = " and ".join(percent(one.within(self.across.sequences)) for one in self.sets)
+        return (f"{first}, halves of {self.across.sequences} sequences, one of each, to "
+                f"{percent(self.across.kept_iou)} at most, two halves of each to {shares}, {more}; "
+                f"{a.size}; {b.size}")  # fmt: skip
+
+    @property
+    def matters(self) -> bool:
+        """Whether every half of one set agrees less with every half of the other than two halves of either agree: of
+        two sets of one kind that is so once in 15 times. All halves are of one size, for smaller ones agree less."""
+        assert self.across is not None
+        return self.across.kept_iou < min(one.within(self.across.sequences) for one in self.sets)
 
     @property
     def plain(self) -> str:
         """The verdict in plain words."""
         a, b = self.sets
         both = f"{a.name} and {b.name} agree on {percent(self.kept_iou)} of the {self.what} that either keeps"
-        if a.halves is None or b.halves is None:
+        if self.across is None:
             return (f"{both}; by chance it would be {percent(self.kept_iou_by_chance)}. Whether that is much is not "
                     "said without halves of each set: leave --no-halves out.")  # fmt: skip
-        least = min(one.halves[-1].kept_iou for one in self.sets if one.halves)
-        if self.kept_iou < least:
-            return f"Yes, it matters to the mask: {both}, two halves of one set on {percent(least)} or more."
-        return f"No: {both}, which is no less than two halves of one set do ({percent(least)})."
+        least = percent(min(one.within(self.across.sequences) for one in self.sets))
+        most = f"a half of one and a half of the other on {percent(self.across.kept_iou)} at most"
+        if self.matters:
+            return f"Yes, it matters to the mask: {both}, {most}, two halves of one set on {least} or more."
+        return f"No: {both}, {most}, which is no less than two halves of one set do ({least})."
 
     def record(self) -> dict[str, Any]:
         return {
             "format": 1, "method": self.method, "pattern": self.pattern, "share_of_energy": self.share_of_energy,
             "kept_iou": self.kept_iou, "pruned_iou": self.pruned_iou, "kept_iou_by_chance": self.kept_iou_by_chance,
             **vars(self.figures), "sets": [asdict(one) for one in self.sets],
+            "across": self.across and asdict(self.across),
             "blocks": [_block(block) for block in self.blocks], "notes": list(self.notes), "verdict": self.verdict,
         }  # fmt: skip
 
@@ -150,17 +166,19 @@ class ComparisonSummary(HasPage):
         """How much the two keep in common, beside two halves of one set and beside chance."""
         found = [_point(f"{' and '.join(one.name for one in self.sets)}", self.kept_iou,
                         [block.kept.iou for block in self.blocks])]  # fmt: skip
-        for i, one in enumerate(self.sets):
-            if one.halves:
-                step = one.halves[-1]
-                found.append(_point(f"two halves of {one.name}, {step.sequences} sequences each", step.kept_iou,
-                                    [block.halves[i][-1].iou for block in self.blocks if block.halves]))  # fmt: skip
-        halves = [point.value for point in found[1:]]
-        zone = (min(halves), 1.0) if halves else None
+        n = self.across.sequences if self.across else 0
+        if self.across:
+            found.append(_point(f"a half of each, {n} sequences each", self.across.kept_iou,
+                                [max(one.iou for one in block.across) for block in self.blocks]))  # fmt: skip
+        for i, one in enumerate(self.sets if self.across else ()):
+            at = [step.sequences for step in one.halves or ()].index(n)
+            found.append(_point(f"two halves of {one.name}, {n} sequences each", one.within(n),
+                                [block.halves[i][at].iou for block in self.blocks]))  # fmt: skip
+        zone = (min(point.value for point in found[2:]), 1.0) if self.across else None
         axis = ValueAxis(f"of the {self.what} that either keeps, kept by both", percent=True)
         return Dots("Kept in common: all blocks together, and from the lowest block to the highest", axis.title,
                     tuple(found), axis, [point.source for point in found], ("",), self.kept_iou_by_chance, "by chance",
-                    zone, "no difference: as two halves of one set, or more alike")  # fmt: skip
+                    zone, "halves: no difference, as two of one set or more alike")  # fmt: skip
 
     def _table(self) -> Table:
         heads = (Column("block"), Column("kept in common", "number", percent=True),
@@ -200,9 +218,16 @@ def summarise(comparison: SetComparison, blocks: Sequence[BlockComparison]) -> C
     return ComparisonSummary(
         comparison.job.method_text, str(comparison.job.pattern), comparison.share, kept.iou,
         pruned.iou, share / (2 - share), Figures.of([one for block in blocks for one in block.inputs]),
-        (first, second), tuple(blocks),
+        (first, second), tuple(blocks), across=_across(comparison, blocks),
         what=comparison.job.pattern.kind if isinstance(comparison.job.pattern, Removal) else "weights",
     )  # fmt: skip
+
+
+def _across(comparison: SetComparison, blocks: Sequence[BlockComparison]) -> HalvesOverlap | None:
+    if comparison.shared is None:
+        return None
+    pairs = zip(*(block.across for block in blocks), strict=True)
+    return HalvesOverlap(comparison.shared, max(_pooled(pair).iou for pair in pairs))
 
 
 def _set(comparison: SetComparison, which: int, blocks: Sequence[BlockComparison]) -> SetFigures:

@@ -5,10 +5,15 @@ prompt         {"prompt": ..., "response": ...}
 conversations  {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}   (ShareGPT)
 instruction    {"instruction": ..., "input": ..., "output": ...}   (Alpaca; input may be empty or missing)
 
+Beside these a record may have `system` (text: a first turn, where there is none), `tools` (a list, or JSON of one:
+given to the template) and, in Alpaca, `history` (earlier turns, in pairs); a turn may have `tool_calls`, and one of a
+tool its `name` and `tool_call_id`.
+
 What a template writes depends on the conversation and on nothing else: today is always DAY to it, and what it draws at
 random it draws from one seed. So a set made on another day is the same set, and `chat_hash` names what made it.
 """
 
+import json
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +50,9 @@ _FIXED = (
     "{%- endfor -%}{{ day.text }}{%- endmacro %}\n"
 )
 
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
+
+_OF_TOOLS = ("tool_calls", "tool_call_id", "name")  # what a turn may have beside its role and its content
 
 Spans = tuple[tuple[int, int, float], ...]
 
@@ -58,41 +65,118 @@ def kind_of(record: Mapping[str, Any]) -> str | None:
 def messages_of(record: Mapping[str, Any], kind: str, where: str) -> Messages:
     """The turns of a record of the given kind. Errors name `where` it is and the fields there are."""
     try:
-        match kind:
-            case "messages":
-                turns = [(turn["role"], turn["content"]) for turn in record["messages"]]
-            case "conversations":
-                turns = [(turn["from"], turn["value"]) for turn in record["conversations"]]
-            case "instruction":
-                asked = [record["instruction"], record.get("input") or ""]
-                turns = [("user", "\n\n".join(part for part in asked if part)), ("assistant", record["output"])]
-            case _:
-                turns = [("user", record["prompt"]), ("assistant", record["response"])]
-    except (KeyError, TypeError) as e:
+        turns = _turns(record, kind)
+    except (KeyError, TypeError, ValueError) as e:
         what = f"lacks {e}" if isinstance(e, KeyError) else "has turns that are not mappings"
+        if kind == "instruction" and not isinstance(e, KeyError):
+            what = "has a history that is no list of pairs"
         raise UserError(f"{where}: a {kind!r} record that {what}; its fields: {', '.join(map(str, record))}") from None
-    for role, content in turns:
+    for turn in turns:
+        role, content = turn["role"], turn["content"]
         known = isinstance(role, str) and role in ROLES
         if not known or not isinstance(content, str):
             got = f"role {role!r:.60}" if not known else f"content of type {type(content).__name__}"
             raise UserError(f"{where}: a turn has {got}; roles are {', '.join(ROLES)} and contents are text")
     if not turns:
         raise UserError(f"{where}: a conversation without turns; delete it, or give it some")
-    return [{"role": ROLES[role], "content": content} for role, content in turns]
+    return _with_system([turn | {"role": ROLES[turn["role"]]} for turn in turns], record, where)
 
 
-def through_template(messages: Messages, format: Format, tokenizer: Any, where: str) -> tuple[str, Spans]:
+def _turns(record: Mapping[str, Any], kind: str) -> Messages:
+    """As the record has them: roles by its own names, contents of any type."""
+    match kind:
+        case "messages":
+            return [_turn(turn) for turn in record["messages"]]
+        case "conversations":
+            pairs = [(turn["from"], turn["value"]) for turn in record["conversations"]]
+        case "instruction":
+            wanted = [record["instruction"], record.get("input") or ""]
+            earlier = [
+                turn for user, answer in record.get("history") or [] for turn in (("user", user), ("assistant", answer))
+            ]
+            pairs = [*earlier, ("user", "\n\n".join(part for part in wanted if part)), ("assistant", record["output"])]
+        case _:
+            pairs = [("user", record["prompt"]), ("assistant", record["response"])]
+    return [{"role": role, "content": content} for role, content in pairs]
+
+
+def _turn(turn: Any) -> dict[str, Any]:
+    if not isinstance(turn, Mapping):
+        raise TypeError
+    calls = turn.get("tool_calls")
+    more = {
+        name: turn[name] for name in _OF_TOOLS if turn.get(name) and (name == "tool_calls" or turn["role"] == "tool")
+    }
+    if calls:
+        more["tool_calls"] = [_call(call) for call in calls]
+    return {"role": turn["role"], "content": (turn.get("content") or "") if calls else turn["content"], **more}
+
+
+def _call(call: Any) -> dict[str, Any]:
+    """Arguments as a mapping, as templates want them, where they are JSON of one."""
+    if not isinstance(call, Mapping):
+        raise TypeError
+    function = call.get("function")
+    if isinstance(function, Mapping) and isinstance(function.get("arguments"), str):
+        with suppress(json.JSONDecodeError):
+            return {**call, "function": {**function, "arguments": json.loads(function["arguments"])}}
+    return dict(call)
+
+
+def _with_system(turns: Messages, record: Mapping[str, Any], where: str) -> Messages:
+    system = record.get("system")
+    if not system:
+        return turns
+    if not isinstance(system, str):
+        raise UserError(f"{where}: system is of type {type(system).__name__}; it is the text of the first turn")
+    if turns[0]["role"] != "system":
+        return [{"role": "system", "content": system}, *turns]
+    if turns[0]["content"] != system:
+        raise UserError(f"{where}: the record's system and its first turn differ; leave one of them out")
+    return turns
+
+
+def tools_of(record: Mapping[str, Any], where: str) -> list[Any]:
+    """The tools that a record gives the model: a list of mappings, or JSON of one; none where it has no such field.
+    Raises UserError for anything else."""
+    tools = record.get("tools")
+    if isinstance(tools, str) and tools.strip():
+        with suppress(json.JSONDecodeError):
+            tools = json.loads(tools)
+    if not tools:
+        return []
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise UserError(f"{where}: tools is {str(tools)[:40]!r}; expected a list of mappings, or JSON of one")
+    return tools
+
+
+def holds_more(record: Mapping[str, Any]) -> bool:
+    """Whether a record holds what earlier versions left out: its name tells the two texts apart."""
+    turns = record.get("messages")
+    turns = turns if isinstance(turns, list) else []
+    called = any(isinstance(turn, Mapping) and any(turn.get(name) for name in _OF_TOOLS[:2]) for turn in turns)
+    named = any(isinstance(turn, Mapping) and turn.get("role") == "tool" and turn.get("name") for turn in turns)
+    return called or named or any(record.get(name) for name in ("system", "tools", "history"))
+
+
+def through_template(
+    messages: Messages, format: Format, tokenizer: Any, where: str, tools: Sequence[Any] = ()
+) -> tuple[str, Spans]:
     """The conversation as the model's chat template writes it, and the spans (in characters) of weight other than 1.
 
     With `format.responses` everything but the text of the responses weighs `format.prompt_weight`; a turn's opening
     and closing tags belong to the template, not to the response. What a template drops (the thinking of earlier
     turns) is in neither. The text holds the template's own begin-of-text: tokenise it without adding another.
     """
-    text = _apply(messages, tokenizer, where)
+    text = _apply(messages, tokenizer, where, tools)
+    _check_written(messages, tokenizer, where, tools, text)
     if not format.responses or format.prompt_weight == 1:
         return text, ()
     mark = next(chr(c) for c in range(0xE000, 0xF8FF) if all(chr(c) not in m["content"] for m in messages))
-    marked = _apply([_marked(message, mark) for message in messages], tokenizer, where)
+    if any("tool_calls" in message for message in messages):
+        raise UserError(f"{where}: a response calls tools, and how the template writes a call cannot be told from the "
+                        "rest; use the format \"chat\"")  # fmt: skip
+    marked = _apply([_marked(message, mark) for message in messages], tokenizer, where, tools)
     parts = marked.split(mark)  # outside, response, outside, response, ..., outside
     if "".join(parts) != text or len(parts) % 2 == 0:
         raise UserError(f"{where}: the chat template rewrites this conversation's responses, so their tokens "
@@ -105,7 +189,18 @@ def through_template(messages: Messages, format: Format, tokenizer: Any, where: 
     return text, tuple(spans)
 
 
-def _marked(message: Mapping[str, str], mark: str) -> dict[str, str]:
+def _check_written(messages: Messages, tokenizer: Any, where: str, tools: Sequence[Any], text: str) -> None:
+    """Raise UserError where the template passes tools or their calls over: the text would be another conversation."""
+    if tools and _apply(messages, tokenizer, where) == text:
+        raise UserError(f"{where}: the chat template does not write tools; take a model whose template does, or leave "
+                        "tools out of the record")  # fmt: skip
+    bare = [{name: value for name, value in turn.items() if name != "tool_calls"} for turn in messages]
+    if bare != messages and _apply(bare, tokenizer, where, tools) == text:
+        raise UserError(f"{where}: the chat template does not write tool_calls; take a model whose template does, or "
+                        "leave the record out")  # fmt: skip
+
+
+def _marked(message: Mapping[str, Any], mark: str) -> dict[str, Any]:
     """The message with its response between marks. Inside the spaces, which templates trim; thinking has its own two,
     because templates may drop it."""
     content = message["content"]
@@ -122,13 +217,18 @@ def _between(text: str, mark: str) -> str:
     return text.replace(core, f"{mark}{core}{mark}", 1) if core else text
 
 
-def rendered(messages: Sequence[Mapping[str, str]], tokenizer: Any, *, answer: bool = False) -> str:
-    """What the tokenizer's chat template makes of the turns; `answer`: with the beginning of the response to come.
+def rendered(
+    messages: Sequence[Mapping[str, Any]], tokenizer: Any, *, answer: bool = False, tools: Sequence[Any] = ()
+) -> str:
+    """What the tokenizer's chat template makes of the turns; `answer`: with the beginning of the response to come;
+    `tools`: that the model may call.
 
     Raises whatever the template raises, for a role or an order of turns that it does not know."""
-    text, more = tokenizer.get_chat_template(), {}
+    text, more = tokenizer.get_chat_template(), dict[str, Any]()
+    if tools:
+        text, more = tokenizer.get_chat_template(tools=list(tools)), {"tools": list(tools)}
     if _TODAY in text:
-        more = {"chat_template": _FIXED + text, "calprune_day": _codes()}
+        more |= {"chat_template": _FIXED + text, "calprune_day": _codes()}
 
     def render() -> str:
         _hold(more.get("chat_template", text))
@@ -157,10 +257,10 @@ def chat_hash(tokenizer: Any) -> str:
     return identity([text, tokens, *([DAY.isoformat()] if _TODAY in text else [])])
 
 
-def _apply(messages: Sequence[Mapping[str, str]], tokenizer: Any, where: str) -> str:
+def _apply(messages: Sequence[Mapping[str, Any]], tokenizer: Any, where: str, tools: Sequence[Any] = ()) -> str:
     _check_chat(tokenizer)
     try:
-        return rendered(messages, tokenizer)
+        return rendered(messages, tokenizer, tools=tools)
     except limits.TooMuch as e:
         raise UserError(f"{where}: the chat template is refused: {e}") from None
     except Exception as e:  # templates raise what they like

@@ -110,6 +110,12 @@ def local_files(source: Located, split: str, data_root: Path | None) -> list[Pat
     return paths
 
 
+def split_files(source: Located, split: str, data_root: Path | None) -> list[Path]:
+    """The files that hold the rows of a split, without those that are joined to it or compared with it. Empty if they
+    are not all here."""
+    return _files(source, source.local.files(split), data_root) if source.local else []
+
+
 def files_hash(files: list[Path]) -> str:
     """16 characters for the bytes of these files."""
     digest = hashlib.sha256()

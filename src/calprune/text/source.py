@@ -6,11 +6,13 @@ Two kinds are elsewhere: the folder of a built set (calibration) and what a mode
 """
 
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from calprune.text import chat
 from calprune.text.controls import MAKERS
 from calprune.text.document import Documents, Given
 from calprune.text.formats import Format, refuse
-from calprune.text.places import comparable, files_hash, local_files, parts, places
+from calprune.text.places import comparable, files_hash, local_files, parts, places, split_files
 from calprune.text.read import ending_of, find_reader, is_there, no_such_file, read_records
 from calprune.text.records import Place, Row, rows, wording
 from calprune.text.wording import Writer, letters
@@ -42,14 +44,18 @@ class Example:
     record: dict[str, Any]
 
 
+_ONE_VALUE = re.compile(r"\s*([\w.]+)\s*==\s*'([^'\\]*)'\s*")  # a condition: a field is this text
+
+
 @dataclass(frozen=True)
 class RowsRead:
     """Which rows a split of a source reads: their contents where they are here, else their place on the hub."""
 
     contents: str = ""  # the hash of the local files; of a model's own texts, of what they begin with
     hub: Place | None = None  # where they are read from without local files
-    at: Any = None  # what two splits that read one place have in common; None: there is nothing to read
-    where: str = ""  # the rows of that place, as a condition; "": all
+    at: tuple[Hashable, ...] = ()  # each file that is read, by its contents or its place on the hub
+    where: str = ""  # the rows of those files, as a condition; "": all
+    parted: tuple[tuple[str, str], ...] = ()  # the conditions that part those files between the source's splits
 
     @property
     def revision(self) -> str:
@@ -62,9 +68,17 @@ class RowsRead:
         return self.contents or (self.hub.revision if self.hub else None)
 
     def overlaps(self, other: "RowsRead") -> bool:
-        """Whether both read the same rows, as far as their conditions say."""
-        here = self.at is not None and self.at == other.at
-        return here and (self.where == other.where or not (self.where and other.where))
+        """Whether both may read a row: they have a file in common, and their conditions are not known to be apart.
+        Known are those of two splits of one source, and two values of one field."""
+        return bool(set(self.at) & set(other.at)) and not self._apart(other)
+
+    def _apart(self, other: "RowsRead") -> bool:
+        if self.where == other.where or not (self.where and other.where):
+            return False
+        if self.parted and self.parted == other.parted:
+            return True
+        mine, theirs = (_ONE_VALUE.fullmatch(one.where) for one in (self, other))
+        return bool(mine and theirs and mine[1] == theirs[1] and mine[2] != theirs[2])
 
 
 Domain = Literal["general", "commonsense", "mathematics", "code", "knowledge", "language"]
@@ -176,7 +190,9 @@ class RecordSource(Source):
         where = [dataclasses.replace(p, tried=False) if p else None for p in (self.local, self.hub)]
         own = [p.reader for p in where if p and ":" in p.reader]  # classes of the user's own, by their versions too
         versions = [v for name in own if (v := getattr(find_reader(name), "version", None)) is not None]
-        return identity([where, [getattr(self, name) for name in names], *versions])
+        files = local_files(self, "calibration", given.data_root) if self.kind == "chat" and not self.prompt else []
+        more = [_MORE] if files and self.local and _holds_more(files, self.local.reader) else []
+        return identity([where, [getattr(self, name) for name in names], *versions, *more])
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """evaluation: always its evaluation split. calibration: the split of that name; with `allow_evaluation_split`
@@ -205,14 +221,17 @@ class RecordSource(Source):
         contents = files_hash(files) if files else ""
         hub = None if files or self.made else self.hub
         if self.made:
-            return RowsRead(contents, at=(self.made, split))  # each split is made of other pieces
+            return RowsRead(contents, at=((self.made, split),))  # each split is made of other pieces
         found = places(self, split, given.data_root)
         if not found:
             return RowsRead(contents, hub)
         place = found[0]
-        where = place.where.get(split, "") if isinstance(place.where, dict) else place.where
-        at = contents if place is self.local else (place.path, place.config, place.revision, place.files(split))
-        return RowsRead(contents, hub, at, where)
+        parting = place.where if isinstance(place.where, dict) else {}
+        where = parting.get(split, "") if isinstance(place.where, dict) else place.where
+        at: tuple[Hashable, ...] = tuple((place.path, place.config, name) for name in place.files(split))
+        if place is self.local:
+            at = tuple(files_hash([path]) for path in split_files(self, split, given.data_root))
+        return RowsRead(contents, hub, at, where, tuple(sorted(parting.items())))
 
     def documents(self, format: Format, split: str = "calibration", given: Given = Given(), seed: int = 0) -> Documents:
         """`given.tokenizer` is needed by the format chat and by random_tokens. Ids are "file:record" or
@@ -243,6 +262,25 @@ class RecordSource(Source):
     def _rows(self, split: str, given: Given, skipped: Counter[str], rationales: bool) -> Iterator[Row]:
         """Raises UserError at once where there is no such split; `rationales`: with the fields of another file."""
         return _joined(parts(self, split, given.data_root, joins=rationales), split, skipped)
+
+
+_MORE = "tools, system, history"  # in the identity of conversations that have these fields, which once were left out
+
+
+def _holds_more(files: Sequence[Path], reader: str) -> bool:
+    """Whether a file holds conversations with fields that once were left out. Reads to the first such record."""
+    return any(_file_holds_more(path, path.stat().st_size, path.stat().st_mtime_ns, reader) for path in files)
+
+
+@lru_cache(maxsize=1024)
+def _file_holds_more(path: Path, size: int, changed: int, reader: str) -> bool:
+    with suppress(UserError):  # a record that cannot be read is named when it is reached
+        for number, (_, record) in enumerate(read_records(path, reader)):
+            if chat.kind_of(record) is None and number == 0:
+                return False
+            if chat.holds_more(record):
+                return True
+    return False
 
 
 def _joined(found: Iterator, split: str, skipped: Counter[str]) -> Iterator[Row]:
@@ -281,7 +319,8 @@ class FileSource(Source):
     def identity(self, given: Given = Given()) -> str:
         """How its bytes are read; the rows count by `rows_read`. JSON lines, the usual, go without a word."""
         ending = ending_of(self.path)
-        return "file" if ending == "jsonl" else f"file/{'txt' if ending == 'md' else ending}"
+        named = "file" if ending == "jsonl" else f"file/{'txt' if ending == 'md' else ending}"
+        return f"{named}/{_MORE}" if is_there(self.path) and _holds_more([self.path], "") else named
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """A file has one split, whatever it is for."""
@@ -291,7 +330,7 @@ class FileSource(Source):
         if not is_there(self.path):
             raise UserError(no_such_file(self.path))
         contents = files_hash([self.path])
-        return RowsRead(contents, at=contents)
+        return RowsRead(contents, at=(contents,))
 
     def documents(self, format: Format, split: str = "calibration", given: Given = Given(), seed: int = 0) -> Documents:
         return self.records.documents(format, split, given, seed)

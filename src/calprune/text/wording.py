@@ -89,7 +89,8 @@ class Writer:
         if kind is None or kind != self.kind:
             wanted = f"records before it are {self.kind!r} ones" if self.kind else "; ".join(chat.SHAPES.values())
             raise UserError(f"{at}: not the conversation that was wanted ({wanted}); its fields: {', '.join(record)}")
-        return chat.through_template(chat.messages_of(record, kind, at), self.format, self.tokenizer, at)
+        turns, tools = chat.messages_of(record, kind, at), chat.tools_of(record, at)
+        return chat.through_template(turns, self.format, self.tokenizer, at, tools)
 
 
 def letters(text: str) -> str:

@@ -238,9 +238,9 @@ class Respond:
                 "respond: the model's tokenizer has no chat template; take a chat model or another strategy"
             )
         found = []
-        for at, turns in self._turns(given):
+        for at, turns, tools in self._turns(given):
             try:
-                text = chat.rendered(turns, tokenizer, answer=True)
+                text = chat.rendered(turns, tokenizer, answer=True, tools=tools)
             except Exception as e:  # templates raise what they like
                 raise UserError(f"{at}: the chat template does not take this prompt: {e}") from None
             tokens = tuple(encode_text(tokenizer, text))
@@ -252,15 +252,16 @@ class Respond:
             raise UserError(f"respond: {self.of} has no prompts")
         return found
 
-    def _turns(self, given: Given) -> Iterator[tuple[str, chat.Messages]]:
+    def _turns(self, given: Given) -> Iterator[tuple[str, chat.Messages, list[Any]]]:
         source = find_texts(self.of)
         if isinstance(source, FileSource):
             for number, record in read_records(source.path):
-                yield f"{source.path.name}:{number}", _prompt_of(record, f"{source.path}:{number}")
+                where = f"{source.path}:{number}"
+                yield f"{source.path.name}:{number}", _prompt_of(record, where), chat.tools_of(record, where)
             return
         format = Format("zero" if "zero" in source.formats else "plain")
         for document in source.documents(format, source.split_for("calibration", given), given):
-            yield document.id, [{"role": "user", "content": document.text.strip()}]
+            yield document.id, [{"role": "user", "content": document.text.strip()}], []
 
 
 def _prompt_of(record: dict[str, Any], where: str) -> chat.Messages:
