@@ -456,6 +456,29 @@ def test_a_condition_on_a_field_that_is_not_there_is_named(condition, tmp_path):
         texts(source, "single", None)
 
 
+@pytest.mark.parametrize(("place", "text", "record", "said"), [
+    ("begins: '^='", "{{ text }}", {"words": "a"}, "record 1 has no field 'text'; its fields: words"),
+    ("begins: '^='", "{{ text }}", {"text": None}, "field 'text' holds None, not a line of text"),
+    ("begins: '(='", "{{ text }}", {"text": "= a"}, "begins: '(=' is no pattern of lines"),
+    ("each: {a: as, b: bs}", "{{ a }}", {"as": [1, 2], "bs": [1]}, "expected lists of one length; got as: 2, bs: 1"),
+    ("each: {a: as}", "{{ a }}", {"as": None}, "expected lists of one length; got as: no list"),
+    ("", "{{ a / b }}", {"a": 1, "b": 0}, "division by zero"),
+])  # fmt: skip
+def test_a_record_that_does_not_fit_a_yaml_is_one_line_with_its_place(place, text, record, said, tmp_path):
+    more = f", {place}" if place else ""
+    (tmp_path / "mine.yaml").write_text(f'kind: text\nlocal: {{calibration: mine.jsonl{more}}}\ntext: "{text}"\n')
+    lines(tmp_path / "mine.jsonl", record)
+    with pytest.raises(UserError) as refused:
+        texts(find_source(str(tmp_path / "mine.yaml")), "plain", None)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_is_not_there_is_no_word_of_a_text(tmp_path):
+    (tmp_path / "mine.yaml").write_text('kind: text\nlocal: mine.jsonl\ntext: "T:{{ title }} {{ text }}"\n')
+    lines(tmp_path / "mine.jsonl", {"title": None, "text": "hello"})
+    assert texts(find_source(str(tmp_path / "mine.yaml")), "plain", None) == ["T: hello"]
+
+
 def test_a_source_of_conversations_without_any_says_what_they_look_like(tmp_path):
     (tmp_path / "talks.yaml").write_text("kind: chat\nlocal: quiz.jsonl\n")
     own(tmp_path)

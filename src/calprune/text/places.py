@@ -8,7 +8,7 @@ The data root is an argument or CALPRUNE_DATA. A user's own source has its files
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -218,4 +218,13 @@ def _joined(source: Located, place: Place, split: str, data_root: Path | None) -
     else:
         there = Place(calibration=join.calibration, evaluation=join.evaluation, path=join.path, reader=place.reader)
         records = (record for _, part in hub_records(there, split, _bring(source, split)) for _, record in part)
-    return {record[join.by]: {field: record[field] for field in join.take} for record in records}
+    found = {}
+    for record in records:
+        if lacking := [name for name in (join.by, *join.take) if name not in record]:
+            raise UserError(f"the rationales of {source.name}: a record has no field {lacking[0]!r}; its fields: "
+                            f"{', '.join(map(str, record))}")  # fmt: skip
+        if not isinstance(record[join.by], Hashable):
+            raise UserError(f"the rationales of {source.name}: field {join.by!r} holds a list or a mapping; join by "
+                            "a text or a number")  # fmt: skip
+        found[record[join.by]] = {name: record[name] for name in join.take}
+    return found

@@ -1,8 +1,8 @@
 """From the raw records of a file or of the hub to examples: what a source's YAML says about fields and wording.
 
 Wording is Jinja (sandboxed, an unknown field is an error): "Question: {{ question }}\\nAnswer: ". A record's fields are
-its variables, and `row` is its number in the file, from 1. Our filters: `boxed` (the last \\boxed{...} of a solution)
-and `letter` (0 is A).
+its variables; in `where` and `fields`, which are expressions, `row` is its number in the file, from 1. Our filters:
+`boxed` (the last \\boxed{...} of a solution) and `letter` (0 is A).
 """
 
 import re
@@ -75,7 +75,7 @@ def rows(records: Iterable[tuple[int, dict]], name: str, place: Place, split: st
     """The rows of a file's (number, record) pairs: chosen, unrolled and with their new fields, in file order."""
     where = place.where.get(split, "") if isinstance(place.where, dict) else place.where
     if place.begins:
-        records = _paragraphs(records, re.compile(place.begins))
+        records = _paragraphs(records, _pattern(place.begins), name)
     chosen = expression(where) if where else None
     added = {new: expression(text) for new, text in place.fields.items()}
     for number, record in records:
@@ -88,10 +88,21 @@ def rows(records: Iterable[tuple[int, dict]], name: str, place: Place, split: st
             yield part_at, part | {new: make(part | {"row": number}, part_at) for new, make in added.items()}
 
 
-def _paragraphs(records: Iterable[tuple[int, dict]], begins: re.Pattern) -> Iterator[tuple[int, dict]]:
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as e:
+        raise ConfigError(f"begins: {text!r} is no pattern of lines: {e}") from None
+
+
+def _paragraphs(records: Iterable[tuple[int, dict]], begins: re.Pattern, file: str) -> Iterator[tuple[int, dict]]:
     """Lines to documents, joined by blank lines as WikiText-2's evaluation text is."""
     first, lines = 1, list[str]()
     for number, record in records:
+        if "text" not in record:
+            raise _missing("text", record, f"{file}:{number}")
+        if not isinstance(record["text"], str):
+            raise UserError(f"{file}:{number}: field 'text' holds {record['text']!r}, not a line of text")
         if begins.search(record["text"]):
             if any(line.strip() for line in lines):
                 yield first, {"text": "\n\n".join(lines)}
@@ -106,6 +117,11 @@ def _unrolled(record: dict, each: Mapping[str, str], at: str) -> Iterator[Row]:
         columns = [record[old] for old in each.values()]
     except KeyError as e:
         raise _missing(e.args[0], record, at) from None
+    lengths = {old: len(one) if isinstance(one, (list, tuple)) else None
+               for old, one in zip(each.values(), columns, strict=True)}  # fmt: skip
+    if None in lengths.values() or len(set(lengths.values())) > 1:
+        found = ", ".join(f"{old}: {'no list' if n is None else f'{n:,}'}" for old, n in lengths.items())
+        raise UserError(f"{at}: each: expected lists of one length; got {found}")
     for i, values in enumerate(zip(*columns, strict=True), start=1):
         yield f"{at}.{i}", record | dict(zip(each, values, strict=True))
 
@@ -166,7 +182,7 @@ def _guarded(compute: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, An
             return compute(record)
         except UserError as e:
             raise UserError(str(e).replace("the wording", at, 1)) from None
-        except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as e:
+        except (TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
             if name := re.fullmatch(r"'(\w+)' is undefined", str(e)):
                 raise _missing(name[1], record, at) from None
             raise UserError(f"{at}: {e}; its fields: {_names(record)}") from None
@@ -187,7 +203,9 @@ def _plain_text(value: Any, at: str, name: str = "") -> str:
 
 
 def _finalize(value: Any) -> Any:
-    """What a wording writes: text, numbers and None as Jinja does."""
+    """What a wording writes: text, numbers as Jinja does, and nothing for None."""
+    if value is None:
+        return ""
     if isinstance(value, (list, tuple, dict, set, bytes, bytearray)):
         _plain_text(value, "the wording")
     return value
