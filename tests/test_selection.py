@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calprune.base.values import UserError, rng
+from calprune.base.values import ConfigError, UserError, rng
 from calprune.calibration.build import build
 from calprune.calibration.recipe import parse_spec, read_recipe, write_recipe
 from calprune.calibration.selections import SELECTIONS
@@ -236,6 +236,26 @@ def test_a_selection_is_in_the_set_its_name_and_its_recipe(trees, selection):
     assert build(asked, TOKENIZER, model=model).tokens.equal(built.tokens)
     other = build(asked, TOKENIZER, model=Model(_bytes_model(), TOKENIZER, "another", "another"))
     assert (other.id != built.id) == asked.selection.uses_model
+
+
+def test_each_source_of_a_mixture_is_chosen_from_for_its_own_sequences(trees, tmp_path, monkeypatch):
+    other = tmp_path / "other.jsonl"
+    shutil.copy(trees, other)
+    with other.open("a") as file:
+        file.write("\n" + json.dumps({"text": "another file than that of trees, by this line"}) + "\n")
+    asked = []
+    real = Zipf.__call__
+    monkeypatch.setattr(
+        Zipf, "__call__", lambda self, c, choosing: asked.append(choosing.sequences) or real(self, c, choosing)
+    )
+    spec = parse_spec(f"{trees}*3 + {other}", num_samples=4, max_seq_length=24, layout="concatenate", selection="zipf")
+    built = build(spec, TOKENIZER)
+    assert asked == [part.sequences for part in built.drawn] == [3, 1]
+
+
+def test_what_a_selection_looks_at_is_what_a_sequence_holds(trees):
+    with pytest.raises(ConfigError, match="layout crop takes a random window of it; take pad or concatenate"):
+        parse_spec(trees, selection="zipf", layout="crop")
 
 
 def _bytes_model():

@@ -117,7 +117,7 @@ class _Making:
         self.held = HELD
         self.read = Documents(iter(()))  # the last reading of its documents, with its account
         self._draws: Draws | None = None
-        self._chosen: list[Encoded] | None = None
+        self._chosen: dict[int, list[Encoded]] = {}  # by how many sequences they are for
 
     def draws(self) -> Draws:
         if self._draws is None:
@@ -144,7 +144,9 @@ class _Making:
         if not self.layout.natural or self.opened.source.endless:
             return sum(lengths) / len(lengths)
         plain_draw = self.recipe.selection == Random()
-        rows, _ = self.rows(self.draws().ordered() if plain_draw else Chosen(self.chosen()), MEASURED)
+        rows, _ = self.rows(
+            self.draws().ordered() if plain_draw else Chosen(self.chosen(self.recipe.num_samples)), MEASURED
+        )
         return sum(map(len, rows)) / len(rows) if rows else sum(lengths) / len(lengths)
 
     def draw(self, n: int) -> tuple[list[Row], Drawn]:
@@ -161,24 +163,24 @@ class _Making:
             dropped = making.dropped + self.read.skipped
             if len(rows) == n:
                 return rows, self._report(rows, run, draws.pool, dropped)
-            if draws.pool.whole or self._chosen is not None:
+            if draws.pool.whole or self._chosen:
                 raise self._too_few(len(rows), n, draws.pool, dropped)
             self.held, self._draws = self.held * 4, None  # what was kept did not suffice: read again, keep more
 
-    def chosen(self) -> list[Encoded]:
-        """The candidates of this seed, in the order of the recipe's selection."""
+    def chosen(self, n: int) -> list[Encoded]:
+        """The candidates of this seed, in the order of the recipe's selection for n sequences of this part."""
         recipe, selection = self.recipe, self.recipe.selection
-        if self._chosen is None and not isinstance(selection, Random):
+        if n not in self._chosen and not isinstance(selection, Random):
             while not (pool := self.draws().pool).whole and len(pool.documents) < selection.pool:
                 self.held, self._draws = self.held * 4, None
-            choosing = Choosing(self.given, recipe.max_seq_length, recipe.num_samples, recipe.seed)
+            choosing = Choosing(self.given, recipe.max_seq_length, n, recipe.seed)
             candidates = [c for c in self.draws().candidates(recipe.seed, selection.pool) if len(c.tokens)]
-            self._chosen = [candidates[i] for i in selection(candidates, choosing)] if candidates else []
-        return self._chosen or []
+            self._chosen[n] = [candidates[i] for i in selection(candidates, choosing)] if candidates else []
+        return self._chosen.get(n, [])
 
     def _run(self, draws: Draws, n: int) -> Run:
         if self.recipe.selection != Random():
-            return Chosen(self.chosen())
+            return Chosen(self.chosen(n))
         if self.recipe.with_replacement:
             return draws.with_replacement(self.recipe.seed)
         whole = self.recipe.num_samples
@@ -191,8 +193,9 @@ class _Making:
     def _too_few(self, found: int, wanted: int, pool: Pool, dropped: Counter[str]) -> UserError:
         why = ", ".join(f"{n:,} {reason}" for reason, n in dropped.most_common()) or "none"
         or_else = "use --layout concatenate" if isinstance(self.layout, Crop) else "add a source"
-        if self._chosen is not None and len(self._chosen) < pool.size:
-            or_else = f"choose among more documents than {len(self._chosen):,} (--selection with a larger pool)"
+        looked_at = max(map(len, self._chosen.values()), default=pool.size)
+        if looked_at < pool.size:
+            or_else = f"choose among more documents than {looked_at:,} (--selection with a larger pool)"
         return UserError(
             f"{self.opened.part.source}: too few documents: {pool.size:,} gave {found} of {wanted} sequences of "
             f"{self.recipe.max_seq_length} tokens (dropped: {why}); ask for fewer (--num-samples) or shorter "
@@ -246,8 +249,11 @@ def _identity(recipe: Recipe, parts: list[OpenPart], tokenizer: str) -> str:
     given = parts[0].given
     looked = {"model": given.model.computing} if recipe.selection.uses_model else {}
     padded = {"padding": find_marks(given.tokenizer).pad} if recipe.count_padding else {}  # it is of the tokens then
+    apart = (
+        {"selecting": 2} if len(parts) > 1 and recipe.selection != Random() else {}
+    )  # of 1 for the whole set's number
     again = {"windows": 2} if recipe.with_replacement else {}  # of 1 a document that came again gave the same window
-    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked | padded | again)
+    return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked | padded | apart | again)
 
 
 def _counts(drawn: tuple[Drawn, ...], tokens: int, places: int) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from calprune.base.calls import split, unquoted
 from calprune.base.values import ConfigError, UserError, plain, read
 from calprune.base.yamls import read_yaml
-from calprune.calibration.layout import LAYOUTS, Concatenate, Layout, Pairs
+from calprune.calibration.layout import LAYOUTS, Concatenate, Crop, Layout, Pairs
 from calprune.calibration.selections import SELECTIONS
 from calprune.calibration.selections.contract import Random, Selection
 from calprune.text.encode import BeginOfText
@@ -82,6 +82,9 @@ class Recipe:
         if self.with_replacement and self.selection != Random():
             raise ConfigError(f"with_replacement draws at random, so it cannot go with selection "
                               f"{SELECTIONS.write(self.selection)}; leave one of them out")  # fmt: skip
+        if self.selection != Random() and isinstance(self.layout, Crop):
+            raise ConfigError(f"selection {SELECTIONS.write(self.selection)} looks at the beginning of a text, and "
+                              "layout crop takes a random window of it; take pad or concatenate")  # fmt: skip
         if self.skip_first >= self.max_seq_length:
             raise ConfigError(f"skip_first must be below max_seq_length {self.max_seq_length}; got {self.skip_first}")
         for length, share in self.lengths:

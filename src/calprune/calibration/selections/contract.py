@@ -17,7 +17,7 @@ class Choosing:
 
     given: Given  # with a loaded model, where the selection uses one
     length: int  # tokens that a sequence holds
-    sequences: int  # of the set
+    sequences: int  # that are made of what is chosen
     seed: int
 
     def texts(self, candidates: Sequence[Encoded]) -> list[str]:
