@@ -145,8 +145,8 @@ def test_two_questions_at_once_are_refused(folder):
 
 
 def test_an_answer_in_json_loses_nothing_and_is_json(folder):
-    sql = "select 'inf'::double a, [1.5::double, 'nan'::double] b, 2.50::decimal(9, 2) c, date '2026-01-02' d, 3::hugeint e"
+    sql = "select 'inf'::double a, [1.5::double, 'nan'::double] b, 2.50::decimal(9, 2) c, date '2026-01-02' d"
     found = json.dumps(as_records(*query(folder, sql)), allow_nan=False)
-    assert json.loads(found) == [{"a": None, "b": [1.5, None], "c": 2.5, "d": "2026-01-02", "e": 3}]
-    with pytest.raises(UserError, match="two columns are called 'a', .* name one with AS"):
+    assert json.loads(found) == [{"a": None, "b": [1.5, None], "c": 2.5, "d": "2026-01-02"}]
+    with pytest.raises(UserError, match=r"two columns are called 'a', .* name one with AS"):
         as_records(*query(folder, "select 1 as a, 2 as a"))
