@@ -19,6 +19,7 @@ from calprune.api.arguments import (
     as_counting,
     as_data_root,
     as_method,
+    note_unread,
     open_job_data,
     open_model,
 )
@@ -116,6 +117,8 @@ def prune(
         loaded = open_model(model, dtype, dequantize=dequantize)
         job.plan(loaded.model)
         loaded.prove_origin()
+        if job.reads == "nothing":
+            note_unread(method, data, Sizes() if refine_on else sizes, counting)
         given, trained = open_job_data(data if job.reads != "nothing" else None, refine_on, loaded, sizes, root)
         if given and isinstance(given.data, CalibrationSet) and isinstance(job, Pruning):
             advise(given.data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
