@@ -287,3 +287,13 @@ def test_what_prunes_often_takes_a_method_that_is_solved_fast():
     assert as_method_and_pattern(None, "2:4") == as_method_and_pattern("sparsegpt", "2:4")
     assert default_method(parse_any("2:4")) == "admm"
     assert all(default_method(parse_any(f"{kind}:1")) in methods_for(parse_any(f"{kind}:1")) for kind in OF_UNITS)
+
+
+def test_what_is_given_of_data_to_a_method_that_reads_none_is_named(run, tiny_folder):  # noqa: F811
+    asked = ("prune", tiny_folder, "--method", "magnitude", "--pattern", "2:4")
+    status, _, err = run(*asked, "--calibration", "c4", "--seed", 1, "--token-weights", "attention", "--out", "a")
+    named = "data (--calibration), token_weights (--token-weights) and seed (--seed) are not read"
+    assert status == 0 and f"note: magnitude reads no data: {named}" in err
+    status, _, err = run(*asked, "--out", "b")
+    assert status == 0 and "reads no data" not in err
+    assert all(torch.equal(weights("a")[name], w) for name, w in weights("b").items())

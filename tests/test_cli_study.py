@@ -1,5 +1,6 @@
 """The study commands as a person gives them: what they print, how they end, what a mistake says."""
 
+import fcntl
 import html
 import json
 import os
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from calprune.studies.folder import Runs
+from calprune.studies.plan import plan
+from calprune.studies.reading import parse_study
 from tests.command import calprune
 from tests.test_study import Failing, material, study_text, undisturbed  # noqa: F401  (fixtures)
 
@@ -201,3 +205,16 @@ def test_a_mistake_is_one_line(words, said, study, tmp_path):
     ended = calprune(*words, *more)
     assert ended.returncode == 1 and ended.stderr.count("\n") == 1 and said in ended.stderr, ended.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_of_which_a_trial_is_missing_is_not_ended_well(study, tmp_path):
+    """Someone who looks for so long that the trial cannot be had: it is named, and the exit is no success."""
+    folder = Runs(tmp_path / "runs")
+    text = study.read_text()
+    made = plan(parse_study(text, study.name), None)
+    made.write(folder, text)
+    with open(folder.trial(made.trials[0].id) / "claim", "w") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        ended = calprune("study", "run", str(study), "--runs", str(folder.path), "--device", "cpu")
+    assert ended.returncode == 3 and "missing: 1 trial that nobody works on; run it again" in ended.stderr
+    assert "4 of 5 trials done" in ended.stdout

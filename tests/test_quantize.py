@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import calprune
+from calprune.base.progress import Progress
 from calprune.base.values import UserError
 from calprune.layers.inputs import InputStats, relative_error
 from calprune.methods.gptq import GPTQ
@@ -142,3 +143,18 @@ def test_the_command_says_what_it_did(place, tmp_path, run):  # noqa: F811
     assert about["pattern"] == "2:4" and about["quantisation"]["bits_a_weight"] == 4 + 32 / 16
     status, _, err = run("prune", str(tmp_path / "out"), "--method", "magnitude", "--pattern", "50%", "--out", "again")
     assert status == 1 and "compressed-tensors" in err
+
+
+def test_what_is_given_of_data_to_rounding_is_named(place, tmp_path):  # noqa: F811
+    class Said(Progress):
+        def say(self, line):
+            lines.append(line)
+
+    lines = []
+    calprune.quantize(place / "pruned", "c4", method="rtn", group=16, num_samples=2, progress=Said())
+    calprune.quantize(place / "pruned", method="rtn", group=16, progress=Said())
+    calprune.prune(place / "pruned", "c4", method="magnitude", pattern="2:4", progress=Said())
+    assert [line for line in lines if "reads no data" in line] == [
+        "note: rtn reads no data: data (--calibration) and num_samples (--num-samples) are not read",
+        "note: magnitude reads no data: data (--calibration) is not read",
+    ]

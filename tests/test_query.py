@@ -1,5 +1,6 @@
 """A question in SQL is answered from a study's rows; a mean over several metrics is no answer and is refused."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from calprune.base.values import UserError
 from calprune.report import query as room
-from calprune.report.query import query
+from calprune.report.query import as_records, query
 from tests.made_up_study import made_up
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +42,9 @@ def folder(monkeypatch):
         ("select (select avg(value) from results)", "avg(value)"),
         ("summarize results", "SUMMARIZE"),
         ("pivot results on calibration using avg(value)", "avg(…)"),
-        ("select 1; select avg(value) from results", "avg(value)"),
+        ("select list_avg(list(value)) from results", "list(value)"),
+        ("select list_aggregate(list(value), 'sum') from results", "list(value)"),
+        ("select list_sum(v) from (select array_agg(value) v from results)", "array_agg(value)"),
     ],
 )  # fmt: skip
 def test_a_mean_over_several_metrics_is_refused_and_named(folder, sql, named):
@@ -125,3 +128,25 @@ def test_a_letter_that_is_none_is_a_mistake_like_any_other(folder):
 def test_a_mistake_in_the_question_names_the_columns(folder):
     with pytest.raises(UserError, match=r"the table is results\(trial, model, .*metric"):
         query(folder, "select nothing_such from results")
+
+
+def test_a_list_of_values_is_no_mean_and_one_metrics_mean_by_a_list_is_answered(folder):
+    query(folder, "select list(value) from results")
+    _, mine = query(folder, "select metric, list_avg(list(value)) from results group by all order by all")
+    assert mine == query(folder, "select metric, avg(value) from results group by all order by all")[1]
+
+
+def test_two_questions_at_once_are_refused(folder):
+    with pytest.raises(UserError, match="one question at a time; there are 2"):
+        query(folder, "select 1; select 2")
+    assert query(folder, "select 1;")[1] == [(1,)]
+    assert query(folder, "select * from (pivot results on calibration using count(*) group by method)")[1]
+    assert query(folder, "pivot results on calibration using count(*) group by method")[1]
+
+
+def test_an_answer_in_json_loses_nothing_and_is_json(folder):
+    sql = "select 'inf'::double a, [1.5::double, 'nan'::double] b, 2.50::decimal(9, 2) c, date '2026-01-02' d"
+    found = json.dumps(as_records(*query(folder, sql)), allow_nan=False)
+    assert json.loads(found) == [{"a": None, "b": [1.5, None], "c": 2.5, "d": "2026-01-02"}]
+    with pytest.raises(UserError, match=r"two columns are called 'a', .* name one with AS"):
+        as_records(*query(folder, "select 1 as a, 2 as a"))

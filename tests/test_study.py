@@ -1,22 +1,34 @@
 """Studies: what a YAML file means, which trials it has, and what a folder holds after runs that were disturbed."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import math
 import os
 import shutil
 import signal
+import threading
 import time
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
+import calprune
+from calprune.api.study import _written
+from calprune.base.patterns import parse_any
+from calprune.base.progress import Progress, showing
 from calprune.base.store import DiskError
 from calprune.base.values import ConfigError, UserError
+from calprune.evaluation.evaluation import parse_evaluation
 from calprune.methods.wanda import Wanda
+from calprune.removal import REMOVALS
 from calprune.studies.bench import Knobs
 from calprune.studies.cluster import work_anywhere
 from calprune.studies.folder import Runs
@@ -599,3 +611,87 @@ def test_the_best_so_far_is_the_best_of_what_is_there(undisturbed):
 
     best = BestSoFar(undisturbed)
     assert best.look() == read(undisturbed.path).best() == best.look()
+
+
+def test_a_worker_that_is_asked_to_end_is_replaced_and_its_trial_done(material, tmp_path):
+    text = study_text(material, methods="[wanda]", patterns="50%", draws="3")
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
+    ended = 0
+    for _ in work_in_processes(runs, Knobs("cpu"), 2):
+        for claim in runs.path.rglob("claim") if not ended else ():
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(json.loads(claim.read_text())["pid"], signal.SIGTERM)
+                ended += 1
+                break
+    now = status(runs)
+    assert ended and now.done == len(runs.plan().trials) and not now.failed
+
+
+def test_a_trial_is_done_though_someone_looks_at_it_as_it_is_claimed(material, tmp_path):
+    """Whoever looks holds a shared lock for an instant; the trial is not lost by that."""
+    text = study_text(material, methods="[magnitude]", patterns="50%")
+    runs = Runs(tmp_path / "runs")
+    plan(parse_study(text, "study.yaml"), None).write(runs, text)
+    (trial,) = runs.plan().trials
+    look = os.open(runs.trial(trial) / "claim", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    gone = threading.Timer(0.03, os.close, [look])
+    gone.start()
+    with runs.claim(trial) as mine:
+        assert mine
+    gone.join()
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_a_file_system_without_locks_is_noted_and_one_process_does_the_study(material, tmp_path, no_locks):
+    class Said(Progress):
+        def say(self, line):
+            lines.append(line)
+
+    lines = []
+    text = study_text(material, methods="[magnitude]", patterns="[50%, '2:4']")
+    with showing(Said()):
+        runs = run(text, tmp_path / "runs")
+    assert status(runs).done == 2 and not list(runs.path.rglob("claim"))
+    assert [line for line in lines if "on a file system without locks" in line] == [
+        f"note: {runs.path} is on a file system without locks: take care that no other command works there"
+    ]
+    with pytest.raises(UserError, match=r"--workers 2: .* is on a file system without locks"):
+        work_anywhere(runs, Knobs("cpu"), 2)
+
+
+def test_workers_of_this_machine_and_a_cluster_are_not_given_at_once(tmp_path):
+    with pytest.raises(UserError, match="--workers 2 is of processes on this machine, and --ray local"):
+        work_anywhere(Runs(tmp_path), Knobs("cpu"), 2, "local")
+    with pytest.raises(UserError, match="--workers 2 is of processes"):
+        calprune.study({"title": "x"}, runs=tmp_path / "runs", workers=2, ray="local")
+
+
+def test_a_study_of_objects_is_the_study_of_the_texts_that_mean_them(material, tmp_path):
+    """Paths, numbers of numpy, methods, patterns, allocations and evaluations."""
+    text = study_text(material, methods="['sparsegpt(damping=0.1)', 'flap(update=true)']",
+                      patterns="['2:4', 'heads:1']", allocations="['owl(m=3)', uniform]",
+                      evaluations="['perplexity(c4, tokens=64, length=16)']")  # fmt: skip
+    objects = yaml.safe_load(text) | {
+        "models": Path(material["model"]), "num_samples": np.int64(4), "methods": (calprune.SparseGPT(damping=0.1),
+        REMOVALS.make("flap(update=true)")), "patterns": [calprune.KeepNofM(2, 4), parse_any("heads:1")],
+        "allocations": [calprune.OWL(m=3.0), calprune.Uniform()],
+        "evaluations": parse_evaluation("perplexity(c4, tokens=64, length=16)"),
+    }  # fmt: skip
+    given, meant = parse_study(_written(objects)[0], "study"), parse_study(text, "study")
+    assert [trial.draft_id for trial in given.trials()] == [trial.draft_id for trial in meant.trials()]
+    assert given.evaluations == meant.evaluations
+    with pytest.raises(ConfigError, match=r"study: calibrations: expected text, .*; got object: write it as text"):
+        calprune.study(objects | {"grids": [{"calibrations": [object()]}]}, runs=tmp_path / "runs")
+
+
+def test_what_a_public_function_gives_has_a_public_name():
+    assert calprune.RemovalReport is typing.get_type_hints(calprune.prune)["return"].__args__[1]

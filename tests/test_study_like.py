@@ -1,6 +1,7 @@
 """A paper's study for a model of one's own, cut to the time: cells before draws, and every cut is named."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,40 @@ def test_no_grid_keeps_a_model_of_its_own():
 def test_a_pilot_of_few_items_speaks_of_the_same_evaluation():
     assert _judged_on("boolq(examples=50)") == _judged_on("boolq(examples=200)") != _judged_on("arc_easy")
     assert _judged_on("kl(c4, tokens=512)") == _judged_on("kl(c4, length=512)") != _judged_on("kl(wikitext2)")
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"methods": ["wanda", "flap"], "patterns": ["50%", "neurons:25%"]},
+        {"methods": ["flap", "wanda"], "patterns": ["neurons:25%", "50%"]},
+        {"methods": ["block_influence", "sparsegpt"], "patterns": ["2:4", "blocks:1"]},
+        {"methods": ["ria"], "patterns": ["50%", "2:4"], "permute": "heuristic"},
+        {"methods": ["ria", "wanda"], "patterns": ["50%", "2:4"], "permute": ["none", "heuristic"]},
+    ],
+)
+def test_every_cut_is_a_study_though_methods_and_patterns_are_for_one_another(written, axes):
+    _, study = written
+    study = {key: value for key, value in study.items() if key not in ("grids", "claims")} | axes
+    cuts = list(_cuts(Shorter(study), fewest=3))
+    made = [parse_study(yaml.safe_dump(one.written), "x") for one in cuts]
+    counts = [len(list(one.trials())) * len(one.evaluations) for one in made]
+    assert counts == sorted(counts, reverse=True) and counts[-1] < counts[0]
+    for before, after in pairwise(cuts):
+        lost = sum(len(_listed(before, key)) - len(_listed(after, key)) for key in axes)
+        named = [one for one in after.gone if one.partition(":")[0] in axes]
+        assert lost == len(named) - sum(one.partition(":")[0] in axes for one in before.gone)
+
+
+def _listed(cut, key):
+    value = cut.written.get(key, [])
+    return value if isinstance(value, list) else [value]
+
+
+def test_each_grid_has_as_many_draws_as_the_pilot_says(written, material):  # noqa: F811
+    path, study = written
+    grids = [{"draws": 1}, {"methods": "magnitude", "patterns": "50%"}, {"methods": "ria", "draws": 9}]
+    path.write_text(yaml.safe_dump(study | {"grids": grids}))
+    made = yaml.safe_load(study_like(str(path), material["model"], 1e12, None, _pilot(material["text"], set())).text)
+    assert made["grids"][0]["draws"] == min(made["draws"], made["grids"][0]["draws"]) >= 3
+    assert "draws" not in made["grids"][1] and made["grids"][2]["draws"] == max(9, made["grids"][0]["draws"])

@@ -175,3 +175,25 @@ def test_a_report_has_patterns_of_removal_in_order_and_says_what_they_give(mater
     assert in_order(["blocks:1", "neurons:8", "2:4", "neurons:25%", "50%", "blocks:25%"]) == [
         "50%", "2:4", "blocks:25%", "blocks:1", "neurons:25%", "neurons:8"
     ]  # fmt: skip
+
+
+def test_a_name_of_both_kinds_is_what_the_pattern_makes_of_it_however_it_is_written(material):  # noqa: F811
+    """`wanda()` is `wanda`: at 50% it zeroes weights, at neurons:25% it takes neurons out."""
+    text = study_text(material, methods="[wanda, wanda(), magnitude()]", patterns='["50%", "neurons:25%"]', draws="1")
+    trials = list(parse_study(text, "study.yaml").trials())
+    kinds = sorted({(t.setting["pattern"], type(t.job.method).__name__) for t in trials})
+    assert kinds == [
+        ("50%", "Magnitude"), ("50%", "Wanda"), ("neurons:25%", "MagnitudeOfUnits"), ("neurons:25%", "WandaOfUnits")
+    ]  # fmt: skip
+    alone = study_text(material, methods="[wanda, magnitude]", patterns='["50%", "neurons:25%"]', draws="1")
+    assert {t.draft_id for t in trials} == {t.draft_id for t in parse_study(alone, "study.yaml").trials()}
+    assert len({t.draft_id for t in trials}) == len(trials)
+
+
+def test_an_option_that_a_method_has_for_units_alone_is_refused_where_weights_are_zeroed(material):  # noqa: F811
+    with pytest.raises(ConfigError, match=r"wanda\(update=true\) is for none of the patterns 50%"):
+        parse_study(study_text(material, methods="[wanda, wanda(update=true)]", patterns='["50%"]'), "study.yaml")
+    with pytest.raises(ConfigError, match="unknown option 'updat'"):
+        parse_study(study_text(material, methods="[wanda(updat=true)]", patterns='["neurons:25%"]'), "study.yaml")
+    taken = study_text(material, methods="[magnitude(update=true)]", patterns='["neurons:25%"]', draws="1")
+    assert all(t.recipe and t.job.method.update for t in parse_study(taken, "study.yaml").trials())

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from calprune.recovery.compensated import CompensationReport
     from calprune.recovery.decomposed import DecompositionReport
     from calprune.recovery.report import RecoveryReport
+    from calprune.removal.report import RemovalReport
 
 __all__ = [
     "ADMM",
@@ -108,6 +109,7 @@ __all__ = [
     "RecoveryReport",
     "Refit",
     "Regional",
+    "RemovalReport",
     "RoundToNearest",
     "SparseGPT",
     "SparseSwaps",
@@ -171,6 +173,7 @@ _PLACES = {  # the modules of the public names, imported when a name is first us
     "RIA": "methods.ria",
     "RecoveryReport": "recovery.report",
     "ROSE": "methods.rose",
+    "RemovalReport": "removal.report",
     "Refit": "methods.refit",
     "Regional": "methods.regional",
     "RoundToNearest": "methods.round_to_nearest",

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from calprune.allocation import ALLOCATIONS, Allocation
 from calprune.base.patterns import Pattern, Removal, parse_any, parse_pattern
+from calprune.base.progress import current
 from calprune.base.values import UserError
 from calprune.calibration.build import make_set
 from calprune.calibration.set import CalibrationSet, is_set
@@ -19,6 +20,7 @@ from calprune.layers.saved import Statistics, is_saved
 from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
+from calprune.pages.numbers import listed
 from calprune.pruning.default import default_method
 from calprune.removal import check_method, parse_removal_method
 from calprune.removal.methods.contract import RemovalMethod
@@ -50,6 +52,20 @@ class Sizes:
                 option = f"--{field.name.replace('_', '-')}"
                 raise UserError(f"{field.name} ({option}): {what} is made already, so its size and draw are fixed; "
                                 "leave it out")  # fmt: skip
+
+
+def note_unread(reader: str | object, given: object, sizes: Sizes, counting: Counting | None = None) -> None:
+    """A note on what is given of data although nothing reads any.
+
+    reader: the method, as text or an object; given: calibration data, None: none; sizes: of a set that would be built;
+    counting: with the weights of tokens.
+    """
+    values = {"data (--calibration)": given, "token_weights (--token-weights)": counting and counting.token_weights}
+    values |= {f"{f.name} (--{f.name.replace('_', '-')})": getattr(sizes, f.name) for f in fields(sizes)}
+    if unread := [name for name, value in values.items() if value is not None]:
+        name = reader if isinstance(reader, str) else type(reader).__name__
+        verb = "is" if len(unread) == 1 else "are"
+        current().note(f"{name} reads no data: {listed(unread)} {verb} not read")
 
 
 @dataclass(frozen=True)

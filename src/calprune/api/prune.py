@@ -19,6 +19,7 @@ from calprune.api.arguments import (
     as_counting,
     as_data_root,
     as_method,
+    note_unread,
     open_job_data,
     open_model,
 )
@@ -33,7 +34,7 @@ from calprune.models.load import find_device
 from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.default import default_method
 from calprune.pruning.job import Pruned, Pruning
-from calprune.removal.job import removing
+from calprune.removal.job import Removing, removing
 from calprune.removal.methods.contract import RemovalMethod
 from calprune.removal.report import RemovalReport
 
@@ -109,13 +110,13 @@ def prune(
         job = Pruning(as_method(cast(MethodLike, method)), wanted, tuple(ignore), propagate, min_coverage,
                       as_allocation(allocation), counting, permute)  # fmt: skip
     target, root, sizes = find_device(device), as_data_root(data_root), Sizes(num_samples, max_seq_length, seed)
-    if data is None and job.reads != "nothing":
-        reader = method if job.method.needs != "nothing" else allocation
-        raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')
+    _check_given(data, job, method if job.method.needs != "nothing" else allocation)
     with shown(progress):
         loaded = open_model(model, dtype, dequantize=dequantize)
         job.plan(loaded.model)
         loaded.prove_origin()
+        if job.reads == "nothing":
+            note_unread(method, data, Sizes() if refine_on else sizes, counting)
         given, trained = open_job_data(data if job.reads != "nothing" else None, refine_on, loaded, sizes, root)
         if given and isinstance(given.data, CalibrationSet) and isinstance(job, Pruning):
             advise(given.data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
@@ -123,3 +124,9 @@ def prune(
                        batch_size=batch_size)  # fmt: skip
     about = given.about if given else None
     return PruneReport.of(loaded, done, about) if isinstance(done, Pruned) else RemovalReport.of(loaded, done, about)
+
+
+def _check_given(data: DataLike | None, job: Pruning | Removing, reader: object) -> None:
+    """Raise UserError where the job reads data and there is none. reader: its method or allocation, as given."""
+    if data is None and job.reads != "nothing":
+        raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')

@@ -1,25 +1,32 @@
 """Run a study: a grid of models, calibration data, methods and draws, judged."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 
+from calprune.allocation import ALLOCATIONS
 from calprune.api.arguments import as_data_root
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import AtLeast, AtMost, Count, checked
+from calprune.base.patterns import Pattern, Removal
 from calprune.base.progress import current, duration, whole
 from calprune.base.store import write_whole
-from calprune.base.values import UserError
+from calprune.base.values import ConfigError, UserError
+from calprune.evaluation.evaluation import EVALUATIONS
+from calprune.methods import METHODS
 from calprune.pages import HasPage, Page
+from calprune.removal import REMOVALS
 from calprune.report.findings import Findings
 from calprune.report.kept import write_parquet
 from calprune.report.page import page
 from calprune.report.tracking import find_tracker, send
 from calprune.studies.bench import Knobs
-from calprune.studies.cluster import work_anywhere
+from calprune.studies.cluster import check_places, work_anywhere
 from calprune.studies.folder import Runs, study_text
 from calprune.studies.plan import plan
 from calprune.studies.reading import parse_study
@@ -29,6 +36,11 @@ from calprune.studies.similarity import measure_similarity
 from calprune.studies.time_left import StudyLeft
 
 Workers = Annotated[int, AtLeast(1), AtMost(MOST_WORKERS)]
+REGISTRIES = {
+    "methods": METHODS,
+    "allocations": ALLOCATIONS,
+    "evaluations": EVALUATIONS,
+}  # of objects, by key
 WRITTEN = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}  # the forms of a page, by ending
 
 
@@ -107,6 +119,7 @@ def study(
     Trials that fail are in the report's `failed`. Raises UserError where the study cannot be read or planned, or the
     folder holds something else.
     """
+    check_places(workers, ray)
     if track:  # so that a mistake shows before hours of work
         find_tracker(track)
     text, name = _written(study)
@@ -132,8 +145,28 @@ def study(
 def _written(study: str | Path | Mapping[str, Any]) -> tuple[str, str]:
     """A study's text, and what an error calls it."""
     if isinstance(study, Mapping):
-        return yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True), "study"
+        return yaml.safe_dump(_plain(study, "study"), sort_keys=False, allow_unicode=True), "study"
     return study_text(Path(study)), Path(study).name
+
+
+def _plain(value: Any, key: str) -> Any:
+    """What YAML holds, with known objects as the text that means them. Raises ConfigError for any other, which `key`
+    has."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one, str(name)) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one, key) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Path | date) or (key == "patterns" and isinstance(value, Pattern | Removal)):
+        return str(value)
+    if key in REGISTRIES and is_dataclass(value) and not isinstance(value, type):
+        of = REMOVALS if key == "methods" and type(value) in REMOVALS.values() else REGISTRIES[key]
+        return of.write(of.read(value, key))
+    raise ConfigError(f"study: {key}: expected text, a number or what such text means; got {type(value).__name__}: "
+                      "write it as text")  # fmt: skip
 
 
 def _folder(study: str | Path | Mapping[str, Any], runs: str | Path | None) -> Path:

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from calprune.base.leftovers import short
 from calprune.base.progress import current
 from calprune.base.signals import held_back
 from calprune.base.values import UserError
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # what a file system without locks answers
+LOOKS, LOOK = 10, 0.01  # how often a claim is tried, and seconds between: who looks at it holds it for an instant
 
 
 class DiskError(UserError):
@@ -40,7 +44,7 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 def is_claimed(path: Path) -> bool:
-    """Whether someone holds it now."""
+    """Whether someone holds it now. Where there are no locks, nobody does."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -50,6 +54,26 @@ def is_claimed(path: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    except OSError as e:
+        if e.errno not in NO_LOCKS:
+            raise
+        return False
+    finally:
+        os.close(file)
+
+
+def check_locks(path: Path, wanted: str) -> None:
+    """Raise UserError where the file system of the file `path` has no locks, which `wanted` needs."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError as e:
+        if e.errno in NO_LOCKS:
+            raise UserError(f"{wanted}: {path.parent} is on a file system without locks, by which workers share trials;"
+                            " leave it out, or name a folder on another file system") from None  # fmt: skip
+        raise
     finally:
         os.close(file)
 
@@ -63,6 +87,7 @@ def shared(path: Path) -> Iterator[tuple[bool, Callable[[], None]]]:
     except OSError:
         file = os.open(path, os.O_RDONLY)  # of a folder that may only be read: what is to be written will fail
     try:
+        locked = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alone = True
@@ -70,8 +95,8 @@ def shared(path: Path) -> Iterator[tuple[bool, Callable[[], None]]]:
             fcntl.flock(file, fcntl.LOCK_SH)
             alone = False
         except OSError:
-            alone = True
-        yield alone, lambda: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB) if alone else None
+            alone, locked = True, False
+        yield alone, lambda: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB) if alone and locked else None
     finally:
         os.close(file)
 
@@ -128,6 +153,7 @@ def _holder(path: Path) -> str:
 
 def _lock(path: Path) -> int | None:
     """The open, locked file; None when another process has it. A link that someone put there is not followed."""
+    looks = 0
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,12 +172,17 @@ def _lock(path: Path) -> int | None:
                 return file
         except BlockingIOError:
             os.close(file)
-            return None
+            if (looks := looks + 1) == LOOKS:
+                return None
+            time.sleep(LOOK)
+            continue
         except FileNotFoundError:
             pass  # its holder ended and removed it between our opening and our lock: try again
         except OSError as e:
             os.close(file)
-            if e.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            if e.errno in NO_LOCKS:
+                with suppress(OSError):
+                    path.unlink()  # it claims nothing
                 raise NoLocks(f"{path} cannot be locked: the file system has no locks") from e
             raise DiskError(f"cannot lock {path}: {e.strerror}; the folder must be on a file system with locks") from e
         except UserError:

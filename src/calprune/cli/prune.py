@@ -80,7 +80,7 @@ def prune_command(
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
-    from calprune.api.arguments import Sizes, open_job_data
+    from calprune.api.arguments import Sizes, note_unread, open_job_data
     from calprune.base.output import check_apart, check_room, new_folder
     from calprune.base.pace import TimeLeft
     from calprune.base.progress import SILENT, current, showing, whole
@@ -121,8 +121,11 @@ def prune_command(
         job.plan(loaded.model)
         loaded.prove_origin()
         check_room(out, size := loaded.origin.checkpoint.size if loaded.origin else 0)
+        sizes = Sizes(num_samples, max_seq_length, seed)
+        if job.reads == "nothing":
+            note_unread(method, calibration, Sizes() if refine_on else sizes, counting)
         read = calibration if job.reads != "nothing" else None
-        given, trained = open_job_data(read, refine_on, loaded, Sizes(num_samples, max_seq_length, seed), data_root)
+        given, trained = open_job_data(read, refine_on, loaded, sizes, data_root)
         data: Any = given.data if given else None
         if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))

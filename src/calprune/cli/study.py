@@ -87,9 +87,10 @@ def run_command(
     as_json: opt.Json = False,
 ) -> None:
     """Run the missing trials of a study. What was interrupted goes on; a failed trial is tried again."""
+    from calprune.pages.numbers import counted
     from calprune.report.tracking import find_tracker, send
     from calprune.studies.bench import Knobs
-    from calprune.studies.cluster import work_anywhere
+    from calprune.studies.cluster import check_places, work_anywhere
     from calprune.studies.folder import Runs, in_a_line, study_text
     from calprune.studies.plan import plan
     from calprune.studies.reading import parse_study
@@ -99,6 +100,7 @@ def run_command(
 
     if not 1 <= workers <= MOST_WORKERS:
         raise UserError(f"--workers: expected 1 to {MOST_WORKERS}; got {workers}")
+    check_places(workers, ray)
     if track:  # so that a mistake shows before hours of work
         find_tracker(track)
     text = study_text(study)
@@ -123,6 +125,9 @@ def run_command(
         for trial in made.trials:
             if (error := folder.error(trial.id)) is not None:
                 print(f"failed: {trial.label}: {in_a_line(error)}", file=sys.stderr)
+    if ended.missing:
+        print(f"missing: {counted(ended.missing, 'trial')} that nobody works on; run it again", file=sys.stderr)
+    if ended.failed or ended.missing:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -282,11 +287,11 @@ def query_command(
     """Ask a study's results in SQL (DuckDB): one row an evaluation of a trial. A mean, sum or spread of values of
     several metrics is refused: group by evaluation or metric, or filter on one."""
     from calprune.pages.table import Column, Table
-    from calprune.report.query import query
+    from calprune.report.query import as_records, query
 
     columns, rows = query(runs, sql, across_metrics)
     if as_json:
-        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, default=str))
+        print(json.dumps(as_records(columns, rows), indent=1, allow_nan=False))
         return
     cells = tuple(tuple(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row) for row in rows)
     print(Table("query", "", tuple(map(Column, columns)), cells).text())

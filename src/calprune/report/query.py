@@ -7,8 +7,10 @@ count(distinct metric) of the same rows. No torch is imported here.
 
 import copy
 import json
+import math
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,11 @@ CHOOSING = frozenset({  # aggregates that pick or count values, and mix none
     "arg_min_null", "arg_min_nulls_last", "argmax", "argmin", "array_agg", "bool_and", "bool_or", "count", "count_if",
     "count_star", "countif", "first", "group_concat", "last", "list", "listagg", "max", "max_by", "min", "min_by",
     "string_agg",
+})  # fmt: skip
+GATHERING = frozenset({"list", "array_agg"})  # what functions of lists may then take together
+OF_LISTS = frozenset({  # functions of lists that take values together, beside list_avg and its kin
+    "aggregate", "array_aggr", "array_aggregate", "array_reduce", "list_aggr", "list_aggregate",
+    "list_dot_product", "list_inner_product", "list_reduce", "reduce",
 })  # fmt: skip
 COUNTED = "calprune_metrics_"
 HOW = "group by metric, filter on it, or group by evaluation"
@@ -52,6 +59,7 @@ def query(runs: Path, sql: str, across_metrics: bool = False) -> tuple[list[str]
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:
         connection.register("results", table)
         try:
+            _check_one(connection, sql)
             if (answer := connection.execute(sql)) is None:
                 raise UserError('the question is empty; write one, such as "select * from results"')
             columns, rows = [column[0] for column in answer.description or []], answer.fetchall()
@@ -61,6 +69,35 @@ def query(runs: Path, sql: str, across_metrics: bool = False) -> tuple[list[str]
             raise UserError(f"{mixed} takes values of several metrics together ({listed(metrics)}), which have no "
                             f"common mean: {HOW}; or ask for it all the same with --across-metrics")  # fmt: skip
         return columns, rows
+
+
+def as_records(columns: list[str], rows: list[tuple]) -> list[dict[str, object]]:
+    """The rows of an answer for JSON: numbers are numbers, and one that is none (infinite, NaN) is None.
+
+    Raises UserError where two columns have one name: a record would lose one.
+    """
+    if twice := [name for i, name in enumerate(columns) if name in columns[:i]]:
+        raise UserError(f"two columns are called {twice[0]!r}, and JSON has a name once: name one with AS")
+    return [{name: _for_json(value) for name, value in zip(columns, row, strict=True)} for row in rows]
+
+
+def _for_json(value: object) -> object:
+    if isinstance(value, Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _for_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(one) for one in value]
+    return value if value is None or isinstance(value, int | str) else str(value)
+
+
+def _check_one(connection: "DuckDBPyConnection", sql: str) -> None:
+    """Raise UserError for several questions: only the last would be answered."""
+    asked = connection.extract_statements(sql)
+    if len(asked) > 1:
+        raise UserError(f"one question at a time; there are {len(asked)}, with a ; between them")
 
 
 def _mixed(connection: "DuckDBPyConnection", sql: str) -> str:
@@ -77,12 +114,21 @@ def _mixed(connection: "DuckDBPyConnection", sql: str) -> str:
                 return f"{first}(…)"
             continue
         for one in written["statements"]:
-            for node in _nodes(one["node"]):
+            nodes = list(_nodes(one["node"]))
+            if any(_folds(node.get("function_name"), mixing) for node in nodes):
+                mixing |= GATHERING
+            for node in nodes:
                 if node.get("type") == "SHOW_REF" and node.get("show_type") == "SUMMARY":
                     return "SUMMARIZE"
                 if node.get("type") == "SELECT_NODE" and (mixed := _of_select(connection, one, node, mixing)):
                     return mixed
     return ""
+
+
+def _folds(function: object, mixing: frozenset[str]) -> bool:
+    """Whether it takes the values of a list together: list_avg and the like."""
+    of, _, aggregate = str(function).lower().partition("_")
+    return str(function).lower() in OF_LISTS or (of in ("list", "array") and aggregate in mixing)
 
 
 def _of_select(connection: "DuckDBPyConnection", statement: dict, select: dict, mixing: frozenset[str]) -> str:

@@ -18,6 +18,7 @@ from calprune.base.yamls import parse_yaml
 from calprune.evaluation.evaluation import EVALUATIONS, OnText
 from calprune.report.findings import Findings
 from calprune.report.sections.power import AT_CHANCE, power_table
+from calprune.studies.axes import AXES, Setting, fits
 from calprune.studies.claims import FIELDS, check_claims, matches, read_claims
 from calprune.studies.folder import study_text
 from calprune.studies.grid import Study
@@ -110,8 +111,11 @@ def _with_pilot(cut: Shorter, rows: Sequence[Mapping[str, Any]], draws: int) -> 
         raise UserError("every evaluation of the study is at chance in the pilot: no number of draws tells anything; "
                         "name others under evaluations")  # fmt: skip
     gone = [f"{one}: at chance in the pilot" for one in evaluations if _judged_on(one) in chance]
-    draws = max(cut.written.get("draws", FEWEST), draws)
-    return Shorter(cut.written | {"evaluations": kept, "draws": draws}, (*cut.gone, *gone))
+    written = cut.written | {"evaluations": kept, "draws": max(cut.written.get("draws", FEWEST), draws)}
+    if "grids" in written:
+        written["grids"] = [one | {"draws": max(one["draws"], draws)} if "draws" in one else one
+                            for one in written["grids"]]  # fmt: skip
+    return Shorter(written, (*cut.gone, *gone))
 
 
 def _judged_on(evaluation: Any) -> tuple[str, ...]:
@@ -143,7 +147,9 @@ def _cuts(cut: Shorter, fewest: int) -> Iterator[Shorter]:
         while len(values) > (2 if axis == "calibrations" else 1):
             last = values.pop()
             cut = Shorter(cut.written | {axis: list(values)}, (*cut.gone, f"{axis}: {_inline(last)}"))
+            cut = _fitting(cut) if axis in ("methods", "patterns") else cut
             yield cut
+            values = _several(cut.written[axis])
     evaluations = _several(cut.written["evaluations"])
     while len(evaluations) > 1:
         last = evaluations.pop()
@@ -151,6 +157,23 @@ def _cuts(cut: Shorter, fewest: int) -> Iterator[Shorter]:
         yield cut
     if (draws := cut.written.get("draws", 1)) > fewest:
         yield Shorter(cut.written | {"draws": fewest}, (*cut.gone, f"{draws - fewest} of {draws} draws"))
+
+
+def _fitting(cut: Shorter) -> Shorter:
+    """Without the methods, patterns and orders of channels that lost what they were for with the value that went."""
+    methods, patterns = ([str(one) for one in _several(cut.written.get(key, []))] for key in ("methods", "patterns"))
+    kept = {"patterns": [one for one in patterns if any(fits(method, one) for method in methods)]}
+    kept["methods"] = [one for one in methods if any(fits(one, pattern) for pattern in kept["patterns"])]
+    permute = AXES["permute"]
+    ordered = any(permute.has_effect(Setting(pattern=one)) for one in kept["patterns"])
+    kept["permute"] = [str(one) for one in _several(cut.written.get("permute", [])) if ordered or one == permute.usual]
+    written, gone = dict(cut.written), list(cut.gone)
+    for key, left in kept.items():
+        lost = [one for one in _several(written.get(key, [])) if str(one) not in left]
+        gone += [f"{key}: {_inline(one)}, which is for nothing that is left" for one in lost]
+        if lost:
+            written[key] = [one for one in _several(written[key]) if one not in lost]
+    return Shorter({key: value for key, value in written.items() if key != "permute" or value}, tuple(gone))
 
 
 def _passes(written: Written, made: Plan, where: str) -> float:

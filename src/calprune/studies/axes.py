@@ -20,7 +20,7 @@ class Setting(dict[str, str]):
 
     def value(self, axis: str) -> Any:
         """What the text means: the method, the pattern, the number of sequences, ..."""
-        return AXES[axis].parse(self[axis])
+        return _method_of(self) if axis == "method" else AXES[axis].parse(self[axis])
 
     @property
     def reads_data(self) -> bool:
@@ -98,7 +98,7 @@ def read_values(axis: Axis, written: Any, where: str) -> tuple[str, ...]:
 
 def reads_data(setting: Mapping[str, str]) -> bool:
     """Whether the method or the allocation reads calibration data."""
-    return any(AXES[name].parse(setting[name]).needs != "nothing" for name in ("method", "allocation"))
+    return any(one.needs != "nothing" for one in (_method_of(setting), AXES["allocation"].parse(setting["allocation"])))
 
 
 def _grouped(text: str) -> str:
@@ -106,8 +106,17 @@ def _grouped(text: str) -> str:
 
 
 def _method(text: str) -> Any:
-    """Of zeros, or of what is taken out, by its name; of a name that both have, which of the two the pattern says."""
+    """Of zeros, or of what is taken out, by its name; of a name that both have, the first that has its options."""
+    if _in_both(text):
+        return _made_of(text, zeros=True) or _made_of(text, zeros=False) or _made_method(text)
     return _made_method(text) if ":" in text else _known_method(text)
+
+
+def _method_of(setting: Mapping[str, str]) -> Any:
+    """The method of a setting: of a name that both registries have the pattern says which, where one is named."""
+    text = setting["method"]
+    made = _made_of(text, of_zeros(setting)) if "pattern" in setting and _in_both(text) else None
+    return made or _method(text)
 
 
 @lru_cache(maxsize=1024)
@@ -117,13 +126,33 @@ def _known_method(text: str) -> Any:
 
 
 def _made_method(text: str) -> Any:
-    from calprune.methods import METHODS, parse_method
+    from calprune.methods import parse_method
     from calprune.removal import REMOVALS
 
-    name = text.partition("(")[0].strip()
-    if name in REMOVALS and (name not in METHODS or "(" in text):
-        return REMOVALS.make(text)
-    return parse_method(text)
+    return REMOVALS.make(text) if _name(text) in REMOVALS else parse_method(text)
+
+
+@lru_cache(maxsize=1024)
+def _made_of(text: str, zeros: bool) -> Any:
+    """What a name that both registries have means in one of them; None where that one lacks an option."""
+    from calprune.methods import METHODS
+    from calprune.removal import REMOVALS
+
+    try:
+        return (METHODS if zeros else REMOVALS).make(text)
+    except ConfigError:
+        return None
+
+
+def _in_both(text: str) -> bool:
+    from calprune.methods import METHODS
+    from calprune.removal import REMOVALS
+
+    return _name(text) in METHODS and _name(text) in REMOVALS
+
+
+def _name(method: str) -> str:
+    return method.partition("(")[0].strip()
 
 
 def _allocation(text: str) -> Any:
@@ -185,13 +214,15 @@ def _of_inputs(setting: Setting) -> bool:
 
 
 def fits(method: str, pattern: str) -> bool:
-    """Whether the method is one for the pattern: of zeros, or of what is taken out."""
+    """Whether the method is one for the pattern: of zeros, or of what is taken out, with the options that it has."""
     from calprune.base.patterns import parse_removal
     from calprune.methods import METHODS
     from calprune.removal import REMOVALS, methods_for
 
-    name = method.partition("(")[0].strip()
-    if removal := parse_removal(pattern):
+    name, removal = _name(method), parse_removal(pattern)
+    if _in_both(method) and _made_of(method, zeros=removal is None) is None:
+        return False
+    if removal:
         return name in methods_for(removal) or (name not in METHODS and name not in REMOVALS)
     return name in METHODS or name not in REMOVALS
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from calprune.base.claims import check_locks
 from calprune.base.leftovers import sweep
 from calprune.base.values import UserError
 from calprune.layers.inputs import Needs
@@ -24,12 +25,24 @@ _sessions: dict[tuple, Session] = {}  # of this worker process: Ray gives a proc
 
 def work_anywhere(runs: Runs, knobs: Knobs, workers: int = 1, ray: str | None = None) -> Iterator[object]:
     """Do the trials that are missing and free: in this process, in so many, or on the Ray cluster of this address.
-    Yields as they end, and meanwhile. Raises UserError for a share of GPUs without a cluster."""
+    Yields as they end, and meanwhile. Raises UserError for a share of GPUs without a cluster, and for what needs locks
+    on a file system that has none."""
+    check_places(workers, ray)
+    if ray is not None or workers > 1:
+        check_locks(runs.path / "FORMAT", f"--workers {workers}" if ray is None else f"--ray {ray}")
     if ray is not None:
         return work_on_ray(runs, knobs, ray)
     if knobs.gpus_per_trial is not None:
         raise UserError("--gpus-per-trial is what a task on a Ray cluster takes: give --ray too, or leave it out")
     return work(runs, knobs) if workers == 1 else work_in_processes(runs, knobs, workers)
+
+
+def check_places(workers: int, ray: str | None) -> None:
+    """Raise UserError for processes of this machine and a cluster at once. Cheap: to be called before a plan is made.
+    workers: of this machine, 1: this process; ray: the cluster's address."""
+    if ray is not None and workers != 1:
+        raise UserError(f"--workers {workers} is of processes on this machine, and --ray {ray} runs a task for each "
+                        "core or GPU of a cluster: give one of them")  # fmt: skip
 
 
 def work_on_ray(runs: Runs, knobs: Knobs, address: str) -> Iterator[None]:

@@ -7,18 +7,19 @@ python -m calprune.studies.runner FOLDER KNOBS.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from calprune.base.claims import DiskError
+from calprune.base.claims import DiskError, NoLocks
 from calprune.base.leftovers import sweep
 from calprune.base.progress import current
 from calprune.base.signals import end_on_signals, is_orphan
@@ -42,6 +43,8 @@ from calprune.studies.records import PruneRecord
 from calprune.studies.trial import Trial
 
 MOST_WORKERS = 256  # processes on one machine; each has a model
+ENDED = 128 + signal.SIGINT  # a worker's exit code after a signal that lets it remove what it was making
+MOST_ENDED = 3  # times a worker in which no trial is done
 KILLED = "its worker was killed twice (signal {}), perhaps for want of memory: fewer --workers, or dtype: bfloat16"
 
 
@@ -172,7 +175,13 @@ def attempt(session: Session, trial: Trial, needs: Needs) -> Ended | None:
     Raises DiskError where nothing can be written: then no other trial can be done either.
     """
     runs = session.runs
-    with runs.claim(trial.id) as mine:
+    with ExitStack() as held:
+        try:
+            mine = held.enter_context(runs.claim(trial.id))
+        except NoLocks:
+            current().note(f"{runs.path} is on a file system without locks: take care that no other command works "
+                           "there")  # fmt: skip
+            mine = True
         if not mine or runs.whole(trial.id, list(session.evaluations)):
             return None
         try:
@@ -232,9 +241,11 @@ class Queue:
 
 
 def work_in_processes(runs: Runs, knobs: Knobs, workers: int) -> Iterator[None]:
-    """Have `workers` processes do the trials; yields every second while they do. One that is killed is started again,
-    and its trial done again; a trial that has killed two of them is kept as failed."""
+    """Have `workers` processes do the trials; yields every second while they do. One that is ended from
+    outside is started again, and its trial done again; a trial that has killed two of them is kept as failed. Raises
+    UserError where one says that it cannot go on, or they are ended again and again and nothing is done."""
     killed: dict[str, int] = {}
+    ended: list[int] = []  # how many trials were done when one was asked to end
     running = [_start(runs, knobs, workers) for _ in range(workers)]
     try:
         while running:
@@ -242,9 +253,13 @@ def work_in_processes(runs: Runs, knobs: Knobs, workers: int) -> Iterator[None]:
             yield
             for process in [p for p in running if p.poll() is not None]:
                 running.remove(process)
-                if process.returncode > 0:  # it said why, for example a full disk
+                if process.returncode > 0 and process.returncode != ENDED:  # it said why, for example a full disk
                     raise UserError("a worker could not go on (see above); what was done is kept")
-                if process.returncode < 0:
+                if process.returncode == ENDED:  # it gave its trial back, so who is to blame cannot be known
+                    ended.append(_done(runs))
+                    if ended.count(ended[-1]) > MOST_ENDED * workers:
+                        raise UserError("workers are ended from outside again and again; what was done is kept")
+                if process.returncode != 0:
                     sweep(runs.path)
                     _count(runs, process, killed)
                     running.append(_start(runs, knobs, workers))
@@ -253,6 +268,11 @@ def work_in_processes(runs: Runs, knobs: Knobs, workers: int) -> Iterator[None]:
             process.terminate()
         for process in running:
             process.wait()
+
+
+def _done(runs: Runs) -> int:
+    plan = runs.plan()
+    return sum(runs.whole(trial, list(plan.evaluations)) for trial in plan.trials)
 
 
 def _count(runs: Runs, process: subprocess.Popen, killed: dict[str, int]) -> None:
@@ -287,7 +307,7 @@ def main(folder: str, knobs: str) -> int:
     except UserError as e:
         sys.exit(f"calprune: {e}")
     except KeyboardInterrupt:
-        return 130
+        return ENDED
     except Exception as e:
         sys.exit(f"calprune: {type(e).__name__}: {' '.join(str(e).split())}")
     return 0

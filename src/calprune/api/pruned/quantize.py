@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from calprune.api.arguments import DataLike, ModelLike, Sizes, as_data_root, open_data, open_model
+from calprune.api.arguments import DataLike, ModelLike, Sizes, as_data_root, note_unread, open_data, open_model
 from calprune.api.progress import ProgressLike, shown
 from calprune.api.pruned.pairs import description_of
 from calprune.base.checks import AtLeast, Count, checked
@@ -55,6 +55,8 @@ def quantize(
         loaded = open_model(model)
         loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
+        if quantiser.needs == "nothing":
+            note_unread(method, data, sizes)
         read = data if quantiser.needs != "nothing" else None
         given = open_data(read, loaded, sizes, as_data_root(data_root)) if read is not None else None
         done = quantise(loaded.model, quantiser, given.data if given else None, ignore=tuple(ignore),
