@@ -3,9 +3,10 @@
 import pytest
 import transformers as t
 
+from calprune.base.values import UserError
 from calprune.layers.linears import find_blocks
 from tests.families import _GROUPED, random_model
-from tests.test_removal import loaded_again, logits, own_cache, same, skip_blocks  # noqa: F401
+from tests.test_removal import job, loaded_again, logits, own_cache, same, skip_blocks  # noqa: F401
 
 _SIX = _GROUPED | {"num_hidden_layers": 6}
 _MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
@@ -69,3 +70,15 @@ def test_blocks_of_another_kind_than_the_one_whose_number_they_take_keep_their_t
     skip_blocks(dense, report.choices[0].gone)
     assert len(find_blocks(smaller)[1]) == 3
     assert same(logits(smaller), logits(dense)) and not same(logits(smaller), before)
+
+
+EIGHT = {"num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 64, "num_hidden_layers": 2}
+
+
+def test_a_number_of_heads_that_the_family_would_not_read_is_refused_before_any_work():
+    llama, qwen = (random_model(kind(**_GROUPED | EIGHT), 0) for kind in (t.LlamaConfig, t.Qwen2Config))
+    with pytest.raises(UserError, match="64.*not a multiple.*heads.*6.*: write heads:2 or heads:3$") as e:
+        job("random", "heads:25%").plan(llama)
+    assert "\n" not in str(e.value)
+    assert job("random", "heads:50%").plan(llama)
+    assert job("random", "heads:25%").plan(qwen)

@@ -131,7 +131,7 @@ class Condensing:
 
     tag: ClassVar[str] = "Condensing"
     kinds: ClassVar[tuple[UnitKind, ...]] = EXPERTS
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1 let experts that it had not ranked fill a group
 
     @property
     def needs(self) -> Reads:
