@@ -77,7 +77,7 @@ EIGHT = {"num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 64, 
 
 def test_a_number_of_heads_that_the_family_would_not_read_is_refused_before_any_work():
     llama, qwen = (random_model(kind(**_GROUPED | EIGHT), 0) for kind in (t.LlamaConfig, t.Qwen2Config))
-    with pytest.raises(UserError, match="64.*not a multiple.*heads.*6.*: write heads:2 or heads:3$") as e:
+    with pytest.raises(UserError, match=r"64.*not a multiple.*heads.*6.*: write heads:2 or heads:3$") as e:
         job("random", "heads:25%").plan(llama)
     assert "\n" not in str(e.value)
     assert job("random", "heads:50%").plan(llama)
