@@ -104,7 +104,8 @@ def prune(
     method = method or default_method(wanted)
     if isinstance(wanted, Removal):
         job: Any = removing(cast(Any, method), wanted, propagate=propagate, counting=counting, ignore=ignore,
-                            permute=permute, allocation=as_allocation(allocation) != Uniform())  # fmt: skip
+                            permute=permute, allocation=as_allocation(allocation) != Uniform(),
+                            min_coverage=min_coverage != Pruning.min_coverage)  # fmt: skip
     else:
         job = Pruning(as_method(cast(MethodLike, method)), wanted, tuple(ignore), propagate, min_coverage,
                       as_allocation(allocation), counting, permute)  # fmt: skip
