@@ -5,8 +5,8 @@ import transformers as t
 
 from calprune.base.values import UserError
 from calprune.layers.linears import find_blocks
-from tests.families import _GROUPED, random_model
-from tests.test_removal import job, loaded_again, logits, own_cache, same, skip_blocks  # noqa: F401
+from tests.families import _GROUPED, VOCABULARY, random_model
+from tests.test_removal import data, job, loaded_again, logits, own_cache, same, skip_blocks  # noqa: F401
 
 _SIX = _GROUPED | {"num_hidden_layers": 6}
 _MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
@@ -82,3 +82,42 @@ def test_a_number_of_heads_that_the_family_would_not_read_is_refused_before_any_
     assert "\n" not in str(e.value)
     assert job("random", "heads:50%").plan(llama)
     assert job("random", "heads:25%").plan(qwen)
+
+
+def _shared_keys() -> t.Gemma3nTextConfig:
+    kinds = ["sliding_attention", FULL] * 3
+    return t.Gemma3nTextConfig(
+        **_SIX, head_dim=8, sliding_window=8, hidden_size_per_layer_input=16, vocab_size_per_layer_input=VOCABULARY,
+        num_kv_shared_layers=2, activation_sparsity_pattern=[0.0] * 6, layer_types=kinds
+    )  # fmt: skip
+
+
+UNUSUAL = {
+    "gemma3n": (_shared_keys, "blocks:2", ["kl(sequences=2)", "evolve(sequences=2)"]),
+    "gpt_neo": (
+        lambda: t.GPTNeoConfig(
+            hidden_size=32, num_layers=2, num_heads=4, vocab_size=VOCABULARY, max_position_embeddings=64,
+            attention_types=[[["global", "local"], 1]], bos_token_id=1, eos_token_id=2
+        ),
+        "heads:1",
+        ["random"],
+    ),
+    "zamba2": (
+        lambda: t.Zamba2Config(
+            **_SIX, mamba_d_state=8, n_mamba_heads=4, mamba_headdim=16, mamba_ngroups=1, chunk_size=8, num_mem_blocks=1,
+            layers_block_type=["mamba", "mamba", "hybrid", "mamba", "hybrid", "mamba"], use_mamba_kernels=False
+        ),
+        "blocks:2",
+        ["random", "random(seed=4)"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", sorted(UNUSUAL))
+def test_an_unusual_model_gets_smaller_or_is_refused_in_one_line(family):
+    config, pattern, methods = UNUSUAL[family]
+    for method in methods:
+        try:
+            job(method, pattern).run(random_model(config(), 0), data(rows=2))
+        except UserError as e:
+            assert "\n" not in str(e)
