@@ -387,3 +387,9 @@ def test_condensing_keeps_of_each_group_only_experts_that_it_added(family):
     for choice in done.choices:
         assert [sum(e // 4 == group for e in choice.stay) for group in (0, 1)] == [2, 2]
         assert min(choice.scores[e] for e in choice.stay) > 0
+
+
+def test_where_the_routers_weight_is_in_what_experts_read_a_sum_of_it_is_refused():
+    with pytest.raises(ModelError, match="soft_frequency would be frequency"):
+        job("soft_frequency", "experts:2").run(tiny("llama4"), data(rows=2))
+    assert job("frequency", "experts:2").run(tiny("llama4"), data(rows=2)).choices
