@@ -93,13 +93,13 @@ def prune(
     token_weights: "even", or "attention(least=0.05)": tokens count by the attention that they receive.
     data_root: the folder of data sets on disk; None: CALPRUNE_DATA. device: where blocks are worked on, one at a time.
     dtype: of the weights of a model that is loaded here. dequantize: as for `load`.
-    batch_size: sequences at a time; None: by the device. progress: a bar; None: in a terminal and a notebook.
+    batch_size: sequences at a time; None: by the device.
+    progress: a bar; None: in a terminal and a notebook.
 
     Raises UserError, in one line, before a weight is changed: for a model, data or text that cannot be read, and for a
     job that does not fit the model.
     """
-    counting = as_counting(min_expert_tokens, all_experts, token_weights)
-    wanted = as_any_pattern(pattern)
+    counting, wanted = as_counting(min_expert_tokens, all_experts, token_weights), as_any_pattern(pattern)
     method = method or default_method(wanted)
     if isinstance(wanted, Removal):
         job: Any = removing(cast(Any, method), wanted, propagate=propagate, counting=counting, ignore=ignore,
