@@ -377,3 +377,19 @@ def test_sums_that_a_study_collects_hold_no_graph(units):
     sums = Statistics.collect(model, data(), "nothing")
     add_units(sums, model, data(), units)
     assert sums.units and not any(one.requires_grad for one in sums.units.values())
+
+
+@pytest.mark.parametrize("family", ["deepseek_v3", "glm4_moe"])
+def test_condensing_keeps_of_each_group_only_experts_that_it_added(family):
+    """What was never added has the score 0: it would stay or go by its number."""
+    model = tiny(family)
+    done = job("cd(sequences=3)", "experts:4").run(model, data(rows=3))
+    for choice in done.choices:
+        assert [sum(e // 4 == group for e in choice.stay) for group in (0, 1)] == [2, 2]
+        assert min(choice.scores[e] for e in choice.stay) > 0
+
+
+def test_where_the_routers_weight_is_in_what_experts_read_a_sum_of_it_is_refused():
+    with pytest.raises(ModelError, match="soft_frequency would be frequency"):
+        job("soft_frequency", "experts:2").run(tiny("llama4"), data(rows=2))
+    assert job("frequency", "experts:2").run(tiny("llama4"), data(rows=2)).choices

@@ -100,12 +100,12 @@ def prune(
     Raises UserError, in one line, before a weight is changed: for a model, data or text that cannot be read, and for a
     job that does not fit the model.
     """
-    counting = as_counting(min_expert_tokens, all_experts, token_weights)
-    wanted = as_any_pattern(pattern)
+    counting, wanted = as_counting(min_expert_tokens, all_experts, token_weights), as_any_pattern(pattern)
     method = method or default_method(wanted)
     if isinstance(wanted, Removal):
         job: Any = removing(cast(Any, method), wanted, propagate=propagate, counting=counting, ignore=ignore,
-                            permute=permute, allocation=as_allocation(allocation) != Uniform())  # fmt: skip
+                            permute=permute, allocation=as_allocation(allocation) != Uniform(),
+                            min_coverage=min_coverage != Pruning.min_coverage)  # fmt: skip
     else:
         job = Pruning(as_method(cast(MethodLike, method)), wanted, tuple(ignore), propagate, min_coverage,
                       as_allocation(allocation), counting, permute)  # fmt: skip

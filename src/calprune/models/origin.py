@@ -62,9 +62,12 @@ class Origin:
 
     def stored_name(self, name: str) -> str:
         """As the checkpoint has it: one of the bare decoder lacks the model's prefix, or has one that it lacks."""
+        return next((one for one in self.names_of(name) if one in self.checkpoint.tensors), name)
+
+    def names_of(self, name: str) -> tuple[str, str, str]:
+        """What a checkpoint may call it: with the model's prefix, or without."""
         prefix = f"{self.model.base_model_prefix}."
-        candidates = (name, name.removeprefix(prefix), prefix + name)
-        return next((one for one in candidates if one in self.checkpoint.tensors), name)
+        return name, name.removeprefix(prefix), prefix + name
 
     @cached_property
     def claimed(self) -> dict[str, Tensor]:
@@ -118,7 +121,7 @@ class Origin:
         Raises ModelError where it is a part of a block, or a block more than the config describes.
         """
         count, rest = len(self.blocks), []
-        block = re.compile(rf"{re.escape(self._stored_prefix())}(\d+)\.")
+        block = re.compile(rf"{re.escape(self.stored_prefix())}(\d+)\.")
         for name in self.checkpoint.tensors:
             if name in self.claimed or self._is_known(name):
                 continue
@@ -138,7 +141,7 @@ class Origin:
         rules = getattr(self.model, "_keys_to_ignore_on_load_unexpected", None) or ()
         return bool(COMPUTED.search(name)) or any(re.search(rule, name) for rule in rules)
 
-    def _stored_prefix(self) -> str:
+    def stored_prefix(self) -> str:
         """What comes before the number of a block in the checkpoint: "model.layers."."""
         first = next(iter(self.of(self.blocks[0], "meta")), None)
         if first is None:

@@ -6,7 +6,8 @@ token, and h the state after the block,
     J(S) = mean over tokens of JS(softmax(h) ‖ softmax(h - routed + Σ_{e in S} w̄_e f_e(x)))
 
 over the channels of the state, JS(p ‖ q) = ½ KL(p ‖ m) + ½ KL(q ‖ m), m = ½ (p + q). Experts are added one at a time,
-each time the one that makes J smallest: the first ones are worth most. Cao et al., "Condense, Don't Just Prune:
+each time the one that makes J smallest: the first ones are worth most. Of a group-limited router each group keeps as
+many, so nothing is added to a group that is full. Cao et al., "Condense, Don't Just Prune:
 Enhancing Efficiency and Performance in MoE Layer Pruning", 2024, arXiv:2412.00069; as the released code (008b00c)
 has it.
 
@@ -17,7 +18,7 @@ loads it, so what is saved keeps the router, with fewer experts.
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +28,7 @@ from calprune.base.progress import tracking
 from calprune.layers.blocks import Sequences, walk
 from calprune.layers.experts import experts_in, is_fused, layout, outputs
 from calprune.layers.linears import ModelError, find_blocks
+from calprune.removal.config import GROUPS, first_number
 from calprune.removal.smaller import UnitPlace
 
 CONDENSING = "condensing experts"  # what the progress calls it
@@ -71,7 +73,7 @@ def condensed_ranks(
         block.passed = True
         for name in inside:
             bank = _OneBank.of(model.get_submodule(name), states, seen[name])
-            yield name, bank.ranks(places[name].stay)
+            yield name, bank.ranks(places[name].stay, first_number(cast(Any, model).config, GROUPS) or 1)
 
 
 def _watched(name: str, module: Any, seen: list[tuple[Tensor, ...]]) -> Any:
@@ -112,14 +114,17 @@ class _OneBank:
             given.append(mean * outputs(module, expert, x).float())
         return cls(state, state - routed.float(), torch.stack(given))
 
-    def ranks(self, stay: int) -> Float[Tensor, "experts"]:
+    def ranks(self, stay: int, groups: int = 1) -> Float[Tensor, "experts"]:
+        """The first added the highest; 0: never. groups: of a group-limited router, each of which keeps as many."""
         experts = len(self.given)
+        size, room = experts // groups, [stay // groups] * groups
         found, mixed = torch.zeros(experts, dtype=torch.double), self.rest.clone()
         dense = self.state.softmax(-1)
         for rank in range(stay):
-            left = [e for e in range(experts) if found[e] == 0]
+            left = [e for e in range(experts) if found[e] == 0 and room[e // size]]
             best = min(left, key=lambda e: divergence(dense, (mixed + self.given[e]).softmax(-1)))
             found[best] = experts - rank
+            room[best // size] -= 1
             mixed += self.given[best]
         return found
 

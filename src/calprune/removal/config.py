@@ -122,10 +122,28 @@ def _fewer_heads(config: Any, removal: Removal, found: list[Field]) -> list[Fiel
     groups = next((value for name, value in values.items() if "key" in name or "kv" in name), queries)
     if not isinstance(queries, int) or not isinstance(groups, int) or queries % groups:
         raise ModelError(f"{removal}: the model's heads are not in groups of one size")
-    gone = removal.of(groups)
-    changes = [Field(one.holder, one.name, one.value // groups * (groups - gone)) for one in found]
     width = getattr(text, "head_dim", None) or text.hidden_size // queries  # some families read one that is there
-    return [*changes, Field("", "head_dim", width)]
+
+    def without(gone: int) -> list[Field]:
+        fewer = [Field(one.holder, one.name, one.value // groups * (groups - gone)) for one in found]
+        return [*fewer, Field("", "head_dim", width)]
+
+    wanted = without(removal.of(groups))
+    if (why := _unreadable(config, wanted)) and not _unreadable(config, []):
+        fit = [gone for gone in range(1, groups) if not _unreadable(config, without(gone))]
+        write = f"write heads:{' or heads:'.join(map(str, fit))}" if fit else "no number of heads fits; take neurons"
+        raise ModelError(f"{removal} is {removal.of(groups)} of {groups}, and transformers would not read the smaller "
+                         f"model's config.json ({why}): {write}")  # fmt: skip
+    return wanted
+
+
+def _unreadable(config: Any, changes: list[Field]) -> str:
+    """Why transformers would not read the config with these changes; "": it would."""
+    try:
+        type(config).from_dict(changed(config, changes).to_dict())
+    except Exception as e:  # a config's class looks at its values as it likes
+        return next(line.strip() for line in reversed(str(e).splitlines() or [type(e).__name__]) if line.strip())
+    return ""
 
 
 def _experts(config: Any, removal: Removal, total: int) -> int:

@@ -163,6 +163,9 @@ class Removing:
             raise UserError(f"the method reads calibration data to choose {name}: give it a calibration set")
         if isinstance(data, Statistics) and self.reads in ("model", "gradients"):
             raise UserError("the method runs the model on sequences, and saved statistics hold none: give a set")
+        if self.reads == "model" and _weights_differ(data, cast(Any, self.method).sequences):
+            raise UserError(f"{self.method_text} counts every token once, and tokens of this set have weights: take a "
+                            "set without weights, or a method that reads sums")  # fmt: skip
 
     def marks(
         self, model: nn.Module, block: str, sums: Statistics, places: Mapping[str, UnitPlace]
@@ -231,10 +234,30 @@ def removing(
     if propagate == "sequential":
         raise ConfigError(f"propagate sequential is of zeros, and {pattern} takes whole {pattern.kind} out; "
                           'write "pruned" or "dense"')  # fmt: skip
+    _check_counting(counting, pattern)
     made = parse_removal_method(method, pattern) if isinstance(method, str) else check_method(method, pattern)
     whole_blocks = pattern.kind in ("blocks", "experts")  # chosen by what the dense model does
     seen: Propagate = "pruned" if propagate == "pruned" and not whole_blocks else "dense"
     return Removing(made, pattern, seen, counting)
+
+
+def _check_counting(counting: Counting, pattern: Removal) -> None:
+    """Raise ConfigError for an option of sums at linears' inputs where none of those sums is read."""
+    if counting.token_weights is not None and pattern.kind in ("blocks", "experts"):
+        raise ConfigError(f"token_weights is of sums at linears' inputs, and {pattern} reads no such sums, but the "
+                          "weights of the set: leave it out")  # fmt: skip
+    if counting.all_experts and pattern.kind != "neurons":
+        raise ConfigError(f"all_experts is of sums at the inputs of experts' linears, and {pattern} reads no such "
+                          "sums: leave it out")  # fmt: skip
+
+
+def _weights_differ(data: Sequences, longest: int) -> bool:
+    """Whether tokens of the longest sequences count in several ways, padding apart."""
+    if data.weights is None:
+        return False
+    rows = data.lengths.argsort(descending=True, stable=True)[:longest]
+    real = torch.arange(data.tokens.shape[1]) < data.lengths[rows, None]
+    return len(data.weights[rows][real].unique()) > 1
 
 
 def _marked(stay: Tensor, units: int) -> Tensor:

@@ -22,10 +22,11 @@ from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.layers.products import torch_products
 from calprune.layers.routers import routers
 from calprune.removal.methods.channels import channels
-from calprune.removal.smaller import Cut, UnitPlace
+from calprune.removal.smaller import Cut, UnitPlace, first_line
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the last hidden states; other precisions: ROUNDED
 ROUNDED = 0.1
+NO_SUCH = (LookupError, AttributeError, TypeError)  # a family's code looks up what a block that is gone kept for it
 PRODUCTS = (F.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, torch.addmm)
 
 
@@ -159,13 +160,17 @@ def _apart(dense: Any, smaller: Any, removal: Removal, cut: Cut, places: dict[st
     vocabulary = dense.get_input_embeddings().weight.shape[0]
     tokens = torch.randint(vocabulary // 4, vocabulary // 2, (2, 8), generator=numbers)
     with torch_products():
-        with masked(dense, removal, cut, places):
-            expected = _last_states(dense, tokens, exact)
+        try:
+            with masked(dense, removal, cut, places):
+                expected = _last_states(dense, tokens, exact)
+        except NO_SUCH as e:
+            raise ModelError(f"{removal}: {type(dense).__name__} does not run without these {removal.kind}: "
+                             f"{first_line(e)}") from e  # fmt: skip
         try:
             found = _last_states(smaller, tokens, exact)
-        except (RuntimeError, IndexError, ValueError) as e:
+        except (RuntimeError, ValueError, *NO_SUCH) as e:
             raise ModelError(f"{removal}: a smaller {type(dense).__name__} of this shape does not run: "
-                             f"{str(e).splitlines()[0]}") from e  # fmt: skip
+                             f"{first_line(e)}") from e  # fmt: skip
     return ((found - expected).norm() / expected.norm().clamp_min(1e-30)).item()
 
 

@@ -52,7 +52,11 @@ class Outline:
     def __init__(self, dense: Any, removal: Removal, config: Any, changes: list[Field]) -> None:
         self.dense, self.removal, self.config, self.changes = dense, removal, config, changes
         self.name, self.blocks = find_blocks(dense)
-        self.smaller = _empty(dense, config)
+        try:
+            self.smaller = _empty(dense, config)
+        except Exception as e:  # a family's code looks at its config as it likes
+            raise ModelError(f"{removal}: there is no smaller {type(dense).__name__} of this shape: "
+                             f"{first_line(e)}") from e  # fmt: skip
         self.fewer = find_blocks(self.smaller)[1]
 
     @classmethod
@@ -316,6 +320,11 @@ def _count(module: nn.Module) -> int:
     if isinstance(module, nn.ModuleList) or "expert" in type(module).__name__.lower():
         return sum(name.isdigit() for name, _ in module.named_children())
     return 0
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, of an error of another program, in one line with its kind."""
+    return next((f"{type(error).__name__}: {line}" for line in str(error).splitlines() if line.strip()), repr(error))
 
 
 @torch.no_grad()

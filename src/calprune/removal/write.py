@@ -33,7 +33,7 @@ def write_smaller(origin: Origin, done: Removed, folder: Path, files: dict[str, 
 
     Raises UserError where what was written is not what should be there.
     """
-    checkpoint, stored = origin.checkpoint, _Stored(origin, done.smaller)
+    checkpoint, stored = origin.checkpoint, _Stored(origin, done)
     changes = [*done.outline.changes]
     if getattr(text_config(done.smaller.config), PREDICTING, 0):
         changes.append(Field("", PREDICTING, 0))
@@ -53,19 +53,43 @@ def write_smaller(origin: Origin, done: Removed, folder: Path, files: dict[str, 
 
 
 class _Stored:
-    """The smaller model's tensors as they are stored."""
+    """The smaller model's tensors as they are stored: each as its source in the dense model is.
 
-    def __init__(self, origin: Origin, smaller: Any) -> None:
-        self.origin, self.smaller, self.known = origin, smaller, origin.checkpoint.tensors
-        name, modules = find_blocks(smaller)
+    A block has another number than its source, and the dense model's block of that number may be of another kind, with
+    other tensors. So what a tensor is called, how precise it is and where it lies is read of its source's block.
+    """
+
+    def __init__(self, origin: Origin, done: Removed) -> None:
+        self.origin, self.smaller, self.known = origin, done.smaller, origin.checkpoint.tensors
+        name, modules = find_blocks(done.smaller)
         self.prefixes = tuple(f"{name}.{i}." for i in range(len(modules)))
+        first = done.choices[0]
+        self.sources = range(len(modules)) if first.place else first.stay
         self._part: dict[str, str] = {}  # stored name -> the block that it is of; "": none
+        self._source: dict[str, str] = {}  # stored name -> what the dense checkpoint calls its source
         self.shapes: dict[str, tuple[int, ...]] = {}
-        for prefix in ("", *self.prefixes):
-            for stored, tensor in self._of(prefix, meta=True).items():
-                self._part[stored], self.shapes[stored] = prefix, tuple(tensor.shape)
+        self._read_names()
         self.names = [name for name in self.known if name in self._part]
         self.names += [name for name in self._part if name not in self.known]
+
+    def _read_names(self) -> None:
+        """Raises UserError where a block holds what the dense checkpoint has no name for: it would be lost."""
+        empty: dict[int, Tensor] = {}  # tied parameters are one object, and stay one
+        nameless: dict[str, Tensor] = {}
+        written: set[int] = set()
+        for prefix in ("", *self.prefixes):
+            held = {name: empty.setdefault(id(t), t.to("meta")) for name, t in self._held(prefix).items()}
+            for raw, tensor in self.origin.undone(held, self.smaller).items():
+                stored, source = self._named(raw, prefix)
+                if source in self.known or source.endswith(".bias"):
+                    self._part[stored], self._source[stored] = prefix, source
+                    self.shapes[stored] = tuple(tensor.shape)
+                    written.add(id(tensor))
+                elif prefix:
+                    nameless[stored] = tensor
+        if lost := [name for name, tensor in nameless.items() if id(tensor) not in written]:
+            raise UserError(f"{len(lost)} tensors of the smaller model have no name in {self.origin.checkpoint.folder} "
+                            f"({lost[0]}), so it could not be written whole; take another pattern")  # fmt: skip
 
     @property
     def size(self) -> int:
@@ -73,29 +97,39 @@ class _Stored:
         return sum(torch.Size(self.shapes[name]).numel() * self._dtype(name).itemsize for name in self.names)
 
     def home(self, name: str) -> str:
-        """The file of the dense checkpoint in which it, or else its neighbour, is."""
+        """The file of the dense checkpoint in which its source, or else its neighbour, is."""
         return self._like(name).file.name
 
     def tensors(self, names: set[str]) -> dict[str, Tensor]:
         """These, on the CPU, in the precision in which the dense model's are stored."""
         found = {}
         for prefix in dict.fromkeys(self._part[name] for name in names):
-            for name, tensor in self._of(prefix).items():
-                if name in names:
+            for raw, tensor in self.origin.undone(self._held(prefix), self.smaller).items():
+                if (name := self._named(raw, prefix)[0]) in names:
                     found[name] = tensor.detach().cpu().to(self._dtype(name)).contiguous()
         return found
 
-    def _of(self, prefix: str, meta: bool = False) -> dict[str, Tensor]:
-        """Stored name -> what the parameters and buffers now are, of a block or of what is in none."""
-        held = {
-            name: tensor.to("meta") if meta else tensor
+    def _held(self, prefix: str) -> dict[str, Tensor]:
+        """The parameters and buffers of a block or of what is in none."""
+        return {
+            name: tensor
             for name, tensor in self.smaller.state_dict(keep_vars=True).items()
             if (name.startswith(prefix) if prefix else not name.startswith(self.prefixes))
         }
-        undone = {self._name(name): tensor for name, tensor in self.origin.undone(held, self.smaller).items()}
-        return {name: tensor for name, tensor in undone.items() if name in self.known or name.endswith(".bias")}
 
-    def _name(self, name: str) -> str:
+    def _named(self, raw: str, prefix: str) -> tuple[str, str]:
+        """What a tensor is called in the smaller checkpoint, and what its source is called in the dense one."""
+        if not prefix:
+            return (self._dense_name(raw),) * 2
+        i, before = self.prefixes.index(prefix), self.origin.stored_prefix()
+        here = f"{before}{i}."
+        for one in self.origin.names_of(raw):
+            if one.startswith(here):
+                source = self._dense_name(f"{before}{self.sources[i]}.{one.removeprefix(here)}")
+                return here + source.removeprefix(f"{before}{self.sources[i]}."), source
+        return raw, raw
+
+    def _dense_name(self, name: str) -> str:
         """A new bias is called as its matrix is."""
         found = self.origin.stored_name(name)
         if found not in self.known and name.endswith(".bias"):
@@ -104,9 +138,10 @@ class _Stored:
         return found
 
     def _like(self, name: str) -> StoredTensor:
-        if name in self.known:
-            return self.known[name]
-        matrix = self.known.get(f"{name.removesuffix('bias')}weight")
+        source = self._source[name]
+        if source in self.known:
+            return self.known[source]
+        matrix = self.known.get(f"{source.removesuffix('bias')}weight")
         return matrix or next(iter(self.known.values()))
 
     def _dtype(self, name: str) -> torch.dtype:

@@ -110,7 +110,8 @@ class Trial:
         value = self.setting.value
         if not of_zeros(self.setting):
             return removing(self.setting["method"], value("pattern"), propagate=value("propagate"),
-                            counting=self.counting, ignore=self.ignore, permute=value("permute"))  # fmt: skip
+                            counting=self.counting, ignore=self.ignore, permute=value("permute"),
+                            min_coverage=self.min_coverage != Pruning.min_coverage)  # fmt: skip
         return Pruning(value("method"), value("pattern"), ignore=self.ignore, propagate=value("propagate"),
                        min_coverage=self.min_coverage, allocation=value("allocation"), counting=self.counting,
                        permute=value("permute"))  # fmt: skip

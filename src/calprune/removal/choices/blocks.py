@@ -1,5 +1,6 @@
 """Which blocks stay: by sums over the states before and after each, or by the model's own divergence."""
 
+import math
 from typing import Any, cast
 
 from calprune.base.progress import tracking
@@ -7,7 +8,7 @@ from calprune.base.values import UserError
 from calprune.evaluation.divergence import DenseReference
 from calprune.layers.linears import find_blocks
 from calprune.removal.choices.choice import Looking, UnitChoice
-from calprune.removal.masked import skipping
+from calprune.removal.masked import NO_SUCH, skipping
 from calprune.removal.methods.contract import RemovalMethod
 from calprune.removal.methods.depth import Loss
 from calprune.removal.states import state_sums
@@ -52,7 +53,16 @@ def _loss(given: RemovalMethod, gone: int, look: Looking) -> tuple[Loss, float]:
         if removed not in known:
             next(steps, None)
             with skipping(modules, [*removed]):
-                known[removed] = dense.divergence(cast(Any, model)).estimate().value
+                known[removed] = _divergence(dense, model)
         return known[removed]
 
     return loss, float(windows.numel())
+
+
+def _divergence(dense: DenseReference, model: Any) -> float:
+    """KL(dense || model), nats a token; infinite where the model does not run so: a block may read what one that is
+    skipped keeps for it (Gemma 3n's shared keys and values)."""
+    try:
+        return dense.divergence(model).estimate().value
+    except NO_SUCH:
+        return math.inf

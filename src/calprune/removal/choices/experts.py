@@ -7,15 +7,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from calprune.layers.experts import layout
 from calprune.layers.gradients import loss_gradients
-from calprune.layers.linears import find_blocks
+from calprune.layers.linears import ModelError, find_blocks
 from calprune.removal.choices.choice import Looking, UnitChoice
 from calprune.removal.condensing import condensed_ranks
 from calprune.removal.config import GROUPS, first_number
 from calprune.removal.coverage import Coverage
 from calprune.removal.methods.contract import RemovalMethod
 from calprune.removal.methods.depth import RandomUnits
-from calprune.removal.methods.experts import in_groups, super_experts
+from calprune.removal.methods.experts import SoftFrequency, in_groups, super_experts
 from calprune.removal.methods.suite import ExpertWeights
 from calprune.removal.outputs import ExpertSums, expert_sums
 from calprune.removal.smaller import UnitPlace, expert_matrices, router_of
@@ -27,6 +28,7 @@ Places = Mapping[str, UnitPlace]
 def choose_experts(method: RemovalMethod, look: Looking, places: Places) -> list[UnitChoice]:
     """Which experts of each bank stay."""
     model = look.model
+    _check_gates(method, model, places)
     if method.needs == "nothing":
         return [_of_scores(model, name, place, _blind(method, model, name, place)) for name, place in places.items()]
     if method.needs == "gradients":
@@ -50,6 +52,14 @@ def choose_experts(method: RemovalMethod, look: Looking, places: Places) -> list
 
     return [_by_sums(model, name, places[name], both, [scores(name, one) for one in (both[0] + both[1], *both)])
             for name, both in halves.items()]  # fmt: skip
+
+
+def _check_gates(method: RemovalMethod, model: nn.Module, places: Places) -> None:
+    """Raise ModelError where the router's weights are read and are not given to the experts apart from the states."""
+    for name in places if isinstance(method, SoftFrequency) else ():
+        if (held := layout(model.get_submodule(name))) and held.dispatched:
+            raise ModelError(f"{name}: the router's weights are in what these experts read, so soft_frequency would be "
+                             "frequency: take that, or ean, which sees them in what experts give")  # fmt: skip
 
 
 def _by_sums(

@@ -13,6 +13,9 @@ With n tokens sent to an expert, g the router's weight of it for a token and f w
                      the highest mean|w| / rms(w) first; its text was not at hand
     random           drawn
 
+Experts that read the states times the router's weight (Llama 4) have it in f: g is 1, so reap is man and reap_l2 is
+msan there, and soft_frequency is refused.
+
 The lowest go. Of a router that first chooses among groups of experts, each group loses as many.
 """
 
@@ -131,7 +134,7 @@ class Condensing:
 
     tag: ClassVar[str] = "Condensing"
     kinds: ClassVar[tuple[UnitKind, ...]] = EXPERTS
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1 let experts that it had not ranked fill a group
 
     @property
     def needs(self) -> Reads:
