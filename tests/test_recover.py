@@ -353,7 +353,7 @@ def test_a_run_that_goes_on_counts_its_steps_where_its_leaves_are(tmp_path):
     optimiser = torch.optim.AdamW([leaf], fused=True)
     optimiser.step()
     kept = training.KeptTraining(tmp_path, "run")
-    kept.write({"w": leaf}, optimiser, {"w": leaf.detach()}, {})
+    kept.write({"w": leaf}, optimiser, {"w": leaf.detach().clone()}, {})
     elsewhere = torch.ones(2, device="meta", requires_grad=True)  # as a GPU is: a device that is not the CPU
     again = torch.optim.AdamW([elsewhere])
     assert kept.read({"w": elsewhere}, again) is not None
