@@ -4,10 +4,16 @@ import json
 
 import pytest
 import torch
+from torch import nn
+from transformers import FalconH1Config
 
 import calprune
 from calprune.base.values import UserError
+from calprune.pattern import parse_pattern
+from calprune.recovery.adapter import check_takes
+from calprune.recovery.basil import Basil
 from calprune.recovery.compensation import low_rank
+from calprune.recovery.decomposition import check_plan
 from tests.families import CONFIGS, random_model
 from tests.test_cli import run  # noqa: F401
 from tests.test_recover import SIZES, place  # noqa: F401
@@ -121,3 +127,27 @@ def test_without_peft_it_says_how_to_get_it(place, monkeypatch):  # noqa: F811
     monkeypatch.setattr(adapter.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'calprune\[recover\]'"):
         calprune.compensate(place / "pruned", place / "text.txt", dense=place / "dense")
+
+
+def test_a_linear_is_refused_before_the_work_where_peft_refuses_its_adapter():
+    peft = pytest.importorskip("peft")
+    config = FalconH1Config(vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1, head_dim=16,
+                            num_attention_heads=2, num_key_value_heads=1, mamba_d_ssm=32, mamba_n_heads=2,
+                            mamba_d_head=16, mamba_d_state=8, mamba_chunk_size=8)  # fmt: skip
+    model = random_model(config)
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and "layers" in name]
+    refused = []
+    for name in names:
+        try:
+            peft.get_peft_model(random_model(config), peft.LoraConfig(target_modules=[name], task_type="CAUSAL_LM"))
+        except ValueError:
+            refused.append(name)
+            with pytest.raises(UserError, match="PEFT loads no adapter of this linear of falcon_h1"):
+                check_takes(model, [name], "")
+        else:
+            check_takes(model, [name], "")
+    assert refused == ["model.layers.0.mamba.out_proj"] and len(names) > 5
+    job = calprune.Pruning(Basil(), parse_pattern("50%"))
+    with pytest.raises(UserError, match="leave it out with ignore"):
+        check_plan(model, job)
+    assert check_plan(model, calprune.Pruning(Basil(), parse_pattern("50%"), ("*.out_proj",)))

@@ -11,6 +11,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
 from calprune.layers.collect import Counting
 from calprune.layers.experts import is_fused
+from calprune.layers.inputs import StatsError
 from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.layers.saved import Statistics
 from calprune.methods.sparsegpt import SparseGPT
@@ -209,23 +210,57 @@ def test_with_all_experts_every_token_counts_in_each_and_goes_where_it_went():
         assert len(shared) == 1, "all experts' gates read the same tokens: one Gram matrix"
 
 
-def test_saved_statistics_of_experts_come_back_and_add(tmp_path):
-    # all of a's experts share all tokens' sums, b's have their own
-    a, b = (
-        Statistics.collect(tiny_model("mixtral"), calibration(n), counting=Counting(few))
-        for n, few in [(0, 99), (1, 1)]
-    )
-    a.save(tmp_path / "sums")
-    again = Statistics.load(tmp_path / "sums")
-    total = a + b
+def parts_and_whole(few: int) -> tuple[Statistics, Statistics, Statistics]:
+    a, b = calibration(0), calibration(1)
+    both = CalibrationSet.from_tokens(torch.cat([a.tokens, b.tokens]), torch.cat([a.lengths, b.lengths]))
+    model = tiny_model("mixtral")
+    found = [Statistics.collect(model, data, counting=Counting(few)) for data in (a, b, both)]
+    return found[0], found[1], found[2]
+
+
+@pytest.mark.parametrize("few", [1, 30, 40, 60, 90, 10**6])
+def test_sums_of_experts_add_to_those_of_the_union_or_are_refused(few):
+    a, b, whole = parts_and_whole(few)
+    try:
+        total = a + b
+    except StatsError as e:
+        assert "do not add" in str(e) and few not in (1, 10**6)
+        return
+    assert few != 90, "each part has all tokens' sums of experts that have enough together"
+    for block in whole.names():
+        for name, stats in whole.of_block(block).items():
+            torch.testing.assert_close(total.of_block(block)[name].gram, stats.gram, rtol=1e-4, atol=1e-4)
+            assert total.of_block(block)[name].tokens == stats.tokens
+
+
+def test_of_sets_of_one_size_the_mixture_by_tokens_is_their_sum_in_every_input_and_unit():
+    a, b, _ = parts_and_whole(1)
+    for one in (a, b):
+        one.units = {"bank/0/gates": torch.rand(4), "bank/0/largest": torch.rand(4)}
+    summed, mixed = a + b, 0.5 * a.per_token() + 0.5 * b.per_token()
+    size = 2.0 * float(LENGTHS.sum())
     for block in a.names():
-        for name, stats in a.of_block(block).items():
-            loaded, other, both = (s.of_block(block)[name] for s in (again, b, total))
+        for name, stats in summed.of_block(block).items():
+            torch.testing.assert_close(size * mixed.of_block(block)[name].gram, stats.gram, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(size * mixed.units["bank/0/gates"], summed.units["bank/0/gates"])
+    torch.testing.assert_close(mixed.units["bank/0/largest"], summed.units["bank/0/largest"])
+    torch.testing.assert_close(
+        summed.per_token().of_block("model.layers.0")["self_attn.q_proj"].gram,
+        mixed.of_block("model.layers.0")["self_attn.q_proj"].gram,
+    )
+    with pytest.raises(StatsError, match="how many tokens"):
+        Statistics("gram", {}, a.blocks).per_token()
+
+
+def test_saved_statistics_of_experts_come_back(tmp_path):
+    made = Statistics.collect(tiny_model("mixtral"), calibration(), counting=Counting(99))  # all tokens stand in
+    made.save(tmp_path / "sums")
+    again = Statistics.load(tmp_path / "sums")
+    for block in made.names():
+        for name, stats in made.of_block(block).items():
+            loaded = again.of_block(block)[name]
             assert loaded.routed == stats.routed and torch.equal(loaded.gram, stats.gram)
-            torch.testing.assert_close(both.gram, stats.gram + other.gram)
-            really = [s.tokens if s.routed is None else s.routed for s in (stats, other)]
-            assert both.routed == (None if stats.routed is None and other.routed is None else sum(really))
-    assert any(s.routed is not None for s in total.of_block(block).values())
+    assert any(s.routed is not None for s in again.of_block(block).values())
 
 
 @pytest.mark.parametrize("family", CALLED_ALIKE)

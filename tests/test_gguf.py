@@ -13,6 +13,9 @@ from transformers import AutoModelForCausalLM
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from calprune.base.values import UserError
+from calprune.deployment.rounds import Timed
+from calprune.deployment.speed import SpeedReport
+from calprune.deployment.worker import Runner, Work
 from calprune.models import load as models
 from tests.test_cli import run  # noqa: F401  fixture
 
@@ -142,6 +145,15 @@ def test_what_is_pruned_is_safetensors_and_says_what_it_came_from(run, model, tm
     assert note in json.loads(Path("out/calprune.json").read_text())["model"]["notes"][0]
     assert load_file("out/model.safetensors") and not list(Path("out").glob("*.gguf"))
     assert AutoModelForCausalLM.from_pretrained("out").dtype == torch.float32
+
+
+def test_speed_says_the_size_of_the_file_that_was_given_and_what_is_timed(model, tmp_path):
+    file = write_gguf(tmp_path / "tiny.gguf", model, "Q8_0")
+    about = Runner(str(file), None, "cpu", False).about()
+    assert about.stored == file.stat().st_size
+    report = SpeedReport((Timed("tiny", about, {Work(1, 8): [1.0]}),), 1, {"device": "cpu"}, None)
+    (note,) = [n for section in report.page().sections for n in section.notes if n.startswith("tiny: ")]
+    assert "quantised (Q8_0); timed are its weights as " in note and "pruning" not in note
 
 
 def test_what_is_no_model_is_refused_in_one_line(model, tmp_path):

@@ -6,10 +6,17 @@ import warnings
 import pytest
 import torch
 
+from calprune.allocation import parse_allocation
+from calprune.allocation.owl import OWL
+from calprune.methods import parse_method
 from calprune.methods.kernels import solve as solving
 from calprune.methods.kernels.solve import compiled
-from calprune.methods.sparsegpt import SparseGPT
-from calprune.pattern import parse_pattern
+from calprune.methods.rose import ROSE
+from calprune.methods.sparsegpt import SparseGPT, _mask
+from calprune.pattern import Unstructured, parse_pattern
+from calprune.pruning.job import Pruning
+from tests.families import tiny_model
+from tests.test_blocks import calibration
 from tests.test_methods import plain_sparsegpt, random_inputs, random_weight
 from tests.test_stats import stats_of
 
@@ -86,3 +93,48 @@ def test_of_equal_scores_the_first_goes_in_all(request):
             request.getfixturevalue(fixture)
         found = SparseGPT()(weight, stats_of(x), parse_pattern("2:4"))
         assert (found != 0).tolist() == [[False, False, True, True] * 2] * 3
+
+
+@pytest.mark.parametrize("method", [SparseGPT(), SparseGPT(column_block=7), ROSE()])
+@pytest.mark.parametrize("width", [576, 1536])
+def test_where_a_row_competes_each_row_loses_the_share_to_the_weight(method, width):
+    numbers = torch.Generator().manual_seed(5)
+    weight, x = (torch.randn(n, width, generator=numbers) for n in (3, 8))
+    stats = stats_of(x * torch.linspace(0.1, 3, width))
+    for percent in (45, 50, 55, 65, 75):
+        zeros = (method(weight, stats, parse_pattern(f"{percent}%/row")) == 0).sum(1)
+        assert zeros.tolist() == [round(width * percent / 100)] * 3
+
+
+@pytest.mark.parametrize("block", [1, 7, 128])
+@pytest.mark.parametrize("width", [576, 1536, 4096])
+def test_of_the_first_columns_a_row_loses_the_share_to_the_weight_wherever_a_block_ends(width, block):
+    """The counts alone: a Gram matrix of 4096 takes too long to factorise."""
+    for percent in (45, 55, 65):
+        pattern, lost = Unstructured(percent / 100, "row"), torch.zeros(2)
+        for start in range(0, width, block):
+            here = min(block, width - start)
+            lost += _mask(torch.rand(here, 2), torch.ones(here), pattern, start).sum(0)
+            assert lost.tolist() == [round((start + here) * pattern.sparsity)] * 2
+
+
+def test_where_rows_compete_owl_zeros_as_many_weights_as_it_gave_each_linear():
+    found = Pruning(SparseGPT(column_block=1), parse_pattern("50%/row"), allocation=OWL(m=2.0)).run(
+        tiny_model("llama"), calibration()
+    )
+    for report in found.reports:
+        share = parse_pattern(report.pattern).sparsity
+        assert report.zeros == round(share * report.shape[1]) * report.shape[0]
+    assert len({report.pattern for report in found.reports}) > 1
+
+
+def test_a_job_has_another_name_where_its_rows_have_other_zeros_and_no_other_has():
+    def revision(method: str, pattern: str, allocation="uniform") -> int:
+        return Pruning(parse_method(method), parse_pattern(pattern), allocation=parse_allocation(allocation)).revision
+
+    changed = [("sparsegpt", "60%/row"), ("rose", "55%/row"), ("sparsegpt", "50%/row", "owl"),
+               ("refit(start=sparsegpt)", "60%/row"), ("sparsegpt(column_block=1)", "50%/row")]  # fmt: skip
+    same = [("sparsegpt", "50%/row"), ("sparsegpt", "60%"), ("sparsegpt", "2:4"), ("wanda", "60%/row"),
+            ("rose", "75%/row"), ("sparsegpt", "50%", "owl")]  # fmt: skip
+    assert [revision(*job) for job in changed] == [1] * len(changed)
+    assert [revision(*job) for job in same] == [0] * len(same)

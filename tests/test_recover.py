@@ -347,6 +347,19 @@ def test_a_run_that_was_stopped_after_its_rate_was_lowered_goes_on_to_the_same_b
     assert again.after == whole.after and again.done.run.lowered == whole.done.run.lowered > 0
 
 
+def test_a_run_that_goes_on_counts_its_steps_where_its_leaves_are(tmp_path):
+    leaf = torch.ones(2, requires_grad=True)
+    leaf.grad = torch.ones(2)
+    optimiser = torch.optim.AdamW([leaf], fused=True)
+    optimiser.step()
+    kept = training.KeptTraining(tmp_path, "run")
+    kept.write({"w": leaf}, optimiser, {"w": leaf.detach().clone()}, {})
+    elsewhere = torch.ones(2, device="meta", requires_grad=True)  # as a GPU is: a device that is not the CPU
+    again = torch.optim.AdamW([elsewhere])
+    assert kept.read({"w": elsewhere}, again) is not None
+    assert {one.device for one in again.state[elsewhere].values()} == {elsewhere.device}
+
+
 def test_a_run_of_few_steps_trains_at_the_rate_that_nobody_gave(place, monkeypatch):
     monkeypatch.setitem(training.RATES, "weights", 3e-3)
     run_of_six = recovered(place, learning_rate=None, epochs=1.75).done.run

@@ -30,6 +30,7 @@ __all__ = [
     "Within",
     "check_width",
     "competing",
+    "drop_lowest",
     "keep_mask",
     "keep_of_each",
     "masked",
@@ -44,9 +45,9 @@ def keep_mask(score: Float[Tensor, "out in"], pattern: Pattern) -> Bool[Tensor, 
             check_width(score.shape[1], pattern)
             return keep_of_each(score.reshape(-1, of).T, keep).T.reshape(score.shape)
         case Unstructured(sparsity, "row"):
-            return _drop_lowest(score, round(score.shape[1] * sparsity))
+            return drop_lowest(score, round(score.shape[1] * sparsity))
         case Unstructured(sparsity, "matrix"):
-            return _drop_lowest(score.reshape(1, -1), round(score.numel() * sparsity)).reshape(score.shape)
+            return drop_lowest(score.reshape(1, -1), round(score.numel() * sparsity)).reshape(score.shape)
     raise PatternError(f'{pattern} leaves open which weights compete; write "{pattern}/row" or "{pattern}/matrix"')
 
 
@@ -55,8 +56,8 @@ def masked(weight: Float[Tensor, "out in"], keep: Bool[Tensor, "out in"]) -> Flo
     return torch.where(keep, weight, torch.zeros((), dtype=weight.dtype, device=weight.device))
 
 
-def _drop_lowest(score: Float[Tensor, "group n"], count: int) -> Bool[Tensor, "group n"]:
-    """False for the `count` lowest of each group: a partial selection, no sort."""
+def drop_lowest(score: Float[Tensor, "group n"], count: int) -> Bool[Tensor, "group n"]:
+    """False for the `count` lowest of each group (a row), 0 to n: a partial selection, no sort."""
     if count == 0:
         return torch.ones_like(score, dtype=torch.bool)
     threshold = _kth_lowest(score, count)

@@ -29,7 +29,7 @@ from calprune.layers.blocks import Sequences
 from calprune.layers.inputs import Needs
 from calprune.layers.linears import find_blocks, linears
 from calprune.layers.products import matmul
-from calprune.layers.saved import BlockStats, Statistics, save_statistics
+from calprune.layers.saved import BlockStats, Statistics, combined, save_statistics
 from calprune.likeness.sets import Rows
 from calprune.methods.contract import Method
 from calprune.models.load import Model
@@ -57,10 +57,10 @@ class Sums:
             for name, share in shares.items()
             if share > 0
         ]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total.blocks[block]
+        total = parts[0].blocks[block]
+        for part in parts[1:]:  # of experts that saw too few tokens a mixture is near enough to rank by
+            total = combined(total, part.blocks[block])
+        return total
 
     def _block(self, name: str, block: str) -> Statistics:
         return Statistics(self.of[name].needs, {}, {block: self.of[name].of_block(block)})

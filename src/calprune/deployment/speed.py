@@ -53,7 +53,7 @@ class SpeedReport(HasPage):
                         "ratios, which are taken in turns, and not the times",)  # fmt: skip
         shown = Section("ratio", panels=(Panel((self._chart(),), wide=True),), tables=(self._ratios(),),
                         notes=(INTERVALS,))  # fmt: skip
-        speeds = Section("speed", "Tokens a second", tables=(self._speeds(),), notes=self._unread())
+        speeds = Section("speed", "Tokens a second", tables=(self._speeds(),), notes=(*self._made(), *self._unread()))
         how = Section("how", "How it was measured", (HOW,), facts=tuple((k, str(v)) for k, v in self.machine.items()),
                       blocks=TextBlock.commands(self.command))  # fmt: skip
         summary = f"{counted(self.rounds, 'round')} on {self.machine['device']}"
@@ -116,6 +116,15 @@ class SpeedReport(HasPage):
         return Dots(f"Speed beside {self.models[0].name}", "how many times as fast, with its interval", tuple(points),
                     ValueAxis("times as fast"), names, [work.name for work in self.works], 1.0,
                     self.models[0].name)  # fmt: skip
+
+    def _made(self) -> tuple[str, ...]:
+        """Of models that were not plain: what was timed in their place."""
+        return tuple(
+            f"{one.name}: {note.partition(', so pruning')[0]}; timed are its weights as {one.about.dtype}, and on the "
+            "disk is what was given."
+            for one in self.models
+            for note in one.about.notes
+        )
 
     def _unread(self) -> tuple[str, ...]:
         return tuple(f"{one.name}: {work.name} goes past its table of {one.about.longest:,} positions."

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
@@ -44,12 +44,13 @@ class Loaded:
     """What a worker says of its model."""
 
     id: str
-    stored: int  # bytes of all tensors on the disk
+    stored: int  # bytes of all tensors on the disk, as the model was given
     parameters: int
     dtype: str
     device: str  # "cpu", or the GPU's name
     threads: int
     longest: int | None  # tokens that its table of positions holds; None: it has none
+    notes: Sequence[str] = ()  # where its weights come from something that was not plain
 
 
 class Runner:
@@ -74,14 +75,16 @@ class Runner:
 
         from calprune.layers.readable import positions_of
 
-        module, origin = self.model.model, self.model.origin
+        module = self.model.model
+        from calprune.models.load import stored_bytes
+
         positions = positions_of(module)
         first = next(module.parameters())
         named = torch.cuda.get_device_name(first.device) if self.cuda else "cpu"
         count = sum(p.numel() for p in module.parameters())
-        return Loaded(self.model.id, origin.checkpoint.size if origin else 0, count,
+        return Loaded(self.model.id, stored_bytes(self.model.name), count,
                       str(first.dtype).removeprefix("torch."), named, torch.get_num_threads(),
-                      positions.count if positions and positions.is_table else None)  # fmt: skip
+                      positions.count if positions and positions.is_table else None, self.model.notes)  # fmt: skip
 
     def seconds(self, work: Work) -> float:
         """How long the work takes."""

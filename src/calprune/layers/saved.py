@@ -133,7 +133,12 @@ class Statistics:
         if of and and_of and of.get("id") != and_of.get("id"):
             raise StatsError(f"cannot add the statistics of two different models: {of.get('name')} ({of.get('id')}), "
                              f"{and_of.get('name')} ({and_of.get('id')})")  # fmt: skip
-        sums = {b: _combine(self.of_block(b), other.of_block(b)) for b in self.names()}
+        few = _few({"sum of": [self.about, other.about]})
+        sums = {}
+        for b in self.names():
+            ours, theirs = self.of_block(b), other.of_block(b)
+            _check_experts(b, ours, theirs, few)
+            sums[b] = combined(ours, theirs)
         units = {name: _sum_of(name, tensor, other.units[name]) for name, tensor in self.units.items()
                  if name in other.units}  # fmt: skip
         needs = min(self.needs, other.needs, key=LADDER.index)
@@ -145,9 +150,17 @@ class Statistics:
         return Statistics(self.needs, {"times": share, "of": self.about} | _of(self.model), scaled, units=units)
 
     def per_token(self) -> "Statistics":
-        """As of one average token, so that `0.3 * a.per_token() + 0.7 * b.per_token()` mixes by shares of tokens."""
-        averaged = {b: _scaled(self.of_block(b), lambda s: 1 / s.counted) for b in self.names()}
-        return Statistics(self.needs, {"per token of": self.about} | _of(self.model), averaged)
+        """As of one average token, so that `0.3 * a.per_token() + 0.7 * b.per_token()` mixes by shares of tokens.
+
+        All sums are divided by one number, the set's tokens (padding left out): an expert to which one set sends more
+        has more of that set in its mixture. Raises StatsError where `about` does not say how many there were.
+        """
+        if (tokens := _tokens(self.about)) <= 0:
+            raise StatsError('these statistics do not say of how many tokens they are ("tokens" in their `about`): '
+                             "collect them again, or scale them by a number")  # fmt: skip
+        averaged = (1 / tokens) * self
+        averaged.about = {"per token of": self.about} | _of(self.model)
+        return averaged
 
     @checked
     def save(self, folder: str | Path) -> None:
@@ -170,6 +183,29 @@ class Statistics:
 
 def _of(model: dict[str, Any]) -> dict[str, Any]:
     return {"model": model} if model else {}
+
+
+def _tokens(about: dict[str, Any]) -> float:
+    """The tokens of what sums are of; 0: it is not known."""
+    if "per token of" in about:
+        return 1.0
+    if "times" in about:
+        return about["times"] * _tokens(about["of"])
+    if "sum of" in about:
+        parts = [_tokens(one) for one in about["sum of"]]
+        return sum(parts) if all(parts) else 0.0
+    return float(about.get("tokens", 0))
+
+
+def _few(about: dict[str, Any]) -> int | None:
+    """The tokens under which an expert has too few, by what sums are of; None: scaled sums count no tokens."""
+    if "per token of" in about or "times" in about:
+        return None
+    if "sum of" in about:
+        parts = [_few(one) for one in about["sum of"]]
+        known = [few for few in parts if few is not None]
+        return max(known) if len(known) == len(parts) else None
+    return about.get("counting", {}).get("min_expert_tokens", Counting().min_expert_tokens)
 
 
 def is_saved(folder: str | Path) -> bool:
@@ -239,10 +275,27 @@ def _scaled(stats: BlockStats, share_of: Callable[[InputStats], float]) -> Block
     return scaled
 
 
-def _combine(a: BlockStats, b: BlockStats) -> BlockStats:
-    """Linears that share their sums in both share their total. (In one alone: an expert that saw too few tokens.)
+def _check_experts(block: str, a: BlockStats, b: BlockStats, few: int | None) -> None:
+    """Raise StatsError where all tokens' sums stand in for an expert's own in a or b, and would not for both together.
 
-    A linear that tokens reached in one of the two alone keeps that one's sums.
+    few: tokens under which they do; None: scaled sums, of which only those that stand in on one side are refused.
+    """
+    for linear in (name for name in a if name in b):
+        ours, theirs = a[linear], b[linear]
+        lost = [s.routed for s in (ours, theirs) if s.routed]  # of an expert without any token nothing is lost
+        own = [s for s in (ours, theirs) if s.routed is None]
+        together = sum(s.tokens if s.routed is None else s.routed for s in (ours, theirs))
+        if lost and (own or (few is not None and together >= few)):
+            raise StatsError(f"{block}.{linear}: too few tokens were sent to this expert in one part, so it holds "
+                             "all tokens' sums in place of its own, and they do not add: collect each part with "
+                             "Counting(min_expert_tokens=1), or the union of the sets")  # fmt: skip
+
+
+def combined(a: BlockStats, b: BlockStats) -> BlockStats:
+    """The sums of one block over two sets together, each linear of both: what all tokens stand in for is added as it
+    stands. Linears that share their sums in both share their total.
+
+    A linear that tokens reached in one of the two alone keeps that one's sums, and so does an expert.
     """
     added: BlockStats = {}
     totals: dict[tuple[int, int], InputStats] = {}
@@ -251,6 +304,9 @@ def _combine(a: BlockStats, b: BlockStats) -> BlockStats:
             added[linear] = a.get(linear) or b[linear]
             continue
         ours, theirs = a[linear], b[linear]
+        if {ours.routed, theirs.routed} == {None, 0.0}:  # all tokens would stand in for none
+            added[linear] = ours if ours.routed is None else theirs
+            continue
         shared = (id(ours.sum_x), id(theirs.sum_x))
         if shared not in totals:
             totals[shared] = ours + theirs

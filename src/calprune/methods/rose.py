@@ -43,6 +43,10 @@ class ROSE:
                 f"relative_range is a fraction of the largest block loss, 0 to 1, got {self.relative_range}"
             )
 
+    def revision(self, pattern: Pattern, even: bool) -> int:
+        """As SparseGPT's."""
+        return SparseGPT(self.damping, self.column_block).revision(pattern, even)
+
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         check_width(weight.shape[1], pattern)
         order = self.order(weight, stats, pattern)

@@ -28,7 +28,7 @@ from calprune.layers.inputs import InputStats, Needs
 from calprune.layers.products import matmul
 from calprune.methods.contract import check_damping
 from calprune.methods.kernels.solve import halves, solve
-from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, keep_mask
+from calprune.pattern import KeepNofM, Pattern, PatternError, Unstructured, check_width, drop_lowest, keep_mask
 
 
 @options
@@ -45,6 +45,13 @@ class SparseGPT:
         if self.column_block < 1:
             raise ConfigError(f"column_block must be at least 1, got {self.column_block}")
 
+    def revision(self, pattern: Pattern, even: bool) -> int:
+        """0, or 1 where a row's count was once rounded in each block of columns by itself, which gave
+        other numbers under this `version`. even: every linear has the pattern's own share."""
+        if not isinstance(pattern, Unstructured) or pattern.within != "row":
+            return 0
+        return int(not even or pattern.sparsity * self.column_block % 2 != 0)
+
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         if isinstance(pattern, Unstructured) and pattern.within == "matrix":
             raise PatternError(f'sparsegpt decides a block of columns at a time and cannot honour "{pattern}"')
@@ -59,19 +66,24 @@ class SparseGPT:
         for here, rest in halves(0, len(W), block):
             if rest is None:  # a block of columns: choose its mask, prune it
                 by = d[here, None]
-                solve(W[here], U[here, here] / by, E[here], _mask(W[here], d[here], pattern), d[here], rule)
+                gone = _mask(W[here], d[here], pattern, here.start)
+                solve(W[here], U[here, here] / by, E[here], gone, d[here], rule)
                 E[here] /= by
             else:  # `here` is pruned: update what follows by its error
                 W[rest] -= matmul(U[here, rest].T, E[here])
         return W.T.contiguous().to(weight.dtype)
 
 
-def _mask(W: Float[Tensor, "b out"], d: Float[Tensor, "b"], pattern: Pattern) -> Float[Tensor, "b out"]:
-    """1.0 for the weights of a block that are pruned, by (w_ij / U_jj)²; n:m is chosen in `solve`, group by group."""
+def _mask(W: Float[Tensor, "b out"], d: Float[Tensor, "b"], pattern: Pattern, start: int) -> Float[Tensor, "b out"]:
+    """1.0 for the weights of a block that are pruned, by (w_ij / U_jj)²; n:m is chosen in `solve`, group by group.
+
+    start: columns before the block. What a row lost less or more there, by rounding, the block makes up for.
+    """
     if isinstance(pattern, KeepNofM):
         return torch.empty_like(W)
     score = (W / d[:, None]).square()
     if pattern.within == "row":
-        return (~keep_mask(score.T.contiguous(), pattern).T).to(W.dtype)
+        count = round(pattern.sparsity * (start + len(W))) - round(pattern.sparsity * start)
+        return (~drop_lowest(score.T.contiguous(), count).T).to(W.dtype)
     # the paper's adaptive mask: all rows compete. Unlike the paper's code, exactly s of them go, ties too
     return (~keep_mask(score, replace(pattern, within="matrix"))).to(W.dtype)

@@ -81,6 +81,15 @@ def load(name: str, *, dtype: str | None = None, device: str | None = None, dequ
         return _loaded(name, plain.checkpoint, classes, plain.notes, dtype, device)
 
 
+def stored_bytes(name: str) -> int:
+    """Bytes of all tensors of the model as it was given, also where `load` takes them from a plain copy in the cache;
+    of a GGUF file its size. Raises UserError where there is no such model."""
+    path = Path(name).expanduser()
+    if name != "demo" and path.exists() and (file := find_gguf(path, name)):
+        return file.stat().st_size
+    return open_checkpoint(find_folder(name), name).size
+
+
 def _loaded(
     name: str, checkpoint: Checkpoint, classes: Any, notes: tuple[str, ...], dtype: str | None, device: str | None
 ) -> Model:

@@ -91,6 +91,18 @@ class Pruning:
         return max(self.method.needs, self.allocation.needs, key=LADDER.index)
 
     @property
+    def revision(self) -> int:
+        """Above 0 where the method, or one that it begins from, now gives other numbers for this pattern alone: part of
+        a name, so that results for other patterns keep theirs."""
+        even, found = self.allocation == Uniform(), 0
+        method: Any = self.method
+        while method is not None:
+            if hasattr(method, "revision"):
+                found = max(found, method.revision(self.pattern, even))
+            method = getattr(method, "start", None)
+        return found
+
+    @property
     def method_text(self) -> str:
         """The method as it is written."""
         return METHODS.write(self.method)
@@ -271,7 +283,8 @@ class Pruning:
     def _named(self, data: Any, refine_on: Any) -> dict[str, Any]:
         """All that the weights depend on beside the model."""
         identities = [d.about if isinstance(d, Statistics) else getattr(d, "id", None) for d in (data, refine_on)]
-        return {"pruning": plain(self), "data": identities[0], "refine_on": identities[1]}
+        revised = {"revision": self.revision} if self.revision else {}
+        return revised | {"pruning": plain(self), "data": identities[0], "refine_on": identities[1]}
 
     def named(self, model: nn.Module, model_id: str, data: Any, refine_on: Any = None) -> str:
         """16 characters for all that the pruned weights depend on. `model_id`: of the dense weights as stored."""

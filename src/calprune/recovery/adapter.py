@@ -2,10 +2,10 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import safetensors.torch
 from torch import Tensor, nn
@@ -36,6 +36,23 @@ def check_peft() -> None:
     """Raise UserError where the library is not installed that adapters are written with."""
     if importlib.util.find_spec("peft") is None:
         raise UserError("an adapter is written by peft, which is not installed: pip install 'calprune[recover]'")
+
+
+def check_takes(model: nn.Module, linears: Iterable[str], otherwise: str) -> None:
+    """Raise UserError where PEFT refuses an adapter of one of these linears, by its own rule: those of Mamba's output,
+    which its kernels read past the linear. otherwise: what to do instead. Nothing where PEFT is not installed."""
+    if importlib.util.find_spec("peft") is None:
+        return
+    from peft import LoraConfig
+    from peft.tuners import tuners_utils
+
+    rule: Any = getattr(tuners_utils, "_check_lora_target_modules_mamba", None)
+    for name in linears if rule else ():
+        try:
+            rule(LoraConfig(), model, name.rpartition(".")[2])
+        except ValueError:
+            family = getattr(getattr(model, "config", None), "model_type", "this family")
+            raise UserError(f"{name}: PEFT loads no adapter of this linear of {family}; {otherwise}") from None
 
 
 def base_of(model: Model) -> str:

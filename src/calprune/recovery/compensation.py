@@ -22,6 +22,7 @@ from calprune.base.values import UserError
 from calprune.layers.blocks import Sequences, walk
 from calprune.layers.linears import find_blocks, linears
 from calprune.models.load import Model
+from calprune.recovery.adapter import check_takes
 
 NOISE = 1e-10  # eigenvalues below this share of the largest are directions without inputs
 
@@ -68,10 +69,14 @@ def compensate(
 ) -> Compensation:
     """Adapters for the first model's linears towards the second, dense one's. Neither is changed.
 
-    Raises UserError where no linear of the two differs, or experts are stored as one tensor.
+    Raises UserError where no linear of the two differs, experts are stored as one tensor, or PEFT refuses an adapter.
     """
     pruned, dense = (one.model for one in models)
     name, modules = find_blocks(pruned)
+    were = dict(dense.named_parameters())
+    differ = (key.removesuffix(".weight") for key, p in pruned.named_parameters()
+              if key.startswith(f"{name}.") and p.dim() == 2 and not torch.equal(p.cpu(), were[key].cpu()))  # fmt: skip
+    check_takes(pruned, differ, "prune with it left out (--ignore), or recover the weights themselves")
     leaves: dict[str, Tensor] = {}
     found: list[LinearCompensation] = []
     dense_blocks = walk(dense, data, batch_size=batch_size, device=device, propagate="dense")

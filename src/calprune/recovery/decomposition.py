@@ -20,6 +20,7 @@ from calprune.layers.linears import Linear, find_blocks, linears
 from calprune.pruning.job import Pruned, Pruning
 from calprune.pruning.report import LinearReport, Outcome
 from calprune.pruning.scope import UNREACHED, scope_of
+from calprune.recovery.adapter import check_takes
 from calprune.recovery.basil import Basil
 from calprune.recovery.compensation import Compensation, LinearCompensation
 
@@ -71,6 +72,7 @@ def check_plan(model: nn.Module, job: Pruning) -> set[str]:
     if fused := sorted(name for name in planned if sites[name].part):
         raise UserError(f"{fused[0]}: experts that are stored as one tensor have no adapters of their own; leave them "
                         "out with ignore")  # fmt: skip
+    check_takes(model, sorted(planned), "leave it out with ignore")
     return planned
 
 

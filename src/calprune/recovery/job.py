@@ -17,6 +17,7 @@ from calprune.layers.linears import find_blocks
 from calprune.layers.together.processes import Processes
 from calprune.models.head import Head
 from calprune.models.load import Model
+from calprune.recovery.adapter import check_takes
 from calprune.recovery.kept import KeptTraining
 from calprune.recovery.targets import Dense
 from calprune.recovery.trained import LowRank, Trained, masks, trained_of
@@ -83,6 +84,10 @@ def recover(
                             f"{processes.size} or more, or start fewer")  # fmt: skip
         how = replace(how, batch=processes.size)
     sequences, watching = held_out(data)
+    if how.keep_adapter:
+        check_takes(
+            pruned.model, masks(pruned.model), "leave keep_adapter out, so that the change goes into the weights"
+        )
     trained = trained_of(pruned.model, how.what, how.rank, how.keep_adapter)
     check_memory(trained, pruned.model, Head(dense.model).device)
     before = masks(pruned.model)

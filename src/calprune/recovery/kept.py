@@ -65,6 +65,6 @@ class KeptTraining:
         for name, leaf in leaves.items():
             leaf.copy_(tensors[f"leaf/{name}"])
             if f"step/{name}" in tensors:
-                optimiser.state[leaf] = {key: tensors[f"{key}/{name}"].to(leaf.device if key != "step" else "cpu")
-                                         for key in MOMENTS}  # fmt: skip
+                # the fused AdamW that trains counts its steps where the leaf is, unlike the plain one
+                optimiser.state[leaf] = {key: tensors[f"{key}/{name}"].to(leaf.device) for key in MOMENTS}
         return about, {name: tensors[f"best/{name}"].to(leaf.device) for name, leaf in leaves.items()}

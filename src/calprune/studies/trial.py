@@ -62,6 +62,7 @@ class Trial:
         more += [plain(self.counting)] if self.counting.summary() else []
         more += [{name: value} for name, value in self.setting.items()
                  if name not in BY_MEANING and value != AXES[name].usual]  # fmt: skip
+        more += [{"revision": revision}] if (revision := getattr(self.job, "revision", 0)) else []
         how = [parts, self.setting["propagate"], list(self.ignore), self.dtype]
         return identity([VERSION, model, data, *how, *more])
 
