@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from beartype import BeartypeConf
+from beartype import BeartypeConf, BeartypeDecorPlace
 from beartype.claw import beartype_package
 from jaxtyping import install_import_hook
 
@@ -24,7 +24,9 @@ def check_types() -> None:
                for file in CALPRUNE.rglob("*.py")}  # fmt: skip
     shaped = [name.removesuffix(".__init__") for file, name in modules.items()
               if re.search(r"^from jaxtyping|^if TYPE_CHECKING", file.read_text(encoding="utf-8"), re.M)]  # fmt: skip
-    beartype_package("calprune", conf=BeartypeConf(claw_is_pep526=False))
+    beartype_package(
+        "calprune", conf=BeartypeConf(claw_is_pep526=False, claw_decor_place_func=BeartypeDecorPlace.FIRST)
+    )
     install_import_hook([name for name in shaped if name != "calprune"], "beartype.beartype")
 
 

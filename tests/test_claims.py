@@ -282,7 +282,7 @@ def test_two_tables_are_the_paired_difference():
     ("written", "said"),
     [
         ("[{says: a, beter: {}}]", r"claims\.0: unknown option 'beter'; did you mean 'better'\?"),
-        ("[{says: a, best: {calibration: c4, of: []}}, 1]", r"claims\.1: expected a mapping with says"),
+        ("[{says: a, best: {calibration: c4, of: [pile]}}, 1]", r"claims\.1: expected a mapping with says"),
         ("[{says: a}]", r"claims\.0: expected says and one of better"),
         ("[{best: {calibration: c4, of: []}}]", r"claims\.0: expected says and one of better"),
         ("[{says: a, better: {first: {calibraton: c4}, than: {}}}]", r"better: first: .*did you mean 'calibration'\?"),

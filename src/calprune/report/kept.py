@@ -58,7 +58,7 @@ def _read_kept(path: Path) -> Results:
                         f"`calprune study report --parquet`; {str(e).splitlines()[0]}") from None  # fmt: skip
     kept = (table.schema.metadata or {}).get(KEY)
     head = _head(kept)
-    table = _with_new_axes(table)
+    table = _with_new_axes(table) if head.get("format") == FORMAT else table
     if head.get("format") != FORMAT or table.column_names != list(COLUMNS):
         raise UserError(f"{path} is no study's results of format {FORMAT}: its columns are "
                         f"{', '.join(table.column_names[:5])}, ...; write it anew: calprune study report RUNS "
@@ -75,7 +75,9 @@ def _with_new_axes(table: Any) -> Any:
     pa, _ = _pyarrow()
     for i, name in enumerate(COLUMNS):
         if name in AXES and AXES[name].usual and name not in table.column_names:
-            table = table.add_column(i, name, pa.array([AXES[name].usual] * len(table), pa.string()))
+            table = table.add_column(
+                min(i, table.num_columns), name, pa.array([AXES[name].usual] * len(table), pa.string())
+            )
     return table
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from calprune.base.calls import own_code
 from calprune.base.values import UserError, identity, plain
 from calprune.calibration.recipe import Recipe, read_recipe, write_recipe
-from calprune.evaluation.contract import Evaluation
 from calprune.studies.axes import AXES, Setting, of_zeros
 
 if TYPE_CHECKING:
+    from calprune.evaluation.contract import Evaluation
     from calprune.layers.collect import Counting
     from calprune.pruning.job import Pruning
     from calprune.removal.job import Removing
@@ -66,7 +66,7 @@ class Trial:
         how = [parts, self.setting["propagate"], list(self.ignore), self.dtype]
         return identity([VERSION, model, data, *how, *more])
 
-    def own_code(self, evaluations: Iterable[Evaluation]) -> dict[str, str]:
+    def own_code(self, evaluations: "Iterable[Evaluation]") -> dict[str, str]:
         """The modules of the user's own code that it is made and judged by, each with its file's hash."""
         recipes = [one for one in (self.recipe, self.refine_on) if one]
         return own_code(self.job, *recipes, *(one.own_formats for one in recipes), *evaluations)

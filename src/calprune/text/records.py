@@ -220,7 +220,7 @@ def _names(record: Mapping[str, Any]) -> str:
     return ", ".join(str(name) for name in record if name != "row") or "none"
 
 
-def boxed(solution: str) -> str:
+def boxed(solution: Any) -> str:
     """The content of the last \\boxed{...}, with its inner braces; the empty text where there is none."""
     start = solution.rfind("\\boxed{")
     depth, first = 0, start + len("\\boxed{")
