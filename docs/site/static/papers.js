@@ -588,31 +588,31 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Reconstructing a block after the other lowers perplexity on text like the calibration data",
-     "measured": "0.08 [0.01, 0.14] (block_reconstruction(start=sparsegpt, epochs=2) less sparsegpt, nats a token; above 0: better)",
-     "verdict": "undecided",
+     "measured": "0.06 [0.03, 0.09] (block_reconstruction(start=sparsegpt, epochs=2) less sparsegpt, nats a token; above 0: better)",
+     "verdict": "held",
      "page": "results/shin2024.html"
     },
     {
      "says": "So does it on WikiText-2",
-     "measured": "0.03 [−0.05, 0.11] (block_reconstruction(start=sparsegpt, epochs=2) less sparsegpt, nats a token; above 0: better)",
+     "measured": "0.03 [−0.01, 0.07] (block_reconstruction(start=sparsegpt, epochs=2) less sparsegpt, nats a token; above 0: better)",
      "verdict": "undecided",
      "page": "results/shin2024.html"
     },
     {
      "says": "The dense model's targets (global propagation) lower it further",
-     "measured": "0.10 [0.02, 0.18] (block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True) less block_reconstruction(start=sparsegpt, epochs=2), nats a token; above 0: better)",
+     "measured": "0.13 [0.05, 0.21] (block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True) less block_reconstruction(start=sparsegpt, epochs=2), nats a token; above 0: better)",
      "verdict": "undecided",
      "page": "results/shin2024.html"
     },
     {
      "says": "Reconstruction across blocks lowers it further still",
-     "measured": "0.12 [0.02, 0.22] (block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True) less block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True), nats a token; above 0: better)",
-     "verdict": "undecided",
+     "measured": "0.11 [0.07, 0.14] (block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True) less block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True), nats a token; above 0: better)",
+     "verdict": "held",
      "page": "results/shin2024.html"
     },
     {
      "says": "What fits the calibration data best may do harm elsewhere (here, GSM8K's text is worse than without reconstruction)",
-     "measured": "−0.23 [−0.27, −0.19] (sparsegpt less block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True), nats a token; above 0: better)",
+     "measured": "−0.23 [−0.33, −0.12] (sparsegpt less block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True), nats a token; above 0: better)",
      "verdict": "not held",
      "page": "results/shin2024.html"
     },
