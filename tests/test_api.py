@@ -22,6 +22,7 @@ from calprune.evaluation.result import EvaluationResult, ModelName, TextResult
 from calprune.pruning.checkpoint import REPORT
 from calprune.uncertainty.estimate import Estimate
 from tests import bad_calls
+from tests.command import calprune as calprune_command
 
 SIZES = {"num_samples": 8, "max_seq_length": 16}
 FUNCTIONS = ("accelerate", "build", "choose", "collect", "compensate", "decompose", "evaluate", "load", "pack", "prune",
@@ -309,6 +310,21 @@ def test_sums_of_another_model_are_refused_after_they_were_mixed_too(here):
     theirs = dataclasses.replace(sums, about={"model": {"name": "other", "id": other.id}})
     with pytest.raises(calprune.UserError, match="two different models"):
         sums + theirs
+
+
+def test_sums_of_the_library_and_of_the_command_mix_by_tokens(here, tmp_path):
+    from calprune.layers.saved import Statistics
+
+    made, folder = calprune.collect(here["model"], here["set"]), str(tmp_path / "sums")
+    ended = calprune_command("stats", here["model"], "--calibration", here["set"], "--out", folder)
+    assert ended.returncode == 0, ended.stderr
+    saved = Statistics.load(folder)
+    older = dataclasses.replace(saved, about={key: value for key, value in saved.about.items() if key != "tokens"})
+    tokens = int(calprune.CalibrationSet.load(here["set"]).lengths.sum())
+    for sums in (made, saved, older):
+        name = sums.names()[0]
+        (one, of_token) = (next(iter(each.of_block(name).values())) for each in (sums, sums.per_token()))
+        assert of_token.tokens * tokens == pytest.approx(one.tokens)
 
 
 def test_sums_without_inputs_of_linears_say_how_to_collect_them(here):

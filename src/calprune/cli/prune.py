@@ -202,7 +202,8 @@ def stats_command(
             raise UserError(
                 f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
             )
-        about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about} | counting.summary()
+        about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about,
+                      "tokens": int(given.data.lengths.sum())} | counting.summary()  # fmt: skip
         sums = Statistics(level, about_sums)
         blocks = sums.collecting(loaded.model, given.data, device=target, batch_size=batch_size, counting=counting)
         if level != "nothing":

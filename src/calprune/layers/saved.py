@@ -194,7 +194,10 @@ def _tokens(about: dict[str, Any]) -> float:
     if "sum of" in about:
         parts = [_tokens(one) for one in about["sum of"]]
         return sum(parts) if all(parts) else 0.0
-    return float(about.get("tokens", 0))
+    known = about.get("tokens")
+    if known is None and isinstance(given := about.get("calibration"), dict):  # as `calprune stats` 0.1 wrote it
+        known = given.get("counts", {}).get("tokens")
+    return float(known or 0)
 
 
 def _few(about: dict[str, Any]) -> int | None:
