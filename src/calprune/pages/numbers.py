@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 ROUNDING = 1e-6  # of the value: a half-width below it is float32's rounding
 FINE = 2.5  # the half-width of an interval is at least so many units of the last digit shown
 MISSING = "not measured"
+LEVEL = 0.05  # a p-value is written on the side of it that it is on (uncertainty.power.SIGNIFICANCE)
 
 
 @runtime_checkable
@@ -84,7 +85,10 @@ def probability(p: float | None) -> str:
     """A p-value; below a thousandth its digits say nothing."""
     if p is None:
         return MISSING
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    if p < 0.001:
+        return "< 0.001"
+    written = (f"{p:.{digits}f}" for digits in range(3, 9))  # as many as leave it on its side of 5 %
+    return next((one for one in written if (float(one) < LEVEL) == (p < LEVEL)), f"{p:g}")
 
 
 def counted(n: int, word: str) -> str:
