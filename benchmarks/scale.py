@@ -54,7 +54,7 @@ def measure_choose(data: Path, beside: str) -> dict[str, Any]:
         return {
             "command": " ".join(("calprune", *CHOOSE)), "date": str(datetime.date.today()), "processor": processor(),
             "cores": os.cpu_count(), "beside": beside, "seconds": seconds, "status": ended.returncode,
-            "verdict": Path(scratch, "chosen", "model").is_dir(), "last": said[-1] if said else "",
+            "verdict": Path(scratch, "chosen", "model").is_dir(), "last": "".join(said[-1:]).replace(f"{scratch}/", ""),
         }  # fmt: skip
 
 

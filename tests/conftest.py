@@ -24,6 +24,7 @@ def check_types() -> None:
                for file in CALPRUNE.rglob("*.py")}  # fmt: skip
     shaped = [name.removesuffix(".__init__") for file, name in modules.items()
               if re.search(r"^from jaxtyping|^if TYPE_CHECKING", file.read_text(encoding="utf-8"), re.M)]  # fmt: skip
+    # beartype's compiled modules do not know these options: after a change of them delete src/**/*beartype*.pyc
     beartype_package(
         "calprune", conf=BeartypeConf(claw_is_pep526=False, claw_decor_place_func=BeartypeDecorPlace.FIRST)
     )

@@ -80,6 +80,12 @@ class OpenData(Generic[D]):
         """As given."""
         return str(self.about["asked"])
 
+    def of_sums(self, model: Model, counting: Counting) -> dict[str, Any]:
+        """What sums over this set are of: their `about`."""
+        tokens = int(cast(CalibrationSet, self.data).lengths.sum())
+        of = {"model": {"name": model.name, "id": model.id}, "calibration": self.about, "tokens": tokens}
+        return of | counting.summary()
+
 
 def open_model(
     given: ModelLike,

@@ -68,9 +68,7 @@ def collect(
     with shown(progress):
         loaded = open_model(model, dtype, dequantize=dequantize)
         given = open_set(data, loaded, Sizes(num_samples, max_seq_length, seed), root)
-        about = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about,
-                 "tokens": int(given.data.lengths.sum())} | counting.summary()  # fmt: skip
-        sums = Statistics(needs, about)
+        sums = Statistics(needs, given.of_sums(loaded, counting))
         name, modules = find_blocks(loaded.model)
         blocks = sums.collecting(loaded.model, given.data, batch_size=batch_size, device=target, counting=counting)
         if needs != "nothing":

@@ -36,11 +36,7 @@ from calprune.studies.similarity import measure_similarity
 from calprune.studies.time_left import StudyLeft
 
 Workers = Annotated[int, AtLeast(1), AtMost(MOST_WORKERS)]
-REGISTRIES = {
-    "methods": METHODS,
-    "allocations": ALLOCATIONS,
-    "evaluations": EVALUATIONS,
-}  # of objects, by key
+REGISTRIES = {"methods": METHODS, "allocations": ALLOCATIONS, "evaluations": EVALUATIONS}  # of objects, by key
 WRITTEN = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}  # the forms of a page, by ending
 
 

@@ -249,9 +249,8 @@ def _identity(recipe: Recipe, parts: list[OpenPart], tokenizer: str) -> str:
     given = parts[0].given
     looked = {"model": given.model.computing} if recipe.selection.uses_model else {}
     padded = {"padding": find_marks(given.tokenizer).pad} if recipe.count_padding else {}  # it is of the tokens then
-    apart = (
-        {"selecting": 2} if len(parts) > 1 and recipe.selection != Random() else {}
-    )  # of 1 for the whole set's number
+    chosen = len(parts) > 1 and recipe.selection != Random()  # 1: each part for as many sequences as the set has
+    apart = {"selecting": 2} if chosen else {}
     again = {"windows": 2} if recipe.with_replacement else {}  # of 1 a document that came again gave the same window
     return identity({"build": VERSION, "recipe": described, "tokenizer": tokenizer} | looked | padded | apart | again)
 

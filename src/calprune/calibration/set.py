@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from calprune.base.checks import check, checked
-from calprune.base.store import DamagedError, read_json, replaced, whole_folder, write_json
+from calprune.base.progress import current
+from calprune.base.store import DamagedError, once, read_json, replaced, whole_folder, write_json
 from calprune.base.values import UserError, identity, read
 from calprune.calibration.card import hub_names, set_card
 from calprune.calibration.provenance import Drawn, Piece, sources_table
@@ -247,6 +248,11 @@ class CalibrationSet(HasPage):
             raise
         except (OSError, KeyError, TypeError, SafetensorError, yaml.YAMLError, ValueError) as e:
             raise DamagedError(f"calibration set {folder}: incomplete or damaged ({e}); build the set again") from e
+
+
+def kept_set(folder: Path, make: Callable[[], CalibrationSet]) -> CalibrationSet:
+    """The set of a folder; made and written where it is absent or damaged."""
+    return once(folder, make, CalibrationSet.load, lambda folder, made: made.save(folder), current().say)
 
 
 def is_set(folder: str | Path) -> bool:

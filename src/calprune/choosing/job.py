@@ -9,13 +9,12 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from calprune.base.progress import current
 from calprune.base.store import once
 from calprune.base.values import UserError, identity, tag_of
 from calprune.calibration.build import build, identify
 from calprune.calibration.part import only_part, open_source, source_of
 from calprune.calibration.recipe import parse_spec
-from calprune.calibration.set import CalibrationSet
+from calprune.calibration.set import CalibrationSet, kept_set
 from calprune.choosing.answer import read_stage, write_stage
 from calprune.choosing.question import Question, rows_of
 from calprune.choosing.transfer import Shares
@@ -122,8 +121,7 @@ class Job:
         root, model = self.knobs.data_root, self.model
         named = identify(recipe, tokenizer_hash(tokenizer), Given(model, data_root=root))
         folder = self.folder / "runs" / "calibration" / named
-        return once(folder, lambda: build(recipe, tokenizer, data_root=root, model=model), CalibrationSet.load,
-                    lambda folder, made: made.save(folder), current().say)  # fmt: skip
+        return kept_set(folder, lambda: build(recipe, tokenizer, data_root=root, model=model))
 
     @property
     def verdict_trials(self) -> int:

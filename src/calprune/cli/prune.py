@@ -202,9 +202,7 @@ def stats_command(
             raise UserError(
                 f"--calibration {calibration}: it already holds saved statistics; name a set, a source or a text file"
             )
-        about_sums = {"model": {"name": loaded.name, "id": loaded.id}, "calibration": given.about,
-                      "tokens": int(given.data.lengths.sum())} | counting.summary()  # fmt: skip
-        sums = Statistics(level, about_sums)
+        sums = Statistics(level, given.of_sums(loaded, counting))
         blocks = sums.collecting(loaded.model, given.data, device=target, batch_size=batch_size, counting=counting)
         if level != "nothing":
             blocks = opt.following(blocks, loaded.model, "collecting")
@@ -214,10 +212,10 @@ def stats_command(
                 add_units(sums, loaded.model, given.data, kind, device=target, batch_size=batch_size, counting=counting)
             return sums.units
 
-        save_statistics(out, level, about_sums, blocks if level != "nothing" else iter(()), beside)
+        save_statistics(out, level, sums.about, blocks if level != "nothing" else iter(()), beside)
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     if as_json:
-        print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | about_sums, indent=1))
+        print(json.dumps({"format": 1, "out": str(out), "needs": level, "bytes": size} | sums.about, indent=1))
     else:
         print(f"{out}: sums ({level}) of {loaded.name} on {given.name}, {size / 1e6:.1f} MB")
 

@@ -74,10 +74,9 @@ class Runner:
         import torch
 
         from calprune.layers.readable import positions_of
-
-        module = self.model.model
         from calprune.models.load import stored_bytes
 
+        module = self.model.model
         positions = positions_of(module)
         first = next(module.parameters())
         named = torch.cuda.get_device_name(first.device) if self.cuda else "cpu"

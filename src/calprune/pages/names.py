@@ -65,9 +65,9 @@ def _parts(options: str) -> list[str]:
 
 def shorten(text: str, names: Mapping[str, str]) -> str:
     """A sentence in which the names stand as they are read: whole ones, not as a part of another."""
-    return (
-        _any_of(tuple(sorted(names, key=len, reverse=True))).sub(lambda name: names[name[0]], text) if names else text
-    )
+    if not names:
+        return text
+    return _any_of(tuple(sorted(names, key=len, reverse=True))).sub(lambda name: names[name[0]], text)
 
 
 @lru_cache(maxsize=64)

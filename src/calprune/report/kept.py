@@ -75,9 +75,8 @@ def _with_new_axes(table: Any) -> Any:
     pa, _ = _pyarrow()
     for i, name in enumerate(COLUMNS):
         if name in AXES and AXES[name].usual and name not in table.column_names:
-            table = table.add_column(
-                min(i, table.num_columns), name, pa.array([AXES[name].usual] * len(table), pa.string())
-            )
+            usual = pa.array([AXES[name].usual] * len(table), pa.string())
+            table = table.add_column(min(i, table.num_columns), name, usual)
     return table
 
 

@@ -31,7 +31,7 @@ from calprune.refine import Refinement
 from calprune.studies.axes import AXES, NO_DATA, read_values, reads_data
 from calprune.studies.claims import check_claims, read_claims
 from calprune.studies.grid import LARGEST, RECIPE_OPTIONS, Calibration, Grid, Study, Variant
-from calprune.text.formats import OPTIONS as OPTIONS_OF
+from calprune.text.formats import OPTIONS as FORMATS
 
 OF_STUDY = ("title", "question", "evaluations", "similarity", "grids", "claims", "of_interest", "left_out",
             "labels")  # fmt: skip
@@ -167,9 +167,8 @@ def _check_formats(grid: Grid, where: str) -> None:
     drawn = {part.format for one in grid.sets() for part in parse_spec(one.spec).parts}
     for one in grid.formats:
         if one not in drawn:
-            raise ConfigError(
-                f"{where}: formats: no calibration of the grid has {one!r}{did_you_mean(one, OPTIONS_OF)}"
-            )
+            near = did_you_mean(one, FORMATS)
+            raise ConfigError(f"{where}: formats: no calibration of the grid has {one!r}{near}")
 
 
 def _check_sets(calibration: Calibration, grid: Grid) -> None:

@@ -23,11 +23,11 @@ from calprune.base.claims import DiskError, NoLocks
 from calprune.base.leftovers import sweep
 from calprune.base.progress import current
 from calprune.base.signals import end_on_signals, is_orphan
-from calprune.base.store import once, read_json, write_json
+from calprune.base.store import read_json, write_json
 from calprune.base.values import UserError
 from calprune.calibration.build import build
 from calprune.calibration.recipe import Recipe
-from calprune.calibration.set import CalibrationSet
+from calprune.calibration.set import CalibrationSet, kept_set
 from calprune.evaluation.contract import Evaluation
 from calprune.evaluation.evaluation import evaluation_id, parse_evaluation
 from calprune.layers.inputs import LADDER, Needs
@@ -149,7 +149,7 @@ class Session:
                                 "run it again")  # fmt: skip
             return made
 
-        return once(folder, make, CalibrationSet.load, lambda folder, made: made.save(folder), current().say)
+        return kept_set(folder, make)
 
 
 def begin(runs: Runs) -> None:

@@ -117,8 +117,7 @@ class _Session:
             count = min(self.plan.documents or len(self.prompts), len(self.prompts))
         self.count = count
         who = [given.model.computing, tokenizer_hash(given.tokenizer)]
-        named = [plain(self.plan.strategy), plain(self.sampling), *who]
-        named += _others(self.plan)
+        named = [plain(self.plan.strategy), plain(self.sampling), *who, *_others(self.plan)]
         self.begins = [[prompt.tokens, prompt.lead, prompt.after] for prompt in self.prompts]
         asked = identity([named, self.begins, seed, purpose, source.shard])
         self.folder = (source.work or cache_folder() / "self") / asked
