@@ -12,7 +12,8 @@ from calprune.evaluation.metric import KL, PERPLEXITY
 from calprune.pages.numbers import listed, number, with_interval
 from calprune.pages.table import Column, Table
 from calprune.report.answer import warnings
-from calprune.report.findings import Cell, Comparison, Findings, Lead, of_cell
+from calprune.report.findings import Cell, Comparison, Findings, Lead
+from calprune.report.retained import of_cell
 from calprune.starting.proposal import CHAT, DRAWS, OWN, Proposal
 from calprune.uncertainty.estimate import Estimate
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from calprune.pages.chart import Chart, Dots, Panel
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table, Value
-from calprune.report.findings import Cell, Comparison, Findings, of_cell, setting
-from calprune.report.sections.columns import DRAWS, PLACE, SOURCE
+from calprune.report.findings import Cell, Comparison, Findings, setting
+from calprune.report.retained import of_cell
+from calprune.report.sections.columns import DRAWS, PLACE, SOURCE, own_note
 from calprune.report.sections.points import (
     axis_of,
     dense_value,
@@ -39,7 +40,7 @@ def overview(findings: Findings) -> Section:
     charts = _charts(findings)
     several = any(len(cell.rows) > 1 for cell in findings.cells)
     marks = "a mean over draws, with its 95 % interval" if several else "one draw, so none has an interval"
-    lead = (f"Each mark is {marks}.",) if charts else ()
+    lead = (f"Each mark is {marks}.", *own_note(findings)) if charts else ()
     panel = Panel(tuple(charts), wide=True, choose="Evaluation and pattern:")
     what = "source" if len(findings.sources) > 1 else "method"
     return Section("results", f"Each {what}", lead, (panel,), (results_table(findings),))
@@ -97,7 +98,8 @@ def _no_difference(findings: Findings, cells: Sequence[Cell]) -> tuple[tuple[flo
     if least is None or not texts:
         return None, ""
     fair = [one for one in texts if not one.own]
-    best = max((cell.spread.mean for cell in (fair if len(fair) > 1 else texts)), key=metric.oriented)
+    several = len({one.of.calibration for one in fair}) > 1
+    best = max((cell.spread.mean for cell in (fair if several else texts)), key=metric.oriented)
     away = best * math.exp(least) if metric.log else best + least if metric.lower_is_better else best - least
     return (min(best, away), max(best, away)), f"no difference to act on: within {metric.difference(least)} of the best"
 

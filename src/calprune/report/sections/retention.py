@@ -4,7 +4,8 @@ from calprune.pages.chart import Panel
 from calprune.pages.drawing import ValueAxis
 from calprune.pages.page import Section
 from calprune.pages.table import Column, Table
-from calprune.report.findings import Findings, columns, retained, setting
+from calprune.report.findings import Findings, setting
+from calprune.report.retained import columns, retained
 from calprune.report.sections.columns import DRAWS, PLACE, SOURCE
 from calprune.report.sections.points import dots, grouped, place, point, series_name, source_name, title
 from calprune.uncertainty.estimate import Estimate
