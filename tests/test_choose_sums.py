@@ -56,6 +56,24 @@ def inputs(model: Model, given: Rows) -> dict[str, torch.Tensor]:
     return {full: torch.cat(parts) for full, parts in seen.items()}
 
 
+@torch.no_grad()
+def expert_inputs(model: Model, block: str, given: Rows) -> list[torch.Tensor]:
+    """What a sequence after another sent to each expert of a block reads, (tokens, in) float64."""
+    module = model.model.get_submodule(f"{block}.mlp.experts")
+    found: list[list[torch.Tensor]] = [[] for _ in range(module.num_experts)]
+
+    def sent(_, args) -> None:
+        for x, chosen in zip(args[0].reshape(-1, args[0].shape[-1]).double(), args[1], strict=True):
+            for expert in chosen.tolist():
+                found[expert].append(x)
+
+    hook = module.register_forward_pre_hook(sent)
+    for tokens, length in zip(given.tokens, given.lengths, strict=True):
+        model.model(tokens[None, :length])
+    hook.remove()
+    return [torch.stack(one) if one else torch.zeros(0, model.model.config.hidden_size).double() for one in found]
+
+
 @pytest.fixture(scope="module")
 def seen(model) -> dict[str, dict[str, torch.Tensor]]:
     return {name: inputs(model, given) for name, given in (SOURCES | TEXTS).items()}
@@ -176,6 +194,22 @@ def test_sums_are_collected_by_one_pass_and_then_read(model, tmp_path, monkeypat
     block = block_names(model)[0]
     ours, theirs = first.of_block(block), again.of_block(block)
     assert all(torch.equal(ours[linear].sum_xx, theirs[linear].sum_xx) for linear in ours)
+
+
+def test_an_expert_has_its_own_tokens_sums_in_a_mixture_however_few_each_source_sends_it(tmp_path):
+    model = Model(tiny_model("mixtral"), toy_tokenizer(), "mixtral", "mixtral")
+    rare, plenty = rows(6, 3, VOCABULARY, n=1, length=6), rows(7, 3, VOCABULARY, n=40)
+    sums = Sums({name: collected(tmp_path / name, model, given, "gram")
+                 for name, given in (("rare", rare), ("plenty", plenty))})  # fmt: skip
+    n, m = (int(given.lengths.sum()) for given in (rare, plenty))
+    for block in block_names(model):
+        mixed = sums.mixed({"rare": n / (n + m), "plenty": m / (n + m)}, block)
+        reads = [expert_inputs(model, block, given) for given in (rare, plenty)]
+        assert min(len(x) for x in reads[0]) < 4, "too few to stand for themselves in a pruned model"
+        for expert, parts in enumerate(zip(*reads, strict=True)):
+            x = torch.cat(parts)
+            found = mixed[f"mlp.experts.{expert}.gate_proj"].gram
+            torch.testing.assert_close(found.double(), x.T @ x / (n + m), rtol=1e-4, atol=1e-6)
 
 
 def test_windows_go_in_turn_to_what_calibrates_and_to_what_judges():

@@ -26,10 +26,11 @@ from torch import Tensor
 
 from calprune.base.store import once
 from calprune.layers.blocks import Sequences
+from calprune.layers.collect import Counting
 from calprune.layers.inputs import Needs
 from calprune.layers.linears import find_blocks, linears
 from calprune.layers.products import matmul
-from calprune.layers.saved import BlockStats, Statistics, combined, save_statistics
+from calprune.layers.saved import BlockStats, Statistics, save_statistics
 from calprune.likeness.sets import Rows
 from calprune.methods.contract import Method
 from calprune.models.load import Model
@@ -40,6 +41,7 @@ from calprune.removal.job import Removing
 from calprune.removal.methods.contract import Reads
 from calprune.removal.sums import add_units
 
+ADDED = Counting(min_expert_tokens=1)  # an expert's sums are its own tokens', however few: only those add
 LEAST_SHARE = 1e-3  # of scores: less is as good as nothing, and regret divides by it
 Shares = Mapping[str, float]  # source -> its share of the tokens; they add up to 1
 
@@ -52,15 +54,12 @@ class Sums:
 
     def mixed(self, shares: Shares, block: str) -> BlockStats:
         """The sums at a block's inputs of a mixture whose tokens have these shares."""
-        parts = [
+        first, *rest = (
             share / self.of[name].about["tokens"] * self._block(name, block)
             for name, share in shares.items()
             if share > 0
-        ]
-        total = parts[0].blocks[block]
-        for part in parts[1:]:  # of experts that saw too few tokens a mixture is near enough to rank by
-            total = combined(total, part.blocks[block])
-        return total
+        )
+        return sum(rest, first).blocks[block]
 
     def _block(self, name: str, block: str) -> Statistics:
         return Statistics(self.of[name].needs, {}, {block: self.of[name].of_block(block)})
@@ -84,15 +83,16 @@ def collected(
     linears' inputs, or what blocks or experts are chosen by."""
     needs: Needs = "nothing" if reads in ("blocks", "experts") else cast(Needs, reads)
     about = {"model": {"name": model.name, "id": model.id}, "calibration": {"id": getattr(sequences, "id", None)},
-             "tokens": int(sequences.lengths.sum())}  # fmt: skip
+             "tokens": int(sequences.lengths.sum())} | ADDED.summary()  # fmt: skip
 
-    def read(folder: Path) -> Statistics:
+    def read(folder: Path) -> Statistics | None:
         there = Statistics.load(folder)
         there.check()
-        return there
+        return there if there.about.get("counting") == about["counting"] else None
 
     def write(folder: Path, made: Statistics) -> None:
-        blocks = made.collecting(model.model, sequences, batch_size=batch_size) if needs != "nothing" else iter(())
+        walked = made.collecting(model.model, sequences, batch_size=batch_size, counting=ADDED)
+        blocks = walked if needs != "nothing" else iter(())
         save_statistics(folder, needs, about, blocks, lambda: units_of(made))
 
     def units_of(made: Statistics) -> dict[str, Tensor]:

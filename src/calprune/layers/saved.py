@@ -138,7 +138,7 @@ class Statistics:
         for b in self.names():
             ours, theirs = self.of_block(b), other.of_block(b)
             _check_experts(b, ours, theirs, few)
-            sums[b] = combined(ours, theirs)
+            sums[b] = _combined(ours, theirs)
         units = {name: _sum_of(name, tensor, other.units[name]) for name, tensor in self.units.items()
                  if name in other.units}  # fmt: skip
         needs = min(self.needs, other.needs, key=LADDER.index)
@@ -294,7 +294,7 @@ def _check_experts(block: str, a: BlockStats, b: BlockStats, few: int | None) ->
                              "Counting(min_expert_tokens=1), or the union of the sets")  # fmt: skip
 
 
-def combined(a: BlockStats, b: BlockStats) -> BlockStats:
+def _combined(a: BlockStats, b: BlockStats) -> BlockStats:
     """The sums of one block over two sets together, each linear of both: what all tokens stand in for is added as it
     stands. Linears that share their sums in both share their total.
 
