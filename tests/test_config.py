@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from calprune.base.values import ConfigError, choice, identity, plain, read, rng
+from calprune.base.values import ConfigError, choice, first_line, identity, plain, read, rng
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,12 @@ def test_streams_of_different_purposes_do_not_disturb_each_other():
 def test_a_choice_names_what_is_near():
     with pytest.raises(ConfigError, match="--needs: unknown value 'gramm'; did you mean 'gram'"):
         choice("gramm", ("moments", "gram"), "--needs")
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (OSError("no such file\nand more"), "no such file"),
+    (ValueError("\n  it begins later  \n"), "it begins later"),
+    (RuntimeError(), "RuntimeError"),  # some libraries raise without a word
+])  # fmt: skip
+def test_what_another_programs_error_says_is_one_line_even_where_it_says_nothing(error, said):
+    assert first_line(error) == said

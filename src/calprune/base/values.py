@@ -26,6 +26,11 @@ class ConfigError(UserError):
     """A file, an option or a call that does not say what it should."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another program's error says first, for a message of one line; its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 @lru_cache
 def _adapter(cls: type) -> TypeAdapter:
     return TypeAdapter(cls)

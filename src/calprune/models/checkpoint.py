@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calprune.base.values import UserError
+from calprune.base.values import UserError, first_line
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PACKED = "packed.json"  # in a folder that `calprune pack` wrote
@@ -229,7 +229,7 @@ def _read_object(path: Path, where: str, what: str) -> dict[str, Any]:
         raise UserError(f"{where}: the folder has no {what}; expected a folder with config.json and "
                         "*.safetensors") from None  # fmt: skip
     except (OSError, ValueError, RecursionError) as e:
-        raise UserError(f"{where}: its {what} cannot be read: {str(e).splitlines()[0]}") from None
+        raise UserError(f"{where}: its {what} cannot be read: {first_line(e)}") from None
     if not isinstance(found, dict):
         raise UserError(f"{where}: its {what} holds no object")
     return found

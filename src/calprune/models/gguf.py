@@ -15,7 +15,7 @@ from typing import Any
 
 from calprune.base.progress import current
 from calprune.base.store import cache_folder, once, read_json, whole_folder, write_json
-from calprune.base.values import UserError
+from calprune.base.values import UserError, first_line
 from calprune.models.digests import known_digest
 
 PACKAGES = ("gguf", "accelerate")  # that transformers needs to read one
@@ -87,7 +87,7 @@ def tensor_types(file: Path, name: str) -> dict[str, int]:
         for tensor in GGUFReader(file).tensors:
             counts[tensor.tensor_type.name] += int(tensor.n_elements)
     except Exception as e:  # the package raises what numpy raises
-        raise UserError(f"model {name}: {file.name} cannot be read as GGUF: {_first_line(e)}") from e
+        raise UserError(f"model {name}: {file.name} cannot be read as GGUF: {first_line(e)}") from e
     return dict(counts.most_common())
 
 
@@ -109,7 +109,7 @@ def convert(file: Path, folder: Path, name: str) -> None:
             read, report = classes.from_pretrained(file.parent, **place, dtype=torch.float32, output_loading_info=True)
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **place)
         except Exception as e:  # of a file that is damaged or unknown, anything
-            raise UserError(f"model {name}: transformers cannot read {file.name}: {_first_line(e)}") from e
+            raise UserError(f"model {name}: transformers cannot read {file.name}: {first_line(e)}") from e
         if missing := sorted(report["missing_keys"]):
             raise UserError(f"model {name}: {file.name} lacks {len(missing)} tensors of its model ({missing[0]})")
         # transformers will not save a model it read from GGUF, so the weights move to a plain one
@@ -133,7 +133,3 @@ def _begins_as_gguf(path: Path) -> bool:
 
 def _read_types(place: Path) -> dict[str, int]:
     return dict(read_json(place / ABOUT, "what is known of a GGUF file")["types"])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from calprune.base.progress import waiting
 from calprune.base.store import cache_folder, write_whole
-from calprune.base.values import UserError, did_you_mean
+from calprune.base.values import UserError, did_you_mean, first_line
 from calprune.layers.agreement import remember
 from calprune.layers.readable import name_tokens
 from calprune.models.checkpoint import TORCH, WEIGHT_FILES, Checkpoint, open_checkpoint
@@ -104,7 +104,7 @@ def _loaded(
         except torch.OutOfMemoryError:
             raise
         except Exception as e:  # of as many kinds as there are families
-            raise UserError(f"model {name}: its weights cannot be loaded: {_first_line(e)}") from e
+            raise UserError(f"model {name}: its weights cannot be loaded: {_why(e)}") from e
     if missing := sorted(set(report["missing_keys"]) - _mark_missing_head(model, report["missing_keys"])):
         raise UserError(f"model {name}: its weights lack {len(missing)} tensors of its config ({missing[0]})")
     name_tokens(model, tokenizer)
@@ -144,7 +144,7 @@ def outline(name: str, dtype: str | None = None) -> Model:
         except UserError:
             raise
         except Exception as e:  # of as many kinds as there are families
-            raise UserError(f"model {name}: no model can be made of its config.json: {_first_line(e)}") from e
+            raise UserError(f"model {name}: no model can be made of its config.json: {_why(e)}") from e
     other = _other_dtype(dtype, plain.checkpoint)
     return Model(model, tokenizer, name, _identity(checkpoint), notes=notes, dtype=other)
 
@@ -172,7 +172,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         try:
             return AutoTokenizer.from_pretrained(folder, config=_plain_config(folder), trust_remote_code=False)
         except Exception as e:  # the tokenizers' library raises bare Exceptions
-            raise UserError(f"model {name}: its tokenizer cannot be loaded: {_first_line(e)}") from e
+            raise UserError(f"model {name}: its tokenizer cannot be loaded: {_why(e)}") from e
 
 
 def _plain_config(folder: Path) -> PreTrainedConfig | None:
@@ -267,7 +267,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     except UserError:
         raise
     except Exception as e:  # a config's class looks at its values as it likes
-        raise UserError(f"model {name}: its config.json cannot be read: {_first_line(e)}") from e
+        raise UserError(f"model {name}: its config.json cannot be read: {_why(e)}") from e
 
 
 def _class_for(folder: Path, name: str) -> Any:
@@ -324,13 +324,13 @@ def _identity(checkpoint: Checkpoint) -> str:
     return found
 
 
-def _first_line(error: BaseException) -> str:
+def _why(error: BaseException) -> str:
     if "trust_remote_code" in str(error):
         return ("it comes with code of its own (auto_map), which is not run; expected a kind of model that "
                 "transformers has itself")  # fmt: skip
-    said = (str(error).strip().splitlines() or [""])[0]
     known = isinstance(error, (OSError, ValueError, RuntimeError)) and not isinstance(error, UnicodeError)
-    return said if said and known else f"{type(error).__name__}: {said}".removesuffix(": ")
+    said, kind = first_line(error), type(error).__name__
+    return said if known or said == kind else f"{kind}: {said}"
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from calprune.base.values import UserError
+from calprune.base.values import UserError, first_line
 from calprune.models.checkpoint import FLOATS, Checkpoint, StoredTensor
 
 BLOCK_FP8, FP8, MXFP4 = "block FP8", "FP8", "MXFP4"
@@ -168,9 +168,7 @@ def _sections_beside(checkpoint: Checkpoint) -> Iterator[tuple[str, Mapping[str,
         try:
             value = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError) as e:
-            raise UserError(
-                f"{path} cannot be read: {str(e).splitlines()[0]}; it says how a model is quantised"
-            ) from None
+            raise UserError(f"{path} cannot be read: {first_line(e)}; it says how a model is quantised") from None
         found = list(sections_of(value, name)) if isinstance(value, Mapping) else []
         yield from found or ([(name, value)] if isinstance(value, Mapping) and value else [])
 

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from calprune.base.patterns import Removal
+from calprune.base.values import first_line
 from calprune.layers.arguments import Caught, first_argument, hidden_of, to_float32
 from calprune.layers.linears import ModelError, find_blocks, linears
 from calprune.layers.products import torch_products
 from calprune.layers.routers import routers
 from calprune.removal.methods.channels import channels
-from calprune.removal.smaller import Cut, UnitPlace, first_line
+from calprune.removal.smaller import Cut, UnitPlace
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the last hidden states; other precisions: ROUNDED
 ROUNDED = 0.1
@@ -165,12 +166,12 @@ def _apart(dense: Any, smaller: Any, removal: Removal, cut: Cut, places: dict[st
                 expected = _last_states(dense, tokens, exact)
         except NO_SUCH as e:
             raise ModelError(f"{removal}: {type(dense).__name__} does not run without these {removal.kind}: "
-                             f"{first_line(e)}") from e  # fmt: skip
+                             f"{type(e).__name__}: {first_line(e)}") from e  # fmt: skip
         try:
             found = _last_states(smaller, tokens, exact)
         except (RuntimeError, ValueError, *NO_SUCH) as e:
             raise ModelError(f"{removal}: a smaller {type(dense).__name__} of this shape does not run: "
-                             f"{first_line(e)}") from e  # fmt: skip
+                             f"{type(e).__name__}: {first_line(e)}") from e  # fmt: skip
     return ((found - expected).norm() / expected.norm().clamp_min(1e-30)).item()
 
 

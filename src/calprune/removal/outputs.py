@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from calprune.base.progress import tracking
-from calprune.layers.blocks import TOKENS_PER_BATCH, Batch, Sequences, walk
+from calprune.layers.blocks import Batch, Sequences, usual_batch_size, walk
 from calprune.layers.experts import experts_in, is_fused, layout, outputs
 from calprune.layers.inputs import StatsError
 from calprune.layers.linears import ModelError, find_blocks
@@ -118,10 +118,9 @@ def expert_sums(
     """
     _, modules = find_blocks(model)
     seen: set[type] = set()
-    rows, length = data.tokens.shape
-    device = torch.device(knobs.get("device") or "cpu").type
-    usual = max(1, TOKENS_PER_BATCH.get(device, 16384) // length)
-    knobs["batch_size"] = knobs.get("batch_size") or max(1, min(usual, rows // 2))  # two batches, where there can be
+    usual = usual_batch_size(data, torch.device(knobs.get("device") or "cpu"))
+    half = max(1, min(usual, len(data.tokens) // 2))  # two batches, where there can be
+    knobs["batch_size"] = knobs.get("batch_size") or half
     for block in tracking(walk(model, data, propagate="dense", **knobs), len(modules), WATCHING):
         inside = {name: model.get_submodule(name) for name in places if name.startswith(f"{block.name}.")}
         with ExitStack() as stack:

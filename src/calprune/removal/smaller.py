@@ -18,6 +18,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from calprune.base.patterns import Removal
+from calprune.base.values import first_line
 from calprune.layers.experts import experts_in, is_fused
 from calprune.layers.linears import Linear, ModelError, find_blocks, linears
 from calprune.layers.routers import routers
@@ -56,7 +57,7 @@ class Outline:
             self.smaller = _empty(dense, config)
         except Exception as e:  # a family's code looks at its config as it likes
             raise ModelError(f"{removal}: there is no smaller {type(dense).__name__} of this shape: "
-                             f"{first_line(e)}") from e  # fmt: skip
+                             f"{type(e).__name__}: {first_line(e)}") from e  # fmt: skip
         self.fewer = find_blocks(self.smaller)[1]
 
     @classmethod
@@ -320,11 +321,6 @@ def _count(module: nn.Module) -> int:
     if isinstance(module, nn.ModuleList) or "expert" in type(module).__name__.lower():
         return sum(name.isdigit() for name, _ in module.named_children())
     return 0
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, of an error of another program, in one line with its kind."""
-    return next((f"{type(error).__name__}: {line}" for line in str(error).splitlines() if line.strip()), repr(error))
 
 
 @torch.no_grad()

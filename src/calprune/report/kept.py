@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calprune.base.store import write_whole
-from calprune.base.values import ConfigError, UserError
+from calprune.base.values import ConfigError, UserError, first_line
 from calprune.evaluation.metric import METRICS, metric_of
 from calprune.studies.axes import AXES, Setting
 from calprune.studies.results import COLUMNS, STUDY, Failure, LikenessRow, Result, Results, of_text, read
@@ -55,7 +55,7 @@ def _read_kept(path: Path) -> Results:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as e:
         raise UserError(f"{path} is no study's results: expected a folder of `calprune study run`, or a file of "
-                        f"`calprune study report --parquet`; {str(e).splitlines()[0]}") from None  # fmt: skip
+                        f"`calprune study report --parquet`; {first_line(e)}") from None  # fmt: skip
     kept = (table.schema.metadata or {}).get(KEY)
     head = _head(kept)
     table = _with_new_axes(table) if head.get("format") == FORMAT else table

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calprune.base.values import UserError
+from calprune.base.values import UserError, first_line
 from calprune.pages.numbers import listed
 from calprune.report.kept import read_results
 from calprune.studies.results import COLUMNS
@@ -64,7 +64,7 @@ def query(runs: Path, sql: str, across_metrics: bool = False) -> tuple[list[str]
                 raise UserError('the question is empty; write one, such as "select * from results"')
             columns, rows = [column[0] for column in answer.description or []], answer.fetchall()
         except duckdb.Error as e:
-            raise UserError(f"{str(e).splitlines()[0]}; the table is results({', '.join(COLUMNS)})") from None
+            raise UserError(f"{first_line(e)}; the table is results({', '.join(COLUMNS)})") from None
         if len(metrics) > 1 and not across_metrics and (mixed := _mixed(connection, sql)):
             raise UserError(f"{mixed} takes values of several metrics together ({listed(metrics)}), which have no "
                             f"common mean: {HOW}; or ask for it all the same with --across-metrics")  # fmt: skip

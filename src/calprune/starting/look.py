@@ -1,6 +1,5 @@
 """A model as it is seen without its weights: what it is, and what pruning it will take."""
 
-import os
 from dataclasses import dataclass
 
 import torch
@@ -74,11 +73,6 @@ def look(name: str) -> Look:
         stored=open_checkpoint(find_folder(name), name).size,
         positions=positions.count if positions else None,
     )
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gigabytes(size: int | float) -> str:

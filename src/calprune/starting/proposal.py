@@ -13,13 +13,14 @@ from calprune.base.progress import duration
 from calprune.base.values import ConfigError, UserError, did_you_mean, identity
 from calprune.calibration.part import check_there
 from calprune.choosing.question import TEXTS
+from calprune.deployment.machine import cores
 from calprune.evaluation.evaluation import OnText
 from calprune.methods import METHODS, parse_method
 from calprune.methods.contract import Method
 from calprune.models.load import find_device
 from calprune.pattern import parse_pattern
 from calprune.refine import Refinement
-from calprune.starting.look import PROGRAM, Look, cores, gigabytes
+from calprune.starting.look import PROGRAM, Look, gigabytes
 from calprune.starting.own_data import LONG, MOST_TOKENS, OwnFile, open_own, stem_of
 from calprune.studies.bench import Knobs
 from calprune.studies.time_left import seconds_of

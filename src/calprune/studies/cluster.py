@@ -12,7 +12,7 @@ from typing import Any
 
 from calprune.base.claims import check_locks
 from calprune.base.leftovers import sweep
-from calprune.base.values import UserError
+from calprune.base.values import UserError, first_line
 from calprune.layers.inputs import Needs
 from calprune.studies.bench import Knobs
 from calprune.studies.folder import Runs
@@ -65,7 +65,7 @@ def _connect(address: str) -> Any:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
     except (ConnectionError, ValueError, RuntimeError) as e:
-        raise UserError(f"--ray {address}: {str(e).splitlines()[0]}; start one with ray start --head, or --ray local") \
+        raise UserError(f"--ray {address}: {first_line(e)}; start one with ray start --head, or --ray local") \
             from None  # fmt: skip
     return ray
 
@@ -102,7 +102,7 @@ def _drive(ray: Any, runs: Runs, knobs: Knobs, gpus: float) -> Iterator[None]:
             except ray.exceptions.RayTaskError as e:
                 raise e.cause from None  # a full disk: it ends the study
             except ray.exceptions.RayError as e:
-                runs.fail(trial.id, f"its worker died {TRIES + 1} times: {str(e).splitlines()[0]}")
+                runs.fail(trial.id, f"its worker died {TRIES + 1} times: {first_line(e)}")
         yield
 
 

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calprune.base.values import UserError
+from calprune.base.values import UserError, first_line
 from calprune.layers.inputs import InputStats, StatsError, of_sums
 
 K = TypeVar("K")
@@ -62,7 +62,7 @@ class Processes:
             call()
         except RuntimeError as e:
             raise UserError(f"process {self.rank} of {self.size} cannot go on: another one has ended or cannot be "
-                            f"reached ({str(e).splitlines()[0][:120]})") from e  # fmt: skip
+                            f"reached ({first_line(e)[:120]})") from e  # fmt: skip
 
 
 def all_sums(sums: dict[K, InputStats], processes: Processes | None) -> dict[K, InputStats]:
@@ -141,7 +141,7 @@ def joined(device: torch.device) -> Iterator[Processes | None]:
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as e:
-        raise UserError(f"process {rank} of {size} cannot reach the others: {str(e).splitlines()[0]}; start them by "
+        raise UserError(f"process {rank} of {size} cannot reach the others: {first_line(e)}; start them by "
                         "torchrun --nproc-per-node N -m calprune prune ...") from e  # fmt: skip
     if rank and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # it makes no file, so it may end at once where torchrun ends it
