@@ -151,14 +151,31 @@ class ByChannel(torch.nn.Module):
         return torch.nn.functional.silu(x) * torch.linspace(0.1, 2, x.shape[-1])
 
 
-def test_a_model_that_is_wired_otherwise_is_left_as_it_was():
-    model = tiny_model("llama")
-    mlp = model.model.layers[1].mlp
-    mlp.act_fn = ByChannel()
+def test_a_part_that_is_wired_otherwise_is_left_as_it_was_and_the_rest_is_permuted():
+    model, data = uneven("llama"), calibration()
+    model.model.layers[1].mlp.act_fn = ByChannel()
+    before, dense = {n: p.clone() for n, p in model.named_parameters()}, _logits(model)
+    said = permute(model, data, TWO_FOUR, "assignment")
+    assert {n.rpartition(".")[2] for n, one in said.items() if one == PERMUTED} == {"o_proj"}
+    assert all(said[f"model.layers.{i}.mlp.down_proj"].startswith("not permuted: the model's outputs") for i in (0, 1))
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters() if ".mlp." in n)
+    torch.testing.assert_close(_logits(model), dense, rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_that_is_wired_otherwise_in_all_its_parts_is_left_as_it_was():
+    model = uneven("llama")
+    for layer in model.model.layers:
+        layer.mlp.act_fn = ByChannel()
+        layer.self_attn.o_proj.register_forward_pre_hook(lambda _, args: (args[0] * torch.linspace(0.1, 2, 32),))
     before = {n: p.clone() for n, p in model.named_parameters()}
     with pytest.raises(ModelError, match="not wired as its linears are named"):
         permute(model, calibration(), TWO_FOUR, "assignment")
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+
+
+@torch.no_grad()
+def _logits(model) -> torch.Tensor:
+    return model(torch.arange(16)[None]).logits
 
 
 def test_what_cannot_be_permuted_for_is_refused():

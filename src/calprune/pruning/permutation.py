@@ -19,7 +19,7 @@ What was permuted, and why the rest was not, is told of each linear (`LinearRepo
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Literal, NamedTuple, Unpack, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -161,14 +161,15 @@ def permute(
     same.
 
     data: where the scores' input norms come from, by one dense pass; None: scores are of the weights alone. only: the
-    linears to look at, by full names; None: all. Knobs are those of `walk`. Raises ModelError, with the model as it
-    was, where its outputs are no longer the same to rounding (its wiring is not what its linears' names say).
+    linears to look at, by full names; None: all. Knobs are those of `walk`. Where the outputs are no longer the same to
+    rounding (a part is not wired as its linears are named), linears of that name are left as they were. Raises
+    ModelError, with the model as it was, where that is all of them.
     """
     before = _outputs(model)
     prefix, modules = find_blocks(model)
     named = [f"{prefix}.{i}.{site.name}" for i, module in enumerate(modules) for site in linears(module)]
     said = {name: NO_FOLD for name in named if only is None or name in only}
-    done = []
+    done: list[_Folded] = []
     for name, fold, norm in _folds_with_norms(model, data, said, knobs):
         if name not in said:
             continue
@@ -178,16 +179,51 @@ def permute(
         score = relative_importance(fold.reader.weight) * (1 if norm is None else norm**0.5)
         order = torch.stack([arrange(head, pattern, how) for head in fold.scores(score)])
         fold.apply(order)
-        done.append((fold, order))
+        done.append(_Folded(name, fold, order))
         asis = torch.arange(fold.channels, device=order.device)
         said[name] = NO_GAIN if bool((order == asis).all()) else PERMUTED
-    difference = ((_outputs(model) - before).norm() / before.norm()).item()
-    if not difference < torch.finfo(next(model.parameters()).dtype).eps ** 0.5:
-        for fold, order in reversed(done):
-            fold.apply(order.argsort(1))
+    return said | _left_as_they_were(model, before, done)
+
+
+class _Folded(NamedTuple):
+    """A permutation that was applied."""
+
+    name: str
+    fold: Fold
+    order: Int[Tensor, "heads channels"]
+
+    def undo(self) -> None:
+        self.fold.apply(self.order.argsort(1))
+
+
+def _left_as_they_were(model: Any, before: Tensor, done: list[_Folded]) -> dict[str, str]:
+    """Why, of each linear whose permutation is taken back. Linears of one name are tried alone where all together
+    change what the model gives."""
+    if (difference := _difference(model, before)) is None:
+        return {}
+    for one in reversed(done):
+        one.undo()
+    kinds: dict[str, list[_Folded]] = {}
+    for one in done:
+        kinds.setdefault(one.name.rpartition(".")[2], []).append(one)
+    said = {}
+    for those in kinds.values():
+        for one in those:
+            one.fold.apply(one.order)
+        if (alone := _difference(model, before)) is not None:
+            for one in reversed(those):
+                one.undo()
+                said[one.name] = f"not permuted: the model's outputs change by {alone:.1e}"
+    if len(said) == len(done):
         raise ModelError(f"the model's outputs change by {difference:.1e} when its channels are permuted: it is not "
                          "wired as its linears are named; leave --permute out")  # fmt: skip
     return said
+
+
+def _difference(model: Any, before: Tensor) -> float | None:
+    """By how much the model's outputs are others than before, relative to them; None: the same to rounding."""
+    found = ((_outputs(model) - before).norm() / before.norm()).item()
+    return None if found < torch.finfo(next(model.parameters()).dtype).eps ** 0.5 else found
 
 
 def _folds_with_norms(model, data, only, knobs: Walking) -> Iterator[tuple[str, Fold, Tensor | None]]:
