@@ -28,9 +28,10 @@ import torch
 import transformers
 
 from calprune.base.values import rng
-from calprune.evaluation.bandari import END, LONG, before_blank_line, ends_of
 from calprune.evaluation.items import some
 from calprune.evaluation.tasks import find_task
+from calprune.evaluation.tasks.bandari import END, LONG, before_blank_line
+from calprune.evaluation.tasks.greedy import ends_of
 from calprune.models import load as models
 from calprune.text.document import Given
 from calprune.text.encode import encode_text

@@ -175,8 +175,8 @@ def model() -> Model:
 
 def ours(text: str, root: Path) -> list:
     """The requests of our task, item by item."""
-    from calprune.evaluation.harness_engine import build_items
-    from calprune.evaluation.stock import STOCK
+    from calprune.evaluation.tasks.harness_engine import build_items
+    from calprune.evaluation.tasks.stock import STOCK
 
     task = find_task(text)
     shown = task.rows(STOCK[task.name].shown, root) if task.shots else []
@@ -254,7 +254,7 @@ def test_mmlu_shows_the_five_development_rows_of_the_subject(root, hub):
 def test_likelihoods_are_the_harnesss_own(family, positions, root):
     from lm_eval.models.huggingface import HFLM
 
-    from calprune.evaluation.harness_engine import Scorer, build_items
+    from calprune.evaluation.tasks.harness_engine import Scorer, build_items
 
     task, toy = find_task("mmlu(shots=1)"), toy_model(family, positions)
     items = build_items(
@@ -400,7 +400,7 @@ def test_without_the_harness_the_extra_is_named(root, model, monkeypatch):
     import calprune.evaluation
 
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    monkeypatch.delitem(sys.modules, "calprune.evaluation.harness_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "calprune.evaluation.tasks.harness_engine", raising=False)
     monkeypatch.delattr(calprune.evaluation, "harness_engine", raising=False)
     with pytest.raises(UserError, match=r"task rte needs lm-evaluation-harness.*pip install 'calprune\[tasks\]'"):
         find_task("rte").run(model, root)
@@ -460,8 +460,8 @@ def test_a_capability_is_found_however_the_evaluation_is_written():
 @pytest.mark.data
 @pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("bandari/")])
 def test_the_rows_on_disk_make_requests(name, data_root):
-    from calprune.evaluation.harness_engine import build_items
-    from calprune.evaluation.stock import STOCK
+    from calprune.evaluation.tasks.harness_engine import build_items
+    from calprune.evaluation.tasks.stock import STOCK
 
     task = find_task(f"{name}(examples=3)")
     rows = rng(0, "a look").sample(task.rows("evaluation", data_root), 3)

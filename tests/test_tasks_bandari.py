@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from calprune.base.values import UserError
-from calprune.evaluation.bandari import after_reasoning, as_number, before_blank_line, same, write
 from calprune.evaluation.tasks import TASKS, find_task
+from calprune.evaluation.tasks.bandari import END, after_reasoning, as_number, before_blank_line, same
+from calprune.evaluation.tasks.greedy import write
 from tests.test_tasks import toy_model, write_rows
 
 SHOWN = {"question": "Two and three?", "answer": "2+3=5\n#### 5"}
@@ -64,7 +65,7 @@ def test_a_question_counts_when_the_model_writes_its_answer(model, tmp_path):
 @pytest.mark.parametrize("limit", [5, 70])
 def test_what_is_written_is_what_transformers_writes_up_to_a_blank_line(model, limit):
     prompts = ["Question: one\nAnswer:", "Q" * 90, "Label:"]
-    found, cut = write(model, prompts, limit, 2)
+    found, cut = write(model, prompts, limit, (END,), 2)
     expected = [greedy(model, prompt, limit) for prompt in prompts]
     assert [before_blank_line(text) for text in found] == [before_blank_line(text) for text in expected]
     assert cut == 0
@@ -76,7 +77,7 @@ def test_a_blank_line_ends_an_answer():
         body, line_end = writes_line_ends.model.transformer, writes_line_ends.tokenizer("\n")["input_ids"][-1]
         body.ln_f.weight.zero_()
         body.ln_f.bias.copy_(10 * body.wte.weight[line_end])
-    found, _ = write(writes_line_ends, ["Answer:", "Label:", "So"], 256)
+    found, _ = write(writes_line_ends, ["Answer:", "Label:", "So"], 256, (END,))
     assert found == ["\n\n"] * 3  # two tokens, and not 256
 
 
@@ -112,11 +113,11 @@ def test_the_answers_of_svamp_and_mawps_are_numbers(tmp_path):
 
 def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_counted():
     small = toy_model(positions=64)
-    whole, cut = write(small, ["x" * 100 + "Label:", "Label:"], 20, 2)
-    end, _ = write(small, [("x" * 100 + "Label:")[-43:]], 20, 2)  # 64 less 20 to write and one begin-of-text
+    whole, cut = write(small, ["x" * 100 + "Label:", "Label:"], 20, (END,), 2)
+    end, _ = write(small, [("x" * 100 + "Label:")[-43:]], 20, (END,), 2)  # 64 less 20 to write and one begin-of-text
     assert cut == 1 and whole[0] == end[0]
     with pytest.raises(UserError, match="its window of 64 tokens has no room for an answer of 256"):
-        write(small, ["x"], 256, 2)
+        write(small, ["x"], 256, (END,), 2)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_only_a_number_alone_is_a_number():
 
 
 def test_labels_have_a_chance_and_numbers_none():
-    from calprune.evaluation.bandari import ASKED
+    from calprune.evaluation.tasks.bandari import ASKED
 
     assert {name: asked.choices for name, asked in ASKED.items()} == {
         "bandari/anli_r1": 3, "bandari/anli_r3": 3, "bandari/commonsense_qa": 5, "bandari/esnli": 3,

@@ -15,14 +15,14 @@ from calprune.base.progress import current, followed, waiting, whole
 from calprune.base.values import UserError
 from calprune.calibration.part import open_source
 from calprune.calibration.set import tokenizer_hash
-from calprune.evaluation.contract import AgainstDense, Evaluation, files_read, tokens_read
+from calprune.evaluation.contract import AgainstDense, Evaluation, check_runnable, tokens_read
 from calprune.evaluation.divergence import DenseReference
 from calprune.evaluation.evaluation import EVALUATIONS, OnText, outcomes_of
-from calprune.evaluation.harness import HarnessTask
 from calprune.evaluation.items import Outcomes
 from calprune.evaluation.metric import KL, PERPLEXITY
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.result import Compared, EvaluationResult, ModelName, TextResult
+from calprune.evaluation.tasks.harness import HarnessTask
 from calprune.evaluation.windows import windows_of
 from calprune.models.load import Model
 from calprune.text.document import Given
@@ -73,7 +73,7 @@ def evaluate(
     if dense is None and needs:
         raise UserError(f'dense: {needs[0]} is measured to the dense model; give its name or folder, dense="demo"')
     for task in tasks:
-        files_read(task, root)  # so that what is missing is said before a model is loaded
+        check_runnable(task, root)  # so that what is missing is said before a model is loaded
     texts = dict.fromkeys(one.text for one in on_text)
     with shown(progress):
         judged = open_model(model, dtype, device, dequantize=dequantize)

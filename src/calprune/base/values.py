@@ -17,6 +17,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+CODE_ALLOWED = "CALPRUNE_ALLOW_CODE_EXECUTION"  # in the environment, "1": programs that models write may be run
+
 
 class UserError(ValueError):
     """Something the user can mend: shown as one line, without a traceback, exit code 1."""

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 from calprune import __version__
 from calprune.base.progress import ProgressBars, showing
 from calprune.base.signals import end_on_signals
-from calprune.base.values import UserError
+from calprune.base.values import CODE_ALLOWED, UserError
 
 NAME = "calprune"
 PANELS = ("Arguments", "Data", "Method", "Run", "Output", "Options")  # of a command's help, in this order
@@ -115,6 +115,13 @@ def _root(
     offline: Annotated[
         bool, typer.Option("--offline", help=f"ask the hub for nothing, as {OFFLINE}=1; of any command")
     ] = False,
+    allow_code_execution: Annotated[
+        bool,
+        typer.Option(
+            "--allow-code-execution",
+            help=f"run what a model writes for humaneval and mbpp, as {CODE_ALLOWED}=1; of any command",
+        ),
+    ] = False,
 ) -> None: ...
 
 
@@ -182,9 +189,10 @@ def main() -> NoReturn:
     """
     end_on_signals()
     _kept.clear()
-    if "--offline" in sys.argv[1:]:
-        sys.argv.remove("--offline")
-        os.environ[OFFLINE] = "1"
+    for option, variable in (("--offline", OFFLINE), ("--allow-code-execution", CODE_ALLOWED)):
+        if option in sys.argv[1:]:
+            sys.argv.remove(option)
+            os.environ[variable] = "1"
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's letters cannot write is written in escapes
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

@@ -4,7 +4,7 @@ that the catalogue states (`calprune sources`); a task has the name of its sourc
 general      how well it predicts ordinary English text
 commonsense  everyday situations
 mathematics  word problems, solutions, mathematical text
-code         programs: by prediction only; generated code is never run
+code         programs: by prediction, or by the tests that they pass
 knowledge    facts and examinations
 language     reading, what a sentence implies, and languages other than English
 own          a file of the user: it is what they care about, so nothing else is averaged with it

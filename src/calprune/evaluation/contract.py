@@ -5,6 +5,7 @@ It has `run`, or `reference` and `compare` where it compares with the dense mode
     capability    what it shows, a name of `capabilities` or another; else "own"
     chance        the value of guessing, for a metric whose retention is above chance
     files         (data_root) -> the files that it reads: their contents are in the name of its results
+    check         () -> raises UserError where it cannot be run here
     shares        evaluations with the same `shares` have one reference and one pass in common
     of_dense      (reference) -> as `compare`, of the dense model itself; else it is compared with itself
 """
@@ -77,6 +78,13 @@ def capability(evaluation: Evaluation) -> str:
 def files_read(evaluation: Evaluation, data_root: Path | None) -> list[Path]:
     """The files that it reads. Raises UserError where one is not there."""
     return [Path(path) for path in evaluation.files(data_root)] if hasattr(evaluation, "files") else []
+
+
+def check_runnable(evaluation: Evaluation, data_root: Path | None) -> None:
+    """Raise UserError where it cannot be run here, or a file that it reads is not there."""
+    if hasattr(evaluation, "check"):
+        evaluation.check()
+    files_read(evaluation, data_root)
 
 
 def tokens_read(evaluation: Evaluation) -> int:

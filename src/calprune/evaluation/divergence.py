@@ -161,7 +161,14 @@ class DenseReference:
                 lower = normaliser.cpu().double() - dense.normaliser[piece].double()
                 kl.append((dense.mean[piece].double() * moved).sum(-1) + lower)
             else:
-                log_p = self.head.log_probabilities(dense.hidden[piece])
-                log_q = logits.log_softmax(-1).to(log_p.device)
-                kl.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
+                kl.append(self._piece(dense, piece, logits, normaliser).cpu())
         return torch.cat(kl).view(len(batch), -1), window_means(nats, len(batch))
+
+    def _piece(
+        self, dense: _Dense, piece: slice, logits: Float[Tensor, "n vocabulary"], normaliser: Float[Tensor, "n"]
+    ) -> Float[Tensor, "n"]:
+        """Σ p (l_p - l_q) + Z_q - Z_p, of logits l and normalisers Z: in place, for these are the largest tensors."""
+        ours, before = self.head.logits(dense.hidden[piece]), dense.normaliser[piece].to(self.head.device)
+        p = (ours - before[:, None]).exp_()
+        moved = ours.sub_(logits.to(self.head.device))
+        return p.mul_(moved).sum(-1) + (normaliser.to(self.head.device) - before)

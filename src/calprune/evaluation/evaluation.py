@@ -17,6 +17,7 @@ from calprune.evaluation.contract import (
     Evaluation,
     as_outcomes,
     check_evaluation_class,
+    check_runnable,
     files_read,
 )
 from calprune.evaluation.divergence import DenseReference, as_text
@@ -130,9 +131,10 @@ def evaluation_id(evaluation: Evaluation, data_root: Path | None, models: Iterab
 
 
 def check_evaluation(evaluation: Evaluation, tokenizer: Any, data_root: Path | None) -> None:
-    """Raise UserError where its data are not to be had. What the model itself writes is not looked at."""
+    """Raise UserError where it cannot be run here, or its data are not to be had. What the model itself writes is not
+    looked at."""
     if not isinstance(evaluation, OnText):
-        files_read(evaluation, data_root)
+        check_runnable(evaluation, data_root)
     elif not evaluation.of.startswith("self"):
         given = Given(tokenizer=tokenizer, data_root=data_root)
         next(open_source(evaluation.of, given, "evaluation").documents(), None)

@@ -109,8 +109,9 @@ KL = Metric(
 RIGHT = "One outcome an item, 1 or 0; the dense model answered the same items."
 ACCURACY = Metric("accuracy", retention="above chance", group="tasks", about=RIGHT)
 EXACT_MATCH = Metric("exact_match", retention="above chance", group="tasks", about=RIGHT)
+PASSED = Metric("pass_at_1", "pass@1", retention="above chance", group="tasks", about=RIGHT)
 
-METRICS: dict[str, Metric] = {one.name: one for one in (PERPLEXITY, KL, ACCURACY, EXACT_MATCH)}
+METRICS: dict[str, Metric] = {one.name: one for one in (PERPLEXITY, KL, ACCURACY, EXACT_MATCH, PASSED)}
 
 
 def metric_of(name: str, own: Mapping[str, Any] | None = None) -> Metric:

@@ -7,13 +7,18 @@ same for every model), `shots` (examples in the prompt), `seed`; `rationales` fo
 """
 
 from calprune.base.calls import Registry
-from calprune.evaluation.bandari import ASKED, BandariTask
 from calprune.evaluation.contract import PAGE, Evaluation, check_evaluation_class
-from calprune.evaluation.harness import STOCK, HarnessTask
+from calprune.evaluation.tasks.bandari import ASKED, BandariTask
+from calprune.evaluation.tasks.code import CODE, CodeTask
+from calprune.evaluation.tasks.harness import STOCK, HarnessTask
 
 TASKS = Registry(
     "task",
-    dict.fromkeys(sorted(STOCK), HarnessTask) | dict.fromkeys(sorted(ASKED), BandariTask),
+    {
+        **dict.fromkeys(sorted(STOCK), HarnessTask),
+        **dict.fromkeys(sorted(ASKED), BandariTask),
+        **dict.fromkeys(CODE, CodeTask),
+    },
     '"boolq", "mmlu(examples=400, shots=5)" or "bandari/gsm8k(examples=100)"',
     Evaluation,
     PAGE,

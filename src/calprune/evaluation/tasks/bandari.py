@@ -12,24 +12,20 @@ part of the answer's first token. Numbers are compared as numbers ("1,200" is 12
 
 import math
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from calprune.base.progress import current
 from calprune.base.values import UserError, identity, rng
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.items import Outcomes, check_options, options_text, some, task_files
 from calprune.evaluation.metric import EXACT_MATCH, Metric
+from calprune.evaluation.tasks.greedy import write
 from calprune.models.load import Model
 from calprune.text.document import Given
-from calprune.text.encode import END_OF_TEXT, encode_text, find_marks
 from calprune.text.find import find_source
 from calprune.text.formats import parse_format
 from calprune.text.source import Example
-from calprune.writing.answers import Ends, answer
-from calprune.writing.generate import window
 
 LONG, SHORT = 256, 20  # tokens that the model may write: for arithmetic and reasoning, for a label
 
@@ -104,7 +100,7 @@ class BandariTask:
         before = "".join(f"{text}\n\n" for text in self.worked_examples(data_root))
         prompts = [before + question.prompt.rstrip() for question in asked]
         long = self.rationales or ASKED[self.name].choices is None
-        texts, cut = write(model, prompts, LONG if long else SHORT, batch_size)
+        texts, cut = write(model, prompts, LONG if long else SHORT, (END,), batch_size)
         expected = [self._answer(question) for question in asked]
         right = [same(self.extract(text), answer) for text, answer in zip(texts, expected, strict=True)]
         choices = ASKED[self.name].choices
@@ -141,32 +137,6 @@ class BandariTask:
     @property
     def _source(self) -> str:
         return ASKED[self.name].source
-
-
-def write(model: Model, prompts: list[str], limit: int, batch_size: int | None = None) -> tuple[list[str], int]:
-    """What the model writes after each prompt, by its likeliest tokens, and how many prompts were cut at the left.
-
-    It ends with a blank line, at the model's end of text or of turn, or after `limit` tokens.
-    """
-    begin, widest = find_marks(model.tokenizer).begin, window(model.model)
-    start = [] if begin is None else [begin]
-    room = sys.maxsize if widest is None else widest - limit - len(start)
-    if room < 1:
-        raise UserError(f"model {model.name}: its window of {widest} tokens has no room for an answer of {limit}")
-    encoded = [encode_text(model.tokenizer, prompt) for prompt in prompts]
-    rows = [start + tokens[-room:] for tokens in encoded]
-    ends = Ends(model.tokenizer, ends_of(model), (END,), limit)
-    with current().steps(f"answers of up to {limit} tokens", len(rows), "tokens") as steps:
-        found = answer(model.model, rows, ends, rows=batch_size, steps=steps)
-    texts = [str(model.tokenizer.decode(list(written.tokens[written.prompt :]))) for written in found]
-    return texts, sum(len(tokens) > room for tokens in encoded)
-
-
-def ends_of(model: Model) -> tuple[int, ...]:
-    """The tokens with which the model ends a text or a turn."""
-    vocabulary, given = model.tokenizer.get_vocab(), model.model.generation_config.eos_token_id
-    ends = {model.tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])}
-    return tuple(sorted(ends.union(vocabulary[text] for text in END_OF_TEXT if text in vocabulary) - {None}))
 
 
 def before_blank_line(written: str) -> str:

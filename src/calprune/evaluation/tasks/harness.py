@@ -19,7 +19,7 @@ from calprune.base.values import UserError, identity
 from calprune.evaluation.capabilities import capability_of
 from calprune.evaluation.items import Outcomes, check_options, options_text, some, task_files, task_records
 from calprune.evaluation.metric import ACCURACY, Metric
-from calprune.evaluation.stock import STOCK, Record
+from calprune.evaluation.tasks.stock import STOCK, Record
 from calprune.models.head import Follow
 from calprune.models.load import Model
 
@@ -102,7 +102,7 @@ class HarnessTask:
 
 def _engine(task: str) -> Any:
     try:
-        from calprune.evaluation import harness_engine
+        from calprune.evaluation.tasks import harness_engine
     except ModuleNotFoundError as e:
         if str(e.name).startswith("calprune"):
             raise

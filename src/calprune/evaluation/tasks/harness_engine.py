@@ -23,7 +23,7 @@ from torch import Tensor
 
 from calprune.base.memory import Fitting
 from calprune.base.values import UserError, did_you_mean
-from calprune.evaluation.stock import STOCK, Record
+from calprune.evaluation.tasks.stock import STOCK, Record
 from calprune.layers.products import faster_products
 from calprune.models.head import HEAD_NUMBERS, Follow, Head
 from calprune.models.load import Model
