@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from calprune.layers.products import _checked_onednn, faster_products, linear, onednn_products, torch_products
+from calprune.layers import products
+from calprune.layers.products import _checked_onednn, faster_products, gram, linear, onednn_products, torch_products
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
@@ -128,3 +129,31 @@ def test_without_the_operator_the_product_is_torchs(monkeypatch):
     x, layer = random_linear()
     with onednn_products(), faster_products(layer):
         assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
+
+
+def test_sums_of_halves_are_float64s_to_rounding_and_the_switch_is_as_it_was():
+    x = torch.randn(1500, 300, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected, switch = x.double().T @ x.double(), torch.backends.mkldnn.matmul
+    before = switch.fp32_precision
+    for found in (gram(x), gram(x[:, ::2]), gram(x[:0])):
+        assert found.dtype == torch.float32 and switch.fp32_precision == before
+    torch.testing.assert_close(gram(x).double(), expected, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(gram(x[:, ::2]).double(), expected[::2, ::2], rtol=1e-5, atol=1e-3)
+    exact = gram(x.float() + 1e-3)  # no halves: the same product would round them
+    torch.testing.assert_close(exact.double(), (x.float() + 1e-3).double().T @ (x.float() + 1e-3).double(),
+                               rtol=1e-5, atol=1e-3)  # fmt: skip
+
+
+def test_an_error_leaves_the_switch_as_it_was(monkeypatch):
+    switch = torch.backends.mkldnn.matmul
+    before, x = switch.fp32_precision, torch.ones(2, 2)
+    monkeypatch.setattr(torch, "mm", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError):
+        products._gram_of_halves(x)
+    assert switch.fp32_precision == before
+
+
+def test_torchs_own_products_of_halves_are_torchs_to_the_bit():
+    x = torch.randn(300, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch_products():
+        assert torch.equal(gram(x), F.linear(x.float().T, x.float().T))

@@ -21,6 +21,7 @@ NAME = "calprune"
 PANELS = ("Arguments", "Data", "Method", "Run", "Output", "Options")  # of a command's help, in this order
 DONE, FAILED, MISUSED, SOME_FAILED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141  # exit codes
 OFFLINE = "HF_HUB_OFFLINE"  # the hub's client reads it when it is imported
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch reads it when it first takes memory: large tensors have fewer page faults
 TRACEBACK = "CALPRUNE_TRACEBACK"  # the environment variable that shows all of an error
 SHARED = ("prune", "recover")  # commands that several processes, started by torchrun, can share
 LONGEST = 300  # characters of an error that is not ours
@@ -189,6 +190,7 @@ def main() -> NoReturn:
     """
     end_on_signals()
     _kept.clear()
+    os.environ.setdefault(LARGE_PAGES, "1")
     for option, variable in (("--offline", OFFLINE), ("--allow-code-execution", CODE_ALLOWED)):
         if option in sys.argv[1:]:
             sys.argv.remove(option)

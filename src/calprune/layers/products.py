@@ -124,11 +124,37 @@ def matmul(a: Float[Tensor, "m k"], b: Float[Tensor, "k n"]) -> Float[Tensor, "m
 
 
 def gram(x: Float[Tensor, "tokens i"]) -> Float[Tensor, "i i"]:
-    """xᵀ x in float32, by the faster library. Halves are multiplied as such on a GPU: their products are exact."""
+    """xᵀ x in float32, by the faster library. Halves are multiplied as such where the device can: their products are
+    exact in float32."""
     if x.device.type == "cuda" and x.dtype in (torch.bfloat16, torch.float16) and _sums_halves_in_float32():
         return torch.mm(x.T, x, out_dtype=torch.float32)
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16 and _products.get() != "torch" and _multiplies_halves():
+        return _gram_of_halves(x.float())
     x = x.float()
     return linear(x.T, x.T)
+
+
+def _gram_of_halves(x: Float[Tensor, "tokens i"]) -> Float[Tensor, "i i"]:
+    """xᵀ x of float32 numbers that are bfloat16's: by the processor's bfloat16 units, whose sums are float32. torch's
+    only way to ask for them is a switch of the whole process, which is back as it was before this returns."""
+    switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = switch.fp32_precision
+    try:
+        switch.fp32_precision = "bf16"
+        return torch.mm(x.T, x)
+    finally:
+        switch.fp32_precision = before
+
+
+@lru_cache
+def _multiplies_halves() -> bool:
+    """Whether torch has the switch, and the sums that come of it are as good as float32's."""
+    x = torch.randn(512, 256, generator=torch.Generator().manual_seed(0)).bfloat16().float()
+    try:
+        found = _gram_of_halves(x)
+    except (AttributeError, RuntimeError):
+        return False
+    return torch.allclose(found.double(), x.double().T @ x.double(), rtol=1e-5, atol=1e-3)
 
 
 @lru_cache
