@@ -2,8 +2,10 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
+import torch
 
 from calprune.base.values import ConfigError
 from calprune.calibration.build import make_set
@@ -124,13 +126,25 @@ def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material
 
     def seconds(**changed) -> float:
         made = plan(parse_study(study_text(material, draws="1", patterns="50%", **changed), "study.yaml"), None)
-        return estimate(made.trials, made.study.evaluations, dict.fromkeys(made.sizes, 1))
+        return estimate(replace(made, sizes=dict.fromkeys(made.sizes, 1)), made.trials)
 
     one = sets(material["text"])
     assert seconds(methods="[wanda]", calibrations=one) == 64 + 4 * 16
     pair = REFINING.replace(")", ", cross_block=True)")
     assert seconds(methods=f"['{REFINING}']", calibrations=one) == 64 + 4 * 16 + 4 * 16 * (1 + 4 * 2)
     assert seconds(methods=f"['{pair}']", calibrations=one) == 64 + 4 * 16 + 4 * 16 * (1 + 4 * 2 * 2)
+
+
+def test_a_study_is_estimated_by_the_speed_of_the_dtype_that_it_computes_in(material, monkeypatch):  # noqa: F811
+    speeds = {torch.float32: 1.0, torch.bfloat16: 8.0}
+    monkeypatch.setattr("calprune.studies.time_left._speed", lambda dtype: speeds[dtype])
+    only = {"methods": "[wanda]", "patterns": "50%", "draws": "1"}
+    stored, half = (plan(parse_study(study_text(material, **only, **given), "study.yaml"), None)
+                    for given in ({}, {"dtype": "bfloat16"}))  # fmt: skip
+    assert estimate(stored, stored.trials) == pytest.approx(8 * estimate(half, half.trials))
+    again = f"[{{}}, {{dtype: bfloat16, calibrations: [{{spec: {material['text']}, label: again}}]}}]"
+    both = plan(parse_study(study_text(material, **only, grids=again), "study.yaml"), None)
+    assert both.dtype == torch.float32, "the slowest where they differ"
 
 
 def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(material, tmp_path, monkeypatch):  # noqa: F811

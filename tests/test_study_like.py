@@ -64,7 +64,9 @@ def test_cells_are_cut_before_draws_and_two_sources_and_three_draws_stay(written
 
 
 def test_what_is_left_fits_is_a_study_and_names_what_went(written, material, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("calprune.starting.study_like.seconds_of", lambda passes: passes)  # whatever else runs here
+    monkeypatch.setattr(
+        "calprune.starting.study_like.seconds_of", lambda passes, dtype: passes
+    )  # whatever else runs here
     path, _ = written
     whole = study_like(str(path), material["model"], 1e12, None)
     for share in (0.7, 0.4, 0.2):

@@ -98,7 +98,7 @@ class Trials:
         missing = self.missing(made)
         if self.seconds_each is not None:
             return self.seconds_each * len(missing)
-        return estimate(missing, made.study.evaluations, made.sizes) if missing else 0.0
+        return estimate(made, missing) if missing else 0.0
 
     def missing(self, made: Plan) -> list:
         """The trials that are not whole."""

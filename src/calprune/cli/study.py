@@ -52,7 +52,7 @@ def plan_command(
     if as_json:
         trials = [{"id": trial.id, "done": trial.id in there, "model": trial.model, "label": trial.label}
                   for trial in made.trials]  # fmt: skip
-        seconds = estimate(missing, made.study.evaluations, made.sizes) if missing else 0.0
+        seconds = estimate(made, missing) if missing else 0.0
         print(json.dumps({"format": 1, "runs": str(folder.path), "trials": trials, "missing": len(missing),
                           "evaluations": list(made.evaluations.values()), "passes": passes, "seconds": seconds},
                          indent=1))  # fmt: skip
@@ -63,7 +63,7 @@ def plan_command(
     each = f"{counted(len(judged), 'evaluation')} of each: {', '.join(judged)}"
     print(f"{counted(len(made.trials), 'trial')}, {len(missing)} missing; {each}")
     if missing:
-        seconds = estimate(missing, made.study.evaluations, made.sizes)
+        seconds = estimate(made, missing)
         print(f"passes that collect the sums of what is missing: {passes:,}; in all about {duration(seconds)} on this "
               "machine, by its speed now; what models write comes on top")  # fmt: skip
 

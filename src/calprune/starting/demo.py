@@ -50,8 +50,7 @@ class Demo:
 
     def seconds(self) -> float:
         """What it may take here, roughly."""
-        trials = self.planned.trials
-        return 20.0 + 1.5 * estimate(trials, self.planned.study.evaluations, self.planned.sizes)
+        return 20.0 + 1.5 * estimate(self.planned, self.planned.trials)
 
     def run(self, knobs: Knobs) -> Results:
         """Do what is missing, and write the page."""

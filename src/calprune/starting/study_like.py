@@ -69,7 +69,7 @@ def study_like(like: str, model: str, budget: float, data_root: Path | None, pil
         fewest = max(FEWEST, _draws_needed(rows))
         whole = _with_pilot(whole, rows, fewest)
     made = plan(_of_settings(whole.written, str(path)), data_root)
-    second = seconds_of(1.0)
+    second = seconds_of(1.0, made.dtype)
     for cut in _cuts(whole, fewest):
         seconds = second * _passes(cut.written, made, str(path))
         if seconds <= budget:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from calprune.base.progress import current
 from calprune.base.store import read_json
 from calprune.base.values import UserError, identity, plain
@@ -34,6 +36,7 @@ class Plan:
     trials: tuple[Trial, ...]
     evaluations: dict[str, str]  # id -> as written
     sizes: dict[str, int]  # parameters of each model
+    dtype: torch.dtype  # that they compute in; float32, the slowest, where they differ
 
     def record(self) -> PlanRecord:
         return PlanRecord(self.study.title, self.study.question, tuple(trial.id for trial in self.trials),
@@ -128,7 +131,9 @@ def plan(study: Study, data_root: Path | None) -> Plan:
     names = {name for name, _ in outlines}
     evaluations = {evaluation_id(one, data_root, names): EVALUATIONS.write(one) for one in study.evaluations}
     sizes = {name: sum(p.numel() for p in model.model.parameters()) for (name, _), (model, _) in outlines.items()}
-    return Plan(study, tuple(together), evaluations, sizes)
+    dtypes = {getattr(torch, model.dtype) if model.dtype else next(model.model.parameters()).dtype
+              for model, _ in outlines.values()}  # fmt: skip
+    return Plan(study, tuple(together), evaluations, sizes, dtypes.pop() if len(dtypes) == 1 else torch.float32)
 
 
 def _check_removal(trial: Trial, model: Model, checked: set[tuple[str, str]]) -> None:

@@ -25,7 +25,7 @@ class StudyLeft:
 
     def __init__(self, runs: Runs, made: Plan, workers: int = 1, later: int = 0) -> None:
         self.runs, self.made, self.workers, self.later = runs, made, workers, later
-        self._second = seconds_of(1.0)
+        self._second = seconds_of(1.0, made.dtype)
         self._judged = math.fsum(judging(made.study.evaluations).values())
         self._parts, self._seen = Parts(), set[str]()
         self._held: tuple | None = None  # what the last trial left in memory
@@ -101,9 +101,10 @@ def _kinds(trial: Trial, part: str) -> Iterator[Hashable]:
     yield of
 
 
-def estimate(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:
-    """Seconds that trials may take here, roughly: their products, by the speed that this machine has for one now."""
-    return seconds_of(passes_of(trials, evaluations, sizes))
+def estimate(made: Plan, trials: Sequence[Trial]) -> float:
+    """Seconds that these of its trials may take here, roughly: their products, by the speed that this machine has for
+    one now."""
+    return seconds_of(passes_of(trials, made.study.evaluations, made.sizes), made.dtype)
 
 
 def passes_of(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:
