@@ -11,7 +11,9 @@ import pytest
 from calprune import report
 from calprune.base.values import UserError
 from calprune.evaluation.metric import Metric
+from calprune.report.findings import Findings
 from calprune.report.kept import read_results, write_parquet
+from calprune.report.sections.overview import overview
 from calprune.studies.results import COLUMNS, STUDY, read
 from tests.command import calprune
 from tests.made_up_study import made_up
@@ -125,3 +127,14 @@ def test_a_file_that_was_kept_before_there_was_an_axis_is_read_with_its_usual_va
     table = pq.read_table(kept)
     pq.write_table(table.drop_columns(["permute"]), tmp_path / "older.parquet")
     assert read_results(tmp_path / "older.parquet").rows == read_results(kept).rows
+
+
+def test_a_row_of_a_chart_of_methods_is_called_by_what_rows_of_its_method_differ_in():
+    findings = Findings(read_results(RESULTS / "methods.parquet"))
+    for chart in overview(findings).panels[0].charts:
+        assert len(set(chart.order)) == len(chart.order) == len(chart.points)
+        methods = [name.split(" ")[0] for name in chart.order if "(" not in name]
+        bare = [name for name in methods if methods.count(name) == 1]
+        assert set(bare) <= set(chart.order), chart.order
+    names = {name for chart in overview(findings).panels[0].charts for name in chart.order}
+    assert {"gblm", "wanda dense propagation", "wanda pruned propagation", "wanda owl"} <= names

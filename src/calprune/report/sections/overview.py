@@ -23,7 +23,7 @@ from calprune.report.sections.points import (
     source_name,
     title,
 )
-from calprune.report.settings import is_control
+from calprune.report.settings import is_control, setting_name, varying
 from calprune.studies.axes import NO_DATA
 
 NOTE = (
@@ -65,9 +65,9 @@ def _charts_of(findings: Findings, cells: Sequence[Cell], by_method: bool) -> li
     zone, words = _no_difference(findings, cells)
     charts: list[Chart] = []
     if by_method:
-        points = [replace(point_of_cell(cell, ""), source=series_name(findings, cell.of)) for cell in cells]
+        points = [replace(point_of_cell(cell, ""), source=_method_name(cell, cells)) for cell in cells]
         best_first = sorted(cells, key=lambda cell: cell.of.measures.oriented(cell.spread.mean), reverse=True)
-        rows = [series_name(findings, cell.of) for cell in best_first]
+        rows = [_method_name(cell, cells) for cell in best_first]
         return [
             Dots(head, axis.title, tuple(points), axis, rows, ("",), dense_value(cells), zone=zone, zone_name=words)
         ]
@@ -77,6 +77,12 @@ def _charts_of(findings: Findings, cells: Sequence[Cell], by_method: bool) -> li
         charts.append(Dots(title(head, name), axis.title, tuple(some), axis, _order(findings, cells), series,
                            dense_value(cells), zone=zone, zone_name=words))  # fmt: skip
     return charts
+
+
+def _method_name(cell: Cell, cells: Sequence[Cell]) -> str:
+    """The method, with what its rows of this chart differ in."""
+    of_method = [one.of for one in cells if one.of.method == cell.of.method]
+    return setting_name(cell.of, {"method", *varying(of_method)})
 
 
 def _order(findings: Findings, cells: Sequence[Cell]) -> list[str]:
