@@ -14,6 +14,7 @@ from calprune.base.progress import showing
 from calprune.base.values import UserError, rng
 from calprune.evaluation.capabilities import CAPABILITIES, capability_of
 from calprune.evaluation.tasks import TASKS, find_task
+from calprune.evaluation.tasks.stock import STOCK
 from calprune.models.load import Model
 from tests.test_generate import Said
 from tests.tiny import toy_tokenizer
@@ -176,7 +177,6 @@ def model() -> Model:
 def ours(text: str, root: Path) -> list:
     """The requests of our task, item by item."""
     from calprune.evaluation.tasks.harness_engine import build_items
-    from calprune.evaluation.tasks.stock import STOCK
 
     task = find_task(text)
     shown = task.rows(STOCK[task.name].shown, root) if task.shots else []
@@ -277,7 +277,7 @@ def test_likelihoods_are_the_harnesss_own(family, positions, root):
 @pytest.mark.parametrize("tokens", [1, 700, 2048])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_likelihoods_are_those_of_one_request_at_a_time(family, tokens, monkeypatch):
-    from calprune.evaluation import harness_engine as engine
+    from calprune.evaluation.tasks import harness_engine as engine
 
     monkeypatch.setitem(engine.TOKENS, "cpu", tokens)
     monkeypatch.setattr(engine, "HEAD_NUMBERS", 20 * 300)  # so that a batch's logits are made in parts
@@ -304,7 +304,7 @@ def test_likelihoods_are_those_of_one_request_at_a_time(family, tokens, monkeypa
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_where_memory_runs_out_fewer_prompts_are_read_at_once(most):
-    from calprune.evaluation import harness_engine as engine
+    from calprune.evaluation.tasks import harness_engine as engine
 
     def run(module, given) -> None:
         if len(given[0]) > most:
@@ -397,11 +397,11 @@ def test_a_row_of_another_kind_is_named(model, tmp_path):
 
 
 def test_without_the_harness_the_extra_is_named(root, model, monkeypatch):
-    import calprune.evaluation
+    import calprune.evaluation.tasks
 
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     monkeypatch.delitem(sys.modules, "calprune.evaluation.tasks.harness_engine", raising=False)
-    monkeypatch.delattr(calprune.evaluation, "harness_engine", raising=False)
+    monkeypatch.delattr(calprune.evaluation.tasks, "harness_engine", raising=False)
     with pytest.raises(UserError, match=r"task rte needs lm-evaluation-harness.*pip install 'calprune\[tasks\]'"):
         find_task("rte").run(model, root)
 
@@ -458,10 +458,9 @@ def test_a_capability_is_found_however_the_evaluation_is_written():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("bandari/")])
+@pytest.mark.parametrize("name", STOCK)
 def test_the_rows_on_disk_make_requests(name, data_root):
     from calprune.evaluation.tasks.harness_engine import build_items
-    from calprune.evaluation.tasks.stock import STOCK
 
     task = find_task(f"{name}(examples=3)")
     rows = rng(0, "a look").sample(task.rows("evaluation", data_root), 3)

@@ -132,11 +132,11 @@ def test_prompts_and_ends_are_the_harnesss(data, task, shots):
     folder = Path(engine.lm_eval.__file__).parent / "tasks" / task
     stock = yaml.load((folder / f"{task}.yaml").read_text(), Loader)
     row = mbpp(7) if task == "mbpp" else humaneval(7)
-    assert CODE[task].asked(row) == jinja2.Template(stock["doc_to_text"], keep_trailing_newline=True).render(row)
+    assert CODE[task].prompt(row) == jinja2.Template(stock["doc_to_text"], keep_trailing_newline=True).render(row)
     assert [*CODE[task].ends] == stock["generation_kwargs"]["until"] and stock["num_fewshot"] == shots
     if shots:
         target = jinja2.Template(stock["doc_to_target"], keep_trailing_newline=True).render(row, is_fewshot=True)
-        assert CODE[task].example(row) == f"{CODE[task].asked(row)}{target}\n\n"
+        assert CODE[task].example(row) == f"{CODE[task].prompt(row)}{target}\n\n"
         assert [f'"task_id": {n}' in (folder / "utils.py").read_text() for n in CODE[task].examples] == [True] * shots
 
 

@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 class Programs:
     """A data set of tasks with tests."""
 
-    asked: Callable[[Row], str]  # what the model goes on from
+    prompt: Callable[[Row], str]  # what the model goes on from
     tested: Callable[[Row, str], str]  # the whole program, tests included, of what the model wrote
     ends: tuple[str, ...]
     limit: int  # tokens that the model may write
@@ -108,7 +108,7 @@ class CodeTask:
         asked = some(rows, self.examples, self.seed, self.name)
         try:
             before = self._worked_examples(data_root)
-            prompts = [before + of.asked(row) for _, row in asked]
+            prompts = [before + of.prompt(row) for _, row in asked]
             texts, cut = write(model, prompts, of.limit, of.ends, batch_size)
             programs = [of.tested(row, up_to(text, of.ends)) for (_, row), text in zip(asked, texts, strict=True)]
             tests = [of.tested(row, "") for _, row in asked]

@@ -26,7 +26,7 @@ def main() -> None:
     try:
         _confine()
     except OSError as e:
-        print(e, file=sys.stderr)
+        sys.stderr.write(f"{e}\n")
         sys.exit(CANNOT)
     child = os.fork()  # the first process of the new namespace: with it end all that it has started
     if child:
