@@ -25,7 +25,7 @@ def allowed(monkeypatch) -> None:
 
 def mbpp(n: int, code: str = "") -> dict:
     return {"task_id": n, "text": f"Write a function to add {n}.", "code": code or f"def add(x):\r\n  return x + {n}",
-            "test_setup_code": f"N = {n}", "test_list": [f"assert add({x}) == {x} + N" for x in (1, 2, 3)],
+            "test_setup_code": f"add(0)\nN = {n}", "test_list": [f"assert add({x}) == {x} + N" for x in (1, 2, 3)],
             "challenge_test_list": []}  # fmt: skip
 
 

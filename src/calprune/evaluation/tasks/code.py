@@ -49,7 +49,7 @@ def _mbpp_shown(row: Row) -> str:
 
 
 def _mbpp_tested(row: Row, written: str) -> str:
-    return "\n".join([row["test_setup_code"], written, *row["test_list"]])
+    return "\n".join([written, row["test_setup_code"], *row["test_list"]])  # one setup uses a class of the solution
 
 
 def _humaneval_tested(row: Row, written: str) -> str:
