@@ -153,6 +153,17 @@ def test_an_error_leaves_the_switch_as_it_was(monkeypatch):
     assert switch.fp32_precision == before
 
 
+def test_a_switch_that_the_user_has_set_is_left_alone(monkeypatch):
+    switch, x = torch.backends.mkldnn.matmul, torch.ones(4, 2)
+    before = switch.fp32_precision
+    try:
+        switch.fp32_precision = "ieee"
+        monkeypatch.setattr(torch, "mm", lambda *_: pytest.fail("the product that needs the switch"))
+        assert torch.equal(products._gram_of_halves(x), 4 * torch.ones(2, 2)) and switch.fp32_precision == "ieee"
+    finally:
+        switch.fp32_precision = before
+
+
 def test_torchs_own_products_of_halves_are_torchs_to_the_bit():
     x = torch.randn(300, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
     with torch_products():

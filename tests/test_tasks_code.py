@@ -47,7 +47,8 @@ ENDLESS = "while True: pass"
 PROGRAMS = {
     "assert sorted([2, 1]) == [1, 2]": True,
     "import math, re, collections\nprint(math.pi)": True,
-    "if __name__ == '__main__': x = 1\nassert x": True,
+    "if __name__ == '__main__': input()": True,  # it is read, and not started
+    "import asyncio\nasyncio.run(asyncio.sleep(0))": True,
     "assert 1 + 1 == 3": False,
     "def f(:": False,
     "import sys; sys.exit(0)": False,  # it did not come to its end
@@ -55,6 +56,7 @@ PROGRAMS = {
     "def f(): return f()\nf()": False,
     "input()": False,
     "bytearray(8 << 30)": False,
+    "import os\nfor file in range(3, 9):\n    try: os.write(file, b'\\xff')\n    except OSError: pass": False,
 }
 
 
@@ -67,15 +69,29 @@ def test_an_endless_program_is_ended_and_the_others_are_judged(allowed, monkeypa
     monkeypatch.setattr(apart, "SECONDS", 1)
     monkeypatch.setattr(apart, "WAIT", 3)
     slow = "import time; time.sleep(60)"
-    assert apart.run_all([ENDLESS, "pass", slow, "pass"], "a test") == [False, True, False, True]
+    escapes = "import ctypes\nctypes.CDLL(None).prctl(1, 0)\n" + slow
+    signals = "import os\nos.kill(0, 15)\n" + slow
+    floods = (
+        "import os\n"
+        "while True:\n"
+        "    for file in range(3, 9):\n"
+        "        try: os.write(file, b'x' * 65536)\n"
+        "        except OSError: pass"
+    )
+    programs = [ENDLESS, "pass", slow, "pass", escapes, signals, floods]
+    assert apart.run_all(programs, "a test") == [False, True, False, True, False, False, False]
 
 
 def test_a_program_changes_no_file_and_reaches_no_network_and_no_other_process(allowed, tmp_path):
     file = tmp_path / "mine.txt"
     file.write_text("mine")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = server.getsockname()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        address, path = server.getsockname(), str(tmp_path / "socket")
+        local.bind(path)
+        local.listen()
         socket.create_connection(address, 5).close()
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(path)
         reaches = f"import socket\nsocket.create_connection({address}, 2)"
         writable = (
             "import ctypes\n"
@@ -90,9 +106,11 @@ def test_a_program_changes_no_file_and_reaches_no_network_and_no_other_process(a
             f"import os, signal\nos.kill({os.getpid()}, signal.SIGTERM)",
             writable,
             reaches,
+            f"import socket\nsocket.socket(socket.AF_UNIX).connect({path!r})",
+            "open('/dev/zero', 'rb').read(1)",
         ]
         assert apart.run_all(tried, "a test") == [False] * len(tried)
-    assert file.read_text() == "mine" and [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
+    assert file.read_text() == "mine" and {one.name for one in tmp_path.iterdir()} == {"mine.txt", "socket"}
 
 
 def test_what_a_program_has_started_ends_with_it(allowed, monkeypatch):

@@ -174,6 +174,7 @@ def note(message: str) -> None:
 
 
 _kept: dict[Path, str] = {}  # what the running command keeps, by its folder, so that the same command goes on
+_typed: list[str] = []  # the words of the command, as they were given
 
 
 def goes_on(what: str, folder: Path) -> None:
@@ -190,6 +191,7 @@ def main() -> NoReturn:
     """
     end_on_signals()
     _kept.clear()
+    _typed[:] = sys.argv[1:]
     os.environ.setdefault(LARGE_PAGES, "1")
     for option, variable in (("--offline", OFFLINE), ("--allow-code-execution", CODE_ALLOWED)):
         if option in sys.argv[1:]:
@@ -226,7 +228,7 @@ def _how_to_go_on() -> str:
     there = [f"{what} in {folder}" for folder, what in _kept.items() if folder.is_dir()]
     if not there:
         return "nothing half-written was left"
-    return f"{', '.join(there)}; to go on: {NAME} {shlex.join(sys.argv[1:])}"
+    return f"{', '.join(there)}; to go on: {NAME} {shlex.join(_typed)}"
 
 
 def _unexpected(error: Exception) -> int:

@@ -44,6 +44,10 @@ class Counting:
         if self.min_expert_tokens < 1:
             raise ConfigError(f"min_expert_tokens must be at least 1, got {self.min_expert_tokens}")
 
+    def is_few(self, tokens: float) -> bool:
+        """Whether so many are too few. Tokens may weigh less than 1 each, so fewer than 1 are none."""
+        return tokens < self.min_expert_tokens if self.min_expert_tokens > 1 else tokens == 0
+
     def summary(self) -> dict[str, Any]:
         """For a record of what statistics are of: nothing where they are counted as by default."""
         return {} if self == Counting() else {"counting": plain(self)}
@@ -297,7 +301,7 @@ class Routed:
         """The sums of each linear. Those that all tokens stand in for say how many were really sent."""
         sent = self._sent_to_each()
         self._sums = all_sums(self._sums, self.processes)
-        few = {e for e in self.experts if self.counting.all_experts or sent[e] < self.counting.min_expert_tokens}
+        few = {e for e in self.experts if self.counting.all_experts or self.counting.is_few(sent[e])}
         for expert in few:
             self._sums.pop((expert, False), None)
             self._sums.pop((expert, True), None)

@@ -7,6 +7,7 @@ behind `linear` alone, is checked once in each process, and is replaced by `F.li
 """
 
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+UNSET = "none"  # of torch's switch of precision
+_switching = threading.Lock()
 _products: ContextVar[Literal["faster", "onednn", "torch"]] = ContextVar("products", default="faster")
 
 
@@ -135,15 +138,21 @@ def gram(x: Float[Tensor, "tokens i"]) -> Float[Tensor, "i i"]:
 
 
 def _gram_of_halves(x: Float[Tensor, "tokens i"]) -> Float[Tensor, "i i"]:
-    """xᵀ x of float32 numbers that are bfloat16's: by the processor's bfloat16 units, whose sums are float32. torch's
-    only way to ask for them is a switch of the whole process, which is back as it was before this returns."""
+    """xᵀ x of float32 numbers that are bfloat16's: by the processor's bfloat16 units, whose sums are float32.
+
+    torch's only way to ask for them is a switch of the whole process, which is back as it was before this returns: a
+    thread of the user's own that multiplies float32 numbers in that moment has them rounded. Where the user has set
+    the switch, it is left alone.
+    """
     switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = switch.fp32_precision
-    try:
-        switch.fp32_precision = "bf16"
-        return torch.mm(x.T, x)
-    finally:
-        switch.fp32_precision = before
+    with _switching:
+        if (before := switch.fp32_precision) != UNSET:
+            return linear(x.T, x.T)
+        try:
+            switch.fp32_precision = "bf16"
+            return torch.mm(x.T, x)
+        finally:
+            switch.fp32_precision = before
 
 
 @lru_cache

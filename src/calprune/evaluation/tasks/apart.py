@@ -2,8 +2,6 @@
 
 import json
 import os
-import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,10 +12,12 @@ from pathlib import Path
 
 from calprune.base.progress import current
 from calprune.base.values import CODE_ALLOWED, UserError
+from calprune.deployment.machine import cores
 
 CONFINED = Path(__file__).with_name("confined.py")
-SECONDS = 10  # of one program
+SECONDS = 10  # of a core, for one program
 WAIT = 20  # seconds until it is ended: a busy machine starts it late
+LATER = 10  # seconds after that in which its process has ended by itself
 
 
 def check_allowed(what: str) -> None:
@@ -34,8 +34,8 @@ def run_all(programs: Sequence[str], what: str) -> list[bool]:
     """Of each program whether it came to its end within the limits, without an error."""
     check_allowed(what)
     found = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, current().steps("running programs", len(programs)) as steps:
-        for ended in pool.map(lambda program: _run(program)[0], programs):
+    with ThreadPoolExecutor(cores()) as pool, current().steps("running programs", len(programs)) as steps:
+        for ended, _ in pool.map(_run, programs):
             found.append(ended)
             steps.advance()
     return found
@@ -43,8 +43,7 @@ def run_all(programs: Sequence[str], what: str) -> list[bool]:
 
 def _run(program: str) -> tuple[bool, str]:
     """Whether it came to its end, and what the process says of why it could not begin."""
-    word = secrets.token_hex(16)  # the program cannot know it, so `sys.exit(0)` is not taken for the end
-    given = json.dumps({"program": program, "word": word, "seconds": SECONDS})
+    given = json.dumps({"program": program, "seconds": SECONDS, "wait": WAIT})
     with tempfile.TemporaryDirectory() as empty:
         process = subprocess.Popen(
             [sys.executable, "-I", "-B", str(CONFINED)],
@@ -57,18 +56,18 @@ def _run(program: str) -> tuple[bool, str]:
             text=True,
         )
         try:
-            written, wrong = process.communicate(given, timeout=WAIT)
+            said, wrong = process.communicate(given, timeout=WAIT + LATER)
         except subprocess.TimeoutExpired:
-            return False, ""
+            return False, "it did not end"
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-    return written == word, wrong.strip()
+            process.kill()
+    return said == "yes", " ".join(wrong.strip().splitlines()[-1:])
 
 
 @cache
 def _hindrance() -> str:
     """Why no program can be run apart here; "": it can."""
+    if sys.platform != "linux":
+        return f"this is {sys.platform}"
     ended, wrong = _run("pass")
     return "" if ended else wrong or "it did not end"

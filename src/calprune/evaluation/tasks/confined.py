@@ -1,46 +1,65 @@
 """Run by `apart`, by its path and in a process of its own: a program from standard input that nobody has read.
 
-Nothing of it reaches other programs, files or the network: it runs in namespaces of its own (no network, no other
-process to be seen, every file read-only), without privileges, and within limits of time, memory and size. What it
-starts ends with it. Needs Linux 5.12. Imports the standard library alone.
+It runs in namespaces of its own (no network, no other process to be seen), with every file read-only and no device,
+without sockets, without privileges, and within limits of time, memory and size. What it starts ends with it. A named
+pipe that somebody reads can still be written to, and files be read. Needs Linux 5.12. Imports the standard library
+alone.
 """
 
 import ctypes
 import json
 import os
+import platform
 import resource
 import signal
+import struct
 import sys
 
 APART = 0x10000000 | 0x00020000 | 0x40000000 | 0x20000000 | 0x08000000  # users, mounts, network, processes, messages
-MOUNT_SETATTR, EVERYWHERE, BELOW, READ_ONLY = 442, -100, 0x8000, 1
-DIES_WITH_PARENT, NO_NEW_PRIVILEGES = 1, 38  # of prctl
+MOUNT_SETATTR, EVERYWHERE, BELOW, READ_ONLY, NO_DEVICES, PRIVATE = 442, -100, 0x8000, 1, 4, 1 << 18
+DIES_WITH_PARENT, SECCOMP, NO_NEW_PRIVILEGES = 1, 22, 38  # of prctl
+REFUSED = {  # by the processor's name: its number for seccomp, and of socket, connect and io_uring_setup
+    "x86_64": (0xC000003E, (41, 42, 425)),
+    "aarch64": (0xC00000B7, (198, 203, 425)),
+}
 CANNOT = 3  # exit status
-MEMORY, FILES, PROCESSES = 2 << 30, 64, 64
+MEMORY, FILES, PROCESSES = 2 << 30, 64, 64  # of each process
+ENDED = b"the program came to its end"
 
 
 def main() -> None:
-    """Write the word that was given where the program came to its end."""
+    """Write "yes" where the program came to its end within the limits."""
     given = json.load(sys.stdin)
-    said = os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
     try:
         _confine()
-    except OSError as e:
+    except (OSError, AttributeError, KeyError) as e:
         sys.stderr.write(f"{e}\n")
         sys.exit(CANNOT)
+    read, write = os.pipe()
     child = os.fork()  # the first process of the new namespace: with it end all that it has started
-    if child:
-        os.waitpid(child, 0)
-        return
-    _limit(given["seconds"])
-    nothing = os.open(os.devnull, os.O_RDWR)
+    if not child:
+        os.close(read)
+        _run(given["program"], given["seconds"], nothing, write)
+    for sent in (signal.SIGALRM, signal.SIGTERM):
+        signal.signal(sent, lambda *_: os.kill(child, signal.SIGKILL))
+    signal.alarm(given["wait"])
+    os.close(write)
+    os.waitpid(child, 0)
+    if os.read(read, len(ENDED) + 1) == ENDED:
+        sys.stdout.write("yes")
+
+
+def _run(program: str, seconds: int, nothing: int, write: int) -> None:
+    os.setsid()
     for stream in range(3):
         os.dup2(nothing, stream)
+    _limit(seconds)
     try:
-        exec(compile(given["program"], "<program>", "exec"), {"__name__": "__main__"})
+        exec(compile(program, "<program>", "exec"), {"__name__": "program"})
     except BaseException:
         os._exit(1)
-    os.write(said, given["word"].encode())
+    os.write(write, ENDED)
     os._exit(0)
 
 
@@ -52,10 +71,31 @@ def _confine() -> None:
             raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
     check("namespaces", system.unshare(APART))
-    attributes = (ctypes.c_uint64 * 4)(READ_ONLY, 0, 0, 0)
+    attributes = (ctypes.c_uint64 * 4)(READ_ONLY | NO_DEVICES, 0, PRIVATE, 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     check("read-only files", system.syscall(MOUNT_SETATTR, EVERYWHERE, b"/", BELOW, ctypes.byref(attributes), size))
     check("privileges", system.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+    steps = ctypes.create_string_buffer(_without_sockets(*REFUSED[platform.machine()]))
+    check("sockets", system.prctl(SECCOMP, 2, struct.pack("@HP", len(steps) // 8, ctypes.addressof(steps)), 0, 0))
+
+
+def _without_sockets(processor: int, refused: tuple[int, ...]) -> bytes:
+    """A filter of system calls: these are refused as not permitted, those of another processor's numbers end the
+    program."""
+    load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06  # of the filter's language: code, if true, if false, value
+    allow, deny, end = (give, 0, 0, 0x7FFF0000), (give, 0, 0, 0x00050001), (give, 0, 0, 0x80000000)
+    n = len(refused)
+    steps = [
+        (load, 0, 0, 4),
+        (equal, 0, n + 4, processor),
+        (load, 0, 0, 0),
+        (at_least, n + 2, 0, 0x40000000),
+        *((equal, n - i, 0, number) for i, number in enumerate(refused)),
+        allow,
+        deny,
+        end,
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
 def _limit(seconds: int) -> None:
@@ -69,7 +109,7 @@ def _limit(seconds: int) -> None:
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, FILES),
-        (resource.RLIMIT_NPROC, PROCESSES),
+        (resource.RLIMIT_NPROC, PROCESSES),  # root's are not counted
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
