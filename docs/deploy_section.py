@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ def read(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def speed() -> str:
+def speed(name: str = "speed") -> str:
     """Models side by side."""
-    found = read("speed")
+    found = read(name)
     if found is None:
         return "Not measured yet: `python benchmarks/speed.py --out DIR`."
     machine, works = found["machine"], [work["name"] for work in found["models"][0]["works"]]
@@ -45,8 +46,13 @@ def speed() -> str:
         f"\n\n{machine['device']}, {counted(machine['cores'], 'core')}, "
         f"{counted(machine['threads'], 'thread')} a model, {machine['dtype']}, "
         f"{found['rounds']} rounds: tokens a second of the dense model, and how many times as fast the others are, "
-        f"with 95 % intervals.{noise}"
+        f"{_certainty(found)}.{noise}"
     )
+
+
+def _certainty(found: dict[str, Any]) -> str:
+    ends = [work["times_as_fast"]["low"] for model in found["models"] for work in model["works"]]
+    return "with 95 % intervals" if None not in ends else "by medians; rounds are too few for intervals"
 
 
 def _times(work: dict[str, Any], first: bool) -> str:
@@ -139,5 +145,6 @@ def _table(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"speed": speed, "sizes": sizes, "two-of-four": two_of_four, "cpu": cpu,
+TABLES: dict[str, Callable[[], str]] = {"speed": speed, "speed of half a billion": partial(speed, "speed_half_billion"),
+                                        "sizes": sizes, "two-of-four": two_of_four, "cpu": cpu,
                                         "mlx": mlx}  # fmt: skip

@@ -159,7 +159,7 @@ def _wrapped(said: str) -> str:
 
 
 INTRODUCTION = """\
-What should you calibrate with, and what else matters? Ten findings, in the order in which you need them. All of them
+What should you calibrate with, and what else matters? Ten findings, in the order in which you need them. Nearly all
 are of SmolLM2-135M, a small model, with small sets, judged by text. So take them as questions for your model, and ask
 it with [choose](../choose.md) or a [study](../tutorials/study.md).
 
@@ -170,7 +170,7 @@ different lengths. "Shown" and "held" are meant after [Holm's correction](../wor
 UNTOLD = """\
 ## What we could not tell
 
-- Whether any of this holds for a larger model, or by tasks: the demo model is at chance in most of them.
+- Whether most of this holds for a larger model, or by tasks: the demo model is at chance in most of them.
 - Most claims of the papers. The verdict on each stands in
   [claims about data](../choosing-calibration-data.md#do-the-papers-claims-hold) and
   [about methods](../methods.md#do-the-papers-orders-hold), and by paper on the

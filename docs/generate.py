@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import paper_numbers_page
 import recover_section
 import scale_section
 import sources_section
+import structured_section
 import studies_section
 import typer.main
 from pictures import draw, frontier
@@ -34,7 +36,6 @@ from calprune.cli import app
 from calprune.cli.app import by_panel, folded
 from calprune.methods.listing import described_methods
 from calprune.pages.words import glossary
-from calprune.removal import described_removals
 
 HERE = Path(__file__).parent
 DEFAULT = """\
@@ -202,19 +203,6 @@ def design_page() -> str:
     return f"{before}{begin}{house.table()}\n{end}{rest.split(end)[1]}"
 
 
-def structured_page() -> str:
-    """Written by hand but for the table of methods."""
-    begin, end = "<!-- methods: made by docs/generate.py -->\n", "<!-- end of methods -->\n"
-    before, rest = (HERE / "structured.md").read_text(encoding="utf-8").split(begin)
-    lines = ["| method | takes out | reads | what it is | options |", "|---|---|---|---|---|"]
-    for one in described_removals():
-        options = ", ".join(f"`{name}={value}`" for name, value in one.options.items())
-        idea = one.idea.replace("|", "\\|")
-        lines.append(f"| `{one.name}` | {', '.join(one.kinds)} | {one.needs} | {idea} | {options} |")
-    table = "\n".join(lines)
-    return f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
-
-
 def deploy_page() -> str:
     """Written by hand but for its tables."""
     return deploy_section.current((HERE / "deploy.md").read_text(encoding="utf-8"))
@@ -250,12 +238,12 @@ PAGES = {
     "paper-numbers.md": lambda: MADE + paper_numbers_page.page(),
     "site/static/papers.js": literature_page.script,
     **{f"pictures/{name}.svg": drawn for name, drawn in draw.PICTURES.items()},
-    "pictures/frontier.svg": frontier.frontier,
+    **{f"pictures/frontier{of}.svg": partial(frontier.frontier, of) for of in frontier.MODELS},
     "methods.md": methods_page,
     "models.md": families_section.page,
     "recover.md": recover_section.current,
     "choose.md": lambda: choose_section.current((HERE / "choose.md").read_text(encoding="utf-8")),
-    "structured.md": structured_page,
+    "structured.md": structured_section.current,
     "studies.md": studies_section.current,
     "words.md": words_page,
     "../src/calprune/cli/known.py": known_names.page,

@@ -19,7 +19,15 @@ from calprune.studies.results import STUDY, Results
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-AS_ROWS = ("bandari2024", "default_method", "experts", "methods", "sources", "structured")  # the docs read their rows
+AS_ROWS = (
+    "bandari2024",
+    "default_method",
+    "experts",
+    "methods",
+    "sources",
+    "structured",
+    "structured_half_billion",
+)  # the docs read their rows
 
 
 def write(kept: Path, folder: Path = RESULTS) -> Iterator[Path]:

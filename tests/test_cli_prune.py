@@ -233,7 +233,8 @@ def test_a_prune_that_is_stopped_says_how_to_go_on_and_the_same_command_does(
 ):
     """Done blocks lie in the cache until the job has ended."""
     cache = tmp_path / "cache"
-    words = ["prune", tiny_folder, "--method", SLOW, "--pattern", "50%", "--calibration", text, *SHORT, "--out", "out"]
+    words = ["prune", "--offline", tiny_folder, "--method", SLOW, "--pattern", "50%", "--calibration", text, *SHORT]
+    words += ["--out", "out"]
     how = {"folder": tmp_path, "env": os.environ | {"CALPRUNE_CACHE": str(cache)}}
     running = programs.start("-m", "calprune", *words, **how)
     while running.poll() is None and not list(cache.glob("blocks/*/model.layers.0")):
@@ -241,7 +242,7 @@ def test_a_prune_that_is_stopped_says_how_to_go_on_and_the_same_command_does(
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     (kept,) = cache.glob("blocks/*")
-    assert running.returncode == 130 and f"done blocks are kept in {kept}; to go on: calprune prune " in err
+    assert running.returncode == 130 and f"done blocks are kept in {kept}; to go on: calprune prune --offline " in err
     assert err.strip().endswith("--out out") and not (tmp_path / "out").exists()
     again = programs.run("-m", "calprune", *words, **how)
     assert again.returncode == 0 and "done blocks are kept in" in again.stderr, "the other block"

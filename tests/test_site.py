@@ -269,9 +269,10 @@ def test_of_each_four_scores_two_stay():
     assert chosen[0] != chosen[1]  # what the picture is to show
 
 
-def test_nothing_beats_what_is_on_the_frontier_and_something_beats_all_else():
+@pytest.mark.parametrize("of", GENERATE.frontier.MODELS)
+def test_nothing_beats_what_is_on_the_frontier_and_something_beats_all_else(of):
     frontier = GENERATE.frontier
-    found = frontier.measured()
+    found = frontier.measured(of)
     assert len({one.kind for one in found}) == 4, "blocks, neurons, heads, zeros"
     for worth in ({one.pattern: -one.size for one in found}, {one.pattern: one.speed[0] for one in found}):
         on = frontier.best(found, worth)
@@ -286,6 +287,8 @@ def test_of_zeros_and_neurons_the_readme_says_what_was_measured_each_mean_outsid
     zeros, neurons = found["50%"], found["neurons:25%"]
     assert neurons.kl[0] < zeros.kl[1] and zeros.kl[0] > neurons.kl[2]
     assert neurons.size < zeros.size == 1 and zeros.speed[1] < 1 < zeros.speed[2]
+    larger = {one.pattern: one for one in GENERATE.frontier.measured("_half_billion")}
+    assert larger["50%"].kl[1] < larger["neurons:25%"].kl[2] and larger["neurons:25%"].kl[1] < larger["50%"].kl[2]
 
 
 def sentences(page: str) -> list[str]:

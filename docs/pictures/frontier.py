@@ -1,6 +1,6 @@
 """The frontier: what each kind of pruning costs in quality, beside how large and how fast the model then is.
 
-Quality is of docs/results/structured.csv (studies/structured.yaml), size and speed of benchmarks/speed.json.
+Quality is of docs/results/structured*.csv (studies/structured*.yaml), size and speed of benchmarks/speed*.json.
 """
 
 import csv
@@ -12,6 +12,7 @@ from pathlib import Path
 from pictures.draw import BLUE, GREY, INK, ORANGE, picture, stroke, text
 
 ROOT = Path(__file__).parents[2]
+MODELS = {"": "SmolLM2-135M", "_half_billion": "Qwen2.5-Coder-0.5B"}  # how the files of each end
 TEXT, TIMED = "c4", "decode, batch 8"
 GREEN, PURPLE = "#2f7d4f", "#7a4fb5"
 KINDS = {"blocks": ("blocks", BLUE), "neurons": ("neurons", ORANGE), "heads": ("heads", GREEN), "": ("zeros", PURPLE)}
@@ -41,10 +42,11 @@ class Pruned:
         return rest.replace("%", " %") if head in KINDS and rest else self.pattern.replace("%", " %")
 
 
-def measured() -> list[Pruned]:
-    """The patterns that were both judged and timed, with the text that all were judged with."""
-    timed = {model["name"]: model for model in json.loads((ROOT / "benchmarks" / "speed.json").read_text())["models"]}
-    with (ROOT / "docs" / "results" / "structured.csv").open(newline="", encoding="utf-8") as file:
+def measured(of: str = "") -> list[Pruned]:
+    """The patterns that were both judged and timed, with the text that all were judged with. of: which of MODELS."""
+    times = json.loads((ROOT / "benchmarks" / f"speed{of}.json").read_text())
+    timed = {model["name"]: model for model in times["models"]}
+    with (ROOT / "docs" / "results" / f"structured{of}.csv").open(newline="", encoding="utf-8") as file:
         rows = [
             row
             for row in csv.DictReader(file)
@@ -56,7 +58,7 @@ def measured() -> list[Pruned]:
             model = timed[row["pattern"]]
             ratio = next(work["times_as_fast"] for work in model["works"] if work["name"] == TIMED)
             kl = tuple(float(row[name]) for name in ("mean", "mean low", "mean high"))
-            speed = tuple(ratio[name] for name in ("value", "low", "high"))
+            speed = tuple(ratio[name] or ratio["value"] for name in ("value", "low", "high"))  # few rounds: no interval
             size = model["stored"] / timed["dense"]["stored"]
             found.append(Pruned(row["pattern"], kl, size, speed))  # type: ignore[arg-type]
     return found
@@ -71,9 +73,9 @@ def best(found: Sequence[Pruned], worth: dict[str, float]) -> list[Pruned]:
     )  # fmt: skip
 
 
-def frontier() -> str:
-    found = measured()
-    parts = [text(30, 38, "Quality against size and speed", 17, weight=600), *_legend(found)]
+def frontier(of: str = "") -> str:
+    found, name = measured(of), MODELS[of]
+    parts = [text(30, 38, f"Quality against size and speed: {name}", 17, weight=600), *_legend(found)]
     sizes = {one.pattern: (one.size,) * 3 for one in found}
     parts += _panel(found, LEFT, sizes, "size on the disk, share of the dense model's", -1)
     parts += _panel(found, RIGHT, {one.pattern: one.speed for one in found}, f"times as fast ({TIMED})", 1)
@@ -81,7 +83,7 @@ def frontier() -> str:
     said = (
         "Beside each: how much goes. Dashed: the frontier, than which nothing is better in both. Bars: 95 % intervals."
     )
-    return picture(900, 450, "Quality against size and speed for each kind of pruning",
+    return picture(900, 450, f"Quality against size and speed for each kind of pruning, {name}",
                    [*parts, text(30, 434, said, 13, GREY)])  # fmt: skip
 
 
