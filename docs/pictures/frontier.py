@@ -75,11 +75,11 @@ def best(found: Sequence[Pruned], worth: dict[str, float]) -> list[Pruned]:
 
 def frontier(of: str = "") -> str:
     found, name = measured(of), MODELS[of]
-    parts = [text(30, 38, f"Quality against size and speed: {name}", 17, weight=600), *_legend(found)]
+    parts = [text(30, 38, "Quality against size and speed", 17, weight=600), *_legend(found)]
     sizes = {one.pattern: (one.size,) * 3 for one in found}
     parts += _panel(found, LEFT, sizes, "size on the disk, share of the dense model's", -1)
     parts += _panel(found, RIGHT, {one.pattern: one.speed for one in found}, f"times as fast ({TIMED})", 1)
-    parts.append(text(30, TOP - 16, "KL to the dense model, nats a token; lower is better", 13, GREY))
+    parts.append(text(30, TOP - 16, f"KL to dense {name}, nats a token; lower is better", 13, GREY))
     said = (
         "Beside each: how much goes. Dashed: the frontier, than which nothing is better in both. Bars: 95 % intervals."
     )
