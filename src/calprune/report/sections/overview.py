@@ -39,7 +39,9 @@ def overview(findings: Findings) -> Section:
     """The chart, chosen by evaluation and pattern, and the table of every result."""
     charts = _charts(findings)
     several = any(len(cell.rows) > 1 for cell in findings.cells)
+    single = any(len(cell.rows) == 1 and cell.of.calibration != NO_DATA for cell in findings.cells)
     marks = "a mean over draws, with its 95 % interval" if several else "one draw, so none has an interval"
+    marks += "; one without is a single draw" if several and single else ""
     lead = (f"Each mark is {marks}.", *own_note(findings)) if charts else ()
     panel = Panel(tuple(charts), wide=True, choose="Evaluation and pattern:")
     what = "source" if len(findings.sources) > 1 else "method"
@@ -107,7 +109,9 @@ def _no_difference(findings: Findings, cells: Sequence[Cell]) -> tuple[tuple[flo
     several = len({one.of.calibration for one in fair}) > 1
     best = max((cell.spread.mean for cell in (fair if several else texts)), key=metric.oriented)
     away = best * math.exp(least) if metric.log else best + least if metric.lower_is_better else best - least
-    return (min(best, away), max(best, away)), f"no difference to act on: within {metric.difference(least)} of the best"
+    other = " on other text" if several and len(fair) < len(texts) else ""
+    words = f"no difference to act on: within {metric.difference(least)} of the best{other}"
+    return (min(best, away), max(best, away)), words
 
 
 def results_table(findings: Findings) -> Table:
