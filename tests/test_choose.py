@@ -10,7 +10,7 @@ import shutil
 import sys
 import weakref
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 import torch
@@ -60,7 +60,8 @@ def test_sources_that_differ_pass_the_gate(chosen):
         assert all(len(draws) == 3 for draws in values.values())
         assert (told.lowest, told.highest) == (min(means, key=means.get), max(means, key=means.get))
         assert told.range == pytest.approx(max(means.values()) - min(means.values()))
-        assert told.word == "matters" and told.share == effect_of_groups(values).share
+        share = effect_of_groups(values).share
+        assert told.word == "matters" and astuple(told.share) == pytest.approx(astuple(share), rel=1e-12)
         apart = range_of(values, 1 - 0.05 / 2)  # two capabilities
         assert told.apart == apart and apart.low > told.of_interest == 0.02
         assert told.part_of_cost == pytest.approx(told.range / (math.fsum(means.values()) / 3))

@@ -119,7 +119,7 @@ FIXED = {
 # what identities call the types that enter them: no name of a class may change it
 TAGS = [
     "ADMM", "ALPS", "Alike", "Alpha", "AttentionConcentration", "BandariTask", "Best", "Better",
-    "BlockMatching", "BlockReconstruction", "BlockedWords", "Bos", "Capability", "Cluster", "Concatenate",
+    "BlockMatching", "BlockReconstruction", "BlockedWords", "Bos", "Capability", "Cluster", "CodeTask", "Concatenate",
     "Contamination",
     "Counting", "Crop", "DLP", "DSnoT", "DrawsDifferLessWithAmount", "DrawsDifferMore", "ExactDuplicates", "Format",
     "FromFile", "GBLM", "GPTQ", "GoesWith", "HarnessTask", "Herding", "Join", "KeepNofM", "Language",

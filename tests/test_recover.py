@@ -319,8 +319,8 @@ def test_a_rate_that_nobody_gave_is_lowered_until_the_watched_texts_get_better(p
     assert all(mean >= start for mean in worse), "each look before a lower rate was worse than the pruned model"
 
 
-def test_a_rate_that_was_given_is_kept_and_a_lower_one_is_named(place, too_high):
-    report = recovered(place, learning_rate=16 * 3e-2, epochs=12.0)
+def test_a_rate_that_was_given_is_kept_and_a_lower_one_is_named(place):
+    report = recovered(place, learning_rate=256 * 3e-2, epochs=12.0)  # 16 times helped in the end on one processor
     made = report.done.run
     assert made.lowered == 0 and made.best == 0 and made.ended.endswith("looks: try a lower learning rate")
     assert report.after == report.before
