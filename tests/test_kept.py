@@ -129,6 +129,18 @@ def test_a_file_that_was_kept_before_there_was_an_axis_is_read_with_its_usual_va
     assert read_results(tmp_path / "older.parquet").rows == read_results(kept).rows
 
 
+def test_the_first_chart_says_which_marks_are_single_draws_and_of_which_best_its_zone_is():
+    methods, likeness = (
+        overview(Findings(read_results(RESULTS / f"{name}.parquet"))) for name in ("methods", "similarity")
+    )
+    assert methods.lead[0].endswith("; one without is a single draw.")
+    assert likeness.lead[0].endswith("with its 95 % interval."), "three draws of each"
+    zones = {chart.title.partition("(")[2].partition(")")[0].partition(",")[0]: chart.zone_name
+             for chart in likeness.panels[0].charts}  # fmt: skip
+    assert zones["gsm8k"].endswith("of the best on other text"), "gsm8k calibrates too"
+    assert zones["wikitext2"].endswith("of the best")
+
+
 def test_a_row_of_a_chart_of_methods_is_called_by_what_rows_of_its_method_differ_in():
     findings = Findings(read_results(RESULTS / "methods.parquet"))
     for chart in overview(findings).panels[0].charts:

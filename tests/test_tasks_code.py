@@ -198,3 +198,9 @@ def test_worked_examples_that_are_not_there_are_named(allowed, tmp_path):
     write_rows(tmp_path / "mbpp/prompt.jsonl.gz", [mbpp(2)])
     with pytest.raises(UserError, match=r"its worked examples are tasks \(2, 3, 4\); 3 is not there"):
         find_task("mbpp").run(toy_model(), tmp_path)
+
+
+def test_rows_of_another_data_set_are_one_line(allowed, data):
+    write_rows(data / "humaneval/test.jsonl.gz", [{"question": "What is 2?", "answer": "2"}])
+    with pytest.raises(UserError, match=r"a row is not one of humaneval \(KeyError\('prompt'\)\)"):
+        find_task("humaneval").run(toy_model(), data)

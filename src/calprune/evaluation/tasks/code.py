@@ -110,16 +110,15 @@ class CodeTask:
         try:
             before = self._worked_examples(data_root)
             prompts = [before + of.prompt(row) for _, row in asked]
-            texts, cut = write(model, prompts, of.limit, of.ends, batch_size)
-            programs = [of.tested(row, up_to(text, of.ends)) for (_, row), text in zip(asked, texts, strict=True)]
             tests = [of.tested(row, "") for _, row in asked]
         except (KeyError, TypeError) as e:
             raise UserError(f"task {self.name}: a row is not one of {self.name} ({e!r})") from e
+        texts, cut = write(model, prompts, of.limit, of.ends, batch_size)
+        programs = [of.tested(row, up_to(text, of.ends)) for (_, row), text in zip(asked, texts, strict=True)]
         passed = run_all(programs, f"task {self.name}")
         return Outcomes(
             task=str(self), measures=self.measures, items=tuple(map(float, passed)), ids=tuple(at for at, _ in asked),
-            chance=self.chance, capability=self.capability,
-            requests=identity([prompts, tests]), cut=cut,
+            chance=self.chance, capability=self.capability, requests=identity([prompts, tests]), cut=cut,
         )  # fmt: skip
 
     def _worked_examples(self, data_root: Path | None) -> str:

@@ -33,7 +33,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     try:
         _confine()
-    except (OSError, AttributeError, KeyError) as e:
+    except (OSError, AttributeError) as e:
         sys.stderr.write(f"{e}\n")
         sys.exit(CANNOT)
     read, write = os.pipe()
@@ -65,6 +65,8 @@ def _run(program: str, seconds: int, nothing: int, write: int) -> None:
 
 def _confine() -> None:
     system = ctypes.CDLL(None, use_errno=True)
+    if (processor := platform.machine()) not in REFUSED:
+        raise OSError(f"the processor is {processor}, expected {' or '.join(REFUSED)}")
 
     def check(name: str, status: int) -> None:
         if status:
@@ -75,7 +77,7 @@ def _confine() -> None:
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     check("read-only files", system.syscall(MOUNT_SETATTR, EVERYWHERE, b"/", BELOW, ctypes.byref(attributes), size))
     check("privileges", system.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0))
-    steps = ctypes.create_string_buffer(_without_sockets(*REFUSED[platform.machine()]))
+    steps = ctypes.create_string_buffer(_without_sockets(*REFUSED[processor]))
     check("sockets", system.prctl(SECCOMP, 2, struct.pack("@HP", len(steps) // 8, ctypes.addressof(steps)), 0, 0))
 
 
