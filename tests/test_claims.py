@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -180,6 +181,30 @@ ONE_DRAW = study(lambda source, _: ORDER[source], draws=1, alike={name: -i for i
 def test_one_draw_tells_nothing(written):
     one = judged(ONE_DRAW, written)
     assert one.judgement.verdict == CANNOT and "one draw" in one.why
+
+
+def test_the_draws_that_would_tell_decide_the_claim_in_most_studies_where_the_truth_is_what_was_found():
+    written = "better: {first: {calibration: c4}, than: {calibration: pile}}"
+    few = judged(study(lambda source, _: 0.02 * (source == "pile"), luck=0.05, draws=12, seed=0), written)
+    assert few.judgement.verdict == CANNOT
+    draws = int(re.search(r"about (\d+) draws would tell", few.why)[1])
+    found = few.judgement.estimate.value
+
+    def decided(draws):
+        studies = (
+            study(lambda source, _: found * (source == "pile"), luck=0.05, draws=draws, sources=("c4", "pile"), seed=seed)
+            for seed in range(40)
+        )
+        return sum(verdict(one, written) == HELD for one in studies)
+
+    assert decided(draws // 4) < 24 <= decided(draws) < 40  # 32 is 80 %
+
+
+def test_a_claim_that_ends_where_the_difference_lies_would_take_more_draws_than_any_study_has():
+    written = "better: {{first: {{calibration: c4}}, than: {{calibration: pile}}, by: {}}}"
+    found = judged(SAME, written.format(0)).judgement.estimate.value
+    one = judged(SAME, written.format(found))
+    assert "over 10,000 draws would tell" in one.why
 
 
 def test_what_has_no_power_says_what_could_have_been_seen():

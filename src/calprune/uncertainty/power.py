@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from scipy.optimize import brentq
-from scipy.special import fdtri, ncfdtr
+from scipy.special import fdtri, ncfdtr, ndtri
 
 from calprune.base.values import UserError
 
@@ -37,6 +37,17 @@ def draws_needed(sd: float, difference: float, power: float = POWER) -> int:
 def items_needed(sd: float, difference: float, power: float = POWER) -> int:
     """Items, at least 2, that a two-sided paired t test at 5 % needs to find `difference`; sd: of differences."""
     return _fewest(lambda n: detectable(sd, 2.0 * n, n - 1, power), sd, difference, power, "items")
+
+
+def draws_that_tell(p: float, draws: int, comparisons: int = 1, power: float = POWER) -> int | None:
+    """About how many draws would show what these `draws` do not, if the truth is what they found; None: over MOST_DRAWS.
+
+    `p`: two-sided, of these draws. What is shown holds at 5 % among so many comparisons (Bonferroni), with this power, and
+    the standard error falls with the root of the draws: where it is also one of items, they must grow as the draws do.
+    """
+    away = -float(ndtri(p / 2))  # from the end that decides, in standard errors
+    wanted = float(ndtri(power) - ndtri(SIGNIFICANCE / comparisons / 2))
+    return math.ceil(draws * (wanted / away) ** 2) if away * math.sqrt(MOST_DRAWS) > wanted * math.sqrt(draws) else None
 
 
 def _fewest(seen: Callable[[int], float], sd: float, difference: float, power: float, what: str) -> int:

@@ -22,7 +22,7 @@ from calprune.report.claims.selected import Selected, select
 from calprune.report.findings import Findings
 from calprune.studies import claims as kinds
 from calprune.uncertainty.difference import holm
-from calprune.uncertainty.power import SIGNIFICANCE
+from calprune.uncertainty.power import SIGNIFICANCE, draws_that_tell
 
 JUDGES: dict[type, Callable[[Any, Selected, float], Judgement]] = {
     kinds.Better: differences.better,
@@ -40,6 +40,7 @@ JUDGES: dict[type, Callable[[Any, Selected, float], Judgement]] = {
 
 
 LEAST_P, STEPS = 1e-6, 24  # of the search for a claim's p: below the first it is not looked for; halvings
+MOST_DRAWS = 10_000  # that are named: of more it is said that no study has them
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def judge(findings: Findings) -> list[Judged]:
     """The study's claims in their order, each with its verdict after Holm's correction over all that were measured."""
     found = [_own(claim, findings) for claim in findings.results.claims]
     adjusted = holm([_p(one) for one in found])
-    return [_corrected(one.judged, p) for one, p in zip(found, adjusted, strict=True)]
+    measured = sum(p is not None for p in adjusted)
+    return [_corrected(one, p, measured) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _own(claim: kinds.Claim, findings: Findings) -> _Own:
@@ -92,10 +94,24 @@ def _p(one: _Own) -> float | None:
     return high
 
 
-def _corrected(one: Judged, p: float | None) -> Judged:
-    """With what Holm's correction leaves of the verdict."""
-    own = one.judgement
-    if own.verdict == CANNOT or (p is not None and p < SIGNIFICANCE):
-        return replace(one, adjusted_p=p)
-    why = f"{own.why}, but not after Holm's correction over the study's claims"
-    return replace(one, adjusted_p=p, judgement=replace(own, verdict=CANNOT, why=why), alone=own.verdict)
+def _corrected(one: _Own, p: float | None, measured: int) -> Judged:
+    """With what Holm's correction leaves of the verdict, and where that is nothing, the draws that would tell."""
+    own = one.judged.judgement
+    if own.verdict != CANNOT and p is not None and p < SIGNIFICANCE:
+        return replace(one.judged, adjusted_p=p)
+    more = _draws_that_tell(one, measured)
+    if own.verdict == CANNOT:
+        return replace(one.judged, adjusted_p=p, judgement=replace(own, why=own.why + more))
+    why = f"{own.why}, but not after Holm's correction over the study's claims{more}"
+    return replace(one.judged, adjusted_p=p, judgement=replace(own, verdict=CANNOT, why=why), alone=own.verdict)
+
+
+def _draws_that_tell(one: _Own, measured: int) -> str:
+    """In words; "" where nothing was measured, and of a likeness, whose interval is about other sources."""
+    p = _p(one)
+    if p is None or one.selected is None or isinstance(one.judged.claim.test, kinds.GoesWith):
+        return ""
+    needed = draws_that_tell(p, one.selected.draws, measured)
+    if needed is None or needed > MOST_DRAWS:
+        return f"; over {MOST_DRAWS:,} draws would tell"
+    return f"; about {float(f'{needed:.2g}'):,.0f} draws would tell"

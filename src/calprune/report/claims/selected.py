@@ -41,6 +41,12 @@ class Selected:
         """Over how many it is averaged."""
         return len(next(iter(self.sides.values())))
 
+    @property
+    def draws(self) -> int:
+        """Of the source that has the fewest."""
+        cells = [cell for strata in self.sides.values() for found in strata.values() for cell in found]
+        return min((len(cell.rows) for cell in cells if cell.of.calibration != NO_DATA), default=1)
+
 
 def select(test: kinds.Test, findings: Findings) -> Selected:
     """The results that the test is about. Raises Undecided where there are none that decide it."""
