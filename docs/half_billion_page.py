@@ -1,0 +1,146 @@
+"""docs/explanation/half-billion.md: what was measured on two models that can do the tasks, from docs/results."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import claims_section
+import findings_page
+import kept_results
+
+from calprune.pages.numbers import number, percent, rough, with_interval
+from calprune.report.findings import Cell, Findings
+from calprune.report.kept import read_results
+from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.power import draws_needed, items_needed
+from calprune.uncertainty.spread import spread_between
+
+HERE = Path(__file__).parent
+RESULTS, STUDIES = HERE / "results", HERE.parent / "studies"
+PAPERS = {"bandari2024": "Bandari et al.", "ji2025": "Ji et al."}
+TASKS = ("gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r3", "commonsense_qa", "race", "winogrande")
+OWN_TEXT = {
+    "says": "Nine tasks' own text, and C4",
+    "axis": "nats a token by which the task's own text is better than C4, judged on the task's other rows",
+    "difference": True,
+}
+PICTURE = "own-text-half-billion.svg"
+
+
+@cache
+def _findings(study: str) -> Findings:
+    return Findings(read_results(RESULTS / f"{study}.parquet"))
+
+
+def page() -> str:
+    parts = [INTRODUCTION, "## What can be told", TOLD, *_power(), "## Do the papers' claims hold on it?", *_claims(),
+             "## Does a task's own text serve that task?", *_own_text(), "## What matters more: the kind of pruning", 
+             *_kinds(), END]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def own_text_picture() -> str:
+    """By how much each task's own text is better than C4."""
+    claims = claims_section.verdicts_in(RESULTS / "own_text_half_billion.claims.json")["claims"]
+    rows = [{"label": task, "claim": ["own_text_half_billion", one["says"]]} for task, one in zip(TASKS, claims, strict=True)]
+    return findings_page.chart(OWN_TEXT | {"rows": rows})
+
+
+def _power() -> Iterator[str]:
+    """Of each evaluation of zeros: what the dense model has, how much draws differ, and what a small difference takes."""
+    lines = ["| judged by | pattern | dense | guessing | pruned | SD of a draw | draws for it | items for it |",
+             "|---|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    for one in _findings("structured_half_billion").comparisons:
+        if one.of.setting["method"] != "wanda" or not one.of_interest:
+            continue
+        shares = one.of.metric == "accuracy"
+        show = percent if shares else (lambda value: number(value, 2))
+        pruned = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
+        draws = draws_needed(one.effect.sd, one.of_interest) if one.effect.sd else None
+        items = _items(one.cells, one.of_interest)
+        lines.append(f"| {one.of.evaluation} | {one.of.setting['pattern']} | {show(one.of.dense) if one.of.dense else '—'} | "
+                     f"{show(one.of.chance) if one.of.chance else '—'} | {show(pruned)} | {rough(one.effect.sd)} | "
+                     f"{draws:,} | {items:,} |")  # fmt: skip
+    yield "\n".join(lines)
+
+
+def _items(cells: tuple[Cell, ...], interest: float) -> int:
+    from calprune.report.sections.power import _item_sd
+
+    return items_needed(_item_sd(cells), interest)
+
+
+def _claims() -> Iterator[str]:
+    """A row a claim, on both models; and how many of them the larger one leaves open."""
+    verdicts: Counter[str] = Counter()
+    tables = []
+    for study, paper in PAPERS.items():
+        small = {_key(says): verdict for says, verdict, _ in _judged(study)}
+        lines = [f"**{paper}** ([page](../results/{study}_half_billion.html), [study](../../studies/{study}_half_billion.yaml))", "",
+                 "| claim | 135 million | half a billion | measured there |", "|---|---|---|---|"]  # fmt: skip
+        for says, verdict, measured in _judged(f"{study}_half_billion"):
+            verdicts[verdict] += 1
+            lines.append(f"| {says} | {small.get(_key(says), '—')} | **{verdict}** | {measured} |")
+        tables.append("\n".join(lines))
+    said = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in claims_section.ORDER if verdicts[verdict])
+    yield f"Of {verdicts.total()} claims: {said}."
+    yield from tables
+
+
+def _judged(study: str) -> Iterator[tuple[str, str, str]]:
+    """Of each claim its words, the verdict and what was measured."""
+    judged = claims_section.verdicts_in(RESULTS / f"{study}.claims.json")
+    for one in judged["claims"]:
+        found = claims_section.corrected(one, judged["format"])
+        missing = found["measured"] is None
+        measured = found["why"] if missing else f"{with_interval(Estimate(**found['measured']))} ({found['what']})"
+        more = f"; {found['why'].rpartition('; ')[2]}" if "draws would tell" in found["why"] else ""
+        yield found["says"], claims_section.NOT_MEASURED if missing else found["verdict"], measured + more
+
+
+def _key(says: str) -> str:
+    """A claim without what it adds in brackets for one model."""
+    return says.partition(" (")[0]
+
+
+def _own_text() -> Iterator[str]:
+    claims = claims_section.verdicts_in(RESULTS / "own_text_half_billion.claims.json")["claims"]
+    verdicts = Counter(one["verdict"] for one in claims)
+    said = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in claims_section.ORDER if verdicts[verdict])
+    yield f"KL to the dense model, nats a token, on the text of each task, by what was calibrated on (three draws; a task's own text is **bold**). That a task's own text is better than C4: {said}."
+    table: dict[str, dict[str, float]] = defaultdict(dict)
+    intervals: dict[tuple[str, str], str] = {}
+    for cell in _findings("own_text_half_billion").cells:
+        task = cell.of.evaluation.partition("(")[2].partition(",")[0]
+        table[task][cell.of.calibration] = cell.spread.mean
+        intervals[task, cell.of.calibration] = with_interval(cell.spread.interval)
+    lines = ["| calibrated on | " + " | ".join(TASKS) + " |", "|---|" + "---:|" * len(TASKS)]
+    for source in ("c4", *TASKS):
+        cells = [intervals[task, source] for task in TASKS]
+        lines.append(f"| {source} | " + " | ".join(f"**{cell}**" if task == source else cell for task, cell in zip(TASKS, cells, strict=True)) + " |")
+    lines.append("| *best* | " + " | ".join(min(table[task], key=table[task].__getitem__) for task in TASKS) + " |")
+    yield "\n".join(lines)
+    yield f"![{OWN_TEXT['says']}: {OWN_TEXT['axis']}](../pictures/{PICTURE})"
+
+
+def _kinds() -> Iterator[str]:
+    """What each kind of pruning costs, and how far apart three sources leave it."""
+    lines = ["| what goes | judged on | cost, KL | SD between sources | of the cost |", "|---|---|---:|---:|---:|"]
+    for one in _findings("structured_half_billion").comparisons:
+        if one.of.metric != "kl" or len(one.cells) < 3:
+            continue
+        groups = {cell.of.calibration: cell.values for cell in one.cells}
+        cost = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
+        apart = spread_between(groups)
+        lines.append(f"| {one.of.setting['pattern']}, {one.of.setting['method']} | {one.of.evaluation} | {number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)} |")
+    yield "\n".join(lines)
+
+
+INTRODUCTION = """\
+# On a model that can do the tasks
+
+"""
+TOLD = ""
+END = ""
