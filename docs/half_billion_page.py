@@ -44,7 +44,10 @@ def page() -> str:
 def own_text_picture() -> str:
     """By how much each task's own text is better than C4."""
     claims = claims_section.verdicts_in(RESULTS / "own_text_half_billion.claims.json")["claims"]
-    rows = [{"label": task, "claim": ["own_text_half_billion", one["says"]]} for task, one in zip(TASKS, claims, strict=True)]
+    rows = [
+        {"label": task, "claim": ["own_text_half_billion", one["says"]]}
+        for task, one in zip(TASKS, claims, strict=True)
+    ]
     return findings_page.chart(OWN_TEXT | {"rows": rows})
 
 
@@ -119,7 +122,11 @@ def _own_text() -> Iterator[str]:
     lines = ["| calibrated on | " + " | ".join(TASKS) + " |", "|---|" + "---:|" * len(TASKS)]
     for source in ("c4", *TASKS):
         cells = [intervals[task, source] for task in TASKS]
-        lines.append(f"| {source} | " + " | ".join(f"**{cell}**" if task == source else cell for task, cell in zip(TASKS, cells, strict=True)) + " |")
+        lines.append(
+            f"| {source} | "
+            + " | ".join(f"**{cell}**" if task == source else cell for task, cell in zip(TASKS, cells, strict=True))
+            + " |"
+        )
     lines.append("| *best* | " + " | ".join(min(table[task], key=table[task].__getitem__) for task in TASKS) + " |")
     yield "\n".join(lines)
     yield f"![{OWN_TEXT['says']}: {OWN_TEXT['axis']}](../pictures/{PICTURE})"
@@ -134,7 +141,9 @@ def _kinds() -> Iterator[str]:
         groups = {cell.of.calibration: cell.values for cell in one.cells}
         cost = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
         apart = spread_between(groups)
-        lines.append(f"| {one.of.setting['pattern']}, {one.of.setting['method']} | {one.of.evaluation} | {number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)} |")
+        lines.append(
+            f"| {one.of.setting['pattern']}, {one.of.setting['method']} | {one.of.evaluation} | {number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)} |"
+        )
     yield "\n".join(lines)
 
 

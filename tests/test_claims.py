@@ -192,7 +192,9 @@ def test_the_draws_that_would_tell_decide_the_claim_in_most_studies_where_the_tr
 
     def decided(draws):
         studies = (
-            study(lambda source, _: found * (source == "pile"), luck=0.05, draws=draws, sources=("c4", "pile"), seed=seed)
+            study(
+                lambda source, _: found * (source == "pile"), luck=0.05, draws=draws, sources=("c4", "pile"), seed=seed
+            )
             for seed in range(40)
         )
         return sum(verdict(one, written) == HELD for one in studies)

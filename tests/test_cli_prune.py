@@ -1,5 +1,6 @@
 """calprune prune and stats with what stands beside the method: --allocation, --refine-on, --resume, --needs."""
 
+import gzip
 import json
 import os
 import signal
@@ -28,6 +29,13 @@ def other_text(tmp_path) -> Path:
     path = tmp_path / "other.txt"
     path.write_text("\n\n".join(f"{WORDS[::-1]} {i}" * 3 for i in range(20)))
     return path
+
+
+def put_c4(root: Path) -> None:
+    (root / "c4").mkdir(parents=True)
+    rows = [json.dumps({"text": f"{WORDS[i % 7 :]} {i} " * 4}) for i in range(60)]
+    with gzip.open(root / "c4" / "train.jsonl.gz", "wt") as file:
+        file.write("\n".join(rows))
 
 
 def weights(folder: str) -> dict[str, torch.Tensor]:
@@ -67,10 +75,22 @@ def test_permuted_channels_are_said_in_the_report_and_the_card(run, tiny_folder,
     assert status == 1 and "channels are permuted for a pattern like 2:4, not for 50%" in err
 
 
-def test_an_allocation_that_reads_data_asks_for_it_and_one_that_does_not_fit_says_where(run, tiny_folder):  # noqa: F811
+def test_where_no_data_is_named_it_is_c4_and_a_note_says_so(run, tiny_folder, tmp_path):  # noqa: F811
+    put_c4(tmp_path / "data")
+    asked = ("prune", tiny_folder, "--method", "wanda", "--pattern", "2:4", *SHORT, "--data-root", tmp_path / "data")
+    status, _, err = run(*asked, "--out", "a")
+    assert status == 0 and "note: the calibration data is c4, the usual text; --calibration names your own" in err
+    status, _, err = run(*asked, "--calibration", "c4", "--out", "b")
+    assert status == 0 and "the usual text" not in err
+    a, b = weights("a"), weights("b")
+    assert all(torch.equal(a[name], weight) for name, weight in b.items())
+    assert run(*asked, "--method", "magnitude", "--out", "c")[0] == 0 and "c4" not in Path("c/calprune.json").read_text()
+
+
+def test_an_allocation_that_reads_data_takes_c4_too_and_one_that_does_not_fit_says_where(run, tiny_folder):  # noqa: F811
     asked = ("prune", tiny_folder, "--method", "magnitude", "--pattern", "95%", "--out", "out")
-    status, _, err = run(*asked, "--allocation", "dlp")
-    assert status == 1 and "dlp needs calibration data; write --calibration SPEC" in err
+    status, _, err = run(*asked, "--allocation", "dlp", "--data-root", ".")
+    assert status == 1 and "calprune: no calibration data is named (--calibration), so it is c4: " in err
     status, _, err = run(*asked, "--allocation", "alpha(epsilon=0.9)")
     assert status == 1 and "the budget 95% cannot be met: model.layers." in err and err.count("\n") == 1
     assert not Path("out").exists()

@@ -21,7 +21,7 @@ from calprune.methods import METHODS
 from calprune.methods.contract import Method
 from calprune.models.load import Model, load
 from calprune.pages.numbers import listed
-from calprune.pruning.default import default_method
+from calprune.pruning.default import CALIBRATION, default_method
 from calprune.removal import check_method, parse_removal_method
 from calprune.removal.methods.contract import RemovalMethod
 
@@ -143,9 +143,16 @@ def open_data(
 
 
 def open_job_data(
-    data: DataLike | None, refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None
+    reads: bool, data: DataLike | None, refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None
 ) -> tuple[OpenData[CalibrationSet] | OpenData[Statistics] | None, CalibrationSet | None]:
-    """What a method reads and what it trains on. Sizes are of what is built; where nothing is, they are refused."""
+    """What a method that `reads` data is given and what it trains on; where none is named, the usual one, with a note.
+
+    Sizes are of what is built; where nothing is, they are refused.
+    """
+    if not reads:
+        data = None
+    elif data is None:
+        return _usual_data(refine_on, model, sizes, root)
     built = [given is not None and not _is_made(given) for given in (data, refine_on)]
     of = [sizes if one or not any(built) else Sizes() for one in built]
     found = open_data(data, model, of[0], root) if data is not None else None
@@ -155,6 +162,17 @@ def open_job_data(
     if isinstance(trained, Statistics):
         raise UserError(f"refine_on (--refine-on): {refine_on} holds sums and no sequences to train on; give a set")
     return found, trained
+
+
+def _usual_data(
+    refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None
+) -> tuple[OpenData[CalibrationSet] | OpenData[Statistics] | None, CalibrationSet | None]:
+    try:
+        found = open_job_data(True, CALIBRATION, refine_on, model, sizes, root)
+    except UserError as error:
+        raise UserError(f"no calibration data is named (--calibration), so it is {CALIBRATION}: {error}") from None
+    current().say(f"note: the calibration data is {CALIBRATION}, the usual text; --calibration names your own")
+    return found
 
 
 def _is_made(given: DataLike) -> bool:

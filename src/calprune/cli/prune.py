@@ -107,10 +107,6 @@ def prune_command(
         job = Pruning(parse_method(method), wanted, tuple(ignore or ()), how, allocation=parse_allocation(allocation),
                       counting=counting, permute=order)  # fmt: skip
     check_apart(resume, out)
-    if calibration is None and job.reads != "nothing":
-        reader = method if job.method.needs != "nothing" else allocation
-        raise UserError(f"{reader} needs calibration data; write --calibration SPEC: a catalogue name (calprune "
-                        "sources), a text file, or the folder of a built set or of saved statistics")  # fmt: skip
     with ExitStack() as stack:
         several = stack.enter_context(joined(find_device(device)))
         target, writes = several.device if several else find_device(device), several is None or several.first
@@ -124,8 +120,7 @@ def prune_command(
         sizes = Sizes(num_samples, max_seq_length, seed)
         if job.reads == "nothing":
             note_unread(method, calibration, Sizes() if refine_on else sizes, counting)
-        read = calibration if job.reads != "nothing" else None
-        given, trained = open_job_data(read, refine_on, loaded, sizes, data_root)
+        given, trained = open_job_data(job.reads != "nothing", calibration, refine_on, loaded, sizes, data_root)
         data: Any = given.data if given else None
         if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))

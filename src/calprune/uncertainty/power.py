@@ -40,14 +40,15 @@ def items_needed(sd: float, difference: float, power: float = POWER) -> int:
 
 
 def draws_that_tell(p: float, draws: int, comparisons: int = 1, power: float = POWER) -> int | None:
-    """About how many draws would show what these `draws` do not, if the truth is what they found; None: over MOST_DRAWS.
+    """About how many draws would show what these do not, if the truth is what they found; None: over MOST_DRAWS.
 
-    `p`: two-sided, of these draws. What is shown holds at 5 % among so many comparisons (Bonferroni), with this power, and
-    the standard error falls with the root of the draws: where it is also one of items, they must grow as the draws do.
+    `p`: two-sided, of these draws. What is shown holds at 5 % among so many comparisons (Bonferroni), with this power,
+    and the standard error falls with the root of the draws: where it is one of items too, they must grow as draws do.
     """
     away = -float(ndtri(p / 2))  # from the end that decides, in standard errors
     wanted = float(ndtri(power) - ndtri(SIGNIFICANCE / comparisons / 2))
-    return math.ceil(draws * (wanted / away) ** 2) if away * math.sqrt(MOST_DRAWS) > wanted * math.sqrt(draws) else None
+    times = (wanted / away) ** 2 if away else math.inf
+    return math.ceil(draws * times) if draws * times <= MOST_DRAWS else None
 
 
 def _fewest(seen: Callable[[int], float], sd: float, difference: float, power: float, what: str) -> int:

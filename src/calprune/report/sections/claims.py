@@ -13,8 +13,8 @@ NOTE = (
     "Holm's correction, and a verdict needs one under 0.05. Differences are paired by item, with the variance of draws "
     "and items; of several sources the smallest is shown, with an interval that holds for all of them (Bonferroni). "
     "SDs and shares are about other draws with the same items. The draws that would tell are those with which 80 % of "
-    "studies decide the claim, if the truth is what was found and items grow as draws do. It is another model than the paper's, so a claim "
-    "that does not hold here may hold there."
+    "studies decide the claim, if the truth is what was found and items grow as draws do. It is another model than the "
+    "paper's, so a claim that does not hold here may hold there."
 )
 NOT_VERIFIED = "figure not verified"
 
