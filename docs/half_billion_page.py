@@ -8,13 +8,12 @@ from pathlib import Path
 
 import claims_section
 import findings_page
-import kept_results
 
 from calprune.pages.numbers import number, percent, rough, with_interval
-from calprune.report.findings import Cell, Findings
+from calprune.report.findings import Findings
 from calprune.report.kept import read_results
+from calprune.report.sections.power import power_table
 from calprune.uncertainty.estimate import Estimate
-from calprune.uncertainty.power import draws_needed, items_needed
 from calprune.uncertainty.spread import spread_between
 
 HERE = Path(__file__).parent
@@ -26,6 +25,7 @@ OWN_TEXT = {
     "axis": "nats a token by which the task's own text is better than C4, judged on the task's other rows",
     "difference": True,
 }
+TEXTS = {"kl(wikitext2": "WikiText-2", "kl(gsm8k": "GSM8K", "kl(mbpp": "MBPP"}
 PICTURE = "own-text-half-billion.svg"
 
 
@@ -53,26 +53,20 @@ def own_text_picture() -> str:
 
 def _power() -> Iterator[str]:
     """Of each evaluation of zeros: what the dense model has, how much draws differ, and what a small difference takes."""
-    lines = ["| judged by | pattern | dense | guessing | pruned | SD of a draw | draws for it | items for it |",
-             "|---|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
-    for one in _findings("structured_half_billion").comparisons:
-        if one.of.setting["method"] != "wanda" or not one.of_interest:
+    lines = ["| judged by | pattern | dense | guessing | pruned | to tell | SD of a draw | draws | items |",
+             "|---|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    table = power_table(_findings("structured_half_billion"))
+    names = [column.name for column in table.columns]
+    for row in (dict(zip(names, cells, strict=True)) for cells in table.rows):
+        if row["method"] != "wanda":
             continue
-        shares = one.of.metric == "accuracy"
-        show = percent if shares else (lambda value: number(value, 2))
-        pruned = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
-        draws = draws_needed(one.effect.sd, one.of_interest) if one.effect.sd else None
-        items = _items(one.cells, one.of_interest)
-        lines.append(f"| {one.of.evaluation} | {one.of.setting['pattern']} | {show(one.of.dense) if one.of.dense else '—'} | "
-                     f"{show(one.of.chance) if one.of.chance else '—'} | {show(pruned)} | {rough(one.effect.sd)} | "
-                     f"{draws:,} | {items:,} |")  # fmt: skip
+        show = percent if row["chance"] else (lambda value: number(value, 2))
+        cells = [row["evaluation"], f"`{row['pattern']}`", show(row["dense"]), show(row["chance"]), show(row["pruned"]),
+                 "1 point" if row["chance"] else f"{row['smallest difference of interest']} nats",
+                 percent(row["SD of a draw"]) if row["chance"] else rough(row["SD of a draw"]),
+                 *(f"{row[name]:,}" if row[name] else "at chance" for name in ("draws needed", "items needed"))]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
     yield "\n".join(lines)
-
-
-def _items(cells: tuple[Cell, ...], interest: float) -> int:
-    from calprune.report.sections.power import _item_sd
-
-    return items_needed(_item_sd(cells), interest)
 
 
 def _claims() -> Iterator[str]:
@@ -133,18 +127,21 @@ def _own_text() -> Iterator[str]:
 
 
 def _kinds() -> Iterator[str]:
-    """What each kind of pruning costs, and how far apart three sources leave it."""
-    lines = ["| what goes | judged on | cost, KL | SD between sources | of the cost |", "|---|---|---:|---:|---:|"]
+    """What each kind of pruning costs, and how far apart three sources leave it, on three texts."""
+    rows: dict[str, dict[str, str]] = defaultdict(dict)
     for one in _findings("structured_half_billion").comparisons:
         if one.of.metric != "kl" or len(one.cells) < 3:
             continue
-        groups = {cell.of.calibration: cell.values for cell in one.cells}
         cost = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
-        apart = spread_between(groups)
-        lines.append(
-            f"| {one.of.setting['pattern']}, {one.of.setting['method']} | {one.of.evaluation} | {number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)} |"
-        )
-    yield "\n".join(lines)
+        apart = spread_between({cell.of.calibration: cell.values for cell in one.cells})
+        kind = f"`{one.of.setting['pattern']}`, {one.of.setting['method']}"
+        text = next(text for text in TEXTS if one.of.evaluation.startswith(text))
+        rows[kind][text] = f"{number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)}"
+    yield "\n".join(
+        [f"| what goes | {' | '.join(f'{name}: cost | SD between sources | of the cost' for name in TEXTS.values())} |",
+         "|---|" + "---:|" * 3 * len(TEXTS),
+         *(f"| {kind} | {' | '.join(row[text] for text in TEXTS)} |" for kind, row in rows.items())]
+    )  # fmt: skip
 
 
 INTRODUCTION = """\
