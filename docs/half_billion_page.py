@@ -26,6 +26,7 @@ OWN_TEXT = {
     "difference": True,
 }
 TEXTS = {"kl(wikitext2": "WikiText-2", "kl(gsm8k": "GSM8K", "kl(mbpp": "MBPP"}
+OWN = "own_text_half_billion"
 PICTURE = "own-text-half-billion.svg"
 
 
@@ -43,16 +44,13 @@ def page() -> str:
 
 def own_text_picture() -> str:
     """By how much each task's own text is better than C4."""
-    claims = claims_section.verdicts_in(RESULTS / "own_text_half_billion.claims.json")["claims"]
-    rows = [
-        {"label": task, "claim": ["own_text_half_billion", one["says"]]}
-        for task, one in zip(TASKS, claims, strict=True)
-    ]
+    claims = claims_section.verdicts_in(RESULTS / f"{OWN}.claims.json")["claims"]
+    rows = [{"label": task, "claim": [OWN, one["says"]]} for task, one in zip(TASKS, claims, strict=True)]
     return findings_page.chart(OWN_TEXT | {"rows": rows})
 
 
 def _power() -> Iterator[str]:
-    """Of each evaluation of zeros: what the dense model has, how much draws differ, and what a small difference takes."""
+    """Of each evaluation of zeros: the dense model's value, how much draws differ, what a small difference takes."""
     lines = ["| judged by | pattern | dense | guessing | pruned | to tell | SD of a draw | draws | items |",
              "|---|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
     table = power_table(_findings("structured_half_billion"))
@@ -61,12 +59,16 @@ def _power() -> Iterator[str]:
         if row["method"] != "wanda":
             continue
         show = percent if row["chance"] else (lambda value: number(value, 2))
-        cells = [row["evaluation"], f"`{row['pattern']}`", show(row["dense"]), show(row["chance"]), show(row["pruned"]),
-                 "1 point" if row["chance"] else f"{row['smallest difference of interest']} nats",
-                 percent(row["SD of a draw"]) if row["chance"] else rough(row["SD of a draw"]),
-                 *(f"{row[name]:,}" if row[name] else "at chance" for name in ("draws needed", "items needed"))]  # fmt: skip
+        least = "1 point" if row["chance"] else f"{row['smallest difference of interest']} nats"
+        sd = percent(row["SD of a draw"]) if row["chance"] else rough(row["SD of a draw"])
+        cells = [row["evaluation"], f"`{row['pattern']}`", *map(show, (row["dense"], row["chance"], row["pruned"]))]
+        cells += [least, sd, *(_count(row[name]) for name in ("draws needed", "items needed"))]
         lines.append(f"| {' | '.join(cells)} |")
     yield "\n".join(lines)
+
+
+def _count(needed: int | None) -> str:
+    return "at chance" if needed is None else f"{needed:,}"
 
 
 def _claims() -> Iterator[str]:
@@ -74,15 +76,15 @@ def _claims() -> Iterator[str]:
     verdicts: Counter[str] = Counter()
     tables = []
     for study, paper in PAPERS.items():
-        small = {_key(says): verdict for says, verdict, _ in _judged(study)}
-        lines = [f"**{paper}** ([page](../results/{study}_half_billion.html), [study](../../studies/{study}_half_billion.yaml))", "",
-                 "| claim | 135 million | half a billion | measured there |", "|---|---|---|---|"]  # fmt: skip
+        small = {words: verdict for says, verdict, _ in _judged(study) for words in (_key(says), says)}
+        links = f"[page](../results/{study}_half_billion.html), [study](../../studies/{study}_half_billion.yaml)"
+        lines = [f"**{paper}** ({links})", "", "| claim | 135 million | half a billion | measured there |"]
+        lines += ["|---|---|---|---|"]
         for says, verdict, measured in _judged(f"{study}_half_billion"):
             verdicts[verdict] += 1
-            lines.append(f"| {says} | {small.get(_key(says), '—')} | **{verdict}** | {measured} |")
+            lines.append(f"| {says} | {small.get(says, small.get(_key(says), '—'))} | **{verdict}** | {measured} |")
         tables.append("\n".join(lines))
-    said = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in claims_section.ORDER if verdicts[verdict])
-    yield f"Of {verdicts.total()} claims: {said}."
+    yield f"Of {verdicts.total()} claims: {_said(verdicts)}."
     yield from tables
 
 
@@ -103,27 +105,29 @@ def _key(says: str) -> str:
 
 
 def _own_text() -> Iterator[str]:
-    claims = claims_section.verdicts_in(RESULTS / "own_text_half_billion.claims.json")["claims"]
-    verdicts = Counter(one["verdict"] for one in claims)
-    said = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in claims_section.ORDER if verdicts[verdict])
-    yield f"KL to the dense model, nats a token, on the text of each task, by what was calibrated on (three draws; a task's own text is **bold**). That a task's own text is better than C4: {said}."
-    table: dict[str, dict[str, float]] = defaultdict(dict)
-    intervals: dict[tuple[str, str], str] = {}
-    for cell in _findings("own_text_half_billion").cells:
-        task = cell.of.evaluation.partition("(")[2].partition(",")[0]
-        table[task][cell.of.calibration] = cell.spread.mean
-        intervals[task, cell.of.calibration] = with_interval(cell.spread.interval)
+    """Tasks by what was calibrated on; and how many tasks are served better by their own text than by C4."""
+    found = {(_task(cell.of.evaluation), cell.of.calibration): cell for cell in _findings(OWN).cells}
     lines = ["| calibrated on | " + " | ".join(TASKS) + " |", "|---|" + "---:|" * len(TASKS)]
     for source in ("c4", *TASKS):
-        cells = [intervals[task, source] for task in TASKS]
-        lines.append(
-            f"| {source} | "
-            + " | ".join(f"**{cell}**" if task == source else cell for task, cell in zip(TASKS, cells, strict=True))
-            + " |"
-        )
-    lines.append("| *best* | " + " | ".join(min(table[task], key=table[task].__getitem__) for task in TASKS) + " |")
-    yield "\n".join(lines)
+        cells = [with_interval(found[task, source].spread.interval) for task in TASKS]
+        cells = [f"**{cell}**" if task == source else cell for task, cell in zip(TASKS, cells, strict=True)]
+        lines.append(f"| {source} | {' | '.join(cells)} |")
+    best = [min(("c4", *TASKS), key=lambda source: found[task, source].spread.mean) for task in TASKS]
+    yield "\n".join([*lines, f"| *the lowest* | {' | '.join(best)} |"])
+    yield f"Of nine claims that a task's own text is better than C4: {_said(Counter(_own_verdicts()))}."
     yield f"![{OWN_TEXT['says']}: {OWN_TEXT['axis']}](../pictures/{PICTURE})"
+
+
+def _own_verdicts() -> list[str]:
+    return [one["verdict"] for one in claims_section.verdicts_in(RESULTS / f"{OWN}.claims.json")["claims"]]
+
+
+def _task(evaluation: str) -> str:
+    return evaluation.partition("(")[2].partition(",")[0]
+
+
+def _said(verdicts: Counter[str]) -> str:
+    return ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in claims_section.ORDER if verdicts[verdict])
 
 
 def _kinds() -> Iterator[str]:
