@@ -23,7 +23,6 @@ from calprune.evaluation.metric import KL, PERPLEXITY
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.result import Compared, EvaluationResult, ModelName, TextResult
 from calprune.evaluation.tasks.harness import HarnessTask
-from calprune.evaluation.windows import windows_of
 from calprune.models.load import Model
 from calprune.text.document import Given
 from calprune.uncertainty.retention import retention_of_one
@@ -114,9 +113,10 @@ class _Judge:
 
     def on_text(self, evaluations: Sequence[OnText]) -> TextResult:
         """The evaluations on one text; the dense model's perplexity comes with the divergence for nothing."""
-        of, tokens, length, skip = evaluations[0].text
-        text = open_source(of, self.given, "evaluation")
-        windows = windows_of(text.documents(), self.model.tokenizer, length, tokens, skip)
+        first = evaluations[0]
+        of, length = f"{first.of}, begin={first.begin}" if first.begin else first.of, first.length
+        text = open_source(first.of, self.given, "evaluation")
+        windows = first.windows(text.documents(), self.model.tokenizer)
         kl = dense = compared = None
         if self.dense is None:
             own = perplexity(self.model.model, windows, batch_size=self.batch_size, follow=followed(OWN.format(of)))

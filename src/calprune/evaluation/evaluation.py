@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
 from calprune.base.calls import Registry, quoted, written
 from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.calibration.part import only_part, open_source
@@ -28,7 +32,7 @@ from calprune.evaluation.windows import begins_itself, windows_of
 from calprune.layers.readable import check_length
 from calprune.models.load import Model, load_tokenizer
 from calprune.text.chat import chat_hash
-from calprune.text.document import Given
+from calprune.text.document import Document, Given
 from calprune.text.places import files_hash
 
 
@@ -41,6 +45,7 @@ class OnText:
     tokens: int = 8192  # of the text, at most
     length: int = 512  # of a window
     skip: int = 0  # tokens at the text's beginning: they are another evaluation's
+    begin: str = ""  # what every window begins with: "<|im_start|>", where that is what the model's inputs begin with
 
     tag: ClassVar[str] = "OnText"
     named_by: ClassVar[str] = "metric"
@@ -52,7 +57,7 @@ class OnText:
 
     def __str__(self) -> str:
         sizes = [f"{n}={v}" for n in ("tokens", "length", "skip") if (v := getattr(self, n)) != getattr(OnText, n)]
-        return written(self.metric, [quoted(self.of), *sizes])
+        return written(self.metric, [quoted(self.of), *sizes, *([f"begin={quoted(self.begin)}"] if self.begin else [])])
 
     @property
     def measures(self) -> Metric:
@@ -63,12 +68,12 @@ class OnText:
         return capability_of(self.of)
 
     @property
-    def text(self) -> tuple[str, int, int, int]:
+    def text(self) -> tuple[str, int, int, int, str]:
         """What perplexity and KL can share one pass over."""
-        return (self.of, self.tokens, self.length, self.skip)
+        return (self.of, self.tokens, self.length, self.skip, self.begin)
 
     @property
-    def shares(self) -> tuple[str, int, int, int]:
+    def shares(self) -> tuple[str, int, int, int, str]:
         return self.text
 
     def check_model(self, model: Model) -> None:
@@ -79,8 +84,11 @@ class OnText:
         """What the dense model makes of the text."""
         self.check_model(model)
         text = open_source(self.of, Given(model, data_root=data_root), "evaluation")
-        windows = windows_of(text.documents(), model.tokenizer, self.length, self.tokens, self.skip)
-        return DenseReference(model.model, windows)
+        return DenseReference(model.model, self.windows(text.documents(), model.tokenizer))
+
+    def windows(self, documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase) -> Int[Tensor, "n T"]:
+        """The text as the model reads it."""
+        return windows_of(documents, tokenizer, self.length, self.tokens, self.skip, self.begin)
 
     def compare(self, model: Model, reference: DenseReference) -> Mapping[str, Any]:
         """Both metrics of each window, from one pass, and what each token lost."""

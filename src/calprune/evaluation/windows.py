@@ -30,6 +30,7 @@ def windows_of(
     length: int = 512,
     limit_tokens: int | None = None,
     skip_tokens: int = 0,
+    begin_with: str = "",
 ) -> Int[Tensor, "n T"]:
     """Windows of `length` tokens from the documents in their order, `limit_tokens` tokens in all at most; the windows
     that fit into the first `skip_tokens` are left out, so that two parts of a text share no token.
@@ -37,8 +38,8 @@ def windows_of(
     Each document is tokenised by itself, with a blank line after it and without special tokens, so that no token spans
     two; one that holds nothing but white space gives none, and one that was made as tokens is taken as it is. Windows
     do not overlap, and what is left at the end is left out. Where the tokenizer begins every text with a token
-    (begin-of-text), so does every window: a model trained with it needs it, and it is never predicted. Raises UserError
-    when the documents do not fill one window.
+    (begin-of-text), so does every window: a model trained with it needs it, and it is never predicted. `begin_with`
+    stands next, in every window. Raises UserError when the documents do not fill one window.
     """
     if length < 2:
         raise UserError(f"windows of {length} tokens predict nothing; expected a length of 2 or more")
@@ -48,7 +49,12 @@ def windows_of(
         )
     begin = find_marks(tokenizer).begin
     start = [] if begin is None else [begin]
+    start += encode_text(tokenizer, begin_with)
     take = length - len(start)
+    if take < 1:
+        raise UserError(
+            f"begin: {begin_with!r} takes {len(start)} tokens, all of a window of {length}; write a longer one"
+        )
     left_out = skip_tokens // length * take
     wanted = None if limit_tokens is None else left_out + limit_tokens // length * take
     stream = list(islice(_tokens(documents, tokenizer, begin), left_out, wanted))

@@ -39,7 +39,7 @@ def items_needed(sd: float, difference: float, power: float = POWER) -> int:
     return _fewest(lambda n: detectable(sd, 2.0 * n, n - 1, power), sd, difference, power, "items")
 
 
-def draws_that_tell(p: float, draws: int, comparisons: int = 1, power: float = POWER) -> int | None:
+def draws_to_decide(p: float, draws: int, comparisons: int = 1, power: float = POWER) -> int | None:
     """About how many draws would show what these do not, if the truth is what they found; None: over MOST_DRAWS.
 
     `p`: two-sided, of these draws. What is shown holds at 5 % among so many comparisons (Bonferroni), with this power,
