@@ -17,6 +17,7 @@ from calprune.calibration.part import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.cli.app import main
 from calprune.evaluation.divergence import DenseReference
+from calprune.evaluation.evaluation import parse_evaluation
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.windows import PROTOCOL, windows_of
 from calprune.models.head import HEAD_NUMBERS, Head
@@ -151,6 +152,26 @@ def test_windows_join_documents_by_a_blank_line_and_leave_out_the_rest():
 def test_every_window_begins_as_the_tokenizer_begins_a_text():
     windows = windows_of([text_of(5, 6, 7), text_of(8, 9)], word_tokenizer(begin=True), length=4)
     assert windows.tolist() == [[1, 5, 6, 7], [1, 3, 8, 9]]
+
+
+def test_every_window_begins_with_what_is_asked_for_after_the_begin_of_text():
+    documents = [text_of(5, 6, 7), text_of(8, 9)]
+    assert windows_of(documents, word_tokenizer(), length=4, begin_with="w5").tolist() == [[9, 5, 6, 7], [9, 3, 8, 9]]
+    marked = windows_of(documents, word_tokenizer(begin=True), length=4, begin_with="w5")
+    assert marked.tolist() == [[1, 9, 5, 6], [1, 9, 7, 3], [1, 9, 8, 9]]
+    second = windows_of(documents, word_tokenizer(), length=4, skip_tokens=4, begin_with="w5")
+    assert second.tolist() == [[9, 3, 8, 9]]
+    with pytest.raises(UserError, match="begin: 'w5 w6' takes 2 tokens, all of a window of 2"):
+        windows_of(documents, word_tokenizer(), length=2, begin_with="w5 w6")
+
+
+def test_what_a_text_is_judged_after_is_part_of_its_name_and_of_its_figures(run_eval):
+    on = "perplexity(notes.txt, length=32, tokens=320, begin='ab ')"
+    assert str(parse_evaluation(on)) == "perplexity(notes.txt, tokens=320, length=32, begin='ab ')"
+    status, out, _ = run_eval("pruned", "--on", on, "--on", on.replace(", begin='ab '", ""), "--json")
+    first, second = json.loads(out)["texts"]
+    assert status == 0 and first["name"] == "notes.txt, begin=ab " and second["name"] == "notes.txt"
+    assert first["perplexity"] != second["perplexity"]
 
 
 def test_the_limit_is_kept_and_no_more_is_read():
