@@ -132,7 +132,7 @@ def page() -> str:
     for number, finding in enumerate(findings(), 1):
         rows, title = [*finding["rows"], *finding.get("also", [])], finding["says"]
         figures = shared() | {row["name"]: with_interval(figure(row)) for row in rows if "name" in row}
-        sure = f"*How sure*: {finding['sure'].strip()} {held(rows)}*From*: {finding['study'].strip()}"
+        sure = f"*How sure*: {finding['sure'].strip()} {held(finding['rows'])}*From*: {finding['study'].strip()}"
         lines += ["", f"## {number}. {title}", "", _wrapped(finding["text"].format(**figures)), ""]
         lines += [f"![{title}](../pictures/{picture_name(number)})", "", _wrapped(sure)]
     return "\n".join([*lines, "", UNTOLD]) + "\n"
@@ -160,7 +160,8 @@ def _wrapped(said: str) -> str:
 
 INTRODUCTION = """\
 What should you calibrate with, and what else matters? Ten findings, in the order in which you need them. Nearly all
-are of SmolLM2-135M, a small model, with small sets, judged by text. So take them as questions for your model, and ask
+are of SmolLM2-135M, a small model, with small sets, judged by text; what became of them on half a billion parameters
+stands with them where it was measured ([all of it](half-billion.md)). So take them as questions for your model, and ask
 it with [choose](../choose.md) or a [study](../tutorials/study.md).
 
 In a chart a point is a mean over draws, a line its interval (95 %). Where differences are drawn, the shaded zone is
@@ -170,7 +171,8 @@ different lengths. "Shown" and "held" are meant after [Holm's correction](../wor
 UNTOLD = """\
 ## What we could not tell
 
-- Whether most of this holds for a larger model, or by tasks: the demo model is at chance in most of them.
+- Whether most of this holds for a larger model than [half a billion parameters](half-billion.md), or by tasks: the demo
+  model is at chance in most of them, and of 200 questions no number of draws tells one point.
 - Most claims of the papers. The verdict on each stands in
   [claims about data](../choosing-calibration-data.md#do-the-papers-claims-hold) and
   [about methods](../methods.md#do-the-papers-orders-hold), and by paper on the

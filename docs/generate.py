@@ -17,6 +17,7 @@ import data_folder_page
 import deploy_section
 import families_section
 import findings_page
+import half_billion_page
 import house
 import known_names
 import literature_page
@@ -233,6 +234,8 @@ PAGES = {
     "data-folder.md": lambda: MADE + data_folder_page.page(),
     "explanation/findings.md": lambda: MADE + findings_page.page(),
     **findings_page.pictures(),
+    "explanation/half-billion.md": lambda: MADE + half_billion_page.page(),
+    f"pictures/{half_billion_page.PICTURE}": half_billion_page.own_text_picture,
     "explanation/scale.md": scale_section.current,
     "literature.md": lambda: MADE + literature_page.page(),
     "paper-numbers.md": lambda: MADE + paper_numbers_page.page(),
