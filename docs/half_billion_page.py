@@ -96,7 +96,7 @@ def _judged(study: str) -> Iterator[tuple[str, str, str]]:
         found = claims_section.corrected(one, judged["format"])
         missing = found["measured"] is None
         measured = found["why"] if missing else f"{with_interval(Estimate(**found['measured']))} ({found['what']})"
-        more = f"; {found['why'].rpartition('; ')[2]}" if "draws would tell" in found["why"] else ""
+        more = f"; about {found['draws']:,} draws, with as many times the text, would tell" if found["draws"] else ""
         yield found["says"], claims_section.NOT_MEASURED if missing else found["verdict"], measured + more
 
 
@@ -179,8 +179,8 @@ studies, a difference of 1 point of accuracy, or of 0.02 nats ([page](../results
 judged by KL here, whose windows tell as much as some thousand questions. Of other tasks the dense model's accuracy
 was not measured by us, beside `humaneval` and `mbpp`, of which it solves 2 and 3 of 8."""
 CLAIMS = """\
-Claims that something is better are of more than 0.02 nats here, so that "not held" can be an answer: then the
-difference is smaller, or on the other side. Draws: six where a small difference is to be told, three where padding
+Claims that something is better (all but the first) are of more than 0.02 nats here, so that "not held" can be an
+answer: then the difference is smaller, or on the other side. Draws: six where a small difference is to be told, three where padding
 counts. Where a claim cannot be told the draws that would tell it stand with it, if the truth is what was found."""
 OWN_WORDS = """\
 Nine tasks' texts and C4, each calibrated on, and the text of every task judged, by KL (1,536 tokens of each, three

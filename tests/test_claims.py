@@ -16,6 +16,7 @@ from calprune.report.claims.selected import select
 from calprune.report.files import write_claims
 from calprune.report.findings import Findings
 from calprune.report.page import page
+from calprune.studies.axes import NO_DATA
 from calprune.studies.claims import KINDS, check_claims, matches, read_claims
 from calprune.studies.results import LikenessRow, Result, Results
 from calprune.uncertainty.crossed import Weighed
@@ -202,6 +203,31 @@ def test_the_draws_that_would_tell_decide_the_claim_in_most_studies_where_the_tr
     assert decided(draws // 4) < 24 <= decided(draws) < 40  # 32 is 80 %
 
 
+def test_of_several_pairs_the_draws_that_would_tell_decide_the_claim_too():
+    written, sources = "best: {calibration: c4, of: [pile, oscar, wiki, code]}", SOURCES
+    few = judged(study(lambda source, _: 0.03 * (source != "c4"), luck=0.05, draws=6, seed=6), written)
+    assert few.judgement.verdict == CANNOT and few.judgement.estimate.value > 0 and 6 < few.draws < 1000
+    found = few.judgement.estimate.value
+    many = (
+        study(lambda source, _: found * (source != "c4"), luck=0.05, draws=3 * few.draws, sources=sources, seed=seed)
+        for seed in range(6)
+    )
+    assert sum(verdict(one, written) == HELD for one in many) >= 5
+
+
+def test_methods_that_read_no_data_have_no_draws_to_tell_by():
+    methods = {"c4": "magnitude", "pile": "other"}
+    rows = tuple(
+        replace(row, tokens=None, axes=setting_of(calibration=NO_DATA, method=methods[row.calibration], pattern="60%"))
+        for row in SAME.rows
+        if row.draw == 0 and row.calibration in methods
+    )
+    written = "better: {{first: {{method: magnitude}}, than: {{method: other}}, by: {}}}"
+    found = judged(replace(SAME, rows=rows), written.format(0)).judgement.estimate.value
+    one = judged(replace(SAME, rows=rows), written.format(found))
+    assert one.judgement.verdict == CANNOT and one.draws is None and "draws would tell" not in one.why
+
+
 def test_a_claim_that_ends_where_the_difference_lies_would_take_more_draws_than_any_study_has():
     written = "better: {{first: {{calibration: c4}}, than: {{calibration: pile}}, by: {}}}"
     found = judged(SAME, written.format(0)).judgement.estimate.value
@@ -342,6 +368,8 @@ def test_a_claim_about_what_the_study_has_not_is_a_mistake():
 def test_an_evaluation_may_be_written_without_its_options():
     assert matches("evaluation", "kl(c4, tokens=4096, length=256)", "kl(c4)")
     assert matches("evaluation", "bandari/gsm8k(examples=50)", "bandari/*")
+    assert matches("evaluation", "kl(c4, length=256, begin='a, b')", "kl(c4)")
+    assert matches("evaluation", "kl(c4, begin=f(x))", "kl(c4)") and not matches("evaluation", "kl(c4)", "kl(c5)")
     assert not matches("evaluation", "kl(c4, tokens=4096)", "kl(c4, tokens=8192)")
     assert not matches("method", "sparsegpt(damping=0.1)", "sparsegpt")  # that is another method
     assert not matches("method", "wanda_variant", "wanda")

@@ -170,7 +170,10 @@ PRUNE = ("prune", "{model}", "--out", "out")
         ((*PRUNE, "--method", "wanda", "--calibration", "{text}"), "say how sparse"),
         ((*PRUNE, "--pattern", "2:4", "--sparsity", "0.6", "--calibration", "{text}"), "write one of them"),
         ((*PRUNE, "--pattern", "2:5", "--calibration", "{text}"), "multiple of 5, got 32"),
-        ((*PRUNE, *SHORT, "--pattern", "2:4", "--data-root", "."), "no calibration data is named (--calibration), so it is c4: "),
+        (
+            (*PRUNE, *SHORT, "--pattern", "2:4", "--data-root", "."),
+            "no calibration data is named (--calibration), so",
+        ),
         ((*PRUNE, *SHORT, "--pattern", "2:4", "--calibration", "gsm9k"), "did you mean 'gsm8k'"),
         ((*PRUNE, *SHORT, "--pattern", "2:4", "--calibration", "nothing.txt"), "nothing.txt"),
         ((*PRUNE, *SHORT, "--pattern", "2:4", "--calibration", "{empty}"), "{empty}"),

@@ -12,7 +12,7 @@ from calprune.base.values import UserError
 from calprune.report.findings import Findings
 from calprune.report.kept import write_parquet
 from calprune.report.sections.power import in_words, power_table
-from calprune.uncertainty.power import draws_to_decide, items_needed
+from calprune.uncertainty.power import MOST_DRAWS, draws_to_decide, items_needed
 from tests.command import calprune
 from tests.made_up_study import made_up
 
@@ -43,12 +43,12 @@ def test_so_many_draws_show_what_these_found_in_80_percent_of_studies(shift, dra
         critical = stats.norm.isf(0.05 / comparisons / 2)
         return stats.norm.sf(critical - shift * math.sqrt(n))  # that the other side is shown is too rare to count
 
-    needed = draws_to_decide(2 * stats.norm.sf(shift * math.sqrt(draws)), draws, comparisons)
+    needed = draws_to_decide(shift * math.sqrt(draws), draws, comparisons)
     assert power(needed) >= 0.8 > power(needed - 1)
 
 
 def test_no_number_of_draws_shows_that_what_lies_on_the_end_is_on_a_side_of_it():
-    assert draws_to_decide(1.0, 3) is None
+    assert draws_to_decide(0.0, 3) == MOST_DRAWS
 
 
 def _table(results):

@@ -143,16 +143,9 @@ def open_data(
 
 
 def open_job_data(
-    reads: bool, data: DataLike | None, refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None
+    data: DataLike | None, refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None
 ) -> tuple[OpenData[CalibrationSet] | OpenData[Statistics] | None, CalibrationSet | None]:
-    """What a method that `reads` data is given and what it trains on; where none is named, the usual one, with a note.
-
-    Sizes are of what is built; where nothing is, they are refused.
-    """
-    if not reads:
-        data = None
-    elif data is None:
-        return _usual_data(refine_on, model, sizes, root)
+    """What a method reads and what it trains on. Sizes are of what is built; where nothing is, they are refused."""
     built = [given is not None and not _is_made(given) for given in (data, refine_on)]
     of = [sizes if one or not any(built) else Sizes() for one in built]
     found = open_data(data, model, of[0], root) if data is not None else None
@@ -164,11 +157,10 @@ def open_job_data(
     return found, trained
 
 
-def _usual_data(
-    refine_on: SetLike | None, model: Model, sizes: Sizes, root: Path | None
-) -> tuple[OpenData[CalibrationSet] | OpenData[Statistics] | None, CalibrationSet | None]:
+def open_usual_data(model: Model, sizes: Sizes, root: Path | None) -> OpenData[CalibrationSet]:
+    """The data of a command that names none, with a note."""
     try:
-        found = open_job_data(True, CALIBRATION, refine_on, model, sizes, root)
+        found = open_set(CALIBRATION, model, sizes, root)
     except UserError as error:
         raise UserError(f"no calibration data is named (--calibration), so it is {CALIBRATION}: {error}") from None
     current().say(f"note: the calibration data is {CALIBRATION}, the usual text; --calibration names your own")

@@ -21,7 +21,7 @@ from calprune.evaluation.evaluation import EVALUATIONS, OnText, outcomes_of
 from calprune.evaluation.items import Outcomes
 from calprune.evaluation.metric import KL, PERPLEXITY
 from calprune.evaluation.perplexity import perplexity
-from calprune.evaluation.result import Compared, EvaluationResult, ModelName, TextResult
+from calprune.evaluation.result import Compared, EvaluationResult, ModelName, TextResult, text_name
 from calprune.evaluation.tasks.harness import HarnessTask
 from calprune.models.load import Model
 from calprune.text.document import Given
@@ -114,7 +114,7 @@ class _Judge:
     def on_text(self, evaluations: Sequence[OnText]) -> TextResult:
         """The evaluations on one text; the dense model's perplexity comes with the divergence for nothing."""
         first = evaluations[0]
-        of, length = f"{first.of}, begin={first.begin}" if first.begin else first.of, first.length
+        of, length = text_name(first.of, first.begin), first.length
         text = open_source(first.of, self.given, "evaluation")
         windows = first.windows(text.documents(), self.model.tokenizer)
         kl = dense = compared = None
@@ -138,8 +138,8 @@ class _Judge:
 
 def _phases(on_text: Sequence[OnText], tasks: Sequence[Evaluation], compared: bool) -> dict[str, float]:
     """What the phases of the work cost, by the names that they are reported by, in tokens read."""
-    named = (DENSE, AGAINST) if compared else (OWN,)
-    costs = {name.format(one.of): float(tokens_read(one)) for one in on_text for name in named}
+    phases = (DENSE, AGAINST) if compared else (OWN,)
+    costs = {name.format(text_name(one.of, one.begin)): float(tokens_read(one)) for one in on_text for name in phases}
     return costs | {EVALUATIONS.write(task): float(tokens_read(task)) * (1 + compared) for task in tasks}
 
 

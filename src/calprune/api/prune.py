@@ -27,13 +27,14 @@ from calprune.api.models import Dtype
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.patterns import Removal
+from calprune.base.values import UserError
 from calprune.calibration.advice import advise, widest_input
 from calprune.calibration.set import CalibrationSet
 from calprune.models.load import find_device
 from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.default import default_method
 from calprune.pruning.job import Pruned, Pruning
-from calprune.removal.job import removing
+from calprune.removal.job import Removing, removing
 from calprune.removal.methods.contract import RemovalMethod
 from calprune.removal.report import RemovalReport
 
@@ -72,7 +73,7 @@ def prune(
 
     model: `demo`, a folder, a hub name, or what `load` gave: load it anew to prune it in another way.
     data: what the method reads. A source ("c4"), a file, a mixture ("c4*2 + gsm8k:icl"), a recipe's YAML, a folder or
-        object of a calibration set (`build`) or of saved sums (`collect`); None: "c4" for a method that reads some.
+        object of a calibration set (`build`) or of saved sums (`collect`); None for a method that reads none.
     pattern: "50%" (as the method's paper has it), "50%/row", "50%/matrix", or n kept of m: "2:4". Or what is taken out,
         so that a smaller model is left and the dense one stays as it was: "neurons:25%", "heads:1", "blocks:4",
         "experts:25%" (docs/structured.md).
@@ -109,16 +110,23 @@ def prune(
         job = Pruning(as_method(cast(MethodLike, method)), wanted, tuple(ignore), propagate, min_coverage,
                       as_allocation(allocation), counting, permute)  # fmt: skip
     target, root, sizes = find_device(device), as_data_root(data_root), Sizes(num_samples, max_seq_length, seed)
+    _check_given(data, job, method if job.method.needs != "nothing" else allocation)
     with shown(progress):
         loaded = open_model(model, dtype, dequantize=dequantize)
         job.plan(loaded.model)
         loaded.prove_origin()
         if job.reads == "nothing":
             note_unread(method, data, Sizes() if refine_on else sizes, counting)
-        given, trained = open_job_data(job.reads != "nothing", data, refine_on, loaded, sizes, root)
+        given, trained = open_job_data(data if job.reads != "nothing" else None, refine_on, loaded, sizes, root)
         if given and isinstance(given.data, CalibrationSet) and isinstance(job, Pruning):
             advise(given.data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))
         done = job.run(loaded.model, given.data if given else None, refine_on=trained, resume=resume, device=target,
                        batch_size=batch_size)  # fmt: skip
     about = given.about if given else None
     return PruneReport.of(loaded, done, about) if isinstance(done, Pruned) else RemovalReport.of(loaded, done, about)
+
+
+def _check_given(data: DataLike | None, job: Pruning | Removing, reader: object) -> None:
+    """Raise UserError where the job reads data and there is none. reader: its method or allocation, as given."""
+    if data is None and job.reads != "nothing":
+        raise UserError(f'data: {reader} reads calibration data; give a source ("c4"), a file, a set or saved sums')

@@ -26,7 +26,10 @@ _MODEL = "`demo`, a folder, a .gguf file, or a hub name like owner/name@revision
 _DATA = "a catalogue name, a text file, the folder of a built set or of saved statistics"
 Model = Annotated[str, typer.Argument(help=_MODEL)]
 Out = Annotated[Path, output_option(help="folder to write; absent or empty")]
-Calibration = Annotated[str | None, data_option(help=_DATA, show_default="c4, where the method reads data")]
+Calibration = Annotated[str | None, data_option(help=_DATA)]
+CalibrationOrUsual = Annotated[
+    str | None, data_option("--calibration", help=_DATA, show_default="c4, where the method reads data")
+]
 CalibrationNeeded = Annotated[str, data_option("--calibration", help=_DATA)]
 NumSamples = Annotated[
     int | None, data_option(help="sequences of the calibration set", show_default="as the recipe says, or 128")

@@ -36,7 +36,7 @@ def prune_command(
             help='"uniform", "owl(lambda_=0.08, m=5)", "dlp", "alpha", "from_file(path=\'table.yaml\')"',
         ),
     ] = "uniform",
-    calibration: opt.Calibration = None,
+    calibration: opt.CalibrationOrUsual = None,
     num_samples: opt.NumSamples = None,
     max_seq_length: opt.MaxSeqLength = None,
     seed: opt.Seed = None,
@@ -80,7 +80,7 @@ def prune_command(
     order: Any = choice(permute, ("heuristic", "assignment"), "--permute") if permute else None
     wanted = _one_pattern(pattern, sparsity)
     from calprune.allocation import parse_allocation
-    from calprune.api.arguments import Sizes, note_unread, open_job_data
+    from calprune.api.arguments import Sizes, note_unread, open_job_data, open_usual_data
     from calprune.base.output import check_apart, check_room, new_folder
     from calprune.base.pace import TimeLeft
     from calprune.base.progress import SILENT, current, showing, whole
@@ -120,7 +120,10 @@ def prune_command(
         sizes = Sizes(num_samples, max_seq_length, seed)
         if job.reads == "nothing":
             note_unread(method, calibration, Sizes() if refine_on else sizes, counting)
-        given, trained = open_job_data(job.reads != "nothing", calibration, refine_on, loaded, sizes, data_root)
+        named = calibration if job.reads != "nothing" else None
+        given, trained = open_job_data(named, refine_on, loaded, sizes, data_root)
+        if job.reads != "nothing" and calibration is None:
+            given = open_usual_data(loaded, sizes, data_root)
         data: Any = given.data if given else None
         if isinstance(data, CalibrationSet) and isinstance(job, Pruning):
             advise(data, loaded.tokenizer, method=job.method, widest=widest_input(loaded.model))

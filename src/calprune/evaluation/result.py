@@ -21,6 +21,11 @@ LEFT = ("Left: of a perplexity dense ÷ pruned, of an accuracy pruned ÷ dense, 
 ON_TEXT = tuple(metric.name for metric in METRICS.values() if metric.item == "window")
 
 
+def text_name(of: str, begin: str) -> str:
+    """What results call a text, with what its windows begin with."""
+    return f"{of}, begin={begin}" if begin else of
+
+
 @dataclass(frozen=True)
 class Compared:
     """One evaluation of a model beside the dense one. What was not measured is None."""
@@ -82,7 +87,9 @@ class EvaluationResult(HasPage):
 
         Raises UserError where there is none of it, or more than one."""
         metric, _, rest = evaluation.partition("(")
-        text = split(rest.strip().removesuffix(")"), ",")[0]  # the others are sizes
+        words = split(rest.strip().removesuffix(")"), ",")
+        begin = next((word.partition("=")[2].strip("'\"") for word in words if word.startswith("begin=")), "")
+        text = text_name(words[0], begin)  # the others are sizes
         texts = [one for one in self.texts if not rest or one.name == text]
         values = [getattr(one, metric) for one in texts if metric in ON_TEXT]
         values += [
@@ -92,8 +99,8 @@ class EvaluationResult(HasPage):
         ]
         found = [value for value in values if value is not None]
         if len(found) != 1:
-            named = [one.name for one in self.texts] + [one.task for one in self.tasks]
-            raise UserError(f"{evaluation!r}: {len(found)} results are called so; judged on: {', '.join(named)}")
+            judged = [one.name for one in self.texts] + [one.task for one in self.tasks]
+            raise UserError(f"{evaluation!r}: {len(found)} results are called so; judged on: {', '.join(judged)}")
         return found[0]
 
     def record(self) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from calprune.text.encode import encode_text, find_marks
 PROTOCOL = (
     "documents that hold text, in their order, each tokenised by itself with a blank line after it; their tokens one "
     "after another; no special tokens are added, except that every window begins with the "
-    "begin-of-text token where the tokenizer begins a text with it (one that a chat template writes is left out); "
+    "begin-of-text token where the tokenizer begins a text with it (one that a chat template writes is left out) and "
+    "with the token of begin=; "
     "windows do not overlap and the rest is left out; "
     "each token of a window after its first is predicted from those before it in the window; natural logarithms; "
     "the mean over windows; all tokens count alike, prompts as responses"
@@ -49,12 +50,13 @@ def windows_of(
         )
     begin = find_marks(tokenizer).begin
     start = [] if begin is None else [begin]
-    start += encode_text(tokenizer, begin_with)
-    take = length - len(start)
-    if take < 1:
-        raise UserError(
-            f"begin: {begin_with!r} takes {len(start)} tokens, all of a window of {length}; write a longer one"
-        )
+    if len(first := encode_text(tokenizer, begin_with) if begin_with else []) > 1:
+        raise UserError(f"begin: expected one token of this model, for it is judged as others are; {begin_with!r} has "
+                        f"{len(first)}")  # fmt: skip
+    start += first
+    if (take := length - len(start)) < 1:
+        raise UserError(f"windows of {length} tokens hold no text after what they begin with; expected a length of "
+                        f"{len(start) + 1} or more")  # fmt: skip
     left_out = skip_tokens // length * take
     wanted = None if limit_tokens is None else left_out + limit_tokens // length * take
     stream = list(islice(_tokens(documents, tokenizer, begin), left_out, wanted))

@@ -42,7 +42,7 @@ def write_claims(results: Results, path: str | Path) -> None:
     claims = [
         {"id": one.claim.id, "says": one.claim.says, "what": one.judgement.what,
          "measured": one.judgement.estimate and asdict(one.judgement.estimate), "verdict": one.judgement.verdict,
-         "why": one.why, "p_holm": one.adjusted_p, "alone": one.alone}
+         "why": one.why, "p_holm": one.adjusted_p, "alone": one.alone, "draws": one.draws}
         for one in judge(Findings(results))
     ]  # fmt: skip
     head = {"format": 2, "title": results.title, "results": identity(rows), "missing": results.missing}

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from calprune.base.calls import split
 from calprune.base.values import ConfigError, did_you_mean, identity, read, tag_of
 from calprune.studies.axes import AXES
 
@@ -61,7 +62,9 @@ def fits(text: str, wanted: str) -> bool:
 
 
 def _short(evaluation: str) -> str:
-    return re.sub(r",?\s*\w+=[^,()]+", "", evaluation).replace("()", "")
+    name, bracket, rest = evaluation.partition("(")
+    kept = [word for word in split(rest.removesuffix(")"), ",") if "=" not in word]
+    return f"{name}({', '.join(kept)})" if bracket and kept != [""] and kept else name
 
 
 def _check_margin(margin: float) -> None:

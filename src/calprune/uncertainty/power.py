@@ -39,16 +39,15 @@ def items_needed(sd: float, difference: float, power: float = POWER) -> int:
     return _fewest(lambda n: detectable(sd, 2.0 * n, n - 1, power), sd, difference, power, "items")
 
 
-def draws_to_decide(p: float, draws: int, comparisons: int = 1, power: float = POWER) -> int | None:
-    """About how many draws would show what these do not, if the truth is what they found; None: over MOST_DRAWS.
+def draws_to_decide(away: float, draws: int, comparisons: int = 1, power: float = POWER) -> int:
+    """About how many draws would show what these `draws` do not, if the truth is what they found; MOST_DRAWS at most.
 
-    `p`: two-sided, of these draws. What is shown holds at 5 % among so many comparisons (Bonferroni), with this power,
-    and the standard error falls with the root of the draws: where it is one of items too, they must grow as draws do.
+    `away`: how many of its standard errors what was found lies from the end that decides. What is shown holds at 5 %
+    among so many comparisons (Bonferroni), with this power, and the standard error falls with the root of the draws:
+    where it is one of items too, they must grow as draws do.
     """
-    away = -float(ndtri(p / 2))  # from the end that decides, in standard errors
     wanted = float(ndtri(power) - ndtri(SIGNIFICANCE / comparisons / 2))
-    times = (wanted / away) ** 2 if away else math.inf
-    return math.ceil(draws * times) if draws * times <= MOST_DRAWS else None
+    return math.ceil(min(MOST_DRAWS, draws * (wanted / away) ** 2)) if away else MOST_DRAWS
 
 
 def _fewest(seen: Callable[[int], float], sd: float, difference: float, power: float, what: str) -> int:

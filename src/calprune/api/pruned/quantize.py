@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from calprune.api.arguments import DataLike, ModelLike, Sizes, as_data_root, note_unread, open_job_data, open_model
+from calprune.api.arguments import DataLike, ModelLike, Sizes, as_data_root, note_unread, open_data, open_model
 from calprune.api.progress import ProgressLike, shown
 from calprune.api.pruned.pairs import description_of
 from calprune.base.checks import AtLeast, Count, checked
+from calprune.base.values import UserError
 from calprune.methods.gptq import GPTQ
 from calprune.methods.round_to_nearest import RoundToNearest
 from calprune.models.load import find_device
@@ -48,13 +49,16 @@ def quantize(
     """
     check_packing()
     quantiser = quantiser_of(method, bits, group, damping)
+    if data is None and quantiser.needs != "nothing":
+        raise UserError('data: gptq reads calibration data; give a source ("c4"), a file, a set or saved sums')
     with shown(progress):
         loaded = open_model(model)
         loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
         if quantiser.needs == "nothing":
             note_unread(method, data, sizes)
-        given, _ = open_job_data(quantiser.needs != "nothing", data, None, loaded, sizes, as_data_root(data_root))
+        read = data if quantiser.needs != "nothing" else None
+        given = open_data(read, loaded, sizes, as_data_root(data_root)) if read is not None else None
         done = quantise(loaded.model, quantiser, given.data if given else None, ignore=tuple(ignore),
                         batch_size=batch_size, device=find_device(device))  # fmt: skip
     return QuantisedReport(loaded, done, given.about if given else None, description_of(loaded))

@@ -22,7 +22,7 @@ from calprune.report.claims.selected import Selected, select
 from calprune.report.findings import Findings
 from calprune.studies import claims as kinds
 from calprune.uncertainty.difference import holm
-from calprune.uncertainty.power import SIGNIFICANCE, draws_to_decide
+from calprune.uncertainty.power import SIGNIFICANCE
 
 JUDGES: dict[type, Callable[[Any, Selected, float], Judgement]] = {
     kinds.Better: differences.better,
@@ -40,7 +40,6 @@ JUDGES: dict[type, Callable[[Any, Selected, float], Judgement]] = {
 
 
 LEAST_P, STEPS = 1e-6, 24  # of the search for a claim's p: below the first it is not looked for; halvings
-MOST_DRAWS = 10_000  # that are named: of more it is said that no study has them
 
 
 @dataclass(frozen=True)
@@ -99,19 +98,10 @@ def _corrected(one: _Own, p: float | None, measured: int) -> Judged:
     own = one.judged.judgement
     if own.verdict != CANNOT and p is not None and p < SIGNIFICANCE:
         return replace(one.judged, adjusted_p=p)
-    more = _draws_to_decide(one, measured)
+    drawn = one.selected.draws if one.selected else None
+    draws = own.more_draws(drawn, measured) if drawn else None
     if own.verdict == CANNOT:
-        return replace(one.judged, adjusted_p=p, judgement=replace(own, why=own.why + more))
-    why = f"{own.why}, but not after Holm's correction over the study's claims{more}"
-    return replace(one.judged, adjusted_p=p, judgement=replace(own, verdict=CANNOT, why=why), alone=own.verdict)
-
-
-def _draws_to_decide(one: _Own, measured: int) -> str:
-    """In words; "" where nothing was measured, and of a likeness, whose interval is about other sources."""
-    p = _p(one)
-    if p is None or one.selected is None or isinstance(one.judged.claim.test, kinds.GoesWith):
-        return ""
-    needed = draws_to_decide(p, one.selected.draws, measured)
-    if needed is None or needed > MOST_DRAWS:
-        return f"; over {MOST_DRAWS:,} draws would tell"
-    return f"; about {float(f'{needed:.2g}'):,.0f} draws would tell"
+        return replace(one.judged, adjusted_p=p, draws=draws)
+    why = f"{own.why}, but not after Holm's correction over the study's claims"
+    judgement = replace(own, verdict=CANNOT, why=why)
+    return replace(one.judged, adjusted_p=p, judgement=judgement, alone=own.verdict, draws=draws)

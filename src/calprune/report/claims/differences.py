@@ -25,6 +25,8 @@ class SmallestDifference:
     estimate: Estimate
     detectable: float | None
     p: float | None  # where it is one difference, not the smallest of several
+    error: float | None  # its standard error
+    pairs: int
 
 
 def better(test: kinds.Better, selected: Selected, confidence: float) -> Judgement:
@@ -60,7 +62,8 @@ def _judgement(selected: Selected, least: SmallestDifference, region: Region, wh
     first, than = (selected.names[side] for side in least.pair)
     mean = f", mean of {selected.settings} settings" if selected.settings > 1 else ""
     what = f"{first} less {than}{which}{mean}, {selected.unit}; {BETTER}"
-    return Judgement(what, least.estimate, *region.judge(least.estimate, least.detectable))
+    verdict, why = region.judge(least.estimate, least.detectable)
+    return Judgement(what, least.estimate, verdict, why, region=region, error=least.error, pairs=least.pairs)
 
 
 def smallest(selected: Selected, pairs: Sequence[tuple[str, str]], confidence: float = 0.95) -> SmallestDifference:
@@ -76,7 +79,8 @@ def smallest(selected: Selected, pairs: Sequence[tuple[str, str]], confidence: f
     low = None if None in lows else min(end for end in lows if end is not None)
     high = None if None in highs else min(end for end in highs if end is not None)
     estimate = Estimate(found[pair].estimate.value, low, high, estimates[0].n, confidence)
-    return SmallestDifference(pair, estimate, found[pair].detectable, found[pair].p if len(pairs) == 1 else None)
+    of = found[pair]
+    return SmallestDifference(pair, estimate, of.detectable, of.p if len(pairs) == 1 else None, of.error, len(pairs))
 
 
 def _difference(selected: Selected, first: str, than: str, confidence: float) -> Difference:

@@ -1,15 +1,19 @@
 """A claim with its verdict, and how an interval becomes one."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from calprune.pages.numbers import number, rough
 from calprune.studies.claims import Claim
 from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.power import POWER, draws_to_decide
 
 Verdict = Literal["held", "not held", "cannot be told here"]
 CANNOT: Verdict = "cannot be told here"
+MOST_DRAWS = 10_000  # that are named as those that would tell
+USUAL_ERRORS = 1.96  # of an interval's half, in standard errors, where no more is known of it
 ONE_DRAW = "a source has one draw here, and it takes two to know the luck of the draw"
 
 
@@ -26,6 +30,19 @@ class Judgement:
     verdict: Verdict
     why: str
     p: float | None = None  # of a single difference, two-sided, for none at all
+    region: "Region | None" = None  # where the claim is true; None: nothing was measured, or no more draws would help
+    error: float | None = None  # the standard error of a difference; None: it is of the interval
+    pairs: int = 1  # differences of which the estimate is the smallest
+
+    def more_draws(self, draws: int, claims: int) -> int | None:
+        """About how many draws would decide it, of which there are so many; None where draws are not what it lacks."""
+        if self.region is None or self.estimate is None or self.estimate.low is None or self.estimate.high is None:
+            return None
+        ends = [end for end in (self.region.least, self.region.most) if math.isfinite(end)]
+        error = self.error or (self.estimate.high - self.estimate.low) / 2 / USUAL_ERRORS
+        away = min(abs(self.estimate.value - end) for end in ends) / error if error else 0.0
+        power = (1 + POWER) / 2 if len(ends) == 2 else POWER  # both ends can be missed
+        return draws_to_decide(away, draws, claims * self.pairs, power)
 
 
 @dataclass(frozen=True)
@@ -37,10 +54,16 @@ class Judged:
     notes: tuple[str, ...] = ()  # what a reader must know of the results: stand-ins, what is left out
     adjusted_p: float | None = None  # Holm's, over the study's claims that have an interval
     alone: Verdict | None = None  # by its own interval, where the correction leaves nothing of it
+    draws: int | None = None  # that would decide it, where these do not; more than MOST_DRAWS: no study has them
 
     @property
     def why(self) -> str:
-        return "; ".join((self.judgement.why, *self.notes))
+        return "; ".join((self.judgement.why, *self._more_draws(), *self.notes))
+
+    def _more_draws(self) -> Iterator[str]:
+        if self.draws is not None:
+            many = f"over {MOST_DRAWS:,}" if self.draws > MOST_DRAWS else f"about {float(f'{self.draws:.2g}'):,.0f}"
+            yield f"{many} draws would tell"
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,10 @@ class Selected:
         return len(next(iter(self.sides.values())))
 
     @property
-    def draws(self) -> int:
-        """Of the source that has the fewest."""
+    def draws(self) -> int | None:
+        """Of the source that has the fewest; None: nothing here reads data."""
         cells = [cell for strata in self.sides.values() for found in strata.values() for cell in found]
-        return min((len(cell.rows) for cell in cells if cell.of.calibration != NO_DATA), default=1)
+        return min((len(cell.rows) for cell in cells if cell.of.calibration != NO_DATA), default=None)
 
 
 def select(test: kinds.Test, findings: Findings) -> Selected:

@@ -40,7 +40,7 @@ def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected, confi
         raise Undecided(_no_luck(first, than))
     found = larger_by(a, b)
     said = f"{what}, {selected.names['first']} less {selected.names['than']}, {unit}; {_of(first)}"
-    return Judgement(said, found, *Region(least=0.0).judge(found))
+    return Judgement(said, found, *Region(least=0.0).judge(found), region=Region(least=0.0))
 
 
 def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected, confidence: float) -> Judgement:
@@ -49,7 +49,7 @@ def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected, confidenc
     if found is None:
         raise Undecided(_no_luck(first, than))
     said = f"SD of a draw, {selected.names['first']} ÷ {selected.names['than']}; {_of(first)}"
-    return Judgement(said, found, *Region(least=1.0).judge(found))
+    return Judgement(said, found, *Region(least=1.0).judge(found), region=Region(least=1.0))
 
 
 def draws_differ_less_with_amount(
@@ -65,7 +65,7 @@ def draws_differ_less_with_amount(
     if found is None:
         raise Undecided(ONE_DRAW)
     said = f"factor of the SD of a draw when the data doubles, {listed([f'{n:,}' for n in amounts])} sequences; "
-    return Judgement(said + listed(sources), found, *Region(most=1.0).judge(found))
+    return Judgement(said + listed(sources), found, *Region(most=1.0).judge(found), region=Region(most=1.0))
 
 
 def goes_with(test: kinds.GoesWith, selected: Selected, confidence: float) -> Judgement:
@@ -95,7 +95,7 @@ def _spread(selected: Selected, confidence: float, region: Region) -> Judgement:
     if found is None:
         raise Undecided(_no_luck(groups))
     said = f"the SD between sources, {selected.unit}; {_of(groups)}"
-    return Judgement(said, found, *region.judge(found))
+    return Judgement(said, found, *region.judge(found), region=region)
 
 
 def _groups(selected: Selected) -> list[Groups]:
