@@ -234,6 +234,9 @@ def test_results_are_those_of_the_parts_and_the_dense_model_stands_beside_them(h
     assert result[f"perplexity({text})"] == result["perplexity"] == one.perplexity != one.dense
     model = calprune.load(here["model"])
     assert calprune.evaluate(model, f"kl({text})", dense=model)["kl"].value == pytest.approx(0, abs=1e-6)
+    begun = f"perplexity({here['text']}, begin=a, tokens=256, length=16)"
+    both = calprune.evaluate(model, [f"perplexity({text})", begun])
+    assert both[f"perplexity({text})"] == both.texts[0].perplexity != both.texts[1].perplexity == both[begun]
     assert result.table().rows[0][0] == f"perplexity({here['text']})"
     assert result.table("texts").rows[0][0] == here["text"] and "<table" in result._repr_html_()
     assert "\n" not in repr(result)
