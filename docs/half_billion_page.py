@@ -149,6 +149,7 @@ def _said(verdicts: Counter[str]) -> str:
 def _kinds() -> Iterator[str]:
     """What each kind of pruning costs, and how far apart three sources leave it, on three texts."""
     rows: dict[str, dict[str, str]] = defaultdict(dict)
+    shares: dict[str, list[float]] = defaultdict(list)
     for one in _findings("structured_half_billion").comparisons:
         if one.of.metric != "kl" or len(one.cells) < 3:
             continue
@@ -156,12 +157,16 @@ def _kinds() -> Iterator[str]:
         apart = spread_between({cell.of.calibration: cell.values for cell in one.cells})
         kind = f"`{one.of.setting['pattern']}`, {one.of.setting['method']}"
         text = next(text for text in TEXTS if one.of.evaluation.startswith(text))
+        shares[one.of.setting["method"]].append(apart.value / cost)
         rows[kind][text] = f"{number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)}"
     yield "\n".join(
         [f"| what goes | {' | '.join(f'{name}: cost | SD between sources | of the cost' for name in TEXTS.values())} |",
          "|---|" + "---:|" * 3 * len(TEXTS),
          *(f"| {kind} | {' | '.join(row[text] for text in TEXTS)} |" for kind, row in rows.items())]
     )  # fmt: skip
+    spans = {method: f"{percent(min(of), 0)} to {percent(max(of), 0)}" for method, of in shares.items()}
+    yield (f"So which text is taken moves the cost of zeros by {spans['wanda']} of it, of neurons by {spans['flap']} and of "
+           f"blocks by {spans['block_influence']}.")  # fmt: skip
 
 
 def _first_words() -> Iterator[str]:
@@ -189,10 +194,10 @@ the dense model, nats a token; brackets are 95 % intervals; "held" and "not held
 correction](../words.md) over the claims of a study. How each study was run: [results](../results/README.md)."""
 TOLD = """\
 Three draws of three sources, Wanda, 16 x 256 tokens: how many draws and how many items would find, in 80 % of
-studies, a difference of 1 point of accuracy, or of 0.02 nats ([page](../results/structured_half_billion.html)). A point of accuracy
-takes thousands of questions, more than these tasks have, whatever the number of draws; 0.02 nats take some hundred
-windows at most at 50 %. So claims about sources are judged by KL here. Of other tasks the dense model's accuracy
-was not measured by us, beside `humaneval` and `mbpp`, of which it solves 2 and 3 of 8."""
+studies, a difference of 1 point of accuracy, or of 0.02 nats ([page](../results/structured_half_billion.html)). A
+point of accuracy takes thousands of questions, more than these tasks have, whatever the number of draws; 0.02 nats
+of KL take tens of windows at 50 %, on code hundreds. So claims about sources are judged by KL here. Of other tasks
+the dense model's accuracy was not measured by us, beside `humaneval` and `mbpp`, of which it solves 2 and 3 of 8."""
 CLAIMS = """\
 Claims that something is better (all but the first) are of more than 0.02 nats here, so that "not held" can be an
 answer: then the difference is smaller, or on the other side. Draws: six where a small difference is to be told, three

@@ -780,6 +780,210 @@ window.PAPERS = {
      "measured": "0.33 [0.29, 0.38] (esnli:single, padding counted and masked and gsm8k:single, padding counted and masked less esnli:single, padding counted and attended and gsm8k:single, padding counted and attended, nats a token; above 0: better)",
      "verdict": "held",
      "page": "results/padding.html"
+    },
+    {
+     "says": "C4 is not the best of the pre-training sources",
+     "measured": "0.009 [−0.002, 0.020] (c4 less pile (the best of the others), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "Questions of arithmetic with their answers serve as well as pre-training text (here, within 0.02 nats a token)",
+     "measured": "−0.14 [−0.22, −0.07] (gsm8k:icl and mawps:icl less c4 and pile, nats a token; above 0: better)",
+     "verdict": "not held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "It is no matter where sequences of examples begin (here, by less than 0.02 nats; the model has no begin-of-text)",
+     "measured": "0.010 [0.001, 0.018] (gsm8k:icl, from anywhere less gsm8k:icl, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "Examples in context are better than a single one, as the paper's code builds and counts them",
+     "measured": "0.39 [0.36, 0.42] (gsm8k:icl, as published less gsm8k:single, as published, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "Examples in context are better than a single one, padding left out",
+     "measured": "−0.013 [−0.029, 0.002] (gsm8k:icl less gsm8k:single, nats a token; above 0: better)",
+     "verdict": "not held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "Examples in context are better than a question alone, as the paper's code builds and counts them (e-SNLI)",
+     "measured": "0.63 [0.55, 0.72] (esnli:icl, as published less esnli:zero, as published, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "Examples in context are better than a question alone, padding left out (e-SNLI)",
+     "measured": "−0.007 [−0.015, 0.002] (esnli:icl less esnli:zero, nats a token; above 0: better)",
+     "verdict": "not held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "The quirks of the paper's code, padding counted above all, do harm where a sequence is one pair",
+     "measured": "0.40 [0.37, 0.43] (gsm8k:single less gsm8k:single, as published, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "They do little where a sequence is full (here, less than 0.05 nats a token)",
+     "measured": "−0.007 [−0.017, 0.003] (gsm8k:icl less gsm8k:icl, as published, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "More real tokens in a sequence are better, the rest padding that counts",
+     "measured": "0.42 [0.39, 0.45] (c4 less c4 64 tokens, padding counted, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "More real tokens in a sequence are better, padding left out",
+     "measured": "−0.007 [−0.014, 0.000] (c4 less c4 64 tokens, nats a token; above 0: better)",
+     "verdict": "not held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "More pairs in context are better (25 against 5)",
+     "measured": "−0.13 [−0.28, 0.02] (gsm8k:icl(pairs=25) less gsm8k:icl(pairs=5), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "More data are better (128 sequences of the Pile against 32)",
+     "measured": "0.003 [−0.005, 0.012] (128 less 32, nats a token; above 0: better)",
+     "verdict": "not held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "A mixture of C4 and GSM8K is better than C4",
+     "measured": "−0.021 [−0.029, −0.014] (c4 + gsm8k less c4, nats a token; above 0: better)",
+     "verdict": "not held",
+     "page": "results/bandari2024_half_billion.html"
+    },
+    {
+     "says": "GSM8K's own text serves it better than C4",
+     "measured": "−0.1 [−0.4, 0.2] (gsm8k less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "SVAMP's own text serves it better than C4",
+     "measured": "−0.3 [−0.9, 0.3] (svamp less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "MAWPS's own text serves it better than C4",
+     "measured": "−0.1 [−0.4, 0.3] (mawps less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "e-SNLI's own text serves it better than C4",
+     "measured": "0.032 [0.012, 0.051] (esnli less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "ANLI R1's own text serves it better than C4",
+     "measured": "0.02 [−0.06, 0.10] (anli_r1 less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "ANLI R3's own text serves it better than C4",
+     "measured": "0.006 [−0.017, 0.028] (anli_r3 less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "CommonsenseQA's own text serves it better than C4",
+     "measured": "0.00 [−0.08, 0.07] (commonsense_qa less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "RACE's own text serves it better than C4",
+     "measured": "0.013 [0.001, 0.025] (race less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "WinoGrande's own text serves it better than C4",
+     "measured": "0.07 [−0.05, 0.19] (winogrande less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "GSM8K's own text with as much of C4 serves it better than its own alone",
+     "measured": "0.1 [−0.2, 0.4] (c4 + gsm8k less gsm8k, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "SVAMP's own text with as much of C4 serves it better than its own alone",
+     "measured": "0.3 [−0.3, 1.0] (c4 + svamp less svamp, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "MAWPS's own text with as much of C4 serves it better than its own alone",
+     "measured": "0.1 [−0.2, 0.5] (c4 + mawps less mawps, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "GSM8K's own text with as much of C4 serves it better than C4",
+     "measured": "0.02 [−0.01, 0.05] (c4 + gsm8k less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "SVAMP's own text with as much of C4 serves it better than C4",
+     "measured": "0.00 [−0.06, 0.07] (c4 + svamp less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "MAWPS's own text with as much of C4 serves it better than C4",
+     "measured": "0.047 [0.024, 0.069] (c4 + mawps less c4, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/own_text_half_billion.html"
+    },
+    {
+     "says": "After the first token of a conversation text loses less where an eighth of C4 is conversations (half a billion)",
+     "measured": "0.01 [−0.02, 0.04] (c4, an eighth conversations less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/first_words.html"
+    },
+    {
+     "says": "And they cost plain text nothing (less than 0.02 nats; half a billion)",
+     "measured": "0.00 [−0.02, 0.03] (c4, an eighth conversations less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/first_words.html"
+    },
+    {
+     "says": "After the first token of a conversation text loses less where an eighth of C4 is conversations (135 million)",
+     "measured": "0.00 [−0.05, 0.05] (c4, an eighth conversations less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/first_words.html"
+    },
+    {
+     "says": "And they cost plain text nothing (less than 0.02 nats; 135 million)",
+     "measured": "0.01 [−0.05, 0.06] (c4, an eighth conversations less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/first_words.html"
+    },
+    {
+     "says": "Examples from anywhere serve plain text better than examples that all begin with one word (half a billion)",
+     "measured": "0.004 [−0.008, 0.016] (gsm8k, from anywhere less gsm8k, each begins with Question, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/first_words.html"
     }
    ]
   },
