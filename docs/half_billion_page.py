@@ -165,8 +165,10 @@ def _kinds() -> Iterator[str]:
          *(f"| {kind} | {' | '.join(row[text] for text in TEXTS)} |" for kind, row in rows.items())]
     )  # fmt: skip
     spans = {method: f"{percent(min(of), 0)} to {percent(max(of), 0)}" for method, of in shares.items()}
-    yield (f"So which text is taken moves the cost of zeros by {spans['wanda']} of it, of neurons by {spans['flap']} and of "
-           f"blocks by {spans['block_influence']}.")  # fmt: skip
+    yield (
+        f"So which text is taken moves the cost of zeros by {spans['wanda']} of it, of neurons by {spans['flap']} "
+        f"and of blocks by {spans['block_influence']}."
+    )
 
 
 def _first_words() -> Iterator[str]:
