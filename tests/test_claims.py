@@ -203,6 +203,17 @@ def test_the_draws_that_would_tell_decide_the_claim_in_most_studies_where_the_tr
     assert decided(draws // 4) < 24 <= decided(draws) < 40  # 32 is 80 %
 
 
+@pytest.mark.parametrize("draws", [2, 3, 5])
+def test_the_draws_that_would_tell_are_more_than_those_there_are(draws):
+    """Also where the correction alone leaves a claim open: among many even a clear one is not shown by few draws."""
+    results = study(lambda source, _: 0.03 * SOURCES.index(source), luck=0.02, draws=draws)
+    pairs = [f"{{says: {a} {b}, better: {{first: {{calibration: {a}}}, than: {{calibration: {b}}}}}}}"
+             for a in SOURCES for b in SOURCES if a != b]  # fmt: skip
+    claims = read_claims(yaml.safe_load(f"[{', '.join(pairs)}]"), "study.yaml")
+    found = [one.draws for one in judge(Findings(replace(results, claims=claims))) if one.judgement.verdict == CANNOT]
+    assert len(found) > 4 and min(found) > draws
+
+
 def test_of_several_pairs_the_draws_that_would_tell_decide_the_claim_too():
     written, sources = "best: {calibration: c4, of: [pile, oscar, wiki, code]}", SOURCES
     few = judged(study(lambda source, _: 0.03 * (source != "c4"), luck=0.05, draws=6, seed=6), written)

@@ -12,7 +12,7 @@ from calprune.base.values import UserError
 from calprune.report.findings import Findings
 from calprune.report.kept import write_parquet
 from calprune.report.sections.power import in_words, power_table
-from calprune.uncertainty.power import MOST_DRAWS, draws_to_decide, items_needed
+from calprune.uncertainty.power import draws_needed, items_needed
 from tests.command import calprune
 from tests.made_up_study import made_up
 
@@ -35,20 +35,17 @@ def test_no_number_of_items_is_refused_in_one_line():
         items_needed(1e6, 1e-6)
 
 
-@pytest.mark.parametrize(("shift", "draws", "comparisons"), [(0.5, 3, 1), (0.2, 5, 1), (0.5, 3, 10), (0.05, 6, 27)])
-def test_so_many_draws_show_what_these_found_in_80_percent_of_studies(shift, draws, comparisons):
-    """`shift`: of a mean of independent draws, in SDs of a draw, which is known."""
-
-    def power(n):
-        critical = stats.norm.isf(0.05 / comparisons / 2)
-        return stats.norm.sf(critical - shift * math.sqrt(n))  # that the other side is shown is too rare to count
-
-    needed = draws_to_decide(shift * math.sqrt(draws), draws, comparisons)
-    assert power(needed) >= 0.8 > power(needed - 1)
+def _power_of_two_samples(sd, n, difference, comparisons):
+    edge, shift = stats.t.isf(0.025 / comparisons, 2 * n - 2), difference / sd * math.sqrt(n / 2)
+    return stats.nct.sf(edge, 2 * n - 2, shift) + stats.nct.cdf(-edge, 2 * n - 2, shift)
 
 
-def test_no_number_of_draws_shows_that_what_lies_on_the_end_is_on_a_side_of_it():
-    assert draws_to_decide(0.0, 3) == MOST_DRAWS
+@pytest.mark.parametrize(("sd", "difference"), [(0.5, 0.1), (0.2, 0.2), (0.1, 0.3)])
+@pytest.mark.parametrize("comparisons", [1, 14])
+def test_draws_needed_are_the_fewest_that_find_it_among_so_many_comparisons(sd, difference, comparisons):
+    n = draws_needed(sd, difference, comparisons=comparisons)
+    assert _power_of_two_samples(sd, n, difference, comparisons) >= 0.8 - 1e-9
+    assert n == 2 or _power_of_two_samples(sd, n - 1, difference, comparisons) < 0.8
 
 
 def _table(results):

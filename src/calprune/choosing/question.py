@@ -20,6 +20,7 @@ from calprune.layers.collect import Counting
 from calprune.methods.contract import Method
 from calprune.models.load import load_tokenizer
 from calprune.pattern import Pattern
+from calprune.pruning.default import CALIBRATION
 from calprune.pruning.job import Pruning
 from calprune.refine import Refinement
 from calprune.removal.job import Removing, removing
@@ -67,7 +68,9 @@ class Question:
     max_seq_length: int = 2048  # tokens of the longest
     draws: int = 3  # of each source, and of each finalist
     tokens: int = 8192  # of each half of a capability's text, at most
-    default: str | None = "c4"  # what the winner is compared with, beside the uniform mixture; None: no such source
+    default: str | None = (
+        CALIBRATION  # what the winner is compared with, beside the uniform mixture; None: no such source
+    )
     of_interest: float = (
         NATS_OF_INTEREST  # nats a token of divergence: the smallest difference that anyone would act on
     )

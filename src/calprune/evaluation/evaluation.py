@@ -28,7 +28,7 @@ from calprune.evaluation.divergence import DenseReference, as_text
 from calprune.evaluation.items import Outcomes
 from calprune.evaluation.metric import KL, METRICS, PERPLEXITY, Metric
 from calprune.evaluation.tasks import TASKS
-from calprune.evaluation.windows import begins_itself, windows_of
+from calprune.evaluation.windows import begins_itself, first_token, windows_of
 from calprune.layers.readable import check_length
 from calprune.models.load import Model, load_tokenizer
 from calprune.text.chat import chat_hash
@@ -79,6 +79,7 @@ class OnText:
     def check_model(self, model: Model) -> None:
         """Raise UserError where the model cannot read windows as long as these. Reads no text."""
         check_length(model.model, self.length, "windows", "length=")
+        first_token(model.tokenizer, self.begin)
 
     def reference(self, model: Model, data_root: Path | None = None) -> DenseReference:
         """What the dense model makes of the text."""

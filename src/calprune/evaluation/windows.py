@@ -49,11 +49,7 @@ def windows_of(
             f"{limit_tokens} tokens do not fill one window of {length}; ask for more tokens or less a window"
         )
     begin = find_marks(tokenizer).begin
-    start = [] if begin is None else [begin]
-    if len(first := encode_text(tokenizer, begin_with) if begin_with else []) > 1:
-        raise UserError(f"begin: expected one token of this model, for it is judged as others are; {begin_with!r} has "
-                        f"{len(first)}")  # fmt: skip
-    start += first
+    start = ([] if begin is None else [begin]) + first_token(tokenizer, begin_with)
     if (take := length - len(start)) < 1:
         raise UserError(f"windows of {length} tokens hold no text after what they begin with; expected a length of "
                         f"{len(start) + 1} or more")  # fmt: skip
@@ -67,6 +63,14 @@ def windows_of(
         )
     rows = torch.tensor(stream[: len(stream) // take * take]).view(-1, take)
     return torch.cat([torch.tensor(start, dtype=torch.long).expand(len(rows), -1), rows], dim=1)
+
+
+def first_token(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The token that every window is to begin with; none for "". Raises UserError where the text is more than one."""
+    if len(found := encode_text(tokenizer, text) if text else []) > 1:
+        raise UserError(f"begin: expected one token of this model, for it is judged as others are; {text!r} has "
+                        f"{len(found)}")  # fmt: skip
+    return found
 
 
 def begins_itself(tokenizer: PreTrainedTokenizerBase) -> bool:

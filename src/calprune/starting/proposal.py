@@ -19,6 +19,7 @@ from calprune.methods import METHODS, parse_method
 from calprune.methods.contract import Method
 from calprune.models.load import find_device
 from calprune.pattern import parse_pattern
+from calprune.pruning.default import CALIBRATION
 from calprune.refine import Refinement
 from calprune.starting.look import PROGRAM, Look, gigabytes
 from calprune.starting.own_data import LONG, MOST_TOKENS, OwnFile, open_own, stem_of
@@ -39,7 +40,7 @@ SMALLER = ((16, 128), (8, 128), (4, 128))  # where a file of the user is short
 HURRIED = ((16, 256), (16, 128))  # where the minutes are short: judged on LEAST_TOKENS of each text
 LEAST_TOKENS, LEAST_LENGTH = 2048, 256  # eight windows, so that an interval can be made
 DRAWS = 3  # of each set: from 3 on an interval holds (benchmarks/intervals.md)
-GENERAL, BROUGHT = "c4", "pydoc_topics"  # what is compared with, and where that is not to be had
+GENERAL, BROUGHT = CALIBRATION, "pydoc_topics"  # what is compared with, and where that is not to be had
 BROUGHT_WITH = "the help texts that Python brings"
 OF_CAPABILITY = {
     "code": "redpajama_github",

@@ -63,7 +63,7 @@ def fits(text: str, wanted: str) -> bool:
 
 def _short(evaluation: str) -> str:
     name, bracket, rest = evaluation.partition("(")
-    kept = [word for word in split(rest.removesuffix(")"), ",") if "=" not in word]
+    kept = [word for word in split(rest.removesuffix(")"), ",") if not re.match(r"\w+\s*=", word)]
     return f"{name}({', '.join(kept)})" if bracket and kept != [""] and kept else name
 
 

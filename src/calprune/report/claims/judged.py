@@ -1,18 +1,18 @@
 """A claim with its verdict, and how an interval becomes one."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from calprune.pages.numbers import number, rough
 from calprune.studies.claims import Claim
 from calprune.uncertainty.estimate import Estimate
-from calprune.uncertainty.power import POWER, draws_to_decide
+from calprune.uncertainty.power import POWER, draws_needed
 
 Verdict = Literal["held", "not held", "cannot be told here"]
 CANNOT: Verdict = "cannot be told here"
 MOST_DRAWS = 10_000  # that are named as those that would tell
+FARTHEST = 100.0  # SDs of a draw in the distance to be shown: from here on it takes more than MOST_DRAWS
 USUAL_ERRORS = 1.96  # of an interval's half, in standard errors, where no more is known of it
 ONE_DRAW = "a source has one draw here, and it takes two to know the luck of the draw"
 
@@ -35,14 +35,24 @@ class Judgement:
     pairs: int = 1  # differences of which the estimate is the smallest
 
     def more_draws(self, draws: int, claims: int) -> int | None:
-        """About how many draws would decide it, of which there are so many; None where draws are not what it lacks."""
+        """About how many draws of each source would decide it, more than these; None where draws are not what it lacks.
+
+        If the truth is what was found, and where items move it too, with as many times the items.
+        """
         if self.region is None or self.estimate is None or self.estimate.low is None or self.estimate.high is None:
             return None
         ends = [end for end in (self.region.least, self.region.most) if math.isfinite(end)]
         error = self.error or (self.estimate.high - self.estimate.low) / 2 / USUAL_ERRORS
-        away = min(abs(self.estimate.value - end) for end in ends) / error if error else 0.0
+        away, sd = min(abs(self.estimate.value - end) for end in ends), error * math.sqrt(draws / 2)  # of a draw
+        if sd > FARTHEST * away:
+            return MOST_DRAWS + 1
         power = (1 + POWER) / 2 if len(ends) == 2 else POWER  # both ends can be missed
-        return draws_to_decide(away, draws, claims * self.pairs, power)
+        return max(draws + 1, draws_needed(sd, away, power, claims * self.pairs))
+
+
+def about_draws(draws: int) -> str:
+    """ "about 24 draws"."""
+    return f"over {MOST_DRAWS:,} draws" if draws > MOST_DRAWS else f"about {float(f'{draws:.2g}'):,.0f} draws"
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,8 @@ class Judged:
 
     @property
     def why(self) -> str:
-        return "; ".join((self.judgement.why, *self._more_draws(), *self.notes))
-
-    def _more_draws(self) -> Iterator[str]:
-        if self.draws is not None:
-            many = f"over {MOST_DRAWS:,}" if self.draws > MOST_DRAWS else f"about {float(f'{self.draws:.2g}'):,.0f}"
-            yield f"{many} draws would tell"
+        more = (f"{about_draws(self.draws)} would tell",) if self.draws else ()
+        return "; ".join((self.judgement.why, *more, *self.notes))
 
 
 @dataclass(frozen=True)
