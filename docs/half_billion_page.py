@@ -1,25 +1,18 @@
 """docs/explanation/half-billion.md: what was measured on two models that can do the tasks, from docs/results."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from statistics import median
 
-import claims_section
 import findings_page
+from half_billion_results import by_text, counted, findings, judged
 
 from calprune.pages.numbers import number, percent, rough, with_interval
-from calprune.report.claims.judged import about_draws
-from calprune.report.findings import Cell, Findings
-from calprune.report.kept import read_results
+from calprune.report.findings import Cell
 from calprune.report.sections.power import power_table
-from calprune.uncertainty.estimate import Estimate
 from calprune.uncertainty.spread import spread_between
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 PAPERS = {"bandari2024": "Bandari et al."}
 TASKS = ("gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r3", "commonsense_qa", "race", "winogrande")
 OWN_TEXT = {
@@ -32,11 +25,6 @@ OWN = "own_text_half_billion"
 PICTURE = "own-text-half-billion.svg"
 
 
-@cache
-def _findings(study: str) -> Findings:
-    return Findings(read_results(RESULTS / f"{study}.parquet"))
-
-
 def page() -> str:
     parts = [INTRODUCTION, "## What can be told", TOLD, *_power(), "## Do the papers' claims hold?", CLAIMS, *_claims(),
              "## Does a task's own text serve that task?", OWN_WORDS, *_own_text(),
@@ -47,8 +35,7 @@ def page() -> str:
 
 def own_text_picture() -> str:
     """By how much each task's own text is better than C4."""
-    claims = claims_section.verdicts_in(RESULTS / f"{OWN}.claims.json")["claims"]
-    rows = [{"label": task, "claim": [OWN, one["says"]]} for task, one in zip(TASKS, claims, strict=False)]
+    rows = [{"label": task, "claim": [OWN, says]} for task, (says, *_) in zip(TASKS, judged(OWN), strict=False)]
     return findings_page.chart(OWN_TEXT | {"rows": rows})
 
 
@@ -56,7 +43,7 @@ def _power() -> Iterator[str]:
     """Of each evaluation of zeros: the dense model's value, how much draws differ, what a small difference takes."""
     lines = ["| judged by | pattern | dense | guessing | pruned | to tell | SD of a draw | draws | items |",
              "|---|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
-    table = power_table(_findings("structured_half_billion"))
+    table = power_table(findings("structured_half_billion"))
     names = [column.name for column in table.columns]
     for row in (dict(zip(names, cells, strict=True)) for cells in table.rows):
         if row["method"] != "wanda":
@@ -76,30 +63,19 @@ def _count(needed: int | None) -> str:
 
 def _claims() -> Iterator[str]:
     """A row a claim, on both models; and how many of them the larger one leaves open."""
-    verdicts: Counter[str] = Counter()
+    verdicts: list[str] = []
     tables = []
     for study, paper in PAPERS.items():
-        small = {words: verdict for says, verdict, _ in _judged(study) for words in (_key(says), says)}
+        small = {words: verdict for says, verdict, _ in judged(study) for words in (_key(says), says)}
         links = f"[page](../results/{study}_half_billion.html), [study](../../studies/{study}_half_billion.yaml)"
         lines = [f"**{paper}** ({links})", "", "| claim | 135 million | half a billion | measured there |"]
         lines += ["|---|---|---|---|"]
-        for says, verdict, measured in _judged(f"{study}_half_billion"):
-            verdicts[verdict] += 1
+        for says, verdict, measured in judged(f"{study}_half_billion"):
+            verdicts.append(verdict)
             lines.append(f"| {says} | {small.get(says, small.get(_key(says), '—'))} | **{verdict}** | {measured} |")
         tables.append("\n".join(lines))
-    yield f"Of {verdicts.total()} claims: {_said(verdicts)}."
+    yield f"Of {len(verdicts)} claims: {counted(verdicts)}."
     yield from tables
-
-
-def _judged(study: str) -> Iterator[tuple[str, str, str]]:
-    """Of each claim its words, the verdict and what was measured."""
-    judged = claims_section.verdicts_in(RESULTS / f"{study}.claims.json")
-    for one in judged["claims"]:
-        found = claims_section.corrected(one, judged["format"])
-        missing = found["measured"] is None
-        measured = found["why"] if missing else f"{with_interval(Estimate(**found['measured']))} ({found['what']})"
-        more = f"; {about_draws(found['draws'])}, with as many times the text, would tell" if found["draws"] else ""
-        yield found["says"], claims_section.NOT_MEASURED if missing else found["verdict"], measured + more
 
 
 def _key(says: str) -> str:
@@ -109,15 +85,10 @@ def _key(says: str) -> str:
 
 def _own_text() -> Iterator[str]:
     """Tasks by what was calibrated on; and how many tasks are served better by their own text than by C4."""
-    found = {(_task(cell.of.evaluation), cell.of.calibration): cell for cell in _findings(OWN).cells}
-    lines = ["| calibrated on | " + " | ".join(TASKS) + " |", "|---|" + "---:|" * len(TASKS)]
-    for source in ("c4", *TASKS):
-        cells = [with_interval(found[task, source].spread.interval) for task in TASKS]
-        cells = [f"**{cell}**" if task == source else cell for task, cell in zip(TASKS, cells, strict=True)]
-        lines.append(f"| {source} | {' | '.join(cells)} |")
-    best = [min(("c4", *TASKS), key=lambda source: found[task, source].spread.mean) for task in TASKS]
-    yield "\n".join([*lines, f"| *the lowest* | {' | '.join(best)} |"])
-    yield f"Of nine claims that a task's own text is better than C4: {_said(Counter(_own_verdicts()[: len(TASKS)]))}."
+    found = {(_task(cell.of.evaluation), cell.of.calibration): cell for cell in findings(OWN).cells}
+    yield by_text(OWN, ("c4", *TASKS), {f"kl({task}": task for task in TASKS})
+    own = [verdict for _, verdict, _ in judged(OWN)][: len(TASKS)]
+    yield f"Of nine claims that a task's own text is better than C4: {counted(own)}."
     yield f"![{OWN_TEXT['says']}: {OWN_TEXT['axis']}](../pictures/{PICTURE})"
     tables = {task: [_windows(found.get((task, source))) for source in ("c4", task, f"c4 + {task}")] for task in TASKS}
     better = sum(median(own) < median(c4) for c4, own, _ in tables.values())
@@ -136,23 +107,15 @@ def _windows(cell: Cell | None) -> list[float]:
     return [value for row in cell.rows for value in row.items] if cell else []
 
 
-def _own_verdicts() -> list[str]:
-    return [one["verdict"] for one in claims_section.verdicts_in(RESULTS / f"{OWN}.claims.json")["claims"]]
-
-
 def _task(evaluation: str) -> str:
     return evaluation.partition("(")[2].partition(",")[0]
-
-
-def _said(verdicts: Counter[str]) -> str:
-    return ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in claims_section.ORDER if verdicts[verdict])
 
 
 def _kinds() -> Iterator[str]:
     """What each kind of pruning costs, and how far apart three sources leave it, on three texts."""
     rows: dict[str, dict[str, str]] = defaultdict(dict)
     shares: dict[str, list[float]] = defaultdict(list)
-    for one in _findings("structured_half_billion").comparisons:
+    for one in findings("structured_half_billion").comparisons:
         if one.of.metric != "kl" or len(one.cells) < 3:
             continue
         cost = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
@@ -176,7 +139,7 @@ def _kinds() -> Iterator[str]:
 def _first_words() -> Iterator[str]:
     """Of each model and set: what plain text loses, and what it loses after a first token."""
     found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for cell in _findings("first_words").cells:
+    for cell in findings("first_words").cells:
         after = cell.of.evaluation.partition("begin=")[2].rstrip(")")
         found[cell.of.setting["model"], cell.of.calibration][after] = with_interval(cell.spread.interval)
     firsts = list(dict.fromkeys(after for row in found.values() for after in row))

@@ -1,0 +1,71 @@
+"""What the sections of docs/explanation/half-billion.md read and lay out alike: kept results, claims, tables."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import claims_section
+
+from calprune.pages.numbers import with_interval
+from calprune.report.claims.judged import about_draws
+from calprune.report.findings import Cell, Findings
+from calprune.report.kept import read_results
+from calprune.uncertainty.estimate import Estimate
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@cache
+def findings(study: str) -> Findings:
+    return Findings(read_results(RESULTS / f"{study}.parquet"))
+
+
+def judged(study: str) -> Iterator[tuple[str, str, str]]:
+    """Of each claim its words, the verdict and what was measured."""
+    found = claims_section.verdicts_in(RESULTS / f"{study}.claims.json")
+    for one in found["claims"]:
+        claim = claims_section.corrected(one, found["format"])
+        missing = claim["measured"] is None
+        measured = claim["why"] if missing else f"{with_interval(Estimate(**claim['measured']))} ({claim['what']})"
+        more = f"; {about_draws(claim['draws'])}, with as many times the text, would tell" if claim["draws"] else ""
+        yield claim["says"], claims_section.NOT_MEASURED if missing else claim["verdict"], measured + more
+
+
+def verdicts(study: str) -> str:
+    """How many of a study's claims were found to be what."""
+    return counted(verdict for _, verdict, _ in judged(study))
+
+
+def counted(found: Iterator[str] | Sequence[str]) -> str:
+    counts = Counter(found)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims_section.ORDER if counts[verdict])
+
+
+def claims_table(study: str) -> str:
+    """A row a claim."""
+    rows = [f"| {says} | **{verdict}** | {measured} |" for says, verdict, measured in judged(study)]
+    return "\n".join(["| claim | verdict | measured |", "|---|---|---|", *rows])
+
+
+def by_text(study: str, sources: Sequence[str], texts: dict[str, str]) -> str:
+    """Sources by the texts that are judged ({how an evaluation begins: its name here}): the KL of each. A source
+    whose name is the text's is bold."""
+    lines = [f"| calibrated on | {' | '.join(texts.values())} |", "|---|" + "---:|" * len(texts)]
+    for source in sources:
+        shown = [with_interval(cell_of(study, source, text).spread.interval) for text in texts]
+        shown = [f"**{one}**" if name == source else one for one, name in zip(shown, texts.values(), strict=True)]
+        lines.append(f"| {source} | {' | '.join(shown)} |")
+    means = [{source: cell_of(study, source, text).spread.mean for source in sources} for text in texts]
+    best = [min(of, key=of.__getitem__) for of in means]
+    return "\n".join([*lines, f"| *the lowest* | {' | '.join(best)} |"])
+
+
+def cell_of(study: str, source: str, evaluation: str, **setting: str) -> Cell:
+    """The one cell of a source that is judged by what begins so, in this setting."""
+    found = [cell for cell in findings(study).cells
+             if (cell.of.calibration, cell.of.evaluation[: len(evaluation)]) == (source, evaluation)
+             and setting.items() <= cell.of.setting.items()]  # fmt: skip
+    if len(found) != 1:
+        raise ValueError(f"{study}: {len(found)} cells are {source} by {evaluation} {setting}, expected one")
+    return found[0]
