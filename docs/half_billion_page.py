@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 import findings_page
+import half_billion_studies as studies
 from half_billion_results import by_text, counted, findings, judged
 
 from calprune.pages.numbers import number, percent, rough, with_interval
@@ -13,7 +14,7 @@ from calprune.report.findings import Cell
 from calprune.report.sections.power import power_table
 from calprune.uncertainty.spread import spread_between
 
-PAPERS = {"bandari2024": "Bandari et al."}
+PAPERS = {"bandari2024": "Bandari et al.", "ji2025": "Ji et al."}
 TASKS = ("gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r3", "commonsense_qa", "race", "winogrande")
 OWN_TEXT = {
     "says": "Nine tasks' own text, and C4",
@@ -22,6 +23,7 @@ OWN_TEXT = {
 }
 TEXTS = {"kl(wikitext2": "WikiText-2", "kl(gsm8k": "GSM8K", "kl(mbpp": "MBPP"}
 OWN = "own_text_half_billion"
+OF_KINDS = ("kinds_half_billion", "structured_half_billion")
 PICTURE = "own-text-half-billion.svg"
 
 
@@ -29,7 +31,8 @@ def page() -> str:
     parts = [INTRODUCTION, "## What can be told", TOLD, *_power(), "## Do the papers' claims hold?", CLAIMS, *_claims(),
              "## Does a task's own text serve that task?", OWN_WORDS, *_own_text(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
-             "## What a text begins with", FIRST, *_first_words()]  # fmt: skip
+             "## What a text begins with", FIRST, *_first_words(),
+             "## On one and a half billion parameters", studies.LARGER_WORDS, *studies.larger()]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
@@ -115,14 +118,15 @@ def _kinds() -> Iterator[str]:
     """What each kind of pruning costs, and how far apart three sources leave it, on three texts."""
     rows: dict[str, dict[str, str]] = defaultdict(dict)
     shares: dict[str, list[float]] = defaultdict(list)
-    for one in findings("structured_half_billion").comparisons:
+    for one in (one for study in OF_KINDS for one in findings(study).comparisons):
         if one.of.metric != "kl" or len(one.cells) < 3:
             continue
         cost = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
         apart = spread_between({cell.of.calibration: cell.values for cell in one.cells})
-        kind = f"`{one.of.setting['pattern']}`, {one.of.setting['method']}"
+        method, pattern = one.of.setting["method"], one.of.setting["pattern"]
+        kind = "4 bits, gptq" if method.startswith("gptq") else f"`{pattern}`, {method}"
         text = next(text for text in TEXTS if one.of.evaluation.startswith(text))
-        shares[one.of.setting["method"]].append(apart.value / cost)
+        shares[method.partition("(")[0]].append(apart.value / cost)
         rows[kind][text] = f"{number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)}"
     yield "\n".join(
         [f"| what goes | {' | '.join(f'{name}: cost | SD between sources | of the cost' for name in TEXTS.values())} |",
@@ -131,8 +135,8 @@ def _kinds() -> Iterator[str]:
     )  # fmt: skip
     spans = {method: f"{percent(min(of), 0)} to {percent(max(of), 0)}" for method, of in shares.items()}
     yield (
-        f"So which text is taken moves the cost of zeros by {spans['wanda']} of it, of neurons by {spans['flap']} "
-        f"and of blocks by {spans['block_influence']}."
+        f"So which text is taken moves the cost of zeros by {spans['wanda']} of it, of 4 bits by {spans['gptq']}, of "
+        f"neurons by {spans['flap']} and of blocks by {spans['block_influence']}."
     )
 
 
