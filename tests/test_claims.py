@@ -21,6 +21,8 @@ from calprune.studies.claims import KINDS, check_claims, matches, read_claims
 from calprune.studies.results import LikenessRow, Result, Results
 from calprune.uncertainty.crossed import Weighed
 from calprune.uncertainty.difference import holm, paired_by_item, weighed_sum
+from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_luck, spread_between
+from calprune.uncertainty.spread_power import chance_of_difference
 from tests.made_up_study import made_up, setting_of
 
 SOURCES = ("c4", "pile", "oscar", "wiki", "code")
@@ -224,6 +226,97 @@ def test_of_several_pairs_the_draws_that_would_tell_decide_the_claim_too():
         for seed in range(6)
     )
     assert sum(verdict(one, written) == HELD for one in many) >= 5
+
+
+def _found(results, apart, luck):
+    """The same with two draws of each source that lie exactly so: their SD is `luck(pattern, amount)`, that between
+    the sources, without what luck adds to it, is `apart`."""
+    sources = list(dict.fromkeys(row.calibration for row in results.rows))
+    made = []
+    for row in results.rows:
+        sd = luck(row.pattern, int(row.axes["num_samples"]))
+        middle = (-1) ** sources.index(row.calibration) * math.sqrt(apart**2 + sd**2 / 4) if apart else 0.0
+        value = 1 + middle + (-1) ** row.draw * sd / math.sqrt(2)
+        made.append(replace(row, value=value, items=(value,) * len(row.items)))
+    return replace(results, rows=tuple(made))
+
+
+WIDER = "draws_differ_more: {first: {pattern: 70%}, than: {pattern: 60%}}"
+FEWER = "draws_differ_less_with_amount: {}"
+STUDIES = 120
+
+
+@pytest.mark.parametrize(
+    ("written", "holds", "sources", "apart", "factor"),  # of the luck: of the other pattern, or of a doubling
+    [
+        ("sources_differ: {}", lambda one: one.low > 0, 2, 0.005, 1),
+        ("sources_differ: {by: 0.01}", lambda one: one.high < 0.01, 2, 0.005, 1),
+        ("sources_alike: {margin: 0.005}", lambda one: one.high < 0.005, 2, 0.002, 1),
+        ("sources_alike: {margin: 0.01}", lambda one: one.low > 0.01, 2, 0.015, 1),
+        (WIDER, lambda one: one.low > 1, 2, 0.0, 2),
+        (WIDER, lambda one: one.high < 1, 3, 0.0, 1 / 2),
+        (FEWER, lambda one: one.high < 1, 2, 0.0, 0.6),
+        (FEWER, lambda one: one.low > 1, 3, 0.0, 1.5),
+    ],
+)
+def test_the_draws_that_would_tell_of_sds_decide_the_claim_in_80_percent_of_studies(
+    written, holds, sources, apart, factor
+):
+    patterns, amounts = ("60%", "70%")[: 1 + (written == WIDER)], (16, 32)[: 1 + (written == FEWER)]
+    of_luck = {("70%", 16): factor, ("60%", 32): factor}
+    how = {"sources": SOURCES[:sources], "amounts": amounts, "patterns": patterns}
+    results = _found(study(lambda *_: 0.0, draws=2, **how), apart, lambda *at: 0.01 * of_luck.get(at, 1))
+    few = judged(results, written)
+    assert few.judgement.verdict == CANNOT and 2 < few.draws < 100
+    stream = random.Random(0)
+
+    def groups(draws, luck):
+        middles = [(-1) ** i * apart for i in range(sources)]
+        return {str(i): [stream.gauss(middle, luck) for _ in range(draws)] for i, middle in enumerate(middles)}
+
+    def interval(draws):
+        if written == WIDER:
+            return ratio_of_luck(groups(draws, factor), groups(draws, 1))
+        if written == FEWER:
+            return luck_per_doubling({16: groups(draws, 1), 32: groups(draws, factor)})
+        return spread_between(groups(draws, 0.01))
+
+    fewer, enough = (
+        sum(holds(interval(draws)) for _ in range(STUDIES)) / STUDIES for draws in (few.draws // 2, few.draws)
+    )
+    assert fewer < 0.68 < 0.7 <= enough <= 0.93
+
+
+@pytest.mark.parametrize(("first", "than", "sources", "draws"), [(0.02, 0.01, 3, 4), (0.01, 0.02, 2, 9)])
+def test_the_chance_that_sources_differ_more_is_what_made_up_studies_have(first, than, sources, draws):
+    stream = random.Random(0)
+
+    def side(apart):  # the SD of two or three sources, divided by their number, is `apart`
+        reach = apart * {2: 1, 3: math.sqrt(1.5)}[sources]
+        middles = (reach, -reach, 0.0)[:sources]
+        return {str(i): [stream.gauss(middle, 0.01) for _ in range(draws)] for i, middle in enumerate(middles)}
+
+    found = [larger_by(spread_between(side(first)), spread_between(side(than))) for _ in range(300)]
+    decided = sum(one.low > 0 if first > than else one.high < 0 for one in found) / len(found)
+    assert 0.2 < decided < 0.95
+    assert chance_of_difference((first, 0.01), (than, 0.01), sources)(draws, 0.95) == pytest.approx(decided, abs=0.08)
+
+
+def test_where_no_number_of_draws_would_tell_none_is_given():
+    """None shows that sources do not differ at all; of equal SDs none shows which is larger."""
+    more = "sources_differ_more: {first: {pattern: 70%}, than: {pattern: 60%}}"
+    alike = _found(study(lambda *_: 0.0, draws=2, patterns=("60%", "70%")), 0.01, lambda *_: 0.01)
+    nothing = _found(study(lambda *_: 0.0, draws=2), 0.0, lambda *_: 0.01)
+    for one in (judged(alike, more), judged(nothing, "sources_differ: {}")):
+        assert one.judgement.verdict == CANNOT and one.draws is None and "draws would tell" not in one.why
+
+
+def test_that_sources_differ_more_in_one_setting_takes_a_number_of_draws():
+    more = "sources_differ_more: {first: {pattern: 70%}, than: {pattern: 60%}}"
+    apart = {"60%": 0.02, "70%": 0.03}
+    found = study(lambda source, pattern: apart[pattern] * len(source), luck=0.02, patterns=tuple(apart))
+    one = judged(found, more)
+    assert one.judgement.verdict == CANNOT and one.draws is not None and "draws would tell" in one.why
 
 
 def test_methods_that_read_no_data_have_no_draws_to_tell_by():

@@ -81,13 +81,23 @@ def luck_per_doubling(by_amount: Mapping[int, Groups], confidence: float = CONFI
     x = np.array([one[0] for one in points])
     half = np.array([one[2] / 2 for one in points])
     y = (np.log([one[1] for one in points]) - psi(half) + np.log(half)) / 2
-    weight = 4 / zeta(2, half)  # 1 / variance of y: ψ' is Hurwitz's zeta at 2
+    weight = _certainty(half)
     centred = x - np.average(x, weights=weight)
-    certain = float(weight @ centred**2)
-    slope, error = float(weight @ (centred * y)) / certain, math.sqrt(1 / certain)
+    slope, error = float(weight @ (centred * y)) / float(weight @ centred**2), error_of_doubling(x, 2 * half)
     reach = float(ndtri((1 + confidence) / 2)) * error
     ends = math.exp(slope - reach), math.exp(slope + reach)
     return Estimate(math.exp(slope), *ends, int(2 * half.sum()), confidence)
+
+
+def error_of_doubling(doublings: Sequence[float] | np.ndarray, freedom: Sequence[float] | np.ndarray) -> float:
+    """The standard error of `luck_per_doubling`'s slope, of ln SD: by amount its log2 and the degrees of freedom."""
+    x, weight = np.asarray(doublings), _certainty(np.asarray(freedom) / 2)
+    return 1 / math.sqrt(float(weight @ (x - np.average(x, weights=weight)) ** 2))
+
+
+def _certainty(half: np.ndarray) -> np.ndarray:
+    """1 / variance of ln SD by half its degrees of freedom: ψ' is Hurwitz's zeta at 2."""
+    return 4 / zeta(2, half)
 
 
 def within_draws(groups: Groups) -> tuple[float, int] | None:

@@ -7,7 +7,8 @@ from typing import Literal
 from calprune.pages.numbers import number, rough
 from calprune.studies.claims import Claim
 from calprune.uncertainty.estimate import Estimate
-from calprune.uncertainty.power import POWER, draws_needed
+from calprune.uncertainty.power import POWER, SIGNIFICANCE, draws_needed
+from calprune.uncertainty.spread_power import Chance, fewest_draws
 
 Verdict = Literal["held", "not held", "cannot be told here"]
 CANNOT: Verdict = "cannot be told here"
@@ -30,15 +31,19 @@ class Judgement:
     verdict: Verdict
     why: str
     p: float | None = None  # of a single difference, two-sided, for none at all
-    region: "Region | None" = None  # where the claim is true; None: nothing was measured, or no more draws would help
+    region: "Region | None" = None  # where a mean makes the claim true; None: it is of none, or no draws would help
     error: float | None = None  # the standard error of a difference; None: it is of the interval
     pairs: int = 1  # differences of which the estimate is the smallest
+    chance: Chance | None = None  # of an SD: that draws decide the claim, if the truth is what was found
 
     def more_draws(self, draws: int, claims: int) -> int | None:
         """About how many draws of each source would decide it, more than these; None where draws are not what it lacks.
 
         If the truth is what was found, and where items move it too, with as many times the items.
         """
+        if self.chance is not None:
+            at, confidence = self.chance, 1 - SIGNIFICANCE / claims
+            return fewest_draws(lambda n: at(n, confidence), draws + 1, MOST_DRAWS)
         if self.region is None or self.estimate is None or self.estimate.low is None or self.estimate.high is None:
             return None
         ends = [end for end in (self.region.least, self.region.most) if math.isfinite(end)]

@@ -13,8 +13,16 @@ from calprune.report.claims.selected import Selected
 from calprune.report.findings import Cell
 from calprune.studies import claims as kinds
 from calprune.uncertainty.effect import effect_of_groups
+from calprune.uncertainty.estimate import Estimate
 from calprune.uncertainty.ranks import rank_correlation
-from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_luck, spread_between
+from calprune.uncertainty.spread import larger_by, luck_per_doubling, ratio_of_luck, spread_between, within_draws
+from calprune.uncertainty.spread_power import (
+    Chance,
+    chance_of_difference,
+    chance_of_doubling,
+    chance_of_ratio,
+    chance_of_spread,
+)
 
 Groups = dict[str, list[float]]  # by source, one value a draw
 
@@ -38,9 +46,10 @@ def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected, confi
         a, b = spread_between(first, confidence), spread_between(than, confidence)
     if a is None or b is None:
         raise Undecided(_no_luck(first, than))
+    chance = None if test.measure == "share" else _chance_of_more(a, b, first, than)
     found = larger_by(a, b)
     said = f"{what}, {selected.names['first']} less {selected.names['than']}, {unit}; {_of(first)}"
-    return Judgement(said, found, *Region(least=0.0).judge(found), region=Region(least=0.0))
+    return Judgement(said, found, *Region(least=0.0).judge(found), chance=chance)
 
 
 def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected, confidence: float) -> Judgement:
@@ -49,7 +58,8 @@ def draws_differ_more(test: kinds.DrawsDifferMore, selected: Selected, confidenc
     if found is None:
         raise Undecided(_no_luck(first, than))
     said = f"SD of a draw, {selected.names['first']} ÷ {selected.names['than']}; {_of(first)}"
-    return Judgement(said, found, *Region(least=1.0).judge(found), region=Region(least=1.0))
+    chance = chance_of_ratio(found.value, len(first))
+    return Judgement(said, found, *Region(least=1.0).judge(found), chance=chance)
 
 
 def draws_differ_less_with_amount(
@@ -65,7 +75,8 @@ def draws_differ_less_with_amount(
     if found is None:
         raise Undecided(ONE_DRAW)
     said = f"factor of the SD of a draw when the data doubles, {listed([f'{n:,}' for n in amounts])} sequences; "
-    return Judgement(said + listed(sources), found, *Region(most=1.0).judge(found), region=Region(most=1.0))
+    chance = chance_of_doubling(found.value, amounts, len(sources))
+    return Judgement(said + listed(sources), found, *Region(most=1.0).judge(found), chance=chance)
 
 
 def goes_with(test: kinds.GoesWith, selected: Selected, confidence: float) -> Judgement:
@@ -95,7 +106,19 @@ def _spread(selected: Selected, confidence: float, region: Region) -> Judgement:
     if found is None:
         raise Undecided(_no_luck(groups))
     said = f"the SD between sources, {selected.unit}; {_of(groups)}"
-    return Judgement(said, found, *region.judge(found), region=region)
+    return Judgement(said, found, *region.judge(found), chance=_chance(found, groups, region))
+
+
+def _chance(found: Estimate, groups: Groups, region: Region) -> Chance | None:
+    """None where nothing lies apart and the claim is that anything does: no draws show that nothing does."""
+    within, end = within_draws(groups), region.least if math.isfinite(region.least) else region.most
+    assert within is not None, "as there is an estimate"
+    return chance_of_spread(found.value, math.sqrt(within[0]), end, len(groups)) if found.value != end else None
+
+
+def _chance_of_more(a: Estimate, b: Estimate, first: Groups, than: Groups) -> Chance | None:
+    luck = [math.sqrt(within[0]) for groups in (first, than) if (within := within_draws(groups))]
+    return None if a.value == b.value else chance_of_difference((a.value, luck[0]), (b.value, luck[1]), len(first))
 
 
 def _groups(selected: Selected) -> list[Groups]:
