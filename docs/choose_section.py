@@ -26,6 +26,7 @@ HOW = {  # file -> words on the page
     "wanda": "At 60 % with Wanda",
     "blocks": "A quarter of the blocks, by block influence",
     "experts": "A quarter of the experts, by REAP",
+    "half_billion": "At 50 % with Wanda",
 }
 
 

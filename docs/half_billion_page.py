@@ -9,12 +9,15 @@ import findings_page
 import half_billion_studies as studies
 from half_billion_results import by_text, counted, findings, judged
 
-from calprune.pages.numbers import number, percent, rough, with_interval
+from calprune.pages.numbers import listed, number, percent, rough, with_interval
 from calprune.report.findings import Cell
 from calprune.report.sections.power import power_table
 from calprune.uncertainty.spread import spread_between
 
-PAPERS = {"bandari2024": "Bandari et al.", "ji2025": "Ji et al."}
+PAPERS = {  # a paper's study on the smaller model -> its name, its studies on this one: a later one judges again
+    "bandari2024": ("Bandari et al.", {"bandari2024_half_billion": "half a billion"}),
+    "ji2025": ("Ji et al.", {"ji2025_half_billion": "half a billion", "ji2025_after_begin": "after its first token"}),
+}
 TASKS = ("gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r3", "commonsense_qa", "race", "winogrande")
 OWN_TEXT = {
     "says": "Nine tasks' own text, and C4",
@@ -23,7 +26,8 @@ OWN_TEXT = {
 }
 TEXTS = {"kl(wikitext2": "WikiText-2", "kl(gsm8k": "GSM8K", "kl(mbpp": "MBPP"}
 OWN = "own_text_half_billion"
-OF_KINDS = ("kinds_half_billion", "structured_half_billion")
+OF_KINDS = ("structured_half_billion",)
+GOES = {"wanda": "weights", "gptq": "bits", "flap": "neurons", "block_influence": "blocks"}
 PICTURE = "own-text-half-billion.svg"
 
 
@@ -65,19 +69,23 @@ def _count(needed: int | None) -> str:
 
 
 def _claims() -> Iterator[str]:
-    """A row a claim, on both models; and how many of them the larger one leaves open."""
+    """A row a claim, on both models; and how many of them the larger one leaves open, where it was judged last."""
     verdicts: list[str] = []
     tables = []
-    for study, paper in PAPERS.items():
+    for study, (paper, larger) in PAPERS.items():
         small = {words: verdict for says, verdict, _ in judged(study) for words in (_key(says), says)}
-        links = f"[page](../results/{study}_half_billion.html), [study](../../studies/{study}_half_billion.yaml)"
-        lines = [f"**{paper}** ({links})", "", "| claim | 135 million | half a billion | measured there |"]
-        lines += ["|---|---|---|---|"]
-        for says, verdict, measured in judged(f"{study}_half_billion"):
-            verdicts.append(verdict)
-            lines.append(f"| {says} | {small.get(says, small.get(_key(says), '—'))} | **{verdict}** | {measured} |")
+        found = [{says: (verdict, measured) for says, verdict, measured in judged(one)} for one in larger]
+        links = ", ".join(f"[{one}](../results/{one}.html)" for one in larger)
+        lines = [f"**{paper}** ({links})", "", f"| claim | 135 million | {' | '.join(larger.values())} | measured |"]
+        lines += ["|---|---|" + "---|" * (len(larger) + 1)]
+        for says in dict.fromkeys(says for one in found for says in one):
+            last = [one[says] for one in found if says in one][-1]
+            verdicts.append(last[0])
+            shown = [f"**{one[says][0]}**" if says in one else "—" for one in found]
+            before = small.get(says, small.get(_key(says), "—"))
+            lines.append(f"| {says} | {before} | {' | '.join(shown)} | {last[1]} |")
         tables.append("\n".join(lines))
-    yield f"Of {len(verdicts)} claims: {counted(verdicts)}."
+    yield f"Of {len(verdicts)} claims, as they were judged last: {counted(verdicts)}."
     yield from tables
 
 
@@ -133,11 +141,9 @@ def _kinds() -> Iterator[str]:
          "|---|" + "---:|" * 3 * len(TEXTS),
          *(f"| {kind} | {' | '.join(row[text] for text in TEXTS)} |" for kind, row in rows.items())]
     )  # fmt: skip
-    spans = {method: f"{percent(min(of), 0)} to {percent(max(of), 0)}" for method, of in shares.items()}
-    yield (
-        f"So which text is taken moves the cost of zeros by {spans['wanda']} of it, of 4 bits by {spans['gptq']}, of "
-        f"neurons by {spans['flap']} and of blocks by {spans['block_influence']}."
-    )
+    spans = [f"{percent(min(shares[method]), 0)} to {percent(max(shares[method]), 0)} where {what} go"
+             for method, what in GOES.items() if method in shares]  # fmt: skip
+    yield f"So which text is taken moves the cost by {listed(spans)}."
 
 
 def _first_words() -> Iterator[str]:
@@ -171,9 +177,11 @@ of KL take tens of windows at 50 %, on code hundreds. So claims about sources ar
 the dense model's accuracy was not measured by us, beside `humaneval` and `mbpp`, of which it solves 2 and 3 of 8."""
 CLAIMS = """\
 Claims that something is better (all but the first) are of more than 0.02 nats here, so that "not held" can be an
-answer: then the difference is smaller, or on the other side. Draws: six where a small difference is to be told, three
-where padding counts. Where a claim cannot be told the draws that would tell it stand with it, if the truth is what was
-found."""
+answer: then the difference is smaller, or on the other side. Draws: five or six where a small difference is to be
+told, three where padding counts. Where a claim cannot be told the draws that would tell it stand with it, if the truth
+is what was found, and where a mean is judged with as many times the text. Ji et al.'s claims are judged on
+Alpaca-GPT4's texts: first on windows cut from anywhere, of which some sources lost up to four of 32, which is luck that
+hides the rest; then, when this had been seen, after `<|im_start|>`, with which the model's own inputs begin."""
 OWN_WORDS = """\
 Nine tasks' texts and C4, each calibrated on, and the text of every task judged, by KL (1,536 tokens of each, three
 draws of 32 x 256 tokens, Wanda at 50 %, [page](../results/own_text_half_billion.html)). A task's own text is

@@ -28,7 +28,7 @@ def judged(study: str) -> Iterator[tuple[str, str, str]]:
         claim = claims_section.corrected(one, found["format"])
         missing = claim["measured"] is None
         measured = claim["why"] if missing else f"{with_interval(Estimate(**claim['measured']))} ({claim['what']})"
-        more = f"; {about_draws(claim['draws'])}, with as many times the text, would tell" if claim["draws"] else ""
+        more = f"; {about_draws(claim['draws'])} would tell" if claim["draws"] else ""
         yield claim["says"], claims_section.NOT_MEASURED if missing else claim["verdict"], measured + more
 
 

@@ -956,6 +956,42 @@ window.PAPERS = {
      "page": "results/own_text_half_billion.html"
     },
     {
+     "says": "GSM8K's own text serves it better than C4",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "SVAMP's own text serves it better than C4",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "MAWPS's own text serves it better than C4",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "e-SNLI's own text serves it better than C4",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "RACE's own text serves it better than C4",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "WinoGrande's own text serves it better than C4",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
      "says": "After the first token of a conversation text loses less where an eighth of C4 is conversations (half a billion)",
      "measured": "0.01 [−0.02, 0.04] (c4, an eighth conversations less c4, nats a token; above 0: better)",
      "verdict": "undecided",
@@ -1066,6 +1102,54 @@ window.PAPERS = {
      "page": "results/ji2025.html"
     },
     {
+     "says": "C4 is better than SlimPajama, and that than Wikipedia, as they are like DCLM in this order",
+     "measured": "0.03 [−0.20, 0.27] (redpajama less wikipedia (the smallest step), nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/ji2025_half_billion.html"
+    },
+    {
+     "says": "C4 is better than Wikipedia at 60 %",
+     "measured": "0.22 [0.02, 0.42] (c4 less wikipedia, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/ji2025_half_billion.html"
+    },
+    {
+     "says": "The source matters more at a higher sparsity (70 % than 60 %)",
+     "measured": "−0.09 [−0.16, 0.06] (the SD between sources, 70% less 60%, nats a token; c4, wikipedia and redpajama, 5 draws each)",
+     "verdict": "undecided",
+     "page": "results/ji2025_half_billion.html"
+    },
+    {
+     "says": "The source matters more at a higher sparsity (70 % than 50 %)",
+     "measured": "−0.01 [−0.02, 0.14] (the SD between sources, 70% less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "verdict": "undecided",
+     "page": "results/ji2025_half_billion.html"
+    },
+    {
+     "says": "The source matters more for 2:4 than for 50 % without structure",
+     "measured": "0.04 [0.01, 0.07] (the SD between sources, 2:4 less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "verdict": "undecided",
+     "page": "results/ji2025_half_billion.html"
+    },
+    {
+     "says": "Where pruning is easy the source makes no difference (here, at 50 %, an SD under 0.02 nats a token)",
+     "measured": "0.010 [0.003, 0.018] (the SD between sources, nats a token; c4 and wikipedia, 5 draws each)",
+     "verdict": "undecided",
+     "page": "results/ji2025_half_billion.html"
+    },
+    {
+     "says": "Text that the model wrote itself is better than the real text that its beginnings are of",
+     "measured": "0.13 [0.04, 0.22] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/ji2025_half_billion.html"
+    },
+    {
+     "says": "It is better than the training data themselves",
+     "measured": "",
+     "verdict": "not measured",
+     "page": "results/ji2025_half_billion.html"
+    },
+    {
      "says": "The more alike the source is to the training data, the better (3-grams in common with FineWeb-Edu)",
      "measured": "0.1 [−0.5, 0.7] (rank correlation with Jaccard of 3-grams to fineweb_edu, 10 sources; above 0: the more alike the better)",
      "verdict": "undecided",
@@ -1116,6 +1200,148 @@ window.PAPERS = {
    ]
   },
   {
+   "id": "mixcal",
+   "title": "Compressing Language Models for Specialized Domains",
+   "short": "Williams 2026",
+   "by": "Williams, Chrysostomou, Jeronymo, Aletras, EACL, 2026",
+   "year": 2026,
+   "kind": "choice of data",
+   "link": "https://arxiv.org/abs/2502.18424",
+   "here": [
+    "mixtures, whose shares are the weights of their sources' statistics"
+   ],
+   "claims": [
+    {
+     "says": "An eighth of GSM8K serves GSM8K better than none",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Half GSM8K serves GSM8K better than an eighth",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Seven eighths of GSM8K serve GSM8K better than half",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "An eighth of C4 beside GSM8K serves GSM8K better than none",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "An eighth of GSM8K costs general text nothing (here, within 0.02 nats)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Half GSM8K costs general text nothing (here, within 0.02 nats)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    }
+   ]
+  },
+  {
+   "id": "kurz2024",
+   "title": "On the Limitations of Language Targeted Pruning",
+   "short": "Kurz 2024",
+   "by": "Kurz and others, 2024",
+   "year": 2024,
+   "kind": "choice of data",
+   "link": "https://arxiv.org/abs/2408.14398",
+   "here": [
+    "sources in many languages (`xquad_*`, `ud_pud_*`, `mgsm_*`)"
+   ],
+   "claims": [
+    {
+     "says": "German is kept better by text in German than by English text",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Spanish is kept better by text in Spanish than by English text",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Arabic is kept better by text in Arabic than by English text",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Chinese is kept better by text in Chinese than by English text",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "English is kept better by English text than by text in German",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "English is kept better by English text than by text in Spanish",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "English is kept better by English text than by text in Arabic",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "English is kept better by English text than by text in Chinese",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "For English a set of the five together is as good as one of English alone (here, within 0.02 nats)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "For German a set of the five together is as good as one of German alone (here, within 0.02 nats)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "For Spanish a set of the five together is as good as one of Spanish alone (here, within 0.02 nats)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "For Arabic a set of the five together is as good as one of Arabic alone (here, within 0.02 nats)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "For Chinese a set of the five together is as good as one of Chinese alone (here, within 0.02 nats)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    }
+   ]
+  },
+  {
    "id": "self_calibration",
    "title": "Self-calibration for Language Model Quantization and Pruning",
    "short": "Self-calibration",
@@ -1152,7 +1378,20 @@ window.PAPERS = {
    "here": [
     "the selections `unique_tokens` and `zipf`"
    ],
-   "claims": []
+   "claims": [
+    {
+     "says": "Documents with the most new words (ZipCal) are better than random ones",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Documents of rare words (ZipCal) are better than random ones",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    }
+   ]
   },
   {
    "id": "cola",
@@ -1165,7 +1404,14 @@ window.PAPERS = {
    "here": [
     "the selection `cluster`"
    ],
-   "claims": []
+   "claims": [
+    {
+     "says": "Documents nearest to the centres of clusters (COLA) are better than random ones",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    }
+   ]
   },
   {
    "id": "evop",
@@ -1191,7 +1437,14 @@ window.PAPERS = {
    "here": [
     "weights of tokens by attention (`--token-weights attention`)"
    ],
-   "claims": []
+   "claims": [
+    {
+     "says": "Tokens weighted by the attention that they receive (RSQ) are better than all alike",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    }
+   ]
   },
   {
    "id": "herding",
@@ -1204,7 +1457,14 @@ window.PAPERS = {
    "here": [
     "the selection `herding`, of the statistics that pruning reads"
    ],
-   "claims": []
+   "claims": [
+    {
+     "says": "Herded documents are better than random ones",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    }
+   ]
   },
   {
    "id": "rac",
@@ -1432,6 +1692,16 @@ window.PAPERS = {
   {
    "from": "williams2024",
    "to": "wanda",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "kurz2024",
+   "to": "wanda",
+   "why": "it prunes with it"
+  },
+  {
+   "from": "kurz2024",
+   "to": "sparsegpt",
    "why": "it prunes with it"
   },
   {
