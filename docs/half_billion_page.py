@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 import findings_page
-import half_billion_studies as studies
+import larger_model_section
 from half_billion_results import by_text, counted, findings, judged
 
 from calprune.pages.numbers import listed, number, percent, rough, with_interval
@@ -36,7 +36,8 @@ def page() -> str:
              "## Does a task's own text serve that task?", OWN_WORDS, *_own_text(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
              "## What a text begins with", FIRST, *_first_words(),
-             "## On one and a half billion parameters", studies.LARGER_WORDS, *studies.larger()]  # fmt: skip
+             "## On one and a half billion parameters", larger_model_section.INTRODUCTION,
+             *larger_model_section.section()]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 

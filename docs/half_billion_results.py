@@ -32,11 +32,6 @@ def judged(study: str) -> Iterator[tuple[str, str, str]]:
         yield claim["says"], claims_section.NOT_MEASURED if missing else claim["verdict"], measured + more
 
 
-def verdicts(study: str) -> str:
-    """How many of a study's claims were found to be what."""
-    return counted(verdict for _, verdict, _ in judged(study))
-
-
 def counted(found: Iterator[str] | Sequence[str]) -> str:
     counts = Counter(found)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims_section.ORDER if counts[verdict])

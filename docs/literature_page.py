@@ -15,7 +15,7 @@ import yaml
 
 HERE = Path(__file__).parent
 STUDIES = HERE.parent / "studies"
-OF_SEVERAL = ("methods", "selection_half_billion")  # studies whose claims are about several papers
+OF_METHODS = "methods"  # the study whose claims are about several papers
 KINDS = {
     "choice of data": "which text to calibrate on",
     "self-written text": "text that the model writes itself",
@@ -74,8 +74,7 @@ def judged(paper: dict[str, Any], results: Path = HERE / "results") -> list[dict
     """The claims about a paper: what it says, what was measured, the verdict, and the page that has it."""
     rows = [row for study in paper.get("studies", ()) for row in claims_of(study, results)]
     starts = tuple(f"{start} " if start[-1].isalpha() else start for start in paper.get("claims", ()))
-    several = (row for study in OF_SEVERAL for row in claims_of(study, results))
-    return rows + [row for row in several if starts and f"{row['says']} ".startswith(starts)]
+    return rows + [row for row in claims_of(OF_METHODS, results) if starts and f"{row['says']} ".startswith(starts)]
 
 
 def claims_of(study: str, results: Path) -> list[dict[str, str]]:
