@@ -38,10 +38,11 @@ def section() -> Iterator[str]:
 
 
 INTRODUCTION = """\
-The three largest differences on half a billion parameters, asked again of Qwen2.5-Coder-1.5B-Instruct, as its 4-bit
+Three large differences on half a billion parameters, asked again of Qwen2.5-Coder-1.5B-Instruct, as its 4-bit
 file holds it: by which text blocks go, by which text neurons go, and padding that counts (three draws of 16 x 256
 tokens, nine where blocks go, 4,096 tokens of each text judged, [page](../results/one_and_a_half_billion.html))."""
 LUCK = """\
-Which blocks go by C4 is luck, too: {cheap} of {draws} draws chose blocks that cost {low} nats a token, and the others a
-set that costs {high}, which differs in one block. So where blocks go draw several times, and judge what is left. The
-first three draws could not tell the first claim; six more were drawn for it."""
+Which blocks go by C4 is luck, too: {cheap} of {draws} draws chose blocks that cost {low} nats a token, and the
+others a set that costs {high}, which differs in one block. So where blocks go draw several times, and judge what is
+left. The first three draws could not tell the first claim; six more were drawn for it, for which its interval makes
+no allowance."""

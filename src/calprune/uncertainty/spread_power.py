@@ -24,7 +24,7 @@ Chance = Callable[[int, float], float]  # of the draws of each source and the in
 def fewest_draws(chance: Callable[[int], float], least: int, most: int, power: float = POWER) -> int:
     """The smallest number from `least` on that has this chance; most + 1 where none up to `most` has it."""
     short, enough = least - 1, least
-    while chance(enough) < power:
+    while not chance(enough) >= power:  # nor where it cannot be worked out
         if enough == most:
             return most + 1
         short, enough = enough, min(most, 2 * enough)
