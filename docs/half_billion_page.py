@@ -7,7 +7,7 @@ from statistics import median
 
 import findings_page
 import larger_model_section
-from half_billion_results import by_text, counted, findings, judged
+from half_billion_results import by_text, findings, judged, verdict_counts
 
 from calprune.pages.numbers import listed, number, percent, rough, with_interval
 from calprune.report.findings import Cell
@@ -26,7 +26,6 @@ OWN_TEXT = {
 }
 TEXTS = {"kl(wikitext2": "WikiText-2", "kl(gsm8k": "GSM8K", "kl(mbpp": "MBPP"}
 OWN = "own_text_half_billion"
-OF_KINDS = ("structured_half_billion",)
 GOES = {"wanda": "weights", "flap": "neurons", "block_influence": "blocks"}
 PICTURE = "own-text-half-billion.svg"
 
@@ -86,7 +85,7 @@ def _claims() -> Iterator[str]:
             before = small.get(says, small.get(_key(says), "—"))
             lines.append(f"| {says} | {before} | {' | '.join(shown)} | {last[1]} |")
         tables.append("\n".join(lines))
-    yield f"Of {len(verdicts)} claims, as they were judged last: {counted(verdicts)}."
+    yield f"Of {len(verdicts)} claims, as they were judged last: {verdict_counts(verdicts)}."
     yield from tables
 
 
@@ -100,7 +99,7 @@ def _own_text() -> Iterator[str]:
     found = {(_task(cell.of.evaluation), cell.of.calibration): cell for cell in findings(OWN).cells}
     yield by_text(OWN, ("c4", *TASKS), {f"kl({task}": task for task in TASKS})
     own = [verdict for _, verdict, _ in judged(OWN)][: len(TASKS)]
-    yield f"Of nine claims that a task's own text is better than C4: {counted(own)}."
+    yield f"Of nine claims that a task's own text is better than C4: {verdict_counts(own)}."
     yield f"![{OWN_TEXT['says']}: {OWN_TEXT['axis']}](../pictures/{PICTURE})"
     tables = {task: [_windows(found.get((task, source))) for source in ("c4", task, f"c4 + {task}")] for task in TASKS}
     better = sum(median(own) < median(c4) for c4, own, _ in tables.values())
@@ -127,13 +126,13 @@ def _kinds() -> Iterator[str]:
     """What each kind of pruning costs, and how far apart three sources leave it, on three texts."""
     rows: dict[str, dict[str, str]] = defaultdict(dict)
     shares: dict[str, list[float]] = defaultdict(list)
-    for one in (one for study in OF_KINDS for one in findings(study).comparisons):
+    for one in findings("structured_half_billion").comparisons:
         if one.of.metric != "kl" or len(one.cells) < 3:
             continue
         cost = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
         apart = spread_between({cell.of.calibration: cell.values for cell in one.cells})
-        method, pattern = one.of.setting["method"], one.of.setting["pattern"]
-        kind = f"`{pattern}`, {method}"
+        method = one.of.setting["method"]
+        kind = f"`{one.of.setting['pattern']}`, {method}"
         text = next(text for text in TEXTS if one.of.evaluation.startswith(text))
         shares[method].append(apart.value / cost)
         rows[kind][text] = f"{number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)}"
@@ -143,7 +142,7 @@ def _kinds() -> Iterator[str]:
          *(f"| {kind} | {' | '.join(row[text] for text in TEXTS)} |" for kind, row in rows.items())]
     )  # fmt: skip
     spans = [f"{percent(min(shares[method]), 0)} to {percent(max(shares[method]), 0)} where {what} go"
-             for method, what in GOES.items() if method in shares]  # fmt: skip
+             for method, what in GOES.items()]  # fmt: skip
     yield f"So which text is taken moves the cost by {listed(spans)}."
 
 

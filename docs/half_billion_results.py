@@ -32,7 +32,8 @@ def judged(study: str) -> Iterator[tuple[str, str, str]]:
         yield claim["says"], claims_section.NOT_MEASURED if missing else claim["verdict"], measured + more
 
 
-def counted(found: Iterator[str] | Sequence[str]) -> str:
+def verdict_counts(found: Sequence[str]) -> str:
+    """How many of them are what."""
     counts = Counter(found)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims_section.ORDER if counts[verdict])
 

@@ -1,10 +1,11 @@
 """The section of docs/explanation/half-billion.md on one and a half billion parameters."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from half_billion_results import cell_of, claims_table
 
-from calprune.pages.numbers import number, with_interval
+from calprune.pages.numbers import listed, number, with_interval
 
 GENERAL = "kl(wikitext2"
 LARGER = "one_and_a_half_billion"
@@ -30,11 +31,18 @@ def section() -> Iterator[str]:
             shown = [with_interval(cell.spread.interval) for cell in found]
             lines.append(f"| {' | '.join([what, source, text, *shown])} |")
     yield "\n".join(lines)
-    costs = cell_of(LARGER, "c4", GENERAL, pattern="blocks:4").values
-    low, high = min(costs), max(costs)
-    cheap = sum(value - low < high - value for value in costs)
-    yield LUCK.format(cheap=cheap, draws=len(costs), low=number(low, 2), high=number(high, 2))
+    luck = {
+        source: _outcomes(cell_of(LARGER, source, GENERAL, pattern="blocks:4").values) for source in ("c4", "gsm8k")
+    }
+    yield LUCK.format(**luck)
     yield claims_table(LARGER)
+
+
+def _outcomes(costs: list[float]) -> str:
+    """ "0.28 (7 draws) and 0.81 (2)": draws that choose the same blocks cost the same."""
+    counts = sorted(Counter(number(cost, 2) for cost in costs).items())
+    (first, draws), *others = counts
+    return listed([f"{first} ({draws} draws)", *(f"{cost} ({n})" for cost, n in others)])
 
 
 INTRODUCTION = """\
@@ -42,7 +50,6 @@ Three large differences on half a billion parameters, asked again of Qwen2.5-Cod
 file holds it: by which text blocks go, by which text neurons go, and padding that counts (three draws of 16 x 256
 tokens, nine where blocks go, 4,096 tokens of each text judged, [page](../results/one_and_a_half_billion.html))."""
 LUCK = """\
-Which blocks go by C4 is luck, too: {cheap} of {draws} draws chose blocks that cost {low} nats a token, and the
-others a set that costs {high}, which differs in one block. So where blocks go draw several times, and judge what is
-left. The first three draws could not tell the first claim; six more were drawn for it, for which its interval makes
-no allowance."""
+Which blocks go is luck, too. What C4's draws chose costs {c4} nats a token, what GSM8K's chose {gsm8k}. So where
+blocks go draw several times, and judge what is left. The first three draws could not tell the first claim; six more
+were drawn for it, for which its interval makes no allowance."""

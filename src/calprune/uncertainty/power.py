@@ -47,12 +47,19 @@ def _fewest(seen: Callable[[int], float], sd: float, difference: float, power: f
     """The smallest number from 2 on with which what is seen is at most the difference."""
     if not (sd >= 0 and difference > 0 and 0 < power < 1):
         raise UserError(f"wanted sd >= 0, difference > 0 and a power in (0, 1), got {sd}, {difference} and {power}")
-    enough, short = 2, 1
-    while seen(enough) > difference:
-        enough, short = 2 * enough, enough
-        if enough > MOST_DRAWS:
-            raise UserError(f"a difference of {difference:g} with an SD of {sd:g} needs over {MOST_DRAWS:,} {what}")
-    while enough - short > 1:
-        middle = (enough + short) // 2
-        enough, short = (middle, short) if seen(middle) <= difference else (enough, middle)
-    return enough
+    if (found := fewest(lambda n: seen(n) <= difference, 2, MOST_DRAWS)) > MOST_DRAWS:
+        raise UserError(f"a difference of {difference:g} with an SD of {sd:g} needs over {MOST_DRAWS:,} {what}")
+    return found
+
+
+def fewest(enough: Callable[[int], bool], least: int, most: int) -> int:
+    """The smallest number from `least` on that is enough, as all larger ones are; most + 1: none up to `most` is."""
+    short, found = least - 1, least
+    while not enough(found):
+        if found == most:
+            return most + 1
+        short, found = found, min(most, 2 * found)
+    while found - short > 1:
+        middle = (found + short) // 2
+        found, short = (middle, short) if enough(middle) else (found, middle)
+    return found

@@ -28,17 +28,29 @@ def spread_between(groups: Groups, confidence: float = CONFIDENCE) -> Estimate |
     within = within_draws(groups)
     if len(groups) < 2 or within is None or within[0] == 0:
         return None
-    mean_square, freedom = within
-    total, between = sum(map(len, groups.values())), len(groups) - 1
+    total = sum(map(len, groups.values()))
     means = {name: math.fsum(values) / len(values) for name, values in groups.items()}
     middle = math.fsum(len(groups[name]) * mean for name, mean in means.items()) / total
     seen = math.fsum(len(groups[name]) * (mean - middle) ** 2 for name, mean in means.items())
+    return spread_from_squares(seen, within, len(groups), total, confidence)
+
+
+def spread_from_squares(
+    seen: float, within: tuple[float, int], sources: int, total: int, confidence: float
+) -> Estimate:
+    """`spread_between` of `total` draws: from the sum of squares between sources, and `within_draws`."""
+    mean_square, freedom = within
     upper = (1 + confidence) / 2
-    widened = mean_square * (float(stdtrit(freedom, upper)) / float(ndtri(upper))) ** 2
-    low, high = (_noncentrality(seen / widened, between, level) * widened for level in (upper, 1 - upper))
-    value = max(0.0, seen - between * mean_square)
+    widened = mean_square * widening(freedom, upper)
+    low, high = (_noncentrality(seen / widened, sources - 1, level) * widened for level in (upper, 1 - upper))
+    value = max(0.0, seen - (sources - 1) * mean_square)
     low, value, high = (math.sqrt(one / total) for one in (low, value, high))
     return Estimate(value, min(low, value), max(high, value), total, confidence)
+
+
+def widening(freedom: int, upper: float) -> float:
+    """By how much a variance is raised because it is estimated: as Student's t is wider than the normal, squared."""
+    return (float(stdtrit(freedom, upper)) / float(ndtri(upper))) ** 2
 
 
 def larger_by(a: Estimate, b: Estimate) -> Estimate:

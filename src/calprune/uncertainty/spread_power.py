@@ -9,29 +9,15 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.special import chdtri, chndtr, chndtrix, fdtr, fdtri, ndtr, ndtri, stdtrit
+from scipy.special import chdtri, chndtr, chndtrix, fdtr, fdtri, ndtr, ndtri
 
-from calprune.uncertainty.power import POWER
-from calprune.uncertainty.spread import error_of_doubling
+from calprune.uncertainty.estimate import Estimate
+from calprune.uncertainty.spread import error_of_doubling, larger_by, spread_from_squares, widening
 
 SLICES = 64  # of equal chance, of the luck of the draw that a study finds
-
-STUDIES, STEPS = 250, 24  # made-up studies, and halvings of where a noncentrality lies
+STUDIES = 250  # made-up ones
 Spread = tuple[float, float]  # how far sources lie apart, and the SD of a draw
 Chance = Callable[[int, float], float]  # of the draws of each source and the interval's confidence
-
-
-def fewest_draws(chance: Callable[[int], float], least: int, most: int, power: float = POWER) -> int:
-    """The smallest number from `least` on that has this chance; most + 1 where none up to `most` has it."""
-    short, enough = least - 1, least
-    while not chance(enough) >= power:  # nor where it cannot be worked out
-        if enough == most:
-            return most + 1
-        short, enough = enough, min(most, 2 * enough)
-    while enough - short > 1:
-        middle = (enough + short) // 2
-        enough, short = (middle, short) if chance(middle) >= power else (enough, middle)
-    return enough
 
 
 def chance_of_spread(spread: float, luck: float, end: float, sources: int) -> Chance:
@@ -42,7 +28,7 @@ def chance_of_spread(spread: float, luck: float, end: float, sources: int) -> Ch
     def chance(draws: int, confidence: float) -> float:
         upper, freedom, total = (1 + confidence) / 2, sources * (draws - 1), sources * draws
         found = chdtri(freedom, (np.arange(SLICES) + 0.5) / SLICES) / freedom  # mean square of draws ÷ luck²
-        widened = found * (float(stdtrit(freedom, upper)) / float(ndtri(upper))) ** 2
+        widened = found * widening(freedom, upper)
         level = upper if spread > end else 1 - upper
         edge = widened * chndtrix(level, sources - 1, total * (end / luck) ** 2 / widened)
         below = float(np.mean(chndtr(edge, sources - 1, total * (spread / luck) ** 2)))
@@ -58,36 +44,23 @@ def chance_of_difference(first: Spread, than: Spread, sources: int) -> Chance:
 
     def chance(draws: int, confidence: float) -> float:
         stream = np.random.default_rng(0)
-        a, b = (_studies(*side, sources, draws, confidence, stream) for side in (first, than))
-        if first[0] < than[0]:
-            a, b = b, a
-        (low, value, _), (_, than_value, high) = a, b
-        return float(np.mean(value - than_value > np.hypot(value - low, high - than_value)))
+        sides = (_made_up(*side, sources, draws, confidence, stream) for side in (first, than))
+        found = [larger_by(a, b) for a, b in zip(*sides, strict=True)]
+        decided = (one.low > 0 if first[0] > than[0] else one.high < 0 for one in found)  # type: ignore[operator]
+        return sum(decided) / STUDIES
 
     return chance
 
 
-def _studies(
+def _made_up(
     spread: float, luck: float, sources: int, draws: int, confidence: float, stream: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Low end, value and high end of `spread_between` in made-up studies."""
-    upper, freedom, total, between = (1 + confidence) / 2, sources * (draws - 1), sources * draws, sources - 1
+) -> list[Estimate]:
+    """`spread_between` in made-up studies."""
+    freedom, total = sources * (draws - 1), sources * draws
     within = luck**2 * stream.chisquare(freedom, STUDIES) / freedom
-    seen = luck**2 * stream.noncentral_chisquare(between, total * (spread / luck) ** 2, STUDIES)
-    widened = within * (float(stdtrit(freedom, upper)) / float(ndtri(upper))) ** 2
-    low, high = (_noncentrality(seen / widened, between, level) * widened for level in (upper, 1 - upper))
-    value = np.sqrt(np.maximum(0, seen - between * within) / total)
-    return np.minimum(np.sqrt(low / total), value), value, np.maximum(np.sqrt(high / total), value)
-
-
-def _noncentrality(seen: np.ndarray, freedom: int, level: float) -> np.ndarray:
-    """By bisection that of the noncentral χ² which lies below what was seen in so many cases; 0 where none does."""
-    low, high = np.zeros_like(seen), 2 * (seen + freedom + 40)
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        beyond = chndtr(seen, freedom, middle) < level
-        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
-    return low
+    seen = luck**2 * stream.noncentral_chisquare(sources - 1, total * (spread / luck) ** 2, STUDIES)
+    squares = zip(seen.tolist(), within.tolist(), strict=True)
+    return [spread_from_squares(one, (luck2, freedom), sources, total, confidence) for one, luck2 in squares]
 
 
 def chance_of_ratio(ratio: float, sources: int) -> Chance:

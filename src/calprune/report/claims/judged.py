@@ -7,8 +7,8 @@ from typing import Literal
 from calprune.pages.numbers import number, rough
 from calprune.studies.claims import Claim
 from calprune.uncertainty.estimate import Estimate
-from calprune.uncertainty.power import POWER, SIGNIFICANCE, draws_needed
-from calprune.uncertainty.spread_power import Chance, fewest_draws
+from calprune.uncertainty.power import POWER, SIGNIFICANCE, draws_needed, fewest
+from calprune.uncertainty.spread_power import Chance
 
 Verdict = Literal["held", "not held", "cannot be told here"]
 CANNOT: Verdict = "cannot be told here"
@@ -43,7 +43,7 @@ class Judgement:
         """
         if self.chance is not None:
             at, confidence = self.chance, 1 - SIGNIFICANCE / claims
-            return fewest_draws(lambda n: at(n, confidence), draws + 1, MOST_DRAWS)
+            return fewest(lambda n: at(n, confidence) >= POWER, draws + 1, MOST_DRAWS)
         if self.region is None or self.estimate is None or self.estimate.low is None or self.estimate.high is None:
             return None
         ends = [end for end in (self.region.least, self.region.most) if math.isfinite(end)]
