@@ -263,7 +263,8 @@ def test_a_prune_that_is_stopped_says_how_to_go_on_and_the_same_command_does(
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     (kept,) = cache.glob("blocks/*")
-    assert running.returncode == 130 and f"done blocks are kept in {kept}; to go on: calprune prune --offline " in err
+    assert running.returncode == 130, err
+    assert f"done blocks are kept in {kept}; to go on: calprune prune --offline " in err
     assert err.strip().endswith("--out out") and not (tmp_path / "out").exists()
     again = programs.run("-m", "calprune", *words, **how)
     assert again.returncode == 0 and "done blocks are kept in" in again.stderr, "the other block"

@@ -13,8 +13,8 @@ NOTE = (
     "Holm's correction, and a verdict needs one under 0.05. Differences are paired by item, with the variance of draws "
     "and items; of several sources the smallest is shown, with an interval that holds for all of them (Bonferroni). "
     "SDs and shares are about other draws with the same items. The draws that would tell are those with which 80 % of "
-    "studies decide the claim, if the truth is what was found and items grow as draws do. It is another model than the "
-    "paper's, so a claim that does not hold here may hold there."
+    "studies decide the claim, if the truth is what was found and items grow as draws do. A paper's claim that does "
+    "not hold here may hold there, for its model is another."
 )
 NOT_VERIFIED = "figure not verified"
 
@@ -28,5 +28,5 @@ def claims(findings: Findings) -> Section:
          one.judgement.verdict, one.why, one.adjusted_p)
         for one in judge(findings)
     )  # fmt: skip
-    table = Table("claims", "What the paper claims, and whether it holds here", heads, rows, (NOTE,))
+    table = Table("claims", "What is claimed, and whether it holds here", heads, rows, (NOTE,))
     return Section("claims", "Claims", tables=(table,))
