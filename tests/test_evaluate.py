@@ -160,9 +160,23 @@ def test_every_window_begins_with_what_is_asked_for_after_the_begin_of_text():
     marked = windows_of(documents, word_tokenizer(begin=True), length=4, begin_with="w5")
     assert marked.tolist() == [[1, 9, 5, 6], [1, 9, 7, 3], [1, 9, 8, 9]]
     second = windows_of(documents, word_tokenizer(), length=4, skip_tokens=4, begin_with="w5")
-    assert second.tolist() == [[9, 3, 8, 9]]
+    assert second.tolist() == [[9, 8, 9, 3]]
     with pytest.raises(UserError, match=r"begin: expected one token .*'w5 w6' has 2"):
         windows_of(documents, word_tokenizer(), length=4, begin_with="w5 w6")
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("first", ["", "w5"])
+@pytest.mark.parametrize("second", ["", "w5"])
+@pytest.mark.parametrize("tokens", [5, 40, 43])
+def test_two_parts_of_a_text_share_no_token_whatever_either_is_judged_after(marked, first, second, tokens):
+    documents, tokenizer = [Document("", "made as tokens", tokens=tuple(range(100, 200)))], word_tokenizer(marked)
+    judged = windows_of(documents, tokenizer, 5, tokens, begin_with=first)
+    other = windows_of(documents, tokenizer, 5, skip_tokens=tokens, begin_with=second)
+    text, rest = (set(one[one >= 100].tolist()) for one in (judged, other))
+    assert text and rest and not text & rest and max(text) < min(rest)
+    as_it_is = windows_of(documents, tokenizer, 5, skip_tokens=tokens)
+    assert min(rest) == as_it_is[as_it_is >= 100].min(), "begin= does not move where the other part begins"
 
 
 def test_what_a_text_is_judged_after_is_part_of_its_name_and_of_its_figures(run_eval):

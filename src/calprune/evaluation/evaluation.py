@@ -44,7 +44,7 @@ class OnText:
     of: str  # a text as `calibration.part.open_source` takes it
     tokens: int = 8192  # of the text, at most
     length: int = 512  # of a window
-    skip: int = 0  # tokens at the text's beginning: they are another evaluation's
+    skip: int = 0  # tokens at the text's beginning: those of another evaluation, with windows of the same length
     begin: str = ""  # what every window begins with: "<|im_start|>", where that is what the model's inputs begin with
 
     tag: ClassVar[str] = "OnText"

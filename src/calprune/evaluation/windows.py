@@ -33,8 +33,9 @@ def windows_of(
     skip_tokens: int = 0,
     begin_with: str = "",
 ) -> Int[Tensor, "n T"]:
-    """Windows of `length` tokens from the documents in their order, `limit_tokens` tokens in all at most; the windows
-    that fit into the first `skip_tokens` are left out, so that two parts of a text share no token.
+    """Windows of `length` tokens from the documents in their order, `limit_tokens` tokens in all at most; what is left
+    out is the text of the windows that fit into the first `skip_tokens` and begin with nothing of one's own. So two
+    parts of a text share no token whatever either begins with, where their windows are of one length.
 
     Each document is tokenised by itself, with a blank line after it and without special tokens, so that no token spans
     two; one that holds nothing but white space gives none, and one that was made as tokens is taken as it is. Windows
@@ -49,11 +50,12 @@ def windows_of(
             f"{limit_tokens} tokens do not fill one window of {length}; ask for more tokens or less a window"
         )
     begin = find_marks(tokenizer).begin
-    start = ([] if begin is None else [begin]) + first_token(tokenizer, begin_with)
+    marks = [] if begin is None else [begin]
+    start = marks + first_token(tokenizer, begin_with)
     if (take := length - len(start)) < 1:
         raise UserError(f"windows of {length} tokens hold no text after what they begin with; expected a length of "
                         f"{len(start) + 1} or more")  # fmt: skip
-    left_out = skip_tokens // length * take
+    left_out = skip_tokens // length * (length - len(marks))
     wanted = None if limit_tokens is None else left_out + limit_tokens // length * take
     stream = list(islice(_tokens(documents, tokenizer, begin), left_out, wanted))
     if len(stream) < take:
