@@ -146,10 +146,10 @@ def test_the_check_leaves_weights_and_random_numbers_as_they_were():
 
 def test_its_tokens_are_valid_and_none_that_the_config_names():
     model = tiny_model("gemma3_wrapper")
-    batch = agreement._batch(model)
+    batch = agreement.short_batch(model)
     assert batch.tokens.max() < 96 and not set(batch.tokens.flatten().tolist()) & {0, 1, 2, 90, 91, 92}
     model.config.text_config.max_position_embeddings = 4
-    assert agreement._batch(model).tokens.shape[1] == 4
+    assert agreement.short_batch(model).tokens.shape[1] == 4
 
 
 def test_what_cannot_be_run_on_text_is_one_line():

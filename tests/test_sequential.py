@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 import pytest
 import torch
 
+import calprune
 from calprune.base.patterns import parse_removal
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.set import CalibrationSet
@@ -28,7 +29,9 @@ from calprune.pruning.job import Pruning
 from calprune.removal.job import removing
 from tests.families import FUSED_EXPERTS, VOCABULARY, tiny_model
 from tests.test_blocks import calibration
+from tests.test_evaluate import word_tokenizer
 from tests.test_experts import OWN, Separate
+from tests.tiny import save
 
 TWO_FOUR, HALF = KeepNofM(2, 4), Unstructured(0.5)
 GROUPS = {  # what reads the same tensor, in the order in which tokens come there
@@ -210,8 +213,19 @@ def test_a_call_that_pauses_goes_on_and_can_be_ended_where_it_is():
 
 
 def test_a_linear_that_is_run_twice_is_one_line():
-    with pytest.raises(StatsError, match=r"altup.modality_router after it was pruned without them; choose propagate"):
+    with pytest.raises(StatsError, match=r"they reach altup.modality_router again later; .* or choose propagate"):
         list(in_turn(next(iter(walk(tiny_model("gemma3n"), calibration()))), "moments"))
+
+
+def test_it_is_refused_before_a_text_is_read_and_without_that_linear_it_goes_on(tmp_path):
+    save(tiny_model("gemma3n"), word_tokenizer(), tmp_path / "model")
+    how = {"method": "wanda", "pattern": "50%", "propagate": "sequential"}
+    with pytest.raises(UserError, match=r"model.layers.0: .*they reach altup.modality_router again later; leave"):
+        calprune.prune(tmp_path / "model", "no_such_text.txt", **how)
+    model = tiny_model("gemma3n")
+    Pruning(Wanda(), HALF, ("*.altup.*",), propagate="sequential").run(model, calibration())
+    pruned = [site for block in find_blocks(model)[1] for site in linears(block) if "altup" not in site.name]
+    assert pruned and all((site.weight == 0).any() for site in pruned)
 
 
 def test_many_batches_become_few_larger_ones():

@@ -76,7 +76,7 @@ def _file(model: nn.Module, dtype: torch.dtype) -> Path | None:
 
 
 @dataclass
-class _Ragged:
+class Ragged:
     """A short batch of valid tokens, padded on the right."""
 
     tokens: Int[Tensor, "b T"]
@@ -101,7 +101,7 @@ def measure(model: nn.Module, name: str, blocks: nn.ModuleList) -> float:
     """The largest difference of a token, relative to what a block gives there; ModelError as `check_agreement`."""
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=[d.index for d in devices]):
-        batch = _batch(model)
+        batch = short_batch(model)
         changed = {n: p._version for n, p in model.named_parameters() if not p.is_inference()}
         runs, logits = _own(model, name, blocks, batch)
         if found := [n for n, p in model.named_parameters() if changed.get(n, p._version) != p._version]:
@@ -115,7 +115,8 @@ def _class(model: nn.Module) -> str:
     return type(model).__name__
 
 
-def _batch(model: nn.Module) -> _Ragged:
+def short_batch(model: nn.Module) -> Ragged:
+    """Two short sequences of ordinary tokens."""
     embeddings = _embeddings(model)
     config = getattr(model, "config", None)
     text = config.get_text_config() if config is not None and hasattr(config, "get_text_config") else config
@@ -125,7 +126,7 @@ def _batch(model: nn.Module) -> _Ragged:
     usual = [i for i in range(len(embeddings)) if i not in special] or [0]
     tokens = torch.tensor([usual[(i * 7919 + 11) % len(usual)] for i in range(2 * longest)]).reshape(2, longest)
     lengths = [longest, max(1, longest * 6 // 10)]
-    return _Ragged(tokens.to(embeddings.device), lengths)
+    return Ragged(tokens.to(embeddings.device), lengths)
 
 
 def _embeddings(model: Any) -> Float[Tensor, "vocabulary hidden"]:
@@ -145,7 +146,7 @@ def _special_tokens(config: Any) -> Iterator[int]:
             yield from (v for v in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(v, int))
 
 
-def _own(model: Any, name: str, blocks: nn.ModuleList, batch: _Ragged) -> tuple[list[_Run], Tensor | None]:
+def _own(model: Any, name: str, blocks: nn.ModuleList, batch: Ragged) -> tuple[list[_Run], Tensor | None]:
     """What every block reads and gives in the model's own forward, in the order of the calls, and the logits."""
     runs: list[_Run] = []
     entered: list[Any] = []
@@ -180,7 +181,7 @@ def _own(model: Any, name: str, blocks: nn.ModuleList, batch: _Ragged) -> tuple[
     return runs, getattr(output, "logits", None)
 
 
-def _handed_on(more: tuple, given: tuple, batch: _Ragged) -> bool:
+def _handed_on(more: tuple, given: tuple, batch: Ragged) -> bool:
     """Whether a block is given something of each token that the block before gave beside its hidden states."""
     b, length = batch.tokens.shape
     floats = [t for t in more if isinstance(t, Tensor) and t.is_floating_point() and t.dim() > 1]
@@ -206,7 +207,7 @@ def _called(model: nn.Module, tokens: Tensor, **more: Any) -> Any:
                          "expected a decoder of text") from e  # fmt: skip
 
 
-def _check_order(model: nn.Module, name: str, blocks: nn.ModuleList, runs: list[_Run], batch: _Ragged) -> None:
+def _check_order(model: nn.Module, name: str, blocks: nn.ModuleList, runs: list[_Run], batch: Ragged) -> None:
     """Every block once, one after the other, each with what the one before gave."""
     order = [run.block for run in runs]
     for i in range(len(blocks)):
@@ -223,7 +224,7 @@ def _check_order(model: nn.Module, name: str, blocks: nn.ModuleList, runs: list[
                              "between blocks, which the walk would leave out")  # fmt: skip
 
 
-def _off(found: Tensor, own: Tensor, batch: _Ragged) -> bool:
+def _off(found: Tensor, own: Tensor, batch: Ragged) -> bool:
     """Whether hidden states differ from others by more than a rounding at a token that is no padding."""
     real = batch.real().to(own.device)
     shape = (real.shape[0], real.shape[1])
@@ -233,7 +234,7 @@ def _off(found: Tensor, own: Tensor, batch: _Ragged) -> bool:
 
 
 def _follow(
-    model: nn.Module, name: str, blocks: nn.ModuleList, batch: _Ragged, runs: list[_Run], logits: Tensor | None
+    model: nn.Module, name: str, blocks: nn.ModuleList, batch: Ragged, runs: list[_Run], logits: Tensor | None
 ) -> float:
     """The walk with what each block had in the own forward, held against what it gave there."""
     with handing_on(blocks, last=runs[-1].given) as calls:
@@ -255,7 +256,7 @@ def _follow(
     return worst
 
 
-def _held(name: str, block: nn.Module | None, batch: _Ragged, run: _Run, found: Tensor) -> float:
+def _held(name: str, block: nn.Module | None, batch: Ragged, run: _Run, found: Tensor) -> float:
     """The largest relative difference of a real token; ModelError where too many are off."""
     real = batch.real().to(found.device)
     shape = (real.shape[0], real.shape[1])

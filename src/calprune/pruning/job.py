@@ -30,7 +30,7 @@ from calprune.layers.gradients import walk_sums
 from calprune.layers.inputs import LADDER, InputStats, Needs, StatsError
 from calprune.layers.linears import Linear, ModelError, check_coverage, find_blocks, linears
 from calprune.layers.saved import BlockStats, Statistics
-from calprune.layers.together.sequential import few_batches, in_turn
+from calprune.layers.together.sequential import check_in_turn, few_batches, in_turn
 from calprune.methods import METHODS
 from calprune.methods.contract import Method, check_given
 from calprune.pattern import KeepNofM, Pattern, PatternError, check_width
@@ -329,6 +329,8 @@ class Pruning:
                 raise PatternError(f"{linear} {tuple(site.weight.shape)}: {e}; leave it out with --ignore") from None
             if not site.weight.isfinite().all():
                 raise ModelError(f"{linear} holds NaN or infinity in its weights")
+        if self.propagate == "sequential" and self.method.needs != "nothing":
+            check_in_turn(model, chosen)
         return set(chosen)
 
     def _prune_block(self, name: str, block: Outcome, patterns: dict[str, Pattern], beside: Beside | None) -> None:

@@ -12,19 +12,22 @@ What is held is all batches' activations between two linears, where the block ru
 widest input of a linear. What stands still in the middle of a block is a thread (`pausing`).
 """
 
+from collections import deque
 from collections.abc import Container, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from calprune.layers.blocks import Batch, Block, Sequences, usual_batch_size
+from calprune.layers.agreement import short_batch
+from calprune.layers.blocks import Batch, Block, Sequences, usual_batch_size, walk
 from calprune.layers.collect import Counted, Routed, place_of
 from calprune.layers.inputs import InputStats, Needs, StatsError
-from calprune.layers.linears import Linear
+from calprune.layers.linears import Linear, find_blocks
 from calprune.layers.products import faster_products
 from calprune.layers.together.pausing import Pausing
 from calprune.layers.together.processes import Processes, all_leaders, all_sums
@@ -37,6 +40,33 @@ def few_batches(calibration: Sequences, device: torch.device) -> int:
     """The usual batch size, or a larger one, where batches would be too many to be on their way at once."""
     most = max(8, WORKERS // torch.get_num_threads()) if device.type == "cpu" else WORKERS
     return max(usual_batch_size(calibration, device), -(-len(calibration.tokens) // most))
+
+
+@dataclass(frozen=True)
+class _Short:
+    """What is read of a calibration set, of a few tokens."""
+
+    tokens: Int[Tensor, "n T"]
+    lengths: Int[Tensor, "n"]
+    weights: None = None
+
+
+def check_in_turn(model: nn.Module, only: Container[str]) -> None:
+    """Raise StatsError where a linear of `only` would be reached after its turn: a short batch goes through a block of
+    each class, and no weight is changed."""
+    short = short_batch(model)  # its first sequence alone: padding is refused where experts are modules of their own
+    given = _Short(short.tokens[:1], torch.tensor(short.lengths[:1]))
+    open_ = {type(module) for module in find_blocks(model)[1]}
+    with closing(cast(Any, walk(model, given))) as blocks:
+        for block in blocks:
+            if type(block.module) in open_:
+                try:
+                    deque(in_turn(block, "moments", only), maxlen=0)
+                except StatsError as e:
+                    raise StatsError(f"{block.name}: {e}") from None
+                open_.discard(type(block.module))
+            if not open_:
+                break
 
 
 def in_turn(
@@ -177,7 +207,8 @@ class _Batches:
         if not fused and not one.counted.is_input(module, args[0]):
             return
         if not stop.open:
-            raise StatsError(f"tokens reach {stop.name} after it was pruned without them; {OTHERWISE}")
+            raise StatsError(f"propagate sequential prunes each linear once all tokens have reached it, and they reach "
+                             f"{stop.name} again later; leave it out with --ignore, or {OTHERWISE}")  # fmt: skip
         if fused:
             stop.calls.append((one.counted, args, kwargs))
         elif one.read and one.read[0] == place_of(args[0]):
