@@ -2,6 +2,7 @@
 bit."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from calprune.base.values import UserError
 from calprune.layers.inputs import InputStats, relative_error
 from calprune.methods.gptq import GPTQ
 from calprune.methods.round_to_nearest import RoundToNearest
-from tests.families import CONFIGS, random_model
+from tests.families import CONFIGS, HYBRIDS, random_model
 from tests.test_cli import run  # noqa: F401
 from tests.test_recover import SIZES, TEXT, place  # noqa: F401
 from tests.tiny import save, toy_tokenizer
@@ -131,6 +132,37 @@ def test_what_cannot_be_packed_is_one_line(place, tmp_path, run):  # noqa: F811
         calprune.quantize(tmp_path / "gpt2", method="rtn", group=16)
     status, _, err = run("quantize", str(place / "pruned"), "--method", "awq", "--out", str(tmp_path / "out"))
     assert status == 1 and "--method: unknown value 'awq'" in err and not (tmp_path / "out").exists()
+
+
+def test_a_model_in_another_dtype_than_it_is_stored_in_is_one_line_before_any_text_is_read(narrow, tmp_path):
+    """It was written with scales of one dtype beside weights of the other: not the model that was measured."""
+    wide = calprune.load(narrow / "pruned", dtype="float32")
+    with pytest.raises(UserError, match=r"stored in bfloat16 and computes in float32, .*; load it without dtype, or"):
+        calprune.quantize(wide, "no_such_text.txt", group=16)
+    wide.model.save_pretrained(tmp_path / "wide")
+    wide.tokenizer.save_pretrained(tmp_path / "wide")
+    calprune.quantize(tmp_path / "wide", method="rtn", group=16).save(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "names"), [("mamba", "rtn", ["dt_proj", "out_proj"]), ("mamba", "gptq", ["out_proj"])]
+)
+def test_what_transformers_could_not_load_is_one_line_that_names_what_to_leave_out(family, method, names, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    config = HYBRIDS[family]()
+    config.vocab_size = len(toy_tokenizer())
+    save(random_model(config), toy_tokenizer(), tmp_path / "model")
+    with pytest.raises(UserError, match="reads its weights without calling it") as refused:
+        calprune.quantize(tmp_path / "model", "no_such_text.txt" if method == "gptq" else None, method=method, group=0)
+    assert all(f"--ignore '*.{name}'" in str(refused.value) for name in names)
+    ignored = re.findall(r"--ignore '(\S+)'", str(refused.value))
+    report = calprune.quantize(tmp_path / "model", method="rtn", group=0, ignore=ignored)
+    report.save(tmp_path / "out")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").eval()
+    assert len(report.done.matrices) == 4
+    with torch.no_grad():
+        assert torch.equal(loaded(TOKENS).logits, report.model.model(TOKENS).logits)
 
 
 def test_the_command_says_what_it_did(place, tmp_path, run):  # noqa: F811

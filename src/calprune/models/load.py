@@ -96,7 +96,7 @@ def _loaded(
     _check_sizes(checkpoint, name)
     other = _other_dtype(dtype, checkpoint)
     tokenizer = load_tokenizer(name)
-    kind = DTYPES[other] if other else _stored_dtype(checkpoint)
+    kind = DTYPES[other] if other else stored_dtype(checkpoint)
     with quiet_transformers():
         try:
             model, report = classes.from_pretrained(checkpoint.folder, dtype=kind, output_loading_info=True,
@@ -286,7 +286,7 @@ def _class_for(folder: Path, name: str) -> Any:
     raise UserError(f"model {name}: transformers has no causal language model of type {kind}")
 
 
-def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
+def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
     """The floating dtype that most of the stored bytes have; a config may say another, or none."""
     sizes: Counter[torch.dtype] = Counter()
     for tensor in checkpoint.tensors.values():
@@ -299,7 +299,7 @@ def _other_dtype(dtype: str | None, checkpoint: Checkpoint) -> str | None:
     """The dtype that is asked for, where the weights are stored in another. Raises UserError for an unknown one."""
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
-    return dtype if dtype and DTYPES[dtype] != _stored_dtype(checkpoint) else None
+    return dtype if dtype and DTYPES[dtype] != stored_dtype(checkpoint) else None
 
 
 def _identity(checkpoint: Checkpoint) -> str:

@@ -15,6 +15,7 @@ from calprune.base.patterns import parse_pattern
 from calprune.base.values import ConfigError, UserError
 from calprune.layers.blocks import Sequences
 from calprune.layers.inputs import InputStats, Needs
+from calprune.layers.linears import Linear
 from calprune.layers.saved import Statistics
 from calprune.methods.gptq import GPTQ
 from calprune.methods.round_to_nearest import Quantised, RoundToNearest
@@ -69,12 +70,7 @@ def quantise(
 
     Raises UserError where a group does not divide a linear's inputs, or codes of it cannot be packed.
     """
-    linears = scope_of(model, ignore).linears
-    check_groups(quantiser, {name: site.weight.shape[1] for name, site in linears.items()})
-    for name, site in linears.items():
-        if site.part or site.stored.transposed:
-            raise UserError(f"{name}: codes are packed for linears that are stored as (out, in), each by itself; "
-                            "leave it out with --ignore")  # fmt: skip
+    linears = linears_to_quantise(model, quantiser, ignore)
     before = {name: (site.weight == 0).cpu() for name, site in linears.items()}
     method: Any = _Held(quantiser, quantiser.needs)
     job = Pruning(method, parse_pattern("0%"), ignore)
@@ -86,6 +82,17 @@ def quantise(
             raise UserError(f"{name}: weights that were pruned are no zeros any more: this is a fault of calprune")
         counts = [counts[0] + int(before[name].sum()), counts[1] + int((made.weight == 0).sum())]
     return QuantisedModel(quantiser, matrices, done, (counts[0], counts[1]))
+
+
+def linears_to_quantise(model: nn.Module, quantiser: Quantiser, ignore: tuple[str, ...] = ()) -> dict[str, Linear]:
+    """By their full names. Raises UserError as `quantise` does, before any work."""
+    linears = scope_of(model, ignore).linears
+    check_groups(quantiser, {name: site.weight.shape[1] for name, site in linears.items()})
+    for name, site in linears.items():
+        if site.part or site.stored.transposed:
+            raise UserError(f"{name}: codes are packed for linears that are stored as (out, in), each by itself; "
+                            "leave it out with --ignore")  # fmt: skip
+    return linears
 
 
 def check_groups(quantiser: Quantiser, widths: dict[str, int]) -> None:

@@ -21,7 +21,7 @@ from calprune.base.store import to_json, whole_folder
 from calprune.base.values import UserError
 from calprune.methods.round_to_nearest import Quantised
 from calprune.models.checkpoint import INDEX
-from calprune.models.load import Model
+from calprune.models.load import Model, stored_dtype
 from calprune.quantisation.job import QuantisedModel, Quantiser
 
 FORMAT = "pack-quantized"
@@ -32,6 +32,22 @@ def check_packing() -> None:
     if importlib.util.find_spec("compressed_tensors") is None:
         raise UserError("codes are packed by compressed-tensors, which is not installed: "
                         "pip install 'calprune[quantize]'")  # fmt: skip
+
+
+def check_dtype(model: Model) -> None:
+    """Raise UserError where the model computes in another dtype than it is stored in: all that is not quantised is
+    copied as stored, so what is written would not be what was quantised."""
+    if model.origin is None:
+        return
+    stored, now = stored_dtype(model.origin.checkpoint), next(model.model.parameters()).dtype
+    if stored != now:
+        raise UserError(f"model {model.name}: it is stored in {_word(stored)} and computes in {_word(now)}, and codes "
+                        f"are of a model as it is stored; load it without dtype, or write it in {_word(now)} "
+                        "(save_pretrained) and quantise that")  # fmt: skip
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def save_packed(model: Model, quantised: QuantisedModel, folder: str | Path, files: Mapping[str, str]) -> None:

@@ -12,8 +12,9 @@ from calprune.base.values import UserError
 from calprune.methods.gptq import GPTQ
 from calprune.methods.round_to_nearest import RoundToNearest
 from calprune.models.load import find_device
-from calprune.quantisation.job import Quantiser, quantise
-from calprune.quantisation.packed import check_packing
+from calprune.quantisation.coded import check_coded
+from calprune.quantisation.job import Quantiser, linears_to_quantise, quantise
+from calprune.quantisation.packed import check_dtype, check_packing
 from calprune.quantisation.report import QuantisedReport
 
 
@@ -45,7 +46,8 @@ def quantize(
         to nearest, which reads none. damping: of gptq.
     data, num_samples, max_seq_length, seed, ignore, data_root, device, batch_size, progress: as for `prune`.
 
-    Raises UserError where a group does not divide a linear's inputs, or its codes cannot be packed.
+    Raises UserError where a group does not divide a linear's inputs, its codes cannot be packed, transformers could not
+    load them, or the model computes in another dtype than it is stored in.
     """
     check_packing()
     quantiser = quantiser_of(method, bits, group, damping)
@@ -53,6 +55,8 @@ def quantize(
         raise UserError('data: gptq reads calibration data; give a source ("c4"), a file, a set or saved sums')
     with shown(progress):
         loaded = open_model(model)
+        check_dtype(loaded)
+        check_coded(loaded.model, linears_to_quantise(loaded.model, quantiser, tuple(ignore)))
         loaded.prove_origin()
         sizes = Sizes(num_samples, max_seq_length, seed)
         if quantiser.needs == "nothing":
