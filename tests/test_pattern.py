@@ -1,10 +1,13 @@
 """Patterns: exact counts, stated ties, text read once."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calprune.base.tensors import is_finite
 from calprune.pattern import KeepNofM, PatternError, Unstructured, competing, keep_mask, masked, parse_pattern
 
 
@@ -81,3 +84,38 @@ def test_a_width_that_does_not_fit_is_named():
 def test_zeros_are_written_as_plus_zero():
     zeros = masked(torch.tensor([[-1.0, 2.0]]), torch.tensor([[False, True]]))
     assert not torch.signbit(zeros).any()
+
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_survives_keeps_its_bits_and_the_rest_is_zero_to_the_bit(dtype, turned):
+    numbers = torch.Generator().manual_seed(0)
+    weight = torch.randn(6, 10, generator=numbers).to(dtype)
+    weight[0, :4] = torch.tensor([math.nan, math.inf, -math.inf, -0.0])
+    keep = torch.rand(6, 10, generator=numbers) > 0.5
+    keep[0, :4] = torch.tensor([True, True, False, True])
+    if turned:
+        weight, keep = weight.T, keep.T
+    after = masked(weight, keep)
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.itemsize]
+    for i in range(len(weight)):
+        for j in range(weight.shape[1]):
+            wanted = weight[i, j].view(bits).item() if keep[i, j] else 0
+            assert after[i, j].view(bits).item() == wanted, (i, j)
+    assert after.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_number_that_is_not_finite_is_seen_wherever_it_stands(dtype):
+    largest = torch.finfo(dtype).max
+    for odd in (math.nan, math.inf, -math.inf):
+        for place in (0, 7, 64, 199):
+            tensor = torch.full((200,), -largest, dtype=dtype)
+            tensor[1::2] = largest
+            assert is_finite(tensor)
+            tensor[place] = odd
+            assert not is_finite(tensor), (odd, place)
+    assert is_finite(torch.empty(0, dtype=dtype))

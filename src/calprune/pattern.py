@@ -21,6 +21,7 @@ from calprune.base.patterns import (
     competing,
     parse_pattern,
 )
+from calprune.base.tensors import bits_of
 
 __all__ = [
     "KeepNofM",
@@ -53,6 +54,9 @@ def keep_mask(score: Float[Tensor, "out in"], pattern: Pattern) -> Bool[Tensor, 
 
 def masked(weight: Float[Tensor, "out in"], keep: Bool[Tensor, "out in"]) -> Float[Tensor, "out in"]:
     """The weight with exact zeros (never -0.0) where it does not survive."""
+    if (bits := bits_of(weight)) and keep.shape == weight.shape and not weight.requires_grad:
+        # all bits of what stays or none: 4 to 20 times as fast as torch.where (LOG.md, 2026-11-29)
+        return keep.view(torch.int8).neg().to(bits).bitwise_and_(weight.view(bits)).view(weight.dtype)
     return torch.where(keep, weight, torch.zeros((), dtype=weight.dtype, device=weight.device))
 
 
@@ -62,7 +66,8 @@ def drop_lowest(score: Float[Tensor, "group n"], count: int) -> Bool[Tensor, "gr
         return torch.ones_like(score, dtype=torch.bool)
     threshold = _kth_lowest(score, count)
     keep = score > threshold
-    surplus = count - (score.shape[1] - keep.sum(1))  # <= 0: how many of the tied ones must stay
+    stay = keep.view(torch.uint8).sum(1, dtype=torch.int32)  # of truths the sum takes two to six times as long
+    surplus = count - (score.shape[1] - stay)  # <= 0: how many of the tied ones must stay
     for group in surplus.nonzero().flatten().tolist():
         tied = (score[group] == threshold[group]).nonzero().flatten()
         keep[group, tied[len(tied) + surplus[group] :]] = True

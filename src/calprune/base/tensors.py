@@ -63,10 +63,21 @@ def _digest(tensors: dict[str, Tensor], about: str) -> str:
     return digest.hexdigest()
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether it holds neither NaN nor infinity: its ends say so, 20 to 40 times as fast on a CPU as a look at each
+    number in a tensor of its own (LOG.md, 2026-11-29)."""
+    return tensor.numel() == 0 or all(bool(end.isfinite()) for end in tensor.aminmax())
+
+
+def bits_of(tensor: Tensor) -> torch.dtype | None:
+    """The whole numbers as which the CPU can look at its bits; None where it cannot."""
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(tensor.itemsize)
+    return bits if tensor.device.type == "cpu" and tensor.is_floating_point() else None
+
+
 def zeros(tensor: Tensor) -> int:
     """How many of its numbers are zero, of either sign."""
-    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(tensor.itemsize)
-    if bits is None or tensor.device.type != "cpu" or not tensor.is_floating_point():
+    if (bits := bits_of(tensor)) is None:
         return int(tensor.numel() - tensor.count_nonzero())
     numbers = tensor.contiguous().view(bits).flatten().numpy()  # a piece at a time stays in the cache: 4 times as fast
     pieces = (numbers[i : i + _PIECE] & torch.iinfo(bits).max for i in range(0, len(numbers), _PIECE))

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from calprune.base.tensors import is_finite, zeros
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import LADDER, Needs
 from calprune.pattern import KeepNofM, Pattern, PatternError
@@ -39,7 +40,7 @@ def check_given(method: Method, after: Any, before: Float[Tensor, "out in"], pat
         came = _described(after) if isinstance(after, Tensor) else type(after).__name__
         mask = isinstance(after, Tensor) and after.dtype == torch.bool
         raise ConfigError(f"{name} gave {came}; {wanted}" + (": return masked(weight, keep)" if mask else ""))
-    if not after.isfinite().all():
+    if not is_finite(after):
         raise ConfigError(f"{name} gave weights that hold NaN or infinity")
     if not getattr(method, "prunes", True):
         return
@@ -50,9 +51,9 @@ def check_given(method: Method, after: Any, before: Float[Tensor, "out in"], pat
         return
     if not getattr(method, "exact_count", True):
         return
-    zeros = after.numel() - int(after.count_nonzero())
-    if zeros < pattern.sparsity * after.numel() - len(after):  # a row's count is rounded
-        raise ConfigError(f"{name} set {100 * zeros / after.numel():.3g} % to zero; {pattern} asks for more (a method "
+    pruned = zeros(after)
+    if pruned < pattern.sparsity * after.numel() - len(after):  # a row's count is rounded
+        raise ConfigError(f"{name} set {100 * pruned / after.numel():.3g} % to zero; {pattern} asks for more (a method "
                           "that counts otherwise says exact_count = False)")  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from calprune.base.memory import leave_to_file
 from calprune.base.output import filled_folder
 from calprune.base.pace import TimeLeft
 from calprune.base.progress import tracking, whole
+from calprune.base.tensors import is_finite
 from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.layers.blocks import Propagate, Sequences, Walking, walk
 from calprune.layers.collect import Counting
@@ -327,7 +328,7 @@ class Pruning:
                 check_width(site.weight.shape[1], self.pattern)
             except PatternError as e:
                 raise PatternError(f"{linear} {tuple(site.weight.shape)}: {e}; leave it out with --ignore") from None
-            if not site.weight.isfinite().all():
+            if not is_finite(site.weight):
                 raise ModelError(f"{linear} holds NaN or infinity in its weights")
         if self.propagate == "sequential" and self.method.needs != "nothing":
             check_in_turn(model, chosen)

@@ -17,6 +17,7 @@ from calprune.base.checks import options
 from calprune.base.pace import TimeLeft
 from calprune.base.patterns import Removal
 from calprune.base.progress import whole
+from calprune.base.tensors import is_finite
 from calprune.base.values import ConfigError, UserError, identity, plain
 from calprune.layers.blocks import Propagate, Sequences
 from calprune.layers.collect import Counting
@@ -280,7 +281,7 @@ def _write(smaller: Any, new: Mapping[str, KeptUnits]) -> int:
     for place, chosen in new.items():
         site = sites[place]
         if chosen.weight is not None:
-            if not chosen.weight.isfinite().all():
+            if not is_finite(chosen.weight):
                 raise StatsError(f"{place}: the updated weights hold NaN or infinity")
             site.write(chosen.weight.to(site.weight))
         if chosen.bias is not None and site.part is None and site.bias is not None:
