@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calprune.base.tensors import is_finite
+from calprune.base.tensors import is_finite, most_left
 from calprune.pattern import KeepNofM, PatternError, Unstructured, competing, keep_mask, masked, parse_pattern
 
 
@@ -119,3 +119,17 @@ def test_a_number_that_is_not_finite_is_seen_wherever_it_stands(dtype):
             tensor[place] = odd
             assert not is_finite(tensor), (odd, place)
     assert is_finite(torch.empty(0, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_most_that_is_left_of_a_group_is_counted_by_hand(dtype):
+    numbers = torch.Generator().manual_seed(1)
+    for of in (2, 4, 8):
+        for share in (0.1, 0.5, 0.9):
+            tensor = torch.randn(3, 4 * of, generator=numbers).to(dtype)
+            gone = torch.rand(tensor.shape, generator=numbers) < share
+            tensor = torch.where(
+                gone, torch.where(torch.rand(tensor.shape, generator=numbers) < 0.5, 0.0, -0.0).to(dtype), tensor
+            )
+            groups = [row[i : i + of] for row in tensor.tolist() for i in range(0, len(row), of)]
+            assert most_left(tensor, of) == max(sum(number != 0 for number in group) for group in groups)

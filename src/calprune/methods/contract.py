@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from calprune.base.tensors import is_finite, zeros
+from calprune.base.tensors import is_finite, most_left, zeros
 from calprune.base.values import ConfigError
 from calprune.layers.inputs import LADDER, Needs
 from calprune.pattern import KeepNofM, Pattern, PatternError
@@ -45,7 +45,7 @@ def check_given(method: Method, after: Any, before: Float[Tensor, "out in"], pat
     if not getattr(method, "prunes", True):
         return
     if isinstance(pattern, KeepNofM):
-        most = int(after.reshape(-1, pattern.of).count_nonzero(-1).max())
+        most = most_left(after, pattern.of)
         if most > pattern.keep:
             raise ConfigError(f"{name} left {most} of {pattern.of} neighbours; {pattern} allows {pattern.keep}")
         return

@@ -56,8 +56,11 @@ class Judgement:
 
 
 def about_draws(draws: int) -> str:
-    """ "about 24 draws"."""
-    return f"over {MOST_DRAWS:,} draws" if draws > MOST_DRAWS else f"about {float(f'{draws:.2g}'):,.0f} draws"
+    """ "about 24 draws", of two digits, never fewer than there need be."""
+    if draws > MOST_DRAWS:
+        return f"over {MOST_DRAWS:,} draws"
+    step = 10 ** max(len(str(draws)) - 2, 0)
+    return f"about {math.ceil(draws / step) * step:,} draws"
 
 
 @dataclass(frozen=True)
