@@ -26,6 +26,7 @@ import methods_section
 import paper_numbers_page
 import recover_section
 import scale_section
+import sets_section
 import sources_section
 import structured_section
 import studies_section
@@ -236,6 +237,7 @@ PAGES = {
     **findings_page.pictures(),
     "explanation/half-billion.md": lambda: MADE + half_billion_page.page(),
     f"pictures/{half_billion_page.PICTURE}": half_billion_page.own_text_picture,
+    f"pictures/{sets_section.SHARES_PICTURE}": sets_section.shares_picture,
     "explanation/scale.md": scale_section.current,
     "literature.md": lambda: MADE + literature_page.page(),
     "paper-numbers.md": lambda: MADE + paper_numbers_page.page(),

@@ -7,7 +7,8 @@ from statistics import median
 
 import findings_page
 import larger_model_section
-from half_billion_results import by_text, findings, judged, verdict_counts
+import sets_section
+from half_billion_results import by_text, findings, judged, judged_by_draws, verdict_counts
 
 from calprune.pages.numbers import listed, number, percent, rough, with_interval
 from calprune.report.findings import Cell
@@ -18,6 +19,16 @@ PAPERS = {  # a paper's study on the smaller model -> its name, its studies on t
     "bandari2024": ("Bandari et al.", {"bandari2024_half_billion": "half a billion"}),
     "ji2025": ("Ji et al.", {"ji2025_half_billion": "half a billion", "ji2025_after_begin": "after its first token"}),
 }
+FIRST_DRAWS = 6  # of a cell that got more later
+ADDED = {  # a study -> its claims that did
+    "bandari2024_half_billion": (
+        "C4 is not the best of the pre-training sources",
+        "It is no matter where sequences of examples begin "
+        "(here, by less than 0.02 nats; the model has no begin-of-text)",
+        "More pairs in context are better (25 against 5)",
+    ),
+    "ji2025_after_begin": ("C4 is better than Wikipedia at 60 %",),
+}
 TASKS = ("gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r3", "commonsense_qa", "race", "winogrande")
 OWN_TEXT = {
     "says": "Nine tasks' own text, and C4",
@@ -26,13 +37,16 @@ OWN_TEXT = {
 }
 TEXTS = {"kl(wikitext2": "WikiText-2", "kl(gsm8k": "GSM8K", "kl(mbpp": "MBPP"}
 OWN = "own_text_half_billion"
-GOES = {"wanda": "weights", "flap": "neurons", "block_influence": "blocks"}
+OF_KINDS = ("structured_half_billion", "kinds_half_billion")  # of the same sources, draws and texts
+GOES = {"wanda": "weights", "gptq": "bits", "flap": "neurons", "block_influence": "blocks"}
 PICTURE = "own-text-half-billion.svg"
 
 
 def page() -> str:
     parts = [INTRODUCTION, "## What can be told", TOLD, *_power(), "## Do the papers' claims hold?", CLAIMS, *_claims(),
              "## Does a task's own text serve that task?", OWN_WORDS, *_own_text(),
+             "## How much of a task's own text?", *sets_section.shares(),
+             "## Does a language need text of its own?", *sets_section.languages(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
              "## What a text begins with", FIRST, *_first_words(),
              "## On one and a half billion parameters", larger_model_section.INTRODUCTION,
@@ -87,6 +101,21 @@ def _claims() -> Iterator[str]:
         tables.append("\n".join(lines))
     yield f"Of {len(verdicts)} claims, as they were judged last: {verdict_counts(verdicts)}."
     yield from tables
+    yield from _added()
+
+
+def _added() -> Iterator[str]:
+    """The claims that got more draws: by the first ones, by the added ones alone, by all."""
+    lines = ["| claim | six draws | the added alone | all |", "|---|---|---|---|"]
+    for study, claims in ADDED.items():
+        found = [judged_by_draws(study, keep) for keep in (lambda n: n < FIRST_DRAWS, lambda n: n >= FIRST_DRAWS,
+                                                           lambda n: True)]  # fmt: skip
+        for says in claims:
+            estimates = [(one[says].judgement.estimate, one[says].judgement.verdict) for one in found]
+            shown = [f"{with_interval(estimate)}: {verdict}" for estimate, verdict in estimates if estimate]
+            lines.append(f"| {says} | {' | '.join(shown)} |")
+    yield ADDED_WORDS
+    yield "\n".join(lines)
 
 
 def _key(says: str) -> str:
@@ -126,24 +155,30 @@ def _kinds() -> Iterator[str]:
     """What each kind of pruning costs, and how far apart three sources leave it, on three texts."""
     rows: dict[str, dict[str, str]] = defaultdict(dict)
     shares: dict[str, list[float]] = defaultdict(list)
-    for one in findings("structured_half_billion").comparisons:
+    for one in (one for study in OF_KINDS for one in findings(study).comparisons):
         if one.of.metric != "kl" or len(one.cells) < 3:
             continue
         cost = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
         apart = spread_between({cell.of.calibration: cell.values for cell in one.cells})
-        method = one.of.setting["method"]
-        kind = f"`{one.of.setting['pattern']}`, {method}"
+        method = one.of.setting["method"].partition("(")[0]
+        pattern = "4 bits" if method == "gptq" else f"`{one.of.setting['pattern']}`"
+        kind = f"{pattern}, {method}"
         text = next(text for text in TEXTS if one.of.evaluation.startswith(text))
         shares[method].append(apart.value / cost)
         rows[kind][text] = f"{number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)}"
     yield "\n".join(
         [f"| what goes | {' | '.join(f'{name}: cost | SD between sources | of the cost' for name in TEXTS.values())} |",
          "|---|" + "---:|" * 3 * len(TEXTS),
-         *(f"| {kind} | {' | '.join(row[text] for text in TEXTS)} |" for kind, row in rows.items())]
+         *(f"| {kind} | {' | '.join(rows[kind][text] for text in TEXTS)} |" for kind in sorted(rows, key=_what_goes))]
     )  # fmt: skip
     spans = [f"{percent(min(shares[method]), 0)} to {percent(max(shares[method]), 0)} where {what} go"
              for method, what in GOES.items()]  # fmt: skip
     yield f"So which text is taken moves the cost by {listed(spans)}."
+
+
+def _what_goes(kind: str) -> int:
+    """Its place among GOES."""
+    return list(GOES).index(kind.rpartition(", ")[2])
 
 
 def _first_words() -> Iterator[str]:
@@ -172,10 +207,11 @@ correction](../words.md) over the claims of a study. How each study was run: [re
 
 In short: padding that counts does harm. Examples in context do not help once it is left out, nor, at 50 %, does four
 times the data. At 60 %, judged after the model's first token, what the model writes itself is better than the text
-that it goes on from. Text of a task serves it in most windows, safely with as much C4 beside it; for three uses
-together [equal shares](../choose.md#measured-on-half-a-billion-parameters) serve better than C4. Which text is taken
-matters far more where blocks or neurons go than for zeros. And what stands before a text can matter more than all of
-it."""
+that it goes on from. Text of a task serves it in most windows, best and safely with as much C4 beside it; for three
+uses together [equal shares](../choose.md#measured-on-half-a-billion-parameters) serve better than C4. A language
+needs text of its own, the largest difference between texts that was seen where half of the weights go; a set of five
+languages comes near each one's own. Which text is taken matters far more where blocks or neurons go than for zeros.
+And what stands before a text can matter more than all of it."""
 TOLD = """\
 Three draws of three sources, Wanda, 16 x 256 tokens: how many draws and how many items would find, in 80 % of
 studies, a difference of 1 point of accuracy, or of 0.02 nats ([page](../results/structured_half_billion.html)). A
@@ -191,6 +227,9 @@ on Alpaca-GPT4's texts: first on windows cut from anywhere, of which some source
 six at 2:4, which is luck that hides the rest (at 70 % the model is ruined: KL 3.5); then, when this had been seen,
 after `<|im_start|>`, with which the model's own inputs begin. That "sources are alike" is of an SD of two: they
 differ by less than 0.04 nats, and by less than 0.02 is not shown."""
+ADDED_WORDS = """\
+Four claims could not be told with six draws. They got as many as their pages said would tell, fixed before they were
+run; an interval of all draws makes no allowance for that second look, the one of the added draws alone needs none:"""
 OWN_WORDS = """\
 Nine tasks' texts and C4, each calibrated on, and the text of every task judged, by KL (1,536 tokens of each, three
 draws of 32 x 256 tokens, Wanda at 50 %, [page](../results/own_text_half_billion.html)). A task's own text is
@@ -204,8 +243,9 @@ beside it (three tasks, asked after this was seen) no window is lost, and the me
 alone."""
 KINDS = """\
 What three sources (C4, GSM8K, code) leave of a model differs by the SD between sources; beside it stands what that
-pruning costs in the mean. ([page](../results/structured_half_billion.html); 16 x 256 tokens, three draws; 60 %, 4
-bits and experts: not measured with these sources.)"""
+pruning costs in the mean. (16 x 256 tokens, three draws, pages [of units and
+zeros](../results/structured_half_billion.html) and [of 60 % and 4 bits](../results/kinds_half_billion.html). The 4 bits
+are of weights that the 4-bit file had rounded before. This model has no experts.)"""
 FIRST = """\
 The first token of a sequence holds the attention that no other token needs, and neither model has a begin-of-text
 that always stands there. One text, WikiText-2, judged three times: as it is cut, and with a token before every

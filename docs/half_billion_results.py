@@ -1,14 +1,17 @@
 """What the sections of docs/explanation/half-billion.md read and lay out alike: kept results, claims, tables."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import claims_section
+import results_pages
 
 from calprune.pages.numbers import with_interval
-from calprune.report.claims.judged import about_draws
+from calprune.report.claims import judge
+from calprune.report.claims.judged import Judged, about_draws
 from calprune.report.findings import Cell, Findings
 from calprune.report.kept import read_results
 from calprune.uncertainty.estimate import Estimate
@@ -30,6 +33,17 @@ def judged(study: str) -> Iterator[tuple[str, str, str]]:
         measured = claim["why"] if missing else f"{with_interval(Estimate(**claim['measured']))} ({claim['what']})"
         more = f"; {about_draws(claim['draws'])} would tell" if claim["draws"] else ""
         yield claim["says"], claims_section.NOT_MEASURED if missing else claim["verdict"], measured + more
+
+
+def judged_by_draws(study: str, keep: Callable[[int], bool]) -> dict[str, Judged]:
+    """The study's claims judged again, by some of the draws alone where a cell has such."""
+    results = results_pages.of_today(RESULTS / f"{study}.parquet")
+    cells = defaultdict(list)
+    for row in results.rows:
+        cells[row.cell, row.evaluation].append(row)
+    kept = [[row for row in rows if keep(row.draw)] or rows for rows in cells.values()]
+    found = judge(Findings(replace(results, rows=tuple(row for rows in kept for row in rows))))
+    return {one.claim.says: one for one in found}
 
 
 def verdict_counts(found: Sequence[str]) -> str:

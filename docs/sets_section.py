@@ -1,0 +1,84 @@
+"""Sections of docs/explanation/half-billion.md on what a calibration set is made of: shares, languages."""
+
+from collections.abc import Iterator
+from statistics import median
+
+from half_billion_results import by_text, cell_of, claims_table, judged, verdict_counts
+from pictures.curves import Series, curves
+
+from calprune.evaluation.metric import NATS_OF_INTEREST
+from calprune.pages.numbers import number, with_interval
+
+LANGUAGES = {"en": "English", "de": "German", "es": "Spanish", "ar": "Arabic", "zh": "Chinese"}
+TOGETHER = "the five together"
+SHARES = {"c4": "none", "an eighth gsm8k": "an eighth", "a quarter gsm8k": "a quarter", "half gsm8k": "half",
+          "three quarters gsm8k": "three quarters", "seven eighths gsm8k": "seven eighths", "gsm8k": "all"}  # fmt: skip
+SHARES_TITLE, SHARES_PICTURE = "From C4 to a task's own text", "shares-half-billion.svg"
+LOST = 1.0  # nats a token: a window that loses more is counted as lost
+
+
+def shares() -> Iterator[str]:
+    """What general text and GSM8K lose by the share of GSM8K in the set."""
+    study = "shares_half_billion"
+    yield SHARES_WORDS
+    lines = [
+        "| share of GSM8K | WikiText-2 | GSM8K | GSM8K: median window | GSM8K: windows lost |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for source, share in SHARES.items():
+        general, own = (cell_of(study, source, text) for text in ("kl(wikitext2", "kl(gsm8k"))
+        windows = [value for row in own.rows for value in row.items]
+        lost = f"{sum(value > LOST for value in windows)} of {len(windows)}"
+        means = [with_interval(cell.spread.interval) for cell in (general, own)]
+        lines.append(f"| {' | '.join([share, *means, number(median(windows), 3), lost])} |")
+    yield f"![{SHARES_TITLE}: what WikiText-2 and GSM8K lose by the share of GSM8K](../pictures/{SHARES_PICTURE})"
+    yield "\n".join(lines)
+    own = {share: cell_of(study, source, "kl(gsm8k").spread.mean for source, share in SHARES.items()}
+    general = {share: cell_of(study, source, "kl(wikitext2").spread.mean for source, share in SHARES.items()}
+    free = [share for share, kl in general.items() if kl - general["none"] < NATS_OF_INTEREST]
+    yield SHARES_FOUND.format(best=min(own, key=own.__getitem__), free=free[-1], interest=NATS_OF_INTEREST)
+    yield from _claims(study)
+
+
+def shares_picture() -> str:
+    """The two curves."""
+    texts = {"WikiText-2": "kl(wikitext2", "GSM8K": "kl(gsm8k"}
+    series = [Series(name, [cell_of("shares_half_billion", source, text).spread.interval for source in SHARES])
+              for name, text in texts.items()]  # fmt: skip
+    return curves(SHARES_TITLE, "KL to the dense model, nats a token (lower is better)", "share of GSM8K in the set",
+                  list(SHARES.values()), series)  # fmt: skip
+
+
+def languages() -> Iterator[str]:
+    """Languages calibrated on by languages judged."""
+    study = "languages_half_billion"
+    yield LANGUAGES_WORDS
+    texts = {f"kl(ud_pud_{code}": name for code, name in LANGUAGES.items()}
+    yield by_text(study, (*LANGUAGES.values(), TOGETHER), texts)
+    means = {(source, language): cell_of(study, source, text).spread.mean
+             for text, language in texts.items() for source in (language, "English", TOGETHER)}  # fmt: skip
+    gains = [means["English", one] - means[one, one] for one in LANGUAGES.values() if one != "English"]
+    loses = [means[TOGETHER, one] - means[one, one] for one in LANGUAGES.values()]
+    yield LANGUAGES_FOUND.format(least=number(min(gains), 2), most=number(max(gains), 2), worst=number(max(loses), 2))
+    yield from _claims(study)
+
+
+def _claims(study: str) -> Iterator[str]:
+    yield f"Of its claims: {verdict_counts([verdict for _, verdict, _ in judged(study)])}."
+    yield claims_table(study)
+
+
+SHARES_WORDS = """\
+Sets of C4 and GSM8K, from one to the other, by shares of their tokens: the weights of two sources' statistics in
+MixCal. (Wanda at 50 %, three draws of 32 x 256 tokens, 4,096 tokens of each text judged,
+[page](../results/shares_half_billion.html); a window is lost where KL is above 1 nat a token.)"""
+SHARES_FOUND = """\
+By the means GSM8K is kept best where its share is {best}, and general text stays within {interest:g} nats of where C4
+leaves it up to a share of {free}."""
+LANGUAGES_WORDS = """\
+Five languages, each calibrated on and each judged, and a set of all five. Calibrated on are XQuAD's paragraphs, judged
+PUD's sentences, each the same in all languages. (Wanda at 50 %, three draws of 16 x 256 tokens, 3,072 tokens of each
+judged, [page](../results/languages_half_billion.html).)"""
+LANGUAGES_FOUND = """\
+By the means a language's own text is {least} to {most} nats better for it than English text, and the set of all five is
+at most {worst} worse than its own."""
