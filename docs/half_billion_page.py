@@ -221,12 +221,12 @@ the dense model's accuracy was not measured by us, beside `humaneval` and `mbpp`
 CLAIMS = """\
 Claims that something is better (all but the first of each paper) are of more than 0.02 nats here, so that "not held"
 can be an answer: then the difference is smaller, or on the other side. Draws: five to eight where a small difference
-is to be told (up to 26 where six could not tell), three where padding counts. Where a claim cannot be told the draws that would tell it stand with it,
-if the truth is what was found, and where a mean is judged with as many times the text. Ji et al.'s claims are judged
-on Alpaca-GPT4's texts: first on windows cut from anywhere, of which some sources lost up to four of 32 at 60 % and
-six at 2:4, which is luck that hides the rest (at 70 % the model is ruined: KL 3.5); then, when this had been seen,
-after `<|im_start|>`, with which the model's own inputs begin. That "sources are alike" is of an SD of two: they
-differ by less than 0.04 nats, and by less than 0.02 is not shown."""
+is to be told (up to 26 where six could not tell), three where padding counts. Where a claim cannot be told the draws
+that would tell it stand with it, if the truth is what was found, and where a mean is judged with as many times the
+text. Ji et al.'s claims are judged on Alpaca-GPT4's texts: first on windows cut from anywhere, of which some sources
+lost up to four of 32 at 60 % and six at 2:4, which is luck that hides the rest (at 70 % the model is ruined: KL 3.5);
+then, when this had been seen, after `<|im_start|>`, with which the model's own inputs begin. That "sources are alike"
+is of an SD of two: they differ by less than 0.04 nats, and by less than 0.02 is not shown."""
 ADDED_WORDS = """\
 Four claims could not be told with six draws. They got as many as their pages said would tell, fixed before they were
 run; an interval of all draws makes no allowance for that second look, the one of the added draws alone needs none:"""
