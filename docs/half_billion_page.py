@@ -228,8 +228,9 @@ lost up to four of 32 at 60 % and six at 2:4, which is luck that hides the rest 
 then, when this had been seen, after `<|im_start|>`, with which the model's own inputs begin. That "sources are alike"
 is of an SD of two: they differ by less than 0.04 nats, and by less than 0.02 is not shown."""
 ADDED_WORDS = """\
-Four claims could not be told with six draws. They got as many as their pages said would tell, fixed before they were
-run; an interval of all draws makes no allowance for that second look, the one of the added draws alone needs none:"""
+Four claims could not be told with six draws. They got as many as their pages said would tell, or up to three more,
+fixed before they were run. An interval of all draws makes no allowance for that second look; the one of the added
+draws alone needs none."""
 OWN_WORDS = """\
 Nine tasks' texts and C4, each calibrated on, and the text of every task judged, by KL (1,536 tokens of each, three
 draws of 32 x 256 tokens, Wanda at 50 %, [page](../results/own_text_half_billion.html)). A task's own text is

@@ -24,7 +24,9 @@ class Series:
 
 def curves(title: str, scale: str, axis: str, places: Sequence[str], series: Sequence[Series]) -> str:
     """scale: what is measured; axis: what `places` are, which stand as far apart as each other."""
-    ends = [end for one in series for value in one.values for end in (value.value, value.low, value.high) if end]
+    ends = [
+        end for one in series for value in one.values for end in (value.value, value.low, value.high) if end is not None
+    ]
     low, high = min(ends), max(ends)
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
 
@@ -43,7 +45,9 @@ def curves(title: str, scale: str, axis: str, places: Sequence[str], series: Seq
     parts += [text(x(i), FOOT + 18, place, 12, GREY, "middle") for i, place in enumerate(places)]
     parts.append(text((LEFT + RIGHT) / 2, FOOT + 40, axis, 13, GREY, "middle"))
     below = -LABELS
-    for one, colour in sorted(zip(series, COLOURS, strict=False), key=lambda pair: -pair[0].values[-1].value):
+    for one, colour in sorted(
+        zip(series, COLOURS[: len(series)], strict=True), key=lambda pair: -pair[0].values[-1].value
+    ):
         for i, value in enumerate(one.values):
             if value.low is not None and value.high is not None:
                 parts.append(stroke(x(i), y(value.low), x(i), y(value.high), colour, 1.5))
