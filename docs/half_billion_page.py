@@ -112,7 +112,7 @@ def _added() -> Iterator[str]:
                                                            lambda n: True)]  # fmt: skip
         for says in claims:
             estimates = [(one[says].judgement.estimate, one[says].judgement.verdict) for one in found]
-            shown = [f"{with_interval(estimate)}: {verdict}" for estimate, verdict in estimates if estimate]
+            shown = [f"{with_interval(estimate)}: {verdict}" for estimate, verdict in estimates]
             lines.append(f"| {says} | {' | '.join(shown)} |")
     yield ADDED_WORDS
     yield "\n".join(lines)

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pictures.draw import BLUE, GREY, INK, ORANGE, picture, stroke, text
+from pictures.draw import BLUE, GREEN, GREY, INK, ORANGE, picture, stroke, text, ticks
 
 from calprune.uncertainty.estimate import Estimate
 
-GREEN = "#2f7d4f"
 COLOURS = (BLUE, ORANGE, GREEN)
 LEFT, RIGHT, TOP, FOOT = 70.0, 690.0, 70.0, 330.0
-STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0)  # between two ticks
 LABELS = 18  # that stand one above the other keep this distance
 
 
@@ -37,10 +35,8 @@ def curves(title: str, scale: str, axis: str, places: Sequence[str], series: Seq
         return FOOT - (FOOT - TOP) * (value - low) / (high - low)
 
     parts = [text(30, 34, title, 17, weight=600), text(30, TOP - 12, scale, 13, GREY)]
-    step = next(one for one in STEPS if (high - low) / one <= 6)
-    for i in range(int(low / step) + 1, int(high / step) + 1):
-        parts += [stroke(LEFT, y(step * i), RIGHT, y(step * i)),
-                  text(LEFT - 8, y(step * i) + 4, f"{step * i:.4g}", 12, GREY, "end")]  # fmt: skip
+    for tick in ticks(low, high):
+        parts += [stroke(LEFT, y(tick), RIGHT, y(tick)), text(LEFT - 8, y(tick) + 4, f"{tick:g}", 12, GREY, "end")]
     parts.append(stroke(LEFT, FOOT, RIGHT, FOOT, INK))
     parts += [text(x(i), FOOT + 18, place, 12, GREY, "middle") for i, place in enumerate(places)]
     parts.append(text((LEFT + RIGHT) / 2, FOOT + 40, axis, 13, GREY, "middle"))

@@ -15,7 +15,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 INK, GREY, FAINT, LINE = "#1f2933", "#5b6673", "#eef1f5", "#c9d1da"
-BLUE, ORANGE, PALE = "#0f6fc6", "#b5500c", "#dbe9f7"
+BLUE, ORANGE, GREEN, PALE = "#0f6fc6", "#b5500c", "#2f7d4f", "#dbe9f7"
+STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0)  # between two ticks of an axis
 
 
 @cache
@@ -45,6 +46,12 @@ def picture(width: int, height: int, title: str, parts: Iterable[str]) -> str:
             'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif">')  # fmt: skip
     card = box(0.5, 0.5, width - 1, height - 1, "#ffffff", LINE, 10)
     return "\n".join([head, f"<title>{escape(title)}</title>", card, *parts, "</svg>"]) + "\n"
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers between, four or so."""
+    step = next(one for one in STEPS if (high - low) / one <= 6)
+    return [round(step * i, 4) for i in range(int(high / step) + 1) if low <= step * i <= high]
 
 
 def signed(value: float, plus: str = "") -> str:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pictures.draw import BLUE, GREY, INK, ORANGE, picture, stroke, text
+from pictures.draw import BLUE, GREEN, GREY, INK, ORANGE, picture, stroke, text, ticks
 
 ROOT = Path(__file__).parents[2]
 MODELS = {"": "SmolLM2-135M", "_half_billion": "Qwen2.5-Coder-0.5B"}  # how the files of each end
 TEXT, TIMED = "c4", "decode, batch 8"
-GREEN, PURPLE = "#2f7d4f", "#7a4fb5"
+PURPLE = "#7a4fb5"
 KINDS = {"blocks": ("blocks", BLUE), "neurons": ("neurons", ORANGE), "heads": ("heads", GREEN), "": ("zeros", PURPLE)}
 LEFT, RIGHT = (90.0, 430.0), (530.0, 870.0)  # the two panels, from left to right
 TOP, FOOT = 90.0, 370.0
@@ -114,10 +114,10 @@ def _panel(
 
     yield stroke(*ends[:1], FOOT, ends[1], FOOT, INK)
     yield stroke(ends[0], TOP, ends[0], FOOT, INK)
-    for tick in _ticks(0, most):
+    for tick in ticks(0, most):
         yield stroke(ends[0], y(tick), ends[1], y(tick))
         yield text(ends[0] - 8, y(tick) + 4, f"{tick:g}", 12, GREY, "end")
-    for tick in _ticks(low, high):
+    for tick in ticks(low, high):
         yield text(x(tick), FOOT + 18, f"{tick:g}", 12, GREY, "middle")
     yield text(sum(ends) / 2, FOOT + 38, axis, 13, GREY, "middle")
     line = best(found, {pattern: better * one[0] for pattern, one in at.items()})
@@ -131,9 +131,3 @@ def _panel(
         yield stroke(x(value), y(one.kl[1]), x(value), y(one.kl[2]), colour, 1.5)
         yield f'<circle cx="{x(value):.1f}" cy="{y(one.kl[0]):.1f}" r="5" fill="{colour}"/>'
         yield text(x(value) + 8, y(one.kl[0]) + (17 if kind == "blocks" else -7), one.short, 12, colour)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between, four or so."""
-    step = next(one for one in (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0) if (high - low) / one <= 6)
-    return [round(step * i, 4) for i in range(int(high / step) + 1) if low <= step * i <= high]

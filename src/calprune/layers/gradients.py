@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from calprune.base.progress import followed
+from calprune.base.tensors import is_finite
 from calprune.layers.arguments import mask_of
 from calprune.layers.blocks import Block, Sequences, Walking, usual_batch_size, walk
 from calprune.layers.experts import backward, sent_to
@@ -243,6 +244,6 @@ class _Watch:
             self._sums = {n: (squares, sizes) for n, (squares, sizes) in processes.added(self._sums).items()}
             self._sequences = sum(processes.each(self._sequences))
         for name, (squares, _) in self._sums.items():
-            if not squares.isfinite().all():
+            if not is_finite(squares):
                 raise StatsError(f"the gradients in {name} hold NaN or infinity")
         return {name: GradientSums(float(self._sequences), *sums) for name, sums in self._sums.items()}

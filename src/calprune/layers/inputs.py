@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from calprune.base.tensors import is_finite
 from calprune.base.values import UserError
 from calprune.layers.products import gram as gram_product
 from calprune.layers.products import matmul
@@ -220,7 +221,7 @@ def factorise(gram: Float[Tensor, "in in"], damping: float) -> Factor:
         lower, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
             upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-            if not failed and upper.isfinite().all():
+            if not failed and is_finite(upper):
                 return Factor(upper, damping, dead)
         if damping >= 1:
             raise StatsError("the Gram matrix cannot be factorised even with damping 1.0: are the activations finite?")

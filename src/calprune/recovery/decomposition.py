@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from calprune.base.progress import tracking
+from calprune.base.tensors import is_finite
 from calprune.base.values import UserError
 from calprune.layers.blocks import Block, Propagate, Sequences, walk
 from calprune.layers.inputs import StatsError, relative_error
@@ -100,7 +101,7 @@ class _Made:
         try:
             sums.check()
             solved = cast(Basil, self.job.method).solve(weight, sums, self.job.pattern)
-            if not all(part.isfinite().all() for part in (solved.sparse, solved.B, solved.A)):
+            if not all(map(is_finite, (solved.sparse, solved.B, solved.A))):
                 raise StatsError("the decomposed weights hold NaN or infinity")
         except Exception as e:
             e.add_note(f"while decomposing {name} {tuple(weight.shape)} to {self.job.pattern} with {self.job.method}")
