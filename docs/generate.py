@@ -23,6 +23,7 @@ import known_names
 import literature_page
 import measured_section
 import methods_section
+import own_text_section
 import paper_numbers_page
 import recover_section
 import scale_section
@@ -236,7 +237,7 @@ PAGES = {
     "explanation/findings.md": lambda: MADE + findings_page.page(),
     **findings_page.pictures(),
     "explanation/half-billion.md": lambda: MADE + half_billion_page.page(),
-    f"pictures/{half_billion_page.PICTURE}": half_billion_page.own_text_picture,
+    f"pictures/{own_text_section.PICTURE}": own_text_section.picture,
     f"pictures/{sets_section.SHARES_PICTURE}": sets_section.shares_picture,
     "explanation/scale.md": scale_section.current,
     "literature.md": lambda: MADE + literature_page.page(),

@@ -3,15 +3,13 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from statistics import median
 
-import findings_page
 import larger_model_section
+import own_text_section
 import sets_section
-from half_billion_results import by_text, findings, judged, judged_by_draws, verdict_counts
+from half_billion_results import findings, judged, judged_by_draws, verdict_counts
 
 from calprune.pages.numbers import listed, number, percent, rough, with_interval
-from calprune.report.findings import Cell
 from calprune.report.sections.power import power_table
 from calprune.uncertainty.spread import spread_between
 
@@ -29,22 +27,14 @@ ADDED = {  # a study -> its claims that did
     ),
     "ji2025_after_begin": ("C4 is better than Wikipedia at 60 %",),
 }
-TASKS = ("gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r3", "commonsense_qa", "race", "winogrande")
-OWN_TEXT = {
-    "says": "Nine tasks' own text, and C4",
-    "axis": "nats a token by which the task's own text is better than C4, judged on the task's other rows",
-    "difference": True,
-}
 TEXTS = {"kl(wikitext2": "WikiText-2", "kl(gsm8k": "GSM8K", "kl(mbpp": "MBPP"}
-OWN = "own_text_half_billion"
 OF_KINDS = ("structured_half_billion", "kinds_half_billion")  # of the same sources, draws and texts
 GOES = {"wanda": "weights", "gptq": "bits", "flap": "neurons", "block_influence": "blocks"}
-PICTURE = "own-text-half-billion.svg"
 
 
 def page() -> str:
     parts = [INTRODUCTION, "## What can be told", TOLD, *_power(), "## Do the papers' claims hold?", CLAIMS, *_claims(),
-             "## Does a task's own text serve that task?", OWN_WORDS, *_own_text(),
+             "## Does a task's own text serve that task?", *own_text_section.section(),
              "## How much of a task's own text?", *sets_section.shares(),
              "## Does a language need text of its own?", *sets_section.languages(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
@@ -52,12 +42,6 @@ def page() -> str:
              "## On one and a half billion parameters", larger_model_section.INTRODUCTION,
              *larger_model_section.section()]  # fmt: skip
     return "\n\n".join(parts) + "\n"
-
-
-def own_text_picture() -> str:
-    """By how much each task's own text is better than C4."""
-    rows = [{"label": task, "claim": [OWN, says]} for task, (says, *_) in zip(TASKS, judged(OWN), strict=False)]
-    return findings_page.chart(OWN_TEXT | {"rows": rows})
 
 
 def _power() -> Iterator[str]:
@@ -121,34 +105,6 @@ def _added() -> Iterator[str]:
 def _key(says: str) -> str:
     """A claim without what it adds in brackets for one model."""
     return says.partition(" (")[0]
-
-
-def _own_text() -> Iterator[str]:
-    """Tasks by what was calibrated on; and how many tasks are served better by their own text than by C4."""
-    found = {(_task(cell.of.evaluation), cell.of.calibration): cell for cell in findings(OWN).cells}
-    yield by_text(OWN, ("c4", *TASKS), {f"kl({task}": task for task in TASKS})
-    own = [verdict for _, verdict, _ in judged(OWN)][: len(TASKS)]
-    yield f"Of nine claims that a task's own text is better than C4: {verdict_counts(own)}."
-    yield f"![{OWN_TEXT['says']}: {OWN_TEXT['axis']}](../pictures/{PICTURE})"
-    tables = {task: [_windows(found.get((task, source))) for source in ("c4", task, f"c4 + {task}")] for task in TASKS}
-    better = sum(median(own) < median(c4) for c4, own, _ in tables.values())
-    yield LOST.format(better=better, tasks=len(TASKS))
-    lines = ["| task | C4: median | own: median | half C4: median | C4: lost | own: lost | half C4: lost |"]
-    lines += ["|---|" + "---:|" * 6]
-    for task, windows in tables.items():
-        medians = [number(median(one), 3) if one else "" for one in windows]
-        lost = [f"{sum(value > 1 for value in one)} of {len(one)}" if one else "" for one in windows]
-        lines.append(f"| {task} | {' | '.join(medians + lost)} |")
-    yield "\n".join(lines)
-
-
-def _windows(cell: Cell | None) -> list[float]:
-    """The KL of each window at each draw."""
-    return [value for row in cell.rows for value in row.items] if cell else []
-
-
-def _task(evaluation: str) -> str:
-    return evaluation.partition("(")[2].partition(",")[0]
 
 
 def _kinds() -> Iterator[str]:
@@ -231,17 +187,6 @@ ADDED_WORDS = """\
 Four claims could not be told with six draws. They got as many as their pages said would tell, or up to three more,
 fixed before they were run. An interval of all draws makes no allowance for that second look; the one of the added
 draws alone needs none."""
-OWN_WORDS = """\
-Nine tasks' texts and C4, each calibrated on, and the text of every task judged, by KL (1,536 tokens of each, three
-draws of 32 x 256 tokens, Wanda at 50 %, [page](../results/own_text_half_billion.html)). A task's own text is
-**bold**."""
-LOST = """\
-The mean hides two things. In the median window a task's own text is better than C4 for {better} of {tasks} tasks; but
-three tasks lose windows by their own text (KL above 1 nat a token), and C4 loses none. In the one that was looked into,
-of GSM8K, the first token is a blank line, and its state, which holds the attention that no other token needs, is gone;
-most windows that text of one task loses, of any task, begin with a line break (LOG.md, 2026-11-29). With as much of C4
-beside it (three tasks, asked after this was seen) no window is lost, and the median window is better than by either
-alone."""
 KINDS = """\
 What three sources (C4, GSM8K, code) leave of a model differs by the SD between sources; beside it stands what that
 pruning costs in the mean. (16 x 256 tokens, three draws, pages [of units and

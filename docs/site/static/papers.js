@@ -956,6 +956,42 @@ window.PAPERS = {
      "page": "results/own_text_half_billion.html"
     },
     {
+     "says": "GSM8K's own text serves it better than C4",
+     "measured": "0.012 [−0.006, 0.031] (gsm8k less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_after_begin.html"
+    },
+    {
+     "says": "SVAMP's own text serves it better than C4",
+     "measured": "0.046 [0.029, 0.064] (svamp less c4, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/own_text_after_begin.html"
+    },
+    {
+     "says": "MAWPS's own text serves it better than C4",
+     "measured": "0.040 [0.027, 0.054] (mawps less c4, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/own_text_after_begin.html"
+    },
+    {
+     "says": "e-SNLI's own text serves it better than C4",
+     "measured": "0.038 [0.021, 0.054] (esnli less c4, nats a token; above 0: better)",
+     "verdict": "held",
+     "page": "results/own_text_after_begin.html"
+    },
+    {
+     "says": "RACE's own text serves it better than C4",
+     "measured": "0.007 [−0.004, 0.019] (race less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_after_begin.html"
+    },
+    {
+     "says": "WinoGrande's own text serves it better than C4",
+     "measured": "0.05 [0.01, 0.08] (winogrande less c4, nats a token; above 0: better)",
+     "verdict": "undecided",
+     "page": "results/own_text_after_begin.html"
+    },
+    {
      "says": "After the first token of a conversation text loses less where an eighth of C4 is conversations (half a billion)",
      "measured": "0.01 [−0.02, 0.04] (c4, an eighth conversations less c4, nats a token; above 0: better)",
      "verdict": "undecided",

@@ -6,12 +6,14 @@ from typing import Any
 from calprune.text import SourceKind, register
 
 
-def _is_folder(name: str) -> bool:
-    if not os.path.isdir(name):
-        return False
-    from calprune.text.find import catalogue
+def names_folder(name: str) -> bool:
+    """Whether a name is a folder's; one written as a path need not be there, so results are read without their sets."""
+    from calprune.text.find import catalogue, meant_file
 
-    return name not in catalogue()
+    if os.path.isdir(name):
+        return name not in catalogue()
+    is_path = os.sep in name and not any(one in name for one in "():+*")
+    return is_path and not os.path.splitext(name)[1] and not meant_file(name)
 
 
 def _find_set(name: str) -> Any:
@@ -20,4 +22,4 @@ def _find_set(name: str) -> Any:
     return find_set(name)
 
 
-register(SourceKind("set", _is_folder, _find_set))
+register(SourceKind("set", names_folder, _find_set))

@@ -1,6 +1,5 @@
 """One source opened for a purpose: a part of a recipe, or a text to judge on or to compare."""
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -8,6 +7,7 @@ from typing import Any, Literal
 from calprune.base.values import ConfigError, UserError, plain
 from calprune.calibration.layout import Concatenate, Layout, Pad
 from calprune.calibration.recipe import Recipe, RecipePart, parse_spec
+from calprune.calibration import names_folder
 from calprune.calibration.set import is_set, refuse_texts
 from calprune.text.chat import chat_hash
 from calprune.text.document import Documents, Given
@@ -166,12 +166,10 @@ def only_part(spec: str) -> RecipePart:
 
 def is_folder(spec: str) -> bool:
     """Whether a set's folder is meant. Raises UserError where one is called like a source, for either may be meant."""
-    if not os.path.isdir(spec) or (spec in catalogue() and not is_set(spec)):
-        return False
-    if spec in catalogue():
+    if spec in catalogue() and is_set(spec):
         raise UserError(f"{spec} is a source and a folder here: write ./{spec} for the set in the folder, or "
                         f"{spec}:{catalogue()[spec].default_format} for the source")  # fmt: skip
-    return True
+    return names_folder(spec)
 
 
 def source_of(part: RecipePart) -> Source:

@@ -261,7 +261,9 @@ def is_set(folder: str | Path) -> bool:
 
 
 def refuse_texts(folder: str | Path) -> None:
-    """Raise UserError for a folder that is no set and holds texts, with how they become one file."""
+    """Raise UserError for a folder that is absent, or is no set and holds texts, with how they become one file."""
+    if not Path(folder).is_dir():
+        raise UserError(f"calibration set {folder}: there is no such folder; make one with: calprune calib build")
     endings = [] if is_set(folder) else [one.suffix for one in Path(folder).iterdir() if one.name not in FILES]
     kinds = Counter(one for one in endings if one in (".txt", ".md", ".jsonl"))
     for ending, _ in kinds.most_common(1):
@@ -271,8 +273,6 @@ def refuse_texts(folder: str | Path) -> None:
 
 
 def _head(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise UserError(f"calibration set {folder}: there is no such folder; make one with: calprune calib build")
     refuse_texts(folder)
     if not is_set(folder):
         raise UserError(f"calibration set {folder}: it has no counts.json, so it is not a set or not whole; build it")

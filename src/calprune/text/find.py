@@ -56,13 +56,18 @@ def find_source(name: str) -> RecordSource:
 
 def _meant(name: str, known: Mapping[str, Any]) -> str:
     """The file that has the name and an ending, or a name that is near; else where the many names stand."""
-    path = Path(name)
-    files = sorted(path.parent.glob(f"{glob.escape(path.name)}.*")) if path.parent.is_dir() and path.name else []
-    if meant := [one for one in files if one.is_file() and is_file(str(one))]:
-        return f"; did you mean the file {meant[0]}?"
+    if meant := meant_file(name):
+        return f"; did you mean the file {meant}?"
     near = did_you_mean(name, known)
     listed = near if near.startswith("; did you mean") else f": calprune sources lists all {len(known)}"
     return f"{listed} (or give a file: ./{name}.jsonl)"
+
+
+def meant_file(name: str) -> Path | None:
+    """The first file of records that has the name and an ending."""
+    path = Path(name)
+    files = sorted(path.parent.glob(f"{glob.escape(path.name)}.*")) if path.parent.is_dir() and path.name else []
+    return next((one for one in files if one.is_file() and is_file(str(one))), None)
 
 
 def refuse_licences(names: Iterable[str], excluded: Sequence[str]) -> None:

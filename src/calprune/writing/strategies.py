@@ -215,7 +215,7 @@ class Respond:
     """
 
     tag: ClassVar[str] = "Respond"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1 took the prompts in their order, so draws of a study had the same ones
     usual: ClassVar[dict[str, Any]] = {"repetition_penalty": 1.0, "keep_truncated": False}
     of: str
     responses: int = 1
@@ -231,7 +231,7 @@ class Respond:
             raise ConfigError("respond: decode_only leaves prompts out; give it or prompt_weight, not both")
 
     def prompts(self, given: Given, seed: int) -> list[Prompt]:
-        """Each prompt through the chat template, `responses` times."""
+        """Each prompt through the chat template, `responses` times, in random order: fewer than all are a draw."""
         tokenizer, positions = given.tokenizer, positions_of(given.model.model)
         if not getattr(tokenizer, "chat_template", None):
             raise UserError(
@@ -247,10 +247,11 @@ class Respond:
             if positions and positions.is_table and len(tokens) >= positions.count:
                 raise UserError(f"{at}: the prompt has {len(tokens)} tokens and the model's window is "
                                 f"{positions.count}; shorten it or leave it out")  # fmt: skip
-            found += [Prompt(tokens, 0, at)] * self.responses
+            found.append(Prompt(tokens, 0, at))
         if not found:
             raise UserError(f"respond: {self.of} has no prompts")
-        return found
+        rng(seed, f"respond/{self.of}").shuffle(found)
+        return [prompt for prompt in found for _ in range(self.responses)]
 
     def _turns(self, given: Given) -> Iterator[tuple[str, chat.Messages, list[Any]]]:
         source = find_texts(self.of)
