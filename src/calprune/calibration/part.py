@@ -5,9 +5,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from calprune.base.values import ConfigError, UserError, plain
+from calprune.calibration import names_folder
 from calprune.calibration.layout import Concatenate, Layout, Pad
 from calprune.calibration.recipe import Recipe, RecipePart, parse_spec
-from calprune.calibration import names_folder
 from calprune.calibration.set import is_set, refuse_texts
 from calprune.text.chat import chat_hash
 from calprune.text.document import Documents, Given
