@@ -173,12 +173,12 @@ UNTOLD = """\
 
 - Whether most of this holds for a larger model than [half a billion parameters](half-billion.md), or by tasks: the demo
   model is at chance in most of them, and of 200 questions no number of draws tells one point.
-- Most claims of the papers. The verdict on each stands in
-  [claims about data](../choosing-calibration-data.md#do-the-papers-claims-hold) and
-  [about methods](../methods.md#do-the-papers-orders-hold), and by paper on the
+- Most claims of the papers on the demo model, and a fifth of those asked of
+  [half a billion parameters](half-billion.md#do-the-papers-claims-hold). All verdicts:
+  [claims about data](../choosing-calibration-data.md#do-the-papers-claims-hold),
+  [about methods](../methods.md#do-the-papers-orders-hold), and by paper the
   [map of the literature](../literature.md). Their figures beside ours: [the papers' numbers](../paper-numbers.md).
-- Whether a likeness of a text to the training data foretells how well it serves, and whether any selection of documents
-  beats a random draw.
+- Whether a likeness of a text to the training data foretells how well it serves.
 
 All tables, with the commands that made them:
 [choosing calibration data](../choosing-calibration-data.md#what-was-measured)."""

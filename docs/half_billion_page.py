@@ -37,6 +37,7 @@ def page() -> str:
              "## Does a task's own text serve that task?", *own_text_section.section(),
              "## How much of a task's own text?", *sets_section.shares(),
              "## Does a language need text of its own?", *sets_section.languages(),
+             "## Does it help to select documents?", *sets_section.selections(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
              "## What a text begins with", FIRST, *_first_words(),
              "## On one and a half billion parameters", larger_model_section.INTRODUCTION,

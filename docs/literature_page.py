@@ -15,7 +15,7 @@ import yaml
 
 HERE = Path(__file__).parent
 STUDIES = HERE.parent / "studies"
-OF_METHODS = "methods"  # the study whose claims are about several papers
+OF_SEVERAL = ("methods", "selection_half_billion")  # studies whose claims are about several papers
 KINDS = {
     "choice of data": "which text to calibrate on",
     "self-written text": "text that the model writes itself",
@@ -35,7 +35,7 @@ NAMED = {"magnitude": "magnitude", "rounding": "rounding", "obs": "OBS", "wanda"
 HEAD = """\
 # Map of the literature
 
-The papers that calprune implements or judges, and what became of their claims on our demo model. *Builds on* is drawn
+The papers that calprune implements or judges, and what became of their claims on small models. *Builds on* is drawn
 where the paper, its code or its tables are known to use or to be compared with another. It is no list of references.
 Their figures, and ours beside them: [the papers' numbers](paper-numbers.md).
 
@@ -50,8 +50,10 @@ Their figures, and ours beside them: [the papers' numbers](paper-numbers.md).
 ## All papers
 
 A claim is *held* where the whole interval is on its side after Holm's correction, and *not held* where the whole of it
-is on the other. *Undecided*: this cannot be told here, with one small model and one to six draws. *Uncorrected*: only
-the claim's own interval was looked at. Each verdict is of a study on SmolLM2-135M. Other models may give others.
+is on the other. *Undecided*: this cannot be told here, with a small model and few draws. *Uncorrected*: only the
+claim's own interval was looked at. Each verdict is of a study on one small model: SmolLM2-135M, or, where the study's
+name says so, [one of half a billion parameters](explanation/half-billion.md) or of one and a half. Other models may
+give other verdicts, and some papers ask it of another use (RSQ of quantisation, COLA of tasks).
 
 """
 
@@ -74,7 +76,8 @@ def judged(paper: dict[str, Any], results: Path = HERE / "results") -> list[dict
     """The claims about a paper: what it says, what was measured, the verdict, and the page that has it."""
     rows = [row for study in paper.get("studies", ()) for row in claims_of(study, results)]
     starts = tuple(f"{start} " if start[-1].isalpha() else start for start in paper.get("claims", ()))
-    return rows + [row for row in claims_of(OF_METHODS, results) if starts and f"{row['says']} ".startswith(starts)]
+    several = (row for study in OF_SEVERAL for row in claims_of(study, results))
+    return rows + [row for row in several if starts and f"{row['says']} ".startswith(starts)]
 
 
 def claims_of(study: str, results: Path) -> list[dict[str, str]]:

@@ -1,9 +1,9 @@
-"""Sections of docs/explanation/half-billion.md on what a calibration set is made of: shares, languages."""
+"""Sections of docs/explanation/half-billion.md on what a calibration set is made of: shares, languages, selections."""
 
 from collections.abc import Iterator
 from statistics import median
 
-from half_billion_results import by_text, cell_of, claims_table, judged, verdict_counts
+from half_billion_results import by_text, cell_of, claims_table, findings, judged, verdict_counts
 from pictures.curves import Series, curves
 
 from calprune.evaluation.metric import NATS_OF_INTEREST
@@ -63,6 +63,30 @@ def languages() -> Iterator[str]:
     yield from _claims(study)
 
 
+def selections() -> Iterator[str]:
+    """What each selection of documents and each weight of tokens leaves, and how far its draws lie apart."""
+    study = "selection_half_billion"
+    yield SELECTIONS_WORDS
+    lines = ["| documents | tokens | KL | SD of a draw | perplexity |", "|---|---|---:|---:|---:|"]
+    found = {}
+    for cell in findings(study).cells:
+        if cell.of.metric == "kl":
+            source, weights = cell.of.calibration, cell.of.setting["token_weights"]
+            found[source, weights] = cell.spread
+            other = cell_of(study, source, "perplexity(", token_weights=weights).spread
+            shown = [with_interval(cell.spread.interval), number(cell.spread.sd, 3), with_interval(other.interval)]
+            lines.append(
+                f"| {source} | {'by attention' if weights == 'attention' else 'alike'} | {' | '.join(shown)} |"
+            )
+    yield "\n".join(lines)
+    random = found["random", "even"]
+    selected = [spread for (source, _), spread in found.items() if source != "random"]
+    most = max(random.mean - spread.mean for spread in found.values())
+    sds = [number(find(spread.sd for spread in selected), 3) for find in (min, max)]
+    yield SELECTIONS_FOUND.format(most=number(most, 3), random=number(random.sd, 3), least=sds[0], largest=sds[1])
+    yield from _claims(study)
+
+
 def _claims(study: str) -> Iterator[str]:
     yield f"Of its claims: {verdict_counts([verdict for _, verdict, _ in judged(study)])}."
     yield claims_table(study)
@@ -79,6 +103,15 @@ LANGUAGES_WORDS = """\
 Five languages, each calibrated on and each judged, and a set of all five. Calibrated on are XQuAD's paragraphs, judged
 PUD's sentences, each the same in all languages. (Wanda at 50 %, three draws of 16 x 256 tokens, 3,072 tokens of each
 judged, [page](../results/languages_half_billion.html).)"""
+SELECTIONS_WORDS = """\
+C4's documents, taken at random, by ZipCal's two rules (of 500 candidates), by COLA's clusters and by herding (of 96,
+which the model reads); and random ones whose tokens count by the attention that they receive, as in RSQ. (Wanda at
+50 %, six draws of 32 x 256 tokens, 8,192 tokens of WikiText-2 judged after `<|im_start|>`,
+[page](../results/selection_half_billion.html).)"""
+SELECTIONS_FOUND = """\
+By the means none is more than {most} nats better than chance, and each is shown to gain less than 0.02. Draws of
+selected sets lie nearer together (SD {least} to {largest}, random {random}), which was not asked beforehand. RSQ's paper
+asks it of quantisation, ZipCal's and COLA's of tasks."""
 LANGUAGES_FOUND = """\
 By the means a language's own text is {least} to {most} nats better for it than English text, and the set of all five is
 at most {worst} worse than its own."""
