@@ -110,8 +110,8 @@ which the model reads); and random ones whose tokens count by the attention that
 [page](../results/selection_half_billion.html).)"""
 SELECTIONS_FOUND = """\
 By the means none is more than {most} nats better than chance, and each is shown to gain less than 0.02. Draws of
-selected sets lie nearer together (SD {least} to {largest}, random {random}), which was not asked beforehand. RSQ's paper
-asks it of quantisation, ZipCal's and COLA's of tasks."""
+selected sets lie nearer together (SD {least} to {largest}, random {random}), which was not asked beforehand. RSQ's
+paper asks it of quantisation, ZipCal's and COLA's of tasks."""
 LANGUAGES_FOUND = """\
 By the means a language's own text is {least} to {most} nats better for it than English text, and the set of all five is
 at most {worst} worse than its own."""
