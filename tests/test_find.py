@@ -56,7 +56,7 @@ def test_every_kind_of_name_is_found(tmp_path):
     assert found["strategy"].begins_with == ("c4",) and found["self"].begins_with == ()
 
 
-@pytest.mark.parametrize("name", ["wikipdia", "self:bso", "./nothing", "self:prefixes"])
+@pytest.mark.parametrize("name", ["wikipdia", "self:bso", "self:prefixes"])
 def test_a_name_of_nothing_is_an_error(name):
     with pytest.raises(ConfigError):
         find(name)
@@ -153,6 +153,14 @@ def test_a_built_set_is_a_text_and_no_part_of_a_recipe(tmp_path):
     assert judged.held == "calibration text" and judged.text_identity == ["set", CalibrationSet.load(folder).id]
     with pytest.raises(ConfigError, match="no part of a recipe"):
         open_part(RecipePart(folder), parse_spec("c4"), Given())
+
+
+@pytest.mark.parametrize("name", ["sets/gone", "./gone", "sets/gone/"])
+def test_a_set_that_is_gone_is_known_by_its_path_and_refused_when_it_is_read(name):
+    part = open_source(name, Given(tokenizer=TOKENIZER), "evaluation")  # so that results of it can be read
+    assert part.source.made == "set"
+    with pytest.raises(UserError, match="gone: there is no such folder; make one with: calprune calib build"):
+        part.documents()
 
 
 @pytest.mark.parametrize("purpose", ["calibration", "evaluation", "reference"])

@@ -212,11 +212,20 @@ def test_a_response_weighs_one_and_its_prompt_what_is_asked(tmp_path):
     path = prompts_file(tmp_path, {"prompt": "hello"}, {"messages": [{"role": "user", "content": "hi"}]})
     strategy = f"respond({path}, prompt_weight=0.25, responses=2, max_new_tokens=60, keep_truncated=True)"
     documents, _ = written(tmp_path, strategy)
-    assert len(documents) == 4 and documents[0].tokens != documents[1].tokens
     prompt = encode_text(toy_tokenizer(), "[user] hello<|end|>\n")
-    for document in documents[:2]:
-        assert document.tokens[: len(prompt)] == tuple(prompt)
+    asked = [document for document in documents if document.tokens[: len(prompt)] == tuple(prompt)]
+    assert len(documents) == 4 and len(asked) == 2 and asked[0].tokens != asked[1].tokens
+    for document in asked:
         assert document.token_weights == (0.25,) * len(prompt) + (1.0,) * (len(document.tokens) - len(prompt))
+
+
+def test_draws_of_fewer_responses_than_prompts_ask_different_prompts(tmp_path):
+    path = prompts_file(tmp_path, *({"prompt": f"p{i}"} for i in range(40)))
+    plan = parse_strategy(f"respond({path})").strategy
+    given = Given(model=toy(), tokenizer=toy_tokenizer())
+    orders = [[prompt.after for prompt in plan.prompts(given, seed)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] and sorted(orders[0]) == sorted(orders[2])
+    assert len({*orders[0][:8], *orders[2][:8]}) > 8
 
 
 def test_decode_only_counts_what_is_fed_back_and_nothing_else(tmp_path):
