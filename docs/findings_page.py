@@ -34,6 +34,13 @@ from calprune.uncertainty.estimate import Estimate
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 INTERVAL = re.compile(r"([−-]?[\d.,]+) \[([−-]?[\d.,]+), ([−-]?[\d.,]+)\]")
+USES = (  # what a reader prunes for, what to calibrate with, the finding
+    ("no use in particular", "whole sequences of web text, C4 say, at random", 1),
+    ("one task", "half its own text, half web text", 2),
+    ("a language", "text in that language", 2),
+    ("several uses", "equal shares of text of each", 3),
+    ("a use that you have no text of", "what the model writes itself from beginnings of public text", 9),
+)
 LEFT, RIGHT, ROW = 330, 640, 24  # of the axis; a row's height
 
 
@@ -128,14 +135,27 @@ def pictures() -> dict[str, Any]:
 
 
 def page() -> str:
-    lines = ["# Findings", "", INTRODUCTION.format(interest=NATS_OF_INTEREST)]
+    lines = ["# Findings", "", INTRODUCTION.format(interest=NATS_OF_INTEREST, uses=_uses(), padding=_link(4),
+                                                   draws=_link(10), units=_link(8))]  # fmt: skip
     for number, finding in enumerate(findings(), 1):
         rows, title = [*finding["rows"], *finding.get("also", [])], finding["says"]
         figures = shared() | {row["name"]: with_interval(figure(row)) for row in rows if "name" in row}
         sure = f"*How sure*: {finding['sure'].strip()} {held(finding['rows'])}*From*: {finding['study'].strip()}"
         lines += ["", f"## {number}. {title}", "", _wrapped(finding["text"].format(**figures)), ""]
+        lines += [_wrapped(f"*On half a billion parameters*: {finding['larger'].format(**figures)}"), ""]
         lines += [f"![{title}](../pictures/{picture_name(number)})", "", _wrapped(sure)]
     return "\n".join([*lines, "", UNTOLD]) + "\n"
+
+
+def _uses() -> str:
+    """What to calibrate with, by use."""
+    rows = [f"| {use} | {text} | {_link(number)} |" for use, text, number in USES]
+    return "\n".join(["| you prune for | calibrate with | finding |", "|---|---|---|", *rows])
+
+
+def _link(number: int) -> str:
+    heading = f"{number}. {findings()[number - 1]['says']}".lower()
+    return f"[{number}](#{re.sub(r'[^a-z0-9 -]', '', heading).replace(' ', '-')})"
 
 
 def shared() -> dict[str, str]:
@@ -159,10 +179,16 @@ def _wrapped(said: str) -> str:
 
 
 INTRODUCTION = """\
-What should you calibrate with, and what else matters? Ten findings, in the order in which you need them. Nearly all
-are of SmolLM2-135M, a small model, with small sets, judged by text; what became of them on half a billion parameters
-stands with them where it was measured ([all of it](half-billion.md)). So take them as questions for your model, and ask
-it with [choose](../choose.md) or a [study](../tutorials/study.md).
+What should you calibrate with?
+
+{uses}
+
+In all of them leave padding out ({padding}) and look at several draws ({draws}). The choice matters most where you take
+out neurons or blocks ({units}).
+
+The ten findings are of SmolLM2-135M, a small model, with small sets, judged by text; what became of each on
+[half a billion parameters](half-billion.md) stands with it. Take them as questions for your model, and ask it with
+[choose](../choose.md) or a [study](../tutorials/study.md).
 
 In a chart a point is a mean over draws, a line its interval (95 %). Where differences are drawn, the shaded zone is
 what is too small to matter ({interest:g} nats a token, which is 2 % of perplexity). "16 x 256 tokens" are 16 sequences
