@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,22 @@ def contrasts(name: str, candidate: str, against: str) -> Iterator[SetContrast]:
 
 def current(page: str) -> str:
     """The page with the answers as the kept results have them now."""
-    for name in HOW:
+    for name, made in [*((name, partial(section, name)) for name in HOW), ("proxies", proxies)]:
         before, _, rest = page.partition(BEGIN.format(name))
-        page = before + BEGIN.format(name) + section(name) + END.format(name) + rest.partition(END.format(name))[2]
+        page = before + BEGIN.format(name) + made() + END.format(name) + rest.partition(END.format(name))[2]
     return page
+
+
+def proxies() -> str:
+    """How well the search's regret ranks candidates as their KL does, by what was pruned."""
+    capabilities = list(stages("sparsegpt")["halving"].correlation)
+    lines = [f"| model | what goes | candidates | {' | '.join(capabilities)} |", "|---|---|---:|" + "---|" * 3]
+    for name, how in HOW.items():
+        halving = stages(name)["halving"]
+        model = "half a billion" if name == "half_billion" else "demo"
+        shown = [with_interval(halving.correlation[capability]) for capability in capabilities]
+        lines.append(f"| {model} | {how} | {len(halving.divergence[0])} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
 
 
 def section(name: str) -> str:
