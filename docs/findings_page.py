@@ -9,13 +9,15 @@ A figure of a chart is looked up by one of:
                                    cells, in the column of this number (from 0)
     choice: [NAME, SET, AGAINST]   what docs/results/choose_NAME.json has for two sets, all capabilities together
 
-A figure that has a `name` can stand in a finding's text as {name}; those under `also` are not drawn.
+A figure that has a `name` can stand in a finding's text as {name}; those under `also` are not drawn. `negative: true`
+turns its sign, where a text says "worse by" or the result's lower side is the better one.
 """
 
 import itertools
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,12 +36,15 @@ from calprune.uncertainty.estimate import Estimate
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 INTERVAL = re.compile(r"([−-]?[\d.,]+) \[([−-]?[\d.,]+), ([−-]?[\d.,]+)\]")
-USES = (  # what a reader prunes for, what to calibrate with, the finding
-    ("no use in particular", "whole sequences of web text, C4 say, at random", 1),
-    ("one task", "half its own text, half web text", 2),
-    ("a language", "text in that language", 2),
-    ("several uses", "equal shares of text of each", 3),
-    ("a use that you have no text of", "what the model writes itself from beginnings of public text", 9),
+USES = (  # what a reader prunes for, what to calibrate with, the findings
+    (
+        "no use in particular",
+        "whole sequences of web text, C4 say, at random; or what the model writes from their beginnings",
+        (1, 9),
+    ),
+    ("one task", "half its own text, half web text", (2,)),
+    ("a language", "text in that language", (2,)),
+    ("several uses", "equal shares of text of each", (3,)),
 )
 LEFT, RIGHT, ROW = 330, 640, 24  # of the axis; a row's height
 
@@ -59,7 +64,12 @@ def figure(row: dict[str, Any]) -> Estimate:
         raise ValueError(
             f"docs/findings.yaml: {row.get('label')}: {len(found)} results are {row[named[0]]}, expected one"
         )
-    return found[0]
+    return _negative(found[0]) if row.get("negative") else found[0]
+
+
+def _negative(of: Estimate) -> Estimate:
+    low, high = (None if end is None else -end for end in (of.high, of.low))
+    return replace(of, value=-of.value, low=low, high=high)
 
 
 def _claim(given: list[str]) -> Iterator[Estimate]:
@@ -149,7 +159,7 @@ def page() -> str:
 
 def _uses() -> str:
     """What to calibrate with, by use."""
-    rows = [f"| {use} | {text} | {_link(number)} |" for use, text, number in USES]
+    rows = [f"| {use} | {text} | {', '.join(map(_link, numbers))} |" for use, text, numbers in USES]
     return "\n".join(["| you prune for | calibrate with | finding |", "|---|---|---|", *rows])
 
 
@@ -183,17 +193,19 @@ What should you calibrate with?
 
 {uses}
 
-In all of them leave padding out ({padding}) and look at several draws ({draws}). The choice matters most where you take
-out neurons or blocks ({units}).
+Always leave padding out ({padding}).
+Look at several draws ({draws}).
+The choice matters most where you take out neurons or blocks ({units}).
 
-The ten findings are of SmolLM2-135M, a small model, with small sets, judged by text; what became of each on
-[half a billion parameters](half-billion.md) stands with it. Take them as questions for your model, and ask it with
-[choose](../choose.md) or a [study](../tutorials/study.md).
+Most of this rests on SmolLM2-135M, a small model, with small sets, judged by text; languages, shares and selections of
+documents on [half a billion parameters](half-billion.md) alone. What became of each finding there stands with it. Take
+them as questions for your model, and ask it with [choose](../choose.md) or a [study](../tutorials/study.md).
 
 In a chart a point is a mean over draws, a line its interval (95 %). Where differences are drawn, the shaded zone is
 what is too small to matter ({interest:g} nats a token, which is 2 % of perplexity). "16 x 256 tokens" are 16 sequences
 of 256 tokens that the model was calibrated on. Compare perplexities within a chart only: charts are judged on texts of
-different lengths. "Shown" and "held" are meant after [Holm's correction](../words.md)."""
+different lengths. "Shown" and "held" are meant after [Holm's correction](../words.md).
+Methods have [their page](../methods.md)."""
 UNTOLD = """\
 ## What we could not tell
 

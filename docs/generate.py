@@ -239,6 +239,7 @@ PAGES = {
     "explanation/half-billion.md": lambda: MADE + half_billion_page.page(),
     f"pictures/{own_text_section.PICTURE}": own_text_section.picture,
     f"pictures/{sets_section.SHARES_PICTURE}": sets_section.shares_picture,
+    f"pictures/{sets_section.AMOUNTS_PICTURE}": sets_section.amounts_picture,
     "explanation/scale.md": scale_section.current,
     "literature.md": lambda: MADE + literature_page.page(),
     "paper-numbers.md": lambda: MADE + paper_numbers_page.page(),

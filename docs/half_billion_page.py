@@ -37,6 +37,7 @@ def page() -> str:
              "## Does a task's own text serve that task?", *own_text_section.section(),
              "## How much of a task's own text?", *sets_section.shares(),
              "## Does a language need text of its own?", *sets_section.languages(),
+             "## How much of a text is enough?", *sets_section.amounts(),
              "## Does it help to select documents?", *sets_section.selections(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
              "## What a text begins with", FIRST, *_first_words(),
@@ -154,21 +155,30 @@ def _first_words() -> Iterator[str]:
 
 
 INTRODUCTION = """\
-# On a model that can do the tasks
+# On half a billion parameters
 
 Most of these pages rest on SmolLM2-135M, which is at chance in most tasks. Here the same is asked of
 Qwen2.5-Coder-0.5B-Instruct. What is pruned is the model that a 4-bit file of it holds (GGUF, Q4_K_M), as bfloat16,
 not the original; it was trained on code above all. Everything ran on two cores of an Intel Xeon with AMX. KL is to
-the dense model, nats a token; brackets are 95 % intervals; "held" and "not held" are meant after [Holm's
-correction](../words.md) over the claims of a study. How each study was run: [results](../results/README.md).
+the dense model, nats a token, lower is better; a *gain* is by how much less KL the first has. Brackets are 95 %
+intervals; "held" and "not held" are meant after [Holm's correction](../words.md) over the claims of a study. How each
+study was run: [results](../results/README.md). Methods and patterns: [methods](../methods.md). Sources like
+`gsm8k:icl`, and "as published": [choosing calibration data](../choosing-calibration-data.md#formats).
 
-In short: padding that counts does harm. Examples in context do not help once it is left out, nor, at 50 %, does four
-times the data. At 60 %, judged after the model's first token, what the model writes itself is better than the text
-that it goes on from. Text of a task serves it in most windows, best and safely with as much C4 beside it; for three
-uses together [equal shares](../choose.md#measured-on-half-a-billion-parameters) serve better than C4. A language
-needs text of its own, the largest difference between texts that was seen where half of the weights go; a set of five
-languages comes near each one's own. Which text is taken matters far more where blocks or neurons go than for zeros.
-And what stands before a text can matter more than all of it."""
+In short:
+
+- **Padding** that counts does harm. Examples in context do not help once it is left out.
+- **A task** is served best by its own text, by the means, and for three of six this is shown. Half its own text and
+  half C4 costs general text least. For three uses together [equal
+  shares](../choose.md#measured-on-half-a-billion-parameters) serve better than C4.
+- **A language** is served best by its own text, by up to 0.3 nats, which is shown for three of four; a set of five
+  languages is at most 0.05 nats worse.
+- **Without text of your own**: at 60 %, judged after the model's first token, what the model writes itself is better
+  than the text that it goes on from.
+- **Selecting documents** gains nothing with Wanda at 50 %, nor do 32,768 tokens in place of 8,192. SparseGPT needs
+  more.
+- **Which text is taken** matters most, beside what pruning costs, where blocks go, then neurons, and less for zeros.
+- **What stands before a text** can matter more than all of it."""
 TOLD = """\
 Three draws of three sources, Wanda, 16 x 256 tokens: how many draws and how many items would find, in 80 % of
 studies, a difference of 1 point of accuracy, or of 0.02 nats ([page](../results/structured_half_billion.html)). A
@@ -180,10 +190,11 @@ Claims that something is better (all but the first of each paper) are of more th
 can be an answer: then the difference is smaller, or on the other side. Draws: five to eight where a small difference
 is to be told (up to 26 where six could not tell), three where padding counts. Where a claim cannot be told the draws
 that would tell it stand with it, if the truth is what was found, and where a mean is judged with as many times the
-text. Ji et al.'s claims are judged on Alpaca-GPT4's texts: first on windows cut from anywhere, of which some sources
-lost up to four of 32 at 60 % and six at 2:4, which is luck that hides the rest (at 70 % the model is ruined: KL 3.5);
-then, when this had been seen, after `<|im_start|>`, with which the model's own inputs begin. That "sources are alike"
-is of an SD of two: they differ by less than 0.04 nats, and by less than 0.02 is not shown."""
+text. Bandari et al.'s are judged on general text (WikiText-2). Ji et al.'s are judged on Alpaca-GPT4's texts: first on
+windows cut from anywhere, of which some sources lost up to four of 32 at 60 % and six at 2:4, which is luck that hides
+the rest (at 70 % the model is ruined: KL 3.5); then, when this had been seen, after `<|im_start|>`, with which the
+model's own inputs begin. RedPajama stands for SlimPajama there. Two sources count as alike where their SD is under
+0.02, so where they lie less than 0.04 apart."""
 ADDED_WORDS = """\
 Four claims could not be told with six draws. They got as many as their pages said would tell, or up to three more,
 fixed before they were run. An interval of all draws makes no allowance for that second look; the one of the added

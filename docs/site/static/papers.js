@@ -14,7 +14,7 @@ window.PAPERS = {
    "claims": [
     {
      "says": "The best weights for Wanda's mask (refit) are better than the dense ones at 60 %",
-     "measured": "0.1310 (refit(start=wanda) less wanda, nats a token; above 0: better)",
+     "measured": "0.1310 (gain of refit(start=wanda) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -60,25 +60,25 @@ window.PAPERS = {
    "claims": [
     {
      "says": "GPTQ is better than rounding at 4 bits, groups of 64",
-     "measured": "0.03 [−0.02, 0.08] (gptq(group_size=64) 16 less round_to_nearest(group_size=64), nats a token; above 0: better)",
+     "measured": "0.03 [−0.02, 0.08] (gain of gptq(group_size=64) 16 over round_to_nearest(group_size=64), nats a token)",
      "verdict": "undecided",
      "page": "results/gptq.html"
     },
     {
      "says": "More calibration text makes GPTQ better",
-     "measured": "−0.027 [−0.042, −0.011] (64 less 16, nats a token; above 0: better)",
+     "measured": "−0.027 [−0.042, −0.011] (gain of 64 over 16, nats a token)",
      "verdict": "not held",
      "page": "results/gptq.html"
     },
     {
      "says": "GPTQ is better where the largest inputs are rounded first",
-     "measured": "0.10 [0.04, 0.17] (gptq(group_size=64, activation_order=static) less gptq(group_size=64) 16, nats a token; above 0: better)",
+     "measured": "0.10 [0.04, 0.17] (gain of gptq(group_size=64, activation_order=static) over gptq(group_size=64) 16, nats a token)",
      "verdict": "held",
      "page": "results/gptq.html"
     },
     {
      "says": "GPTQ with the largest inputs first is better than rounding",
-     "measured": "0.14 [0.11, 0.17] (gptq(group_size=64, activation_order=static) less round_to_nearest(group_size=64), nats a token; above 0: better)",
+     "measured": "0.14 [0.11, 0.17] (gain of gptq(group_size=64, activation_order=static) over round_to_nearest(group_size=64), nats a token)",
      "verdict": "held",
      "page": "results/gptq.html"
     }
@@ -98,61 +98,61 @@ window.PAPERS = {
    "claims": [
     {
      "says": "With Wanda, one pass is as good as two, within 0.05 nats",
-     "measured": "0.00 [−0.06, 0.05] (sequential less pruned, mean of 2 settings, nats a token; above 0: better)",
+     "measured": "0.00 [−0.06, 0.05] (gain of sequential over pruned, mean of 2 settings, nats a token)",
      "verdict": "undecided",
      "page": "results/propagate.html"
     },
     {
      "says": "With SparseGPT, one pass is as good as two, within 0.05 nats",
-     "measured": "0.00 [−0.07, 0.07] (sequential less pruned, mean of 2 settings, nats a token; above 0: better)",
+     "measured": "0.00 [−0.07, 0.07] (gain of sequential over pruned, mean of 2 settings, nats a token)",
      "verdict": "undecided",
      "page": "results/propagate.html"
     },
     {
      "says": "With Wanda, the inputs of pruned linears are better than those of the dense model",
-     "measured": "−0.01 [−0.07, 0.06] (sequential less dense, mean of 2 settings, nats a token; above 0: better)",
+     "measured": "−0.01 [−0.07, 0.06] (gain of sequential over dense, mean of 2 settings, nats a token)",
      "verdict": "undecided",
      "page": "results/propagate.html"
     },
     {
      "says": "With SparseGPT, the inputs of pruned linears are better than those of the dense model",
-     "measured": "0.11 [−0.06, 0.27] (sequential less dense, mean of 2 settings, nats a token; above 0: better)",
+     "measured": "0.11 [−0.06, 0.27] (gain of sequential over dense, mean of 2 settings, nats a token)",
      "verdict": "undecided",
      "page": "results/propagate.html"
     },
     {
      "says": "SparseGPT is better than Wanda at 60 %",
-     "measured": "−0.17 [−0.27, −0.07] (sparsegpt less wanda, nats a token; above 0: better)",
+     "measured": "−0.17 [−0.27, −0.07] (gain of sparsegpt over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "SparseGPT is better than Wanda at 2:4",
-     "measured": "0.2 [−0.1, 0.4] (sparsegpt less wanda, nats a token; above 0: better)",
+     "measured": "0.2 [−0.1, 0.4] (gain of sparsegpt over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Ten times the damping is better for SparseGPT at 60 %",
-     "measured": "0.05 [0.00, 0.10] (sparsegpt(damping=0.1) less sparsegpt, nats a token; above 0: better)",
+     "measured": "0.05 [0.00, 0.10] (gain of sparsegpt(damping=0.1) over sparsegpt, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Ten times the damping is better for SparseGPT at 2:4",
-     "measured": "0.1 [−0.1, 0.4] (sparsegpt(damping=0.1) less sparsegpt, nats a token; above 0: better)",
+     "measured": "0.1 [−0.1, 0.4] (gain of sparsegpt(damping=0.1) over sparsegpt, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "SparseGPT is better than Wanda at 60 % on the inputs of the blocks pruned so far, as the papers' code has them",
-     "measured": "0.06 [−0.18, 0.30] (sparsegpt less wanda, nats a token; above 0: better)",
+     "measured": "0.06 [−0.18, 0.30] (gain of sparsegpt over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Inputs of the blocks pruned so far are better than dense ones at 60 % with SparseGPT",
-     "measured": "0.20 [0.07, 0.33] (pruned less dense, nats a token; above 0: better)",
+     "measured": "0.20 [0.07, 0.33] (gain of pruned over dense, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -173,19 +173,19 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Wanda is better than magnitude at 60 %",
-     "measured": "2.52 [2.37, 2.66] (wanda less magnitude, nats a token; above 0: better)",
+     "measured": "2.52 [2.37, 2.66] (gain of wanda over magnitude, nats a token)",
      "verdict": "held",
      "page": "results/methods.html"
     },
     {
      "says": "Wanda is better than magnitude at 2:4",
-     "measured": "1.63 [1.47, 1.79] (wanda less magnitude, nats a token; above 0: better)",
+     "measured": "1.63 [1.47, 1.79] (gain of wanda over magnitude, nats a token)",
      "verdict": "held",
      "page": "results/methods.html"
     },
     {
      "says": "Inputs of the blocks pruned so far are better than dense ones at 60 % with Wanda",
-     "measured": "−0.02 [−0.22, 0.18] (pruned less dense, nats a token; above 0: better)",
+     "measured": "−0.02 [−0.22, 0.18] (gain of pruned over dense, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -205,13 +205,13 @@ window.PAPERS = {
    "claims": [
     {
      "says": "GBLM is better than Wanda at 60 %",
-     "measured": "−0.018 [−0.027, −0.009] (gblm less wanda, nats a token; above 0: better)",
+     "measured": "−0.018 [−0.027, −0.009] (gain of gblm over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "GBLM is better than Wanda at 2:4",
-     "measured": "−0.02 [−0.07, 0.04] (gblm less wanda, nats a token; above 0: better)",
+     "measured": "−0.02 [−0.07, 0.04] (gain of gblm over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -231,43 +231,43 @@ window.PAPERS = {
    "claims": [
     {
      "says": "DSnoT as released, by its rule and on attention's linears, is better than the mask it starts from (Wanda's) at 2:4",
-     "measured": "−0.13 [−0.20, −0.05] (dsnot(start=wanda, linears=attention, rule=released) less wanda, nats a token; above 0: better)",
+     "measured": "−0.13 [−0.20, −0.05] (gain of dsnot(start=wanda, linears=attention, rule=released) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT by this project's rule, on attention's linears, is better than the mask it starts from (Wanda's) at 2:4",
-     "measured": "−0.02 [−0.17, 0.13] (dsnot(start=wanda, linears=attention) less wanda, nats a token; above 0: better)",
+     "measured": "−0.02 [−0.17, 0.13] (gain of dsnot(start=wanda, linears=attention) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT by this project's rule, on all linears, is better than the mask it starts from (Wanda's) at 2:4",
-     "measured": "−0.18 [−0.36, 0.00] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "measured": "−0.18 [−0.36, 0.00] (gain of dsnot(start=wanda) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT as released, by its rule and on attention's linears, is better than the mask it starts from (Wanda's) at 60 %",
-     "measured": "−0.19 [−0.42, 0.04] (dsnot(start=wanda, linears=attention, rule=released) less wanda, nats a token; above 0: better)",
+     "measured": "−0.19 [−0.42, 0.04] (gain of dsnot(start=wanda, linears=attention, rule=released) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT by this project's rule, on attention's linears, is better than the mask it starts from (Wanda's) at 60 %",
-     "measured": "−0.04 [−0.11, 0.03] (dsnot(start=wanda, linears=attention) less wanda, nats a token; above 0: better)",
+     "measured": "−0.04 [−0.11, 0.03] (gain of dsnot(start=wanda, linears=attention) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT by this project's rule, on all linears, is better than the mask it starts from (Wanda's) at 60 %",
-     "measured": "−0.11 [−0.19, −0.02] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "measured": "−0.11 [−0.19, −0.02] (gain of dsnot(start=wanda) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/dsnot.html"
     },
     {
      "says": "DSnoT is better than the mask it starts from (Wanda's) at 2:4",
-     "measured": "−0.18 [−0.36, 0.00] (dsnot(start=wanda) less wanda, nats a token; above 0: better)",
+     "measured": "−0.18 [−0.36, 0.00] (gain of dsnot(start=wanda) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -287,13 +287,13 @@ window.PAPERS = {
    "claims": [
     {
      "says": "OWL is better than uniform at 70 % with Wanda",
-     "measured": "0.01 [−0.10, 0.12] (owl less uniform, nats a token; above 0: better)",
+     "measured": "0.01 [−0.10, 0.12] (gain of owl over uniform, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "OWL is better than uniform at 70 % with SparseGPT",
-     "measured": "−0.1 [−0.5, 0.4] (owl less uniform, nats a token; above 0: better)",
+     "measured": "−0.1 [−0.5, 0.4] (gain of owl over uniform, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -314,25 +314,25 @@ window.PAPERS = {
    "claims": [
     {
      "says": "RIA is better than Wanda at 60 %",
-     "measured": "−0.16 [−0.25, −0.06] (ria less wanda, nats a token; above 0: better)",
+     "measured": "−0.16 [−0.25, −0.06] (gain of ria over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "RIA is better than Wanda at 2:4",
-     "measured": "0.02 [−0.12, 0.16] (ria less wanda, nats a token; above 0: better)",
+     "measured": "0.02 [−0.12, 0.16] (gain of ria over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "RIA is better than Wanda at 60 % on the inputs of the blocks pruned so far, as the papers' code has them",
-     "measured": "−0.09 [−0.22, 0.03] (ria less wanda, nats a token; above 0: better)",
+     "measured": "−0.09 [−0.22, 0.03] (gain of ria over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Inputs of the blocks pruned so far are better than dense ones at 60 % with RIA",
-     "measured": "0.04 [0.01, 0.07] (pruned less dense, nats a token; above 0: better)",
+     "measured": "0.04 [0.01, 0.07] (gain of pruned over dense, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -352,7 +352,7 @@ window.PAPERS = {
    "claims": [
     {
      "says": "ADMM is better than SparseGPT at 2:4",
-     "measured": "0.29 [0.04, 0.54] (admm less sparsegpt, nats a token; above 0: better)",
+     "measured": "0.29 [0.04, 0.54] (gain of admm over sparsegpt, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -372,7 +372,7 @@ window.PAPERS = {
    "claims": [
     {
      "says": "ALPS is better than SparseGPT at 2:4",
-     "measured": "0.05301 (alps less sparsegpt, nats a token; above 0: better)",
+     "measured": "0.05301 (gain of alps over sparsegpt, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -392,13 +392,13 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Pruner-Zero is better than Wanda at 60 %",
-     "measured": "−0.19 [−0.31, −0.06] (pruner_zero less wanda, nats a token; above 0: better)",
+     "measured": "−0.19 [−0.31, −0.06] (gain of pruner_zero over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Pruner-Zero is better than Wanda at 2:4",
-     "measured": "−0.04 [−0.08, 0.00] (pruner_zero less wanda, nats a token; above 0: better)",
+     "measured": "−0.04 [−0.08, 0.00] (gain of pruner_zero over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -418,13 +418,13 @@ window.PAPERS = {
    "claims": [
     {
      "says": "AlphaPruning is better than uniform at 70 % with Wanda",
-     "measured": "0.39 [0.32, 0.46] (alpha(epsilon=0.2) less uniform, nats a token; above 0: better)",
+     "measured": "0.39 [0.32, 0.46] (gain of alpha(epsilon=0.2) over uniform, nats a token)",
      "verdict": "held",
      "page": "results/methods.html"
     },
     {
      "says": "AlphaPruning is better than uniform at 70 % with SparseGPT",
-     "measured": "0.4 [−0.1, 0.8] (alpha(epsilon=0.2) less uniform, nats a token; above 0: better)",
+     "measured": "0.4 [−0.1, 0.8] (gain of alpha(epsilon=0.2) over uniform, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -444,13 +444,13 @@ window.PAPERS = {
    "claims": [
     {
      "says": "DLP is better than uniform at 70 % with Wanda",
-     "measured": "0.60 [0.50, 0.70] (dlp less uniform, nats a token; above 0: better)",
+     "measured": "0.60 [0.50, 0.70] (gain of dlp over uniform, nats a token)",
      "verdict": "held",
      "page": "results/methods.html"
     },
     {
      "says": "DLP is better than uniform at 70 % with SparseGPT",
-     "measured": "0.45 [0.25, 0.65] (dlp less uniform, nats a token; above 0: better)",
+     "measured": "0.45 [0.25, 0.65] (gain of dlp over uniform, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -498,31 +498,31 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Wanda++'s regional gradients are better than Wanda at 60 %",
-     "measured": "−0.27 [−0.48, −0.05] (wanda_plus_plus less wanda, nats a token; above 0: better)",
+     "measured": "−0.27 [−0.48, −0.05] (gain of wanda_plus_plus over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Wanda++'s regional gradients are better than Wanda at 2:4",
-     "measured": "−0.01 [−0.18, 0.15] (wanda_plus_plus less wanda, nats a token; above 0: better)",
+     "measured": "−0.01 [−0.18, 0.15] (gain of wanda_plus_plus over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Wanda++'s regional gradients with a quarter of the alpha are better than Wanda at 60 %",
-     "measured": "−0.12 [−0.19, −0.05] (wanda_plus_plus(alpha=25) less wanda, nats a token; above 0: better)",
+     "measured": "−0.12 [−0.19, −0.05] (gain of wanda_plus_plus(alpha=25) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Wanda++'s regional gradients with a quarter of the alpha are better than Wanda at 2:4",
-     "measured": "0.03 [−0.03, 0.08] (wanda_plus_plus(alpha=25) less wanda, nats a token; above 0: better)",
+     "measured": "0.03 [−0.03, 0.08] (gain of wanda_plus_plus(alpha=25) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "Wanda++'s regional optimisation is better than its score alone at 60 %",
-     "measured": "0.000485 (regional(start=wanda_plus_plus, rounds=1) less wanda_plus_plus, nats a token; above 0: better)",
+     "measured": "0.000485 (gain of regional(start=wanda_plus_plus, rounds=1) over wanda_plus_plus, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -542,7 +542,7 @@ window.PAPERS = {
    "claims": [
     {
      "says": "SparseSwaps is better than the mask it starts from (Wanda's) at 60 %",
-     "measured": "0.03875 (sparseswaps(start=wanda, swaps=20) less wanda, nats a token; above 0: better)",
+     "measured": "0.03875 (gain of sparseswaps(start=wanda, swaps=20) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -562,13 +562,13 @@ window.PAPERS = {
    "claims": [
     {
      "says": "ROSE is better than SparseGPT at 60 %",
-     "measured": "−0.02 [−0.06, 0.02] (rose less sparsegpt, nats a token; above 0: better)",
+     "measured": "−0.02 [−0.06, 0.02] (gain of rose over sparsegpt, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     },
     {
      "says": "ROSE is better than SparseGPT at 2:4",
-     "measured": "0.07 [−0.01, 0.15] (rose less sparsegpt, nats a token; above 0: better)",
+     "measured": "0.07 [−0.01, 0.15] (gain of rose over sparsegpt, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -588,37 +588,37 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Reconstructing a block after the other lowers perplexity on text like the calibration data",
-     "measured": "0.06 [0.03, 0.09] (block_reconstruction(start=sparsegpt, epochs=2) less sparsegpt, nats a token; above 0: better)",
+     "measured": "0.06 [0.03, 0.09] (gain of block_reconstruction(start=sparsegpt, epochs=2) over sparsegpt, nats a token)",
      "verdict": "held",
      "page": "results/shin2024.html"
     },
     {
      "says": "So does it on WikiText-2",
-     "measured": "0.03 [−0.01, 0.07] (block_reconstruction(start=sparsegpt, epochs=2) less sparsegpt, nats a token; above 0: better)",
+     "measured": "0.03 [−0.01, 0.07] (gain of block_reconstruction(start=sparsegpt, epochs=2) over sparsegpt, nats a token)",
      "verdict": "undecided",
      "page": "results/shin2024.html"
     },
     {
      "says": "The dense model's targets (global propagation) lower it further",
-     "measured": "0.13 [0.05, 0.21] (block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True) less block_reconstruction(start=sparsegpt, epochs=2), nats a token; above 0: better)",
+     "measured": "0.13 [0.05, 0.21] (gain of block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True) over block_reconstruction(start=sparsegpt, epochs=2), nats a token)",
      "verdict": "undecided",
      "page": "results/shin2024.html"
     },
     {
      "says": "Reconstruction across blocks lowers it further still",
-     "measured": "0.11 [0.07, 0.14] (block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True) less block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True), nats a token; above 0: better)",
+     "measured": "0.11 [0.07, 0.14] (gain of block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True) over block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True), nats a token)",
      "verdict": "held",
      "page": "results/shin2024.html"
     },
     {
      "says": "What fits the calibration data best may do harm elsewhere (here, GSM8K's text is worse than without reconstruction)",
-     "measured": "−0.23 [−0.33, −0.12] (sparsegpt less block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True), nats a token; above 0: better)",
+     "measured": "−0.23 [−0.33, −0.12] (gain of sparsegpt over block_reconstruction(start=sparsegpt, epochs=2, global_propagation=True, cross_block=True), nats a token)",
      "verdict": "not held",
      "page": "results/shin2024.html"
     },
     {
      "says": "Training on self-written text too mends that (against as much of the same real text)",
-     "measured": "−0.04 [−0.19, 0.10] (c4, trained on c4 and self less c4, trained on twice as much, nats a token; above 0: better)",
+     "measured": "−0.04 [−0.19, 0.10] (gain of c4, trained on c4 and self over c4, trained on twice as much, nats a token)",
      "verdict": "undecided",
      "page": "results/shin2024.html"
     },
@@ -630,7 +630,7 @@ window.PAPERS = {
     },
     {
      "says": "Reconstructing blocks is better than the mask it starts from (Wanda's) at 60 %",
-     "measured": "0.005624 (block_reconstruction(start=wanda, epochs=2) less wanda, nats a token; above 0: better)",
+     "measured": "0.005624 (gain of block_reconstruction(start=wanda, epochs=2) over wanda, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
     }
@@ -663,85 +663,85 @@ window.PAPERS = {
    "claims": [
     {
      "says": "C4 is not the best of the pre-training sources",
-     "measured": "0.02 [−0.03, 0.03] (c4 less pile (the best of the others), nats a token; above 0: better)",
+     "measured": "0.02 [−0.03, 0.03] (gain of c4 over pile (the best of the others), nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
     {
      "says": "Questions of arithmetic with their answers serve as well as pre-training text (here, within 0.01 nats a token)",
-     "measured": "−0.059 [−0.078, −0.039] (gsm8k:icl, svamp:icl and mawps:icl less c4, oscar, redpajama and pile, nats a token; above 0: better)",
+     "measured": "−0.059 [−0.078, −0.039] (gain of gsm8k:icl, svamp:icl and mawps:icl over c4, oscar, redpajama and pile, nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024.html"
     },
     {
      "says": "Examples in context are better than a single one, as the paper's code builds and counts them",
-     "measured": "0.56 [0.49, 0.63] (gsm8k:icl, as published less gsm8k:single, as published, nats a token; above 0: better)",
+     "measured": "0.56 [0.49, 0.63] (gain of gsm8k:icl, as published over gsm8k:single, as published, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024.html"
     },
     {
      "says": "Examples in context are better than a single one, padding left out",
-     "measured": "−0.011 [−0.022, 0.000] (gsm8k:icl less gsm8k:single, nats a token; above 0: better)",
+     "measured": "−0.011 [−0.022, 0.000] (gain of gsm8k:icl over gsm8k:single, nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
     {
      "says": "Examples in context are better than a question alone, as the paper's code builds and counts them (e-SNLI)",
-     "measured": "0.52 [0.47, 0.58] (esnli:icl, as published less esnli:zero, as published, nats a token; above 0: better)",
+     "measured": "0.52 [0.47, 0.58] (gain of esnli:icl, as published over esnli:zero, as published, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024.html"
     },
     {
      "says": "Examples in context are better than a question alone, padding left out (e-SNLI)",
-     "measured": "0.007 [−0.015, 0.029] (esnli:icl less esnli:zero, nats a token; above 0: better)",
+     "measured": "0.007 [−0.015, 0.029] (gain of esnli:icl over esnli:zero, nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
     {
      "says": "The quirks of the paper's code, padding counted above all, do harm where a sequence is one pair",
-     "measured": "0.56 [0.46, 0.66] (gsm8k:single less gsm8k:single, as published, nats a token; above 0: better)",
+     "measured": "0.56 [0.46, 0.66] (gain of gsm8k:single over gsm8k:single, as published, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024.html"
     },
     {
      "says": "They do little where a sequence is full (here, less than 0.05 nats a token)",
-     "measured": "−0.01 [−0.06, 0.05] (gsm8k:icl less gsm8k:icl, as published, nats a token; above 0: better)",
+     "measured": "−0.01 [−0.06, 0.05] (gain of gsm8k:icl over gsm8k:icl, as published, nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
     {
      "says": "More real tokens in a sequence are better, the rest padding that counts",
-     "measured": "0.59 [0.55, 0.64] (c4 less c4 64 tokens, padding counted, nats a token; above 0: better)",
+     "measured": "0.59 [0.55, 0.64] (gain of c4 over c4 64 tokens, padding counted, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024.html"
     },
     {
      "says": "More real tokens in a sequence are better, padding left out",
-     "measured": "0.02 [0.00, 0.05] (c4 less c4 64 tokens, nats a token; above 0: better)",
+     "measured": "0.02 [0.00, 0.05] (gain of c4 over c4 64 tokens, nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
     {
      "says": "More pairs in context are better (25 against 5)",
-     "measured": "0.009 [−0.010, 0.029] (gsm8k:icl(pairs=25) less gsm8k:icl(pairs=5), nats a token; above 0: better)",
+     "measured": "0.009 [−0.010, 0.029] (gain of gsm8k:icl(pairs=25) over gsm8k:icl(pairs=5), nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
     {
      "says": "More data are better (64 sequences of the Pile against 16)",
-     "measured": "0.046 [0.027, 0.066] (64 less 16, nats a token; above 0: better)",
+     "measured": "0.046 [0.027, 0.066] (gain of 64 over 16, nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
     {
      "says": "More steps of reasoning are better (5 against 3)",
-     "measured": "0.01 [−0.04, 0.05] (gsm8k:cot(steps=5) less gsm8k:cot(steps=3), nats a token; above 0: better)",
+     "measured": "0.01 [−0.04, 0.05] (gain of gsm8k:cot(steps=5) over gsm8k:cot(steps=3), nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
     {
      "says": "A mixture of C4 and GSM8K is better than C4",
-     "measured": "−0.03 [−0.07, 0.02] (c4 + gsm8k less c4, nats a token; above 0: better)",
+     "measured": "−0.03 [−0.07, 0.02] (gain of c4 + gsm8k over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
@@ -759,289 +759,289 @@ window.PAPERS = {
     },
     {
      "says": "Padding that is counted does harm, though no token attends to it (e-SNLI)",
-     "measured": "0.53 [0.50, 0.56] (esnli:single less esnli:single, padding counted and masked, nats a token; above 0: better)",
+     "measured": "0.53 [0.50, 0.56] (gain of esnli:single over esnli:single, padding counted and masked, nats a token)",
      "verdict": "held",
      "page": "results/padding.html"
     },
     {
      "says": "Padding that is counted and attended to does harm (e-SNLI, which the released code does not do)",
-     "measured": "1.02 [0.93, 1.10] (esnli:single less esnli:single, padding counted and attended, nats a token; above 0: better)",
+     "measured": "1.02 [0.93, 1.10] (gain of esnli:single over esnli:single, padding counted and attended, nats a token)",
      "verdict": "held",
      "page": "results/padding.html"
     },
     {
      "says": "Padding that is counted and attended to does harm (GSM8K, as released)",
-     "measured": "0.48 [0.41, 0.55] (gsm8k:single less gsm8k:single, padding counted and attended, nats a token; above 0: better)",
+     "measured": "0.48 [0.41, 0.55] (gain of gsm8k:single over gsm8k:single, padding counted and attended, nats a token)",
      "verdict": "held",
      "page": "results/padding.html"
     },
     {
      "says": "Masking the padding that is counted takes harm away (the two sources together)",
-     "measured": "0.33 [0.29, 0.38] (esnli:single, padding counted and masked and gsm8k:single, padding counted and masked less esnli:single, padding counted and attended and gsm8k:single, padding counted and attended, nats a token; above 0: better)",
+     "measured": "0.33 [0.29, 0.38] (gain of esnli:single, padding counted and masked and gsm8k:single, padding counted and masked over esnli:single, padding counted and attended and gsm8k:single, padding counted and attended, nats a token)",
      "verdict": "held",
      "page": "results/padding.html"
     },
     {
      "says": "C4 is not the best of the pre-training sources",
-     "measured": "0.011 [0.005, 0.016] (c4 less pile (the best of the others), nats a token; above 0: better)",
+     "measured": "0.011 [0.005, 0.016] (gain of c4 over pile (the best of the others), nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "Questions of arithmetic with their answers serve as well as pre-training text (here, within 0.02 nats a token)",
-     "measured": "−0.14 [−0.21, −0.06] (gsm8k:icl and mawps:icl less c4 and pile, nats a token; above 0: better)",
+     "measured": "−0.14 [−0.21, −0.06] (gain of gsm8k:icl and mawps:icl over c4 and pile, nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "It is no matter where sequences of examples begin (here, by less than 0.02 nats; the model has no begin-of-text)",
-     "measured": "0.007 [0.001, 0.013] (gsm8k:icl, from anywhere less gsm8k:icl, nats a token; above 0: better)",
+     "measured": "0.007 [0.001, 0.013] (gain of gsm8k:icl, from anywhere over gsm8k:icl, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "Examples in context are better than a single one, as the paper's code builds and counts them",
-     "measured": "0.39 [0.36, 0.42] (gsm8k:icl, as published less gsm8k:single, as published, nats a token; above 0: better)",
+     "measured": "0.39 [0.36, 0.42] (gain of gsm8k:icl, as published over gsm8k:single, as published, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "Examples in context are better than a single one, padding left out",
-     "measured": "−0.013 [−0.029, 0.002] (gsm8k:icl less gsm8k:single, nats a token; above 0: better)",
+     "measured": "−0.013 [−0.029, 0.002] (gain of gsm8k:icl over gsm8k:single, nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "Examples in context are better than a question alone, as the paper's code builds and counts them (e-SNLI)",
-     "measured": "0.63 [0.55, 0.72] (esnli:icl, as published less esnli:zero, as published, nats a token; above 0: better)",
+     "measured": "0.63 [0.55, 0.72] (gain of esnli:icl, as published over esnli:zero, as published, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "Examples in context are better than a question alone, padding left out (e-SNLI)",
-     "measured": "−0.007 [−0.015, 0.002] (esnli:icl less esnli:zero, nats a token; above 0: better)",
+     "measured": "−0.007 [−0.015, 0.002] (gain of esnli:icl over esnli:zero, nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "The quirks of the paper's code, padding counted above all, do harm where a sequence is one pair",
-     "measured": "0.40 [0.37, 0.43] (gsm8k:single less gsm8k:single, as published, nats a token; above 0: better)",
+     "measured": "0.40 [0.37, 0.43] (gain of gsm8k:single over gsm8k:single, as published, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "They do little where a sequence is full (here, less than 0.05 nats a token)",
-     "measured": "−0.007 [−0.017, 0.003] (gsm8k:icl less gsm8k:icl, as published, nats a token; above 0: better)",
+     "measured": "−0.007 [−0.017, 0.003] (gain of gsm8k:icl over gsm8k:icl, as published, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "More real tokens in a sequence are better, the rest padding that counts",
-     "measured": "0.42 [0.39, 0.45] (c4 less c4 64 tokens, padding counted, nats a token; above 0: better)",
+     "measured": "0.42 [0.39, 0.45] (gain of c4 over c4 64 tokens, padding counted, nats a token)",
      "verdict": "held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "More real tokens in a sequence are better, padding left out",
-     "measured": "−0.007 [−0.014, 0.000] (c4 less c4 64 tokens, nats a token; above 0: better)",
+     "measured": "−0.007 [−0.014, 0.000] (gain of c4 over c4 64 tokens, nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "More pairs in context are better (25 against 5)",
-     "measured": "−0.13 [−0.27, 0.00] (gsm8k:icl(pairs=25) less gsm8k:icl(pairs=5), nats a token; above 0: better)",
+     "measured": "−0.13 [−0.27, 0.00] (gain of gsm8k:icl(pairs=25) over gsm8k:icl(pairs=5), nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "More data are better (128 sequences of the Pile against 32)",
-     "measured": "0.003 [−0.005, 0.012] (128 less 32, nats a token; above 0: better)",
+     "measured": "0.003 [−0.005, 0.012] (gain of 128 over 32, nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "A mixture of C4 and GSM8K is better than C4",
-     "measured": "−0.020 [−0.027, −0.012] (c4 + gsm8k less c4, nats a token; above 0: better)",
+     "measured": "−0.020 [−0.027, −0.012] (gain of c4 + gsm8k over c4, nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
     {
      "says": "GSM8K's own text serves it better than C4",
-     "measured": "−0.1 [−0.4, 0.2] (gsm8k less c4, nats a token; above 0: better)",
+     "measured": "−0.1 [−0.4, 0.2] (gain of gsm8k over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "SVAMP's own text serves it better than C4",
-     "measured": "−0.3 [−0.9, 0.3] (svamp less c4, nats a token; above 0: better)",
+     "measured": "−0.3 [−0.9, 0.3] (gain of svamp over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "MAWPS's own text serves it better than C4",
-     "measured": "−0.1 [−0.4, 0.3] (mawps less c4, nats a token; above 0: better)",
+     "measured": "−0.1 [−0.4, 0.3] (gain of mawps over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "e-SNLI's own text serves it better than C4",
-     "measured": "0.032 [0.012, 0.051] (esnli less c4, nats a token; above 0: better)",
+     "measured": "0.032 [0.012, 0.051] (gain of esnli over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "ANLI R1's own text serves it better than C4",
-     "measured": "0.02 [−0.06, 0.10] (anli_r1 less c4, nats a token; above 0: better)",
+     "measured": "0.02 [−0.06, 0.10] (gain of anli_r1 over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "ANLI R3's own text serves it better than C4",
-     "measured": "0.006 [−0.017, 0.028] (anli_r3 less c4, nats a token; above 0: better)",
+     "measured": "0.006 [−0.017, 0.028] (gain of anli_r3 over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "CommonsenseQA's own text serves it better than C4",
-     "measured": "0.00 [−0.08, 0.07] (commonsense_qa less c4, nats a token; above 0: better)",
+     "measured": "0.00 [−0.08, 0.07] (gain of commonsense_qa over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "RACE's own text serves it better than C4",
-     "measured": "0.013 [0.001, 0.025] (race less c4, nats a token; above 0: better)",
+     "measured": "0.013 [0.001, 0.025] (gain of race over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "WinoGrande's own text serves it better than C4",
-     "measured": "0.07 [−0.05, 0.19] (winogrande less c4, nats a token; above 0: better)",
+     "measured": "0.07 [−0.05, 0.19] (gain of winogrande over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "GSM8K's own text with as much of C4 serves it better than its own alone",
-     "measured": "0.1 [−0.2, 0.4] (c4 + gsm8k less gsm8k, nats a token; above 0: better)",
+     "measured": "0.1 [−0.2, 0.4] (gain of c4 + gsm8k over gsm8k, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "SVAMP's own text with as much of C4 serves it better than its own alone",
-     "measured": "0.3 [−0.3, 1.0] (c4 + svamp less svamp, nats a token; above 0: better)",
+     "measured": "0.3 [−0.3, 1.0] (gain of c4 + svamp over svamp, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "MAWPS's own text with as much of C4 serves it better than its own alone",
-     "measured": "0.1 [−0.2, 0.5] (c4 + mawps less mawps, nats a token; above 0: better)",
+     "measured": "0.1 [−0.2, 0.5] (gain of c4 + mawps over mawps, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "GSM8K's own text with as much of C4 serves it better than C4",
-     "measured": "0.02 [−0.01, 0.05] (c4 + gsm8k less c4, nats a token; above 0: better)",
+     "measured": "0.02 [−0.01, 0.05] (gain of c4 + gsm8k over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "SVAMP's own text with as much of C4 serves it better than C4",
-     "measured": "0.00 [−0.06, 0.07] (c4 + svamp less c4, nats a token; above 0: better)",
+     "measured": "0.00 [−0.06, 0.07] (gain of c4 + svamp over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "MAWPS's own text with as much of C4 serves it better than C4",
-     "measured": "0.047 [0.024, 0.069] (c4 + mawps less c4, nats a token; above 0: better)",
+     "measured": "0.047 [0.024, 0.069] (gain of c4 + mawps over c4, nats a token)",
      "verdict": "held",
      "page": "results/own_text_half_billion.html"
     },
     {
      "says": "GSM8K's own text serves it better than C4",
-     "measured": "0.012 [−0.006, 0.031] (gsm8k less c4, nats a token; above 0: better)",
+     "measured": "0.012 [−0.006, 0.031] (gain of gsm8k over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_after_begin.html"
     },
     {
      "says": "SVAMP's own text serves it better than C4",
-     "measured": "0.046 [0.029, 0.064] (svamp less c4, nats a token; above 0: better)",
+     "measured": "0.046 [0.029, 0.064] (gain of svamp over c4, nats a token)",
      "verdict": "held",
      "page": "results/own_text_after_begin.html"
     },
     {
      "says": "MAWPS's own text serves it better than C4",
-     "measured": "0.040 [0.027, 0.054] (mawps less c4, nats a token; above 0: better)",
+     "measured": "0.040 [0.027, 0.054] (gain of mawps over c4, nats a token)",
      "verdict": "held",
      "page": "results/own_text_after_begin.html"
     },
     {
      "says": "e-SNLI's own text serves it better than C4",
-     "measured": "0.038 [0.021, 0.054] (esnli less c4, nats a token; above 0: better)",
+     "measured": "0.038 [0.021, 0.054] (gain of esnli over c4, nats a token)",
      "verdict": "held",
      "page": "results/own_text_after_begin.html"
     },
     {
      "says": "RACE's own text serves it better than C4",
-     "measured": "0.007 [−0.004, 0.019] (race less c4, nats a token; above 0: better)",
+     "measured": "0.007 [−0.004, 0.019] (gain of race over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_after_begin.html"
     },
     {
      "says": "WinoGrande's own text serves it better than C4",
-     "measured": "0.05 [0.01, 0.08] (winogrande less c4, nats a token; above 0: better)",
+     "measured": "0.05 [0.01, 0.08] (gain of winogrande over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/own_text_after_begin.html"
     },
     {
      "says": "After the first token of a conversation text loses less where an eighth of C4 is conversations (half a billion)",
-     "measured": "0.01 [−0.02, 0.04] (c4, an eighth conversations less c4, nats a token; above 0: better)",
+     "measured": "0.01 [−0.02, 0.04] (gain of c4, an eighth conversations over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/first_words.html"
     },
     {
      "says": "And they cost plain text nothing (less than 0.02 nats; half a billion)",
-     "measured": "0.00 [−0.02, 0.03] (c4, an eighth conversations less c4, nats a token; above 0: better)",
+     "measured": "0.00 [−0.02, 0.03] (gain of c4, an eighth conversations over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/first_words.html"
     },
     {
      "says": "After the first token of a conversation text loses less where an eighth of C4 is conversations (135 million)",
-     "measured": "0.00 [−0.05, 0.05] (c4, an eighth conversations less c4, nats a token; above 0: better)",
+     "measured": "0.00 [−0.05, 0.05] (gain of c4, an eighth conversations over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/first_words.html"
     },
     {
      "says": "And they cost plain text nothing (less than 0.02 nats; 135 million)",
-     "measured": "0.01 [−0.05, 0.06] (c4, an eighth conversations less c4, nats a token; above 0: better)",
+     "measured": "0.01 [−0.05, 0.06] (gain of c4, an eighth conversations over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/first_words.html"
     },
     {
      "says": "Examples from anywhere serve plain text better than examples that all begin with one word (half a billion)",
-     "measured": "0.004 [−0.008, 0.016] (gsm8k, from anywhere less gsm8k, each begins with Question, nats a token; above 0: better)",
+     "measured": "0.004 [−0.008, 0.016] (gain of gsm8k, from anywhere over gsm8k, each begins with Question, nats a token)",
      "verdict": "undecided",
      "page": "results/first_words.html"
     },
     {
      "says": "Blocks that C4 chooses cost less on general text than those that GSM8K chooses",
-     "measured": "0.47 [0.22, 0.72] (c4 less gsm8k, nats a token; above 0: better)",
+     "measured": "0.47 [0.22, 0.72] (gain of c4 over gsm8k, nats a token)",
      "verdict": "held",
      "page": "results/one_and_a_half_billion.html"
     },
     {
      "says": "Neurons that code chooses cost less on code than those that C4 chooses",
-     "measured": "0.8 [0.5, 1.2] (code less c4, nats a token; above 0: better)",
+     "measured": "0.8 [0.5, 1.2] (gain of code over c4, nats a token)",
      "verdict": "held",
      "page": "results/one_and_a_half_billion.html"
     },
     {
      "says": "Neurons that C4 chooses cost less on general text than those that code chooses",
-     "measured": "0.58 [0.35, 0.80] (c4 less code, nats a token; above 0: better)",
+     "measured": "0.58 [0.35, 0.80] (gain of c4 over code, nats a token)",
      "verdict": "held",
      "page": "results/one_and_a_half_billion.html"
     },
     {
      "says": "Padding that counts, as the released code counts it, does harm (e-SNLI)",
-     "measured": "0.23 [0.15, 0.32] (esnli:zero less esnli:zero, as published, nats a token; above 0: better)",
+     "measured": "0.23 [0.15, 0.32] (gain of esnli:zero over esnli:zero, as published, nats a token)",
      "verdict": "held",
      "page": "results/one_and_a_half_billion.html"
     }
@@ -1067,7 +1067,7 @@ window.PAPERS = {
     },
     {
      "says": "C4 is better than Wikipedia at 60 %",
-     "measured": "0.04 [−0.07, 0.16] (c4 less wikipedia, nats a token; above 0: better)",
+     "measured": "0.04 [−0.07, 0.16] (gain of c4 over wikipedia, nats a token)",
      "verdict": "undecided",
      "page": "results/ji2025.html"
     },
@@ -1079,19 +1079,19 @@ window.PAPERS = {
     },
     {
      "says": "The source matters more at a higher sparsity (70 % than 60 %)",
-     "measured": "−0.02 [−0.06, 0.04] (the SD between sources, 70% less 60%, nats a token; c4, wikipedia, redpajama and dclm, 5 draws each)",
+     "measured": "−0.02 [−0.06, 0.04] (the SD between sources, 70% minus 60%, nats a token; c4, wikipedia, redpajama and dclm, 5 draws each)",
      "verdict": "undecided",
      "page": "results/ji2025.html"
     },
     {
      "says": "The source matters more at a higher sparsity (70 % than 50 %)",
-     "measured": "0.00 [−0.02, 0.08] (the SD between sources, 70% less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "measured": "0.00 [−0.02, 0.08] (the SD between sources, 70% minus 50%, nats a token; c4 and wikipedia, 5 draws each)",
      "verdict": "undecided",
      "page": "results/ji2025.html"
     },
     {
      "says": "The source matters more for 2:4 than for 50 % without structure",
-     "measured": "0.01 [−0.01, 0.12] (the SD between sources, 2:4 less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "measured": "0.01 [−0.01, 0.12] (the SD between sources, 2:4 minus 50%, nats a token; c4 and wikipedia, 5 draws each)",
      "verdict": "undecided",
      "page": "results/ji2025.html"
     },
@@ -1115,7 +1115,7 @@ window.PAPERS = {
     },
     {
      "says": "Text that the model wrote itself is better than the real text that its beginnings are of",
-     "measured": "−0.02 [−0.08, 0.04] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
+     "measured": "−0.02 [−0.08, 0.04] (gain of self from c4 and self from wikipedia over c4 and wikipedia, nats a token)",
      "verdict": "undecided",
      "page": "results/ji2025.html"
     },
@@ -1127,31 +1127,31 @@ window.PAPERS = {
     },
     {
      "says": "C4 is better than SlimPajama, and that than Wikipedia, as they are like DCLM in this order",
-     "measured": "0.03 [−0.20, 0.27] (redpajama less wikipedia (the smallest step), nats a token; above 0: better)",
+     "measured": "0.03 [−0.20, 0.27] (gain of redpajama over wikipedia (the smallest step), nats a token)",
      "verdict": "undecided",
      "page": "results/ji2025_half_billion.html"
     },
     {
      "says": "C4 is better than Wikipedia at 60 %",
-     "measured": "0.22 [0.02, 0.42] (c4 less wikipedia, nats a token; above 0: better)",
+     "measured": "0.22 [0.02, 0.42] (gain of c4 over wikipedia, nats a token)",
      "verdict": "undecided",
      "page": "results/ji2025_half_billion.html"
     },
     {
      "says": "The source matters more at a higher sparsity (70 % than 60 %)",
-     "measured": "−0.09 [−0.16, 0.06] (the SD between sources, 70% less 60%, nats a token; c4, wikipedia and redpajama, 5 draws each)",
+     "measured": "−0.09 [−0.16, 0.06] (the SD between sources, 70% minus 60%, nats a token; c4, wikipedia and redpajama, 5 draws each)",
      "verdict": "undecided",
      "page": "results/ji2025_half_billion.html"
     },
     {
      "says": "The source matters more at a higher sparsity (70 % than 50 %)",
-     "measured": "−0.01 [−0.02, 0.14] (the SD between sources, 70% less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "measured": "−0.01 [−0.02, 0.14] (the SD between sources, 70% minus 50%, nats a token; c4 and wikipedia, 5 draws each)",
      "verdict": "undecided",
      "page": "results/ji2025_half_billion.html"
     },
     {
      "says": "The source matters more for 2:4 than for 50 % without structure",
-     "measured": "0.04 [0.01, 0.07] (the SD between sources, 2:4 less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "measured": "0.04 [0.01, 0.07] (the SD between sources, 2:4 minus 50%, nats a token; c4 and wikipedia, 5 draws each)",
      "verdict": "undecided",
      "page": "results/ji2025_half_billion.html"
     },
@@ -1163,7 +1163,7 @@ window.PAPERS = {
     },
     {
      "says": "Text that the model wrote itself is better than the real text that its beginnings are of",
-     "measured": "0.13 [0.04, 0.22] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
+     "measured": "0.13 [0.04, 0.22] (gain of self from c4 and self from wikipedia over c4 and wikipedia, nats a token)",
      "verdict": "undecided",
      "page": "results/ji2025_half_billion.html"
     },
@@ -1175,19 +1175,19 @@ window.PAPERS = {
     },
     {
      "says": "C4 is better than SlimPajama, and that than Wikipedia, as they are like DCLM in this order",
-     "measured": "−0.02 [−0.07, 0.03] (redpajama less wikipedia (the smallest step), nats a token; above 0: better)",
+     "measured": "−0.02 [−0.07, 0.03] (gain of redpajama over wikipedia (the smallest step), nats a token)",
      "verdict": "undecided",
      "page": "results/ji2025_after_begin.html"
     },
     {
      "says": "C4 is better than Wikipedia at 60 %",
-     "measured": "0.063 [0.047, 0.079] (c4 less wikipedia, nats a token; above 0: better)",
+     "measured": "0.063 [0.047, 0.079] (gain of c4 over wikipedia, nats a token)",
      "verdict": "held",
      "page": "results/ji2025_after_begin.html"
     },
     {
      "says": "The source matters more for 2:4 than for 50 % without structure",
-     "measured": "−0.002 [−0.011, 0.028] (the SD between sources, 2:4 less 50%, nats a token; c4 and wikipedia, 5 draws each)",
+     "measured": "−0.002 [−0.011, 0.028] (the SD between sources, 2:4 minus 50%, nats a token; c4 and wikipedia, 5 draws each)",
      "verdict": "undecided",
      "page": "results/ji2025_after_begin.html"
     },
@@ -1205,13 +1205,13 @@ window.PAPERS = {
     },
     {
      "says": "Four times as many sequences make the mean no better (here, it moves by less than 0.02 nats)",
-     "measured": "0.017 [−0.002, 0.036] (128 less 32, nats a token; above 0: better)",
+     "measured": "0.017 [−0.002, 0.036] (gain of 128 over 32, nats a token)",
      "verdict": "undecided",
      "page": "results/ji2025_after_begin.html"
     },
     {
      "says": "Text that the model wrote itself is better than the real text that its beginnings are of",
-     "measured": "0.048 [0.034, 0.061] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
+     "measured": "0.048 [0.034, 0.061] (gain of self from c4 and self from wikipedia over c4 and wikipedia, nats a token)",
      "verdict": "held",
      "page": "results/ji2025_after_begin.html"
     },
@@ -1229,9 +1229,45 @@ window.PAPERS = {
     },
     {
      "says": "Text that the model wrote itself is better than the real text that its beginnings are of",
-     "measured": "−0.04 [−0.10, 0.02] (self from c4 and self from wikipedia less c4 and wikipedia, nats a token; above 0: better)",
+     "measured": "−0.04 [−0.10, 0.02] (gain of self from c4 and self from wikipedia over c4 and wikipedia, nats a token)",
      "verdict": "undecided",
      "page": "results/similarity.html"
+    },
+    {
+     "says": "Wanda is better with 4,096 tokens than with 1,024",
+     "measured": "0.02 [−0.04, 0.09] (gain of 16 over 4, nats a token)",
+     "verdict": "undecided",
+     "page": "results/amounts_half_billion.html"
+    },
+    {
+     "says": "Wanda is better with 16,384 tokens than with 4,096",
+     "measured": "0.00 [−0.02, 0.03] (gain of 64 over 16, nats a token)",
+     "verdict": "undecided",
+     "page": "results/amounts_half_billion.html"
+    },
+    {
+     "says": "SparseGPT is better with 4,096 tokens than with 1,024",
+     "measured": "0.1 [−0.2, 0.5] (gain of 16 over 4, nats a token)",
+     "verdict": "undecided",
+     "page": "results/amounts_half_billion.html"
+    },
+    {
+     "says": "SparseGPT is better with 16,384 tokens than with 4,096",
+     "measured": "0.09 [0.02, 0.16] (gain of 64 over 16, nats a token)",
+     "verdict": "undecided",
+     "page": "results/amounts_half_billion.html"
+    },
+    {
+     "says": "SparseGPT is better than Wanda with 1,024 tokens",
+     "measured": "−0.29 [−0.50, −0.07] (gain of sparsegpt over wanda, nats a token)",
+     "verdict": "undecided",
+     "page": "results/amounts_half_billion.html"
+    },
+    {
+     "says": "SparseGPT is better than Wanda with 16,384 tokens",
+     "measured": "−0.08 [−0.11, −0.06] (gain of sparsegpt over wanda, nats a token)",
+     "verdict": "not held",
+     "page": "results/amounts_half_billion.html"
     }
    ]
   },
@@ -1253,7 +1289,7 @@ window.PAPERS = {
     },
     {
      "says": "Sources change a pruned model more than a quantised one",
-     "measured": "0.06 [−0.01, 0.13] (the SD between sources, wanda and sparsegpt 2:4 less gptq 0%, nats a token; c4, redpajama and wikipedia, 6 draws each)",
+     "measured": "0.06 [−0.01, 0.13] (the SD between sources, wanda and sparsegpt 2:4 minus gptq 0%, nats a token; c4, redpajama and wikipedia, 6 draws each)",
      "verdict": "undecided",
      "page": "results/williams2024.html"
     },
@@ -1285,37 +1321,37 @@ window.PAPERS = {
    "claims": [
     {
      "says": "An eighth of GSM8K serves GSM8K better than none",
-     "measured": "0.017 [0.008, 0.027] (an eighth gsm8k less c4, nats a token; above 0: better)",
+     "measured": "0.017 [0.008, 0.027] (gain of an eighth gsm8k over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/shares_half_billion.html"
     },
     {
      "says": "Half GSM8K serves GSM8K better than an eighth",
-     "measured": "0.018 [0.011, 0.024] (half gsm8k less an eighth gsm8k, nats a token; above 0: better)",
+     "measured": "0.018 [0.011, 0.024] (gain of half gsm8k over an eighth gsm8k, nats a token)",
      "verdict": "undecided",
      "page": "results/shares_half_billion.html"
     },
     {
      "says": "Seven eighths of GSM8K serve GSM8K better than half",
-     "measured": "−0.004 [−0.018, 0.009] (seven eighths gsm8k less half gsm8k, nats a token; above 0: better)",
+     "measured": "−0.004 [−0.018, 0.009] (gain of seven eighths gsm8k over half gsm8k, nats a token)",
      "verdict": "not held",
      "page": "results/shares_half_billion.html"
     },
     {
      "says": "An eighth of C4 beside GSM8K serves GSM8K better than none",
-     "measured": "0.006 [−0.004, 0.016] (seven eighths gsm8k less gsm8k, nats a token; above 0: better)",
+     "measured": "0.006 [−0.004, 0.016] (gain of seven eighths gsm8k over gsm8k, nats a token)",
      "verdict": "undecided",
      "page": "results/shares_half_billion.html"
     },
     {
      "says": "An eighth of GSM8K costs general text nothing (here, within 0.02 nats)",
-     "measured": "0.002 [−0.006, 0.010] (an eighth gsm8k less c4, nats a token; above 0: better)",
+     "measured": "0.002 [−0.006, 0.010] (gain of an eighth gsm8k over c4, nats a token)",
      "verdict": "held",
      "page": "results/shares_half_billion.html"
     },
     {
      "says": "Half GSM8K costs general text nothing (here, within 0.02 nats)",
-     "measured": "−0.006 [−0.019, 0.008] (half gsm8k less c4, nats a token; above 0: better)",
+     "measured": "−0.006 [−0.019, 0.008] (gain of half gsm8k over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/shares_half_billion.html"
     }
@@ -1335,79 +1371,79 @@ window.PAPERS = {
    "claims": [
     {
      "says": "German is kept better by text in German than by English text",
-     "measured": "0.31 [0.25, 0.36] (German less English, nats a token; above 0: better)",
+     "measured": "0.31 [0.25, 0.36] (gain of German over English, nats a token)",
      "verdict": "held",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "Spanish is kept better by text in Spanish than by English text",
-     "measured": "0.164 [0.147, 0.181] (Spanish less English, nats a token; above 0: better)",
+     "measured": "0.164 [0.147, 0.181] (gain of Spanish over English, nats a token)",
      "verdict": "held",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "Arabic is kept better by text in Arabic than by English text",
-     "measured": "0.23 [0.08, 0.38] (Arabic less English, nats a token; above 0: better)",
+     "measured": "0.23 [0.08, 0.38] (gain of Arabic over English, nats a token)",
      "verdict": "undecided",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "Chinese is kept better by text in Chinese than by English text",
-     "measured": "0.28 [0.21, 0.35] (Chinese less English, nats a token; above 0: better)",
+     "measured": "0.28 [0.21, 0.35] (gain of Chinese over English, nats a token)",
      "verdict": "held",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "English is kept better by English text than by text in German",
-     "measured": "0.064 [0.046, 0.082] (English less German, nats a token; above 0: better)",
+     "measured": "0.064 [0.046, 0.082] (gain of English over German, nats a token)",
      "verdict": "held",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "English is kept better by English text than by text in Spanish",
-     "measured": "0.033 [0.023, 0.043] (English less Spanish, nats a token; above 0: better)",
+     "measured": "0.033 [0.023, 0.043] (gain of English over Spanish, nats a token)",
      "verdict": "undecided",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "English is kept better by English text than by text in Arabic",
-     "measured": "0.095 [0.076, 0.113] (English less Arabic, nats a token; above 0: better)",
+     "measured": "0.095 [0.076, 0.113] (gain of English over Arabic, nats a token)",
      "verdict": "held",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "English is kept better by English text than by text in Chinese",
-     "measured": "0.053 [0.043, 0.063] (English less Chinese, nats a token; above 0: better)",
+     "measured": "0.053 [0.043, 0.063] (gain of English over Chinese, nats a token)",
      "verdict": "held",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "For English a set of the five together is as good as one of English alone (here, within 0.02 nats)",
-     "measured": "−0.015 [−0.027, −0.004] (the five together less English, nats a token; above 0: better)",
+     "measured": "−0.015 [−0.027, −0.004] (gain of the five together over English, nats a token)",
      "verdict": "undecided",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "For German a set of the five together is as good as one of German alone (here, within 0.02 nats)",
-     "measured": "−0.049 [−0.072, −0.026] (the five together less German, nats a token; above 0: better)",
+     "measured": "−0.049 [−0.072, −0.026] (gain of the five together over German, nats a token)",
      "verdict": "undecided",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "For Spanish a set of the five together is as good as one of Spanish alone (here, within 0.02 nats)",
-     "measured": "−0.036 [−0.047, −0.025] (the five together less Spanish, nats a token; above 0: better)",
+     "measured": "−0.036 [−0.047, −0.025] (gain of the five together over Spanish, nats a token)",
      "verdict": "undecided",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "For Arabic a set of the five together is as good as one of Arabic alone (here, within 0.02 nats)",
-     "measured": "0.01 [−0.17, 0.18] (the five together less Arabic, nats a token; above 0: better)",
+     "measured": "0.01 [−0.17, 0.18] (gain of the five together over Arabic, nats a token)",
      "verdict": "undecided",
      "page": "results/languages_half_billion.html"
     },
     {
      "says": "For Chinese a set of the five together is as good as one of Chinese alone (here, within 0.02 nats)",
-     "measured": "−0.03 [−0.06, 0.00] (the five together less Chinese, nats a token; above 0: better)",
+     "measured": "−0.03 [−0.06, 0.00] (gain of the five together over Chinese, nats a token)",
      "verdict": "undecided",
      "page": "results/languages_half_billion.html"
     }
@@ -1453,13 +1489,13 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Documents with the most new words (ZipCal) are better than random ones",
-     "measured": "0.001 [−0.006, 0.009] (most new words less random, nats a token; above 0: better)",
+     "measured": "0.001 [−0.006, 0.009] (gain of most new words over random, nats a token)",
      "verdict": "not held",
      "page": "results/selection_half_billion.html"
     },
     {
      "says": "Documents of rare words (ZipCal) are better than random ones",
-     "measured": "0.002 [−0.006, 0.011] (rarest words less random, nats a token; above 0: better)",
+     "measured": "0.002 [−0.006, 0.011] (gain of rarest words over random, nats a token)",
      "verdict": "not held",
      "page": "results/selection_half_billion.html"
     }
@@ -1479,7 +1515,7 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Documents nearest to the centres of clusters (COLA) are better than random ones",
-     "measured": "−0.001 [−0.012, 0.011] (clusters less random, nats a token; above 0: better)",
+     "measured": "−0.001 [−0.012, 0.011] (gain of clusters over random, nats a token)",
      "verdict": "not held",
      "page": "results/selection_half_billion.html"
     }
@@ -1512,7 +1548,7 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Tokens weighted by the attention that they receive (RSQ) are better than all alike",
-     "measured": "0.005 [0.000, 0.009] (attention less even, nats a token; above 0: better)",
+     "measured": "0.005 [0.000, 0.009] (gain of attention over even, nats a token)",
      "verdict": "not held",
      "page": "results/selection_half_billion.html"
     }
@@ -1532,7 +1568,7 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Herded documents are better than random ones",
-     "measured": "−0.002 [−0.011, 0.008] (herding less random, nats a token; above 0: better)",
+     "measured": "−0.002 [−0.011, 0.008] (gain of herding over random, nats a token)",
      "verdict": "not held",
      "page": "results/selection_half_billion.html"
     }

@@ -14,8 +14,6 @@ from calprune.uncertainty.crossed import Weighed
 from calprune.uncertainty.difference import Difference, weighed_sum
 from calprune.uncertainty.estimate import Estimate
 
-BETTER = "above 0: better"
-
 
 @dataclass(frozen=True)
 class SmallestDifference:
@@ -61,7 +59,7 @@ def _of_best(test: kinds.Best, selected: Selected, confidence: float) -> Smalles
 def _judgement(selected: Selected, least: SmallestDifference, region: Region, which: str = "") -> Judgement:
     first, than = (selected.names[side] for side in least.pair)
     mean = f", mean of {selected.settings} settings" if selected.settings > 1 else ""
-    what = f"{first} less {than}{which}{mean}, {selected.unit}; {BETTER}"
+    what = f"gain of {first} over {than}{which}{mean}, {selected.unit}"
     verdict, why = region.judge(least.estimate, least.detectable)
     return Judgement(what, least.estimate, verdict, why, region=region, error=least.error, pairs=least.pairs)
 

@@ -26,7 +26,7 @@ class Undecided(Exception):
 class Judgement:
     """What was looked at, what it was, and what follows of its interval."""
 
-    what: str  # "pile less c4, nats a token (above 0: better)"
+    what: str  # "gain of pile over c4, nats a token": above 0 where pile is better
     estimate: Estimate | None
     verdict: Verdict
     why: str

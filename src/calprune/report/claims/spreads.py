@@ -48,7 +48,7 @@ def sources_differ_more(test: kinds.SourcesDifferMore, selected: Selected, confi
         raise Undecided(_no_luck(first, than))
     chance = None if test.measure == "share" else _chance_of_more(a, b, first, than)
     found = larger_by(a, b)
-    said = f"{what}, {selected.names['first']} less {selected.names['than']}, {unit}; {_of(first)}"
+    said = f"{what}, {selected.names['first']} minus {selected.names['than']}, {unit}; {_of(first)}"
     return Judgement(said, found, *Region(least=0.0).judge(found), chance=chance)
 
 
