@@ -155,12 +155,21 @@ def test_a_built_set_is_a_text_and_no_part_of_a_recipe(tmp_path):
         open_part(RecipePart(folder), parse_spec("c4"), Given())
 
 
-@pytest.mark.parametrize("name", ["sets/gone", "./gone", "sets/gone/"])
+@pytest.mark.parametrize("name", ["sets/gone", "./gone", "sets/gone/", "sets/qwen2.5-0.5b"])
 def test_a_set_that_is_gone_is_known_by_its_path_and_refused_when_it_is_read(name):
     part = open_source(name, Given(tokenizer=TOKENIZER), "evaluation")  # so that results of it can be read
     assert part.source.made == "set"
-    with pytest.raises(UserError, match="gone: there is no such folder; make one with: calprune calib build"):
+    with pytest.raises(
+        UserError, match="there is no such folder, and no source is called so; make a set with: calprune"
+    ):
         part.documents()
+    with pytest.raises(ConfigError, match="unknown source"):
+        open_part(RecipePart(name), parse_spec("c4"), Given())
+
+
+def test_a_file_without_an_ending_is_not_taken_for_a_set(tmp_path):
+    (tmp_path / "corpus").write_text("text")
+    assert isinstance(find(str(tmp_path / "corpus")), FileSource)
 
 
 @pytest.mark.parametrize("purpose", ["calibration", "evaluation", "reference"])

@@ -8,12 +8,12 @@ from calprune.text import SourceKind, register
 
 def names_folder(name: str) -> bool:
     """Whether a name is a folder's; one written as a path need not be there, so results are read without their sets."""
-    from calprune.text.find import catalogue, meant_file
+    from calprune.text.find import catalogue, is_file, meant_file
 
-    if os.path.isdir(name):
-        return name not in catalogue()
-    is_path = os.sep in name and not any(one in name for one in "():+*")
-    return is_path and not os.path.splitext(name)[1] and not meant_file(name)
+    if os.path.exists(name):
+        return os.path.isdir(name) and name not in catalogue()
+    is_path = os.sep in name and not any(one in name for one in "():+*") and not name.endswith((".yaml", ".yml"))
+    return is_path and name not in catalogue() and not is_file(name) and not meant_file(name)
 
 
 def _find_set(name: str) -> Any:

@@ -1,5 +1,6 @@
 """One source opened for a purpose: a part of a recipe, or a text to judge on or to compare."""
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from calprune.text.chat import chat_hash
 from calprune.text.document import Documents, Given
 from calprune.text.filters import depends, filtered
 from calprune.text.filters.contract import Filter
-from calprune.text.find import catalogue, find
+from calprune.text.find import catalogue, find, find_source
 from calprune.text.formats import Format, OwnFormat, parse_format, refuse
 from calprune.text.source import FileSource, Purpose, RowsRead, Source
 
@@ -195,6 +196,8 @@ def check_part(part: RecipePart) -> None:
 def _in_recipe(part: RecipePart) -> Source:
     source = source_of(part)
     if source.made == "set":
+        if not os.path.isdir(part.source):
+            find_source(part.source)  # says what there is
         refuse_texts(part.source)
         raise ConfigError(f"{part.source} is the folder of a built set: it is no part of a recipe, name it alone")
     return source

@@ -263,7 +263,10 @@ def is_set(folder: str | Path) -> bool:
 def refuse_texts(folder: str | Path) -> None:
     """Raise UserError for a folder that is absent, or is no set and holds texts, with how they become one file."""
     if not Path(folder).is_dir():
-        raise UserError(f"calibration set {folder}: there is no such folder; make one with: calprune calib build")
+        raise UserError(
+            f"calibration set {folder}: there is no such folder, and no source is called so; make a set "
+            "with: calprune calib build"
+        )
     endings = [] if is_set(folder) else [one.suffix for one in Path(folder).iterdir() if one.name not in FILES]
     kinds = Counter(one for one in endings if one in (".txt", ".md", ".jsonl"))
     for ending, _ in kinds.most_common(1):
