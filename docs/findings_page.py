@@ -42,7 +42,7 @@ USES = (  # what a reader prunes for, what to calibrate with, the findings
         "whole sequences of web text, C4 say, at random; or what the model writes from their beginnings",
         (1, 9),
     ),
-    ("one task", "half its own text, half web text", (2,)),
+    ("one task", "its own text and as much web text (of shares, one task was tried)", (2,)),
     ("a language", "text in that language", (2,)),
     ("several uses", "equal shares of text of each", (3,)),
 )
@@ -211,7 +211,7 @@ UNTOLD = """\
 
 - Whether most of this holds for a larger model than [half a billion parameters](half-billion.md), or by tasks: the demo
   model is at chance in most of them, and of 200 questions no number of draws tells one point.
-- Most claims of the papers on the demo model, and a fifth of those asked of
+- Most claims of the papers on the demo model, and some of those asked of
   [half a billion parameters](half-billion.md#do-the-papers-claims-hold). All verdicts:
   [claims about data](../choosing-calibration-data.md#do-the-papers-claims-hold),
   [about methods](../methods.md#do-the-papers-orders-hold), and by paper the

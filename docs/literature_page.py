@@ -15,7 +15,11 @@ import yaml
 
 HERE = Path(__file__).parent
 STUDIES = HERE.parent / "studies"
-OF_SEVERAL = ("methods", "selection_half_billion")  # studies whose claims are about several papers
+OF_SEVERAL = (
+    "methods",
+    "selection_half_billion",
+    "amounts_half_billion",
+)  # studies whose claims are about several papers
 KINDS = {
     "choice of data": "which text to calibrate on",
     "self-written text": "text that the model writes itself",
@@ -51,9 +55,9 @@ Their figures, and ours beside them: [the papers' numbers](paper-numbers.md).
 
 A claim is *held* where the whole interval is on its side after Holm's correction, and *not held* where the whole of it
 is on the other. *Undecided*: this cannot be told here, with a small model and few draws. *Uncorrected*: only the
-claim's own interval was looked at. Each verdict is of a study on one small model: SmolLM2-135M, or, where the study's
-name says so, [one of half a billion parameters](explanation/half-billion.md) or of one and a half. Other models may
-give other verdicts, and some papers ask it of another use (RSQ of quantisation, COLA of tasks).
+claim's own interval was looked at. Each verdict is of a study on one or two small models, which its page
+names: SmolLM2-135M, or [larger ones](explanation/half-billion.md). Other models may give other verdicts, and some
+papers ask it of another use (RSQ of quantisation, COLA of tasks, herding of no pruning).
 
 """
 

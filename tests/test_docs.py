@@ -82,12 +82,12 @@ def test_the_table_of_claims_has_every_claim_with_what_was_found_of_it_as_it_is_
     (tmp_path / "small.yaml").write_text(study)
     assert claims_section.section(tmp_path, tmp_path).startswith("Of 2 claims: 2 not measured.")
     (claim, _) = claims_section.read_claims(claims_section.yaml.safe_load(study)["claims"], "small.yaml")
-    found = {"id": claim.id, "what": "a less b", "why": "so it is", "verdict": "held",
+    found = {"id": claim.id, "what": "gain of a over b", "why": "so it is", "verdict": "held",
              "measured": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3, "confidence": 0.95}}  # fmt: skip
     (tmp_path / "small.claims.json").write_text(json.dumps({"format": 2, "claims": [found], "missing": 0}))
     told = claims_section.section(tmp_path, tmp_path)
     assert told.startswith(f"Of 2 claims, {after}: 1 held, 1 not measured.") and "not measured: no GPU" in told
-    assert "0.50 [0.40, 0.60] (a less b) | **held**: so it is |" in told
+    assert "0.50 [0.40, 0.60] (gain of a over b) | **held**: so it is |" in told
     two = study.replace("- {says: two, not_measured: no GPU}", "- {says: two, best: {calibration: b, of: [a]}}")
     other = claims_section.read_claims(claims_section.yaml.safe_load(two)["claims"], "small.yaml")[1]
     (tmp_path / "small.yaml").write_text(two)  # each with a p: how many are left once it is corrected
