@@ -386,6 +386,19 @@ def test_settings_are_compared_with_their_like():
     assert one.judgement.estimate.value == pytest.approx(0.1, abs=0.03)
 
 
+@pytest.mark.parametrize("kind", ["better: {first: {calibration: c4}, than: {calibration: pile}}",
+                                  "best: {calibration: c4, of: [pile]}", "order: {calibrations: [c4, pile]}"])  # fmt: skip
+def test_what_is_measured_names_the_one_whose_gain_it_is_first(kind):
+    judgement = judged(APART, kind).judgement
+    assert judgement.what.startswith("gain of c4 over pile") and judgement.estimate.value > 0  # c4 is the better one
+
+
+def test_amounts_are_named_as_sequences():
+    steady = study(lambda *_: 0.0, amounts=(16, 32))
+    written = "better: {first: {num_samples: 32}, than: {num_samples: 16}}"
+    assert judged(steady, written).judgement.what.startswith("gain of 32 sequences over 16 sequences")
+
+
 def test_a_mean_over_settings_is_that_of_the_differences():
     both = study(lambda s, p: ORDER[s] * (1 + (p == "70%")), patterns=("60%", "70%"))
     written = "better: {first: {calibration: c4}, than: {calibration: pile}, where: {pattern: P}}"

@@ -85,6 +85,12 @@ def test_a_figure_that_no_result_holds_is_one_line(row, said):
     assert said in str(refused.value) and "docs/findings.yaml" in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_a_negative_figure_is_the_same_with_its_sign_turned():
+    row = {"label": "x", "choice": ["sparsegpt", "uniform mixture", "c4"]}
+    one, turned = findings_page.figure(row), findings_page.figure(row | {"negative": True})
+    assert (turned.value, turned.low, turned.high) == (-one.value, -one.high, -one.low) and turned.low < turned.high
+
+
 def test_an_interval_is_drawn_from_its_low_to_its_high_end():
     rows = [{"label": name, "choice": ["sparsegpt", name, "c4"]} for name in ("uniform mixture", "weighted mean")]
     equal, mixed = map(findings_page.figure, rows)

@@ -60,19 +60,19 @@ window.PAPERS = {
    "claims": [
     {
      "says": "GPTQ is better than rounding at 4 bits, groups of 64",
-     "measured": "0.03 [−0.02, 0.08] (gain of gptq(group_size=64) 16 over round_to_nearest(group_size=64), nats a token)",
+     "measured": "0.03 [−0.02, 0.08] (gain of gptq(group_size=64) 16 sequences over round_to_nearest(group_size=64), nats a token)",
      "verdict": "undecided",
      "page": "results/gptq.html"
     },
     {
      "says": "More calibration text makes GPTQ better",
-     "measured": "−0.027 [−0.042, −0.011] (gain of 64 over 16, nats a token)",
+     "measured": "−0.027 [−0.042, −0.011] (gain of 64 sequences over 16 sequences, nats a token)",
      "verdict": "not held",
      "page": "results/gptq.html"
     },
     {
      "says": "GPTQ is better where the largest inputs are rounded first",
-     "measured": "0.10 [0.04, 0.17] (gain of gptq(group_size=64, activation_order=static) over gptq(group_size=64) 16, nats a token)",
+     "measured": "0.10 [0.04, 0.17] (gain of gptq(group_size=64, activation_order=static) over gptq(group_size=64) 16 sequences, nats a token)",
      "verdict": "held",
      "page": "results/gptq.html"
     },
@@ -158,13 +158,13 @@ window.PAPERS = {
     },
     {
      "says": "SparseGPT is better with 4,096 tokens than with 1,024",
-     "measured": "0.1 [−0.2, 0.5] (gain of 16 over 4, nats a token)",
+     "measured": "0.1 [−0.2, 0.5] (gain of 16 sequences over 4 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/amounts_half_billion.html"
     },
     {
      "says": "SparseGPT is better with 16,384 tokens than with 4,096",
-     "measured": "0.09 [0.02, 0.16] (gain of 64 over 16, nats a token)",
+     "measured": "0.09 [0.02, 0.16] (gain of 64 sequences over 16 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/amounts_half_billion.html"
     },
@@ -215,13 +215,13 @@ window.PAPERS = {
     },
     {
      "says": "Wanda is better with 4,096 tokens than with 1,024",
-     "measured": "0.02 [−0.04, 0.09] (gain of 16 over 4, nats a token)",
+     "measured": "0.02 [−0.04, 0.09] (gain of 16 sequences over 4 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/amounts_half_billion.html"
     },
     {
      "says": "Wanda is better with 16,384 tokens than with 4,096",
-     "measured": "0.00 [−0.02, 0.03] (gain of 64 over 16, nats a token)",
+     "measured": "0.00 [−0.02, 0.03] (gain of 64 sequences over 16 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/amounts_half_billion.html"
     }
@@ -765,7 +765,7 @@ window.PAPERS = {
     },
     {
      "says": "More data are better (64 sequences of the Pile against 16)",
-     "measured": "0.046 [0.027, 0.066] (gain of 64 over 16, nats a token)",
+     "measured": "0.046 [0.027, 0.066] (gain of 64 sequences over 16 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/bandari2024.html"
     },
@@ -891,7 +891,7 @@ window.PAPERS = {
     },
     {
      "says": "More data are better (128 sequences of the Pile against 32)",
-     "measured": "0.003 [−0.005, 0.012] (gain of 128 over 32, nats a token)",
+     "measured": "0.003 [−0.005, 0.012] (gain of 128 sequences over 32 sequences, nats a token)",
      "verdict": "not held",
      "page": "results/bandari2024_half_billion.html"
     },
@@ -1241,7 +1241,7 @@ window.PAPERS = {
     },
     {
      "says": "Four times as many sequences make the mean no better (here, it moves by less than 0.02 nats)",
-     "measured": "0.017 [−0.002, 0.036] (gain of 128 over 32, nats a token)",
+     "measured": "0.017 [−0.002, 0.036] (gain of 128 sequences over 32 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/ji2025_after_begin.html"
     },
@@ -1271,25 +1271,25 @@ window.PAPERS = {
     },
     {
      "says": "Wanda is better with 4,096 tokens than with 1,024",
-     "measured": "0.02 [−0.04, 0.09] (gain of 16 over 4, nats a token)",
+     "measured": "0.02 [−0.04, 0.09] (gain of 16 sequences over 4 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/amounts_half_billion.html"
     },
     {
      "says": "Wanda is better with 16,384 tokens than with 4,096",
-     "measured": "0.00 [−0.02, 0.03] (gain of 64 over 16, nats a token)",
+     "measured": "0.00 [−0.02, 0.03] (gain of 64 sequences over 16 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/amounts_half_billion.html"
     },
     {
      "says": "SparseGPT is better with 4,096 tokens than with 1,024",
-     "measured": "0.1 [−0.2, 0.5] (gain of 16 over 4, nats a token)",
+     "measured": "0.1 [−0.2, 0.5] (gain of 16 sequences over 4 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/amounts_half_billion.html"
     },
     {
      "says": "SparseGPT is better with 16,384 tokens than with 4,096",
-     "measured": "0.09 [0.02, 0.16] (gain of 64 over 16, nats a token)",
+     "measured": "0.09 [0.02, 0.16] (gain of 64 sequences over 16 sequences, nats a token)",
      "verdict": "undecided",
      "page": "results/amounts_half_billion.html"
     }
@@ -1572,7 +1572,7 @@ window.PAPERS = {
    "claims": [
     {
      "says": "Tokens weighted by the attention that they receive (RSQ) are better than all alike",
-     "measured": "0.005 [0.000, 0.009] (gain of attention over even, nats a token)",
+     "measured": "0.005 [0.000, 0.009] (gain of attention token weights over even token weights, nats a token)",
      "verdict": "not held",
      "page": "results/selection_half_billion.html"
     }

@@ -9,7 +9,7 @@ from calprune.report.claims.judged import Undecided
 from calprune.report.findings import Cell, Findings
 from calprune.report.settings import OF_DATA, is_control, sources_of
 from calprune.studies import claims as kinds
-from calprune.studies.axes import NO_DATA
+from calprune.studies.axes import AXES, NO_DATA
 from calprune.studies.claims import FIELDS, Where
 from calprune.studies.results import LikenessRow, Result
 from calprune.uncertainty.estimate import mean_of
@@ -141,5 +141,11 @@ def _in_common(cells: dict[str, list[Cell]], fields: list, notes: list[str]) -> 
 
 
 def _named(selection: Where, differ: set) -> str:
-    named = [listed(list(selection[name])) for name in FIELDS if name in differ and selection[name]]
+    named = [_in_words(name, listed(list(selection[name]))) for name in FIELDS if name in differ and selection[name]]
     return " ".join(named) or "the rest"
+
+
+def _in_words(name: str, values: str) -> str:
+    """Values of an axis whose numbers or words need a name: "64 sequences", "even token weights"."""
+    words = AXES[name].words if name in ("num_samples", "token_weights") else "{}"
+    return words.format(values).removeprefix("on ")
