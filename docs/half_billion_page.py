@@ -37,6 +37,7 @@ def page() -> str:
              "## Does a task's own text serve that task?", *own_text_section.section(),
              "## How much of a task's own text?", *sets_section.shares(),
              "## Does a language need text of its own?", *sets_section.languages(),
+             "## Does a model's own writing serve what it writes?", *sets_section.solutions(),
              "## How much of a text is enough?", *sets_section.amounts(),
              "## Does it help to select documents?", *sets_section.selections(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),

@@ -68,6 +68,15 @@ def languages() -> Iterator[str]:
     yield from _claims(study)
 
 
+def solutions() -> Iterator[str]:
+    """What a model's own worked solutions and general text lose by what was calibrated on."""
+    study = "own_solutions_half_billion"
+    yield SOLUTIONS_WORDS
+    by = ("c4", "questions alone", "solutions of people", "own solutions with their questions", "own solutions alone")
+    yield by_text(study, by, {"kl(sets/own_answers": "its solutions", "kl(wikitext2": "WikiText-2"})
+    yield from _claims(study)
+
+
 def selections() -> Iterator[str]:
     """What each selection of documents and each weight of tokens leaves, and how far its draws lie apart."""
     study = "selection_half_billion"
@@ -150,6 +159,12 @@ LANGUAGES_WORDS = """\
 Five languages, each calibrated on and each judged, and a set of all five. Calibrated on are XQuAD's paragraphs, judged
 PUD's sentences, each the same in all languages. (Wanda at 50 %, three draws of 16 x 256 tokens, 3,072 tokens of each
 judged, [page](../results/languages_half_billion.html).)"""
+SOLUTIONS_WORDS = """\
+What should a model be calibrated with that is used for its worked solutions? Judged are the solutions that the dense
+model wrote to SVAMP's questions, with the questions, as conversations. Calibrated on are questions of GSM8K alone, the
+solutions that people wrote to them, and the model's own, with and without the questions, as RAC asks of reasoning
+models. (Wanda at 50 %, three draws of 64 sequences of up to 320 tokens, 8,192 tokens of each text judged after
+`<|im_start|>`, [page](../results/own_solutions_half_billion.html).)"""
 SELECTIONS_WORDS = """\
 C4's documents, taken at random, by ZipCal's two rules (of 500 candidates), by COLA's clusters and by herding (of 96,
 which the model reads); and random ones whose tokens count by the attention that they receive, as in RSQ. (Wanda at
