@@ -44,6 +44,7 @@ USES = (  # what a reader prunes for, what to calibrate with, the findings
     ),
     ("one task", "its own text and as much web text (of shares, one task was tried)", (2,)),
     ("a language", "text in that language", (2,)),
+    ("its conversations or worked solutions", "what it writes itself to your prompts, and the prompts count", (9,)),
     ("several uses", "equal shares of text of each", (3,)),
 )
 LEFT, RIGHT, ROW = 330, 640, 24  # of the axis; a row's height

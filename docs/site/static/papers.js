@@ -1609,7 +1609,38 @@ window.PAPERS = {
    "here": [
     "the model's responses to your prompts (`self:respond`)"
    ],
-   "claims": []
+   "claims": [
+    {
+     "says": "Own solutions with their questions serve the model's solutions better than C4",
+     "measured": "0.068 [0.056, 0.080] (gain of own solutions with their questions over c4, nats a token)",
+     "verdict": "held",
+     "page": "results/own_solutions_half_billion.html"
+    },
+    {
+     "says": "Own solutions with their questions serve them better than the questions alone",
+     "measured": "0.030 [0.015, 0.046] (gain of own solutions with their questions over questions alone, nats a token)",
+     "verdict": "undecided",
+     "page": "results/own_solutions_half_billion.html"
+    },
+    {
+     "says": "Own solutions with their questions serve them better than solutions that people wrote",
+     "measured": "0.042 [0.032, 0.051] (gain of own solutions with their questions over solutions of people, nats a token)",
+     "verdict": "held",
+     "page": "results/own_solutions_half_billion.html"
+    },
+    {
+     "says": "Own solutions alone, as the model decodes them, serve them better than with their questions",
+     "measured": "−0.112 [−0.130, −0.095] (gain of own solutions alone over own solutions with their questions, nats a token)",
+     "verdict": "not held",
+     "page": "results/own_solutions_half_billion.html"
+    },
+    {
+     "says": "For general text C4 is better than own solutions with their questions",
+     "measured": "0.064 [0.049, 0.079] (gain of c4 over own solutions with their questions, nats a token)",
+     "verdict": "held",
+     "page": "results/own_solutions_half_billion.html"
+    }
+   ]
   },
   {
    "id": "min_k",
