@@ -176,7 +176,7 @@ In short:
   four. A set of five languages comes near each one's own by the means, which cannot be told.
 - **Without text of your own**: at 60 %, judged after the model's first token, what the model writes itself is better
   than the text that it goes on from.
-- **Its own worked solutions** are kept better by its own solutions, with the questions, than by C4 or by people's, which
+- **Its own worked solutions** are kept better by its own solutions, with the questions, than by C4 or by people's, as
   is shown; without the questions they are worse than any, by the means.
 - **Selecting documents** gains less than 0.02 nats with Wanda at 50 %, and so do 32,768 tokens in place of 8,192.
   SparseGPT seems to need more.

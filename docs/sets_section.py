@@ -163,9 +163,9 @@ SOLUTIONS_WORDS = """\
 What should a model be calibrated with that is used for its worked solutions? Judged are the solutions that the dense
 model wrote to SVAMP's questions, with the questions, as conversations. Calibrated on are questions of GSM8K alone, the
 solutions that people wrote to them, and the model's own, with and without the questions, as RAC asks of reasoning
-models. The own ones go through the chat template, as what is judged does, and the others do not: how much of the gain is
-the template's was not measured. (Wanda at 50 %, three draws of 64 sequences of up to 320 tokens, 8,192 tokens of each text judged after
-`<|im_start|>`, [page](../results/own_solutions_half_billion.html).)"""
+models. The own ones go through the chat template, as what is judged does, and the others do not: how much of the gain
+is the template's was not measured. (Wanda at 50 %, three draws of 64 sequences of up to 320 tokens, 8,192 tokens of
+each text judged after `<|im_start|>`, [page](../results/own_solutions_half_billion.html).)"""
 SELECTIONS_WORDS = """\
 C4's documents, taken at random, by ZipCal's two rules (of 500 candidates), by COLA's clusters and by herding (of 96,
 which the model reads); and random ones whose tokens count by the attention that they receive, as in RSQ. (Wanda at
