@@ -386,8 +386,14 @@ def test_settings_are_compared_with_their_like():
     assert one.judgement.estimate.value == pytest.approx(0.1, abs=0.03)
 
 
-@pytest.mark.parametrize("kind", ["better: {first: {calibration: c4}, than: {calibration: pile}}",
-                                  "best: {calibration: c4, of: [pile]}", "order: {calibrations: [c4, pile]}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "better: {first: {calibration: c4}, than: {calibration: pile}}",
+        "best: {calibration: c4, of: [pile]}",
+        "order: {calibrations: [c4, pile]}",
+    ],
+)
 def test_what_is_measured_names_the_one_whose_gain_it_is_first(kind):
     judgement = judged(APART, kind).judgement
     assert judgement.what.startswith("gain of c4 over pile") and judgement.estimate.value > 0  # c4 is the better one
