@@ -36,6 +36,7 @@ def page() -> str:
     parts = [INTRODUCTION, "## What can be told", TOLD, *_power(), "## Do the papers' claims hold?", CLAIMS, *_claims(),
              "## Does a task's own text serve that task?", *own_text_section.section(),
              "## How much of a task's own text?", *sets_section.shares(),
+             "## Which shares, for several uses?", *sets_section.mixtures(),
              "## Does a language need text of its own?", *sets_section.languages(),
              "## Does a model's own writing serve what it writes?", *sets_section.solutions(),
              "## How much of a text is enough?", *sets_section.amounts(),

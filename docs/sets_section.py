@@ -68,6 +68,21 @@ def languages() -> Iterator[str]:
     yield from _claims(study)
 
 
+def mixtures() -> Iterator[str]:
+    """What three texts lose by C4, equal shares and a public mixture's shares, at two patterns."""
+    study = "mixtures_half_billion"
+    yield MIXTURES_WORDS
+    texts = {"kl(wikitext2": "WikiText-2", "kl(svamp": "SVAMP", "kl(mbpp": "MBPP"}
+    lines = [f"| pattern | calibrated on | {' | '.join(texts.values())} |", "|---|---|" + "---:|" * len(texts)]
+    for pattern in ("50%", "2:4"):
+        for source in ("c4", "equal shares", "perfectblend's shares"):
+            cells = [cell_of(study, source, text, pattern=pattern) for text in texts]
+            shown = [with_interval(cell.spread.interval) for cell in cells]
+            lines.append(f"| `{pattern}` | {source} | {' | '.join(shown)} |")
+    yield "\n".join(lines)
+    yield from _claims(study)
+
+
 def solutions() -> Iterator[str]:
     """What a model's own worked solutions and general text lose by what was calibrated on."""
     study = "own_solutions_half_billion"
@@ -159,6 +174,11 @@ LANGUAGES_WORDS = """\
 Five languages, each calibrated on and each judged, and a set of all five. Calibrated on are XQuAD's paragraphs, judged
 PUD's sentences, each the same in all languages. (Wanda at 50 %, three draws of 16 x 256 tokens, 3,072 tokens of each
 judged, [page](../results/languages_half_billion.html).)"""
+MIXTURES_WORDS = """\
+C4, equal shares of four sources (C4, GSM8K, code, Alpaca), and the shares of the public mixture open-perfectblend (39 %
+GSM8K, 39 % code, 22 % Alpaca), judged on other texts: 50 % by Wanda, four draws, and 2:4 by SparseGPT, three. (32 x 256
+tokens, 8,192 tokens of WikiText-2 and 4,096 each of SVAMP and MBPP judged after `<|im_start|>`,
+[page](../results/mixtures_half_billion.html).)"""
 SOLUTIONS_WORDS = """\
 What should a model be calibrated with that is used for its worked solutions? Judged are the solutions that the dense
 model wrote to SVAMP's questions, with the questions, as conversations. Calibrated on are questions of GSM8K alone, the

@@ -1378,6 +1378,78 @@ window.PAPERS = {
      "measured": "−0.006 [−0.019, 0.008] (gain of half gsm8k over c4, nats a token)",
      "verdict": "undecided",
      "page": "results/shares_half_billion.html"
+    },
+    {
+     "says": "At 50 % with Wanda equal shares are better than C4 for problems of arithmetic",
+     "measured": "0.035 [0.024, 0.045] (gain of equal shares over c4, nats a token)",
+     "verdict": "undecided",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 50 % with Wanda equal shares are better than C4 for code",
+     "measured": "0.066 [0.050, 0.082] (gain of equal shares over c4, nats a token)",
+     "verdict": "held",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 50 % with Wanda equal shares cost general text nothing (here, within 0.02 nats)",
+     "measured": "−0.023 [−0.035, −0.011] (gain of equal shares over c4, nats a token)",
+     "verdict": "undecided",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 50 % with Wanda the public mixture's shares are better than equal ones for problems of arithmetic",
+     "measured": "−0.002 [−0.010, 0.006] (gain of perfectblend's shares over equal shares, nats a token)",
+     "verdict": "not held",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 50 % with Wanda the public mixture's shares are better than equal ones for code",
+     "measured": "0.009 [0.001, 0.017] (gain of perfectblend's shares over equal shares, nats a token)",
+     "verdict": "undecided",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 50 % with Wanda the public mixture's shares are better than equal ones for general text",
+     "measured": "−0.025 [−0.037, −0.013] (gain of perfectblend's shares over equal shares, nats a token)",
+     "verdict": "not held",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 2:4 with SparseGPT equal shares are better than C4 for problems of arithmetic",
+     "measured": "0.13 [0.03, 0.22] (gain of equal shares over c4, nats a token)",
+     "verdict": "undecided",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 2:4 with SparseGPT equal shares are better than C4 for code",
+     "measured": "0.55 [0.44, 0.65] (gain of equal shares over c4, nats a token)",
+     "verdict": "held",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 2:4 with SparseGPT equal shares cost general text nothing (here, within 0.02 nats)",
+     "measured": "−0.19 [−0.26, −0.11] (gain of equal shares over c4, nats a token)",
+     "verdict": "not held",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 2:4 with SparseGPT the public mixture's shares are better than equal ones for problems of arithmetic",
+     "measured": "−0.02 [−0.07, 0.04] (gain of perfectblend's shares over equal shares, nats a token)",
+     "verdict": "undecided",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 2:4 with SparseGPT the public mixture's shares are better than equal ones for code",
+     "measured": "0.07 [−0.02, 0.17] (gain of perfectblend's shares over equal shares, nats a token)",
+     "verdict": "undecided",
+     "page": "results/mixtures_half_billion.html"
+    },
+    {
+     "says": "At 2:4 with SparseGPT the public mixture's shares are better than equal ones for general text",
+     "measured": "−0.23 [−0.29, −0.16] (gain of perfectblend's shares over equal shares, nats a token)",
+     "verdict": "not held",
+     "page": "results/mixtures_half_billion.html"
     }
    ]
   },
