@@ -61,7 +61,10 @@ def current(page: str) -> str:
 def proxies() -> str:
     """How well the search's regret ranks candidates as their KL does, by what was pruned."""
     capabilities = list(stages("sparsegpt")["halving"].correlation)
-    lines = [f"| model | what goes | candidates | {' | '.join(capabilities)} |", "|---|---|---:|" + "---|" * 3]
+    lines = [
+        f"| model | what goes | candidates | {' | '.join(capabilities)} |",
+        "|---|---|---:|" + "---|" * len(capabilities),
+    ]
     for name, how in HOW.items():
         halving = stages(name)["halving"]
         model = "half a billion" if name == "half_billion" else "demo"

@@ -17,6 +17,7 @@ from calprune.report.kept import read_results
 from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent / "results"
+LOST = 1.0  # nats a token: a window that loses more is counted as lost
 
 
 @cache
@@ -56,6 +57,22 @@ def claims_table(study: str) -> str:
     """A row a claim."""
     rows = [f"| {says} | **{verdict}** | {measured} |" for says, verdict, measured in judged(study)]
     return "\n".join(["| claim | verdict | measured |", "|---|---|---|", *rows])
+
+
+def windows_of(cell: Cell) -> list[float]:
+    """The KL of each window at each draw."""
+    return [value for row in cell.rows for value in row.items]
+
+
+def lost(windows: Sequence[float]) -> str:
+    """How many windows are lost, of how many."""
+    return f"{sum(value > LOST for value in windows)} of {len(windows)}"
+
+
+def claims_of(study: str, rule: str) -> Iterator[str]:
+    """How many claims became what, by what rule; and a table of them."""
+    yield f"Of its claims: {verdict_counts([verdict for _, verdict, _ in judged(study)])}.\n{rule}"
+    yield claims_table(study)
 
 
 def by_text(study: str, sources: Sequence[str], texts: dict[str, str]) -> str:

@@ -15,11 +15,7 @@ import yaml
 
 HERE = Path(__file__).parent
 STUDIES = HERE.parent / "studies"
-OF_SEVERAL = (
-    "methods",
-    "selection_half_billion",
-    "amounts_half_billion",
-)  # studies whose claims are about several papers
+OF_SEVERAL = ("methods", "selection_half_billion", "amounts_half_billion")  # claims in them are several papers'
 KINDS = {
     "choice of data": "which text to calibrate on",
     "self-written text": "text that the model writes itself",

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from statistics import median
 
 import findings_page
-from half_billion_results import by_text, cell_of, claims_table, findings, judged, verdict_counts
+from half_billion_results import by_text, cell_of, claims_of, findings, judged, lost, verdict_counts, windows_of
 
 from calprune.pages.numbers import listed, number
-from calprune.report.findings import Cell
 
 AFTER_BEGIN, ANYWHERE = "own_text_after_begin", "own_text_half_billion"
 SIX = {"gsm8k": "GSM8K", "svamp": "SVAMP", "mawps": "MAWPS", "esnli": "e-SNLI", "race": "RACE",
@@ -39,8 +38,7 @@ def section() -> Iterator[str]:
     worse = [of[other] - of["c4"] for task, of in means.items() for other in SIX if other != task]
     yield FOUND.format(best=listed(best), worse=sum(value > 0 for value in worse), others=len(worse),
                        most=number(max(worse), 2))  # fmt: skip
-    yield f"Of its claims: {verdict_counts([verdict for _, verdict, _ in judged(AFTER_BEGIN)])}. {HELD}"
-    yield claims_table(AFTER_BEGIN)
+    yield from claims_of(AFTER_BEGIN, HELD)
     yield from _anywhere()
 
 
@@ -51,21 +49,17 @@ def _anywhere() -> Iterator[str]:
     own = [verdict for _, verdict, _ in judged(ANYWHERE)][: len(NINE)]
     yield f"Of nine claims that a task's own text is better than C4: {verdict_counts(own)}."
     found = {(_task(cell.of.evaluation), cell.of.calibration): cell for cell in findings(ANYWHERE).cells}
-    tables = {task: [_windows(found.get((task, source))) for source in ("c4", task, f"c4 + {task}")] for task in NINE}
+    tables = {task: [windows_of(found[task, source]) if (task, source) in found else []
+                     for source in ("c4", task, f"c4 + {task}")] for task in NINE}  # fmt: skip
     better = sum(median(own) < median(c4) for c4, own, _ in tables.values())
-    yield LOST.format(better=better, tasks=len(NINE))
+    yield LOST_WORDS.format(better=better, tasks=len(NINE))
     lines = ["| task | C4: median | own: median | half C4: median | C4: lost | own: lost | half C4: lost |"]
     lines += ["|---|" + "---:|" * 6]
     for task, windows in tables.items():
         medians = [number(median(one), 3) if one else "" for one in windows]
-        lost = [f"{sum(value > 1 for value in one)} of {len(one)}" if one else "" for one in windows]
-        lines.append(f"| {task} | {' | '.join(medians + lost)} |")
+        gone = [lost(one) if one else "" for one in windows]
+        lines.append(f"| {task} | {' | '.join(medians + gone)} |")
     yield "\n".join(lines)
-
-
-def _windows(cell: Cell | None) -> list[float]:
-    """The KL of each window at each draw."""
-    return [value for row in cell.rows for value in row.items] if cell else []
 
 
 def _task(evaluation: str) -> str:
@@ -84,7 +78,7 @@ HELD = """\
 ANYWHERE_WORDS = """\
 Before, nine tasks were judged on windows as they are cut from anywhere (1,536 tokens of each, three draws of 32 x 256
 tokens, Wanda at 50 %, [page](../results/own_text_half_billion.html))."""
-LOST = """\
+LOST_WORDS = """\
 The mean hides two things. In the median window a task's own text is better than C4 for {better} of {tasks} tasks; but
 three tasks lose windows by their own text (KL above 1 nat a token), and C4 loses none. In the one that was looked into,
 of GSM8K, the first token is a blank line, and its state, which holds the attention that no other token needs, is gone;

@@ -1,10 +1,10 @@
 """Sections of docs/explanation/half-billion.md on what a calibration set is made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from statistics import median
 
-from half_billion_results import by_text, cell_of, claims_table, findings, judged, verdict_counts
+from half_billion_results import by_text, cell_of, claims_of, findings, lost, windows_of
 from pictures.curves import Series, curves
 
 from calprune.evaluation.metric import NATS_OF_INTEREST
@@ -18,7 +18,6 @@ SHARES = {"c4": "none", "an eighth gsm8k": "an eighth", "a quarter gsm8k": "a qu
 SHARES_TITLE, SHARES_PICTURE = "From C4 to a task's own text", "shares-half-billion.svg"
 AMOUNTS, LENGTH = "amounts_half_billion", 256  # its sequences, in tokens
 AMOUNTS_TITLE, AMOUNTS_PICTURE = "How much of C4 a method needs", "amounts-half-billion.svg"
-LOST = 1.0  # nats a token: a window that loses more is counted as lost
 
 
 def shares() -> Iterator[str]:
@@ -31,10 +30,9 @@ def shares() -> Iterator[str]:
     ]
     for source, share in SHARES.items():
         general, own = (cell_of(study, source, text) for text in ("kl(wikitext2", "kl(gsm8k"))
-        windows = [value for row in own.rows for value in row.items]
-        lost = f"{sum(value > LOST for value in windows)} of {len(windows)}"
+        windows = windows_of(own)
         means = [with_interval(cell.spread.interval) for cell in (general, own)]
-        lines.append(f"| {' | '.join([share, *means, number(median(windows), 3), lost])} |")
+        lines.append(f"| {' | '.join([share, *means, number(median(windows), 3), lost(windows)])} |")
     yield f"![{SHARES_TITLE}: what WikiText-2 and GSM8K lose by the share of GSM8K](../pictures/{SHARES_PICTURE})"
     yield "\n".join(lines)
     own = {share: cell_of(study, source, "kl(gsm8k").spread.mean for source, share in SHARES.items()}
@@ -42,7 +40,7 @@ def shares() -> Iterator[str]:
     free = [share for share, kl in general.items() if kl - general["none"] < NATS_OF_INTEREST]
     near = [share for share, kl in own.items() if kl - min(own.values()) < 0.005]
     yield SHARES_FOUND.format(near=listed(near), free=free[-1], interest=NATS_OF_INTEREST)
-    yield from _claims(study)
+    yield from claims_of(study, HELD)
 
 
 def shares_picture() -> str:
@@ -65,7 +63,7 @@ def languages() -> Iterator[str]:
     gains = [means["English", one] - means[one, one] for one in LANGUAGES.values() if one != "English"]
     loses = [means[TOGETHER, one] - means[one, one] for one in LANGUAGES.values()]
     yield LANGUAGES_FOUND.format(least=number(min(gains), 2), most=number(max(gains), 2), worst=number(max(loses), 2))
-    yield from _claims(study)
+    yield from claims_of(study, HELD)
 
 
 def mixtures() -> Iterator[str]:
@@ -80,7 +78,7 @@ def mixtures() -> Iterator[str]:
             shown = [with_interval(cell.spread.interval) for cell in cells]
             lines.append(f"| `{pattern}` | {source} | {' | '.join(shown)} |")
     yield "\n".join(lines)
-    yield from _claims(study)
+    yield from claims_of(study, HELD)
 
 
 def solutions() -> Iterator[str]:
@@ -89,7 +87,7 @@ def solutions() -> Iterator[str]:
     yield SOLUTIONS_WORDS
     by = ("c4", "questions alone", "solutions of people", "own solutions with their questions", "own solutions alone")
     yield by_text(study, by, {"kl(sets/own_answers": "its solutions", "kl(wikitext2": "WikiText-2"})
-    yield from _claims(study)
+    yield from claims_of(study, HELD)
 
 
 def selections() -> Iterator[str]:
@@ -113,7 +111,7 @@ def selections() -> Iterator[str]:
     most = max(random.mean - spread.mean for spread in found.values())
     sds = [number(find(spread.sd for spread in selected), 3) for find in (min, max)]
     yield SELECTIONS_FOUND.format(most=number(most, 3), random=number(random.sd, 3), least=sds[0], largest=sds[1])
-    yield from _claims(study)
+    yield from claims_of(study, HELD)
 
 
 def amounts() -> Iterator[str]:
@@ -121,43 +119,41 @@ def amounts() -> Iterator[str]:
     yield AMOUNTS_WORDS
     yield f"![{AMOUNTS_TITLE}: what WikiText-2 loses by the tokens of C4](../pictures/{AMOUNTS_PICTURE})"
     cells = _by_amount()
-    methods = list(dict.fromkeys(method for _, method in cells))
+    counts, methods = _amounts_and_methods(cells)
     heads = [f"{method}: KL | SD of a draw" for method in methods]
     lines = [f"| tokens | {' | '.join(heads)} |", "|---:|" + "---:|" * 2 * len(methods)]
-    for count in sorted({count for count, _ in cells}):
+    for count in counts:
         spreads = [cells[count, method].spread for method in methods]
         shown = [f"{with_interval(one.interval)} | {rough(one.sd)}" for one in spreads]
         lines.append(f"| {count * LENGTH:,} | {' | '.join(shown)} |")
     yield "\n".join(lines)
-    counts = sorted({count for count, _ in cells})
     gains = {(method, more): cells[less, method].spread.mean - cells[more, method].spread.mean
              for method in methods for less, more in pairwise(counts)}  # fmt: skip
     yield AMOUNTS_FOUND.format(**{f"{method}{i}": number(gains[method, more], 2 if method == "sparsegpt" else 3)
                                   for method in methods for i, more in enumerate(counts[1:])},
                                worse=number(cells[counts[-1], "sparsegpt"].spread.mean
                                             - cells[counts[-1], "wanda"].spread.mean, 2))  # fmt: skip
-    yield from _claims(AMOUNTS)
+    yield from claims_of(AMOUNTS, HELD)
 
 
 def amounts_picture() -> str:
     """A curve a method."""
     cells = _by_amount()
-    counts = sorted({count for count, _ in cells})
-    series = [Series(method, [cells[count, method].spread.interval for count in counts])
-              for method in dict.fromkeys(method for _, method in cells)]  # fmt: skip
+    counts, methods = _amounts_and_methods(cells)
+    series = [Series(method, [cells[count, method].spread.interval for count in counts]) for method in methods]
     return curves(AMOUNTS_TITLE, "KL to the dense model, nats a token (lower is better)", "tokens of C4",
                   [f"{count * LENGTH:,}" for count in counts], series)  # fmt: skip
+
+
+def _amounts_and_methods(cells: Iterable[tuple[int, str]]) -> tuple[list[int], list[str]]:
+    counts, methods = zip(*cells, strict=True)
+    return sorted(set(counts)), list(dict.fromkeys(methods))
 
 
 def _by_amount() -> dict[tuple[int, str], Cell]:
     """By sequences and method."""
     return {(cell.of.num_samples or 0, cell.of.setting["method"]): cell
             for cell in findings(AMOUNTS).cells if cell.of.metric == "kl"}  # fmt: skip
-
-
-def _claims(study: str) -> Iterator[str]:
-    yield f"Of its claims: {verdict_counts([verdict for _, verdict, _ in judged(study)])}.\n{HELD}"
-    yield claims_table(study)
 
 
 HELD = """\

@@ -4,8 +4,9 @@ import json
 import re
 import shutil
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -13,6 +14,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
 
 import findings_page  # noqa: E402
+
+from calprune.report import read_results  # noqa: E402
 
 NAMES = [finding["says"] for finding in findings_page.findings()]
 
@@ -42,6 +45,27 @@ def test_a_figure_is_that_of_the_result_and_moves_with_it(tmp_path, monkeypatch)
     assert "0.77 [0.70, 0.84]" in now and "0.77 [0.70, 0.84]" not in " ".join(before.split())
     (drawn,) = [finding for finding in findings_page.findings() if finding["says"].startswith("The method matters")]
     assert "0.77 [0.70, 0.84]" in findings_page.chart(drawn)
+
+
+def test_what_the_pages_say_in_short_of_the_larger_model_is_what_its_studies_found():
+    def verdicts(study: str, words: str = "") -> list[str]:
+        kept = json.loads((DOCS / "results" / f"{study}.claims.json").read_text())
+        return [claim["verdict"] for claim in kept["claims"] if words in claim["says"]]
+
+    assert verdicts("own_text_after_begin").count("held") == 3  # "better than C4 is shown for three"
+    languages = [one for name in ("German", "Spanish", "Arabic", "Chinese")
+                 for one in verdicts("languages_half_billion", f"{name} is kept better by text in {name}")]  # fmt: skip
+    assert len(languages) == 4 and languages.count("held") == 3  # "shown for three of four"
+    assert set(verdicts("selection_half_billion")) == {"not held"}  # "gains less than 0.02 nats"
+    public = verdicts("mixtures_half_billion", "public mixture")
+    assert len(public) == 6 and "held" not in public  # "not shown to be better for anything"
+    rows = read_results(DOCS / "results" / "own_text_after_begin.parquet").rows
+    for task in ("gsm8k", "svamp", "mawps", "esnli", "race", "winogrande"):  # "each served best by its own text"
+        losses = defaultdict(list)
+        for row in rows:
+            if row.evaluation.startswith(f"kl({task},"):
+                losses[row.calibration].append(row.value)
+        assert len(losses) == 7 and min(losses, key=lambda source: fmean(losses[source])) == task
 
 
 def test_what_is_called_held_is_what_the_study_judged(tmp_path, monkeypatch):
