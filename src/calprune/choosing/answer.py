@@ -131,7 +131,7 @@ class FinalVerdict:
 
     contrasts: tuple[SetContrast, ...]
     halves: tuple[tuple[int, float], ...]  # sequences, and the overlap of what two halves of so many keep
-    enough: int | None  # sequences from which on a doubling adds next to nothing; None: still rising
+    enough: int | None  # sequences from which on a doubling changes next to nothing; None: it still does
     against: tuple[str, ...] = ()  # what the finalists are compared with: the default, then the uniform mixture
 
     def of(self, candidate: str) -> list[SetContrast]:

@@ -363,5 +363,5 @@ def enough(choice: Choice) -> str:
         f"Two halves of the winner's set lead to masks with this much in common (intersection over union): {steps}."
     )
     if choice.judgement.enough is None:
-        return f"{shared} It still rises by 1 % or more at a doubling: with more data the masks would still change."
-    return f"{shared} From {choice.judgement.enough} sequences on a doubling adds less than 1 %."
+        return f"{shared} It still moves by 1 % or more at a doubling: with more data the masks would still change."
+    return f"{shared} From {choice.judgement.enough} sequences on a doubling moves it by less than 1 %."

@@ -34,7 +34,7 @@ from calprune.removal.sums import add_units
 DOUBLINGS = 4  # from the smallest budget to the largest: at most 16 times
 
 
-FLAT = 0.01  # the overlap is flat where a doubling adds less
+FLAT = 0.01  # the overlap is flat where a doubling changes it by less
 
 
 FEWEST = 4  # sequences: two halves, and one doubling of each
@@ -110,10 +110,14 @@ def _budgets(n: int, beside: int | None = None) -> list[int]:
 
 
 def enough(budgets: Sequence[int], overlaps: Sequence[float]) -> int | None:
-    """The smallest budget from which on every doubling adds less than FLAT to the overlap; None: still rising."""
-    gains = [b - a for a, b in pairwise(overlaps)]
+    """The smallest budget from which on no doubling changes the overlap by FLAT or more; None: it still changes.
+
+    A falling overlap is not flat: where there are fewer tokens than inputs, what reads a Gram matrix decides by its
+    damping, which all sets share.
+    """
+    changes = [abs(b - a) for a, b in pairwise(overlaps)]
     for i, budget in enumerate(budgets[:-1]):
-        if all(gain < FLAT for gain in gains[i:]):
+        if all(change < FLAT for change in changes[i:]):
             return budget
     return None
 

@@ -51,7 +51,7 @@ class SetFigures:
     tokens_per_width: float
     effective_rank: float
     halves: tuple[HalvesOverlap, ...] | None  # None: not asked for
-    enough: int | None  # sequences from which on doubling adds less than 1 %; None: still rising, or not measured
+    enough: int | None  # sequences from which on doubling changes less than 1 %; None: more, or not measured
 
     def within(self, sequences: int) -> float:
         """How far two halves of so many sequences agree. It was measured."""
@@ -63,10 +63,10 @@ class SetFigures:
         """Whether it is large enough, in words."""
         assert self.halves is not None
         if self.enough is None:
-            return (f"{self.name} is not large enough: at {self.halves[-1].sequences} sequences a doubling still adds "
-                    f"{percent(FLAT, 0)} or more to the overlap of its halves")  # fmt: skip
-        return (f"{self.name} is large enough: {self.enough} sequences were, for doublings beyond them add less than "
-                f"{percent(FLAT, 0)}")  # fmt: skip
+            return (f"{self.name} is not large enough: at {self.halves[-1].sequences} sequences a doubling still "
+                    f"changes the overlap of its halves by {percent(FLAT, 0)} or more")  # fmt: skip
+        return (f"{self.name} is large enough: {self.enough} sequences were, for doublings beyond them change the "
+                f"overlap by less than {percent(FLAT, 0)}")  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
