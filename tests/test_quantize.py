@@ -14,7 +14,7 @@ from calprune.base.values import UserError
 from calprune.layers.inputs import InputStats, relative_error
 from calprune.methods.gptq import GPTQ
 from calprune.methods.round_to_nearest import RoundToNearest
-from tests.families import CONFIGS, HYBRIDS, random_model
+from tests.families import CONFIGS, HYBRIDS, WRAPPERS, random_model
 from tests.test_cli import run  # noqa: F401
 from tests.test_recover import SIZES, TEXT, place  # noqa: F401
 from tests.tiny import save, toy_tokenizer
@@ -163,6 +163,23 @@ def test_what_transformers_could_not_load_is_one_line_that_names_what_to_leave_o
     assert len(report.done.matrices) == 4
     with torch.no_grad():
         assert torch.equal(loaded(TOKENS).logits, report.model.model(TOKENS).logits)
+
+
+@pytest.mark.parametrize("family", WRAPPERS)
+def test_a_model_of_images_and_text_is_quantised_under_the_names_that_its_checkpoint_has(
+    family, tmp_path
+):
+    from transformers import AutoModelForImageTextToText
+
+    config = WRAPPERS[family]()
+    config.get_text_config().vocab_size = len(toy_tokenizer())
+    save(random_model(config), toy_tokenizer(), tmp_path / "model")
+    report = calprune.quantize(tmp_path / "model", method="rtn", group=0)
+    report.save(tmp_path / "out")
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", dtype="auto").eval()
+    assert report.done.matrices and all("vision" not in name for name in report.done.matrices)
+    with torch.no_grad():
+        assert torch.equal(loaded(input_ids=TOKENS).logits, report.model.model(input_ids=TOKENS).logits)
 
 
 def test_the_command_says_what_it_did(place, tmp_path, run):  # noqa: F811

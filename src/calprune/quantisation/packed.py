@@ -8,7 +8,7 @@ points of this format as compressed-tensors 0.20 packs them.
 import importlib.util
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +120,17 @@ def _described(model: Model, quantised: QuantisedModel, scheme: Any) -> dict[str
     return {"quant_method": "compressed-tensors", "version": compressed_tensors.__version__, **described}
 
 
+def check_stored(model: Model, linears: Iterable[str]) -> None:
+    """Raise UserError where one of these is not stored as a tensor of its own, in which codes could be put."""
+    for linear in linears if model.origin else ():
+        _stored_name(model, linear)
+
+
 def _stored_name(model: Model, linear: str) -> str:
     """The linear's name in the checkpoint. Raises UserError where its matrix is not stored by itself."""
     assert model.origin is not None
-    tensors, prefix = model.origin.checkpoint.tensors, f"{model.model.base_model_prefix}."
-    for name in (linear, linear.removeprefix(prefix), prefix + linear):
-        if f"{name}.weight" in tensors:
-            return name
-    raise UserError(f"{linear}: its checkpoint stores it in another tensor, so no codes can be put in its place; leave "
-                    "it out with --ignore")  # fmt: skip
+    found = model.origin.place_of(f"{linear}.weight")
+    if found is None or not found.endswith(".weight"):
+        raise UserError(f"{linear}: its checkpoint stores it in another tensor, so no codes can be put in its place; "
+                        "leave it out with --ignore")  # fmt: skip
+    return found.removesuffix(".weight")
