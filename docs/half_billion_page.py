@@ -4,17 +4,19 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
+import by_method_section
 import larger_model_section
 import own_text_section
+import power_section
 import sets_section
 from half_billion_results import findings, judged, judged_by_draws, verdict_counts
 
-from calprune.pages.numbers import listed, number, percent, rough, with_interval
-from calprune.report.sections.power import power_table
+from calprune.pages.numbers import listed, number, percent, with_interval
 from calprune.uncertainty.spread import spread_between
 
 PAPERS = {  # a paper's study on the smaller model -> its name, its studies on this one: a later one judges again
     "bandari2024": ("Bandari et al.", {"bandari2024_half_billion": "half a billion"}),
+    "williams2024": ("Williams and Aletras", {"williams2024_half_billion": "half a billion"}),
     "ji2025": ("Ji et al.", {"ji2025_half_billion": "half a billion", "ji2025_after_begin": "after its first token"}),
 }
 FIRST_DRAWS = 6  # of a cell that got more later
@@ -33,41 +35,22 @@ GOES = {"wanda": "weights", "gptq": "bits", "flap": "neurons", "block_influence"
 
 
 def page() -> str:
-    parts = [INTRODUCTION, "## What can be told", TOLD, *_power(), "## Do the papers' claims hold?", CLAIMS, *_claims(),
+    parts = [INTRODUCTION, "## What can be told", *power_section.section(),
+             "## Do the papers' claims hold?", CLAIMS, *_claims(),
+             "## Is it so by other methods and at 2:4?", *by_method_section.finalists(),
+             "## Which method?", *by_method_section.methods(),
              "## Does a task's own text serve that task?", *own_text_section.section(),
              "## How much of a task's own text?", *sets_section.shares(),
              "## Which shares, for several uses?", *sets_section.mixtures(),
              "## Does a language need text of its own?", *sets_section.languages(),
              "## Does a model's own writing serve what it writes?", *sets_section.solutions(),
-             "## How much of a text is enough?", *sets_section.amounts(),
+             "## How much of a text is enough?", *sets_section.amounts(), *by_method_section.halves(),
              "## Does it help to select documents?", *sets_section.selections(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
              "## What a text begins with", FIRST, *_first_words(),
              "## On one and a half billion parameters", larger_model_section.INTRODUCTION,
              *larger_model_section.section()]  # fmt: skip
     return "\n\n".join(parts) + "\n"
-
-
-def _power() -> Iterator[str]:
-    """Of each evaluation of zeros: the dense model's value, how much draws differ, what a small difference takes."""
-    lines = ["| judged by | pattern | dense | guessing | pruned | to tell | SD of a draw | draws | items |",
-             "|---|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
-    table = power_table(findings("structured_half_billion"))
-    names = [column.name for column in table.columns]
-    for row in (dict(zip(names, cells, strict=True)) for cells in table.rows):
-        if row["method"] != "wanda":
-            continue
-        show = percent if row["chance"] else (lambda value: number(value, 2))
-        least = "1 point" if row["chance"] else f"{row['smallest difference of interest']} nats"
-        sd = percent(row["SD of a draw"]) if row["chance"] else rough(row["SD of a draw"])
-        cells = [row["evaluation"], f"`{row['pattern']}`", *map(show, (row["dense"], row["chance"], row["pruned"]))]
-        cells += [least, sd, *(_count(row[name]) for name in ("draws needed", "items needed"))]
-        lines.append(f"| {' | '.join(cells)} |")
-    yield "\n".join(lines)
-
-
-def _count(needed: int | None) -> str:
-    return "at chance" if needed is None else f"{needed:,}"
 
 
 def _claims() -> Iterator[str]:
@@ -183,12 +166,6 @@ In short:
   SparseGPT seems to need more.
 - **Which text is taken** matters most, beside what pruning costs, where blocks go, then neurons, and less for zeros.
 - **What stands before a text** can matter more than all of it."""
-TOLD = """\
-Three draws of three sources, Wanda, 16 x 256 tokens: how many draws and how many items would find, in 80 % of
-studies, a difference of 1 point of accuracy, or of 0.02 nats ([page](../results/structured_half_billion.html)). A
-point of accuracy takes thousands of questions, more than these tasks have, whatever the number of draws; 0.02 nats
-of KL take tens of windows at 50 %, on code hundreds. So claims about sources are judged by KL here. Of other tasks
-the dense model's accuracy was not measured by us, beside `humaneval` and `mbpp`, of which it solves 2 and 3 of 8."""
 CLAIMS = """\
 Claims that something is better (all but the first of each paper) are of more than 0.02 nats here, so that "not held"
 can be an answer: then the difference is smaller, or on the other side. Draws: five to eight where a small difference

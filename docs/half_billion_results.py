@@ -96,3 +96,8 @@ def cell_of(study: str, source: str, evaluation: str, **setting: str) -> Cell:
     if len(found) != 1:
         raise ValueError(f"{study}: {len(found)} cells are {source} by {evaluation} {setting}, expected one")
     return found[0]
+
+
+HELD = """\
+"Better" is by more than 0.02 nats and "as good as" within 0.02, after correction over the claims, so an interval on one
+side of 0 can leave a claim open."""

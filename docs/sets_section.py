@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from statistics import median
 
-from half_billion_results import by_text, cell_of, claims_of, findings, lost, windows_of
+from half_billion_results import HELD, by_text, cell_of, claims_of, findings, lost, windows_of
 from pictures.curves import Series, curves
 
 from calprune.evaluation.metric import NATS_OF_INTEREST
@@ -156,9 +156,6 @@ def _by_amount() -> dict[tuple[int, str], Cell]:
             for cell in findings(AMOUNTS).cells if cell.of.metric == "kl"}  # fmt: skip
 
 
-HELD = """\
-"Better" is by more than 0.02 nats and "as good as" within 0.02, after correction over the claims, so an interval on one
-side of 0 can leave a claim open."""
 SHARES_WORDS = """\
 Sets of C4 and GSM8K, from one to the other, by shares of their tokens: the weights of two sources' statistics in
 MixCal. (Wanda at 50 %, three draws of 32 x 256 tokens, 4,096 tokens of each text judged,
