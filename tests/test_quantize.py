@@ -14,7 +14,7 @@ from calprune.base.values import UserError
 from calprune.layers.inputs import InputStats, relative_error
 from calprune.methods.gptq import GPTQ
 from calprune.methods.round_to_nearest import RoundToNearest
-from tests.families import CONFIGS, HYBRIDS, WRAPPERS, random_model
+from tests.families import CONFIGS, FUSED_EXPERTS, HYBRIDS, WRAPPERS, random_model
 from tests.test_cli import run  # noqa: F401
 from tests.test_recover import SIZES, TEXT, place  # noqa: F401
 from tests.tiny import save, toy_tokenizer
@@ -165,10 +165,18 @@ def test_what_transformers_could_not_load_is_one_line_that_names_what_to_leave_o
         assert torch.equal(loaded(TOKENS).logits, report.model.model(TOKENS).logits)
 
 
+@pytest.mark.parametrize("family", ["mixtral", "jamba"])
+def test_experts_that_transformers_merges_as_it_loads_are_one_line_before_any_text_is_read(family, tmp_path):
+    config = (FUSED_EXPERTS | HYBRIDS)[family]()
+    config.vocab_size = len(toy_tokenizer())
+    save(random_model(config), toy_tokenizer(), tmp_path / "model")
+    with pytest.raises(UserError, match="merged from several stored tensors") as refused:
+        calprune.quantize(tmp_path / "model", "no_such_text.txt", group=0, ignore=["*experts*"])
+    assert "experts" in str(refused.value) and "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("family", WRAPPERS)
-def test_a_model_of_images_and_text_is_quantised_under_the_names_that_its_checkpoint_has(
-    family, tmp_path
-):
+def test_a_model_of_images_and_text_is_quantised_under_the_names_that_its_checkpoint_has(family, tmp_path):
     from transformers import AutoModelForImageTextToText
 
     config = WRAPPERS[family]()

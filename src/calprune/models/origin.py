@@ -64,12 +64,10 @@ class Origin:
         """As the checkpoint has it: one of the bare decoder lacks the model's prefix, or has one that it lacks."""
         return next((one for one in self.names_of(name) if one in self.checkpoint.tensors), name)
 
-    def place_of(self, name: str) -> str | None:
-        """The stored tensor that this parameter is; None: it is stored in another form, as a part or in parts."""
-        held = self.model.get_parameter(name)
-        found = [*self._undone({name: torch.empty_like(held, device="meta")})]
-        stored = [self.checkpoint.tensors[one] for one in found if one in self.checkpoint.tensors]
-        return found[0] if [one.shape for one in stored] == [held.shape] else None
+    def parts_of(self, name: str) -> list[str]:
+        """The stored tensors that this parameter is made of, as transformers loads it."""
+        held = torch.empty_like(self.model.get_parameter(name), device="meta")
+        return [one for one in self._undone({name: held}) if one in self.checkpoint.tensors]
 
     def names_of(self, name: str) -> tuple[str, str, str]:
         """What a checkpoint may call it: with the model's prefix, or without."""

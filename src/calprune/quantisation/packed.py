@@ -14,6 +14,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import transformers
 from torch import Tensor, nn
 
 from calprune.base.progress import tracking
@@ -121,16 +122,25 @@ def _described(model: Model, quantised: QuantisedModel, scheme: Any) -> dict[str
 
 
 def check_stored(model: Model, linears: Iterable[str]) -> None:
-    """Raise UserError where one of these is not stored as a tensor of its own, in which codes could be put."""
-    for linear in linears if model.origin else ():
+    """Raise UserError where one of these is not stored as a tensor of its own, in which codes could be put, or where
+    transformers could not load what is written: it merges no tensors (of experts) beside codes."""
+    if model.origin is None:
+        return
+    for linear in linears:
         _stored_name(model, linear)
+    for name, _ in model.model.named_parameters():
+        if len(model.origin.parts_of(name)) > 1:
+            raise UserError(f"model {model.name}: {name} is merged from several stored tensors as it is loaded, which "
+                            f"transformers {transformers.__version__} does not do where others are codes; quantise a "
+                            "model without it")  # fmt: skip
 
 
 def _stored_name(model: Model, linear: str) -> str:
     """The linear's name in the checkpoint. Raises UserError where its matrix is not stored by itself."""
     assert model.origin is not None
-    found = model.origin.place_of(f"{linear}.weight")
-    if found is None or not found.endswith(".weight"):
+    shape, stored = model.model.get_submodule(linear).weight.shape, model.origin.checkpoint.tensors
+    found = model.origin.parts_of(f"{linear}.weight")
+    if [stored[one].shape for one in found] != [shape] or not found[0].endswith(".weight"):
         raise UserError(f"{linear}: its checkpoint stores it in another tensor, so no codes can be put in its place; "
                         "leave it out with --ignore")  # fmt: skip
-    return found.removesuffix(".weight")
+    return found[0].removesuffix(".weight")
