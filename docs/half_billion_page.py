@@ -16,8 +16,9 @@ from calprune.uncertainty.spread import spread_between
 
 PAPERS = {  # a paper's study on the smaller model -> its name, its studies on this one: a later one judges again
     "bandari2024": ("Bandari et al.", {"bandari2024_half_billion": "half a billion"}),
-    "williams2024": ("Williams and Aletras", {"williams2024_half_billion": "half a billion"}),
     "ji2025": ("Ji et al.", {"ji2025_half_billion": "half a billion", "ji2025_after_begin": "after its first token"}),
+    "williams2024": ("Williams and Aletras", {"williams2024_half_billion": "half a billion"}),
+    "shin2024": ("Shin et al.", {"shin2024_half_billion": "half a billion"}),
 }
 FIRST_DRAWS = 6  # of a cell that got more later
 ADDED = {  # a study -> its claims that did
@@ -40,6 +41,7 @@ def page() -> str:
              "## Is it so by other methods and at 2:4?", *by_method_section.finalists(),
              "## Which method?", *by_method_section.methods(),
              "## Does a task's own text serve that task?", *own_text_section.section(),
+             "## Do worked steps help?", *own_text_section.steps(),
              "## How much of a task's own text?", *sets_section.shares(),
              "## Which shares, for several uses?", *sets_section.mixtures(),
              "## Does a language need text of its own?", *sets_section.languages(),

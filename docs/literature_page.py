@@ -15,7 +15,9 @@ import yaml
 
 HERE = Path(__file__).parent
 STUDIES = HERE.parent / "studies"
-OF_SEVERAL = ("methods", "selection_half_billion", "amounts_half_billion")  # claims in them are several papers'
+OF_SEVERAL = (  # claims in them are several papers'
+    "methods", "methods_half_billion", "selection_half_billion", "amounts_half_billion",
+)  # fmt: skip
 KINDS = {
     "choice of data": "which text to calibrate on",
     "self-written text": "text that the model writes itself",

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from statistics import median
 
 import findings_page
+import half_billion_results as results
 from half_billion_results import by_text, cell_of, claims_of, findings, judged, lost, verdict_counts, windows_of
 
 from calprune.pages.numbers import listed, number
 
-AFTER_BEGIN, ANYWHERE = "own_text_after_begin", "own_text_half_billion"
+AFTER_BEGIN, ANYWHERE, STEPS = "own_text_after_begin", "own_text_half_billion", "steps_half_billion"
 SIX = {"gsm8k": "GSM8K", "svamp": "SVAMP", "mawps": "MAWPS", "esnli": "e-SNLI", "race": "RACE",
        "winogrande": "WinoGrande"}  # fmt: skip
 NINE = ("gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r3", "commonsense_qa", "race", "winogrande")
@@ -40,6 +41,14 @@ def section() -> Iterator[str]:
                        most=number(max(worse), 2))  # fmt: skip
     yield from claims_of(AFTER_BEGIN, HELD)
     yield from _anywhere()
+
+
+def steps() -> Iterator[str]:
+    """Two tasks with and without worked steps, judged on general text and on the tasks' rows with their steps."""
+    yield STEPS_WORDS
+    texts = {"kl(wikitext2": "WikiText-2", "kl(gsm8k:icl_cot": "gsm8k:icl_cot", "kl(esnli:icl_cot": "esnli:icl_cot"}
+    yield by_text(STEPS, ("gsm8k:icl", "gsm8k:icl_cot", "esnli:icl", "esnli:icl_cot"), texts)
+    yield from claims_of(STEPS, results.HELD)
 
 
 def _anywhere() -> Iterator[str]:
@@ -85,3 +94,7 @@ of GSM8K, the first token is a blank line, and its state, which holds the attent
 most windows that text of one task loses, of any task, begin with a line break (LOG.md, 2026-11-29). With as much of C4
 beside it (three tasks, asked after this was seen) no window is lost, and the median window is better than by either
 alone."""
+STEPS_WORDS = """\
+GSM8K's questions with their answers alone and with the worked steps, and e-SNLI's pairs with their labels alone and
+with the explanations, in sequences full of pairs (Wanda at 50 %, four draws of 32 x 256 tokens, 8,192 tokens of each
+text judged after `<|im_start|>`, [page](../results/steps_half_billion.html))."""
