@@ -42,9 +42,9 @@ USES = (  # what a reader prunes for, what to calibrate with, the findings
         "whole sequences of web text, C4 say, at random; or what the model writes from their beginnings",
         (1, 9),
     ),
-    ("one task", "its own text and as much web text (of shares, one task was tried)", (2,)),
+    ("one task", "its own text and as much web text (zeros; of shares, one task was tried)", (2,)),
     ("a language", "text in that language", (2,)),
-    ("its conversations or worked solutions", "what it writes itself to your prompts, and the prompts count", (9,)),
+    ("its worked solutions", "what it writes itself to your questions, and the questions count", (9,)),
     ("several uses", "equal shares of text of each", (3,)),
 )
 LEFT, RIGHT, ROW = 330, 640, 24  # of the axis; a row's height
@@ -147,7 +147,7 @@ def pictures() -> dict[str, Any]:
 
 def page() -> str:
     lines = ["# Findings", "", INTRODUCTION.format(interest=NATS_OF_INTEREST, uses=_uses(), padding=_link(4),
-                                                   draws=_link(10), units=_link(8))]  # fmt: skip
+                                                   draws=_link(10), units=_link(8), method=_link(6))]  # fmt: skip
     for number, finding in enumerate(findings(), 1):
         rows, title = [*finding["rows"], *finding.get("also", [])], finding["says"]
         figures = shared() | {row["name"]: with_interval(figure(row)) for row in rows if "name" in row}
@@ -196,7 +196,8 @@ What should you calibrate with?
 
 Always leave padding out ({padding}).
 Look at several draws ({draws}).
-The choice matters most where you take out neurons or blocks ({units}).
+The choice matters most where you take out neurons or blocks ({units}), and more with SparseGPT than with Wanda
+({method}).
 
 Most of this rests on SmolLM2-135M, a small model, with small sets, judged by text; languages, shares and selections of
 documents on [half a billion parameters](half-billion.md) alone. What became of each finding there stands with it. Take

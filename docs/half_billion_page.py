@@ -12,13 +12,13 @@ import sets_section
 from half_billion_results import findings, judged, judged_by_draws, verdict_counts
 
 from calprune.pages.numbers import listed, number, percent, with_interval
+from calprune.report.findings import Cell
 from calprune.uncertainty.spread import spread_between
 
 PAPERS = {  # a paper's study on the smaller model -> its name, its studies on this one: a later one judges again
     "bandari2024": ("Bandari et al.", {"bandari2024_half_billion": "half a billion"}),
-    "ji2025": ("Ji et al.", {"ji2025_half_billion": "half a billion", "ji2025_after_begin": "after its first token"}),
+    "ji2025": ("Ji et al.", {"ji2025_half_billion": "half a billion", "ji2025_after_begin": "after `<|im_start|>`"}),
     "williams2024": ("Williams and Aletras", {"williams2024_half_billion": "half a billion"}),
-    "shin2024": ("Shin et al.", {"shin2024_half_billion": "half a billion"}),
 }
 FIRST_DRAWS = 6  # of a cell that got more later
 ADDED = {  # a study -> its claims that did
@@ -51,7 +51,7 @@ def page() -> str:
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
              "## What a text begins with", FIRST, *_first_words(),
              "## On one and a half billion parameters", larger_model_section.INTRODUCTION,
-             *larger_model_section.section()]  # fmt: skip
+             *larger_model_section.section(), "## What was not measured", MISSING]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
@@ -118,7 +118,32 @@ def _kinds() -> Iterator[str]:
     )  # fmt: skip
     spans = [f"{percent(min(shares[method]), 0)} to {percent(max(shares[method]), 0)} where {what} go"
              for method, what in GOES.items()]  # fmt: skip
-    yield f"So which text is taken moves the cost by {listed(spans)}."
+    yield f"So the SD between sources is, of the cost, {listed(spans)}."
+    yield from _own_text_by_kind()
+
+
+def _own_text_by_kind() -> Iterator[str]:
+    """Of each kind what GSM8K and code lose by C4 and by text of their own."""
+    uses = {"GSM8K": ("kl(gsm8k", "gsm8k"), "MBPP": ("kl(mbpp", "code")}
+    rows: dict[str, dict[str, Cell]] = defaultdict(dict)
+    for one in (one for study in OF_KINDS for one in findings(study).comparisons):
+        if one.of.metric == "kl" and len(one.cells) == 3:
+            method = one.of.setting["method"].partition("(")[0]
+            kind = f"{'4 bits' if method == 'gptq' else '`' + one.of.setting['pattern'] + '`'}, {method}"
+            for cell in one.cells:
+                rows[kind][f"{one.of.evaluation.partition(',')[0]} {cell.of.calibration}"] = cell
+    heads = [f"{use} by C4 | {use} by {own}" for use, (_, own) in uses.items()]
+    lines = [f"| what goes | {' | '.join(heads)} |", "|---|" + "---:|" * 2 * len(uses)]
+    better = dict.fromkeys(uses, 0)
+    for kind in sorted(rows, key=_what_goes):
+        cells = []
+        for use, (text, own) in uses.items():
+            pair = [rows[kind][f"{text} {source}"].spread for source in ("c4", own)]
+            better[use] += pair[1].mean < pair[0].mean
+            cells += [with_interval(spread.interval) for spread in pair]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    yield OWN_BY_KIND.format(kinds=len(rows), **better)
+    yield "\n".join(lines)
 
 
 def _what_goes(kind: str) -> int:
@@ -148,49 +173,72 @@ Most of these pages rest on SmolLM2-135M, which is at chance in most tasks. Here
 Qwen2.5-Coder-0.5B-Instruct. What is pruned is the model that a 4-bit file of it holds (GGUF, Q4_K_M), as bfloat16,
 not the original; it was trained on code above all. Everything ran on two cores of an Intel Xeon with AMX. KL is to
 the dense model, nats a token, lower is better; a *gain* is by how much less KL the first has. Brackets are 95 %
-intervals; "held" and "not held" are meant after [Holm's correction](../words.md) over the claims of a study. How each
-study was run: [results](../results/README.md). Methods and patterns: [methods](../methods.md). Sources like
-`gsm8k:icl`, and "as published": [choosing calibration data](../choosing-calibration-data.md#formats).
+intervals; "held" and "not held" are meant after [Holm's correction](../words.md) over the claims of a study. How
+each study was run: [results](../results/README.md). Methods and patterns: [methods](../methods.md). Sources like
+`gsm8k:icl`, and "as published": [choosing calibration data](../choosing-calibration-data.md#formats). "demo" is the
+model of 135 million parameters, "code" RedPajama's part of GitHub.
 
 In short:
 
 - **Padding** that counts does harm. Examples in context do not help once it is left out.
-- **A task**'s own text is the best of seven for each of six tasks, by the means; that it is better than C4 is shown for
-  three. Half GSM8K and half C4 serves GSM8K best by the means, and general text nearly as C4 does. For three uses
-  together [equal shares](../choose.md#measured-on-half-a-billion-parameters) serve better than C4.
-- **A language** is served better by its own text than by English text, by up to 0.3 nats, which is shown for three of
-  four. A set of five languages comes near each one's own by the means, which cannot be told.
-- **Without text of your own**: at 60 %, judged after the model's first token, what the model writes itself is better
-  than the text that it goes on from.
-- **Its own worked solutions** are kept better by its own solutions, with the questions, than by C4 or by people's, as
-  is shown; without the questions they are worse than any, by the means.
+- **A task**'s own text is the best of seven for each of six tasks by zeros at 50 %, by the means; that it is better
+  than C4 is shown for three. It is [not so](#for-which-kind-of-pruning-does-the-text-matter-most) where blocks go.
+  Of shares, half to seven eighths GSM8K serve GSM8K alike, by the means, and half costs general text 0.02 nats at
+  most.
+- **Several uses**: [equal shares](../choose.md#measured-on-half-a-billion-parameters) of four sources are shown to
+  be better than C4 over three uses together, and for code alone; by the means they cost general text 0.02 nats at 50
+  %, and 0.19 at 2:4, which is shown.
+- **A language** is served better by its own text than by English text, by up to 0.3 nats, which is shown for three
+  of four. A set of five languages is up to 0.05 worse than a language's own by the means, which is not shown.
+- **Without text of your own**: at 60 %, judged on Alpaca-GPT4's texts, what the model writes itself is better than
+  the text that it goes on from.
+- **The model's worked solutions** (to SVAMP) are kept better by its own solutions to GSM8K, with the questions and
+  its chat template, than by C4 or by people's solutions: shown. Without the questions they are worse than any, by
+  the means.
 - **Selecting documents** gains less than 0.02 nats with Wanda at 50 %, and so do 32,768 tokens in place of 8,192.
-  SparseGPT seems to need more.
-- **Which text is taken** matters most, beside what pruning costs, where blocks go, then neurons, and less for zeros.
-- **What stands before a text** can matter more than all of it."""
+  SparseGPT seems to need more tokens.
+- **[Method](#which-method) by pattern**, by the means: Wanda at 50 %, ADMM at 60 % (one draw) and 2:4; SparseGPT comes
+  before Wanda at 2:4 alone.
+- **With SparseGPT the text matters more** than with Wanda: [three sources](#is-it-so-by-other-methods-and-at-24) lie up
+  to 0.24 nats apart at 50 % and 0.42 at 2:4, with Wanda 0.08 and 0.04. That it is more is shown.
+- **Beside what pruning costs**, which text is taken matters most for blocks, then neurons, then 4 bits and zeros, by
+  the means.
+- **`<|endoftext|>` before a text** costs more than any choice of text for zeros."""
 CLAIMS = """\
-Claims that something is better (all but the first of each paper) are of more than 0.02 nats here, so that "not held"
-can be an answer: then the difference is smaller, or on the other side. Draws: five to eight where a small difference
-is to be told (up to 26 where six could not tell), three where padding counts. Where a claim cannot be told the draws
-that would tell it stand with it, if the truth is what was found, and where a mean is judged with as many times the
-text. Bandari et al.'s are judged on general text (WikiText-2). Ji et al.'s are judged on Alpaca-GPT4's texts: first on
-windows cut from anywhere, of which some sources lost up to four of 32 at 60 % and six at 2:4, which is luck that hides
-the rest (at 70 % the model is ruined: KL 3.5); then, when this had been seen, after `<|im_start|>`, with which the
-model's own inputs begin. RedPajama stands for SlimPajama there. Two sources count as alike where their SD is under
-0.02, so where they lie less than 0.04 apart."""
+"Better" is by more than 0.02 nats here (in each paper's first claim: above 0), so that "not held" can be an answer:
+then the difference is smaller, or on the other side. Draws: five to eight where a small difference is to be told (up
+to 26 where six could not tell), three where padding counts. "N draws would tell" assumes that the difference found
+is the true one and that the judged text grows with the draws. Bandari et al.'s are judged on general text
+(WikiText-2), Williams and Aletras's by its perplexity. Ji et al.'s are
+judged on Alpaca-GPT4's texts: first on windows cut from anywhere, of which some sources lost two nats and more in up
+to four of 32 at 60 % and six at 2:4, always the same ones, which hides the rest (at 70 % the model is ruined: KL
+3.5); then, when this had been seen, after `<|im_start|>`, with which the model's own inputs begin. RedPajama stands
+for SlimPajama there. Two sources count as alike where their SD is under 0.02, so where they lie less than 0.04
+apart."""
 ADDED_WORDS = """\
 Four claims could not be told with six draws. They got as many as their pages said would tell, or up to three more,
 fixed before they were run. An interval of all draws makes no allowance for that second look; the one of the added
 draws alone needs none."""
 KINDS = """\
-What three sources (C4, GSM8K, code) leave of a model differs by the SD between sources; beside it stands what that
-pruning costs in the mean. (16 x 256 tokens, three draws, pages [of units and
-zeros](../results/structured_half_billion.html) and [of 60 % and 4 bits](../results/kinds_half_billion.html). The 4 bits
-are of weights that the 4-bit file had rounded before. This model has no experts.)"""
+Cost: the mean KL with three sources (C4, GSM8K, code). SD: how far the three lie apart. (16 x 256 tokens, three
+draws, pages [of units and zeros](../results/structured_half_billion.html) and [of 60 % and 4
+bits](../results/kinds_half_billion.html). The 4 bits are of weights that the 4-bit file had rounded before. This
+model has no experts.)"""
+OWN_BY_KIND = """\
+Does text of the use itself serve it best? By the means GSM8K does better than C4 for GSM8K in {GSM8K} of {kinds}
+kinds, and code does for MBPP in {MBPP}: with neurons it does, with blocks it can do much harm, as it can at 60 % on
+windows cut from anywhere, of which some are lost. No claim was written down for this table."""
 FIRST = """\
-The first token of a sequence holds the attention that no other token needs, and neither model has a begin-of-text
-that always stands there. One text, WikiText-2, judged three times: as it is cut, and with a token before every
-window (Wanda at 50 %, 32 x 256 tokens, three draws, [page](../results/first_words.html)). On the 0.5B model text
-after `<|endoftext|>` loses more than one nat a token more, whatever was calibrated on: none of these sequences
-begins with it. So look at what your tools put before a text. `begin=` judges after it: `kl(wikitext2,
-begin=<|endoftext|>)`."""
+The first token of a sequence is the attention sink, and neither model has a begin-of-text that always stands there.
+One text, WikiText-2, judged three times: as it is cut, and with a token before every window (Wanda at 50 %, 32 x 256
+tokens, three draws, [page](../results/first_words.html)). On the 0.5B model text after `<|endoftext|>` loses more
+than one nat a token more, whatever was calibrated on. No sequence that was calibrated on begins with it; whether
+that would mend it was not measured. So look at what your tools put before a text. `begin=` judges after it:
+`kl(wikitext2, begin=<|endoftext|>)`."""
+MISSING = """\
+- What 0.02 or 0.3 nats are in accuracy, or to a user; what is left of them after [recovery](../recover.md).
+- Sets of 128 x 2,048 tokens, for which there is no GPU here: nearly all of this is 16 or 32 sequences of 256 tokens.
+- The original weights in place of the 4-bit file's.
+- Whether sequences that are calibrated on should begin with `<|im_start|>`; shares for other tasks than GSM8K, at 60
+  % and 2:4; conversations by the model's own writing.
+- The search of `choose` with SparseGPT at 2:4: three minutes a trial, three hours in all on these two cores."""

@@ -99,5 +99,5 @@ def cell_of(study: str, source: str, evaluation: str, **setting: str) -> Cell:
 
 
 HELD = """\
-"Better" is by more than 0.02 nats and "as good as" within 0.02, after correction over the claims, so an interval on one
-side of 0 can leave a claim open."""
+"Better" is by more than 0.02 nats and "as good as" within 0.02, after correction over the claims, so an interval
+wholly beyond 0.02 can leave a claim open."""

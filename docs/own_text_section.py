@@ -80,20 +80,20 @@ Six tasks' texts and C4, each calibrated on, and the text of every task judged, 
 the model's own inputs begin (2,560 tokens of each, four draws of 32 x 256 tokens, Wanda at 50 %,
 [page](../results/own_text_after_begin.html)). A task's own text is **bold**."""
 FOUND = """\
-By the means a task's own text is the best of the seven for {best}. Text of another task is worse than C4 in {worse} of
-{others} cases, by {most} nats at most."""
+By the means a task's own text is the best of the seven for {best}. Text of another task is worse than C4 in {worse}
+of {others} cases, by {most} nats at most."""
 HELD = """\
-"Held" is after correction over the six, so an interval above 0 can leave a claim open."""
+"Better" is by more than 0 here. "Held" is after correction over the six, so an interval above 0 can leave a claim
+open."""
 ANYWHERE_WORDS = """\
-Before, nine tasks were judged on windows as they are cut from anywhere (1,536 tokens of each, three draws of 32 x 256
-tokens, Wanda at 50 %, [page](../results/own_text_half_billion.html))."""
+Before, nine tasks were judged on windows of 128 tokens as they are cut from anywhere (1,536 tokens of each, three
+draws of 32 x 256 tokens, Wanda at 50 %, [page](../results/own_text_half_billion.html))."""
 LOST_WORDS = """\
-The mean hides two things. In the median window a task's own text is better than C4 for {better} of {tasks} tasks; but
-three tasks lose windows by their own text (KL above 1 nat a token), and C4 loses none. In the one that was looked into,
-of GSM8K, the first token is a blank line, and its state, which holds the attention that no other token needs, is gone;
-most windows that text of one task loses, of any task, begin with a line break (LOG.md, 2026-11-29). With as much of C4
-beside it (three tasks, asked after this was seen) no window is lost, and the median window is better than by either
-alone."""
+The mean hides two things. In the median window a task's own text is better than C4 for {better} of {tasks} tasks;
+but three tasks lose windows by their own text (KL above 1 nat a token), and C4 loses none. In the one that was
+looked into, of GSM8K, the first token is a blank line, and its state is no attention sink any more; most windows
+that text of one task loses, of any task, begin with a line break. With as much of C4 beside it (three tasks, asked
+after this was seen) no window is lost, and the median window is better than by either alone."""
 STEPS_WORDS = """\
 GSM8K's questions with their answers alone and with the worked steps, and e-SNLI's pairs with their labels alone and
 with the explanations, in sequences full of pairs (Wanda at 50 %, four draws of 32 x 256 tokens, 8,192 tokens of each

@@ -39,7 +39,10 @@ def shares() -> Iterator[str]:
     general = {share: cell_of(study, source, "kl(wikitext2").spread.mean for source, share in SHARES.items()}
     free = [share for share, kl in general.items() if kl - general["none"] < NATS_OF_INTEREST]
     near = [share for share, kl in own.items() if kl - min(own.values()) < 0.005]
-    yield SHARES_FOUND.format(near=listed(near), free=free[-1], interest=NATS_OF_INTEREST)
+    of_bandari = {source: cell_of("bandari2024_half_billion", source, "kl(", num_samples="32")
+                  for source in ("c4", "c4 + gsm8k")}  # fmt: skip
+    six = of_bandari["c4 + gsm8k"].spread.mean - of_bandari["c4"].spread.mean
+    yield SHARES_FOUND.format(near=listed(near), free=free[-1], interest=NATS_OF_INTEREST, six=number(six, 3))
     yield from claims_of(study, HELD)
 
 
@@ -157,45 +160,46 @@ def _by_amount() -> dict[tuple[int, str], Cell]:
 
 
 SHARES_WORDS = """\
-Sets of C4 and GSM8K, from one to the other, by shares of their tokens: the weights of two sources' statistics in
-MixCal. (Wanda at 50 %, three draws of 32 x 256 tokens, 4,096 tokens of each text judged,
+Sets of C4 and GSM8K, from one to the other, by shares of their tokens, which MixCal calls the sources' weights.
+(Wanda at 50 %, three draws of 32 x 256 tokens, 4,096 tokens of each text judged on windows of 256 cut from anywhere,
 [page](../results/shares_half_billion.html); a window is lost where KL is above 1 nat a token.)"""
 SHARES_FOUND = """\
-By the means GSM8K is kept best with these shares of it, which lie within 0.005 nats: {near}. General text stays within
-{interest:g} nats of where C4 leaves it up to a share of {free}."""
+By the means GSM8K is kept best with these shares of it, which lie within 0.005 nats: {near}. General text stays
+within {interest:g} nats of where C4 leaves it up to a share of {free}. In six draws of Bandari et al.'s study half
+GSM8K cost it {six} nats."""
 LANGUAGES_WORDS = """\
-Five languages, each calibrated on and each judged, and a set of all five. Calibrated on are XQuAD's paragraphs, judged
-PUD's sentences, each the same in all languages. (Wanda at 50 %, three draws of 16 x 256 tokens, 3,072 tokens of each
-judged, [page](../results/languages_half_billion.html).)"""
+Five languages, each calibrated on and each judged, and a set of all five. Calibrated on are XQuAD's paragraphs,
+judged PUD's sentences, each the same in all languages. (Wanda at 50 %, three draws of 16 x 256 tokens, 3,072 tokens
+of each judged, [page](../results/languages_half_billion.html).)"""
 MIXTURES_WORDS = """\
-C4, equal shares of four sources (C4, GSM8K, code, Alpaca), and the shares of the public mixture open-perfectblend (39 %
-GSM8K, 39 % code, 22 % Alpaca), judged on other texts: 50 % by Wanda, four draws, and 2:4 by SparseGPT, three. (32 x 256
-tokens, 8,192 tokens of WikiText-2 and 4,096 each of SVAMP and MBPP judged after `<|im_start|>`,
+C4, equal shares of four sources (C4, GSM8K, code, Alpaca), and the shares of the public mixture open-perfectblend
+(39 % GSM8K, 39 % code, 22 % Alpaca), judged on other texts: 50 % by Wanda, four draws, and 2:4 by SparseGPT, three.
+(32 x 256 tokens, 8,192 tokens of WikiText-2 and 4,096 each of SVAMP and MBPP judged after `<|im_start|>`,
 [page](../results/mixtures_half_billion.html).)"""
 SOLUTIONS_WORDS = """\
 What should a model be calibrated with that is used for its worked solutions? Judged are the solutions that the dense
-model wrote to SVAMP's questions, with the questions, as conversations. Calibrated on are questions of GSM8K alone, the
-solutions that people wrote to them, and the model's own, with and without the questions, as RAC asks of reasoning
-models. The own ones go through the chat template, as what is judged does, and the others do not: how much of the gain
-is the template's was not measured. (Wanda at 50 %, three draws of 64 sequences of up to 320 tokens, 8,192 tokens of
-each text judged after `<|im_start|>`, [page](../results/own_solutions_half_billion.html).)"""
+model wrote to SVAMP's questions, with the questions, as conversations. Calibrated on are questions of GSM8K alone,
+the solutions that people wrote to them, and the model's own, with and without the questions, as RAC asks of
+reasoning models. The own ones go through the chat template, as what is judged does, and the others do not: how much
+of the gain is the template's was not measured. (Wanda at 50 %, three draws of 64 sequences of up to 320 tokens,
+8,192 tokens of each text judged after `<|im_start|>`, [page](../results/own_solutions_half_billion.html).)"""
 SELECTIONS_WORDS = """\
 C4's documents, taken at random, by ZipCal's two rules (of 500 candidates), by COLA's clusters and by herding (of 96,
 which the model reads); and random ones whose tokens count by the attention that they receive, as in RSQ. (Wanda at
 50 %, six draws of 32 x 256 tokens, 8,192 tokens of WikiText-2 judged after `<|im_start|>`,
 [page](../results/selection_half_billion.html).)"""
 SELECTIONS_FOUND = """\
-By the means none is more than {most} nats better than chance, and each is shown to gain less than 0.02. Draws of
-selected sets lie nearer together (SD {least} to {largest}, random {random}), which was not asked beforehand. RSQ's
-paper asks it of quantisation, ZipCal's and COLA's of tasks."""
+By the means none is more than {most} nats better than random documents, and each is shown to gain less than 0.02.
+Draws of selected sets lie nearer together (SD {least} to {largest}, random {random}), which was not asked
+beforehand. RSQ's paper measures quantisation, ZipCal's and COLA's tasks."""
 AMOUNTS_WORDS = """\
-One text, C4, and more and more of it, by two methods at 50 %. A matrix that takes 4,864 inputs has a Gram matrix of no
-full rank where there are fewer tokens, and SparseGPT inverts it: damping alone makes up for what is missing. (Three
-draws, 8,192 tokens of WikiText-2 judged after `<|im_start|>`, [page](../results/amounts_half_billion.html).)"""
+One text, C4, and more and more of it, by two methods at 50 %. A matrix that takes 4,864 inputs has a singular Gram
+matrix with fewer tokens, and SparseGPT inverts it, which only damping makes possible. (Three draws, 8,192 tokens of
+WikiText-2 judged after `<|im_start|>`, [page](../results/amounts_half_billion.html).)"""
 AMOUNTS_FOUND = """\
-By the means Wanda gains {wanda0} and {wanda1} nats by four times as many tokens, twice, and SparseGPT {sparsegpt0} and
-{sparsegpt1}; more was not tried. With 16,384 tokens SparseGPT is still {worse} worse than Wanda; that it is 0.02 better
-is ruled out."""
+By the means Wanda gains {wanda0} and {wanda1} nats by four times as many tokens, twice, and SparseGPT {sparsegpt0}
+and {sparsegpt1}; more was not tried. With 16,384 tokens SparseGPT is still {worse} worse than Wanda; that it is 0.02
+better is ruled out."""
 LANGUAGES_FOUND = """\
-By the means a language's own text is {least} to {most} nats better for it than English text, and the set of all five is
-at most {worst} worse than its own."""
+By the means a language's own text is {least} to {most} nats better for it than English text, and the set of all five
+is at most {worst} worse than its own."""

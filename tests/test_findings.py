@@ -52,6 +52,13 @@ def test_what_the_pages_say_in_short_of_the_larger_model_is_what_its_studies_fou
         kept = json.loads((DOCS / "results" / f"{study}.claims.json").read_text())
         return [claim["verdict"] for claim in kept["claims"] if words in claim["says"]]
 
+    def means(study: str) -> dict[tuple[str, ...], float]:
+        cells = defaultdict(list)
+        for row in read_results(DOCS / "results" / f"{study}.parquet").rows:
+            if row.measures.name == "kl" and row.axes["allocation"] == "uniform":
+                cells[row.calibration, row.axes["method"], row.axes["pattern"]].append(row.value)
+        return {cell: fmean(values) for cell, values in cells.items()}
+
     assert verdicts("own_text_after_begin").count("held") == 3  # "better than C4 is shown for three"
     languages = [one for name in ("German", "Spanish", "Arabic", "Chinese")
                  for one in verdicts("languages_half_billion", f"{name} is kept better by text in {name}")]  # fmt: skip
@@ -59,6 +66,11 @@ def test_what_the_pages_say_in_short_of_the_larger_model_is_what_its_studies_fou
     assert set(verdicts("selection_half_billion")) == {"not held"}  # "gains less than 0.02 nats"
     public = verdicts("mixtures_half_billion", "public mixture")
     assert len(public) == 6 and "held" not in public  # "not shown to be better for anything"
+    finalists, methods = means("finalists_half_billion"), means("methods_half_billion")
+    web = [finalists["c4", method, pattern] for pattern in ("50%", "2:4") for method in ("wanda", "sparsegpt")]
+    assert web[0] < web[1] and web[2] > web[3]  # "SparseGPT comes before Wanda at 2:4 alone"
+    at_60 = [methods["c4", method, "60%"] for method in ("admm", "wanda", "sparsegpt")]
+    assert at_60 == sorted(at_60) and at_60[0] == min(one for (*_, pattern), one in methods.items() if pattern == "60%")
     rows = read_results(DOCS / "results" / "own_text_after_begin.parquet").rows
     for task in ("gsm8k", "svamp", "mawps", "esnli", "race", "winogrande"):  # "each served best by its own text"
         losses = defaultdict(list)

@@ -1,0 +1,103 @@
+"""Sections of docs/explanation/half-billion.md on sources by method and pattern, and on methods."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+from half_billion_results import HELD, cell_of, claims_of, findings
+
+from calprune.pages.numbers import listed, number, percent, with_interval
+from calprune.report.findings import Cell
+from calprune.uncertainty.spread import spread_between
+
+FINALISTS, METHODS, AMOUNTS = "finalists_half_billion", "methods_half_billion", "amounts_half_billion"
+GENERAL = "kl(wikitext2"
+HALVES = Path(__file__).parents[1] / "benchmarks" / "halves.json"
+LENGTH = 256  # of a sequence, in tokens
+NAMES = {  # as a study writes a method -> on the page
+    "dsnot(start=wanda, linears=attention, rule=released)": "DSnoT as released",
+    "dsnot(start=wanda)": "DSnoT, this project's rule, all linears",
+}
+
+
+def finalists() -> Iterator[str]:
+    """What general text loses by source, method and pattern."""
+    yield FINALISTS_WORDS
+    settings = [
+        {"method": method, "pattern": pattern} for pattern in ("50%", "2:4") for method in ("wanda", "sparsegpt")
+    ]
+    heads = [f"`{one['pattern']}`, {one['method']}" for one in settings]
+    sources = ("c4", "pile", "gsm8k:icl")
+    cells = {source: [cell_of(FINALISTS, source, GENERAL, **one) for one in settings] for source in sources}
+    lines = [f"| calibrated on | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
+    for source, found in cells.items():
+        lines.append(f"| {source} | {' | '.join(with_interval(cell.spread.interval) for cell in found)} |")
+    between = [spread_between({source: found[i].values for source, found in cells.items()}) for i in range(len(heads))]
+    lines.append(f"| *SD between sources* | {' | '.join(map(with_interval, between))} |")
+    yield "\n".join(lines)
+    means = {source: [cell.spread.mean for cell in found] for source, found in cells.items()}
+    spans = [max(column) - min(column) for column in zip(*means.values(), strict=True)]
+    spans = [number(span, 2) for span in spans]  # in the order of the settings
+    gains = {source: number(of[2] - of[3], 2) for source, of in means.items()}
+    yield FINALISTS_FOUND.format(wanda=listed(spans[0::2]), sparsegpt=listed(spans[1::2]), c4=gains["c4"],
+                                 gsm8k=gains["gsm8k:icl"])  # fmt: skip
+    yield from claims_of(FINALISTS, HELD)
+
+
+def methods() -> Iterator[str]:
+    """What general text loses by method or allocation, and pattern."""
+    yield METHODS_WORDS
+    patterns = ("60%", "2:4", "4:8")
+    rows: dict[str, dict[str, Cell]] = defaultdict(dict)
+    for cell in findings(METHODS).cells:
+        method, allocation = cell.of.setting["method"], cell.of.setting["allocation"]
+        name = NAMES.get(method, f"`{method}`") + ("" if allocation == "uniform" else f", sparsity by `{allocation}`")
+        rows[name][cell.of.setting["pattern"]] = cell
+    lines = [f"| method | {' | '.join(f'`{one}`' for one in patterns)} |", "|---|" + "---:|" * len(patterns)]
+    for name, found in rows.items():
+        shown = [with_interval(found[one].spread.interval) if one in found else "not measured" for one in patterns]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    yield "\n".join(lines)
+    yield from claims_of(METHODS, HELD)
+
+
+def halves() -> Iterator[str]:
+    """How far the masks of two halves agree, by method and width of the matrix, beside what the model loses."""
+    kept = json.loads(HALVES.read_text(encoding="utf-8"))
+    found: dict[tuple[str, int], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in kept["rows"]:
+        for sequences, overlap in zip(row["sequences"], row["overlap"], strict=True):
+            found[row["method"], row["width"]][sequences].append(overlap)
+    columns = sorted(found, key=lambda column: (column[0] != "wanda", column[1]))
+    yield HALVES_WORDS.format(every=kept["question"]["every"])
+    methods = list(dict.fromkeys(method for method, _ in columns))
+    heads = [f"{method}, {width:,} inputs" for method, width in columns] + [f"{method}: KL" for method in methods]
+    lines = [f"| tokens | {' | '.join(heads)} |", "|---:|" + "---:|" * len(heads)]
+    losses = {(cell.of.num_samples, cell.of.setting["method"]): cell for cell in findings(AMOUNTS).cells
+              if cell.of.metric == "kl"}  # fmt: skip
+    for sequences in sorted(next(iter(found.values()))):
+        shares = [percent(fmean(found[column][sequences])) for column in columns]
+        shown = [with_interval(losses[sequences, one].spread.interval) if (sequences, one) in losses else "—"
+                 for one in methods]  # fmt: skip
+        lines.append(f"| {sequences * LENGTH:,} | {' | '.join([*shares, *shown])} |")
+    yield "\n".join(lines)
+
+
+FINALISTS_WORDS = """\
+Two sources of web text and GSM8K's examples, by two methods at 50 % and 2:4 (three draws of 32 x 256 tokens, 8,192
+tokens of WikiText-2 judged after `<|im_start|>`, [page](../results/finalists_half_billion.html))."""
+FINALISTS_FOUND = """\
+The method decides how much the text matters: between the best and the worst of these three lie {sparsegpt} nats with
+SparseGPT (50 %, 2:4) and {wanda} with Wanda. So it decides what a method gains, too: at 2:4 SparseGPT is {c4} better
+than Wanda with C4, and {gsm8k} with GSM8K's examples."""
+METHODS_WORDS = """\
+Zeros by several methods, and Wanda with OWL's and DLP's sparsity for each block, calibrated on C4 (three draws of 32
+x 256 tokens, 8,192 tokens of WikiText-2 judged after `<|im_start|>`, [page](../results/methods_half_billion.html);
+50 % is [here](../methods.md#where-no-method-is-named))."""
+HALVES_WORDS = """\
+Can one see without judging the model that a set is large enough? Two halves of a set, each of so many tokens of C4,
+that share no sequence: weights that both keep, of those that either keeps, at 50 %, by the inputs of the matrix;
+beside it what the model loses with a set of as many tokens. (Three draws, every {every}th block: `python
+benchmarks/halves.py qwen2.5-coder-0.5b --every {every}`.)"""
