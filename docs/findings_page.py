@@ -42,7 +42,7 @@ USES = (  # what a reader prunes for, what to calibrate with, the findings
         "whole sequences of web text, C4 say, at random; or what the model writes from their beginnings",
         (1, 9),
     ),
-    ("one task", "its own text and as much web text (zeros; of shares, one task was tried)", (2,)),
+    ("one task", "its own text and as much web text (not where blocks go; of shares, one task was tried)", (2,)),
     ("a language", "text in that language", (2,)),
     ("its worked solutions", "what it writes itself to your questions, and the questions count", (9,)),
     ("several uses", "equal shares of text of each", (3,)),

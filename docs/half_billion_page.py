@@ -182,7 +182,7 @@ In short:
 
 - **Padding** that counts does harm. Examples in context do not help once it is left out.
 - **A task**'s own text is the best of seven for each of six tasks by zeros at 50 %, by the means; that it is better
-  than C4 is shown for three. It is [not so](#for-which-kind-of-pruning-does-the-text-matter-most) where blocks go.
+  than C4 is shown for three. Where blocks go it can [do harm](#for-which-kind-of-pruning-does-the-text-matter-most).
   Of shares, half to seven eighths GSM8K serve GSM8K alike, by the means, and half costs general text 0.02 nats at
   most.
 - **Several uses**: [equal shares](../choose.md#measured-on-half-a-billion-parameters) of four sources are shown to
@@ -197,10 +197,10 @@ In short:
   the means.
 - **Selecting documents** gains less than 0.02 nats with Wanda at 50 %, and so do 32,768 tokens in place of 8,192.
   SparseGPT seems to need more tokens.
-- **[Method](#which-method) by pattern**, by the means: Wanda at 50 %, ADMM at 60 % (one draw) and 2:4; SparseGPT comes
-  before Wanda at 2:4 alone.
-- **With SparseGPT the text matters more** than with Wanda: [three sources](#is-it-so-by-other-methods-and-at-24) lie up
-  to 0.24 nats apart at 50 % and 0.42 at 2:4, with Wanda 0.08 and 0.04. That it is more is shown.
+- **[Method](#which-method) by pattern**, by the means: Wanda at 50 %, ADMM at 60 % (one draw) and 2:4; SparseGPT
+  comes before Wanda at 2:4 alone.
+- **With SparseGPT the text matters more** than with Wanda: [three sources](#is-it-so-by-other-methods-and-at-24) lie
+  up to 0.24 nats apart at 50 % and 0.42 at 2:4, with Wanda 0.08 and 0.04. That it is more is shown.
 - **Beside what pruning costs**, which text is taken matters most for blocks, then neurons, then 4 bits and zeros, by
   the means.
 - **`<|endoftext|>` before a text** costs more than any choice of text for zeros."""
@@ -222,8 +222,8 @@ draws alone needs none."""
 KINDS = """\
 Cost: the mean KL with three sources (C4, GSM8K, code). SD: how far the three lie apart. (16 x 256 tokens, three
 draws, pages [of units and zeros](../results/structured_half_billion.html) and [of 60 % and 4
-bits](../results/kinds_half_billion.html). The 4 bits are of weights that the 4-bit file had rounded before. This
-model has no experts.)"""
+bits](../results/kinds_half_billion.html). The 4 bits are of weights that the 4-bit file had rounded before. Zeros
+are by Wanda. This model has no experts.)"""
 OWN_BY_KIND = """\
 Does text of the use itself serve it best? By the means GSM8K does better than C4 for GSM8K in {GSM8K} of {kinds}
 kinds, and code does for MBPP in {MBPP}: with neurons it does, with blocks it can do much harm, as it can at 60 % on

@@ -52,10 +52,10 @@ def test_what_the_pages_say_in_short_of_the_larger_model_is_what_its_studies_fou
         kept = json.loads((DOCS / "results" / f"{study}.claims.json").read_text())
         return [claim["verdict"] for claim in kept["claims"] if words in claim["says"]]
 
-    def means(study: str) -> dict[tuple[str, ...], float]:
+    def means(study: str, evaluation: str = "kl(wikitext2") -> dict[tuple[str, ...], float]:
         cells = defaultdict(list)
         for row in read_results(DOCS / "results" / f"{study}.parquet").rows:
-            if row.measures.name == "kl" and row.axes["allocation"] == "uniform":
+            if row.evaluation.startswith(evaluation) and row.axes["allocation"] == "uniform":
                 cells[row.calibration, row.axes["method"], row.axes["pattern"]].append(row.value)
         return {cell: fmean(values) for cell, values in cells.items()}
 
@@ -71,6 +71,8 @@ def test_what_the_pages_say_in_short_of_the_larger_model_is_what_its_studies_fou
     assert web[0] < web[1] and web[2] > web[3]  # "SparseGPT comes before Wanda at 2:4 alone"
     at_60 = [methods["c4", method, "60%"] for method in ("admm", "wanda", "sparsegpt")]
     assert at_60 == sorted(at_60) and at_60[0] == min(one for (*_, pattern), one in methods.items() if pattern == "60%")
+    blocks = means("structured_half_billion", "kl(gsm8k")
+    assert blocks["gsm8k", "block_influence", "blocks:3"] > 2 * blocks["c4", "block_influence", "blocks:3"]  # "do harm"
     rows = read_results(DOCS / "results" / "own_text_after_begin.parquet").rows
     for task in ("gsm8k", "svamp", "mawps", "esnli", "race", "winogrande"):  # "each served best by its own text"
         losses = defaultdict(list)
