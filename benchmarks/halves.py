@@ -4,8 +4,8 @@
                                 [--max-seq-length 256] [--draws 3] [--every 3] [--data-root DATA]
 
 The halves share no sequence, and their budget doubles, as in `calprune calib compare`; here each width is judged by
-itself: linears that read so many inputs, the others left dense. Every third block is pruned. Goes on where it was
-stopped. Writes benchmarks/halves.json.
+itself: linears that read so many inputs, the others left dense. One of --every blocks is pruned. Goes on where it was
+stopped. Writes benchmarks/halves.json, of one question: another is refused while the file is there.
 """
 
 import argparse
@@ -29,10 +29,17 @@ RESULTS = Path(__file__).with_suffix(".json")
 def main() -> None:
     asked = arguments()
     sizes = {name: getattr(asked, name) for name in ("num_samples", "max_seq_length")}
-    question = {"source": asked.source, "pattern": asked.pattern, "every": asked.every, **sizes}
+    question = {
+        "model": Path(asked.model).name,
+        "source": asked.source,
+        "pattern": asked.pattern,
+        "every": asked.every,
+        **sizes,
+    }
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    if kept.get("question") != {"model": Path(asked.model).name, **question}:
-        kept = {"question": {"model": Path(asked.model).name, **question}, "rows": []}
+    if kept and kept["question"] != question:
+        raise SystemExit(f"{RESULTS} has another question, {kept['question']}; expected {question}: move it away")
+    kept = kept or {"question": question, "rows": []}
     model = load(asked.model, dtype="bfloat16")
     by_width = of_width(model, asked.every)
     done = {(row["method"], row["width"], row["draw"]) for row in kept["rows"]}
@@ -55,20 +62,19 @@ def of_width(model: Model, every: int) -> dict[int, tuple[list[str], list[str]]]
     """By the number of inputs: its linears in every such block, and all other linears."""
     name, blocks = find_blocks(model.model)
     widths = defaultdict(list)
+    names = []
     for i, block in enumerate(blocks):
         for site in linears(block):
-            widths[site.weight.shape[1] if i % every == 0 else 0].append(f"{name}.{i}.{site.name}")
-    return {
-        width: (chosen, [one for other, found in widths.items() if other != width for one in found])
-        for width, chosen in sorted(widths.items())
-        if width
-    }
+            names.append(f"{name}.{i}.{site.name}")
+            if i % every == 0:
+                widths[site.weight.shape[1]].append(names[-1])
+    return {width: (chosen, sorted(set(names) - set(chosen))) for width, chosen in sorted(widths.items())}
 
 
 def write(kept: dict[str, object]) -> None:
     whole = RESULTS.with_suffix(".tmp")
     made = {"made": f"{os.cpu_count()} cores, {platform.machine()}"}
-    whole.write_text(json.dumps({**made, **kept}, indent=1) + "\n", encoding="utf-8")
+    whole.write_text(json.dumps({**kept, **made}, indent=1) + "\n", encoding="utf-8")
     whole.replace(RESULTS)
 
 

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
-from half_billion_results import HELD, cell_of, claims_of, findings
+from half_billion_results import HELD, LENGTH, by_amount, cell_of, claims_of, findings
 
 from calprune.pages.numbers import listed, number, percent, with_interval
 from calprune.report.findings import Cell
 from calprune.uncertainty.spread import spread_between
 
-FINALISTS, METHODS, AMOUNTS = "finalists_half_billion", "methods_half_billion", "amounts_half_billion"
+FINALISTS, METHODS = "finalists_half_billion", "methods_half_billion"
 GENERAL = "kl(wikitext2"
 HALVES = Path(__file__).parents[1] / "benchmarks" / "halves.json"
-LENGTH = 256  # of a sequence, in tokens
 NAMES = {  # as a study writes a method -> on the page
     "dsnot(start=wanda, linears=attention, rule=released)": "DSnoT as released",
     "dsnot(start=wanda)": "DSnoT, this project's rule, all linears",
@@ -38,8 +37,7 @@ def finalists() -> Iterator[str]:
     lines.append(f"| *SD between sources* | {' | '.join(map(with_interval, between))} |")
     yield "\n".join(lines)
     means = {source: [cell.spread.mean for cell in found] for source, found in cells.items()}
-    spans = [max(column) - min(column) for column in zip(*means.values(), strict=True)]
-    spans = [number(span, 2) for span in spans]  # in the order of the settings
+    spans = [number(max(column) - min(column), 2) for column in zip(*means.values(), strict=True)]  # by setting
     gains = {source: number(of[2] - of[3], 2) for source, of in means.items()}
     yield FINALISTS_FOUND.format(wanda=listed(spans[0::2]), sparsegpt=listed(spans[1::2]), c4=gains["c4"],
                                  gsm8k=gains["gsm8k:icl"])  # fmt: skip
@@ -57,11 +55,19 @@ def methods() -> Iterator[str]:
         rows[name][cell.of.setting["pattern"]] = cell
     lines = [f"| method | {' | '.join(f'`{one}`' for one in patterns)} |", "|---|" + "---:|" * len(patterns)]
     for name, found in rows.items():
-        shown = [with_interval(found[one].spread.interval) if one in found else "not measured" for one in patterns]
+        shown = [_shown(found[one]) if one in found else "not measured" for one in patterns]
         lines.append(f"| {name} | {' | '.join(shown)} |")
     yield "\n".join(lines)
-    yield METHODS_FOUND
+    of_two, of_four = (rows["`wanda`"][one].spread.mean for one in ("2:4", "4:8"))
+    other = cell_of(FINALISTS, "c4", GENERAL, method="sparsegpt", pattern="2:4").spread.mean
+    yield METHODS_FOUND.format(sparsegpt=number(of_two - other, 2), less=number(of_two - of_four, 2))
     yield from claims_of(METHODS, HELD)
+
+
+def _shown(cell: Cell) -> str:
+    """The mean with its interval, or the value of the one draw."""
+    spread = cell.spread
+    return with_interval(spread.interval) if spread.n > 1 else f"{number(spread.mean, 2)} (one draw)"
 
 
 def halves() -> Iterator[str]:
@@ -76,8 +82,7 @@ def halves() -> Iterator[str]:
     methods = list(dict.fromkeys(method for method, _ in columns))
     heads = [f"{method}, {width:,} inputs" for method, width in columns] + [f"{method}: KL" for method in methods]
     lines = [f"| tokens | {' | '.join(heads)} |", "|---:|" + "---:|" * len(heads)]
-    losses = {(cell.of.num_samples, cell.of.setting["method"]): cell for cell in findings(AMOUNTS).cells
-              if cell.of.metric == "kl"}  # fmt: skip
+    losses = by_amount()
     for sequences in sorted(next(iter(found.values()))):
         shares = [percent(fmean(found[column][sequences])) for column in columns]
         shown = [with_interval(losses[sequences, one].spread.interval) if (sequences, one) in losses else "—"
@@ -90,17 +95,17 @@ FINALISTS_WORDS = """\
 Two sources of web text and GSM8K's examples, by two methods at 50 % and 2:4 (three draws of 32 x 256 tokens, 8,192
 tokens of WikiText-2 judged after `<|im_start|>`, [page](../results/finalists_half_billion.html))."""
 FINALISTS_FOUND = """\
-The method decides how much the text matters: between the best and the worst of these three lie {sparsegpt} nats with
-SparseGPT (50 %, 2:4) and {wanda} with Wanda. So it decides what a method gains, too: at 2:4 SparseGPT is {c4} better
-than Wanda with C4, and {gsm8k} with GSM8K's examples."""
+Between the best and the worst of these three lie {sparsegpt} nats with SparseGPT (50 %, 2:4) and {wanda} with Wanda.
+So the text decides what SparseGPT gains over Wanda: at 2:4 {c4} nats with C4, and {gsm8k} with GSM8K's examples."""
 METHODS_WORDS = """\
 Zeros by several methods, and Wanda with OWL's and DLP's sparsity for each block, calibrated on C4 (three draws of 32
 x 256 tokens, 8,192 tokens of WikiText-2 judged after `<|im_start|>`, [page](../results/methods_half_billion.html);
 50 % is [here](../methods.md#where-no-method-is-named))."""
 METHODS_FOUND = """\
-What is better than Wanda depends on the pattern. At 60 % only ADMM is, by the mean of one draw, and DSnoT, RIA,
-SparseGPT and DLP (with its default width, alpha 0.15) are worse; at 2:4 DSnoT is better, which is shown, RIA is by
-the means, and SparseGPT is by far (above). 4:8 costs a third less than 2:4."""
+What is better than Wanda depends on the pattern. At 60 % only ADMM is, by one draw; OWL is like it, and DSnoT, RIA,
+SparseGPT and DLP (with its default width, alpha 0.15) are worse. At 2:4 DSnoT by its released rule is better, which
+is shown, RIA is by the means, and SparseGPT is by {sparsegpt} nats, by the means of the table above. 4:8 costs
+{less} nats less than 2:4."""
 HALVES_WORDS = """\
 Can one see without judging the model that a set is large enough? Two halves of a set, each of so many tokens of C4,
 that share no sequence: weights that both keep, of those that either keeps, at 50 %, by the inputs of the matrix;

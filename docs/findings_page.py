@@ -42,7 +42,11 @@ USES = (  # what a reader prunes for, what to calibrate with, the findings
         "whole sequences of web text, C4 say, at random; or what the model writes from their beginnings",
         (1, 9),
     ),
-    ("one task", "its own text and as much web text (not where blocks go; of shares, one task was tried)", (2,)),
+    (
+        "one task",
+        "its own text and as much web text (where blocks go judge it first)",
+        (2,),
+    ),
     ("a language", "text in that language", (2,)),
     ("its worked solutions", "what it writes itself to your questions, and the questions count", (9,)),
     ("several uses", "equal shares of text of each", (3,)),
@@ -196,8 +200,8 @@ What should you calibrate with?
 
 Always leave padding out ({padding}).
 Look at several draws ({draws}).
-The choice matters most where you take out neurons or blocks ({units}), and more with SparseGPT than with Wanda
-({method}).
+The choice matters most where you take out neurons or blocks ({units}), and more with SparseGPT than with Wanda,
+as is shown on half a billion parameters ({method}).
 
 Most of this rests on SmolLM2-135M, a small model, with small sets, judged by text; languages, shares and selections of
 documents on [half a billion parameters](half-billion.md) alone. What became of each finding there stands with it. Take

@@ -31,6 +31,7 @@ ADDED = {  # a study -> its claims that did
     "ji2025_after_begin": ("C4 is better than Wikipedia at 60 %",),
 }
 TEXTS = {"kl(wikitext2": "WikiText-2", "kl(gsm8k": "GSM8K", "kl(mbpp": "MBPP"}
+OWN_TEXT = {"kl(gsm8k": "gsm8k", "kl(mbpp": "code"}  # a text -> the source that is of its use
 OF_KINDS = ("structured_half_billion", "kinds_half_billion")  # of the same sources, draws and texts
 GOES = {"wanda": "weights", "gptq": "bits", "flap": "neurons", "block_influence": "blocks"}
 
@@ -100,22 +101,15 @@ def _kinds() -> Iterator[str]:
     """What each kind of pruning costs, and how far apart three sources leave it, on three texts."""
     rows: dict[str, dict[str, str]] = defaultdict(dict)
     shares: dict[str, list[float]] = defaultdict(list)
-    for one in (one for study in OF_KINDS for one in findings(study).comparisons):
-        if one.of.metric != "kl" or len(one.cells) < 3:
-            continue
-        cost = math.fsum(cell.spread.mean for cell in one.cells) / len(one.cells)
-        apart = spread_between({cell.of.calibration: cell.values for cell in one.cells})
-        method = one.of.setting["method"].partition("(")[0]
-        pattern = "4 bits" if method == "gptq" else f"`{one.of.setting['pattern']}`"
-        kind = f"{pattern}, {method}"
-        text = next(text for text in TEXTS if one.of.evaluation.startswith(text))
+    for method, kind, text, cells in _of_kinds():
+        cost = math.fsum(cell.spread.mean for cell in cells.values()) / len(cells)
+        apart = spread_between({source: cell.values for source, cell in cells.items()})
         shares[method].append(apart.value / cost)
         rows[kind][text] = f"{number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)}"
-    yield "\n".join(
-        [f"| what goes | {' | '.join(f'{name}: cost | SD between sources | of the cost' for name in TEXTS.values())} |",
-         "|---|" + "---:|" * 3 * len(TEXTS),
-         *(f"| {kind} | {' | '.join(rows[kind][text] for text in TEXTS)} |" for kind in sorted(rows, key=_what_goes))]
-    )  # fmt: skip
+    heads = [f"{name}: cost | SD between sources | of the cost" for name in TEXTS.values()]
+    lines = [f"| what goes | {' | '.join(heads)} |", "|---|" + "---:|" * 3 * len(TEXTS)]
+    lines += [f"| {kind} | {' | '.join(cells[text] for text in TEXTS)} |" for kind, cells in rows.items()]
+    yield "\n".join(lines)
     spans = [f"{percent(min(shares[method]), 0)} to {percent(max(shares[method]), 0)} where {what} go"
              for method, what in GOES.items()]  # fmt: skip
     yield f"So the SD between sources is, of the cost, {listed(spans)}."
@@ -124,31 +118,31 @@ def _kinds() -> Iterator[str]:
 
 def _own_text_by_kind() -> Iterator[str]:
     """Of each kind what GSM8K and code lose by C4 and by text of their own."""
-    uses = {"GSM8K": ("kl(gsm8k", "gsm8k"), "MBPP": ("kl(mbpp", "code")}
-    rows: dict[str, dict[str, Cell]] = defaultdict(dict)
+    rows: dict[str, list[str]] = defaultdict(list)
+    better = dict.fromkeys(OWN_TEXT, 0)
+    for _, kind, text, cells in _of_kinds():
+        if text in OWN_TEXT:
+            pair = [cells[source].spread for source in ("c4", OWN_TEXT[text])]
+            better[text] += pair[1].mean < pair[0].mean
+            rows[kind] += [with_interval(spread.interval) for spread in pair]
+    yield OWN_BY_KIND.format(kinds=len(rows), gsm8k=better["kl(gsm8k"], mbpp=better["kl(mbpp"])
+    heads = [f"{TEXTS[text]} by C4 | {TEXTS[text]} by {own}" for text, own in OWN_TEXT.items()]
+    lines = [f"| what goes | {' | '.join(heads)} |", "|---|" + "---:|" * 2 * len(OWN_TEXT)]
+    yield "\n".join([*lines, *(f"| {kind} | {' | '.join(cells)} |" for kind, cells in rows.items())])
+
+
+def _of_kinds() -> Iterator[tuple[str, str, str, dict[str, Cell]]]:
+    """Of each kind of pruning, in the order of GOES, and text: the method, the kind in words, the text, the cell of
+    each of three sources."""
+    found = []
     for one in (one for study in OF_KINDS for one in findings(study).comparisons):
         if one.of.metric == "kl" and len(one.cells) == 3:
             method = one.of.setting["method"].partition("(")[0]
-            kind = f"{'4 bits' if method == 'gptq' else '`' + one.of.setting['pattern'] + '`'}, {method}"
-            for cell in one.cells:
-                rows[kind][f"{one.of.evaluation.partition(',')[0]} {cell.of.calibration}"] = cell
-    heads = [f"{use} by C4 | {use} by {own}" for use, (_, own) in uses.items()]
-    lines = [f"| what goes | {' | '.join(heads)} |", "|---|" + "---:|" * 2 * len(uses)]
-    better = dict.fromkeys(uses, 0)
-    for kind in sorted(rows, key=_what_goes):
-        cells = []
-        for use, (text, own) in uses.items():
-            pair = [rows[kind][f"{text} {source}"].spread for source in ("c4", own)]
-            better[use] += pair[1].mean < pair[0].mean
-            cells += [with_interval(spread.interval) for spread in pair]
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
-    yield OWN_BY_KIND.format(kinds=len(rows), **better)
-    yield "\n".join(lines)
-
-
-def _what_goes(kind: str) -> int:
-    """Its place among GOES."""
-    return list(GOES).index(kind.rpartition(", ")[2])
+            kind = "4 bits" if method == "gptq" else f"`{one.of.setting['pattern']}`"
+            text = next(text for text in TEXTS if one.of.evaluation.startswith(text))
+            cells = {cell.of.calibration: cell for cell in one.cells}
+            found.append((method, f"{kind}, {method}", text, cells))
+    yield from sorted(found, key=lambda one: list(GOES).index(one[0]))
 
 
 def _first_words() -> Iterator[str]:
@@ -182,9 +176,9 @@ In short:
 
 - **Padding** that counts does harm. Examples in context do not help once it is left out.
 - **A task**'s own text is the best of seven for each of six tasks by zeros at 50 %, by the means; that it is better
-  than C4 is shown for three. Where blocks go it can [do harm](#for-which-kind-of-pruning-does-the-text-matter-most).
-  Of shares, half to seven eighths GSM8K serve GSM8K alike, by the means, and half costs general text 0.02 nats at
-  most.
+  than C4 is shown for three. Where blocks go GSM8K's does
+  [harm](#for-which-kind-of-pruning-does-the-text-matter-most). Of shares, half to seven eighths GSM8K serve GSM8K
+  alike, by the means, and half costs general text 0.02 nats at most.
 - **Several uses**: [equal shares](../choose.md#measured-on-half-a-billion-parameters) of four sources are shown to
   be better than C4 over three uses together, and for code alone; by the means they cost general text 0.02 nats at 50
   %, and 0.19 at 2:4, which is shown.
@@ -197,8 +191,9 @@ In short:
   the means.
 - **Selecting documents** gains less than 0.02 nats with Wanda at 50 %, and so do 32,768 tokens in place of 8,192.
   SparseGPT seems to need more tokens.
-- **[Method](#which-method) by pattern**, by the means: Wanda at 50 %, ADMM at 60 % (one draw) and 2:4; SparseGPT
-  comes before Wanda at 2:4 alone.
+- **[Method](#which-method) by pattern**, by the means: Wanda at 50 %, ADMM at 60 % (one draw) and 2:4; of these
+  three SparseGPT comes before Wanda at 2:4 alone. (60 % with 32 x 256 tokens, [the
+  others](../methods.md#where-no-method-is-named) with 16 x 256.)
 - **With SparseGPT the text matters more** than with Wanda: [three sources](#is-it-so-by-other-methods-and-at-24) lie
   up to 0.24 nats apart at 50 % and 0.42 at 2:4, with Wanda 0.08 and 0.04. That it is more is shown.
 - **Beside what pruning costs**, which text is taken matters most for blocks, then neurons, then 4 bits and zeros, by
@@ -225,9 +220,9 @@ draws, pages [of units and zeros](../results/structured_half_billion.html) and [
 bits](../results/kinds_half_billion.html). The 4 bits are of weights that the 4-bit file had rounded before. Zeros
 are by Wanda. This model has no experts.)"""
 OWN_BY_KIND = """\
-Does text of the use itself serve it best? By the means GSM8K does better than C4 for GSM8K in {GSM8K} of {kinds}
-kinds, and code does for MBPP in {MBPP}: with neurons it does, with blocks it can do much harm, as it can at 60 % on
-windows cut from anywhere, of which some are lost. No claim was written down for this table."""
+Does text of the use itself serve it best? By the means GSM8K does better than C4 for GSM8K in {gsm8k} of {kinds}
+kinds, and code does for MBPP in {mbpp}: with neurons both do; with blocks GSM8K does much harm, and at 60 % both are
+worse than C4, on windows cut from anywhere, of which some are lost. No claim was written down for this table."""
 FIRST = """\
 The first token of a sequence is the attention sink, and neither model has a begin-of-text that always stands there.
 One text, WikiText-2, judged three times: as it is cut, and with a token before every window (Wanda at 50 %, 32 x 256

@@ -17,6 +17,7 @@ from calprune.report.kept import read_results
 from calprune.uncertainty.estimate import Estimate
 
 RESULTS = Path(__file__).parent / "results"
+AMOUNTS, LENGTH = "amounts_half_billion", 256  # a study of amounts; its sequences, in tokens
 LOST = 1.0  # nats a token: a window that loses more is counted as lost
 
 
@@ -96,6 +97,12 @@ def cell_of(study: str, source: str, evaluation: str, **setting: str) -> Cell:
     if len(found) != 1:
         raise ValueError(f"{study}: {len(found)} cells are {source} by {evaluation} {setting}, expected one")
     return found[0]
+
+
+def by_amount() -> dict[tuple[int, str], Cell]:
+    """The cells of the study of amounts, by sequences and method."""
+    return {(cell.of.num_samples or 0, cell.of.setting["method"]): cell
+            for cell in findings(AMOUNTS).cells if cell.of.metric == "kl"}  # fmt: skip
 
 
 HELD = """\

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 import findings_page
-import half_billion_results as results
-from half_billion_results import by_text, cell_of, claims_of, findings, judged, lost, verdict_counts, windows_of
+from half_billion_results import HELD, by_text, cell_of, claims_of, findings, judged, lost, verdict_counts, windows_of
 
 from calprune.pages.numbers import listed, number
 
@@ -39,7 +38,7 @@ def section() -> Iterator[str]:
     worse = [of[other] - of["c4"] for task, of in means.items() for other in SIX if other != task]
     yield FOUND.format(best=listed(best), worse=sum(value > 0 for value in worse), others=len(worse),
                        most=number(max(worse), 2))  # fmt: skip
-    yield from claims_of(AFTER_BEGIN, HELD)
+    yield from claims_of(AFTER_BEGIN, HELD_ABOVE_0)
     yield from _anywhere()
 
 
@@ -48,7 +47,7 @@ def steps() -> Iterator[str]:
     yield STEPS_WORDS
     texts = {"kl(wikitext2": "WikiText-2", "kl(gsm8k:icl_cot": "gsm8k:icl_cot", "kl(esnli:icl_cot": "esnli:icl_cot"}
     yield by_text(STEPS, ("gsm8k:icl", "gsm8k:icl_cot", "esnli:icl", "esnli:icl_cot"), texts)
-    yield from claims_of(STEPS, results.HELD)
+    yield from claims_of(STEPS, HELD)
 
 
 def _anywhere() -> Iterator[str]:
@@ -82,7 +81,7 @@ the model's own inputs begin (2,560 tokens of each, four draws of 32 x 256 token
 FOUND = """\
 By the means a task's own text is the best of the seven for {best}. Text of another task is worse than C4 in {worse}
 of {others} cases, by {most} nats at most."""
-HELD = """\
+HELD_ABOVE_0 = """\
 "Better" is by more than 0 here. "Held" is after correction over the six, so an interval above 0 can leave a claim
 open."""
 ANYWHERE_WORDS = """\

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from half_billion_results import RESULTS, findings
 
@@ -10,11 +11,10 @@ from calprune.report.sections.power import power_table
 from calprune.uncertainty.estimate import Estimate
 
 DENSE = RESULTS / "dense_half_billion.json"  # what `calprune eval` printed with --json
-MODELS = {"qwen2.5-coder-0.5b": "half a billion", "qwen2.5-coder-1.5b": "one and a half"}
 
 
 def section() -> Iterator[str]:
-    """Draws and items that a small difference takes; and tasks of the dense models, beside guessing."""
+    """Draws and items that a small difference takes; and tasks of the dense model, beside guessing."""
     yield TOLD
     yield _power()
     yield DENSE_WORDS
@@ -44,21 +44,15 @@ def _count(needed: int | None) -> str:
 
 
 def _dense() -> str:
-    """Of each task what guessing gives, and what each dense model solves."""
-    found: dict[str, dict[str, str]] = {}
-    for run in json.loads(DENSE.read_text(encoding="utf-8")):
-        for task in run["tasks"]:
-            guessing = percent(task["chance"]) if task["chance"] else "none"
-            cells = found.setdefault(task["name"].partition("(")[0], {"guessing": guessing})
-            cells[run["model"]["name"]] = _solved(task)
-    lines = [f"| task | guessing | {' | '.join(MODELS.values())} |", "|---|---:|" + "---:|" * len(MODELS)]
-    for task, cells in found.items():
-        shown = [cells.get(name, "not measured") for name in MODELS]
-        lines.append(f"| `{task}` | {cells['guessing']} | {' | '.join(shown)} |")
+    """Of each task what guessing gives, and what the dense model solves."""
+    lines = ["| task | guessing | dense |", "|---|---:|---:|"]
+    for task in json.loads(DENSE.read_text(encoding="utf-8"))["tasks"]:
+        guessing = percent(task["chance"]) if task["chance"] else "none"
+        lines.append(f"| `{task['name'].partition('(')[0]}` | {guessing} | {_solved(task)} |")
     return "\n".join(lines)
 
 
-def _solved(task: dict[str, float]) -> str:
+def _solved(task: dict[str, Any]) -> str:
     """The share with its interval, bold where that is above guessing."""
     above = 0 < task["chance"] < task["value_low"]
     shown = with_interval(Estimate(*(100 * task[end] for end in ("value", "value_low", "value_high")), task["items"]))
@@ -72,6 +66,6 @@ point of accuracy takes thousands of questions, more than these tasks have, what
 of KL take tens of windows at 50 %, on code hundreds, and over a thousand at 2:4, beside hundreds of draws. So claims
 about sources are judged by KL here, and at 2:4 only large differences can be told."""
 DENSE_WORDS = """\
-What the dense models solve of 200 items of each task, beside guessing; bold is above it by the whole interval.
+What the dense model solves of 200 items of each task, beside guessing; bold is above it by the whole interval.
 `bandari/` are the exact-match prompts of that paper's code; guessing a number scores 0. Where a dense model is at
-chance, pruning has nothing to take. Of `humaneval` and `mbpp` the smaller solves 2 and 3 of 8."""
+chance, pruning has nothing to take."""

@@ -4,19 +4,28 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from statistics import median
 
-from half_billion_results import HELD, by_text, cell_of, claims_of, findings, lost, windows_of
+from half_billion_results import (
+    AMOUNTS,
+    HELD,
+    LENGTH,
+    by_amount,
+    by_text,
+    cell_of,
+    claims_of,
+    findings,
+    lost,
+    windows_of,
+)
 from pictures.curves import Series, curves
 
 from calprune.evaluation.metric import NATS_OF_INTEREST
 from calprune.pages.numbers import listed, number, rough, with_interval
-from calprune.report.findings import Cell
 
 LANGUAGES = {"en": "English", "de": "German", "es": "Spanish", "ar": "Arabic", "zh": "Chinese"}
 TOGETHER = "the five together"
 SHARES = {"c4": "none", "an eighth gsm8k": "an eighth", "a quarter gsm8k": "a quarter", "half gsm8k": "half",
           "three quarters gsm8k": "three quarters", "seven eighths gsm8k": "seven eighths", "gsm8k": "all"}  # fmt: skip
 SHARES_TITLE, SHARES_PICTURE = "From C4 to a task's own text", "shares-half-billion.svg"
-AMOUNTS, LENGTH = "amounts_half_billion", 256  # its sequences, in tokens
 AMOUNTS_TITLE, AMOUNTS_PICTURE = "How much of C4 a method needs", "amounts-half-billion.svg"
 
 
@@ -121,7 +130,7 @@ def amounts() -> Iterator[str]:
     """KL and the SD of a draw by tokens and method, drawn."""
     yield AMOUNTS_WORDS
     yield f"![{AMOUNTS_TITLE}: what WikiText-2 loses by the tokens of C4](../pictures/{AMOUNTS_PICTURE})"
-    cells = _by_amount()
+    cells = by_amount()
     counts, methods = _amounts_and_methods(cells)
     heads = [f"{method}: KL | SD of a draw" for method in methods]
     lines = [f"| tokens | {' | '.join(heads)} |", "|---:|" + "---:|" * 2 * len(methods)]
@@ -141,7 +150,7 @@ def amounts() -> Iterator[str]:
 
 def amounts_picture() -> str:
     """A curve a method."""
-    cells = _by_amount()
+    cells = by_amount()
     counts, methods = _amounts_and_methods(cells)
     series = [Series(method, [cells[count, method].spread.interval for count in counts]) for method in methods]
     return curves(AMOUNTS_TITLE, "KL to the dense model, nats a token (lower is better)", "tokens of C4",
@@ -151,12 +160,6 @@ def amounts_picture() -> str:
 def _amounts_and_methods(cells: Iterable[tuple[int, str]]) -> tuple[list[int], list[str]]:
     counts, methods = zip(*cells, strict=True)
     return sorted(set(counts)), list(dict.fromkeys(methods))
-
-
-def _by_amount() -> dict[tuple[int, str], Cell]:
-    """By sequences and method."""
-    return {(cell.of.num_samples or 0, cell.of.setting["method"]): cell
-            for cell in findings(AMOUNTS).cells if cell.of.metric == "kl"}  # fmt: skip
 
 
 SHARES_WORDS = """\

@@ -14,7 +14,7 @@ from calprune.base.values import UserError
 from calprune.layers.inputs import InputStats, relative_error
 from calprune.methods.gptq import GPTQ
 from calprune.methods.round_to_nearest import RoundToNearest
-from tests.families import CONFIGS, FUSED_EXPERTS, HYBRIDS, WRAPPERS, random_model
+from tests.families import CONFIGS, FUSED_EXPERTS, HYBRIDS, ODD_EXPERTS, WRAPPERS, random_model
 from tests.test_cli import run  # noqa: F401
 from tests.test_recover import SIZES, TEXT, place  # noqa: F401
 from tests.tiny import save, toy_tokenizer
@@ -150,9 +150,7 @@ def test_a_model_in_another_dtype_than_it_is_stored_in_is_one_line_before_any_te
 def test_what_transformers_could_not_load_is_one_line_that_names_what_to_leave_out(family, method, names, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    config = HYBRIDS[family]()
-    config.vocab_size = len(toy_tokenizer())
-    save(random_model(config), toy_tokenizer(), tmp_path / "model")
+    saved(HYBRIDS[family](), tmp_path / "model")
     with pytest.raises(UserError, match="reads its weights without calling it") as refused:
         calprune.quantize(tmp_path / "model", "no_such_text.txt" if method == "gptq" else None, method=method, group=0)
     assert all(f"--ignore '*.{name}'" in str(refused.value) for name in names)
@@ -165,27 +163,47 @@ def test_what_transformers_could_not_load_is_one_line_that_names_what_to_leave_o
         assert torch.equal(loaded(TOKENS).logits, report.model.model(TOKENS).logits)
 
 
-@pytest.mark.parametrize("family", ["mixtral", "jamba"])
-def test_experts_that_transformers_merges_as_it_loads_are_one_line_before_any_text_is_read(family, tmp_path):
-    config = (FUSED_EXPERTS | HYBRIDS)[family]()
-    config.vocab_size = len(toy_tokenizer())
-    save(random_model(config), toy_tokenizer(), tmp_path / "model")
-    with pytest.raises(UserError, match="merged from several stored tensors") as refused:
-        calprune.quantize(tmp_path / "model", "no_such_text.txt", group=0, ignore=["*experts*"])
-    assert "experts" in str(refused.value) and "\n" not in str(refused.value)
+def saved(config, folder):
+    config.get_text_config().vocab_size = len(toy_tokenizer())
+    save(random_model(config), toy_tokenizer(), folder)
+    return folder
+
+
+@pytest.mark.parametrize("ignore", [[], ["*experts*"]])
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "deepseek_v3", "olmoe", "jamba"])
+def test_experts_that_transformers_merges_as_it_loads_are_one_line_before_any_text_is_read(family, ignore, tmp_path):
+    model = saved((FUSED_EXPERTS | HYBRIDS)[family](), tmp_path / "model")
+    with pytest.raises(UserError, match=r"makes .*experts.* of other stored weights") as refused:
+        calprune.quantize(model, "no_such_text.txt", group=0, ignore=ignore)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("family", ["gpt_oss", "dbrx"])
+def test_experts_that_are_stored_as_one_tensor_stay_as_they_are_where_they_are_ignored(family, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    model = saved((FUSED_EXPERTS | ODD_EXPERTS)[family](), tmp_path / "model")
+    report = calprune.quantize(model, method="rtn", group=0, ignore=["*experts*"])
+    report.save(tmp_path / "out")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(TOKENS).logits, report.model.model(TOKENS).logits)
 
 
 @pytest.mark.parametrize("family", WRAPPERS)
 def test_a_model_of_images_and_text_is_quantised_under_the_names_that_its_checkpoint_has(family, tmp_path):
     from transformers import AutoModelForImageTextToText
 
-    config = WRAPPERS[family]()
-    config.get_text_config().vocab_size = len(toy_tokenizer())
-    save(random_model(config), toy_tokenizer(), tmp_path / "model")
-    report = calprune.quantize(tmp_path / "model", method="rtn", group=0)
+    model = saved(WRAPPERS[family](), tmp_path / "model")
+    report = calprune.quantize(model, method="rtn", group=0)
     report.save(tmp_path / "out")
+    before, after = (load_file(folder / "model.safetensors") for folder in (model, tmp_path / "out"))
+    coded = {name.removesuffix("_packed") for name in after if name.endswith(".weight_packed")}
+    assert len(coded) == len(report.done.matrices) and coded < set(before)
+    assert all("vision" not in name and "visual" not in name for name in coded)
+    kept = {name for name in after if not name.startswith(tuple(coded))}
+    assert kept == set(before) - coded and all(torch.equal(after[name], before[name]) for name in kept)
     loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", dtype="auto").eval()
-    assert report.done.matrices and all("vision" not in name for name in report.done.matrices)
     with torch.no_grad():
         assert torch.equal(loaded(input_ids=TOKENS).logits, report.model.model(input_ids=TOKENS).logits)
 

@@ -6,8 +6,8 @@ time; the hidden states of all their sequences are, as in `walk`.
 
 Is a calibration set large enough? Two halves of it that share no sequence, of a budget that doubles.
 
-Where the masks that the two lead to hardly agree better than at half the budget, more data of the kind would hardly
-change them either.
+Where the masks that the two lead to agree nearly as well as at half the budget, more data of the kind would hardly
+change them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -113,11 +113,12 @@ def enough(budgets: Sequence[int], overlaps: Sequence[float]) -> int | None:
     """The smallest budget from which on no doubling changes the overlap by FLAT or more; None: it still changes.
 
     A falling overlap is not flat: where there are fewer tokens than inputs, what reads a Gram matrix decides by its
-    damping, which all sets share.
+    damping, which all sets share. It hardly changes where it turns, so after a fall two doublings have to be flat.
     """
-    changes = [abs(b - a) for a, b in pairwise(overlaps)]
+    changes = [b - a for a, b in pairwise(overlaps)]
     for i, budget in enumerate(budgets[:-1]):
-        if all(change < FLAT for change in changes[i:]):
+        fell = min(changes[:i], default=0) <= -FLAT
+        if all(abs(change) < FLAT for change in changes[i:]) and len(changes[i:]) > fell:
             return budget
     return None
 

@@ -51,7 +51,9 @@ class SetFigures:
     tokens_per_width: float
     effective_rank: float
     halves: tuple[HalvesOverlap, ...] | None  # None: not asked for
-    enough: int | None  # sequences from which on doubling changes less than 1 %; None: more, or not measured
+    enough: (
+        int | None
+    )  # sequences from which on doubling changes less than 1 %; None: it changes more, or was not measured
 
     def within(self, sequences: int) -> float:
         """How far two halves of so many sequences agree. It was measured."""

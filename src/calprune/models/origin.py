@@ -64,10 +64,24 @@ class Origin:
         """As the checkpoint has it: one of the bare decoder lacks the model's prefix, or has one that it lacks."""
         return next((one for one in self.names_of(name) if one in self.checkpoint.tensors), name)
 
-    def parts_of(self, name: str) -> list[str]:
-        """The stored tensors that this parameter is made of, as transformers loads it."""
-        held = torch.empty_like(self.model.get_parameter(name), device="meta")
-        return [one for one in self._undone({name: held}) if one in self.checkpoint.tensors]
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """Parameter -> the stored tensor that it is, where transformers did no more to it than rename it."""
+        held = {name: torch.empty_like(p, device="meta") for name, p in self.model.named_parameters()}
+        stored = {id(tensor): name for name, tensor in self._undone(held).items() if name in self.checkpoint.tensors}
+        return {name: stored[id(tensor)] for name, tensor in held.items() if id(tensor) in stored}
+
+    @property
+    def converted(self) -> str | None:
+        """What of the parameters transformers makes of other stored weights as it loads them, the first pattern."""
+        from transformers.core_model_loading import WeightConverter
+
+        for done in getattr(self.model, "_weight_conversions", None) or ():
+            if isinstance(done, WeightConverter):
+                sources = done._original_source_patterns
+                if all(source.endswith(".weight") for source in sources):
+                    return str(done._original_target_patterns[0])
+        return None
 
     def names_of(self, name: str) -> tuple[str, str, str]:
         """What a checkpoint may call it: with the model's prefix, or without."""

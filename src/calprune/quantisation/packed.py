@@ -54,7 +54,7 @@ def _word(dtype: torch.dtype) -> str:
 def save_packed(model: Model, quantised: QuantisedModel, folder: str | Path, files: Mapping[str, str]) -> None:
     """Write the checkpoint with `files`, texts by their name: whole or not at all.
 
-    Raises UserError where the model was not loaded from a checkpoint, or stores a linear under another name.
+    Raises UserError where the model was not loaded from a checkpoint, or stores a linear in another tensor.
     """
     check_packing()
     if model.origin is None:
@@ -121,26 +121,26 @@ def _described(model: Model, quantised: QuantisedModel, scheme: Any) -> dict[str
     return {"quant_method": "compressed-tensors", "version": compressed_tensors.__version__, **described}
 
 
+def check_loadable(model: Model) -> None:
+    """Raise UserError where transformers could not load codes into such a model, whatever is quantised: as it loads
+    them it merges or splits weights, of experts above all, and loses them where others are codes."""
+    if model.origin is not None and (made := model.origin.converted):
+        raise UserError(f"model {model.name}: transformers {transformers.__version__} makes {made} of other stored "
+                        "weights as it loads them, which it does not do beside codes; a model like this cannot be "
+                        "quantised here")  # fmt: skip
+
+
 def check_stored(model: Model, linears: Iterable[str]) -> None:
-    """Raise UserError where one of these is not stored as a tensor of its own, in which codes could be put, or where
-    transformers could not load what is written: it merges no tensors (of experts) beside codes."""
-    if model.origin is None:
-        return
-    for linear in linears:
+    """Raise UserError where one of these is not stored as a tensor of its own, in which codes could be put."""
+    for linear in linears if model.origin is not None else ():
         _stored_name(model, linear)
-    for name, _ in model.model.named_parameters():
-        if len(model.origin.parts_of(name)) > 1:
-            raise UserError(f"model {model.name}: {name} is merged from several stored tensors as it is loaded, which "
-                            f"transformers {transformers.__version__} does not do where others are codes; quantise a "
-                            "model without it")  # fmt: skip
 
 
 def _stored_name(model: Model, linear: str) -> str:
     """The linear's name in the checkpoint. Raises UserError where its matrix is not stored by itself."""
     assert model.origin is not None
-    shape, stored = model.model.get_submodule(linear).weight.shape, model.origin.checkpoint.tensors
-    found = model.origin.parts_of(f"{linear}.weight")
-    if [stored[one].shape for one in found] != [shape] or not found[0].endswith(".weight"):
+    found = model.origin.places.get(f"{linear}.weight", "")
+    if not found.endswith(".weight"):
         raise UserError(f"{linear}: its checkpoint stores it in another tensor, so no codes can be put in its place; "
                         "leave it out with --ignore")  # fmt: skip
-    return found[0].removesuffix(".weight")
+    return found.removesuffix(".weight")

@@ -14,7 +14,7 @@ from calprune.methods.round_to_nearest import RoundToNearest
 from calprune.models.load import find_device
 from calprune.quantisation.coded import check_coded
 from calprune.quantisation.job import Quantiser, linears_to_quantise, quantise
-from calprune.quantisation.packed import check_dtype, check_packing, check_stored
+from calprune.quantisation.packed import check_dtype, check_loadable, check_packing, check_stored
 from calprune.quantisation.report import QuantisedReport
 
 
@@ -56,6 +56,7 @@ def quantize(
     with shown(progress):
         loaded = open_model(model)
         check_dtype(loaded)
+        check_loadable(loaded)
         linears = linears_to_quantise(loaded.model, quantiser, tuple(ignore))
         check_stored(loaded, linears)
         check_coded(loaded.model, linears)
