@@ -157,6 +157,12 @@ window.PAPERS = {
      "page": "results/methods.html"
     },
     {
+     "says": "SparseGPT is better than Wanda at 60 %",
+     "measured": "−0.13 [−0.16, −0.09] (gain of sparsegpt over wanda, nats a token)",
+     "verdict": "not held",
+     "page": "results/methods_half_billion.html"
+    },
+    {
      "says": "SparseGPT is better with 4,096 tokens than with 1,024",
      "measured": "0.1 [−0.2, 0.5] (gain of 16 sequences over 4 sequences, nats a token)",
      "verdict": "undecided",
@@ -212,6 +218,12 @@ window.PAPERS = {
      "measured": "−0.02 [−0.22, 0.18] (gain of pruned over dense, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
+    },
+    {
+     "says": "4:8 costs less than 2:4, with Wanda",
+     "measured": "0.35 [0.32, 0.38] (gain of 4:8 over 2:4, nats a token)",
+     "verdict": "held",
+     "page": "results/methods_half_billion.html"
     },
     {
      "says": "Wanda is better with 4,096 tokens than with 1,024",
@@ -332,6 +344,12 @@ window.PAPERS = {
      "measured": "−0.1 [−0.5, 0.4] (gain of owl over uniform, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
+    },
+    {
+     "says": "OWL's shares of zeros are better than the same everywhere at 60 %",
+     "measured": "−0.008 [−0.022, 0.005] (gain of owl over uniform, nats a token)",
+     "verdict": "not held",
+     "page": "results/methods_half_billion.html"
     }
    ]
   },
@@ -371,6 +389,18 @@ window.PAPERS = {
      "measured": "0.04 [0.01, 0.07] (gain of pruned over dense, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
+    },
+    {
+     "says": "RIA is better than Wanda at 60 %",
+     "measured": "−0.195 [−0.213, −0.176] (gain of ria over wanda, nats a token)",
+     "verdict": "not held",
+     "page": "results/methods_half_billion.html"
+    },
+    {
+     "says": "RIA is better than Wanda at 2:4",
+     "measured": "0.021 [0.003, 0.038] (gain of ria over wanda, nats a token)",
+     "verdict": "undecided",
+     "page": "results/methods_half_billion.html"
     }
    ]
   },
@@ -489,6 +519,12 @@ window.PAPERS = {
      "measured": "0.45 [0.25, 0.65] (gain of dlp over uniform, nats a token)",
      "verdict": "undecided",
      "page": "results/methods.html"
+    },
+    {
+     "says": "DLP's shares of zeros are better than the same everywhere at 60 %",
+     "measured": "−0.42 [−0.45, −0.39] (gain of dlp over uniform, nats a token)",
+     "verdict": "not held",
+     "page": "results/methods_half_billion.html"
     }
    ]
   },
@@ -663,6 +699,36 @@ window.PAPERS = {
      "measured": "",
      "verdict": "not measured",
      "page": "results/shin2024.html"
+    },
+    {
+     "says": "Reconstructing a block after the other lowers perplexity on text like the calibration data (here, KL by more than 0.02 nats)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "So does it on WikiText-2",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "The dense model's targets (global propagation) lower it further",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "What fits the calibration data best may do harm elsewhere (here, GSM8K's text is worse than without reconstruction)",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "What fits the calibration data best may do harm in tasks",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
     },
     {
      "says": "Reconstructing blocks is better than the mask it starts from (Wanda's) at 60 %",
@@ -1080,6 +1146,66 @@ window.PAPERS = {
      "measured": "0.23 [0.15, 0.32] (gain of esnli:zero over esnli:zero, as published, nats a token)",
      "verdict": "held",
      "page": "results/one_and_a_half_billion.html"
+    },
+    {
+     "says": "C4 and The Pile are better than GSM8K's examples at 50 % with Wanda",
+     "measured": "0.071 [0.053, 0.088] (gain of c4 and pile over gsm8k:icl, nats a token)",
+     "verdict": "held",
+     "page": "results/finalists_half_billion.html"
+    },
+    {
+     "says": "C4 and The Pile are better than GSM8K's examples at 50 % with SparseGPT",
+     "measured": "0.20 [0.13, 0.27] (gain of c4 and pile over gsm8k:icl, nats a token)",
+     "verdict": "held",
+     "page": "results/finalists_half_billion.html"
+    },
+    {
+     "says": "C4 and The Pile are better than GSM8K's examples at 2:4 with Wanda",
+     "measured": "0.03 [0.01, 0.06] (gain of c4 and pile over gsm8k:icl, nats a token)",
+     "verdict": "undecided",
+     "page": "results/finalists_half_billion.html"
+    },
+    {
+     "says": "C4 and The Pile are better than GSM8K's examples at 2:4 with SparseGPT",
+     "measured": "0.38 [0.33, 0.43] (gain of c4 and pile over gsm8k:icl, nats a token)",
+     "verdict": "held",
+     "page": "results/finalists_half_billion.html"
+    },
+    {
+     "says": "The source matters more with SparseGPT than with Wanda at 50 %",
+     "measured": "0.065 [0.045, 0.085] (the SD between sources, sparsegpt minus wanda, nats a token; c4, pile and gsm8k:icl, 3 draws each)",
+     "verdict": "held",
+     "page": "results/finalists_half_billion.html"
+    },
+    {
+     "says": "The source matters more with SparseGPT than with Wanda at 2:4",
+     "measured": "0.17 [0.14, 0.19] (the SD between sources, sparsegpt minus wanda, nats a token; c4, pile and gsm8k:icl, 3 draws each)",
+     "verdict": "held",
+     "page": "results/finalists_half_billion.html"
+    },
+    {
+     "says": "GSM8K with its steps is better than without them for worked solutions",
+     "measured": "0.019 [0.010, 0.028] (gain of gsm8k:icl_cot over gsm8k:icl, nats a token)",
+     "verdict": "undecided",
+     "page": "results/steps_half_billion.html"
+    },
+    {
+     "says": "GSM8K with its steps is better than without them for general text",
+     "measured": "−0.010 [−0.021, 0.000] (gain of gsm8k:icl_cot over gsm8k:icl, nats a token)",
+     "verdict": "not held",
+     "page": "results/steps_half_billion.html"
+    },
+    {
+     "says": "e-SNLI with its explanations is better than without them for explanations",
+     "measured": "0.009 [0.002, 0.016] (gain of esnli:icl_cot over esnli:icl, nats a token)",
+     "verdict": "not held",
+     "page": "results/steps_half_billion.html"
+    },
+    {
+     "says": "e-SNLI with its explanations is better than without them for general text",
+     "measured": "0.003 [−0.008, 0.014] (gain of esnli:icl_cot over esnli:icl, nats a token)",
+     "verdict": "not held",
+     "page": "results/steps_half_billion.html"
     }
    ]
   },
@@ -1328,6 +1454,30 @@ window.PAPERS = {
      "measured": "",
      "verdict": "not measured",
      "page": "results/williams2024.html"
+    },
+    {
+     "says": "Which source is calibrated on changes a pruned model",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Sources change a pruned model more than a quantised one",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Draws of one source change a pruned model more than a quantised one",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
+    },
+    {
+     "says": "Families of models differ in this, OPT less sensitive than LLaMA",
+     "measured": "",
+     "verdict": "not measured",
+     "page": ""
     }
    ]
   },

@@ -51,9 +51,7 @@ class SetFigures:
     tokens_per_width: float
     effective_rank: float
     halves: tuple[HalvesOverlap, ...] | None  # None: not asked for
-    enough: (
-        int | None
-    )  # sequences from which on doubling changes less than 1 %; None: it changes more, or was not measured
+    enough: int | None  # sequences from which on a doubling changes less than 1 %; None: more, or halves are None
 
     def within(self, sequences: int) -> float:
         """How far two halves of so many sequences agree. It was measured."""
