@@ -78,17 +78,23 @@ def halves() -> Iterator[str]:
         for sequences, overlap in zip(row["sequences"], row["overlap"], strict=True):
             found[row["method"], row["width"]][sequences].append(overlap)
     columns = sorted(found, key=lambda column: (column[0] != "wanda", column[1]))
-    yield HALVES_WORDS.format(every=kept["question"]["every"])
+    draws = min(len(values) for values in next(iter(found.values())).values())
+    yield HALVES_WORDS.format(every=kept["question"]["every"], draws=draws)
     methods = list(dict.fromkeys(method for method, _ in columns))
     heads = [f"{method}, {width:,} inputs" for method, width in columns] + [f"{method}: KL" for method in methods]
     lines = [f"| tokens | {' | '.join(heads)} |", "|---:|" + "---:|" * len(heads)]
     losses = by_amount()
-    for sequences in sorted(next(iter(found.values()))):
+    budgets = sorted(next(iter(found.values())))
+    for sequences in budgets:
         shares = [percent(fmean(found[column][sequences])) for column in columns]
         shown = [with_interval(losses[sequences, one].spread.interval) if (sequences, one) in losses else "—"
                  for one in methods]  # fmt: skip
         lines.append(f"| {sequences * LENGTH:,} | {' | '.join([*shares, *shown])} |")
     yield "\n".join(lines)
+    before, last = budgets[-2:]
+    risen = [percent(fmean(found[column][last]) - fmean(found[column][before]), 1) for column in columns]
+    yield HALVES_FOUND.format(risen=listed(risen), columns=listed([f"{one} {width:,}" for one, width in columns]),
+                              tokens=f"{last * LENGTH:,}")  # fmt: skip
 
 
 FINALISTS_WORDS = """\
@@ -107,7 +113,11 @@ SparseGPT and DLP (with its default width, alpha 0.15) are worse. At 2:4 DSnoT b
 is shown, RIA is by the means, and SparseGPT is by {sparsegpt} nats, by the means of the table above. 4:8 costs
 {less} nats less than 2:4."""
 HALVES_WORDS = """\
-Can one see without judging the model that a set is large enough? Two halves of a set, each of so many tokens of C4,
+Can one see without judging the model that a set is large enough? Two halves of a set of C4, each of so many tokens,
 that share no sequence: weights that both keep, of those that either keeps, at 50 %, by the inputs of the matrix;
-beside it what the model loses with a set of as many tokens. (Three draws, every {every}th block: `python
-benchmarks/halves.py qwen2.5-coder-0.5b --every {every}`.)"""
+beside it what the model loses with a set of as many tokens. (Draws: {draws}; blocks: one of {every}: `python
+benchmarks/halves.py qwen2.5-coder-0.5b --every {every} --draws {draws}`.)"""
+HALVES_FOUND = """\
+Not by this alone: at {tokens} tokens a doubling still adds {risen} ({columns}), of Wanda, which gains next to nothing
+any more, and of SparseGPT, which seems to. And for SparseGPT's wide matrices it falls first, while there are fewer
+tokens than inputs: there the damping decides, which both halves share."""

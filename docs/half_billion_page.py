@@ -18,6 +18,7 @@ from calprune.uncertainty.spread import spread_between
 PAPERS = {  # a paper's study on the smaller model -> its name, its studies on this one: a later one judges again
     "bandari2024": ("Bandari et al.", {"bandari2024_half_billion": "half a billion"}),
     "ji2025": ("Ji et al.", {"ji2025_half_billion": "half a billion", "ji2025_after_begin": "after `<|im_start|>`"}),
+    "williams2024": ("Williams and Aletras", {"williams2024_half_billion": "half a billion"}),
 }
 FIRST_DRAWS = 6  # of a cell that got more later
 ADDED = {  # a study -> its claims that did
@@ -46,7 +47,7 @@ def page() -> str:
              "## Which shares, for several uses?", *sets_section.mixtures(),
              "## Does a language need text of its own?", *sets_section.languages(),
              "## Does a model's own writing serve what it writes?", *sets_section.solutions(),
-             "## How much of a text is enough?", *sets_section.amounts(),
+             "## How much of a text is enough?", *sets_section.amounts(), *by_method_section.halves(),
              "## Does it help to select documents?", *sets_section.selections(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
              "## What a text begins with", FIRST, *_first_words(),
