@@ -198,6 +198,8 @@ In short:
   others](../methods.md#where-no-method-is-named) with 16 x 256.)
 - **With SparseGPT the text matters more** than with Wanda: [three sources](#is-it-so-by-other-methods-and-at-24) lie
   up to 0.24 nats apart at 50 % and 0.42 at 2:4, with Wanda 0.08 and 0.04. That it is more is shown.
+- **2:4 against 4 bits**: sources and draws change a pruned model more than a quantised one, as Williams and Aletras
+  found; shown.
 - **Beside what pruning costs**, which text is taken matters most for blocks, then neurons, then 4 bits and zeros, by
   the means.
 - **`<|endoftext|>` before a text** costs more than any choice of text for zeros."""

@@ -59,6 +59,7 @@ def test_what_the_pages_say_in_short_of_the_larger_model_is_what_its_studies_fou
                 cells[row.calibration, row.axes["method"], row.axes["pattern"]].append(row.value)
         return {cell: fmean(values) for cell, values in cells.items()}
 
+    assert verdicts("williams2024_half_billion", "more than a quantised one") == ["held"] * 2  # "shown"
     assert verdicts("own_text_after_begin").count("held") == 3  # "better than C4 is shown for three"
     languages = [one for name in ("German", "Spanish", "Arabic", "Chinese")
                  for one in verdicts("languages_half_billion", f"{name} is kept better by text in {name}")]  # fmt: skip
