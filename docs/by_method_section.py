@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
-from half_billion_results import HELD, LENGTH, by_amount, cell_of, claims_of, findings
+from half_billion_results import HELD, LENGTH, by_amount, cell_of, claims_of, findings, table
 
 from calprune.pages.numbers import listed, number, percent, with_interval
 from calprune.report.findings import Cell
@@ -30,12 +30,9 @@ def finalists() -> Iterator[str]:
     heads = [f"`{one['pattern']}`, {one['method']}" for one in settings]
     sources = ("c4", "pile", "gsm8k:icl")
     cells = {source: [cell_of(FINALISTS, source, GENERAL, **one) for one in settings] for source in sources}
-    lines = [f"| calibrated on | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
-    for source, found in cells.items():
-        lines.append(f"| {source} | {' | '.join(with_interval(cell.spread.interval) for cell in found)} |")
+    rows = [[source, *(with_interval(cell.spread.interval) for cell in found)] for source, found in cells.items()]
     between = [spread_between({source: found[i].values for source, found in cells.items()}) for i in range(len(heads))]
-    lines.append(f"| *SD between sources* | {' | '.join(map(with_interval, between))} |")
-    yield "\n".join(lines)
+    yield table(["calibrated on", *heads], [*rows, ["*SD between sources*", *map(with_interval, between)]])
     means = {source: [cell.spread.mean for cell in found] for source, found in cells.items()}
     spans = [number(max(column) - min(column), 2) for column in zip(*means.values(), strict=True)]  # by setting
     gains = {source: number(of[2] - of[3], 2) for source, of in means.items()}
@@ -53,11 +50,9 @@ def methods() -> Iterator[str]:
         method, allocation = cell.of.setting["method"], cell.of.setting["allocation"]
         name = NAMES.get(method, f"`{method}`") + ("" if allocation == "uniform" else f", sparsity by `{allocation}`")
         rows[name][cell.of.setting["pattern"]] = cell
-    lines = [f"| method | {' | '.join(f'`{one}`' for one in patterns)} |", "|---|" + "---:|" * len(patterns)]
-    for name, found in rows.items():
-        shown = [_shown(found[one]) if one in found else "not measured" for one in patterns]
-        lines.append(f"| {name} | {' | '.join(shown)} |")
-    yield "\n".join(lines)
+    shown = [[name, *(_shown(found[one]) if one in found else "not measured" for one in patterns)]
+             for name, found in rows.items()]  # fmt: skip
+    yield table(["method", *(f"`{one}`" for one in patterns)], shown)
     of_two, of_four = (rows["`wanda`"][one].spread.mean for one in ("2:4", "4:8"))
     other = cell_of(FINALISTS, "c4", GENERAL, method="sparsegpt", pattern="2:4").spread.mean
     yield METHODS_FOUND.format(sparsegpt=number(of_two - other, 2), less=number(of_two - of_four, 2))
@@ -82,15 +77,15 @@ def halves() -> Iterator[str]:
     yield HALVES_WORDS.format(every=kept["question"]["every"], draws=draws)
     methods = list(dict.fromkeys(method for method, _ in columns))
     heads = [f"{method}, {width:,} inputs" for method, width in columns] + [f"{method}: KL" for method in methods]
-    lines = [f"| tokens | {' | '.join(heads)} |", "|---:|" + "---:|" * len(heads)]
+    rows = []
     losses = by_amount()
     budgets = sorted(next(iter(found.values())))
     for sequences in budgets:
         shares = [percent(fmean(found[column][sequences])) for column in columns]
         shown = [with_interval(losses[sequences, one].spread.interval) if (sequences, one) in losses else "—"
                  for one in methods]  # fmt: skip
-        lines.append(f"| {sequences * LENGTH:,} | {' | '.join([*shares, *shown])} |")
-    yield "\n".join(lines)
+        rows.append([f"{sequences * LENGTH:,}", *shares, *shown])
+    yield table(["tokens", *heads], rows, words=0)
     before, last = budgets[-2:]
     risen = [percent(fmean(found[column][last]) - fmean(found[column][before]), 1) for column in columns]
     yield HALVES_FOUND.format(risen=listed(risen), columns=listed([f"{one} {width:,}" for one, width in columns]),

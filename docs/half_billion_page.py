@@ -9,7 +9,7 @@ import larger_model_section
 import own_text_section
 import power_section
 import sets_section
-from half_billion_results import findings, judged, judged_by_draws, verdict_counts
+from half_billion_results import findings, judged, judged_by_draws, table, verdict_counts
 
 from calprune.pages.numbers import listed, number, percent, with_interval
 from calprune.report.findings import Cell
@@ -99,17 +99,17 @@ def _key(says: str) -> str:
 
 def _kinds() -> Iterator[str]:
     """What each kind of pruning costs, and how far apart three sources leave it, on three texts."""
-    rows: dict[str, dict[str, str]] = defaultdict(dict)
+    rows: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
     shares: dict[str, list[float]] = defaultdict(list)
     for method, kind, text, cells in _of_kinds():
         cost = math.fsum(cell.spread.mean for cell in cells.values()) / len(cells)
         apart = spread_between({source: cell.values for source, cell in cells.items()})
         shares[method].append(apart.value / cost)
-        rows[kind][text] = f"{number(cost, 2)} | {with_interval(apart)} | {percent(apart.value / cost, 0)}"
-    heads = [f"{name}: cost | SD between sources | of the cost" for name in TEXTS.values()]
-    lines = [f"| what goes | {' | '.join(heads)} |", "|---|" + "---:|" * 3 * len(TEXTS)]
-    lines += [f"| {kind} | {' | '.join(cells[text] for text in TEXTS)} |" for kind, cells in rows.items()]
-    yield "\n".join(lines)
+        rows[kind][text] = (number(cost, 2), with_interval(apart), percent(apart.value / cost, 0))
+    heads = ["what goes"]
+    for name in TEXTS.values():
+        heads += [f"{name}: cost", "SD between sources", "of the cost"]
+    yield table(heads, [[kind, *(one for text in TEXTS for one in cells[text])] for kind, cells in rows.items()])
     spans = [f"{percent(min(shares[method]), 0)} to {percent(max(shares[method]), 0)} where {what} go"
              for method, what in GOES.items()]  # fmt: skip
     yield f"So the SD between sources is, of the cost, {listed(spans)}."
@@ -126,9 +126,8 @@ def _own_text_by_kind() -> Iterator[str]:
             better[text] += pair[1].mean < pair[0].mean
             rows[kind] += [with_interval(spread.interval) for spread in pair]
     yield OWN_BY_KIND.format(kinds=len(rows), gsm8k=better["kl(gsm8k"], mbpp=better["kl(mbpp"])
-    heads = [f"{TEXTS[text]} by C4 | {TEXTS[text]} by {own}" for text, own in OWN_TEXT.items()]
-    lines = [f"| what goes | {' | '.join(heads)} |", "|---|" + "---:|" * 2 * len(OWN_TEXT)]
-    yield "\n".join([*lines, *(f"| {kind} | {' | '.join(cells)} |" for kind, cells in rows.items())])
+    heads = [f"{TEXTS[text]} by {source}" for text, own in OWN_TEXT.items() for source in ("C4", own)]
+    yield table(["what goes", *heads], [[kind, *cells] for kind, cells in rows.items()])
 
 
 def _of_kinds() -> Iterator[tuple[str, str, str, dict[str, Cell]]]:

@@ -1,7 +1,7 @@
 """What the sections of docs/explanation/half-billion.md read and lay out alike: kept results, claims, tables."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -54,10 +54,16 @@ def verdict_counts(found: Sequence[str]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims_section.ORDER if counts[verdict])
 
 
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A table whose first columns, so many, are words and the others numbers."""
+    rule = "|" + "---|" * words + "---:|" * (len(heads) - words)
+    return "\n".join([f"| {' | '.join(heads)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
 def claims_table(study: str) -> str:
     """A row a claim."""
-    rows = [f"| {says} | **{verdict}** | {measured} |" for says, verdict, measured in judged(study)]
-    return "\n".join(["| claim | verdict | measured |", "|---|---|---|", *rows])
+    rows = [(says, f"**{verdict}**", measured) for says, verdict, measured in judged(study)]
+    return table(("claim", "verdict", "measured"), rows, words=3)
 
 
 def windows_of(cell: Cell) -> list[float]:
@@ -79,14 +85,14 @@ def claims_of(study: str, rule: str) -> Iterator[str]:
 def by_text(study: str, sources: Sequence[str], texts: dict[str, str]) -> str:
     """Sources by the texts that are judged ({how an evaluation begins: its name here}): the KL of each. A source
     whose name is the text's is bold."""
-    lines = [f"| calibrated on | {' | '.join(texts.values())} |", "|---|" + "---:|" * len(texts)]
+    rows = []
     for source in sources:
         shown = [with_interval(cell_of(study, source, text).spread.interval) for text in texts]
         shown = [f"**{one}**" if name == source else one for one, name in zip(shown, texts.values(), strict=True)]
-        lines.append(f"| {source} | {' | '.join(shown)} |")
+        rows.append([source, *shown])
     means = [{source: cell_of(study, source, text).spread.mean for source in sources} for text in texts]
     best = [min(of, key=of.__getitem__) for of in means]
-    return "\n".join([*lines, f"| *the lowest* | {' | '.join(best)} |"])
+    return table(["calibrated on", *texts.values()], [*rows, ["*the lowest*", *best]])
 
 
 def cell_of(study: str, source: str, evaluation: str, **setting: str) -> Cell:

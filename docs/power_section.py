@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from half_billion_results import RESULTS, findings
+from half_billion_results import RESULTS, findings, table
 
 from calprune.pages.numbers import number, percent, rough, with_interval
 from calprune.report.sections.power import power_table
@@ -23,11 +23,10 @@ def section() -> Iterator[str]:
 
 def _power() -> str:
     """Of each evaluation of zeros: the dense model's value, how much draws differ, what a small difference takes."""
-    lines = ["| judged by | pattern | dense | guessing | pruned | to tell | SD of a draw | draws | items |",
-             "|---|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
-    table = power_table(findings("structured_half_billion"))
-    names = [column.name for column in table.columns]
-    for row in (dict(zip(names, cells, strict=True)) for cells in table.rows):
+    rows = []
+    found = power_table(findings("structured_half_billion"))
+    names = [column.name for column in found.columns]
+    for row in (dict(zip(names, cells, strict=True)) for cells in found.rows):
         if row["method"] != "wanda":
             continue
         show = percent if row["chance"] else (lambda value: number(value, 2))
@@ -35,8 +34,9 @@ def _power() -> str:
         sd = percent(row["SD of a draw"]) if row["chance"] else rough(row["SD of a draw"])
         cells = [row["evaluation"], f"`{row['pattern']}`", *map(show, (row["dense"], row["chance"], row["pruned"]))]
         cells += [least, sd, *(_count(row[name]) for name in ("draws needed", "items needed"))]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    heads = ("judged by", "pattern", "dense", "guessing", "pruned", "to tell", "SD of a draw", "draws", "items")
+    return table(heads, rows, words=2)
 
 
 def _count(needed: int | None) -> str:
@@ -45,11 +45,11 @@ def _count(needed: int | None) -> str:
 
 def _dense() -> str:
     """Of each task what guessing gives, and what the dense model solves."""
-    lines = ["| task | guessing | dense |", "|---|---:|---:|"]
+    rows = []
     for task in json.loads(DENSE.read_text(encoding="utf-8"))["tasks"]:
         guessing = percent(task["chance"]) if task["chance"] else "none"
-        lines.append(f"| `{task['name'].partition('(')[0]}` | {guessing} | {_solved(task)} |")
-    return "\n".join(lines)
+        rows.append((f"`{task['name'].partition('(')[0]}`", guessing, _solved(task)))
+    return table(("task", "guessing", "dense"), rows)
 
 
 def _solved(task: dict[str, Any]) -> str:

@@ -55,10 +55,20 @@ def test_what_the_pages_say_in_short_of_the_larger_model_is_what_its_studies_fou
     def means(study: str, evaluation: str = "kl(wikitext2") -> dict[tuple[str, ...], float]:
         cells = defaultdict(list)
         for row in read_results(DOCS / "results" / f"{study}.parquet").rows:
-            if row.evaluation.startswith(evaluation) and row.axes["allocation"] == "uniform":
+            of = (row.axes["model"], row.axes["allocation"])
+            if row.evaluation.startswith(evaluation) and of == ("qwen2.5-coder-0.5b", "uniform"):
                 cells[row.calibration, row.axes["method"], row.axes["pattern"]].append(row.value)
         return {cell: fmean(values) for cell, values in cells.items()}
 
+    loss = {cell[1:]: mean for cell, mean in means("default_method").items()}  # "Wanda at 50 %, ADMM at 2:4", README
+    assert loss["wanda", "50%"] < loss["admm", "50%"] < loss["sparsegpt", "50%"]
+    assert loss["admm", "2:4"] < loss["sparsegpt", "2:4"] < loss["wanda", "2:4"]
+    neurons = means("structured_half_billion")["c4", "flap", "neurons:25%"]
+    assert loss["wanda", "50%"] < neurons < loss["sparsegpt", "50%"]
+    overlaps = {(row["method"], row["width"]): row["overlap"]
+                for row in json.loads((DOCS.parent / "benchmarks" / "halves.json").read_text())["rows"]}  # fmt: skip
+    assert all(of[-1] - of[-2] > 0 and sorted(of) == of for (method, _), of in overlaps.items() if method == "wanda")
+    assert overlaps["sparsegpt", 4864].index(min(overlaps["sparsegpt", 4864])) == 2  # "falls first": 4,096 tokens
     assert verdicts("williams2024_half_billion", "more than a quantised one") == ["held"] * 2  # "shown"
     assert verdicts("own_text_after_begin").count("held") == 3  # "better than C4 is shown for three"
     languages = [one for name in ("German", "Spanish", "Arabic", "Chinese")

@@ -67,8 +67,8 @@ class Origin:
     @cached_property
     def places(self) -> dict[str, str]:
         """Parameter -> the stored tensor that it is, where transformers did no more to it than rename it."""
-        held = {name: torch.empty_like(p, device="meta") for name, p in self.model.named_parameters()}
-        stored = {id(tensor): name for name, tensor in self._undone(held).items() if name in self.checkpoint.tensors}
+        held, found = self._without_contents
+        stored = {id(tensor): name for name, tensor in found.items() if name in self.checkpoint.tensors}
         return {name: stored[id(tensor)] for name, tensor in held.items() if id(tensor) in stored}
 
     @property
@@ -89,18 +89,23 @@ class Origin:
         return name, name.removeprefix(prefix), prefix + name
 
     @cached_property
+    def _without_contents(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Tensors without contents for all that the model loads, by its own names and by the stored ones."""
+        empty: dict[int, Tensor] = {}  # tied parameters are one object, and stay one
+        held = {
+            name: empty.setdefault(id(tensor), torch.empty_like(tensor, device="meta"))
+            for name, tensor in self.model.state_dict(keep_vars=True).items()
+        }
+        return held, self._undone(held)
+
+    @cached_property
     def claimed(self) -> dict[str, Tensor]:
         """Stored name -> a tensor without contents, for all that the model loads.
 
         Raises ModelError where what belongs to a block is not found in the checkpoint, or has another shape there: it
         could not be written back.
         """
-        empty: dict[int, Tensor] = {}  # tied parameters are one object, and stay one
-        held = {
-            name: empty.setdefault(id(tensor), torch.empty_like(tensor, device="meta"))
-            for name, tensor in self.model.state_dict(keep_vars=True).items()
-        }
-        found, stored = self._undone(held), self.checkpoint.tensors
+        (_, found), stored = self._without_contents, self.checkpoint.tensors
         there = {id(tensor) for name, tensor in found.items() if name in stored}
         for name, tensor in found.items():
             if name not in stored:
