@@ -243,6 +243,17 @@ def test_the_command_prints_a_table_a_verdict_and_json(run, tiny_folder, text): 
     assert "leave --no-halves out" in run(*asked, "--no-halves")[1] and "leave --no-halves" not in out
 
 
+def test_a_block_that_is_left_out_has_nothing_in_common(run, tiny_folder, text):  # noqa: F811
+    Path("other.txt").write_text("\n\n".join(f"{i} quick brown foxes jump over lazy dogs" * 4 for i in range(20)))
+    asked = ("calib", "compare", text, "other.txt", "--model", tiny_folder, "--pattern", "2:4", *SHORT)
+    asked += ("--ignore", "re:.*layers.0.*")
+    status, out, err = run(*asked, "--json")
+    assert status == 0, err
+    left_out, pruned = json.loads(out)["blocks"]
+    assert left_out["kept_iou"] is left_out["pruned_iou"] is None and 0 < pruned["kept_iou"] < 1
+    assert "100.0 %" not in run(*asked)[1].split("\n\n")[0]
+
+
 def test_without_sizes_small_ones_are_taken_and_said_and_a_built_set_gives_its_own(run, tiny_folder, text):  # noqa: F811
     words = " ".join(f"{i} quick brown foxes jump over lazy dogs" for i in range(900))
     Path("long.txt").write_text(words)

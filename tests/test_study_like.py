@@ -150,6 +150,8 @@ def test_the_command_writes_a_file_that_study_plan_takes_and_overwrites_none(wri
     assert (
         again.returncode == 1 and "is there already" in again.stderr and (tmp_path / "mine.yaml").read_bytes() == before
     )
+    far = calprune("study", "new", "--like", "nothing of the kind", "--model", "demo", folder=tmp_path)
+    assert far.returncode == 1 and far.stderr.count("bandari2024_full") == 1 and far.stderr.count("\n") == 1
     unknown = calprune("study", "new", "--like", "bandari2042", "--model", "demo", folder=tmp_path)
     assert unknown.returncode == 1 and "did you mean 'bandari2024'?" in unknown.stderr
     assert unknown.stderr.count("\n") == 1 and not (tmp_path / "bandari2042.yaml").exists()

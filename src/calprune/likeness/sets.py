@@ -152,6 +152,11 @@ class BlockComparison:
     halves: tuple[tuple[Overlap, ...], ...]  # for each set and budget, of what its halves keep; () if not asked for
     across: tuple[Overlap, ...] = ()  # of each half of the first with each of the second, at the budget of both
 
+    @property
+    def decided(self) -> bool:
+        """Whether the method decides on anything in it: all of it may be left out (`ignore`)."""
+        return self.kept.either + self.pruned.either > 0
+
 
 @dataclass
 class SetComparison:

@@ -164,16 +164,17 @@ class ComparisonSummary(HasPage):
 
     def _chart(self) -> Dots:
         """How much the two keep in common, beside two halves of one set and beside chance."""
+        blocks = [block for block in self.blocks if block.decided]
         found = [_point(f"{' and '.join(one.name for one in self.sets)}", self.kept_iou,
-                        [block.kept.iou for block in self.blocks])]  # fmt: skip
+                        [block.kept.iou for block in blocks])]  # fmt: skip
         n = self.across.sequences if self.across else 0
         if self.across:
             found.append(_point(f"a half of each, {n} sequences each", self.across.kept_iou,
-                                [max(one.iou for one in block.across) for block in self.blocks]))  # fmt: skip
+                                [max(one.iou for one in block.across) for block in blocks]))  # fmt: skip
         for i, one in enumerate(self.sets if self.across else ()):
             at = [step.sequences for step in one.halves or ()].index(n)
             found.append(_point(f"two halves of {one.name}, {n} sequences each", one.within(n),
-                                [block.halves[i][at].iou for block in self.blocks]))  # fmt: skip
+                                [block.halves[i][at].iou for block in blocks]))  # fmt: skip
         zone = (min(point.value for point in found[2:]), 1.0) if self.across else None
         axis = ValueAxis(f"of the {self.what} that either keeps, kept by both", percent=True)
         return Dots("Kept in common: all blocks together, and from the lowest block to the highest", axis.title,
@@ -185,7 +186,8 @@ class ComparisonSummary(HasPage):
                  Column("diagonal corr.", "number"), Column("Frobenius", "number"), Column("Bures", "number"),
                  Column("covered", "number", percent=True),
                  *(Column(f"rank of {one.name}", "number") for one in self.sets))  # fmt: skip
-        rows = [_row(block.name, block.kept.iou, Figures.of(block.inputs), _ranks(block)) for block in self.blocks]
+        rows = [_row(block.name, block.kept.iou if block.decided else None, Figures.of(block.inputs), _ranks(block))
+                for block in self.blocks]  # fmt: skip
         rows.append(_row("all", self.kept_iou, self.figures, [one.effective_rank for one in self.sets]))
         return Table("blocks", "Means over the inputs of each block", heads, tuple(rows))
 
@@ -248,7 +250,8 @@ def _set(comparison: SetComparison, which: int, blocks: Sequence[BlockComparison
 
 
 def _block(block: BlockComparison) -> dict[str, Any]:
-    return {"name": block.name, "kept_iou": block.kept.iou, "pruned_iou": block.pruned.iou,
+    kept, pruned = (block.kept.iou, block.pruned.iou) if block.decided else (None, None)
+    return {"name": block.name, "kept_iou": kept, "pruned_iou": pruned,
             **vars(Figures.of(block.inputs)), "effective_rank": _ranks(block),
             "inputs": [vars(one) for one in block.inputs]}  # fmt: skip
 
@@ -257,7 +260,7 @@ def _ranks(block: BlockComparison) -> list[float]:
     return [_mean([one.effective_rank[which] for one in block.inputs]) for which in (0, 1)]
 
 
-def _row(name: str, kept: float, figures: Figures, ranks: Sequence[float]) -> tuple[Value, ...]:
+def _row(name: str, kept: float | None, figures: Figures, ranks: Sequence[float]) -> tuple[Value, ...]:
     return (name, kept, figures.diagonal_correlation, figures.frobenius, figures.bures, figures.coverage, *ranks)
 
 

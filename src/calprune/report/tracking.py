@@ -20,7 +20,7 @@ TRACKERS = ("mlflow", "trackio", "wandb")
 def find_tracker(name: str) -> ModuleType:
     """The tracker's package. Raises UserError for one that is not known or not installed."""
     if name not in TRACKERS:
-        raise UserError(f"unknown tracker {name!r}{did_you_mean(name, TRACKERS)} (trackers: {', '.join(TRACKERS)})")
+        raise UserError(f"unknown tracker {name!r}{did_you_mean(name, TRACKERS)}")
     try:
         return importlib.import_module(name)
     except ImportError:

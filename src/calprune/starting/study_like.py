@@ -96,8 +96,7 @@ def _found(like: str) -> Path:
         return Path(like)
     known = sorted(path.stem for path in PAPERS.glob("*.yaml"))
     if like not in known:
-        raise UserError(f"--like: expected a study's file or one of {', '.join(known)}; got {like!r}"
-                        f"{did_you_mean(like, known)}")  # fmt: skip
+        raise UserError(f"--like: expected a study's file or a study's name; got {like!r}{did_you_mean(like, known)}")
     return PAPERS / f"{like}.yaml"
 
 
