@@ -97,7 +97,8 @@ HOW_COMMANDS = """\
 - An option that takes several values is repeated: `--sources a --sources b`.
 - What is written as text (methods, filters, evaluations, ...) has one grammar: `name(first, option=value, flag)`.
 - Notes and progress go to stderr. Exit codes: 0 done; 1 an error that you can fix, in one line; 2 an unknown command or
-  option; 3 some trials of a study failed; 130 interrupted."""
+  option; 3 some trials of a study failed; 130 interrupted; 141 nobody
+  reads what is printed."""
 MADE = "<!-- made by docs/generate.py: run `make docs` -->\n"
 
 
@@ -187,7 +188,7 @@ def parameter(param: Any) -> str:
     named = [param.name.upper()] if param.param_type_name == "argument" else [*param.opts, *param.secondary_opts]
     default = param.default if not param.secondary_opts else param.opts[0]
     usual = param.show_default if isinstance(param.show_default, str) else default
-    more = ["required"] if param.required else [f"default: {usual}"] if usual not in (None, False) else []
+    more = ["required"] if param.required else [f"default: {usual}"] if usual is not None and usual is not False else []
     more += [f"also from the environment: {param.envvar}"] if param.envvar else []
     said = " ".join(param.help.split()) + (f" [{'; '.join(more)}]" if more else "")
     return f"- {', '.join(f'`{name}`' for name in named)}: {said}"

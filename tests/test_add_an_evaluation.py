@@ -79,6 +79,8 @@ def test_the_command_judges_a_model_by_the_pages_evaluations(folder, programs):
     assert guesses["name"] == "my_evaluations:FirstGuesses(of='lines.txt')"
     assert guesses["metric"] == "first_guesses" and guesses["items"] == 12 and 0 <= guesses["value"] <= 1
     assert changed["metric"] == "changed_guesses" and changed["value"] == 0  # the model beside itself
+    [compared] = json.loads(done[1].stdout)["compared"]
+    assert compared["pruned"] == 0 and compared["kl"] is None, "it is a share, no divergence"
 
 
 def test_what_needs_the_dense_model_says_so_where_there_is_none(folder, programs):

@@ -257,6 +257,8 @@ def test_a_study_is_a_file_or_a_mapping_and_is_not_run_twice(here, tmp_path, mon
     again = calprune.study("small.yaml", progress=heard)
     assert again.folder == Path("runs/small") and again.rows == report.rows
     assert calprune.StudyReport.open("runs/small").rows == report.rows
+    report.write("rows.csv")
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 2, "as `calprune study report` writes them"
     report.write("page.html")
     assert "Small" in (tmp_path / "page.html").read_text() and "<table" in report._repr_html_()
 
@@ -298,6 +300,9 @@ def test_progress_is_reported_to_whom_it_is_given_and_silent_where_nobody_watche
     calprune.prune(here["model"], here["set"], pattern="2:4", progress=heard)
     assert heard.done == ["pruning model.layers of 2"] * 2
     calprune.prune(here["model"], here["set"], pattern="2:4")
+    calprune.build(here["text"], here["model"], num_samples=1, max_seq_length=8, progress=heard)
+    assert any("has not full rank" in line for line in heard.lines)
+    calprune.build(here["text"], here["model"], num_samples=1, max_seq_length=8)
     assert capfd.readouterr() == ("", "")
 
 

@@ -19,10 +19,11 @@ import yaml
 
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.build import make_set
+from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet
 from calprune.choosing import verdict as final
 from calprune.choosing.answer import OVERALL, UNIFORM, FinalVerdict, Gate, GateRow, Halving, SetContrast
-from calprune.choosing.job import Job
+from calprune.choosing.job import Job, spec_of
 from calprune.choosing.page import answer, commands, headline
 from calprune.choosing.question import parse_capabilities
 from calprune.choosing.trials import Clock
@@ -399,6 +400,32 @@ def test_the_question_of_a_model_or_of_sources_that_have_changed_since_is_anothe
     with (tmp_path / "copy" / "sums.jsonl").open("a") as file:
         file.write('{"text": "1+1=2"}\n')
     assert len({was, retrained, asked().identity()}) == 3
+
+
+def test_the_question_of_a_source_that_is_worded_otherwise_is_another(choice_folder, tmp_path):
+    own = tmp_path / "own.yaml"
+
+    def asked(wording, source):
+        own.write_text(f'kind: text\nlocal: sums.jsonl\ntext: "{wording}"\n')
+        question = small_question(choice_folder, sources=(str(choice_folder / "my code.jsonl"), source))
+        return Job(question, tmp_path / "out", Knobs("cpu", None, choice_folder / "data"), Clock(), print).identity()
+
+    shutil.copy(choice_folder / "sums.jsonl", tmp_path)
+    assert asked("{{ text }}", str(own)) == asked("{{ text }}", str(own)) != asked("Q: {{ text }}", str(own))
+
+
+def test_a_mixture_names_a_file_whatever_signs_are_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("c++.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text('{"text": "a"}\n')
+    parts = parse_spec(spec_of({"c++.jsonl": 0.25, "b.jsonl": 0.75})).parts
+    assert {part.source: part.share for part in parts} == {"c++.jsonl": 0.25, "b.jsonl": 0.75}
+
+
+def test_what_the_model_responds_to_is_no_text_to_judge_on(choice_folder, tmp_path):
+    judged = choice_folder / "sums_held.jsonl"
+    with pytest.raises(UserError, match="is a source and also what sums is judged on"):
+        answer_of(choice_folder, tmp_path / "out", sources=("c4", f"self:respond({judged})"))
 
 
 def test_a_folder_of_another_question_or_of_something_else_is_refused(chosen, choice_folder, tmp_path):

@@ -339,6 +339,12 @@ def test_a_claim_that_ends_where_the_difference_lies_would_take_more_draws_than_
     assert "over 10,000 draws would tell" in one.why
 
 
+def test_a_claim_on_two_sources_that_give_the_same_is_not_told_and_does_not_end_the_report():
+    rows = [replace(row, items=SAME.rows[0].items, value=SAME.rows[0].value) for row in SAME.rows]
+    one = judged(replace(SAME, rows=tuple(rows)), "better: {first: {calibration: c4}, than: {calibration: pile}}")
+    assert one.judgement.verdict == CANNOT and one.judgement.estimate.value == 0
+
+
 def test_what_has_no_power_says_what_could_have_been_seen():
     one = judged(SAME, "better: {first: {calibration: pile}, than: {calibration: c4}}")
     assert "the interval holds 0, and 80 % of such studies find" in one.why

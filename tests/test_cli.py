@@ -1,6 +1,8 @@
 """The command line, driven as a user would: what it writes and prints, and one line for every mistake."""
 
 import json
+import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -190,6 +192,28 @@ PRUNE = ("prune", "{model}", "--out", "out")
         (("stats", "{model}", "--calibration", "nothing.txt", "--out", "{full}"), "holds something else"),
         (("prune", "nowhere", "--pattern", "2:4", "--method", "magnitude", "--out", "out"), "there is no such folder"),
         (("stats", "{model}", "--calibration", "{text}", "--needs", "gramm", "--out", "out"), "did you mean 'gram'"),
+        (("stats", "{model}", "--calibration", "{text}", "--needs", "nothing", "--out", "out"), "goes with --units"),
+        (
+            ("decompose", "{model}", "--rank", 1, "--pattern", "half", "--out", "out"),
+            'like "50%", "50%/row", "50%/matrix" or "2:4"',
+        ),
+        (("demo", "--data-root", "."), "--data-root goes with --full"),
+        (("quantize", "nowhere", "--method", "rtn", "--device", "tpu", "--out", "out"), "unknown device"),
+        (
+            (
+                "compensate",
+                "nowhere",
+                "--dense",
+                "nowhere",
+                "--calibration",
+                "{text}",
+                "--device",
+                "tpu",
+                "--out",
+                "out",
+            ),
+            "unknown device",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(run, tiny_folder, text, tmp_path, words, said):
@@ -220,6 +244,18 @@ def test_statistics_of_another_model_are_refused(run, tiny_folder, text):
     assert run("prune", tiny_folder, "--method", "magnitude", "--pattern", "50%", "--out", "other")[0] == 0
     status, _, err = run("prune", "other", "--pattern", "50%", "--calibration", "sums", "--out", "out")
     assert status == 1 and "statistics of" in err and "not of other" in err
+
+
+def test_a_name_that_is_not_utf8_is_refused_of_a_text_and_kept_of_a_model(run, tiny_folder, text):
+    named = os.fsdecode(b"caf\xe9")
+    text.rename(f"{named}.txt")
+    asked = ("prune", tiny_folder, "--pattern", "2:4", "--calibration", f"{named}.txt", *SHORT, "--out", "out")
+    status, _, err = run(*asked)
+    assert status == 1 and "a name that is not UTF-8; give the file another one" in err
+    shutil.copytree(tiny_folder, named)
+    status, _, err = run("prune", named, "--pattern", "2:4", "--method", "magnitude", "--out", "out")
+    assert status == 0, err
+    assert json.loads(Path("out/calprune.json").read_text())["model"]["name"] == named
 
 
 def test_nan_names_its_linear(run, tiny_folder, tmp_path):

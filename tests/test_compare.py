@@ -268,6 +268,10 @@ def test_without_sizes_small_ones_are_taken_and_said_and_a_built_set_gives_its_o
     status, out, err = run("calib", "compare", "long.txt", "set", *asked[4:])
     assert status == 0 and "long.txt: 5 sequences of 24 tokens, as set" in err, err
     assert [(one["sequences"], one["tokens"]) for one in json.loads(out)["sets"]] == [(5, 120), (5, 120)]
+    Path("own.yaml").write_text("parts: other.txt\nnum_samples: 20\nmax_seq_length: 12\n")
+    status, out, err = run("calib", "compare", "long.txt", "own.yaml", *asked[4:])
+    assert status == 0 and "long.txt: 16 sequences of 256 tokens, small" in err, err
+    assert [one["sequences"] for one in json.loads(out)["sets"]] == [16, 20], "the recipe's are its own"
 
 
 @pytest.mark.parametrize(

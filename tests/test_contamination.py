@@ -1,6 +1,7 @@
 """Contamination: what an evaluation set shares with a text is found, shown, counted and dropped, and only that."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,7 +14,7 @@ from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet
 from calprune.text.document import Document, Given
 from calprune.text.filters import read_filters
-from calprune.text.filters.shared_wording import USUAL, Evaluations
+from calprune.text.filters.shared_wording import USUAL, Evaluations, contents_of
 from tests.tiny import toy_tokenizer
 
 QUESTION = "A ferry with nine cabins leaves the old pier at dawn, and each cabin holds four sleepy gulls. How many?"
@@ -112,6 +113,13 @@ def test_a_set_is_named_by_the_contents_of_what_it_was_kept_clear_of(tmp_path):
         return build(recipe, toy_tokenizer()).id
 
     assert made([QUESTION]) == made([QUESTION]) != made([SHORT])
+
+
+def test_a_set_is_named_by_how_what_it_was_kept_clear_of_is_read(tmp_path):
+    exam = Path(evaluation(tmp_path, [QUESTION, SHORT]))
+    before = contents_of(str(exam), Given())
+    exam.write_text(SOURCE.replace("local: {", "local: {where: id == 1, "))
+    assert contents_of(str(exam), Given()) != before
 
 
 def test_a_planted_row_is_found_in_a_built_set_with_its_sequence_and_document(tmp_path):

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import calprune
 from calprune.cli.demo import KEPT, DemoRow, begin_folder, demo_text, keep, table
-from calprune.starting.demo import ON, WORDS
+from calprune.starting.demo import ON, WORDS, demo
+from calprune.studies.bench import Knobs
 from calprune.studies.reading import parse_study
 
 pytestmark = pytest.mark.demo
@@ -70,7 +71,8 @@ def test_the_demos_table_marks_what_is_judged_on_its_own_source_and_its_folder_h
     assert "0.400*" in table([row]) and "12.30 " in table([row])
     keep([row], tmp_path / "out")
     assert json.loads((tmp_path / "out" / "demo.json").read_text())[0]["calibration"] == "self"
-    with pytest.raises(calprune.UserError, match="holds something else"):
-        (tmp_path / "mine").mkdir()
-        (tmp_path / "mine" / "thesis.txt").write_text("do not touch")
-        begin_folder(tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("do not touch")
+    for begin in (begin_folder, lambda folder: demo(folder, Knobs())):
+        with pytest.raises(calprune.UserError, match="holds something else"):
+            begin(tmp_path / "mine")

@@ -159,3 +159,7 @@ def test_the_command_writes_what_it_says(given, tokenizer, tmp_path):
     told = json.loads(said.stdout)
     assert (told["sequences"], told["tokens"], told["licences"]) == (2, int(given.lengths.sum()), {"birds": "CC0"})
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+    weighted(given).save(tmp_path / "weighted")
+    asked = ["calib", "export", str(tmp_path / "weighted"), "--to", "txt", str(tmp_path / "out.txt")]
+    said = CliRunner().invoke(app, [*asked, "--model", str(tmp_path / "model")], catch_exceptions=False)
+    assert "weights" in said.stderr and "note:" not in said.stdout

@@ -272,7 +272,7 @@ VERSIONS = {
     "language": {"version": 1},
     "max_words": {"version": 2},
     "min_words": {"version": 2},
-    "near_duplicates": {"version": 3, "threshold": 0.8, "ngram": 5, "permutations": 128, "bands": 16},
+    "near_duplicates": {"version": 4, "threshold": 0.8, "ngram": 5, "permutations": 128, "bands": 16},
     "perplexity": {"version": 1, "low": 0.0, "high": math.inf, "tokens": 512},
     "repetition": {"version": 2, "ngram": 4},
 }

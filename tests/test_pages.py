@@ -101,6 +101,17 @@ def test_a_chart_is_a_drawing_of_its_points_and_a_table_of_them(kind):
     assert "0.33 [0.25, 0.50]" in chart.text() and "c4" in chart.html()
 
 
+def test_a_tables_text_is_the_same_in_a_notebook(monkeypatch):
+    text = TABLE.text()
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert TABLE.text() == text and text.count("\n") > len(ROWS)
+
+
+def test_what_a_result_prints_as_json_can_be_written_to_any_terminal():
+    printed = Measured(1.0).json(found="café 😀")
+    assert printed.isascii() and json.loads(printed)["found"] == "café 😀"
+
+
 def test_a_histogram_needs_no_library(monkeypatch):
     without_altair(monkeypatch)
     html = Page("Set", (Section("lengths", "Lengths", panels=(Panel((BARS,)),)),)).html()

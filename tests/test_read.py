@@ -126,6 +126,7 @@ BROKEN = {
     "not_zstd": ("a.jsonl.zst", b'{"text": "a"}\n', "broken compression"),
     "not_utf8": ("a.jsonl", b'{"text": "a"}\n{"text": "\xff\xfe"}\n', "a.jsonl:2: not UTF-8 text: byte 0xff"),
     "text_not_utf8": ("a.txt", b"abc \xff\xfe", "a.txt:1: not UTF-8"),
+    "csv_twice": ("a.csv", b"text,text\na,b\n", "a.csv:1: two fields are called 'text'"),
     "csv_ragged": ("a.csv", b"text,lang\na,en\nb\n", "a.csv:3: expected 2 fields"),
     "not_parquet": ("a.parquet", b"PAR1 not really", "not a readable parquet file"),
     "json_list_of_text": ("a.json", b'["a"]', "record 1: expected an object"),

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -112,7 +113,8 @@ def test_what_cannot_be_read_is_said(spec):
 @pytest.mark.parametrize(("option", "expected"), [
     ({"num_samples": 0}, "num_samples must be at least 1; got 0"), ({"layout": "cropp"}, "did you mean 'crop'"),
     ({"max_seq_length": 1}, "at least 2"), ({"skip_first": 2048}, "below max_seq_length"), ({"sed": 1}, "'seed'"),
-    ({"lengths": [[4096, 1]]}, "tokens from 2 to max_seq_length 2048"), ({"num_samples": "8"}, "num_samples"),
+    ({"lengths": [[4096, 1]]}, "tokens from 2 to max_seq_length 2048"),
+    ({"lengths": [[128, math.inf]]}, "a share above 0"), ({"num_samples": "8"}, "num_samples"),
     ({"begin_of_text": "yes"}, "begin_of_text"), ({"seed": -1}, "seed must be at least 0"),
 ])  # fmt: skip
 def test_an_option_that_is_wrong_is_named(option, expected):
@@ -408,6 +410,18 @@ def test_a_pool_of_few_draws_is_told(tmp_path):
     few, many = write(tmp_path / "a.jsonl", 39), write(tmp_path / "b.jsonl", 40, letter="b")
     assert "from the 10th seed on draws share documents" in made(few).notes[0]
     assert made(many).notes == ()
+
+
+def test_a_pool_that_is_not_held_whole_is_told_of_from_the_seed_whose_run_is_too_near(tmp_path, monkeypatch):
+    path, said, drawn = write(tmp_path / "a.jsonl", 1900), [], []
+    monkeypatch.setattr("calprune.calibration.build.HELD", 70_000)
+    for seed in range(9):
+        found = made(path, seed=seed, num_samples=200)
+        said += found.notes
+        drawn.append({piece.document for row in found.pieces for piece in row})
+    assert all("from the 9th seed on draws share documents" in note for note in said) and len(said) == 9
+    assert all(a.isdisjoint(b) for i, a in enumerate(drawn[:8]) for b in drawn[:i])
+    assert not all(drawn[8].isdisjoint(one) for one in drawn[:8])
 
 
 def test_too_few_documents_are_told_with_how_many_there_were_and_why(tmp_path):

@@ -212,6 +212,13 @@ def test_herding_towards_capabilities_brings_what_pruning_reads_nearer_to_their_
     assert far(towards) < far(herd(*second_moments(model, pool, 256))[:8])  # than towards the pool
 
 
+def test_the_model_looks_at_candidates_as_a_sequence_has_them_after_its_begin_of_text():
+    candidates = encoded([["oak", "elm"], ["yew"]])
+    looks = Choosing(Given(tokenizer=TOKENIZER), 4, 4, 0, begin=1)
+    assert looks.rows(candidates) == [[1, *candidate.tokens[:3]] for candidate in candidates]
+    assert looks.texts(candidates) == choosing(4).texts(candidates)
+
+
 def test_spread_puts_the_farthest_apart_of_the_best_by_words_first():
     model = SimpleNamespace(model=_bytes_model())
     candidates = encoded([["oak"], ["elm", "ash"], ["yew", "fir", "oak"], ["fir"], ["ash", "elm", "yew"], ["elm"]])

@@ -52,6 +52,11 @@ def grams(texts: list[str], n: int) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + n]) for words in split for i in range(len(words) - n + 1)}
 
 
+def test_letters_that_change_places_between_words_make_other_ngrams():
+    for one, other in (("it no", "in to"), ("of is", "oi fs"), ("ba bbb", "bb abb")):
+        assert jaccard(Words.of([one]), Words.of([other]), 2) == 0
+
+
 def test_jaccard_by_hand():
     # {the cat sat, cat sat down} and {the cat sat, cat sat up}: one of three
     assert jaccard(Words.of(["The cat sat, down."]), Words.of(["the cat sat up"]), 3) == pytest.approx(1 / 3)
@@ -308,6 +313,7 @@ def test_the_command_prints_a_table_and_json_and_writes_the_picture(run, files, 
         (("one.jsonl", "--to", "two.jsonl", "--min-k", 0), "K of Min-K%++ is above 0"),
         (("one.jsonl", "one.jsonl", "--to", "two.jsonl"), "named twice"),
         (("one.jsonl", "--to", "one.jsonl"), "its own rows"),
+        (("./one.jsonl", "--to", "one.jsonl"), "its own rows"),
         (("one.jsonl + two.jsonl", "--to", "one.jsonl"), "mixture"),
         (("short.txt", "--to", "one.jsonl"), "too little text"),
         (("self:bos", "--to", "one.jsonl"), "say which with --model"),

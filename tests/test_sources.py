@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from calprune.base.values import ConfigError, UserError
 from calprune.text.controls import MAKERS
 from calprune.text.document import Given
-from calprune.text.find import catalogue, find_source, read_yaml
-from calprune.text.formats import parse_format
+from calprune.text.find import catalogue, find, find_source, read_yaml
+from calprune.text.formats import Format, parse_format
 from calprune.text.places import files_hash, local_files
 from calprune.text.source import TAGS, FileSource
 from calprune.text.wording import letters
@@ -471,6 +471,25 @@ def test_a_record_that_does_not_fit_a_yaml_is_one_line_with_its_place(place, tex
     with pytest.raises(UserError) as refused:
         texts(find_source(str(tmp_path / "mine.yaml")), "plain", None)
     assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_documents_of_a_plain_text_begin_where_a_line_says(tmp_path):
+    (tmp_path / "mine.yaml").write_text("kind: text\nlocal: {calibration: book.txt, begins: '^# '}\n")
+    chapters = ["# One\n\nFirst words.\nMore words.", "# Two\n\n" + "Other words. " * 499 + "End."]
+    (tmp_path / "book.txt").write_text("\n".join(chapters))
+    assert texts(find_source(str(tmp_path / "mine.yaml")), "plain", None) == chapters
+
+
+def test_a_text_with_what_it_was_written_for_is_a_text(tmp_path):
+    lines(tmp_path / "stories.jsonl", {"prompt": "Write a story.", "text": "Once upon a time."})
+    source = find(str(tmp_path / "stories.jsonl"))
+    assert source.formats == ("plain",) and texts(source, "plain", None) == ["Once upon a time."]
+
+
+def test_passages_of_one_long_line_have_ids_of_their_own(tmp_path):
+    (tmp_path / "one.txt").write_text("words " * 12_000)
+    found = [one.id for one in find(str(tmp_path / "one.txt")).documents(Format("plain"))]
+    assert len(set(found)) == len(found) > 3
 
 
 def test_what_is_not_there_is_no_word_of_a_text(tmp_path):

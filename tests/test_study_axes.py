@@ -121,7 +121,7 @@ def test_a_method_that_quantises_is_a_trial_like_another_and_rounding_reads_no_d
 
 
 def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("calprune.studies.time_left._speed", lambda _: 3.2)
+    monkeypatch.setattr("calprune.studies.time_left._speed", lambda *_: 3.2)
     monkeypatch.setattr("calprune.pruning.job.SOLVED", 0.0)
 
     def seconds(**changed) -> float:
@@ -137,7 +137,7 @@ def test_training_blocks_counts_in_the_estimate_and_a_text_is_read_once(material
 
 def test_a_study_is_estimated_by_the_speed_of_the_dtype_that_it_computes_in(material, monkeypatch):  # noqa: F811
     speeds = {torch.float32: 1.0, torch.bfloat16: 8.0}
-    monkeypatch.setattr("calprune.studies.time_left._speed", lambda dtype: speeds[dtype])
+    monkeypatch.setattr("calprune.studies.time_left._speed", lambda dtype, _: speeds[dtype])
     only = {"methods": "[wanda]", "patterns": "50%", "draws": "1"}
     stored, half = (plan(parse_study(study_text(material, **only, **given), "study.yaml"), None)
                     for given in ({}, {"dtype": "bfloat16"}))  # fmt: skip
@@ -151,7 +151,7 @@ def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(mater
     """Trials that take known seconds, on a clock of the test's: a set 3, its sums 40, judging 10, methods 2 and 90."""
     now, methods = [0.0], {"magnitude": 1.0, "wanda": 2.0, "sparsegpt": 90.0}
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr("calprune.studies.time_left._speed", lambda _: 1e4)
+    monkeypatch.setattr("calprune.studies.time_left._speed", lambda *_: 1e4)
     text = study_text(material, methods="[wanda, sparsegpt]", patterns="50%", draws="3")
     made, runs = plan(parse_study(text, "study.yaml"), None), Runs(tmp_path / "runs")
     made.write(runs, text)

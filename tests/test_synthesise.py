@@ -17,7 +17,7 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from calprune.base.progress import Progress, Steps
+from calprune.base.progress import Progress, Steps, showing
 from calprune.base.values import ConfigError, UserError
 from calprune.calibration.build import make_set
 from calprune.cli import app
@@ -316,6 +316,36 @@ def test_a_recipes_filters_look_at_what_the_screen_left_and_count_what_they_drop
     for name in ("near_duplicates", "exact_duplicates"):
         found = counts(filters=[name])
         assert [n for reason, n in found.items() if name.removesuffix("s").replace("_", " ") in reason] == [5]
+
+
+def test_one_way_to_write_is_one_source_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALPRUNE_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match="same source in one format"):
+        make_set("self + self:bos", toy().tokenizer, model=toy(), num_samples=2, max_seq_length=16)
+
+
+def test_a_model_that_writes_without_chance_is_not_judged_on_what_it_calibrates_on(tmp_path):
+    with pytest.raises(UserError, match="at temperature 0 a model writes the same texts"):
+        SelfSource(parse_strategy("bos(temperature=0)"), work=tmp_path).split_for("evaluation")
+
+
+def test_more_documents_than_prompts_are_told(tmp_path):
+    prompts, heard = prompts_file(tmp_path, {"prompt": "ab"}, {"prompt": "cd"}), Heard()
+    with showing(heard):
+        find(f"self:respond({prompts}, documents=5, max_new_tokens=4)").documents(Format("chat"), given=Given(toy()))
+    assert heard.said == ["note: respond: there are 2 prompts, so as many documents are written, not 5"]
+    with pytest.raises(UserError, match="ellipses never ends"):
+        find("self:respond(ellipses)").documents(Format("chat"), given=Given(toy()))
+
+
+class Heard(Progress):
+    """What is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
 
 
 def test_a_recipes_filters_find_the_language_of_what_the_model_wrote(tmp_path, monkeypatch):

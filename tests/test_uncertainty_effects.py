@@ -157,6 +157,15 @@ def test_what_an_item_does_to_both_sources_is_no_doubt():
     assert moved.estimate.low == pytest.approx(found.estimate.low)
 
 
+def test_sources_that_give_the_same_differ_by_nothing_and_without_doubt():
+    """As where two texts choose the same blocks in every draw."""
+    for seed in range(20):
+        alike = np.tile(np.random.default_rng(seed).normal(size=50), (3, 1))
+        found = paired_by_item(alike, alike)
+        ends = (found.estimate.value, found.estimate.low, found.estimate.high, found.detectable)
+        assert ends == pytest.approx((0, 0, 0, 0), abs=1e-12) and found.p == 1
+
+
 def test_one_draw_or_one_item_tells_no_difference():
     found = paired_by_item([[1.0, 2.0]], [[0.0, 1.0], [0.0, 1.0]])
     assert (found.estimate.value, found.estimate.low, found.p) == (1.0, None, None) and "one draw" in found.note

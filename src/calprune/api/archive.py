@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import checked
 from calprune.base.output import new_folder
 from calprune.deployment import archive
@@ -10,7 +11,7 @@ from calprune.models.load import find_folder
 
 
 @checked
-def pack(folder: str | Path, out: str | Path) -> PackReport:
+def pack(folder: str | Path, out: str | Path, *, progress: ProgressLike | None = None) -> PackReport:
     """Write a checkpoint in few bytes, for a download or to be kept: a bit for each number, and those not zero.
 
         report = calprune.pack("pruned", "pruned.packed")
@@ -18,24 +19,24 @@ def pack(folder: str | Path, out: str | Path) -> PackReport:
         calprune.unpack("pruned.packed", "pruned")
 
     folder: of a model with *.safetensors; every file of it is in the archive, and comes back with the same bytes, which
-        is tried out before the archive takes its name. out: a folder that is absent or empty.
+        is tried out before the archive takes its name. out: a folder that is absent or empty. progress: as for `prune`.
 
     Raises UserError where the folder has no such weights or is packed already.
     """
-    with new_folder(out):
+    with shown(progress), new_folder(out):
         return archive.pack(find_folder(str(folder)), Path(out))
 
 
 @checked
-def unpack(packed: str | Path, out: str | Path) -> list[Path]:
+def unpack(packed: str | Path, out: str | Path, *, progress: ProgressLike | None = None) -> list[Path]:
     """Give back the folder that `pack` packed, byte for byte; the paths of its files in it.
 
         calprune.unpack("pruned.packed", "pruned")
 
-    packed: what `pack` wrote. out: a folder that is absent or empty.
+    packed: what `pack` wrote. out: a folder that is absent or empty. progress: as for `prune`.
 
     Raises UserError where it is no archive, and where a file does not come out with the digest that it had; then there
     is no folder.
     """
-    with new_folder(out):
+    with shown(progress), new_folder(out):
         return archive.unpack(Path(packed), Path(out))

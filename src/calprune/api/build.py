@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from calprune.api.arguments import ModelLike, as_data_root, open_model
+from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.values import UserError
-from calprune.calibration.advice import advise, widest_input
+from calprune.calibration.advice import advise, widest_input, widest_of
 from calprune.calibration.build import build as build_set
 from calprune.calibration.part import name_of
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set
-from calprune.models.load import Model, load_tokenizer
+from calprune.models.load import Model, find_folder, load_tokenizer
 from calprune.text.find import refuse_licences
 
 
@@ -31,6 +32,7 @@ def build(
     allow_evaluation_split: bool = False,
     exclude_license: Sequence[str] = (),
     data_root: str | Path | None = None,
+    progress: ProgressLike | None = None,
 ) -> CalibrationSet:
     """Build a calibration set: the same recipe, files and tokenizer give the same bytes on any machine.
 
@@ -48,7 +50,7 @@ def build(
     filters: which documents may be drawn, in this order: "min_words(50)", "language(en)", "near_duplicates", ...
     skip_first: so many tokens at each sequence's beginning weigh 0. allow_evaluation_split: of sources that have no
         other. exclude_license: refuse sources with one of these tags: "nc", "unknown", ...
-    data_root: the folder of data sets on disk; None: CALPRUNE_DATA.
+    data_root: the folder of data sets on disk; None: CALPRUNE_DATA. progress: as for `prune`.
 
     Raises UserError for what cannot be read or found, and where a source has too few documents: how many there were and
     what became of them.
@@ -59,9 +61,12 @@ def build(
                         selection=selection, skip_first=skip_first, filters=list(filters) or None,
                         allow_evaluation_split=allow_evaluation_split or None)  # fmt: skip
     refuse_licences(map(name_of, recipe.parts), exclude_license)
-    loaded = open_model(model) if recipe.uses_model or isinstance(model, Model) else None
-    tokenizer = loaded.tokenizer if loaded else load_tokenizer(str(model))
-    made = build_set(recipe, tokenizer, data_root=as_data_root(data_root), model=loaded)
-    made = replace(made, made_for=loaded.name if loaded else str(model))
-    advise(made, tokenizer, widest=widest_input(loaded.model) if loaded else None)
+    root = as_data_root(data_root)
+    with shown(progress):
+        loaded = open_model(model) if recipe.uses_model or isinstance(model, Model) else None
+        tokenizer = loaded.tokenizer if loaded else load_tokenizer(str(model))
+        made = build_set(recipe, tokenizer, data_root=root, model=loaded)
+        made = replace(made, made_for=loaded.name if loaded else str(model))
+        widest = widest_input(loaded.model) if loaded else widest_of(find_folder(str(model)) / "config.json")
+        advise(made, tokenizer, widest=widest)
     return made

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import checked
 from calprune.models import load as loading
 from calprune.models.load import Model
@@ -11,7 +12,14 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 @checked
-def load(name: str | Path, *, dtype: Dtype | None = None, device: str | None = None, dequantize: bool = False) -> Model:
+def load(
+    name: str | Path,
+    *,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+    dequantize: bool = False,
+    progress: ProgressLike | None = None,
+) -> Model:
     """Load a causal language model with its tokenizer.
 
         model = calprune.load("demo")
@@ -23,8 +31,10 @@ def load(name: str | Path, *, dtype: Dtype | None = None, device: str | None = N
 
     dequantize: a checkpoint in block FP8, FP8 or MXFP4 is made a bfloat16 one first, once, in the cache; without it,
     and of other kinds, a quantised checkpoint is refused. What the weights come from is then in `model.notes`.
+    progress: as for `prune`.
 
     No code that comes with a checkpoint is run. Raises UserError where there is no such model, it has no safetensors
     weights or not all of them, it is not decoder-only, or its tokenizer gives ids that it has no embedding for.
     """
-    return loading.load(str(name), dtype=dtype, device=device, dequantize=dequantize)
+    with shown(progress):
+        return loading.load(str(name), dtype=dtype, device=device, dequantize=dequantize)

@@ -15,12 +15,12 @@ from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import AtLeast, AtMost, Count, checked
 from calprune.base.patterns import Pattern, Removal
 from calprune.base.progress import current, duration, whole
-from calprune.base.store import write_whole
 from calprune.base.values import ConfigError, UserError
 from calprune.evaluation.evaluation import EVALUATIONS
 from calprune.methods import METHODS
 from calprune.pages import HasPage, Page
 from calprune.removal import REMOVALS
+from calprune.report.files import write_csv, write_html, write_json, write_markdown
 from calprune.report.findings import Findings
 from calprune.report.kept import write_parquet
 from calprune.report.page import page
@@ -37,7 +37,8 @@ from calprune.studies.time_left import StudyLeft
 
 Workers = Annotated[int, AtLeast(1), AtMost(MOST_WORKERS)]
 REGISTRIES = {"methods": METHODS, "allocations": ALLOCATIONS, "evaluations": EVALUATIONS}  # of objects, by key
-WRITTEN = {".html": "html", ".md": "markdown", ".csv": "csv", ".json": "json"}  # the forms of a page, by ending
+WRITTEN = {".html": write_html, ".md": write_markdown, ".csv": write_csv, ".json": write_json,
+           ".parquet": write_parquet}  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,14 +70,13 @@ class StudyReport(HasPage):
         return page(Findings(self.results))
 
     def write(self, path: str | Path) -> None:
-        """Write the page, by the file's ending: .html (one file, no network), .md, .csv or .json; .parquet keeps every
-        result of every item, for `calprune study report` and `query`."""
-        if Path(path).suffix == ".parquet":
-            return write_parquet(self.results, path)
+        """Write what `calprune study report` writes, by the file's ending: .html (a page, no network), .md and .json
+        (its answer and tables), .csv (a row a source, setting and evaluation), or .parquet (every result of every item,
+        for `calprune study report` and `query`)."""
         form = WRITTEN.get(Path(path).suffix)
         if form is None:
-            raise UserError(f"path: expected a file that ends with {', '.join(WRITTEN)}, .parquet; got {path}")
-        write_whole(path, getattr(self, form)())
+            raise UserError(f"path: expected a file that ends with {', '.join(WRITTEN)}; got {path}")
+        form(self.results, path)
 
     def __repr__(self) -> str:
         return f"<StudyReport: {self.results.title}; {self.status}; {self.folder}>"

@@ -131,7 +131,7 @@ def parse_removal(text: str) -> Removal | None:
 
 def parse_any(text: str) -> Pattern | Removal:
     """Read a pattern of zeros or of what is taken out."""
-    return parse_removal(text) or parse_pattern(text)
+    return parse_removal(text) or _parse_zeros(text, ', "2:4" or "neurons:25%"')
 
 
 def parse_pattern(text: str) -> Pattern:
@@ -139,11 +139,16 @@ def parse_pattern(text: str) -> Pattern:
     if removal := parse_removal(text):
         raise PatternError(f"{removal} takes whole {removal.kind} out, and what is wanted here is a pattern of zeros "
                            'in a matrix: write it like "50%" or "2:4"')  # fmt: skip
+    return _parse_zeros(text, ' or "2:4"')
+
+
+def _parse_zeros(text: str, others: str) -> Pattern:
+    """others: what else could have been written, beside shares, as the line for a mistake ends."""
     if m := re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*%(?:/(row|matrix))?", text.strip()):
         return Unstructured(float(m[1]) / 100, m[2])  # type: ignore[arg-type]
     if m := re.fullmatch(r"(\d+):(\d+)", text.strip()):
         return KeepNofM(int(m[1]), int(m[2]))
-    how = 'write it like "50%", "50%/row", "50%/matrix", "2:4" or "neurons:25%"'
+    how = f'write it like "50%", "50%/row", "50%/matrix"{others}'
     raise PatternError(f"cannot read pattern {text!r}; {_meant(text.strip()) or how}")
 
 

@@ -109,7 +109,7 @@ def write_whole(path: str | Path, contents: str | bytes) -> None:
     """Write a file; a reader sees the old one or the new one, never a part. What is no ordinary file (/dev/stdout, a
     FIFO) is written to and stays what it is; a link is replaced, and what it leads to stays as it is."""
     path = Path(path)
-    data = contents.encode() if isinstance(contents, str) else contents
+    data = _bytes(contents) if isinstance(contents, str) else contents
     if is_special(path):
         try:
             with path.open("wb", buffering=0) as file:
@@ -266,6 +266,12 @@ def write_json(path: str | Path, value: Any, *, sort: bool = True) -> None:
     write_whole(path, to_json(value, sort=sort))
 
 
+def _bytes(text: str) -> bytes:
+    """UTF-8. A file's name may have bytes that are none: they are written as Python does in a string, which JSON too
+    reads as what they were."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def to_json(value: Any, *, sort: bool = True) -> str:
     """JSON text that differs only where the value does: keys sorted. NaN is refused, because JSON has none."""
     return json.dumps(value, indent=1, sort_keys=sort, allow_nan=False, ensure_ascii=False) + "\n"
@@ -297,4 +303,4 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
 def _contents_digest(value: dict[str, Any]) -> str:
     """Of the value as it is read back: whatever the order of its keys in the file."""
     plain = json.loads(json.dumps(value, allow_nan=False))
-    return hashlib.sha256(to_json(plain).encode()).hexdigest()
+    return hashlib.sha256(_bytes(to_json(plain))).hexdigest()

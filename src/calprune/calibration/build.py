@@ -1,5 +1,6 @@
 """From a recipe to a calibration set: each part's documents are drawn, encoded and laid out, and all is counted."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -87,7 +88,8 @@ def _open(recipe: Recipe, given: Given) -> list[OpenPart]:
     parts = [open_part(part, recipe, given) for part in recipe.parts]
     seen: dict[tuple[str, str, str], str] = {}  # by what is read: a file has several paths, a format may be left out
     for part, opened in zip(recipe.parts, parts, strict=True):
-        key = (opened.stream, part.strategy or "", str(opened.format))
+        strategy = opened.source.identity(opened.given) if part.source == "self" else ""
+        key = (opened.stream, strategy, str(opened.format))
         if key in seen:
             raise ConfigError(f"{seen[key]} and {part.source} are the same source in one format: the set would hold "
                               "each document twice; give it once, with a share")  # fmt: skip
@@ -125,6 +127,11 @@ class _Making:
             pool = read_pool(self.opened.stream, self.read, self.recipe.seed, self.held)
             self._draws = Draws(pool, self.given.tokenizer)
         return self._draws
+
+    def apart(self, draws: float) -> int:
+        """How many seeds' draws have no document in common, of a pool as large as so many: where the pool is not held
+        whole, runs begin at 0, 1/2, 1/4, 3/4, 1/8, ..., so their gaps halve."""
+        return int(draws) if self.draws().pool.whole else 2 ** int(math.log2(draws))
 
     def lengths(self, n: int) -> list[int]:
         """How long each of n sequences is to be."""
@@ -173,7 +180,7 @@ class _Making:
         if n not in self._chosen and not isinstance(selection, Random):
             while not (pool := self.draws().pool).whole and len(pool.documents) < selection.pool:
                 self.held, self._draws = self.held * 4, None
-            choosing = Choosing(self.given, recipe.max_seq_length, n, recipe.seed)
+            choosing = Choosing(self.given, recipe.max_seq_length, n, recipe.seed, self.marks.begin)
             candidates = [c for c in self.draws().candidates(recipe.seed, selection.pool) if len(c.tokens)]
             self._chosen[n] = [candidates[i] for i in selection(candidates, choosing)] if candidates else []
         return self._chosen.get(n, [])
@@ -248,6 +255,8 @@ def _identity(recipe: Recipe, parts: list[OpenPart], tokenizer: str) -> str:
     described = plain(recipe) | {"parts": [opened.identity for opened in parts]}
     given = parts[0].given
     looked = {"model": given.model.computing} if recipe.selection.uses_model else {}
+    if looked and (begin := find_marks(given.tokenizer, recipe.begin_of_text).begin) is not None:
+        looked["after"] = begin  # before, selections read sequences without it
     padded = {"padding": find_marks(given.tokenizer).pad} if recipe.count_padding else {}  # it is of the tokens then
     chosen = len(parts) > 1 and recipe.selection != Random()  # 1: each part for as many sequences as the set has
     apart = {"selecting": 2} if chosen else {}
@@ -276,12 +285,12 @@ def _notes(recipe: Recipe, drawn: tuple[Drawn, ...], parts: list[_Making]) -> It
         if recipe.begin_of_text == "always" and making.opened.format.name == "chat":
             yield (f"{making.opened.part.source}: begin_of_text: always puts nothing before a conversation, which "
                    "begins as the chat template writes it")  # fmt: skip
-    for part in drawn:
+    for making, part in zip(parts, drawn, strict=True):
         if part.split == "evaluation":
             yield f"{part.source}: drawn from its evaluation split: results on that benchmark do not count"
-        if part.draws is not None and part.draws < FEW_DRAWS and not recipe.with_replacement:
+        if part.draws is not None and not recipe.with_replacement and (apart := making.apart(part.draws)) < FEW_DRAWS:
             yield (f"{part.source}: this draw read {part.read:,} of {part.pool:,} documents: from the "
-                   f"{int(part.draws) + 1}{_ordinal(int(part.draws) + 1)} seed on draws share documents, and the "
+                   f"{apart + 1}{_ordinal(apart + 1)} seed on draws share documents, and the "
                    "spread between them looks small")  # fmt: skip
 
 

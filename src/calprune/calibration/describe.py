@@ -19,7 +19,7 @@ from calprune.pages.names import short_names
 from calprune.pages.numbers import MISSING, counted, listed, percent
 from calprune.pages.page import HasPage, Page, Section, Stretch, TextBlock
 from calprune.pages.table import Column, Table
-from calprune.text.filters.shared_wording import Evaluations, Match
+from calprune.text.filters.shared_wording import ALIKE, Evaluations, Match
 from calprune.text.source import NOT_STATED
 
 MATCHES = 5  # shown of each evaluation set
@@ -84,7 +84,8 @@ class Check(HasPage):
              len({f.match.example for f in self.of(one.name)}), one.examples, one.too_short)
             for one in evaluations.sets
         )  # fmt: skip
-        table = Table("against", "Evaluation sets", SETS, rows)
+        note = f"Of wording that more than {ALIKE} examples have in common, {ALIKE} are counted."
+        table = Table("against", "Evaluation sets", SETS, rows, (note,))
         details = [self._matches(one.name, show) for one in evaluations.sets] if show else []
         return Page(
             f"{self.sequences_found:,} of {self.sequences:,} sequences share wording with an evaluation set",

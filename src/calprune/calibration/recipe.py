@@ -6,6 +6,7 @@ is three parts, `source:format*share`; format and share may be left out. A YAML 
 """
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class Recipe:
         if self.skip_first >= self.max_seq_length:
             raise ConfigError(f"skip_first must be below max_seq_length {self.max_seq_length}; got {self.skip_first}")
         for length, share in self.lengths:
-            if not (2 <= length <= self.max_seq_length and share > 0):
+            if not (2 <= length <= self.max_seq_length and 0 < share < math.inf):
                 raise ConfigError(f"lengths: expected [tokens, share], tokens from 2 to max_seq_length "
                                   f"{self.max_seq_length} and a share above 0; got [{length}, {share:g}]")  # fmt: skip
         if len({(part.source, part.format, part.strategy) for part in self.parts}) < len(self.parts):
@@ -154,6 +155,10 @@ def write_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def _parts(text: str) -> list[RecipePart]:
     """The parts of "a*2 + b:icl(pairs=5)". A text that names a file as it stands is that file."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"calibration {text!r}: a name that is not UTF-8; give the file another one") from None
     if os.path.isfile(text):
         return [RecipePart(text)]
     try:

@@ -1,7 +1,4 @@
-"""Where a calibration set's tokens came from: the pieces of a sequence, and what each source gave out of what.
-
-The calibration set: sequences of tokens, where each came from, and the recipe that made them; a folder on disk.
-"""
+"""The calibration set: sequences of tokens, where each came from, and the recipe that made them; a folder on disk."""
 
 import hashlib
 import json

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from calprune.base.store import read_json, write_json
 from calprune.base.values import read
 from calprune.choosing.question import Question
-from calprune.uncertainty.difference import Verdict
+from calprune.uncertainty.difference import TURNED, Verdict
 from calprune.uncertainty.estimate import Estimate
 from calprune.uncertainty.power import SIGNIFICANCE
 
@@ -17,7 +17,6 @@ UNIFORM = "uniform mixture"
 OVERALL = "all, as weighted"  # a row beside those of the capabilities
 
 BEFORE = ("small", "large")  # words of a gate that led to a search until 0.1
-TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A question being answered in a folder: what its stages share."""
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,14 +84,20 @@ class Job:
         return identity([q.written(), self.model.id, files, texts])
 
     def _contents(self, source: str, given: Given) -> str | None:
-        """What a source's files hold; of what the model writes, what it begins with. None: they are not on the disk."""
+        """What a source's files hold and how they are worded; of what the model writes, what it begins with. None: they
+        are not on the disk."""
         if source_of(only_part(source)).made == "self":
             with suppress(UserError):  # what cannot be read is said where it is built
                 opened = open_source(source, Given(self.model, data_root=self.knobs.data_root), "calibration")
                 return opened.rows.revision
             return None
         rows = rows_of(source, "calibration", given)
-        return rows.contents or None if rows else None
+        if not rows or not rows.contents:
+            return None
+        opened = open_source(source, Given(self.model, data_root=self.knobs.data_root), "calibration")
+        worded = [opened.source.identity(given)] if opened.source.root else []  # of a user's YAML, which may be edited
+        worded += [opened.chat] if opened.chat else []
+        return identity([rows.contents, *worded]) if worded else rows.contents
 
     def _windows(self, text: str) -> Int[Tensor, "n T"]:
         q = self.question
@@ -161,7 +168,12 @@ def spec_of(shares: Shares) -> str:
     the same set to the byte."""
     if len(shares) == 1:
         return next(iter(shares))
-    return " + ".join(f"{source}*{share:g}" for source, share in sorted(shares.items()))
+    return " + ".join(f"{_in_a_sum(source)}*{share:g}" for source, share in sorted(shares.items()))
+
+
+def _in_a_sum(source: str) -> str:
+    """A source, in quotes where it is the name of a file that a sum would cut."""
+    return repr(source) if os.path.isfile(source) and any(sign in source for sign in "+*:") else source
 
 
 def percent(shares: Mapping[str, float]) -> str:

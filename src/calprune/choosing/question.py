@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+from calprune.base.calls import quoted
 from calprune.base.checks import options
 from calprune.base.patterns import Removal
 from calprune.base.values import ConfigError, UserError, did_you_mean, plain
@@ -185,9 +186,10 @@ def check_apart(question: Question, given: Given) -> None:
     """Raise UserError where a source reads the very rows that a capability is judged on, wherever they are."""
     judged = {one.name: rows_of(one.text, "evaluation", given) for one in question.capabilities}
     for source in question.sources:
-        read = rows_of(source, "calibration", given)
+        begun = source_of(only_part(source)).begins_with  # what the model writes has the beginnings of these
+        read = [rows for one in begun or (source,) if (rows := rows_of(one, "calibration", given))]
         for name, other in judged.items():
-            if read and other and read.overlaps(other):
+            if other and any(rows.overlaps(other) for rows in read):
                 raise UserError(f"{source} is a source and also what {name} is judged on: leave it out of --sources, "
                                 f"or judge on another text (--judge {name}=TEXT)")  # fmt: skip
 
@@ -209,7 +211,7 @@ def default_sources(model: str, prompts: str | None, report: Callable[[str], Non
         if is_file(prompts) and not Path(prompts).is_file():
             raise UserError(f"--prompts {prompts}: there is no such file")
         if load_tokenizer(model).chat_template:
-            own = f"self:respond({prompts}, prompt_weight=0.1)"  # with 0 SparseGPT is ruined (LOG.md)
+            own = f"self:respond({quoted(prompts)}, prompt_weight=0.1)"  # with 0 SparseGPT is ruined (LOG.md)
         else:
             report(f"--prompts {prompts} is not used: {model} has no chat template to respond by; it goes on from the "
                  "openings of documents")  # fmt: skip

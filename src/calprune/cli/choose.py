@@ -81,12 +81,10 @@ def choose_command(
     from calprune.choosing.page import choice_page, headline
     from calprune.choosing.question import Question, default_sources, parse_capabilities
     from calprune.choosing.trials import parse_budget
-    from calprune.pages.drawing import altair
     from calprune.report.files import write_html
     from calprune.studies.bench import Knobs
     from calprune.studies.results import read
 
-    altair()  # so that what the page needs is missed before hours of work
     seconds = parse_budget(budget)
     report = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     question = Question(

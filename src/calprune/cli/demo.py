@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import app, goes_on
+from calprune.cli.app import app, as_typed, goes_on
 
 if TYPE_CHECKING:
     from calprune.calibration.set import CalibrationSet
@@ -56,10 +56,14 @@ def demo_command(
     full: Annotated[
         bool, opt.run_option("--full", help="more sets, two patterns and three checkpoints: about 6 minutes on 2 cores")
     ] = False,
-    data_root: opt.DataRoot = None,
+    data_root: Annotated[
+        Path | None, opt.data_option(envvar="CALPRUNE_DATA", help="of --full: folder of data sets on disk")
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Prune a small real model, see that the data matters, and what to do with a model of one's own: in 2 minutes."""
+    if "--data-root" in as_typed() and not full:
+        raise UserError("--data-root goes with --full: the short demo reads no data set")
     if full:
         _full(out or Path("runs/demo-full"), data_root, as_json)
     else:
@@ -128,12 +132,9 @@ def demo_text(data_root: Path | None) -> str:
 
 def begin_folder(out: Path) -> None:
     """Raise UserError where it holds something else; an earlier demo's checkpoints are removed."""
-    from calprune.base.store import is_free
+    from calprune.starting.demo import check_demo_folder
 
-    if not (out / "about.json").is_file() and not is_free(out):
-        raise UserError(
-            f"output folder {out}: it holds something else; name a folder that is absent, empty or a demo's"
-        )
+    check_demo_folder(out, Path("about.json"))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 

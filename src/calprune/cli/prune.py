@@ -189,7 +189,9 @@ def stats_command(
     from calprune.models.load import find_device, load
     from calprune.removal.sums import add_units
 
-    level: Any = choice(needs, LADDER if units else LADDER[1:], "--needs")
+    level: Any = choice(needs, LADDER, "--needs")
+    if level == "nothing" and not units:
+        raise UserError("--needs nothing goes with --units blocks or --units experts")
     kinds: Any = [choice(one, ("blocks", "experts"), "--units") for one in units or ()]
     counting = opt.read_counting(min_expert_tokens, all_experts, token_weights)
     target = find_device(device)

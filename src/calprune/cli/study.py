@@ -48,7 +48,7 @@ def plan_command(
     folder.check(new=True)
     there = {trial.id for trial in made.trials if folder.whole(trial.id, list(made.evaluations))}
     missing = [trial for trial in made.trials if trial.id not in there]
-    passes = len({(t.model_id, t.set_id, t.counting) for t in missing if t.set_id and t.shares_sums})
+    passes = len({trial.group for trial in missing if trial.set_id and trial.shares_sums})
     if as_json:
         trials = [{"id": trial.id, "done": trial.id in there, "model": trial.model, "label": trial.label}
                   for trial in made.trials]  # fmt: skip

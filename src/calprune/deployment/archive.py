@@ -27,7 +27,7 @@ from calprune.base.store import DamagedError, file_digest, read_json, whole_fold
 from calprune.base.tensors import save_tensors
 from calprune.base.values import UserError
 from calprune.deployment.bitmask import pack_numbers, streams_of, unpack_numbers
-from calprune.models.checkpoint import PACKED, PIECE, StoredTensor, header_length, read_header
+from calprune.models.checkpoint import PACKED, PIECE, StoredTensor, header_length, read_header, unpack_command
 from calprune.pages.numbers import percent
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
@@ -78,7 +78,7 @@ class PackReport(HasPage):
                      for name, words in named.items() if sizes[name] is not None)  # fmt: skip
         notes = () if self.sizes.zipnn is not None else ("Where zipnn is installed, its size stands here too.",)
         table = Table("sizes", f"{percent(self.zeros)} of the numbers are zeros", heads, rows, notes)
-        back = f"back to the same bytes: calprune unpack {self.out} --out FOLDER"
+        back = f"back to the same bytes: {unpack_command(self.out)}"
         return Page(f"{self.out}: {self.folder}, packed", (Section("sizes", tables=(table,), notes=(back,)),),
                     "calprune pack")  # fmt: skip
 
@@ -92,7 +92,7 @@ def pack(folder: Path, out: Path) -> PackReport:
     """Write the archive of a folder. Raises UserError where it has no *.safetensors, is an archive itself, or holds
     what is neither file nor folder, and where what was packed does not give the same bytes again."""
     if (folder / PACKED).exists():
-        raise UserError(f"{folder} is packed already; calprune unpack {folder} --out FOLDER gives the model back")
+        raise UserError(f"{folder} is packed already; {unpack_command(folder)} gives the model back")
     paths = _files(folder)
     weights = [path for path in paths if path.name.endswith(WEIGHTS)]
     if not weights:

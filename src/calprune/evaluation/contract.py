@@ -10,6 +10,7 @@ It has `run`, or `reference` and `compare` where it compares with the dense mode
     of_dense      (reference) -> as `compare`, of the dense model itself; else it is compared with itself
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -107,5 +108,7 @@ def as_outcomes(evaluation: Evaluation, text: str, found: Outcomes | Sequence[fl
         raise ConfigError(f"{text}: expected one number an item; {e}") from None
     if not items:
         raise ConfigError(f"{text} gave no value")
+    if not all(map(math.isfinite, items)):
+        raise ConfigError(f"{text} gave NaN or infinity for some items; expected a number of each")
     chance = getattr(evaluation, "chance", None)
     return Outcomes(text, evaluation.measures, items, (), chance, capability(evaluation), identity(evaluation))

@@ -59,12 +59,15 @@ class Divergence:
 
 
 def as_text(found: dict[int, tuple[int, float]], model: Model) -> dict[str, tuple[int, float]]:
-    """By the tokens' text, those left out that are a part of a character."""
+    """By the tokens' text, those of one text together; those are left out that are a part of a character."""
 
     def decoded(token: int) -> str:
         return str(model.tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
-    texts = {decoded(token): one for token, one in found.items()}
+    texts: dict[str, tuple[int, float]] = {}
+    for token, (times, nats) in found.items():
+        n, mean = texts.get(text := decoded(token), (0, 0.0))
+        texts[text] = (n + times, (n * mean + times * nats) / (n + times))
     return {text: one for text, one in texts.items() if text and "\ufffd" not in text}
 
 

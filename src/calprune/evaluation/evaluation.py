@@ -1,5 +1,6 @@
 """What a study judges models by, as text: perplexity(wikitext2), kl(c4, tokens=16384), boolq(examples=200)."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ class OnText:
     def __post_init__(self) -> None:
         if self.length < 2 or self.tokens < self.length:
             raise ConfigError(f"expected tokens >= length >= 2; got tokens={self.tokens}, length={self.length}")
+        if self.skip < 0:
+            raise ConfigError(f"expected skip >= 0; got skip={self.skip}")
 
     def __str__(self) -> str:
         sizes = [f"{n}={v}" for n in ("tokens", "length", "skip") if (v := getattr(self, n)) != getattr(OnText, n)]
@@ -144,7 +147,7 @@ def check_evaluation(evaluation: Evaluation, tokenizer: Any, data_root: Path | N
     looked at."""
     if not isinstance(evaluation, OnText):
         check_runnable(evaluation, data_root)
-    elif not evaluation.of.startswith("self"):
+    elif re.split("[:(]", evaluation.of)[0] != "self":
         given = Given(tokenizer=tokenizer, data_root=data_root)
         next(open_source(evaluation.of, given, "evaluation").documents(), None)
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from calprune.base.calls import split
+from calprune.base.calls import split, unquoted
 from calprune.base.progress import duration
 from calprune.base.values import UserError
 from calprune.evaluation.items import Outcomes
-from calprune.evaluation.metric import METRICS
+from calprune.evaluation.metric import KL, METRICS
 from calprune.evaluation.windows import PROTOCOL
 from calprune.pages.page import HasPage, Page, Section
 from calprune.pages.table import Column, Table
@@ -89,7 +89,7 @@ class EvaluationResult(HasPage):
         metric, _, rest = evaluation.partition("(")
         words = split(rest.strip().removesuffix(")"), ",")
         begin = next((word.partition("=")[2].strip("'\"") for word in words if word.startswith("begin=")), "")
-        text = text_name(words[0], begin)  # the others are sizes
+        text = text_name(unquoted(words[0]), begin)  # the others are sizes
         texts = [one for one in self.texts if not rest or one.name == text]
         values = [getattr(one, metric) for one in texts if metric in ON_TEXT]
         values += [
@@ -158,7 +158,8 @@ class EvaluationResult(HasPage):
     def _task(self, task: Outcomes, dense: Outcomes | None) -> "Compared":
         value = task.measures.estimate(task.items)
         if dense is None:  # a metric that compares already
-            return Compared(task.task, None, None, value if task.measures.needs_dense else None, None)
+            kl = task.measures == KL
+            return Compared(task.task, None, None if kl else value, value if kl else None, None)
         left = None if task.chance is None else retention_of_one(task.items, dense.items, task.chance)
         return Compared(task.task, task.measures.estimate(dense.items), value, None, left)
 

@@ -265,8 +265,9 @@ class TextComparison(HasPage):
             part = f"{_shared(first) / own.value:.0%}".replace("%", " %") if own.value else "none"
             words += f"it shares {part} of the {grams} that two parts of {self.to} share with each other."
         both = shlex.join([first.name, self.to])
+        sources = shlex.join(["--sources", first.name, "--sources", self.to])
         return (f"{words} Which prunes better is another question: calprune calib compare {both} --model MODEL says "
-                f"whether the two lead to other weights; calprune choose MODEL --sources {both} --out DIR prunes with "
+                f"whether the two lead to other weights; calprune choose MODEL {sources} --out DIR prunes with "
                 "each and judges.")  # fmt: skip
 
     def page(self) -> Page:

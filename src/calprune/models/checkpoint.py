@@ -8,6 +8,7 @@ the checkpoint's is decided as transformers decides it: `model.safetensors`, els
 import json
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -267,9 +268,14 @@ def _check_index(checkpoint: Checkpoint, index: Path, where: str) -> None:
             raise UserError(f"{where}: its {index.name} says that {name} is in {file}, but {really}")
 
 
+def unpack_command(folder: Path) -> str:
+    """How an archive is made a model again, to be pasted."""
+    return f"calprune unpack {shlex.quote(str(folder))} --out FOLDER"
+
+
 def _why_no_weights(folder: Path) -> str:
     if (folder / PACKED).is_file():
-        return f"it is packed; calprune unpack {folder} --out FOLDER gives the model back"
+        return f"it is packed; {unpack_command(folder)} gives the model back"
     if [found for kind in ("*.bin", "*.pt", "*.pth") for found in folder.glob(kind)]:
         return ("its weights are a pickle (.bin), which can run any code when it is opened; "
                 "expected *.safetensors (save_pretrained writes them)")  # fmt: skip

@@ -110,9 +110,9 @@ class Head:
 def window_means(per_token: list[Tensor], windows: int) -> Float[Tensor, "n"]:
     """The mean of each window's values, float64; `per_token` holds them in pieces, one window after another.
 
-    Raises UserError where a value is NaN: then the model's activations are.
+    Raises UserError where a value is NaN or infinite: then the model's activations are.
     """
     means = torch.cat(per_token).double().view(windows, -1).mean(1)
-    if means.isnan().any():
+    if not means.isfinite().all():
         raise UserError("the model's logits hold NaN or infinity on this text, so nothing can be measured of it")
     return means

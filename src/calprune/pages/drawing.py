@@ -81,8 +81,7 @@ def altair() -> Any:
         import vl_convert  # noqa: F401  the page carries the library that draws; this is where it is
     except ImportError as e:
         raise UserError(
-            f"the page needs {e.name}, which is not installed: pip install 'calprune[report]' "
-            "(--csv, --json and --markdown do not need it)"
+            f"a chart is drawn by {e.name}, which is not installed: pip install 'calprune[report]'"
         ) from None
     return altair
 

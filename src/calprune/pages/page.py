@@ -231,7 +231,7 @@ class HasPage:
 
     def json(self, **more: Any) -> str:
         """It as JSON; `more` are further entries, which come first."""
-        return json.dumps(more | self.record(), indent=1, allow_nan=False, ensure_ascii=False)
+        return json.dumps(more | self.record(), indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
         return self.page()._repr_html_()

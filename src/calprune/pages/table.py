@@ -120,7 +120,14 @@ class Table:
         for row in cells:
             grid.add_row(*map(Text, row))
         drawn = io.StringIO()
-        Console(file=drawn, width=width or line_width(), highlight=False, color_system=None).print(grid)
+        Console(
+            file=drawn,
+            width=width or line_width(),
+            highlight=False,
+            color_system=None,
+            force_terminal=False,
+            force_jupyter=False,
+        ).print(grid)  # in a notebook it would be shown, not drawn
         lines = [line.rstrip() for line in drawn.getvalue().splitlines()]
         return "\n".join([*([given.caption] if given.caption else []), *lines, *given.notes])
 

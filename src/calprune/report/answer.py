@@ -16,9 +16,7 @@ from calprune.report.findings import DEFAULT, WORDS, Comparison, Findings, Metho
 from calprune.report.settings import in_order, is_control
 from calprune.studies.axes import NO_DATA
 from calprune.studies.results import OVERLAPPING, Result
-from calprune.uncertainty.difference import Verdict
-
-TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
+from calprune.uncertainty.difference import TURNED, Verdict
 
 
 def plain(findings: Findings) -> str:
@@ -29,6 +27,8 @@ def plain(findings: Findings) -> str:
         return _plainly_methods(findings) if any(len(cell.rows) > 1 for cell in findings.cells) else _one_draw(findings)
     if not findings.comparisons:
         return "This study cannot tell whether the choice of calibration data matters: it takes two sources to compare."
+    if any(len(cell.rows) > 1 for cell in findings.cells):
+        return "This study cannot tell whether the choice of calibration data matters: draws of a source are all alike."
     return ("This study cannot tell whether the choice of calibration data matters: it takes two draws of each source "
             "to know the luck of the draw.")  # fmt: skip
 
@@ -160,6 +160,8 @@ def _cannot(findings: Findings) -> str:
         return f"{head}: there is no source, and it takes two to compare."
     if not findings.comparisons:
         return f"{head}: there is one source in each setting, and it takes two to compare."
+    if any(len(cell.rows) > 1 for cell in findings.cells):
+        return f"{head}: draws of a source do not differ at all, so nothing can be told from their luck."
     return f"{head}: each source has one draw, and it takes two or more to know the luck of the draw."
 
 

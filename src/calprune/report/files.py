@@ -6,7 +6,6 @@ from pathlib import Path
 
 from calprune.base.store import to_json, write_whole
 from calprune.base.values import identity
-from calprune.pages.drawing import altair
 from calprune.report.claims import judge
 from calprune.report.findings import Findings, Lead
 from calprune.report.page import page
@@ -15,9 +14,7 @@ from calprune.studies.results import Results
 
 
 def write_html(results: Results, path: str | Path, lead: Lead | None = None) -> None:
-    """One self-contained page that needs no network; lead: the answer, and what is shown first. Raises UserError where
-    altair is not installed."""
-    altair()
+    """One self-contained page that needs no network; lead: the answer, and what is shown first."""
     write_whole(path, page(Findings(results, lead)).html())
 
 

@@ -14,7 +14,7 @@ from calprune.pages.names import shared_options, short_names
 from calprune.report.settings import SETTING, in_order, is_control, own_text, setting_name, varying
 from calprune.studies.axes import NO_DATA
 from calprune.studies.results import Result, Results
-from calprune.uncertainty.difference import Difference, Verdict, holm, paired_by_draw, paired_by_item, verdict
+from calprune.uncertainty.difference import TURNED, Difference, Verdict, holm, paired_by_draw, paired_by_item, verdict
 from calprune.uncertainty.effect import Effect, Word, effect_of_groups, range_of, word_of
 from calprune.uncertainty.estimate import Estimate, Spread, exponential, over_draws
 from calprune.uncertainty.power import SIGNIFICANCE, draws_needed
@@ -287,12 +287,11 @@ class Findings:
     def record(self, first: str, second: str) -> dict[Verdict, int]:
         """How often the first wins, ties and loses against the second, where neither reads its own text."""
         counts: dict[Verdict, int] = {"win": 0, "tie": 0, "loss": 0}
-        turned: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}
         for comparison in self.comparisons:
             if {first, second} <= set(comparison.fair):
                 for one in comparison.contrasts:
                     if {one.first, one.second} == {first, second}:
-                        counts[one.verdict if one.first == first else turned[one.verdict]] += 1
+                        counts[one.verdict if one.first == first else TURNED[one.verdict]] += 1
         return counts
 
 

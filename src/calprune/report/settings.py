@@ -65,5 +65,5 @@ def sources_of(row: Result) -> frozenset[str]:
 def _named(text: str) -> frozenset[str]:
     """Names that may be sources': "c4*2 + gsm8k:icl" has c4 and gsm8k, "boolq(examples=200)" has boolq."""
     text = re.sub(r":\s*\w+(\([^()]*\))?", "", text)  # formats: ":icl", ":chat(responses)"
-    names = (name.removeprefix("bandari/") for name in re.findall(r"[A-Za-z_][\w./-]*(?![\w./-]*\s*=)", text))
-    return frozenset(names) - set(METRICS) - {NO_DATA}
+    names = re.findall(r"(?:\.{0,2}/)*[A-Za-z_][\w./-]*(?![\w./-]*\s*=)", text)  # of paths, too
+    return frozenset(name.removeprefix("bandari/") for name in names) - set(METRICS) - {NO_DATA}

@@ -43,7 +43,7 @@ class Started:
     findings: Findings
     label: str  # of the set that the model was pruned with
     model: Path
-    page: Path | None  # None: the library that draws is not installed
+    page: Path
 
     def table(self) -> Table:
         """Three rows a text: perplexity and KL, and what is left of the dense model's."""
@@ -119,10 +119,9 @@ class Started:
 
     def following(self) -> list[str]:
         """What to do next: commands as they can be pasted."""
-        lines = [f"model: {self.model} (pruned with {self.label}, draw 0)"]
-        lines += [f"page:  {self.page}"] if self.page else []
         return [
-            *lines,
+            f"model: {self.model} (pruned with {self.label}, draw 0)",
+            f"page:  {self.page}",
             "next:  look at it     calprune diff " + shlex.join([self.made.wanted.model, str(self.model)]),
             "       judge it surely, on fresh text, against mixtures (about "
             f"{duration(self.choose_seconds(), up=True)}):",

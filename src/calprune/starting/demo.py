@@ -5,6 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from calprune.base.output import filled_folder
+from calprune.base.store import is_free
+from calprune.base.values import UserError
 from calprune.pages.table import Column, Table
 from calprune.report.files import write_html
 from calprune.starting.run import one_bar, run_study
@@ -63,9 +65,16 @@ class Demo:
 
 
 def demo(out: Path, knobs: Knobs) -> Demo:
-    """Plan it. Makes the demo model's checkpoint, if it is not there."""
+    """Plan it. Makes the demo model's checkpoint, if it is not there. Raises UserError where `out` is another's."""
+    check_demo_folder(out, Path("runs", "FORMAT"))
     text = (files("calprune.studies") / "demo.yaml").read_text(encoding="utf-8")
     return Demo(out, plan(parse_study(text, "demo.yaml"), knobs.data_root), text)
+
+
+def check_demo_folder(out: Path, mark: Path) -> None:
+    """Raise UserError where the folder holds something, and no demo's mark."""
+    if not (out / mark).is_file() and not is_free(out):
+        raise UserError(f"--out {out}: it holds something else; name a folder that is absent, empty or a demo's")
 
 
 def table(results: Results) -> Table:

@@ -62,7 +62,7 @@ class OwnFile:
         files = self.parts(folder)
         if not all(file.is_file() for file in files):
             for file, records in zip(files, halves(self.path), strict=True):
-                write_whole(file, "".join(json.dumps(one, ensure_ascii=False, default=str) + "\n" for one in records))
+                write_whole(file, "".join(json.dumps(one, default=str) + "\n" for one in records))
 
 
 def stem_of(path: Path) -> str:

@@ -129,7 +129,8 @@ class Proposal:
         minutes = self.wanted.minutes
         short = f", more than --minutes {minutes:g} (no smaller comparison is made)" if self.is_too_long else ""
         kept, draws = ("the better one", f"{DRAWS} draws of each") if len(self.sets) > 1 else ("one", f"{DRAWS} draws")
-        where = f"{cores()} cores" if self.wanted.knobs.device in ("auto", "cpu") else self.wanted.knobs.device
+        device = find_device(self.wanted.knobs.device)
+        where = f"{cores()} cores" if device.type == "cpu" else str(device)
         return [
             f"model  {self.look.summary}",
             f"sets   {' and '.join(self.sets)}{files}: {draws}, {self.num_samples} sequences of "
@@ -222,7 +223,7 @@ def sized(made: Proposal, given: tuple[int, int, int] | None = None) -> Proposal
     """The proposal with the largest set that fits into the memory and the minutes; with the smallest, if none fits into
     the minutes. `given`: sequences, their tokens and the tokens judged of a run that goes on. Raises UserError where
     none fits into the memory."""
-    second = seconds_of(1.0, made.look.dtype)
+    second = seconds_of(1.0, made.look.dtype, made.wanted.knobs.device)
     if given:
         return _of_size(made, second, *given)
     sizes = _sizes(made, made.look.positions or 2**31)

@@ -17,7 +17,6 @@ from calprune.base.store import is_free, read_json, write_json
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
 from calprune.models.load import load
-from calprune.pages.drawing import can_draw
 from calprune.pruning.checkpoint import PruneReport
 from calprune.pruning.job import Pruned
 from calprune.pruning.kept_blocks import kept_in_cache
@@ -65,9 +64,8 @@ def carry_out(made: Proposal) -> Started:
             label = better_set(findings)
             if not model.is_dir():
                 save_model(planned, runs, knobs, label, model)
-        started = Started(made, findings, label, model, out / "report.html" if can_draw() else None)
-        if started.page:
-            write_html(findings.results, started.page, started.lead())
+        started = Started(made, findings, label, model, out / "report.html")
+        write_html(findings.results, started.page, started.lead())
     return started
 
 

@@ -119,7 +119,9 @@ def plan(study: Study, data_root: Path | None) -> Plan:
             scope_of(model.model, draft.ignore)  # raises what is wrong
         trial = _identified(draft, model, tokenizer, data_root, named)
         _check_removal(trial, model, checked)
-        trials.setdefault(trial.id, trial)
+        there = trials.setdefault(trial.id, trial)
+        if there.label != trial.label:
+            current().note(f"{trial.label} is the same as {there.label}, by contents: it stands under that name")
     for evaluation in study.evaluations:
         if isinstance(evaluation, OnText):
             for model, _ in outlines.values():

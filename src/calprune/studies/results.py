@@ -144,7 +144,7 @@ def read(folder: str | Path) -> Results:
     failed = tuple(Failure(one.id, one.trial.label, error) for one, error in errors)
     missing = len(trials) - whole - len(failed)
     about = _account(runs, plan, trials)
-    similar, stand_ins = _similarity(runs, plan), _stand_ins(runs, plan)
+    similar, stand_ins = _similarity(runs, plan), _stand_ins(runs, plan, trials)
     written = of_text(about[STUDY], str(runs.path / STUDY))
     return Results(plan.title, plan.question, tuple(rows), failed, missing, similar, about, stand_ins, *written)
 
@@ -240,9 +240,11 @@ def of_text(study: str | None, where: str) -> tuple[tuple[Claim, ...], Interest,
     return read_claims(written.get("claims", []), where), interest, tuple(written.get("left_out", ())), labels
 
 
-def _stand_ins(runs: Runs, plan: PlanRecord) -> dict[str, str]:
-    """By source, of the sets that were built and of what they were compared with."""
-    heads = [read_json(path, "a calibration set") for path in sorted(runs.path.glob("calibration/*/counts.json"))]
+def _stand_ins(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[str, str]:
+    """By source, of the sets that these trials were calibrated on and of what they were compared with."""
+    sets = sorted({name for one in trials for name in (one.trial.set_id, one.trial.refine_id) if name})
+    files = [runs.path / "calibration" / name / "counts.json" for name in sets]
+    heads = [read_json(path, "a calibration set") for path in files if path.is_file()]
     compared = [read_json(path, "similarities") for path in map(runs.similarity, plan.similarity) if path.is_file()]
     named = [(part["source"], part["stand_in"]) for head in heads for part in head["drawn"]]
     named += [(one["reference"], one.get("stand_in")) for one in compared]
@@ -280,9 +282,7 @@ def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[st
     forward of a set through the dense model, with its sums."""
     there = [one for one in trials if one.pruned]
     dense = [one.trial for one in there if one.trial.set_id and one.trial.shares_sums]
-    counted = ("min_expert_tokens", "all_experts")
-    collected = len({(t.model_id, t.set_id, t.setting["token_weights"], *(getattr(t, name) for name in counted))
-                     for t in dense})  # fmt: skip
+    collected = len({trial.group for trial in dense})
     spent, alone = _seconds(runs, plan, there)
     versions = sorted({tuple(sorted(one.environment.items())) for one in there if one.environment})
     recipes = [one.trial.recipe for one in trials if one.trial.recipe]
@@ -326,5 +326,6 @@ def _seconds(runs: Runs, plan: PlanRecord, there: list[TrialRecord]) -> tuple[fl
     return spent + evaluated, alone + evaluated
 
 
-def _of(trial: Trial, part: str) -> str:
-    return trial.set_id or "" if part in ("build", "collect") else trial.model_id
+def _of(trial: Trial, part: str) -> tuple:
+    """What a part is shared by: the same pass, model or set."""
+    return {"collect": trial.group, "build": (trial.set_id,)}.get(part, (trial.model_id, trial.dtype))

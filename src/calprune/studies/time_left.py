@@ -9,6 +9,7 @@ import torch
 from calprune.base.pace import Parts, drawn
 from calprune.calibration.recipe import Recipe
 from calprune.evaluation.contract import Evaluation, shared_by, tokens_read
+from calprune.models.load import find_device
 from calprune.studies.folder import Runs
 from calprune.studies.plan import Plan
 from calprune.studies.records import read_evaluation, read_pruned
@@ -112,7 +113,7 @@ def passes_of(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes:
     the pass for each set shared, solving, and the training of blocks. Text that a model writes is not in it. `sizes`:
     the parameters of each model."""
     judged = math.fsum(judging(evaluations).values())
-    shared = {(t.model, t.set_id): collecting(t) * sizes[t.model] for t in trials if t.recipe and t.shares_sums}
+    shared = {t.group: collecting(t) * sizes[t.model] for t in trials if t.recipe and t.shares_sums}
     alone = math.fsum(sizes[trial.model] * (judged + solving(trial)) for trial in trials)
     return alone + math.fsum(shared.values())
 
@@ -134,22 +135,24 @@ def solving(trial: Trial) -> float:
     return math.fsum(trial.job.costs("pruning", tokens, float(_length(trained)) if trained else 0.0).values())
 
 
-def seconds_of(passes: float, dtype: torch.dtype = torch.float32) -> float:
-    """Seconds of so many parameters times tokens that go through a model of this dtype here, by this machine's speed
-    now."""
-    return REST * 2.0 * passes / _speed(dtype)
+def seconds_of(passes: float, dtype: torch.dtype = torch.float32, device: str | None = "auto") -> float:
+    """Seconds of so many parameters times tokens that go through a model of this dtype here, by the speed that the
+    device has now. device: as commands take it."""
+    return REST * 2.0 * passes / _speed(dtype, find_device(device))
 
 
 def _length(recipe: Recipe) -> int:
     return recipe.num_samples * recipe.max_seq_length
 
 
-def _speed(dtype: torch.dtype) -> float:
+def _speed(dtype: torch.dtype, device: torch.device) -> float:
     """Operations a second of a product as a block has it."""
-    a, b = (torch.ones(1024, 1024, dtype=dtype) for _ in range(2))
+    a, b = (torch.ones(1024, 1024, dtype=dtype, device=device) for _ in range(2))
     a @ b
     started, n = time.perf_counter(), 0
     while time.perf_counter() - started < 0.3:
         a @ b
         n += 1
+    if device.type == "cuda":  # where products wait in a line
+        torch.cuda.synchronize(device)
     return n * 2.0 * 1024**3 / (time.perf_counter() - started)

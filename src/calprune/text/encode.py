@@ -105,7 +105,8 @@ def _weights(document: Document, places: Iterable[tuple[int, int]]) -> list[floa
     characters = [1.0] * len(document.text)
     for first, last, weight in document.spans:
         characters[first:last] = [weight] * (min(last, len(characters)) - first)
-    return [characters[max(first, last - 1)] if last else 1.0 for first, last in places]
+    # the last character of a token that has none left, as of trimmed spaces, is the one before it
+    return [characters[last - 1] if last else 1.0 for _, last in places]
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Hashable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -16,8 +17,8 @@ from urllib.parse import urlparse
 
 from calprune.base.values import UserError, did_you_mean
 from calprune.text.controls import pydoc_file
-from calprune.text.read import read_records
-from calprune.text.records import Place
+from calprune.text.read import TextFile, ending_of, find_reader, numbered_lines, read_records
+from calprune.text.records import Place, documents_of_lines
 
 
 def hub_records(place: Place, split: str, otherwise: str) -> Iterator[tuple[str, Iterator[tuple[int, dict]]]]:
@@ -163,9 +164,16 @@ def parts(source: Located, split: str, data_root: Path | None, joins: bool) -> I
         return (Part(name, records, place, joined) for name, records in read)
     names = place.files(split)
     paths = _files(source, names, data_root)
-    return (
-        Part(name, read_records(path, place.reader), place, joined) for name, path in zip(names, paths, strict=True)
-    )
+    return (_part(name, path, place, joined) for name, path in zip(names, paths, strict=True))
+
+
+def _part(name: str, path: Path, place: Place, joined: dict[Any, dict] | None) -> Part:
+    """A file's. The records of plain text are passages; where documents begin at a line, its lines are read."""
+    if place.begins and isinstance(find_reader(place.reader or ending_of(path)), TextFile):
+        lines = ((number, {"text": line}) for number, line in numbered_lines(path))
+        documents = documents_of_lines(lines, place.begins, name, between="\n")
+        return Part(name, documents, replace(place, begins=""), joined)
+    return Part(name, read_records(path, place.reader), place, joined)
 
 
 def _absent(source: Located, split: str, data_root: Path | None) -> UserError:

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -209,6 +210,8 @@ class CsvFile:
             lines = (line for at.line, line in _bounded(text, path))
             rows = csv.DictReader(lines, delimiter=self.delimiter, strict=True)
             try:
+                if twice := [one for one, n in Counter(rows.fieldnames or ()).items() if n > 1]:
+                    raise UserError(f"{path}:1: two fields are called {twice[0]!r}; give one of them another name")
                 for number, row in enumerate(rows, 1):
                     at.line = rows.line_num
                     if None in row or None in row.values():

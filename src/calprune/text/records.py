@@ -75,11 +75,14 @@ def rows(records: Iterable[tuple[int, dict]], name: str, place: Place, split: st
     """The rows of a file's (number, record) pairs: chosen, unrolled and with their new fields, in file order."""
     where = place.where.get(split, "") if isinstance(place.where, dict) else place.where
     if place.begins:
-        records = _paragraphs(records, _pattern(place.begins), name)
+        records = documents_of_lines(records, place.begins, name)
     chosen = expression(where) if where else None
     added = {new: expression(text) for new, text in place.fields.items()}
+    before, piece = 0, 1
     for number, record in records:
-        at = f"{name}:{number}"
+        piece = piece + 1 if number == before else 1  # of a line so long that it comes in passages
+        before = number
+        at = f"{name}:{number}" if piece == 1 else f"{name}:{number}.{piece}"
         if chosen is not None and not chosen(record | {"row": number}, at):
             skipped["not of this source"] += 1
             continue
@@ -95,21 +98,24 @@ def _pattern(text: str) -> re.Pattern[str]:
         raise ConfigError(f"begins: {text!r} is no pattern of lines: {e}") from None
 
 
-def _paragraphs(records: Iterable[tuple[int, dict]], begins: re.Pattern, file: str) -> Iterator[tuple[int, dict]]:
-    """Lines to documents, joined by blank lines as WikiText-2's evaluation text is."""
+def documents_of_lines(
+    records: Iterable[tuple[int, dict]], begins: str, file: str, between: str = "\n\n"
+) -> Iterator[tuple[int, dict]]:
+    """Rows that are lines to documents. between: joins them; blank lines, as WikiText-2's evaluation text is joined."""
+    pattern = _pattern(begins)
     first, lines = 1, list[str]()
     for number, record in records:
         if "text" not in record:
             raise _missing("text", record, f"{file}:{number}")
         if not isinstance(record["text"], str):
             raise UserError(f"{file}:{number}: field 'text' holds {record['text']!r}, not a line of text")
-        if begins.search(record["text"]):
+        if pattern.search(record["text"]):
             if any(line.strip() for line in lines):
-                yield first, {"text": "\n\n".join(lines)}
+                yield first, {"text": between.join(lines)}
             first, lines = number, []
         lines.append(record["text"])
     if any(line.strip() for line in lines):
-        yield first, {"text": "\n\n".join(lines)}
+        yield first, {"text": between.join(lines)}
 
 
 def _unrolled(record: dict, each: Mapping[str, str], at: str) -> Iterator[Row]:

@@ -95,6 +95,7 @@ class Source(ABC):
     stand_in: str = ""  # what the local files are, where they are not the data set of that name
     begins_with: tuple[str, ...] = ()  # names of sources whose text its documents begin with, if it has none of its own
     endless: bool = False  # whether documents never run out: fill sequences with them in order, do not choose or pack
+    root: Path | None = None  # of a user's YAML, which may be edited: the folder that its files are relative to
 
     @property
     @abstractmethod
@@ -350,6 +351,8 @@ class FileSource(Source):
             raise UserError(f"{self.path}: record {first[0]} has neither a field 'text' nor those of a conversation "
                             f"({'; '.join(chat.SHAPES.values())}); its fields: {', '.join(record)}; "
                             "a YAML can say what its fields are (docs/add-a-source.md)")  # fmt: skip
+        if kind == "prompt" and "text" in record and "response" not in record:
+            kind = None  # a text, and what it was written for
         return RecordSource(
             name=str(self.path), title=self.path.name, kind="chat" if kind else "text", about="a file of the user",
             local=Place(calibration=self.path.name), root=self.path.parent,

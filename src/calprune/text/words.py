@@ -18,6 +18,7 @@ _ASCII = bytes(i if chr(i).isalnum() or chr(i) == "_" else ord(" ") for i in ran
 _SPACE = ord(" ")
 
 _WINDOW = 1 << 16  # bytes that are hashed at once: some twenty times as much memory is needed
+_OF_WORDS = 1 << 32  # where the factors of words in n-grams begin: no word has so many letters
 
 _NONE = np.empty(0, dtype=np.uint64)
 
@@ -49,7 +50,8 @@ def gram_hashes(hashes: np.ndarray, n: int) -> np.ndarray:
     """64 bits for each n-gram of words with these `hashes`, (len(hashes) - n + 1,), alike as those are."""
     count = max(len(hashes) - n + 1, 0)
     total = np.zeros(count, dtype=np.uint64)
-    for i, factor in enumerate(_factors(n)):
+    # with the factors of letters, letter i of word j would count as letter j of word i: "it no" as "in to"
+    for i, factor in enumerate(_factors(n, first=_OF_WORDS)):
         total += hashes[i : i + count] * factor
     return total
 
@@ -93,9 +95,10 @@ def _hashed(given: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=256)
-def _factors(count: int) -> np.ndarray:
-    """`count` odd numbers of 64 bits, the same on every machine: splitmix64 (Steele, Lea, Flood, OOPSLA 2014)."""
-    bits = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+def _factors(count: int, first: int = 1) -> np.ndarray:
+    """`count` odd numbers of 64 bits, the same on every machine: splitmix64 (Steele, Lea, Flood, OOPSLA 2014) from its
+    `first` on."""
+    bits = np.arange(first, first + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31)) | np.uint64(1)

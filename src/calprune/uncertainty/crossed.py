@@ -81,10 +81,10 @@ class Variance:
 
     @property
     def freedom(self) -> float:
-        """Satterthwaite's."""
+        """Satterthwaite's; infinite where nothing varies."""
         parts = (*self.draws, *self.items, *self.twice)
         doubt = math.fsum(part.variance**2 / part.freedom for part in parts)
-        return self.value**2 / doubt if doubt else math.inf
+        return self.value**2 / doubt if doubt and self.value else math.inf
 
     def interval(self, value: float, n: int, confidence: float = CONFIDENCE) -> Estimate:
         """Student's t interval round `value`."""

@@ -14,6 +14,7 @@ from calprune.uncertainty.power import SIGNIFICANCE, detectable
 from calprune.uncertainty.share import difference_of_shares, is_shares, near_an_end
 
 Verdict = Literal["win", "tie", "loss"]
+TURNED: dict[Verdict, Verdict] = {"win": "loss", "tie": "tie", "loss": "win"}  # of the other one of the two
 ROUNDING = 1e-13  # of a number: differences that are equal up to it are the same
 
 

@@ -78,7 +78,12 @@ class SelfSource(Source):
         return identity([writing, plain(self.plan.sampling(given)), given.model.computing, *_others(self.plan)])
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
-        """The split "evaluation" holds other texts of the same kind: a model is judged on those."""
+        """The split "evaluation" holds other texts of the same kind: a model is judged on those. Raises UserError where
+        the model writes without chance, and so the same again."""
+        if purpose == "evaluation" and self.plan.options.get("temperature") == 0 and \
+                not isinstance(self.plan.strategy, RandomToken):  # fmt: skip
+            raise UserError("self: at temperature 0 a model writes the same texts to be judged on as to calibrate on; "
+                            "give another temperature")  # fmt: skip
         return "evaluation" if purpose == "evaluation" else "calibration"
 
     def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:
@@ -115,6 +120,9 @@ class _Session:
         count = self.plan.documents or 500
         if isinstance(self.plan.strategy, Respond):
             count = min(self.plan.documents or len(self.prompts), len(self.prompts))
+            if count < (self.plan.documents or 0):
+                current().note(f"respond: there are {count:,} prompts, so as many documents are written, not "
+                               f"{self.plan.documents:,}")  # fmt: skip
         self.count = count
         who = [given.model.computing, tokenizer_hash(given.tokenizer)]
         named = [plain(self.plan.strategy), plain(self.sampling), *who, *_others(self.plan)]

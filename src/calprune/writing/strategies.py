@@ -1,19 +1,14 @@
-"""What is asked of a model that writes: a strategy with its options, as text or as an object.
+"""What is asked of a model that writes: a strategy with its options, as text or as an object, which says what each
+document begins with. `usual` are a strategy's own defaults.
 
     prefixes(of=wikipedia, tokens=8, temperature=0.8, drop_perplexity=0.3, documents=200)
-
-Brackets take the options of the strategy, of `Sampling`, of `Screen`, `documents` and `engine`.
-
-The strategy `respond`: the model's own responses to the user's prompts.
-
-How a model is set to write: what each document begins with. `usual` are a strategy's own defaults.
 
     prefixes(of=wikipedia, tokens=8)    the first tokens of real documents, which the model continues (Ji et al.)
     bos                                 a start token alone (Williams, Chrysostomou, Aletras)
     random_token                        a random token, then up to five greedy ones in the wanted language (Shin et al.)
     respond(my_prompts.jsonl)           prompts through the chat template (RAC)
 
-Brackets take the options of the strategy, of `Sampling`, of `Screen`, and `documents`.
+Brackets take the options of the strategy, of `Sampling`, of `Screen`, `documents` and `engine`.
 """
 
 import dataclasses
@@ -40,6 +35,7 @@ from calprune.writing.screen import Screen
 from calprune.writing.vllm import refuse_unequal
 
 _PREFIX_POOL = 5000  # documents of the source whose beginnings are used, as Ji et al. took
+_PROMPT_POOL = 100_000  # prompts of a source that are read, at most: a data set of the hub may have millions
 
 
 _READ: dict[Any, tuple["Prompt", ...]] = {}  # beginnings of the last few sources, in their order
@@ -260,8 +256,11 @@ class Respond:
                 where = f"{source.path}:{number}"
                 yield f"{source.path.name}:{number}", _prompt_of(record, where), chat.tools_of(record, where)
             return
+        if source.endless:
+            raise UserError(f"respond: {self.of} never ends; name a source of prompts, or a file of them")
         format = Format("zero" if "zero" in source.formats else "plain")
-        for document in source.documents(format, source.split_for("calibration", given), given):
+        documents = source.documents(format, source.split_for("calibration", given), given)
+        for document in islice(documents, _PROMPT_POOL):
             yield document.id, [{"role": "user", "content": document.text.strip()}], []
 
 

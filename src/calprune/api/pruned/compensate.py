@@ -49,12 +49,12 @@ def compensate(
     Raises UserError where the two models are of different shapes or tokenizers, or have the same linears.
     """
     check_peft()
-    started = time.perf_counter()
+    started, target = time.perf_counter(), find_device(device)
     with shown(progress):
         pair = open_pair(pruned, dense, data, Sizes(num_samples, max_seq_length, seed), data_root, None, dtype)
         check_same_shapes(pair.pruned, pair.dense)
         other = pair.other(watch, watch_tokens)
-        done = adapters((pair.pruned, pair.dense), pair.given.data, rank, find_device(device), batch_size)
+        done = adapters((pair.pruned, pair.dense), pair.given.data, rank, target, batch_size)
         kl = _judged(pair.pruned, pair.dense, done, other) if other else {}
     took = time.perf_counter() - started
     return CompensationReport(pair.pruned, pair.dense.name, done, pair.given.about, kl, took)

@@ -53,6 +53,7 @@ def quantize(
     quantiser = quantiser_of(method, bits, group, damping)
     if data is None and quantiser.needs != "nothing":
         raise UserError('data: gptq reads calibration data; give a source ("c4"), a file, a set or saved sums')
+    target, root = find_device(device), as_data_root(data_root)
     with shown(progress):
         loaded = open_model(model)
         check_dtype(loaded)
@@ -65,9 +66,9 @@ def quantize(
         if quantiser.needs == "nothing":
             note_unread(method, data, sizes)
         read = data if quantiser.needs != "nothing" else None
-        given = open_data(read, loaded, sizes, as_data_root(data_root)) if read is not None else None
+        given = open_data(read, loaded, sizes, root) if read is not None else None
         done = quantise(loaded.model, quantiser, given.data if given else None, ignore=tuple(ignore),
-                        batch_size=batch_size, device=find_device(device))  # fmt: skip
+                        batch_size=batch_size, device=target)  # fmt: skip
     return QuantisedReport(loaded, done, given.about if given else None, description_of(loaded))
 
 

@@ -19,13 +19,20 @@ class Choosing:
     length: int  # tokens that a sequence holds
     sequences: int  # that are made of what is chosen
     seed: int
+    begin: int | None = None  # the token that each sequence begins with, where the tokenizer puts one
 
     def texts(self, candidates: Sequence[Encoded]) -> list[str]:
         """What a sequence would hold of each candidate."""
-        return self.given.tokenizer.batch_decode(self.cut(candidates), clean_up_tokenization_spaces=False)
+        cut = [list(candidate.tokens[: self.length]) for candidate in candidates]
+        return self.given.tokenizer.batch_decode(cut, clean_up_tokenization_spaces=False)
 
-    def cut(self, candidates: Sequence[Encoded]) -> list[list[int]]:
-        return [list(candidate.tokens[: self.length]) for candidate in candidates]
+    def rows(self, candidates: Sequence[Encoded]) -> list[list[int]]:
+        """What the model reads of each candidate: as in a sequence, after its begin-of-text."""
+        found = []
+        for tokens in (candidate.tokens for candidate in candidates):
+            lead = [] if self.begin is None or tokens[:1] == [self.begin] else [self.begin]
+            found.append([*lead, *tokens][: self.length])
+        return found
 
 
 @runtime_checkable

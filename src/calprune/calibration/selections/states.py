@@ -28,7 +28,7 @@ class Cluster(Among):
         from calprune.calibration.selections.activations import mean_states  # runs the model
         from calprune.calibration.selections.clusters import k_means
 
-        points = mean_states(choosing.given.model.model, choosing.cut(candidates), self.dimensions)
+        points = mean_states(choosing.given.model.model, choosing.rows(candidates), self.dimensions)
         stream = rng(choosing.seed, "selection/cluster")
         label, distance = k_means(points, min(self.clusters or choosing.sequences, len(candidates)), stream)
         if self.take == "random":
@@ -76,7 +76,7 @@ class Herding(Among):
             for one in sets:
                 one.check_tokenizer(choosing.given.tokenizer)
             usual = mixed_moments(model, sets, self.shares or [1.0] * len(sets))
-        return herd(*second_moments(model, choosing.cut(candidates), self.dimensions, usual))
+        return herd(*second_moments(model, choosing.rows(candidates), self.dimensions, usual))
 
 
 def by_contents(selection: Selection) -> Selection:

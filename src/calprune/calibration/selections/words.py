@@ -41,7 +41,7 @@ class _ByWords(Among):
         from calprune.calibration.selections.clusters import k_center
 
         best = order[: self.spread * choosing.sequences]
-        sequences = choosing.cut([candidates[i] for i in best])
+        sequences = choosing.rows([candidates[i] for i in best])
         points = mean_states(choosing.given.model.model, sequences, DIMENSIONS)
         return [best[i] for i in k_center(points)] + order[len(best) :]
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -18,7 +19,6 @@ calib = Commands(help="Build, look at, check, compare and export calibration set
 app.add_typer(calib, name="calib")
 
 Folder = Annotated[Path, typer.Argument(help="the folder of a calibration set")]
-MATCHES = 5  # shown of each evaluation set, where --show does not say
 
 
 @calib.command(
@@ -140,7 +140,7 @@ def check_command(
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     ngram: Annotated[int, opt.method_option(help="so many words in a row count as shared")] = 13,
     short: Annotated[int, opt.method_option(help="the same for evaluation texts of fewer words than that")] = 8,
-    show: Annotated[int, opt.output_option(min=0, help="print so many matches of each evaluation set")] = MATCHES,
+    show: Annotated[int, opt.output_option(min=0, help="print so many matches of each evaluation set")] = 5,
     model: opt.OfSet = None,
     data_root: opt.DataRoot = None,
     as_json: opt.Json = False,
@@ -153,7 +153,8 @@ def check_command(
     from calprune.text.filters.shared_wording import Evaluations
 
     if not against:
-        raise UserError(f"say what to check against: calprune calib check {folder} --against gsm8k --against arc_easy")
+        here = shlex.join(["calprune", "calib", "check", str(folder)])
+        raise UserError(f"say what to check against: {here} --against gsm8k --against arc_easy")
     asked = Contamination(opt.with_more("--against", against, more), ngram, short)
     given = CalibrationSet.load(folder)
     tokenizer = set_tokenizer(given, model, needed=True)
@@ -180,11 +181,11 @@ def export_command(
     n, tokens = len(given.tokens), int(given.lengths.sum())
     if as_json:
         print(json.dumps({"format": 1, "out": str(path), "to": to, "id": given.id, "sequences": n, "tokens": tokens,
-                          "licences": given.licences, "notes": notes}, indent=1, ensure_ascii=False))  # fmt: skip
+                          "licences": given.licences, "notes": notes}, indent=1))  # fmt: skip
         return
     print(f"{path}: {n:,} sequences, {tokens:,} tokens of calibration set {given.id}")
     for one in notes:
-        print(f"note: {one}")
+        note(one)
 
 
 DISTANCES = 6  # what the distances of two sets' Gram matrices take, in solves of all linears; on the demo model
@@ -194,21 +195,25 @@ _SET = "the folder of a built set, a source or a recipe"
 
 def _sizes(
     specs: tuple[str, str], num_samples: int | None, max_seq_length: int | None
-) -> tuple[dict[str, int | None], str]:
-    """Sequences and tokens of each set: as given, else those of a built set that is compared with, else small ones; and
-    what is to be said of them."""
+) -> tuple[dict[str, dict[str, int | None]], str]:
+    """Sequences and tokens of each set: as given, else a recipe's own, else those of a built set that is compared with,
+    else small ones; and what is to be said of them."""
     from calprune.calibration.set import CalibrationSet, is_set
 
     given = {"num_samples": num_samples, "max_seq_length": max_seq_length}
     made = [one for one in specs if not is_set(one) and not one.endswith((".yaml", ".yml"))]
+    own = dict.fromkeys(specs, given)
     if not made or all(given.values()):
-        return given, ""
+        return own, ""
     built = next((one for one in specs if is_set(one)), None)
     tokens = CalibrationSet.load(built).tokens.shape if built else SMALL
-    found = {name: value or size for (name, value), size in zip(given.items(), tokens, strict=True)}
+    found: dict[str, int | None] = {
+        name: value or size for (name, value), size in zip(given.items(), tokens, strict=True)
+    }
     why = f"as {built}" if built else "small, to say something soon"
     size = f"{found['num_samples']} sequences of {found['max_seq_length']} tokens"
-    return {**found}, f"{' and '.join(made)}: {size}, {why}; --num-samples and --max-seq-length say others"
+    said = f"{' and '.join(made)}: {size}, {why}; --num-samples and --max-seq-length say others"
+    return own | dict.fromkeys(made, found), said
 
 
 def _seconds(model: Any, job: Any, sets: list[Any], halves: bool) -> float:
@@ -284,7 +289,8 @@ def compare_command(
     sizes, said = _sizes((a, b), num_samples, max_seq_length)
     loaded = load(model, dtype=dtype, device=device, dequantize=dequantize)
     sets: dict[str, Any] = {
-        spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, seed=seed, **sizes) for spec in (a, b)
+        spec: make_set(spec, loaded.tokenizer, data_root=data_root, model=loaded, seed=seed, **sizes[spec])
+        for spec in (a, b)
     }
     if said:
         current().note(said)

@@ -67,9 +67,10 @@ def similar_command(
     given = Given(loaded, data_root=data_root)
     opened = [open_source(spec, given, "calibration") for spec in texts]
     reference = open_source(to, given, "reference")
-    if to in texts and reference.split != "evaluation":
-        raise UserError(f"{to} has no evaluation split here, so it would be compared with its own rows: "
-                        "it is compared with itself without being named")  # fmt: skip
+    for spec, text in zip(texts, opened, strict=True):
+        if (spec == to and reference.split != "evaluation") or text.rows.overlaps(reference.rows):
+            raise UserError(f"{spec} would be compared with its own rows: leave it out, for {to} is compared with "
+                            "itself without being named")  # fmt: skip
     corpora = [how.read(spec, texts_of(text)) for spec, text in zip(texts, opened, strict=True)]
     other = how.read(to, texts_of(reference))
     found = compare_texts(how, corpora, other, loaded, lambda them: tracking(them, len(them), "comparing"))

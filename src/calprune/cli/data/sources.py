@@ -43,6 +43,6 @@ def sources_command(
         raise UserError(f"no source of the catalogue is of the domain {domain} in {language}")
     described = [described_source(source, data_root) for source in sources]
     if as_json:
-        print(json.dumps([source.record() for source in described], indent=1, ensure_ascii=False))
+        print(json.dumps([source.record() for source in described], indent=1))
     else:
         print(described[0].text() if name else SourceList(tuple(described)).text())

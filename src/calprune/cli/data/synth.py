@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from calprune.base.values import UserError
 from calprune.cli import options as opt
-from calprune.cli.app import app
+from calprune.cli.app import app, goes_on
 from calprune.cli.names import check, complete
 
 _WAYS = "--from-prefixes SOURCE, --from-bos, --respond-to FILE, --from-random-token or --strategy TEXT"
@@ -89,6 +90,7 @@ def _text(name: str, own: dict[str, Any], general: dict[str, Any]) -> str:
 
 def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: bool, dequantize: bool) -> None:
     from calprune.base.output import filled_folder, new_folder
+    from calprune.base.store import cache_folder
     from calprune.calibration.advice import advise, widest_input
     from calprune.calibration.build import build
     from calprune.calibration.describe import describe
@@ -101,6 +103,7 @@ def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: b
     # a set that is there may be this one
     with filled_folder(out) if os.path.isfile(out / "counts.json") else new_folder(out):
         loaded = load(model, dequantize=dequantize)
+        goes_on("what was written is kept", cache_folder() / "self")
         built = build(recipe, loaded.tokenizer, data_root=data_root, model=loaded)
         built = dataclasses.replace(built, made_for=model)
         built.save(out)
@@ -109,4 +112,4 @@ def _make(model: str, recipe: Any, out: Path, data_root: Path | None, as_json: b
     print(summary.json(out=str(out)) if as_json else
           f"{out}: {summary.text()}\n\nwritten as {recipe.parts[0].strategy}")  # fmt: skip
     if not as_json:
-        print(f"look at it: calprune calib show {out} --texts 3", file=sys.stderr)
+        print(f"look at it: {shlex.join(['calprune', 'calib', 'show', str(out)])} --texts 3", file=sys.stderr)

@@ -15,6 +15,7 @@ CANNOT: Verdict = "cannot be told here"
 MOST_DRAWS = 10_000  # that are named as those that would tell
 FARTHEST = 100.0  # SDs of a draw in the distance to be shown: from here on it takes more than MOST_DRAWS
 USUAL_ERRORS = 1.96  # of an interval's half, in standard errors, where no more is known of it
+NO_LUCK = "draws do not differ, so nothing can be separated from luck"
 ONE_DRAW = "a source has one draw here, and it takes two to know the luck of the draw"
 
 
@@ -49,7 +50,7 @@ class Judgement:
         ends = [end for end in (self.region.least, self.region.most) if math.isfinite(end)]
         error = self.error or (self.estimate.high - self.estimate.low) / 2 / USUAL_ERRORS
         away, sd = min(abs(self.estimate.value - end) for end in ends), error * math.sqrt(draws / 2)  # of a draw
-        if sd > FARTHEST * away:
+        if not away or sd > FARTHEST * away:
             return MOST_DRAWS + 1
         power = (1 + POWER) / 2 if len(ends) == 2 else POWER  # both ends can be missed
         return max(draws + 1, draws_needed(sd, away, power, claims * self.pairs))

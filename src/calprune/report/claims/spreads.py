@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from scipy.stats import rankdata
 
 from calprune.pages.numbers import listed
-from calprune.report.claims.judged import CANNOT, ONE_DRAW, Judgement, Region, Undecided
+from calprune.report.claims.judged import CANNOT, NO_LUCK, ONE_DRAW, Judgement, Region, Undecided
 from calprune.report.claims.selected import Selected
 from calprune.report.findings import Cell
 from calprune.studies import claims as kinds
@@ -73,7 +73,7 @@ def draws_differ_less_with_amount(
     sources = _everywhere(by_amount.values())
     found = luck_per_doubling({n: _means(own, sources) for n, own in by_amount.items()}, confidence)
     if found is None:
-        raise Undecided(ONE_DRAW)
+        raise Undecided(ONE_DRAW if any(len(cell.values) < 2 for cell in cells) else NO_LUCK)
     said = f"factor of the SD of a draw when the data doubles, {listed([f'{n:,}' for n in amounts])} sequences; "
     chance = chance_of_doubling(found.value, amounts, len(sources))
     return Judgement(said + listed(sources), found, *Region(most=1.0).judge(found), chance=chance)
@@ -164,8 +164,7 @@ def _standing(cells: list[Cell], sources: list[str]) -> list[float]:
 def _no_luck(*sides: Groups) -> str:
     if any(len(groups) < 2 for groups in sides):
         return "not measured: there are not two sources that have results in all of these settings"
-    return ONE_DRAW if any(len(values) < 2 for groups in sides for values in groups.values()) else (
-        "draws do not differ, so nothing can be separated from luck")  # fmt: skip
+    return ONE_DRAW if any(len(values) < 2 for groups in sides for values in groups.values()) else NO_LUCK
 
 
 def _of(groups: Groups) -> str:

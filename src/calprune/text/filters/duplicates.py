@@ -52,7 +52,7 @@ class NearDuplicates:
     """
 
     tag: ClassVar[str] = "NearDuplicates"
-    version: ClassVar[int] = 3  # of 1 the n-grams had other hashes, of 2 words were other ones beyond ASCII
+    version: ClassVar[int] = 4  # of 1 and 3 the n-grams had other hashes, of 2 words were other ones beyond ASCII
     threshold: float = 0.8  # of the Jaccard index; usual for text
     ngram: int = 5  # words
     permutations: int = 128

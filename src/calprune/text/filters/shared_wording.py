@@ -157,9 +157,11 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def contents_of(name: str, given: Given) -> str:
-    """The hash of what an evaluation set holds."""
+    """The hash of what an evaluation set holds: of a user's YAML, as it reads its files."""
     source, split = _find(name, given)
     rows = source.rows_read(split, given)
+    if source.root:
+        return identity([split, source.identity(given), rows.pinned])
     return identity([split, rows.contents or [source.identity(given), rows.pinned]])
 
 
