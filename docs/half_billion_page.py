@@ -201,7 +201,7 @@ In short:
 - **2:4 against 4 bits**: sources and draws change a pruned model more than a quantised one, as Williams and Aletras
   found; shown.
 - **Reconstruction** of one block after the other, after SparseGPT at 60 %, gains 0.14 nats on text like what it is
-  trained on, 0.15 on WikiText-2 and 0.08 on GSM8K: it does no harm where a text is unlike, which is shown.
+  trained on, 0.15 on WikiText-2 and 0.08 on GSM8K: it does no harm there, which is shown.
 - **Beside what pruning costs**, which text is taken matters most for blocks, then neurons, then 4 bits and zeros, by
   the means.
 - **`<|endoftext|>` before a text** costs more than any choice of text for zeros."""
