@@ -50,6 +50,7 @@ def page() -> str:
              "## Does a model's own writing serve what it writes?", *sets_section.solutions(),
              "## How much of a text is enough?", *sets_section.amounts(), *by_method_section.halves(),
              "## Does it help to select documents?", *sets_section.selections(),
+             *sets_section.towards(),
              "## For which kind of pruning does the text matter most?", KINDS, *_kinds(),
              "## What a text begins with", FIRST, *_first_words(),
              "## On one and a half billion parameters", larger_model_section.INTRODUCTION,
