@@ -63,6 +63,12 @@ class Linear:
         )
 
     @property
+    def matrix(self) -> tuple[int, str]:
+        """The same for two linears that read one matrix: its parameter, and which of the parameter's matrices it is."""
+        parameter = self.part.parameter if self.part else self.stored.weight
+        return id(self.module.get_parameter(parameter)), str(self.part)
+
+    @property
     def dispatched(self) -> bool:
         """Whether it is of experts that are called with the tokens of each by themselves."""
         held = layout(self.module)

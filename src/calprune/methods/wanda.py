@@ -50,6 +50,10 @@ class WandaVariant:
             dropped = cumulative <= share * cumulative[:, -1:]  # in the order of the scores
             sparsity = dropped.float().mean().item()
             if abs(sparsity - pattern.sparsity) <= 0.001 or high - low < 0.001:
+                at_an_end = not 0.001 < share < 0.799
+                if at_an_end and abs(sparsity - pattern.sparsity) > 0.005:
+                    raise PatternError(f"wanda_variant takes up to 80 % of a row's score, here {sparsity:.1%} of the "
+                                       f"matrix, and {pattern} is asked for; take wanda")  # fmt: skip
                 return masked(weight, ~torch.zeros_like(dropped).scatter_(1, order, dropped))
             low, high = (share, high) if sparsity < pattern.sparsity else (low, share)
             share = (low + high) / 2

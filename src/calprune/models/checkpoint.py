@@ -244,6 +244,9 @@ def _files_of_index(folder: Path, index: Path, where: str) -> list[Path]:
     for file in names:
         if Path(file).is_absolute() or ".." in Path(file).parts:
             raise UserError(f"{where}: its {index.name} names {file!r}, which is not in the folder")
+        if len(Path(file).parts) > 1:
+            raise UserError(f"{where}: its {index.name} names {file}, in another folder; expected all weights beside "
+                            "config.json: move them there, and mend the index")  # fmt: skip
         if not (folder / file).is_file():
             raise UserError(f"{where}: its {index.name} names {file}, which is missing")
         if not file.endswith(".safetensors"):
@@ -268,7 +271,7 @@ def _check_index(checkpoint: Checkpoint, index: Path, where: str) -> None:
             raise UserError(f"{where}: its {index.name} says that {name} is in {file}, but {really}")
 
 
-def unpack_command(folder: Path) -> str:
+def unpack_command(folder: str | Path) -> str:
     """How an archive is made a model again, to be pasted."""
     return f"calprune unpack {shlex.quote(str(folder))} --out FOLDER"
 

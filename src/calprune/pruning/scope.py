@@ -33,8 +33,8 @@ def scope_of(model: nn.Module, ignore: Sequence[str]) -> Scope:
     name, modules = find_blocks(model)
     found = {f"{name}.{i}.{site.name}": site for i, block in enumerate(modules) for site in linears(block)}
     dense = {f"{name}.{i}.{router}": ROUTER for i, block in enumerate(modules) for router in routers(block)}
-    uses = Counter(_matrix(site) for site in found.values())
-    dense |= {linear: SHARED for linear, site in found.items() if uses[_matrix(site)] > 1}
+    uses = Counter(site.matrix for site in found.values())
+    dense |= {linear: SHARED for linear, site in found.items() if uses[site.matrix] > 1}
     others = {n for n, _ in [*model.named_modules(), *model.named_parameters()]} - set(found)
     ignored: set[str] = set()
     notes = []
@@ -50,12 +50,6 @@ def scope_of(model: nn.Module, ignore: Sequence[str]) -> Scope:
     if ignored and not pruned:
         raise ConfigError(f"ignore: {', '.join(map(repr, ignore))} leaves nothing to prune; name what is to stay dense")
     return Scope(pruned, {n: why for n, why in dense.items() if n not in ignored}, tuple(notes))
-
-
-def _matrix(site: Linear) -> tuple[int, str]:
-    """The same for two linears that read one matrix: its parameter, and which of the parameter's matrices it is."""
-    parameter = site.part.parameter if site.part else site.stored.weight
-    return id(site.module.get_parameter(parameter)), str(site.part)
 
 
 def matching(rule: str, names: Iterable[str]) -> list[str]:

@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 import transformers
 from torch import Tensor, nn
 
 from calprune.base.progress import tracking
 from calprune.base.store import to_json, whole_folder
+from calprune.base.tensors import save_tensors
 from calprune.base.values import UserError
 from calprune.methods.round_to_nearest import Quantised
-from calprune.models.checkpoint import INDEX
+from calprune.models.checkpoint import INDEX, open_checkpoint
 from calprune.models.load import Model, stored_dtype
 from calprune.quantisation.job import QuantisedModel, Quantiser
 
@@ -79,14 +79,15 @@ def save_packed(model: Model, quantised: QuantisedModel, folder: str | Path, fil
                     tensors |= {f"{linear}.{key}": t for key, t in codes_of(packed[linear], scheme, dtype).items()}
                 else:
                     tensors[one.name] = one.read()
-            safetensors.torch.save_file(tensors, beside / file.name, {"format": "pt"})
+            save_tensors(tensors, beside / file.name, {"format": "pt"})
             places |= dict.fromkeys(tensors, file.name)
-        if len(checkpoint.files) > 1:
+        if len(checkpoint.files) > 1 or (checkpoint.folder / INDEX).is_file():
             (beside / INDEX).write_text(to_json({"metadata": {}, "weight_map": places}))
         config = dict(checkpoint.config) | {"quantization_config": _described(model, quantised, scheme)}
         (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         for name, text in files.items():
             (beside / name).write_text(text, encoding="utf-8")
+        open_checkpoint(beside)
 
 
 def scheme_of(quantiser: Quantiser) -> Any:

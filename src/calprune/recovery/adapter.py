@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import safetensors.torch
 from torch import Tensor, nn
 
 from calprune.base.store import whole_folder
+from calprune.base.tensors import save_tensors
 from calprune.base.values import UserError
 from calprune.models.load import Model
 
@@ -78,7 +78,7 @@ def save_adapter(adapter: Adapter, base: str, folder: str | Path, files: Mapping
     }
     with whole_folder(folder) as beside:
         config.save_pretrained(str(beside))
-        safetensors.torch.save_file(tensors, beside / "adapter_model.safetensors", {"format": "pt"})
+        save_tensors(tensors, beside / "adapter_model.safetensors", {"format": "pt"})
         for name, text in files.items():
             (beside / name).write_text(text, encoding="utf-8")
 

@@ -45,12 +45,16 @@ class Unpruned:
     def __init__(self, model: nn.Module, matrices: bool) -> None:
         """matrices: the linears' weights too, beside norms and biases."""
         self._held: dict[str, tuple[nn.Parameter, Bool[Tensor, "*_"] | None]] = {}
+        names: dict[int, str] = {}  # a parameter that several blocks share is trained once, by its first name
         for name, block in _blocks(model):
             own = dict(block.named_parameters())
-            self._held |= {f"{name}.{key}": (p, None) for key, p in own.items() if p.dim() == 1}
+            for key, p in own.items():
+                if p.dim() == 1:
+                    self._held[names.setdefault(id(p), f"{name}.{key}")] = (p, None)
             for site in linears(block) if matrices else ():
                 p = own[site.parameter]
-                _, keep = self._held.setdefault(f"{name}.{site.parameter}", (p, torch.zeros_like(p, dtype=torch.bool)))
+                at = names.setdefault(id(p), f"{name}.{site.parameter}")
+                _, keep = self._held.setdefault(at, (p, torch.zeros_like(p, dtype=torch.bool)))
                 assert keep is not None
                 site.inside(keep).copy_(site.weight != 0)
         self.parameters = [p for p, _ in self._held.values()]
@@ -90,9 +94,13 @@ class LowRank:
     def __init__(self, model: nn.Module, rank: int, scale: float, free: bool = False) -> None:
         self.rank, self.scale = rank, scale
         self.adapted: dict[str, _Adapted] = {}
+        seen = set()  # a matrix that several blocks share has one change, by its first name
         for name, block in _blocks(model):
             own = dict(block.named_parameters())
             for site in linears(block):
+                if site.matrix in seen:
+                    continue
+                seen.add(site.matrix)
                 keep = None if free else site.weight != 0
                 self.adapted[f"{name}.{site.name}"] = _Adapted(site, own[site.parameter], site.weight.clone(), keep)
         if free and any(one.site.part for one in self.adapted.values()):

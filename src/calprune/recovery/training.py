@@ -226,6 +226,7 @@ class Trainer:
         """From the pruned weights, at a lower rate."""
         state = self.state
         state.lowered, state.begun, state.since = state.lowered + 1, self._share(), len(state.looks) - 1
+        state.losses = []  # the last one may be no number
         self._put_back()
         self.optimiser = self._new_optimiser()
         current().say(f"{why}: training begins again at a learning rate of {state.highest(self.how):g}")
@@ -282,7 +283,8 @@ class Trainer:
         self._add_gradients()
         for group in self.optimiser.param_groups:
             group["lr"] = self.how.rate(share, self.state.begun) / LOWER**self.state.lowered
-        torch.nn.utils.clip_grad_norm_(list(self.trained.leaves.values()), self.how.clip)
+        norm = torch.nn.utils.clip_grad_norm_(list(self.trained.leaves.values()), self.how.clip)
+        loss = loss if math.isfinite(norm) else math.nan  # a step of such gradients would leave weights that are none
         if math.isfinite(loss):
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)

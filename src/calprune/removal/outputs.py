@@ -171,6 +171,9 @@ class _Bank:
     def halves(self) -> tuple[ExpertSums, ExpertSums]:
         """Of even and of odd batches, on the CPU."""
         made = {half: sums.to("cpu") for half, sums in self.all.items()}
+        if not made:
+            raise StatsError(f"{self.name}: no token reached this bank of experts; give other data, or take aimer or "
+                             "random, which read none")  # fmt: skip
         none = 0.0 * next(iter(made.values()))
         return made.get(0, none), made.get(1, none)
 

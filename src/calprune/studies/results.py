@@ -308,7 +308,7 @@ def _account(runs: Runs, plan: PlanRecord, trials: list[TrialRecord]) -> dict[st
 
 def _seconds(runs: Runs, plan: PlanRecord, there: list[TrialRecord]) -> tuple[float, float]:
     """What the trials took, and what they would have taken had each loaded, built, collected and judged for itself."""
-    paid: dict[tuple[str, str], float] = {}  # (part, of what) -> its seconds: the longest that one trial paid
+    paid: dict[tuple[str, tuple], float] = {}  # (part, of what) -> its seconds: the longest that one trial paid
     spent = alone = 0.0
     for one in there:
         assert one.pruned is not None
