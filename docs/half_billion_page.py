@@ -42,6 +42,7 @@ def page() -> str:
              "## Do the papers' claims hold?", CLAIMS, *_claims(),
              "## Is it so by other methods and at 2:4?", *by_method_section.finalists(),
              "## Which method?", *by_method_section.methods(),
+             "## Does reconstruction help?", *by_method_section.reconstruction(),
              "## Does a task's own text serve that task?", *own_text_section.section(),
              "## Do worked steps help?", *own_text_section.steps(),
              "## How much of a task's own text?", *sets_section.shares(),
@@ -201,8 +202,8 @@ In short:
   up to 0.24 nats apart at 50 % and 0.42 at 2:4, with Wanda 0.08 and 0.04. That it is more is shown.
 - **2:4 against 4 bits**: sources and draws change a pruned model more than a quantised one, as Williams and Aletras
   found; shown.
-- **Reconstruction** of one block after the other, after SparseGPT at 60 %, gains 0.14 nats on text like what it is
-  trained on, 0.15 on WikiText-2 and 0.08 on GSM8K: it does no harm there, which is shown.
+- **[Reconstruction](#does-reconstruction-help)** of one block after the other, after SparseGPT at 60 %, gains 0.14 nats
+  on text like what it is trained on, 0.15 on WikiText-2 and 0.08 on GSM8K: it does no harm there, which is shown.
 - **Beside what pruning costs**, which text is taken matters most for blocks, then neurons, then 4 bits and zeros, by
   the means.
 - **`<|endoftext|>` before a text** costs more than any choice of text for zeros."""

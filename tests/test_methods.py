@@ -257,6 +257,13 @@ def test_the_wanda_variant_equals_its_search_written_out(shape, sparsity):
     assert torch.equal(WandaVariant()(weight, stats_of(x), Unstructured(sparsity)), weight * ~gone)
 
 
+@pytest.mark.parametrize("sparsity", [0.0, 0.98])
+def test_the_wanda_variant_says_where_its_search_cannot_reach_what_is_asked(sparsity):
+    weight, x = random_weight(64, 128), random_inputs(width=128)
+    with pytest.raises(PatternError, match="take wanda"):
+        WandaVariant()(weight, stats_of(x), Unstructured(sparsity))
+
+
 def plain_sparsegpt(W: Tensor, x: Tensor, pattern, damping: float = 0.01, block: int = 128) -> Tensor:
     """Algorithm 1 of the paper in float64, an explicit loop over columns with an explicit inverse."""
     W, H = W.double().clone(), (x.double().T @ x.double()) / len(x)

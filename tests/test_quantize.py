@@ -3,6 +3,7 @@ bit."""
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -55,6 +56,20 @@ def test_plain_transformers_gives_the_fake_quantised_model_to_the_bit(method, of
         assert torch.equal(weight, report.model.model.get_submodule(name).weight)
         assert bool((weight[was == 0] == 0).all()), f"{name}: 2:4 is held"
         assert len(weight[0].unique()) <= 2**bits * max(1, weight.shape[1] // (group or weight.shape[1]))
+
+
+def test_one_shard_with_an_index_is_written_with_one_and_loads(place, tmp_path):  # noqa: F811
+    from transformers import AutoModelForCausalLM
+
+    folder, name = tmp_path / "sharded", "model-00001-of-00001.safetensors"
+    shutil.copytree(place / "pruned", folder)
+    (folder / "model.safetensors").rename(folder / name)
+    places = dict.fromkeys(load_file(folder / name), name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    report = calprune.quantize(folder, method="rtn", group=16).save(tmp_path / "out")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(TOKENS).logits, report.model.model(TOKENS).logits)
 
 
 def test_zeros_are_zeros_in_the_unpacked_codes(place, tmp_path):  # noqa: F811

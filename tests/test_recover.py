@@ -319,6 +319,46 @@ def test_a_rate_that_nobody_gave_is_lowered_until_the_watched_texts_get_better(p
     assert all(mean >= start for mean in worse), "each look before a lower rate was worse than the pruned model"
 
 
+def test_a_run_whose_loss_was_no_number_once_begins_again_and_can_be_saved(place, tmp_path, monkeypatch):
+    step, losses = training.Trainer._step, iter([math.nan])
+    monkeypatch.setattr(training.Trainer, "_step", lambda self, share: next(losses, None) or step(self, share))
+    report = recovered(place, learning_rate=None, epochs=12.0)
+    assert report.done.run.lowered >= 1
+    report.save(tmp_path / "out")
+    assert all(look.loss is None or math.isfinite(look.loss) for look in report.done.run.looks)
+
+
+def test_gradients_that_are_no_numbers_make_no_step(place, monkeypatch):
+    backward, wild = training.Trainer._backward, iter([math.inf])
+
+    def once(self, sequences, weight):
+        loss = backward(self, sequences, weight)
+        if next(wild, None):
+            next(iter(self.trained.leaves.values())).grad[:] = math.inf
+        return loss
+
+    monkeypatch.setattr(training.Trainer, "_backward", once)
+    made = recovered(place, learning_rate=None, epochs=2.0).done.run  # a look after every step
+    assert made.lowered >= 1 and not made.ended
+
+
+@pytest.mark.parametrize("what", ["weights", "lora"])
+def test_a_matrix_that_two_blocks_share_is_trained_in_half_precision_too(place, what):
+    model = calprune.load(place / "pruned", dtype="bfloat16").model
+    first, second = (block.mlp for block in model.model.layers[:2])
+    second.down_proj = first.down_proj
+    before, trained = first.down_proj.weight.clone(), trained_of(model, what, 2, False)
+    optimiser = torch.optim.AdamW(trained.leaves.values(), lr=0.1, fused=True)
+    for _ in range(2):
+        for p in trained.parameters:
+            p.grad = torch.ones_like(p)
+        trained.gather()
+        optimiser.step()
+        trained.write()
+    assert (first.down_proj.weight != before)[before != 0].float().mean() > 0.9
+    assert sum("down_proj" in name for name in trained.leaves) == (1 if what == "weights" else 2)
+
+
 def test_a_rate_that_was_given_is_kept_and_a_lower_one_is_named(place):
     report = recovered(place, learning_rate=256 * 3e-2, epochs=12.0)  # 16 times helped in the end on one processor
     made = report.done.run
