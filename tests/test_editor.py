@@ -262,6 +262,13 @@ def test_an_index_that_leads_out_of_the_folder_is_refused(folder):
     assert "which is not in the folder" in refused(folder)
 
 
+def test_a_shard_in_another_folder_is_refused_before_any_work(folder):
+    (folder / "sub").mkdir()
+    shutil.copy(folder / "model.safetensors", folder / "sub" / "b.safetensors")
+    index(folder, q_proj="sub/b.safetensors")
+    assert "names sub/b.safetensors, in another folder; expected all weights beside config.json" in refused(folder)
+
+
 def test_a_link_out_of_the_folder_is_refused_and_the_hubs_own_links_are_followed(folder, tmp_path):
     shutil.move(folder / "model.safetensors", tmp_path / "elsewhere")
     (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")

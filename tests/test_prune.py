@@ -46,6 +46,15 @@ def test_every_linear_of_every_family_is_pruned_and_nothing_else_is_touched(fami
     assert all(torch.equal(p, before[n]) for n, p in weights(model).items() if n not in touched)
 
 
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+def test_pruning_is_the_same_within_inference_mode(family):
+    inside, outside = tiny_model(family), tiny_model(family)
+    with torch.inference_mode():
+        Pruning(Wanda(), Unstructured(0.5)).run(inside, calibration())
+    Pruning(Wanda(), Unstructured(0.5)).run(outside, calibration())
+    assert all(torch.equal(a, b) for a, b in zip(inside.parameters(), outside.parameters(), strict=True))
+
+
 def test_a_report_counts_the_zeros_that_are_in_the_model():
     model = tiny_model("llama")
     for report in Pruning(SparseGPT(), Unstructured(0.37)).run(model, calibration()).reports:

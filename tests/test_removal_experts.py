@@ -1,5 +1,7 @@
 """Experts taken out: scores are those of the papers, the same number goes in every block, and the rest is as it was."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ import calprune
 from calprune.base.patterns import Removal
 from calprune.base.values import UserError
 from calprune.calibration.set import CalibrationSet
+from calprune.layers.inputs import StatsError
 from calprune.layers.linears import ModelError, find_blocks
 from calprune.layers.saved import Statistics
 from calprune.models.load import load
@@ -142,6 +145,15 @@ def test_sums_of_experts_are_those_worked_out_in_float64():
         assert torch.allclose(total.output_squares.double(), squares, rtol=1e-3)
         assert torch.equal(total.together.double(), hot.T @ hot)
         assert total.largest.tolist() == pytest.approx([float(one["f"].abs().max()) for one in experts], rel=1e-4)
+
+
+def test_a_bank_that_no_token_reaches_is_named():
+    model = tiny("mixtral")
+    block = model.model.layers[0]
+    block.vision = copy.deepcopy(block.mlp)
+    places = ["model.layers.0.mlp.experts", "model.layers.0.vision.experts"]
+    with pytest.raises(StatsError, match=r"layers\.0\.vision\.experts: no token reached this bank"):
+        list(expert_sums(model, data(rows=4), places))
 
 
 def test_a_token_that_counts_twice_is_two_tokens():
