@@ -182,8 +182,8 @@ In short:
   [harm](#for-which-kind-of-pruning-does-the-text-matter-most). Of shares, half to seven eighths GSM8K serve GSM8K
   alike, by the means, and half costs general text 0.02 nats at most.
 - **Several uses**: [equal shares](../choose.md#measured-on-half-a-billion-parameters) of four sources are shown to
-  be better than C4 over three uses together, and for code alone; by the means they cost general text 0.02 nats at
-  50 %, and 0.19 at 2:4, which is shown.
+  be better than C4 over three uses together, and for code alone; by the means they cost general text 0.02 nats at 50
+  %, and 0.19 at 2:4, which is shown.
 - **Worked steps** in the set gain less than 0.02 nats for e-SNLI's explanations and for general text; for GSM8K's
   solutions they gain 0.02 by the mean, which cannot be told.
 - **A language** is served better by its own text than by English text, by up to 0.3 nats, which is shown for three
@@ -202,23 +202,23 @@ In short:
   up to 0.24 nats apart at 50 % and 0.42 at 2:4, with Wanda 0.08 and 0.04. That it is more is shown.
 - **2:4 against 4 bits**: sources and draws change a pruned model more than a quantised one, as Williams and Aletras
   found; shown.
-- **[Reconstruction](#does-reconstruction-help)** of one block after the other, after SparseGPT at 60 %, gains 0.14 nats
-  on text like what it is trained on, 0.15 on WikiText-2 and 0.08 on GSM8K: it does no harm there, which is shown.
+- **[Reconstruction](#does-reconstruction-help)** of one block after the other, after SparseGPT at 60 %, gains 0.14
+  nats on text like what it is trained on and 0.15 on WikiText-2, which is shown, and 0.08 on GSM8K by the means.
+  With the dense model's targets it does no harm there: shown.
 - **Beside what pruning costs**, which text is taken matters most for blocks, then neurons, then 4 bits and zeros, by
   the means.
 - **`<|endoftext|>` before a text** costs more than any choice of text for zeros."""
 CLAIMS = """\
 "Better" is by more than 0.02 nats here (in each paper's first claim: above 0), so that "not held" can be an answer:
 then the difference is smaller, or on the other side. Draws: five to eight where a small difference is to be told (up
-to 26 where six could not tell), three where padding counts. "N draws would tell" assumes that the difference found
-is the true one and that the judged text grows with the draws. Bandari et al.'s are judged on general text
-(WikiText-2), Williams and Aletras's by its perplexity; Shin et al.'s are of SparseGPT at 60 %, on C4's texts where
-nothing else is said, and of one epoch. Ji et al.'s are
-judged on Alpaca-GPT4's texts: first on windows cut from anywhere, of which some sources lost two nats and more in up
-to four of 32 at 60 % and six at 2:4, always the same ones, which hides the rest (at 70 % the model is ruined: KL
-3.5); then, when this had been seen, after `<|im_start|>`, with which the model's own inputs begin. RedPajama stands
-for SlimPajama there. Two sources count as alike where their SD is under 0.02, so where they lie less than 0.04
-apart."""
+to 26 where six could not tell), three where padding counts and of Shin et al.'s. "N draws would tell" assumes that
+the difference found is the true one and that the judged text grows with the draws. Bandari et al.'s are judged on
+general text (WikiText-2), Williams and Aletras's by its perplexity; Shin et al.'s are of SparseGPT at 60 %, on C4's
+texts where nothing else is said, and of one epoch. Ji et al.'s are judged on Alpaca-GPT4's texts: first on windows
+cut from anywhere, of which some sources lost two nats and more in up to four of 32 at 60 % and six at 2:4, always
+the same ones, which hides the rest (at 70 % the model is ruined: KL 3.5); then, when this had been seen, after
+`<|im_start|>`, with which the model's own inputs begin. RedPajama stands for SlimPajama there. Two sources count as
+alike where their SD is under 0.02, so where they lie less than 0.04 apart."""
 ADDED_WORDS = """\
 Four claims could not be told with six draws. They got as many as their pages said would tell, or up to three more,
 fixed before they were run. An interval of all draws makes no allowance for that second look; the one of the added

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,15 +13,17 @@ from transformers import PreTrainedTokenizerFast
 
 import calprune.cli.evaluate
 import calprune.cli.prune  # noqa: F401 (a program of one command takes no command's name)
-from calprune.base.values import UserError
+from calprune.base.values import ConfigError, UserError
 from calprune.calibration.part import open_source
 from calprune.calibration.set import CalibrationSet
 from calprune.cli.app import main
-from calprune.evaluation.divergence import DenseReference
-from calprune.evaluation.evaluation import parse_evaluation
+from calprune.evaluation.contract import as_outcomes
+from calprune.evaluation.divergence import DenseReference, as_text
+from calprune.evaluation.evaluation import OnText, parse_evaluation
 from calprune.evaluation.perplexity import perplexity
 from calprune.evaluation.windows import PROTOCOL, windows_of
 from calprune.models.head import HEAD_NUMBERS, Head
+from calprune.models.load import Model
 from calprune.text.document import Document, Given
 from tests.families import CONFIGS, VOCABULARY, tiny_model
 from tests.tiny import save
@@ -92,6 +95,22 @@ def test_what_a_token_lost_is_the_mean_divergence_where_it_is_to_be_predicted():
     assert list(wanted.values()) != sorted(wanted.values(), reverse=True) == [times for times, _ in found.values()]
     for token, (_, nats) in found.items():
         assert nats == pytest.approx(each[windows[:, 1:] == token].mean().item(), rel=1e-5)
+
+
+def test_tokens_of_one_text_lose_together():
+    decoded = {7: "the", 8: "the", 9: "\ufffd", 10: "sun"}  # as where a space before a word is trimmed
+    tokenizer = SimpleNamespace(decode=lambda ids, **_: decoded[ids[0]])
+    found = as_text(
+        {7: (30, 1.0), 10: (20, 0.5), 8: (10, 3.0), 9: (5, 1.0)}, Model(tiny_model("llama"), tokenizer, "m", "m")
+    )
+    assert found == {"the": (40, 1.5), "sun": (20, 0.5)}
+
+
+def test_what_no_evaluation_can_be_or_give_is_one_line():
+    with pytest.raises(ConfigError, match="expected skip >= 0; got skip=-1"):
+        OnText("kl", "c4", skip=-1)
+    with pytest.raises(ConfigError, match="mine gave NaN or infinity for some items"):
+        as_outcomes(OnText("kl", "c4"), "mine", [1.0, math.inf])
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])

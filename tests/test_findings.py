@@ -98,7 +98,8 @@ def test_what_the_pages_say_in_short_of_the_larger_model_is_what_its_studies_fou
     gains = [of["c4", "sparsegpt", "60%"] - of["c4", "block_reconstruction(start=sparsegpt, epochs=1)", "60%"]
              for of in mended]  # fmt: skip
     assert [round(gain, 2) for gain in gains] == [0.14, 0.15, 0.08]
-    assert verdicts("shin2024_half_billion", "may do harm elsewhere") == ["not held"]  # "no harm, which is shown"
+    assert verdicts("shin2024_half_billion", "may do harm elsewhere") == ["not held"]  # "no harm there: shown"
+    assert verdicts("shin2024_half_billion").count("held") == 2  # "0.14 and 0.15, which is shown"
     blocks = means("structured_half_billion", "kl(gsm8k")
     assert blocks["gsm8k", "block_influence", "blocks:3"] > 2 * blocks["c4", "block_influence", "blocks:3"]  # "do harm"
     rows = read_results(DOCS / "results" / "own_text_after_begin.parquet").rows

@@ -23,7 +23,7 @@ from calprune.calibration.set import CalibrationSet
 from calprune.layers.blocks import walk
 from calprune.models.load import Model
 from calprune.text.document import Given
-from calprune.text.encode import Encoded
+from calprune.text.encode import Encoded, Marks
 from tests.families import tiny_model
 from tests.tiny import toy_tokenizer
 
@@ -214,7 +214,8 @@ def test_herding_towards_capabilities_brings_what_pruning_reads_nearer_to_their_
 
 def test_the_model_looks_at_candidates_as_a_sequence_has_them_after_its_begin_of_text():
     candidates = encoded([["oak", "elm"], ["yew"]])
-    looks = Choosing(Given(tokenizer=TOKENIZER), 4, 4, 0, begin=1)
+    looks = Choosing(Given(tokenizer=TOKENIZER), 4, 4, 0, Marks(1, None, 0))
+    assert looks.rows([Encoded("of a set", (1, 5, 6), None)]) == [[1, 5, 6]]
     assert looks.rows(candidates) == [[1, *candidate.tokens[:3]] for candidate in candidates]
     assert looks.texts(candidates) == choosing(4).texts(candidates)
 

@@ -1,12 +1,14 @@
 """What a study can say of its sets beside their sources: variants of a recipe, and what blocks are refined on."""
 
 import json
+import shutil
 import time
 from dataclasses import replace
 
 import pytest
 import torch
 
+from calprune.base.progress import showing
 from calprune.base.values import ConfigError
 from calprune.calibration.build import make_set
 from calprune.calibration.part import open_source
@@ -25,6 +27,7 @@ from calprune.studies.records import EvaluationRecord, PruneRecord
 from calprune.studies.results import read
 from calprune.studies.time_left import StudyLeft, estimate
 from calprune.text.document import Given
+from tests.test_api import Heard
 from tests.test_study import ids, material, run, study_text  # noqa: F401  a fixture among them
 
 REFINING = "block_reconstruction(start=wanda, learning_rate=0.01, epochs=2, batch_size=2)"
@@ -145,6 +148,29 @@ def test_a_study_is_estimated_by_the_speed_of_the_dtype_that_it_computes_in(mate
     again = f"[{{}}, {{dtype: bfloat16, calibrations: [{{spec: {material['text']}, label: again}}]}}]"
     both = plan(parse_study(study_text(material, **only, grids=again), "study.yaml"), None)
     assert both.dtype == torch.float32, "the slowest where they differ"
+
+
+def test_what_is_left_is_by_the_speed_of_the_device_that_is_named(material, tmp_path, monkeypatch):  # noqa: F811
+    asked = []
+    monkeypatch.setattr(
+        "calprune.studies.time_left.find_device", lambda name: asked.append(name) or torch.device("cpu")
+    )
+    made, runs = plan(parse_study(study_text(material, draws="1"), "study.yaml"), None), Runs(tmp_path / "runs")
+    made.write(runs, study_text(material, draws="1"))
+    StudyLeft(runs, made, "cuda:1")
+    estimate(made, made.trials, "cpu")
+    assert asked == ["cuda:1", "cpu"]
+
+
+def test_two_names_of_one_text_are_one_trial_and_said_to_be(material, tmp_path):  # noqa: F811
+    copy = shutil.copy(material["text"], tmp_path / "copy.jsonl")
+    heard = Heard()
+    text = study_text(
+        material, methods="[wanda]", patterns="50%", draws="1", calibrations=f"[{material['text']}, {copy}]"
+    )
+    with showing(heard):
+        made = plan(parse_study(text, "study.yaml"), None)
+    assert len(made.trials) == 1 and len(heard.lines) == 1 and "the same as" in heard.lines[0]
 
 
 def test_the_time_left_of_a_study_is_right_once_each_of_its_parts_was_seen(material, tmp_path, monkeypatch):  # noqa: F811

@@ -325,8 +325,9 @@ def test_one_way_to_write_is_one_source_however_it_is_written(tmp_path, monkeypa
 
 
 def test_a_model_that_writes_without_chance_is_not_judged_on_what_it_calibrates_on(tmp_path):
-    with pytest.raises(UserError, match="at temperature 0 a model writes the same texts"):
-        SelfSource(parse_strategy("bos(temperature=0)"), work=tmp_path).split_for("evaluation")
+    for greedy in ("temperature=0", "top_k=1"):
+        with pytest.raises(UserError, match="a model would write the same texts"):
+            SelfSource(parse_strategy(f"bos({greedy})"), work=tmp_path).split_for("evaluation")
 
 
 def test_more_documents_than_prompts_are_told(tmp_path):

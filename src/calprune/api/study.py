@@ -125,7 +125,7 @@ def study(
         made = plan(parse_study(text, name), knobs.data_root)
         with made.doing(folder, text):
             begin(folder)
-            said, left = "", StudyLeft(folder, made, workers)
+            said, left = "", StudyLeft(folder, made, knobs.device, workers)
             with whole(left):
                 for _ in work_anywhere(folder, knobs, workers, ray):
                     now = status(folder)

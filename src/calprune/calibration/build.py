@@ -180,7 +180,7 @@ class _Making:
         if n not in self._chosen and not isinstance(selection, Random):
             while not (pool := self.draws().pool).whole and len(pool.documents) < selection.pool:
                 self.held, self._draws = self.held * 4, None
-            choosing = Choosing(self.given, recipe.max_seq_length, n, recipe.seed, self.marks.begin)
+            choosing = Choosing(self.given, recipe.max_seq_length, n, recipe.seed, self.marks)
             candidates = [c for c in self.draws().candidates(recipe.seed, selection.pool) if len(c.tokens)]
             self._chosen[n] = [candidates[i] for i in selection(candidates, choosing)] if candidates else []
         return self._chosen.get(n, [])

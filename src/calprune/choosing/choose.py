@@ -52,7 +52,7 @@ def choose(
         check_apart(question, Given(data_root=knobs.data_root))
         _check_free(folder)
         job = Job(question, folder, knobs, Clock(budget), report)
-        _check_same(folder, written := {"format": 1, "id": job.identity(), **question.written()})
+        _check_same(folder, written := {"format": 1, "id": job.identity(), **question.written()}, job)
         if not (folder / "question.json").is_file():
             write_json(folder / "question.json", written)
         gated: Gate = job.stage(Gate, lambda: gate(job))
@@ -92,14 +92,14 @@ def _check_free(folder: Path) -> None:
         refuse_occupied(folder)
 
 
-def _check_same(folder: Path, wanted: dict[str, Any]) -> None:
+def _check_same(folder: Path, wanted: dict[str, Any], job: Job) -> None:
     if not (folder / "question.json").is_file():
         return
     if [one.name for one in folder.iterdir() if not one.name.startswith(".")] == ["question.json"]:
         (folder / "question.json").unlink()  # nothing was done for it: a budget was too small
         return
     there = read_json(folder / "question.json", "a question")
-    if there["id"] != wanted["id"]:
+    if there["id"] != wanted["id"] and there["id"] != job.identity(worded=False):
         other = "this question, before the model or a text changed" if _less_id(there) == _less_id(wanted) else \
             "another question (its question.json)"  # fmt: skip
         raise UserError(f"{folder} holds the answer to {other}: name another folder with --out")

@@ -75,15 +75,16 @@ class Job:
         self._bench = None
         return self.trials.run(made, text, self.clock, self.report, later)
 
-    def identity(self) -> str:
-        """Of the question and of what it depends on: the model's weights, the sources' files, the texts."""
+    def identity(self, worded: bool = True) -> str:
+        """Of the question and of what it depends on: the model's weights, the sources' files, the texts. worded: and
+        how the files are worded, which folders of before do not have."""
         q = self.question
         texts = {name: rows.tolist() for name, rows in self.windows.items()}
         given = Given(data_root=self.knobs.data_root)
-        files = [self._contents(source, given) for source in q.sources]
+        files = [self._contents(source, given, worded) for source in q.sources]
         return identity([q.written(), self.model.id, files, texts])
 
-    def _contents(self, source: str, given: Given) -> str | None:
+    def _contents(self, source: str, given: Given, worded: bool) -> str | None:
         """What a source's files hold and how they are worded; of what the model writes, what it begins with. None: they
         are not on the disk."""
         if source_of(only_part(source)).made == "self":
@@ -94,10 +95,12 @@ class Job:
         rows = rows_of(source, "calibration", given)
         if not rows or not rows.contents:
             return None
+        if not worded:
+            return rows.contents
         opened = open_source(source, Given(self.model, data_root=self.knobs.data_root), "calibration")
-        worded = [opened.source.identity(given)] if opened.source.root else []  # of a user's YAML, which may be edited
-        worded += [opened.chat] if opened.chat else []
-        return identity([rows.contents, *worded]) if worded else rows.contents
+        more = [opened.source.identity(given)] if opened.source.root else []  # of a user's YAML, which may be edited
+        more += [opened.chat] if opened.chat else []
+        return identity([rows.contents, *more]) if more else rows.contents
 
     def _windows(self, text: str) -> Int[Tensor, "n T"]:
         q = self.question

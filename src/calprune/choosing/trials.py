@@ -98,7 +98,7 @@ class Trials:
         missing = self.missing(made)
         if self.seconds_each is not None:
             return self.seconds_each * len(missing)
-        return estimate(made, missing) if missing else 0.0
+        return estimate(made, missing, self.knobs.device) if missing else 0.0
 
     def missing(self, made: Plan) -> list:
         """The trials that are not whole."""
@@ -112,7 +112,7 @@ class Trials:
         with made.doing(self.runs, text):
             begin(self.runs)
             started, done, wanted = time.perf_counter(), 0, len(self.missing(made))
-            with whole(left := StudyLeft(self.runs, made, later=later)):
+            with whole(left := StudyLeft(self.runs, made, self.knobs.device, later=later)):
                 for tried, one in enumerate(work(self.runs, self.knobs), start=1):
                     done += one.error is None
                     rest = f"; about {duration(left.look())} left" if tried < wanted else ""

@@ -17,8 +17,8 @@ from calprune.cli.app import SOME_FAILED, Commands, app, goes_on, note
 
 if TYPE_CHECKING:
     from calprune.studies.folder import Runs
-    from calprune.studies.plan import Plan
     from calprune.studies.results import Result, Results
+    from calprune.studies.time_left import StudyLeft
 
 study_app = Commands(help="Grids of models, calibration sets, methods and draws.")
 app.add_typer(study_app, name="study")
@@ -97,6 +97,7 @@ def run_command(
     from calprune.studies.results import status
     from calprune.studies.runner import MOST_WORKERS, begin
     from calprune.studies.similarity import measure_similarity
+    from calprune.studies.time_left import StudyLeft
 
     if not 1 <= workers <= MOST_WORKERS:
         raise UserError(f"--workers: expected 1 to {MOST_WORKERS}; got {workers}")
@@ -110,7 +111,8 @@ def run_command(
         begin(folder)
         goes_on("trials that are done are kept", folder.path)
         knobs = Knobs(device, batch_size, data_root, gpus_per_trial)
-        for _ in _running(folder, made, work_anywhere(folder, knobs, workers, ray), workers):
+        left = StudyLeft(folder, made, device, workers)
+        for _ in _running(folder, work_anywhere(folder, knobs, workers, ray), left):
             pass
         measure_similarity(folder, made, knobs)
     if track:
@@ -338,13 +340,11 @@ def _with_interest(results: "Results", of_interest: list[str] | None) -> "Result
     return dataclasses.replace(results, interest=results.interest.but(named))
 
 
-def _running(folder: "Runs", made: "Plan", steps: Iterator[object], workers: int) -> Iterator[None]:
+def _running(folder: "Runs", steps: Iterator[object], left: "StudyLeft") -> Iterator[None]:
     """Run to the end and report each finished trial on stderr, with what all that are left may take."""
     from calprune.studies.results import BestSoFar, status
-    from calprune.studies.time_left import StudyLeft
 
     best = BestSoFar(folder)
-    left = StudyLeft(folder, made, workers)
     if (now := status(folder)).left:
         current().say(f"{now}; about {duration(left.seconds())} left, by this machine's speed now")
 

@@ -31,7 +31,8 @@ class WandaVariant:
     """Each row loses its lowest scores up to the same share α of its total score (the paper's code, not its text).
 
     α is found by bisection on [0, 0.8], from 0.4, until the sparsity is within 0.001 of what was asked or the interval
-    is narrower than 0.001: rows differ, and the count is near, not exact.
+    is narrower than 0.001: rows differ, and the count is near, not exact. Raises PatternError where even 0.8 leaves
+    too many weights.
     """
 
     tag: ClassVar[str] = "WandaVariant"
@@ -42,6 +43,8 @@ class WandaVariant:
     def __call__(self, weight: Float[Tensor, "out in"], stats: InputStats, pattern: Pattern) -> Float[Tensor, "out in"]:
         if isinstance(pattern, KeepNofM) or pattern.within is not None:
             raise PatternError(f'wanda_variant chooses each row\'s sparsity itself and takes "50%", got {pattern}')
+        if pattern.sparsity == 0:
+            return weight.clone()
         score = weight.abs().float() * stats.norm
         ordered, order = score.sort(dim=1, stable=True)
         cumulative = ordered.cumsum(1)
@@ -50,8 +53,7 @@ class WandaVariant:
             dropped = cumulative <= share * cumulative[:, -1:]  # in the order of the scores
             sparsity = dropped.float().mean().item()
             if abs(sparsity - pattern.sparsity) <= 0.001 or high - low < 0.001:
-                at_an_end = not 0.001 < share < 0.799
-                if at_an_end and abs(sparsity - pattern.sparsity) > 0.005:
+                if share > 0.799 and sparsity < pattern.sparsity - 0.005:
                     raise PatternError(f"wanda_variant takes up to 80 % of a row's score, here {sparsity:.1%} of the "
                                        f"matrix, and {pattern} is asked for; take wanda")  # fmt: skip
                 return masked(weight, ~torch.zeros_like(dropped).scatter_(1, order, dropped))

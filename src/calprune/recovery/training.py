@@ -195,11 +195,10 @@ class Trainer:
             while shown.done < int(100 * min(1.0, self._share())):
                 shown.advance(found=False)
             if not math.isfinite(loss) and self._may_lower():
-                self._begin_again("the loss was no number")
+                self._begin_again("the loss or its gradients were no numbers")
             elif not math.isfinite(loss):
-                state.ended = (
-                    f"the loss was no number at step {state.step}, at a learning rate of {state.highest(how):g}"
-                )
+                state.ended = (f"the loss or its gradients were no numbers at step {state.step}, at a learning rate of "
+                               f"{state.highest(how):g}")  # fmt: skip
             elif self._looks_now():
                 self._look()
                 if state.stale() >= PATIENCE:

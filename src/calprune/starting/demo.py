@@ -52,7 +52,7 @@ class Demo:
 
     def seconds(self) -> float:
         """What it may take here, roughly."""
-        return 20.0 + 1.5 * estimate(self.planned, self.planned.trials)
+        return 20.0 + 1.5 * estimate(self.planned, self.planned.trials)  # on what `Knobs` usually name, as it runs
 
     def run(self, knobs: Knobs) -> Results:
         """Do what is missing, and write the page."""

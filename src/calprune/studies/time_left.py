@@ -24,9 +24,9 @@ class StudyLeft:
     judging) is taken to last as it lasted in trials that are done: of its method, else of any, else as predicted by its
     products and by how far such predictions were out. later: what comes after them, in trials."""
 
-    def __init__(self, runs: Runs, made: Plan, workers: int = 1, later: int = 0) -> None:
+    def __init__(self, runs: Runs, made: Plan, device: str | None = "auto", workers: int = 1, later: int = 0) -> None:
         self.runs, self.made, self.workers, self.later = runs, made, workers, later
-        self._second = seconds_of(1.0, made.dtype)
+        self._second = seconds_of(1.0, made.dtype, device)
         self._judged = math.fsum(judging(made.study.evaluations).values())
         self._parts, self._seen = Parts(), set[str]()
         self._held: tuple | None = None  # what the last trial left in memory
@@ -102,10 +102,10 @@ def _kinds(trial: Trial, part: str) -> Iterator[Hashable]:
     yield of
 
 
-def estimate(made: Plan, trials: Sequence[Trial]) -> float:
-    """Seconds that these of its trials may take here, roughly: their products, by the speed that this machine has for
-    one now."""
-    return seconds_of(passes_of(trials, made.study.evaluations, made.sizes), made.dtype)
+def estimate(made: Plan, trials: Sequence[Trial], device: str | None = "auto") -> float:
+    """Seconds that these of its trials may take here, roughly: their products, by the speed that the device has for one
+    now."""
+    return seconds_of(passes_of(trials, made.study.evaluations, made.sizes), made.dtype, device)
 
 
 def passes_of(trials: Sequence[Trial], evaluations: Iterable[Evaluation], sizes: Mapping[str, int]) -> float:

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 from calprune.base.values import UserError, did_you_mean
 from calprune.text.controls import pydoc_file
-from calprune.text.read import TextFile, ending_of, find_reader, numbered_lines, read_records
+from calprune.text.read import is_plain_text, numbered_lines, read_records
 from calprune.text.records import Place, documents_of_lines
 
 
@@ -169,7 +169,7 @@ def parts(source: Located, split: str, data_root: Path | None, joins: bool) -> I
 
 def _part(name: str, path: Path, place: Place, joined: dict[Any, dict] | None) -> Part:
     """A file's. The records of plain text are passages; where documents begin at a line, its lines are read."""
-    if place.begins and isinstance(find_reader(place.reader or ending_of(path)), TextFile):
+    if place.begins and is_plain_text(path, place.reader):
         lines = ((number, {"text": line}) for number, line in numbered_lines(path))
         documents = documents_of_lines(lines, place.begins, name, between="\n")
         return Part(name, documents, replace(place, begins=""), joined)

@@ -80,10 +80,10 @@ class SelfSource(Source):
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:
         """The split "evaluation" holds other texts of the same kind: a model is judged on those. Raises UserError where
         the model writes without chance, and so the same again."""
-        if purpose == "evaluation" and self.plan.options.get("temperature") == 0 and \
-                not isinstance(self.plan.strategy, RandomToken):  # fmt: skip
-            raise UserError("self: at temperature 0 a model writes the same texts to be judged on as to calibrate on; "
-                            "give another temperature")  # fmt: skip
+        options, by_chance = self.plan.options, isinstance(self.plan.strategy, RandomToken)
+        if purpose == "evaluation" and not by_chance and (options.get("temperature") == 0 or options.get("top_k") == 1):
+            raise UserError("self: at temperature 0 or top_k=1 a model would write the same texts to judge on as to "
+                            "calibrate on; give others")  # fmt: skip
         return "evaluation" if purpose == "evaluation" else "calibration"
 
     def rows_read(self, split: str, given: Given = Given(), seed: int = 0) -> RowsRead:

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from calprune.base.values import ConfigError
 from calprune.text.document import Given
-from calprune.text.encode import Encoded
+from calprune.text.encode import Encoded, Marks
 
 DIMENSIONS = 64  # that hidden states are projected to, to be told apart by their distance
 
@@ -19,7 +19,7 @@ class Choosing:
     length: int  # tokens that a sequence holds
     sequences: int  # that are made of what is chosen
     seed: int
-    begin: int | None = None  # the token that each sequence begins with, where the tokenizer puts one
+    marks: Marks | None = None  # with what each sequence begins, where the tokenizer puts something there
 
     def texts(self, candidates: Sequence[Encoded]) -> list[str]:
         """What a sequence would hold of each candidate."""
@@ -28,9 +28,10 @@ class Choosing:
 
     def rows(self, candidates: Sequence[Encoded]) -> list[list[int]]:
         """What the model reads of each candidate: as in a sequence, after its begin-of-text."""
+        begin = self.marks.begin if self.marks else None
         found = []
         for tokens in (candidate.tokens for candidate in candidates):
-            lead = [] if self.begin is None or tokens[:1] == [self.begin] else [self.begin]
+            lead = [] if begin is None or self.marks is None or self.marks.starts(tokens) else [begin]
             found.append([*lead, *tokens][: self.length])
         return found
 

@@ -216,7 +216,7 @@ def _sizes(
     return own | dict.fromkeys(made, found), said
 
 
-def _seconds(model: Any, job: Any, sets: list[Any], halves: bool) -> float:
+def _seconds(model: Any, job: Any, sets: list[Any], halves: bool, device: str) -> float:
     """What a comparison takes, about: a pass over each set, and what the halves solve."""
     from calprune.pruning.job import SOLVED
     from calprune.studies.time_left import seconds_of
@@ -224,7 +224,8 @@ def _seconds(model: Any, job: Any, sets: list[Any], halves: bool) -> float:
     parameters = sum(p.numel() for p in model.parameters())
     tokens = sum(float(one.lengths.sum()) for one in sets)
     solves = sum(1 + 2 * len(one.tokens).bit_length() * halves for one in sets)
-    return seconds_of(parameters * (tokens + solves * sum(job.costs("", 0.0).values()) + DISTANCES * SOLVED))
+    passes = parameters * (tokens + solves * sum(job.costs("", 0.0).values()) + DISTANCES * SOLVED)
+    return seconds_of(passes, device=device)
 
 
 @calib.command("compare", example="calprune calib compare sets/self sets/c4 --model demo --method wanda --pattern 60%")
@@ -296,7 +297,7 @@ def compare_command(
         current().note(said)
     comparison = SetComparison(job, sets, energy, halves)
     job.plan(loaded.model)
-    wait = duration(_seconds(loaded.model, job, list(sets.values()), halves))
+    wait = duration(_seconds(loaded.model, job, list(sets.values()), halves, device))
     current().say(f"the comparison takes about {wait}")
     found = list(opt.following(comparison.blocks(loaded.model, batch_size), loaded.model, "comparing"))
     summary = summarise(comparison, found)
