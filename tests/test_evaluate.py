@@ -3,12 +3,11 @@
 import json
 import math
 import shlex
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 import calprune.cli.evaluate
@@ -98,11 +97,10 @@ def test_what_a_token_lost_is_the_mean_divergence_where_it_is_to_be_predicted():
 
 
 def test_tokens_of_one_text_lose_together():
-    decoded = {7: "the", 8: "the", 9: "\ufffd", 10: "sun"}  # as where a space before a word is trimmed
-    tokenizer = SimpleNamespace(decode=lambda ids, **_: decoded[ids[0]])
-    found = as_text(
-        {7: (30, 1.0), 10: (20, 0.5), 8: (10, 3.0), 9: (5, 1.0)}, Model(tiny_model("llama"), tokenizer, "m", "m")
-    )
+    words = Tokenizer(models.WordLevel({"▁the": 0, "the": 1, "sun": 2}, unk_token="sun"))
+    words.decoder = decoders.Metaspace()  # which trims the space before a word
+    model = Model(tiny_model("llama"), PreTrainedTokenizerFast(tokenizer_object=words), "m", "m")
+    found = as_text({0: (30, 1.0), 2: (20, 0.5), 1: (10, 3.0)}, model)
     assert found == {"the": (40, 1.5), "sun": (20, 0.5)}
 
 
