@@ -246,16 +246,17 @@ def test_statistics_of_another_model_are_refused(run, tiny_folder, text):
     assert status == 1 and "statistics of" in err and "not of other" in err
 
 
-def test_a_name_that_is_not_utf8_is_refused_of_a_text_and_kept_of_a_model(run, tiny_folder, text):
+def test_a_name_that_is_not_utf8_is_refused_of_a_text_and_taken_for_what_is_written(run, tiny_folder, text):
     named = os.fsdecode(b"caf\xe9")
-    text.rename(f"{named}.txt")
+    shutil.copy(text, f"{named}.txt")
     asked = ("prune", tiny_folder, "--pattern", "2:4", "--calibration", f"{named}.txt", *SHORT, "--out", "out")
     status, _, err = run(*asked)
     assert status == 1 and "a name that is not UTF-8; give the file another one" in err
-    shutil.copytree(tiny_folder, named)
-    status, _, err = run("prune", named, "--pattern", "2:4", "--method", "magnitude", "--out", "out")
+    Path("other.txt").write_text(text.read_text().replace("a", "o"))
+    asked = ("calib", "compare", text, "other.txt", "--model", tiny_folder, "--no-halves", *SHORT)
+    status, _, err = run(*asked, "--html", f"{named}.html")  # the page has the command
     assert status == 0, err
-    assert json.loads(Path("out/calprune.json").read_text())["model"]["name"] == named
+    assert "udce9.html" in Path(f"{named}.html").read_text()
 
 
 def test_nan_names_its_linear(run, tiny_folder, tmp_path):

@@ -327,5 +327,5 @@ def _seconds(runs: Runs, plan: PlanRecord, there: list[TrialRecord]) -> tuple[fl
 
 
 def _of(trial: Trial, part: str) -> tuple:
-    """What a part is shared by: the same pass, model or set."""
-    return {"collect": trial.group, "build": (trial.set_id,)}.get(part, (trial.model_id, trial.dtype))
+    """What a part is shared by: the same set, the model's pass over it, or the model."""
+    return {"build": (trial.set_id,), "collect": (trial.model_id, trial.set_id)}.get(part, (trial.model_id,))
