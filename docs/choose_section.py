@@ -27,6 +27,7 @@ HOW = {  # file -> words on the page
     "blocks": "A quarter of the blocks, by block influence",
     "experts": "A quarter of the experts, by REAP",
     "half_billion": "At 50 % with Wanda",
+    "half_billion_sparsegpt": "At 2:4 with SparseGPT",
 }
 
 
@@ -67,7 +68,7 @@ def proxies() -> str:
     ]
     for name, how in HOW.items():
         halving = stages(name)["halving"]
-        model = "half a billion" if name == "half_billion" else "demo"
+        model = "half a billion" if name.startswith("half_billion") else "demo"
         shown = [with_interval(halving.correlation[capability]) for capability in capabilities]
         lines.append(f"| {model} | {how} | {len(halving.divergence[0])} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"

@@ -245,4 +245,4 @@ MISSING = """\
 - The original weights in place of the 4-bit file's.
 - Whether sequences that are calibrated on should begin with `<|im_start|>`; shares for other tasks than GSM8K, at 60
   % and 2:4; conversations by the model's own writing.
-- The search of `choose` with SparseGPT at 2:4: three minutes a trial, three hours in all on these two cores."""
+- `choose` judged by tasks (a point of accuracy takes more questions than tasks have), and with the model's own text."""
