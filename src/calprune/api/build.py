@@ -8,12 +8,12 @@ from calprune.api.arguments import ModelLike, as_data_root, open_model
 from calprune.api.progress import ProgressLike, shown
 from calprune.base.checks import Count, checked
 from calprune.base.values import UserError
-from calprune.calibration.advice import advise, widest_input, widest_of
+from calprune.calibration.advice import advise, widest_of
 from calprune.calibration.build import build as build_set
 from calprune.calibration.part import name_of
 from calprune.calibration.recipe import parse_spec
 from calprune.calibration.set import CalibrationSet, is_set
-from calprune.models.load import Model, find_folder, load_tokenizer
+from calprune.models.load import Model, load_tokenizer
 from calprune.text.find import refuse_licences
 
 
@@ -67,6 +67,5 @@ def build(
         tokenizer = loaded.tokenizer if loaded else load_tokenizer(str(model))
         made = build_set(recipe, tokenizer, data_root=root, model=loaded)
         made = replace(made, made_for=loaded.name if loaded else str(model))
-        widest = widest_input(loaded.model) if loaded else widest_of(find_folder(str(model)) / "config.json")
-        advise(made, tokenizer, widest=widest)
+        advise(made, tokenizer, widest=widest_of(loaded, str(model)))
     return made

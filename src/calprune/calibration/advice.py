@@ -6,7 +6,6 @@ What each costs is measured in docs/choosing-calibration-data.md, where it is me
 import json
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -19,6 +18,7 @@ from calprune.layers.inputs import LADDER
 from calprune.layers.linears import find_blocks, linears
 from calprune.methods import METHODS
 from calprune.methods.contract import Method
+from calprune.models.load import Model, find_folder
 from calprune.text.formats import parse_format
 
 RESPONSES = ("{0} leaves the first token of each sequence out, which ruins SparseGPT (perplexity 3,900 against 703 on "
@@ -64,9 +64,12 @@ def widest_input(model: nn.Module) -> int:
     return max((site.weight.shape[1] for block in find_blocks(model)[1] for site in linears(block)), default=0)
 
 
-def widest_of(config: Path) -> int | None:
-    """The same by a config.json, where it says so by a name that is common."""
-    if not config.is_file():
+def widest_of(loaded: Model | None, name: str) -> int | None:
+    """The same of a model that may not be loaded: then by its config.json, where that says so by a name that is
+    common."""
+    if loaded:
+        return widest_input(loaded.model)
+    if not (config := find_folder(name) / "config.json").is_file():
         return None
     said = json.loads(config.read_bytes())
     said = said.get("text_config") or said

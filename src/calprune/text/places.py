@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 from calprune.base.values import UserError, did_you_mean
 from calprune.text.controls import pydoc_file
-from calprune.text.read import is_plain_text, numbered_lines, read_records
+from calprune.text.read import TextFile, ending_of, find_reader, numbered_lines, read_records
 from calprune.text.records import Place, documents_of_lines
 
 
@@ -167,9 +167,14 @@ def parts(source: Located, split: str, data_root: Path | None, joins: bool) -> I
     return (_part(name, path, place, joined) for name, path in zip(names, paths, strict=True))
 
 
+def read_by_lines(place: Place, file: str | Path) -> bool:
+    """Whether documents begin at a line of plain text, which else is read in passages."""
+    return bool(place.begins) and isinstance(find_reader(place.reader or ending_of(file)), TextFile)
+
+
 def _part(name: str, path: Path, place: Place, joined: dict[Any, dict] | None) -> Part:
     """A file's. The records of plain text are passages; where documents begin at a line, its lines are read."""
-    if place.begins and is_plain_text(path, place.reader):
+    if read_by_lines(place, path):
         lines = ((number, {"text": line}) for number, line in numbered_lines(path))
         documents = documents_of_lines(lines, place.begins, name, between="\n")
         return Part(name, documents, replace(place, begins=""), joined)

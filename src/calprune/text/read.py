@@ -62,11 +62,6 @@ def read_records(path: str | Path, reader: str = "") -> Iterator[Record]:
     return chosen.records(path)
 
 
-def is_plain_text(path: str | Path, reader: str = "") -> bool:
-    """Whether a file is read in passages of whole paragraphs."""
-    return isinstance(find_reader(reader or ending_of(path)), TextFile)
-
-
 def is_there(path: str | Path) -> bool:
     """Whether there is such a file; a name that no file can have (too long, a zero byte) is none's."""
     return os.path.isfile(path)

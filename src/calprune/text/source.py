@@ -21,8 +21,8 @@ from calprune.text import chat
 from calprune.text.controls import MAKERS
 from calprune.text.document import Documents, Given
 from calprune.text.formats import Format, refuse
-from calprune.text.places import comparable, files_hash, local_files, parts, places, split_files
-from calprune.text.read import ending_of, find_reader, is_plain_text, is_there, no_such_file, read_records
+from calprune.text.places import comparable, files_hash, local_files, parts, places, read_by_lines, split_files
+from calprune.text.read import ending_of, find_reader, is_there, no_such_file, read_records
 from calprune.text.records import Place, Row, rows, wording
 from calprune.text.wording import Writer, letters
 
@@ -193,9 +193,8 @@ class RecordSource(Source):
         versions = [v for name in own if (v := getattr(find_reader(name), "version", None)) is not None]
         files = local_files(self, "calibration", given.data_root) if self.kind == "chat" and not self.prompt else []
         more = [_MORE] if files and self.local and _holds_more(files, self.local.reader) else []
-        if (place := self.local) and place.begins:
-            names_of_files = [name for split in place.splits for name in place.files(split)]
-            more += [_LINES] if any(is_plain_text(name, place.reader) for name in names_of_files) else []
+        if (at := self.local) and any(read_by_lines(at, file) for split in at.splits for file in at.files(split)):
+            more.append(_LINES)
         return identity([where, [getattr(self, name) for name in names], *versions, *more])
 
     def split_for(self, purpose: Purpose, given: Given = Given(), allow_evaluation_split: bool = False) -> str:

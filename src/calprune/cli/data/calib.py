@@ -54,13 +54,13 @@ def build_command(
 ) -> None:  # fmt: skip
     """Build a calibration set from sources of the catalogue or from your own files."""
     from calprune.base.output import filled_folder, new_folder
-    from calprune.calibration.advice import advise, widest_input, widest_of
+    from calprune.calibration.advice import advise, widest_of
     from calprune.calibration.build import build
     from calprune.calibration.describe import describe
     from calprune.calibration.part import name_of
     from calprune.calibration.recipe import parse_spec
     from calprune.calibration.set import refuse_texts
-    from calprune.models.load import find_folder, load, load_tokenizer
+    from calprune.models.load import load, load_tokenizer
     from calprune.text.find import catalogue, refuse_licences
 
     if os.path.isdir(spec) and spec not in catalogue():  # a folder that is called like a source is not meant
@@ -76,8 +76,7 @@ def build_command(
         tokenizer = loaded.tokenizer if loaded else load_tokenizer(model)
         built = dataclasses.replace(build(recipe, tokenizer, data_root=data_root, model=loaded), made_for=model)
         built.save(out)
-        widest = widest_input(loaded.model) if loaded else widest_of(find_folder(model) / "config.json")
-        advise(built, tokenizer, widest=widest)
+        advise(built, tokenizer, widest=widest_of(loaded, model))
     summary = describe(built, tokenizer)
     print(summary.json(out=str(out)) if as_json else f"{out}: {summary.text()}")
 
